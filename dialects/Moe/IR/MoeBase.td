@@ -1,0 +1,50 @@
+#ifndef MOEC_DIALECTS_MOE_IR_MOEBASE_TD
+#define MOEC_DIALECTS_MOE_IR_MOEBASE_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+
+def Moe_Dialect : Dialect {
+  let name = "moe";
+  let cppNamespace = "::moec::moe";
+  let summary = "Tensor programs of an experiment on logical shapes";
+  let description = [{
+    `exp` declares an experiment; `moe` is what it computes: the model, its losses, the optimizer and the initialisation as
+    functions over tensors with static shapes. Enters from compiler/Model, is differentiated by `moe-differentiate`, is grouped
+    into dispatches by `moe-form-dispatches`, and leaves to `plan` plus kernels.
+
+    ```
+    exp --model--> moe --differentiate--> moe --form-dispatches--> moe.dispatch --> plan + kernels
+    ```
+
+    Conventions. N = tokens of a micro-batch, D = hidden size, E = experts, K = experts per token, R = rows after permutation.
+    Tensors are rank 2, `[rows, columns]`, but for stacked expert weights `[E, K, M]`; a scalar is `[1, 1]`. "Row ops" compute each
+    row of their result from the same row of their row-aligned operands, which is what lets them be fused freely.
+    Floating types are f32, or f64 in proofs; ids are i32; counters are i64.
+
+    What lives beyond one function call is a `moe.state`, addressed by symbol and, when it is a stack with one copy for each layer
+    of a segment, an index. So neither the IR nor the kernels grow with depth.
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::func::FuncDialect"];
+  let useDefaultAttributePrinterParser = 1;
+}
+
+class Moe_Op<string mnemonic, list<Trait> traits = []> : Op<Moe_Dialect, mnemonic, traits>;
+
+class Moe_Tensor<list<Type> elements, list<int> ranks>
+    : RankedTensorOf<elements, [HasStaticShapePred, HasAnyRankOfPred<ranks>]>;
+
+// [rows, columns] of floats.
+def Moe_Matrix : Moe_Tensor<[F32, F64], [2]>;
+// [E, rows, columns] of floats.
+def Moe_Stack : Moe_Tensor<[F32, F64], [3]>;
+// Ids, row numbers, offsets.
+def Moe_Ids : Moe_Tensor<[I32], [2]>;
+// Counters.
+def Moe_Counts : Moe_Tensor<[I64], [2]>;
+// Whatever a map may read or make.
+def Moe_MapTensor : Moe_Tensor<[F32, F64, I32, I64], [2]>;
+def Moe_AnyTensor : RankedTensorOf<[F32, F64, I32, I64], [HasStaticShapePred]>;
+
+#endif

@@ -1,0 +1,352 @@
+#ifndef MOEC_DIALECTS_MOE_IR_MOECOMPUTEOPS_TD
+#define MOEC_DIALECTS_MOE_IR_MOECOMPUTEOPS_TD
+
+include "dialects/Moe/IR/MoeBase.td"
+include "dialects/Moe/IR/MoeInterfaces.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+// Traits shared by families.
+defvar differentiable = DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>;
+defvar rowOp = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows"]>;
+defvar rowOpPartly = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows", "isRowAligned"]>;
+
+//===--- Views --------------------------------------------------------------------------------------------------------===//
+
+def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable]> {
+  let summary = "The same elements in the same order under another shape";
+  let description = "Never moves data. (C1) both shapes have as many elements.";
+  let arguments = (ins Moe_AnyTensor:$input);
+  let results = (outs Moe_AnyTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+  let hasFolder = 1;
+}
+
+//===--- Row ops ------------------------------------------------------------------------------------------------------===//
+
+def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, rowOp, differentiable]> {
+  let summary = "Elementwise computation, as a region of scalar arith and math";
+  let description = [{
+    Results all have one shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows` (r divides rows: r = 1 is one row
+    for all, r = rows is row by row) and at column `column` (c = columns) or 0 (c = 1). The region's arguments are the scalars, then, when
+    `position` is set, row and column as i64. Allowed inside: arith and math ops on scalars.
+    The backward is derived from the region (see MapBackward.cpp for the scalar rules).
+
+    Constraints: (C1) r divides rows and c is 1 or columns; (C2) the body yields one scalar a result, of its element type; (C3) only arith and math
+    ops inside.
+    ```mlir
+    %y = moe.map(%a, %b) : (tensor<8x4xf32>, tensor<1x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%x: f32, %s: f32):
+      %p = arith.mulf %x, %s : f32
+      moe.yield %p : f32
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<Moe_MapTensor>:$inputs, UnitAttr:$position);
+  let results = (outs Variadic<Moe_MapTensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "(`position` $position^)? `(` $inputs `)` attr-dict `:` functional-type($inputs, results) $body";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::Block *getBlock() { return &getBody().front(); }
+    ::mlir::RankedTensorType getShapeType() { return ::llvm::cast<::mlir::RankedTensorType>(getResult(0).getType()); }
+  }];
+}
+
+def Moe_Reduction : I32EnumAttr<"Reduction", "how a row is reduced",
+    [I32EnumAttrCase<"sum", 0>, I32EnumAttrCase<"max", 1>]> {
+  let cppNamespace = "::moec::moe";
+  let genSpecializedAttr = 0;
+}
+def Moe_ReductionAttr : EnumAttr<Moe_Dialect, Moe_Reduction, "reduction"> { let assemblyFormat = "$value"; }
+
+def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable]> {
+  let summary = "Sum or maximum of each row: [N, C] -> [N, 1]";
+  let description = "The order of additions is fixed: vector lanes first, then lanes in order. The backward of `max` is not defined: it only stabilises.";
+  let arguments = (ins Moe_ReductionAttr:$kind, Moe_Matrix:$input);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$kind $input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Moe_RmsNormOp : Moe_Op<"rms_norm", [Pure, rowOp, differentiable, AllTypesMatch<["input", "result"]>]> {
+  let summary = "y = x * rsqrt(mean(x^2) + eps) * scale, by row";
+  let description = [{
+    x [N, C], scale [1, C]. Zhang and Sennrich 2019. Expanded into `map` and `row_reduce` by `moe-decompose`, so it fuses with its neighbours.
+  }];
+  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$scale, F64Attr:$eps);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$input `,` $scale attr-dict `:` type($input) `,` type($scale)";
+  let hasVerifier = 1;
+}
+
+def Moe_SoftmaxOp : Moe_Op<"softmax", [Pure, rowOp, differentiable, AllTypesMatch<["input", "result"]>]> {
+  let summary = "exp(x - max) / sum, by row";
+  let arguments = (ins Moe_Matrix:$input);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input)";
+  let hasVerifier = 1;
+}
+
+def Moe_LogSumExpOp : Moe_Op<"log_sum_exp", [Pure, rowOp, differentiable]> {
+  let summary = "log(sum(exp(x))) of each row, stable: [N, C] -> [N, 1]";
+  let arguments = (ins Moe_Matrix:$input);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Moe_TopKOp : Moe_Op<"top_k", [Pure, rowOp]> {
+  let summary = "Columns of the K largest entries of each row, largest first; ties go to the lowest column";
+  let description = "[N, E] -> i32 [N, K]. No gradient: the choice is constant. (C1) 1 <= K <= E. NaN counts as smaller than every number.";
+  let arguments = (ins Moe_Matrix:$scores);
+  let results = (outs Moe_Ids:$ids);
+  let assemblyFormat = "$scores attr-dict `:` type($scores) `->` type($ids)";
+  let hasVerifier = 1;
+}
+
+def Moe_TakeOp : Moe_Op<"take", [Pure, rowOp, differentiable]> {
+  let summary = "Picks columns by id, by row: result[n, k] = input[n, ids[n, k]]";
+  let description = "An id of -1 gives 0.";
+  let arguments = (ins Moe_Matrix:$input, Moe_Ids:$ids);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$input `,` $ids attr-dict `:` type($input) `,` type($ids) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Moe_PutOp : Moe_Op<"put", [Pure, rowOp, differentiable]> {
+  let summary = "Adds values into a row of zeros by id: result[n, ids[n, k]] += values[n, k]";
+  let description = "The adjoint of `take`. Additions run over k in order; an id of -1 is skipped.";
+  let arguments = (ins Moe_Matrix:$values, Moe_Ids:$ids);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$values `,` $ids attr-dict `:` type($values) `,` type($ids) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Moe_RopeOp : Moe_Op<"rope", [Pure, rowOpPartly, differentiable, AllTypesMatch<["input", "result"]>, AllTypesMatch<["cos", "sin"]>]> {
+  let summary = "Rotary position embedding of heads lying side by side";
+  let description = [{
+    x [N, H*dh]; row n is at position n mod S; cos, sin [S, dh/2] are whole operands. For pair i of a head: (a, b) = (x[i], x[i + dh/2]) ->
+    (a cos - b sin, b cos + a sin); `inverse` uses -sin (the backward). Su et al. 2021, in the half-split layout of GPT-NeoX and Llama.
+    (C1) dh = 2 * columns of cos divides the columns of x; (C2) S divides N.
+  }];
+  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$cos, Moe_Matrix:$sin, UnitAttr:$inverse);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "(`inverse` $inverse^)? $input `,` $cos `,` $sin attr-dict `:` type($input) `,` type($cos)";
+  let hasVerifier = 1;
+}
+
+def Moe_GatherRowsOp : Moe_Op<"gather_rows", [Pure, rowOpPartly, differentiable]> {
+  let summary = "result[r] = input[rows[r]]; a row number of -1 gives zeros";
+  let description = [{
+    input [N, D] is a whole operand, rows i32 [R, 1]. The backward needs to know where each input row went: it is given by `slot_row`
+    i32 [N, K] (from `moe.permute`) when the op will be differentiated: dinput[n] = sum over k of dresult[slot_row[n, k]].
+  }];
+  let arguments = (ins Moe_Matrix:$input, Moe_Ids:$rows, Optional<Moe_Ids>:$slot_row);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$input `,` $rows (`,` $slot_row^ `:` type($slot_row))? attr-dict `:` type($input) `,` type($rows) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, rowOpPartly, differentiable]> {
+  let summary = "result[n] = sum over k of weights[n, k] * rows[slot_row[n, k]]";
+  let description = [{
+    rows [R, D] is a whole operand; slot_row i32 [N, K] (-1: dropped, adds nothing); weights [N, K], or absent for 1. A segmented gather-sum in the
+    order of k, never an atomic add. `row_slot` i32 [R, 1] (n*K + k, or -1 for padding) serves the backward.
+  }];
+  let arguments = (ins Moe_Matrix:$rows, Moe_Ids:$slot_row, Moe_Ids:$row_slot, Optional<Moe_Matrix>:$weights);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = [{
+    $rows `,` $slot_row `,` $row_slot (`weights` $weights^ `:` type($weights))? attr-dict
+    `:` type($rows) `,` type($slot_row) `,` type($row_slot) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Moe_SpreadRowsOp : Moe_Op<"spread_rows", [Pure, rowOpPartly]> {
+  let summary = "The adjoint of combine_rows in its rows: result[r] = weights[n, k] * input[n], with n*K + k = row_slot[r]";
+  let description = "input [N, D] and weights [N, K] (or absent for 1) are whole operands; row_slot i32 [R, 1]; -1 gives zeros. `top_k` = K.";
+  let arguments = (ins Moe_Matrix:$input, Moe_Ids:$row_slot, Optional<Moe_Matrix>:$weights, I64Attr:$top_k);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = [{
+    $input `,` $row_slot (`weights` $weights^ `:` type($weights))? `top_k` $top_k attr-dict `:` type($input) `,` type($row_slot) `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Moe_DotRowsOp : Moe_Op<"dot_rows", [Pure, rowOpPartly]> {
+  let summary = "The adjoint of combine_rows in its weights: result[n, k] = dot(input[n], rows[slot_row[n, k]])";
+  let description = "input [N, D] is row-aligned, rows [R, D] whole, slot_row i32 [N, K]; -1 gives 0.";
+  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$rows, Moe_Ids:$slot_row);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$input `,` $rows `,` $slot_row attr-dict `:` type($input) `,` type($rows) `,` type($slot_row) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Moe_EmbedOp : Moe_Op<"embed", [Pure, rowOpPartly, differentiable]> {
+  let summary = "result[n] = table[ids[n]]";
+  let description = "table [V, D] is a whole operand, ids i32 [N, 1] in range (the data reader checks).";
+  let arguments = (ins Moe_Matrix:$table, Moe_Ids:$ids);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$table `,` $ids attr-dict `:` type($table) `,` type($ids) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+//===--- Reductions over rows -----------------------------------------------------------------------------------------===//
+
+def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable]> {
+  let summary = "Sums over rows: [N, C] -> [G, C], G equal groups of consecutive rows";
+  let description = "Rows are added in order. (C1) G divides N.";
+  let arguments = (ins Moe_Matrix:$input);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure]> {
+  let summary = "The adjoint of embed: result[v] = sum of grad[n] over n with ids[n] = v, in order of n";
+  let arguments = (ins Moe_Matrix:$grad, Moe_Ids:$ids);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$grad `,` $ids attr-dict `:` type($grad) `,` type($ids) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+//===--- Matrix products ----------------------------------------------------------------------------------------------===//
+
+def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable]> {
+  let summary = "Matrix product; `ta` and `tb` transpose an operand";
+  let description = "[M, K] x [K, N] -> [M, N]. `ta`: a is [K, M]; `tb`: b is [N, K].";
+  let arguments = (ins Moe_Matrix:$a, Moe_Matrix:$b, UnitAttr:$ta, UnitAttr:$tb);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "(`ta` $ta^)? (`tb` $tb^)? $a `,` $b attr-dict `:` type($a) `,` type($b) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable]> {
+  let summary = "One matrix product for each expert over its own rows";
+  let description = [{
+    a [R, K], w [E, K, N] (`tb`: [E, N, K]), offsets i32 [1, E+1], counts i32 [1, E] from `moe.permute`: rows offsets[e] .. offsets[e]+counts[e]
+    of the result are a's rows times w[e]. Rows of padding hold finite values that nobody reads; rows beyond offsets[E] are not written.
+  }];
+  let arguments = (ins Moe_Matrix:$a, Moe_Stack:$w, Moe_Ids:$offsets, Moe_Ids:$counts, UnitAttr:$tb);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = [{
+    (`tb` $tb^)? $a `,` $w `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($w) `,` type($offsets) `,` type($counts)
+    `->` type($result)
+  }];
+  let hasVerifier = 1;
+}
+
+def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure]> {
+  let summary = "The weight gradient of grouped_matmul: result[e] = a_e^T b_e over the rows of expert e";
+  let description = "a [R, K], b [R, N], result [E, K, N]; only the counts[e] rows of each group are read; an expert without rows gets zeros.";
+  let arguments = (ins Moe_Matrix:$a, Moe_Matrix:$b, Moe_Ids:$offsets, Moe_Ids:$counts);
+  let results = (outs Moe_Stack:$result);
+  let assemblyFormat = "$a `,` $b `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($b) `,` type($offsets) `,` type($counts) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+//===--- Attention ----------------------------------------------------------------------------------------------------===//
+
+def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<["k", "v"]>, AllTypesMatch<["q", "result"]>]> {
+  let summary = "Causal softmax attention by blocks; grouped queries";
+  let description = [{
+    q [B*S, H*dh], k and v [B*S, G*dh], H = heads, G = kv_heads, G divides H, S = seq_len. Query head h reads key head h / (H/G).
+    Scores are scaled by 1/sqrt(dh). Never holds a full score matrix (Dao et al. 2022). lse [B*S, H] = log-sum-exp of the scaled scores, for the backward.
+  }];
+  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len);
+  let results = (outs Moe_Matrix:$result, Moe_Matrix:$lse);
+  let assemblyFormat = [{
+    $q `,` $k `,` $v `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len attr-dict `:` type($q) `,` type($k) `->` type($lse)
+  }];
+  let hasVerifier = 1;
+}
+
+def Moe_AttentionGradOp : Moe_Op<"attention_grad", [Pure, AllTypesMatch<["k", "v", "dk", "dv"]>,
+    AllTypesMatch<["q", "result", "grad", "dq"]>]> {
+  let summary = "Gradients of attention in q, k and v, recomputing the scores block by block";
+  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, Moe_Matrix:$result, Moe_Matrix:$lse, Moe_Matrix:$grad,
+                       I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len);
+  let results = (outs Moe_Matrix:$dq, Moe_Matrix:$dk, Moe_Matrix:$dv);
+  let assemblyFormat = [{
+    $q `,` $k `,` $v `,` $result `,` $lse `,` $grad `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len attr-dict
+    `:` type($q) `,` type($k) `,` type($lse)
+  }];
+  let hasVerifier = 1;
+}
+
+//===--- Routing ------------------------------------------------------------------------------------------------------===//
+
+def Moe_PermuteOp : Moe_Op<"permute", [Pure, AllTypesMatch<["ids", "slot_row"]>, AllTypesMatch<["row_token", "row_slot"]>]> {
+  let summary = "Sorts (token, slot) pairs by expert with a stable counting sort";
+  let description = [{
+    ids i32 [N, K] in 0..E-1, or -1 for a dropped slot. Groups are ordered by expert, then token, then slot, and each group starts at a multiple
+    of `align` rows. offsets i32 [1, E+1] (offsets[E] = rows in use), counts i32 [1, E], row_token i32 [R, 1] (the token of a row; padding rows
+    and rows beyond offsets[E] have -1), row_slot i32 [R, 1] (n*K + k or -1), slot_row i32 [N, K] (the row of a slot or -1).
+    R = N*K + E*(align-1), rounded up to `align`: enough for every routing.
+  }];
+  let arguments = (ins Moe_Ids:$ids, I64Attr:$experts, I64Attr:$align);
+  let results = (outs Moe_Ids:$offsets, Moe_Ids:$counts, Moe_Ids:$row_token, Moe_Ids:$row_slot, Moe_Ids:$slot_row);
+  let assemblyFormat = [{
+    $ids `experts` $experts `align` $align attr-dict
+    `:` type($ids) `->` type($offsets) `,` type($counts) `,` type($row_token)
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    static int64_t getPermutedRows(int64_t slots, int64_t experts, int64_t align);
+  }];
+}
+
+def Moe_DropPolicy : I32EnumAttr<"DropPolicy", "which slots of an over-full expert are dropped",
+    [I32EnumAttrCase<"lowest_weight", 0>, I32EnumAttrCase<"position", 1>]> {
+  let cppNamespace = "::moec::moe";
+  let genSpecializedAttr = 0;
+}
+def Moe_DropPolicyAttr : EnumAttr<Moe_Dialect, Moe_DropPolicy, "drop"> { let assemblyFormat = "$value"; }
+
+def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", "result"]>]> {
+  let summary = "Replaces the ids of slots beyond an expert's capacity by -1";
+  let description = [{
+    ids i32 [N, K], weights [N, K] -> ids i32 [N, K]. `lowest_weight` keeps the `capacity` slots of highest weight of each expert (ties: the earlier
+    slot), `position` the first in token order.
+  }];
+  let arguments = (ins Moe_DropPolicyAttr:$policy, Moe_Ids:$ids, Moe_Matrix:$weights, I64Attr:$experts, I64Attr:$capacity);
+  let results = (outs Moe_Ids:$result);
+  let assemblyFormat = "$policy $ids `,` $weights `experts` $experts `capacity` $capacity attr-dict `:` type($ids) `,` type($weights)";
+  let hasVerifier = 1;
+}
+
+def Moe_CountIdsOp : Moe_Op<"count_ids", [Pure]> {
+  let summary = "How often each expert was chosen: i32 [N, K] -> i64 [G, E], G equal groups of consecutive rows";
+  let description = "Negative ids are not counted. Integers, so the order of counting never matters.";
+  let arguments = (ins Moe_Ids:$ids);
+  let results = (outs Moe_Counts:$result);
+  let assemblyFormat = "$ids attr-dict `:` type($ids) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+//===--- Sources ------------------------------------------------------------------------------------------------------===//
+
+def Moe_SliceColumnsOp : Moe_Op<"slice_columns", [Pure]> {
+  let summary = "Columns first .. first+C-1 of an id matrix, by row: the inputs or targets of a batch";
+  let description = "i32 [B, S+1] -> i32 [B, C].";
+  let arguments = (ins Moe_Ids:$input, I64Attr:$first);
+  let results = (outs Moe_Ids:$result);
+  let assemblyFormat = "$input `first` $first attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Moe_RandomNormalOp : Moe_Op<"random_normal", [Pure, rowOp]> {
+  let summary = "Normal random numbers from a counter-based generator";
+  let description = [{
+    Element i (row-major in the result) of copy c is a function of (seed, stream, c, i) alone: Philox4x32-10 (Salmon et al. 2011) with key = seed and
+    counter = (low 32 bits of i / 2, high 32 bits, stream, c), Box-Muller in f64 on the pair of 64-bit words, rounded to the element type.
+    Element 2j takes the cosine, 2j+1 the sine. So no layout, thread count or order changes a value. `index` is the copy (absent: 0).
+  }];
+  let arguments = (ins Optional<Index>:$index, I64Attr:$seed, I64Attr:$stream, F64Attr:$mean, F64Attr:$stddev);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "(`[` $index^ `]`)? `seed` $seed `stream` $stream `mean` $mean `stddev` $stddev attr-dict `:` type($result)";
+}
+
+#endif

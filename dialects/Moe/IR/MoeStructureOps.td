@@ -1,0 +1,152 @@
+#ifndef MOEC_DIALECTS_MOE_IR_MOESTRUCTUREOPS_TD
+#define MOEC_DIALECTS_MOE_IR_MOESTRUCTUREOPS_TD
+
+include "dialects/Moe/IR/MoeBase.td"
+include "dialects/Moe/IR/MoeInterfaces.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/ControlFlowInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+include "mlir/IR/RegionKindInterface.td"
+
+def Moe_StateKind : I32EnumAttr<"StateKind", "what a state is for", [
+    I32EnumAttrCase<"parameter", 0>, I32EnumAttrCase<"gradient", 1>, I32EnumAttrCase<"optimizer", 2>,
+    I32EnumAttrCase<"balance", 3>, I32EnumAttrCase<"counter", 4>, I32EnumAttrCase<"metric", 5>,
+    I32EnumAttrCase<"batch", 6>, I32EnumAttrCase<"output", 7>, I32EnumAttrCase<"constant", 8>]> {
+  let cppNamespace = "::moec::moe";
+  let genSpecializedAttr = 0;
+}
+def Moe_StateKindAttr : EnumAttr<Moe_Dialect, Moe_StateKind, "kind"> {
+  let assemblyFormat = "$value";
+}
+
+def Moe_StateOp : Moe_Op<"state", [Symbol]> {
+  let summary = "Declares memory that outlives one function call";
+  let description = [{
+    A state has a kind, a tensor type and, when `count` is given, that many copies back to back (one for each layer of a segment).
+    `layers` = [first, step] names copy i `layers.<first + step*i>` wherever the symbol has `{}`. Parameters name their gradient state;
+    `parameter`, `optimizer`, `balance` and `counter` states go into checkpoints.
+
+    Constraints: (C1) a parameter names a gradient state of the same type and count, or none if it is frozen; (C2) `count` >= 1.
+
+    ```mlir
+    moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1] gradient @"grad.layers.{}.attention.q"
+    moe.state @"grad.layers.{}.attention.q" gradient : tensor<128x128xf32> count 4
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, Moe_StateKindAttr:$kind, TypeAttr:$type,
+                       OptionalAttr<I64Attr>:$count, OptionalAttr<DenseI64ArrayAttr>:$layers,
+                       OptionalAttr<FlatSymbolRefAttr>:$gradient);
+  let assemblyFormat = [{
+    $sym_name $kind `:` $type (`count` $count^)? (`layers` $layers^)? (`gradient` $gradient^)? attr-dict
+  }];
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
+    int64_t getCopies() { return getCount().value_or(1); }
+    /// Bytes of one copy.
+    int64_t getCopyBytes();
+  }];
+}
+
+class Moe_StateAccess<string mnemonic, list<Trait> traits = []>
+    : Moe_Op<mnemonic, !listconcat([DeclareOpInterfaceMethods<SymbolUserOpInterface>], traits)>;
+
+def Moe_ReadOp : Moe_StateAccess<"read", [MemoryEffects<[MemRead]>,
+    DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>]> {
+  let summary = "The value of a state, or of one copy of a stacked state";
+  let description = [{
+    With an index the result has the state's type. Without one a state of count L reads as `[L, ...]`. The backward of reading a parameter
+    adds to its gradient state.
+    ```mlir
+    %w = moe.read @"layers.{}.attention.q"[%layer] : tensor<128x128xf32>
+    ```
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index);
+  let results = (outs Moe_AnyTensor:$result);
+  let assemblyFormat = "$state (`[` $index^ `]`)? attr-dict `:` type($result)";
+}
+
+def Moe_WriteOp : Moe_StateAccess<"write", [MemoryEffects<[MemWrite]>]> {
+  let summary = "Replaces the value of a state or of one copy of it";
+  let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index, Moe_AnyTensor:$value);
+  let assemblyFormat = "$state (`[` $index^ `]`)? `,` $value attr-dict `:` type($value)";
+}
+
+def Moe_AccumulateOp : Moe_StateAccess<"accumulate", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "Adds to a state or to one copy of it: state = state + value";
+  let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index, Moe_AnyTensor:$value);
+  let assemblyFormat = "$state (`[` $index^ `]`)? `,` $value attr-dict `:` type($value)";
+}
+
+def Moe_YieldOp : Moe_Op<"yield", [Pure, Terminator, ReturnLike]> {
+  let summary = "Hands values to the enclosing moe op";
+  let arguments = (ins Variadic<AnyType>:$values);
+  let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
+  let builders = [OpBuilder<(ins), [{}]>];
+}
+
+def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
+  let summary = "Runs its body once for each layer of a segment";
+  let description = [{
+    The one loop of the dialect: it keeps the IR's size independent of depth. Body arguments: the index (0..count-1, or downwards when
+    `reverse`), the carried values, and slice `index` of each stacked operand. The body yields the next carried values, then one slice of
+    each stacked result. Results: the last carried values, then the stacked results `[count, ...]`. A slice of a `[count, R, C]` tensor is
+    `[R, C]`.
+
+    Constraints: (C1) carried types agree between operands, arguments, yield and results; (C2) stacked types are `[count] + slice`.
+    ```mlir
+    %y, %saved = moe.repeat %l 4 carry(%x = %x0 : tensor<8x4xf32>) stacked() -> (tensor<8x4xf32>), (tensor<4x8x4xf32>) {
+      ...
+      moe.yield %next, %x : tensor<8x4xf32>, tensor<8x4xf32>
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<Moe_AnyTensor>:$inputs, I64Attr:$carried, I64Attr:$count, UnitAttr:$reverse);
+  let results = (outs Variadic<Moe_AnyTensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let skipDefaultBuilders = 1;
+  let builders = [OpBuilder<(ins "::mlir::ValueRange":$inits, "::mlir::ValueRange":$stacked, "::mlir::TypeRange":$outTypes,
+                                 "int64_t":$count, CArg<"bool", "false">:$reverse)>];
+  let extraClassDeclaration = [{
+    ::mlir::Block *getBlock() { return &getBody().front(); }
+    ::mlir::OperandRange getInits() { return getInputs().take_front(getCarried()); }
+    ::mlir::OperandRange getStacked() { return getInputs().drop_front(getCarried()); }
+    ::mlir::ResultRange getFinals() { return getResults().take_front(getCarried()); }
+    ::mlir::ResultRange getOuts() { return getResults().drop_front(getCarried()); }
+    ::mlir::Value getIndexArgument() { return getBlock()->getArgument(0); }
+    ::mlir::Block::BlockArgListType getCarryArguments() { return getBlock()->getArguments().slice(1, getCarried()); }
+    ::mlir::Block::BlockArgListType getSliceArguments() { return getBlock()->getArguments().drop_front(1 + getCarried()); }
+    YieldOp getYield() { return ::llvm::cast<YieldOp>(getBlock()->getTerminator()); }
+  }];
+}
+
+def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, RecursiveMemoryEffects]> {
+  let summary = "A group of ops that becomes one kernel launch";
+  let description = [{
+    Made by `moe-form-dispatches`, read by the code generators. `kind` names the template that can emit the body (see
+    docs/codegen-cpu.md): `row`, `matmul`, or the mnemonic of a single op. Operands are tensors and at most one index per enclosing repeat;
+    block arguments mirror them. State is read and written inside through `moe.read`, `moe.write`, `moe.accumulate`. `note` says what was fused
+    and why the next op was not.
+    ```mlir
+    %h = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xf32>, index) -> tensor<8x16xf32> {
+      %w = moe.read @"layers.{}.up"[%l] : tensor<4x16xf32>
+      %p = moe.matmul %a, %w : tensor<8x4xf32>, tensor<4x16xf32> -> tensor<8x16xf32>
+      moe.yield %p : tensor<8x16xf32>
+    }
+    ```
+  }];
+  let arguments = (ins Variadic<AnyTypeOf<[Moe_AnyTensor, Index]>>:$inputs, StrAttr:$kind, OptionalAttr<StrAttr>:$note);
+  let results = (outs Variadic<Moe_AnyTensor>:$results);
+  let regions = (region SizedRegion<1>:$body);
+  let hasCustomAssemblyFormat = 1;
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::Block *getBlock() { return &getBody().front(); }
+    YieldOp getYield() { return ::llvm::cast<YieldOp>(getBlock()->getTerminator()); }
+  }];
+}
+
+#endif
