@@ -1,0 +1,35 @@
+// From a moe.dispatch to its kernel.
+#ifndef MOEC_COMPILER_TARGET_CPU_EMITKERNEL_H
+#define MOEC_COMPILER_TARGET_CPU_EMITKERNEL_H
+
+#include "compiler/Target/CPU/CpuTarget.h"
+#include "dialects/Moe/Analysis/DispatchParams.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace moec::cpu {
+
+/// What the plan needs to know of a kernel. Its parameters are those of moe::collectDispatchParams, in that order.
+struct KernelInfo {
+  std::string symbol;
+  int64_t grid = 1;         // workgroups; they never write the same bytes
+  int64_t scratchBytes = 0; // a worker
+  double flops = 0;         // of one launch, worst case
+  double bytes = 0;         // read + written once
+};
+
+/// Emits the kernel of `dispatch` into `kernels` as a func.func over scf/arith/math/vector/llvm. Fails with a diagnostic at the dispatch when its kind
+/// has no template.
+mlir::FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, mlir::ModuleOp kernels, llvm::StringRef symbol,
+                                       const CpuTarget &target);
+
+/// The templates, one file each. All have emitKernel's contract.
+mlir::FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
+mlir::FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
+mlir::FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
+mlir::FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
+mlir::FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &); // col_reduce, embed_grad
+mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);   // permute, limit_capacity, count_ids
+
+} // namespace moec::cpu
+
+#endif

@@ -1,0 +1,98 @@
+// A small embedded language for writing one kernel as scf/arith/math/vector/llvm IR: loops, loads, stores, vector arithmetic.
+//
+// A kernel is `void kernel(ptr args, i64 workgroup, ptr scratch)` (docs/plan-format.md). Everything inside is i64 indices, LLVM pointers and
+// scalars or 1-D vectors; there are no memrefs, so what is written here is what LLVM sees.
+#ifndef MOEC_COMPILER_TARGET_CPU_KERNELBUILDER_H
+#define MOEC_COMPILER_TARGET_CPU_KERNELBUILDER_H
+
+#include "compiler/Target/CPU/CpuTarget.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+namespace moec::cpu {
+
+class KernelBuilder {
+public:
+  using Value = mlir::Value;
+  using Body = llvm::function_ref<void(Value)>;
+  using CarryBody = llvm::function_ref<llvm::SmallVector<Value>(Value, mlir::ValueRange)>;
+
+  /// Opens a kernel function named `symbol` with `numParams` pointers in `module` and puts the builder at its start.
+  KernelBuilder(mlir::ModuleOp module, mlir::Location loc, llvm::StringRef symbol, unsigned numParams,
+                const CpuTarget &target);
+  /// Adds the return. No more building afterwards.
+  void finish();
+
+  mlir::ImplicitLocOpBuilder b;
+  const CpuTarget &target;
+
+  Value param(unsigned index) const { return params[index]; } // pointer
+  Value workgroup() const { return group; }                   // i64
+  /// `bytes` of the worker's scratch, 64-byte aligned; the total is what the plan announces.
+  Value scratch(int64_t bytes);
+  int64_t scratchBytes() const { return scratchUsed; }
+
+  //===--- Integers (all i64 unless said) ---===//
+  Value i64(int64_t value);
+  Value i32(int64_t value);
+  Value boolean(bool value);
+  Value add(Value a, Value b);
+  Value sub(Value a, Value b);
+  Value mul(Value a, Value b);
+  Value div(Value a, Value b); // both non-negative
+  Value rem(Value a, Value b);
+  Value min(Value a, Value b);
+  Value max(Value a, Value b);
+  Value less(Value a, Value b);
+  Value equal(Value a, Value b);
+  Value both(Value a, Value b);
+  Value select(Value condition, Value a, Value b);
+  Value toI64(Value i32Value);
+  Value toI32(Value i64Value);
+
+  //===--- Floats: scalars or vectors, whatever the operands are ---===//
+  Value constant(mlir::Type type, double value); // splat for a vector type
+  Value fadd(Value a, Value b);
+  Value fsub(Value a, Value b);
+  Value fmul(Value a, Value b);
+  Value fdiv(Value a, Value b);
+  Value fmax(Value a, Value b);
+  Value fma(Value a, Value b, Value c);
+  Value exp(Value a);
+  Value log(Value a);
+  Value splat(Value scalar, int64_t lanes); // lanes == 1: the scalar itself
+  Value sumLanes(Value vector);             // scalar passes through; order: LLVM's fixed tree
+  Value maxLanes(Value vector);
+
+  //===--- Memory: `offset` counts elements of `element` ---===//
+  int64_t lanes(mlir::Type element) const; // elements of a full vector
+  Value at(Value pointer, Value offset, mlir::Type element);
+  Value load(mlir::Type element, Value pointer, Value offset, int64_t lanes = 1); // lanes == 1: scalar
+  void store(Value value, Value pointer, Value offset);
+  /// Only the first `count` of the lanes exist (count is a constant or an i64 value); the others read as 0 / are not written.
+  Value loadPart(mlir::Type element, Value pointer, Value offset, int64_t lanes, Value count);
+  void storePart(Value value, Value pointer, Value offset, Value count);
+  void fillZero(Value pointer, mlir::Type element, int64_t count);
+
+  //===--- Control ---===//
+  void loop(Value from, Value to, int64_t step, Body body);
+  llvm::SmallVector<Value> loop(Value from, Value to, int64_t step, mlir::ValueRange carried, CarryBody body);
+  /// 0 <= i < count in full vectors, then the rest one by one: body(i, lanes). `count` is a compile-time number.
+  void loopVectors(mlir::Type element, int64_t count, llvm::function_ref<void(Value, int64_t)> body);
+  /// The same with a reduction: `body(i, lanes, accumulator)` returns the new accumulator of `lanes` lanes; `join` folds two of equal width.
+  Value reduceVectors(mlir::Type element, int64_t count, Value init,
+                      llvm::function_ref<Value(Value, int64_t, Value)> body, llvm::function_ref<Value(Value, Value)> join,
+                      llvm::function_ref<Value(Value)> joinLanes);
+  void when(Value condition, llvm::function_ref<void()> then);
+
+private:
+  mlir::func::FuncOp function;
+  llvm::SmallVector<Value> params;
+  Value group;
+  Value scratchBase;
+  int64_t scratchUsed = 0;
+};
+
+} // namespace moec::cpu
+
+#endif

@@ -1,0 +1,28 @@
+// What memory a dispatch touches, in the order of its kernel's parameters. The code generators and the plan both read this list.
+#ifndef MOEC_DIALECTS_MOE_ANALYSIS_DISPATCHPARAMS_H
+#define MOEC_DIALECTS_MOE_ANALYSIS_DISPATCHPARAMS_H
+
+#include "dialects/Moe/IR/Moe.h"
+
+namespace moec::moe {
+
+/// One pointer argument of a dispatch's kernel.
+struct DispatchParam {
+  enum class Kind { Input, State, Result } kind;
+  /// Input: position among the dispatch's operands. Result: position among its results. State: unused.
+  unsigned index = 0;
+  /// State: the symbol, and the block argument (of index type) that selects the copy, or null for the whole state.
+  mlir::FlatSymbolRefAttr state;
+  mlir::BlockArgument copy;
+  /// The type behind the pointer (a whole stacked state: [count, ...]).
+  mlir::RankedTensorType type;
+  bool isRead = false;
+  bool isWritten = false;
+};
+
+/// Tensor inputs in operand order, then states in order of first access (one entry for each symbol and copy), then results.
+llvm::SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch);
+
+} // namespace moec::moe
+
+#endif
