@@ -10,7 +10,10 @@
 
 namespace moec::exp {
 
-enum class FieldType { Integer, Number, Boolean, Text, Choice, TextList, NumberList };
+/// What a field holds, and the attribute it becomes: Integer i64, Number f64, Boolean, Text and Choice strings, TextList an array of
+/// strings, NumberList array<f64>. Steps is a length of training, written {"steps": n}, {"tokens": n} or {"fraction": x} (of the run),
+/// and becomes a whole number of steps (i64); null is 0. Method is {"kind": ...} or the kind alone, and becomes #exp.method.
+enum class FieldType { Integer, Number, Boolean, Text, Choice, TextList, NumberList, Steps, Method };
 
 /// One key: where it stands, what it may hold, what it is when absent.
 struct Field {
