@@ -1,5 +1,8 @@
 #include "compiler/tools/RegisterAll.h"
 
+#include "compiler/Conversion/ExpToMoe/Passes.h"
+#include "compiler/Methods/Methods.h"
+#include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/Moe.h"
 #include "dialects/Moe/Transforms/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -15,13 +18,15 @@ namespace moec {
 void registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
-  registry.insert<moe::MoeDialect>();
+  registry.insert<exp::ExpDialect, moe::MoeDialect>();
+  registerMethods(registry);
 }
 
 void registerAllPasses() {
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();
   mlir::registerSymbolDCEPass();
+  registerExpToMoePasses();
   moe::registerMoePasses();
 }
 
