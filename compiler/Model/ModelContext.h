@@ -49,7 +49,7 @@ public:
   int64_t microSequences();
   int64_t microBatches();
   int64_t numMoeLayers();
-  double eps() const { return model.getNormEps().convertToDouble(); }
+  double eps() { return model.getNormEps().convertToDouble(); }
 
   //===--- States ---===//
   /// `slot` gives the copies; null for a state without copies. Declaring a symbol again returns the first.
