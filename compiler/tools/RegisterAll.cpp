@@ -1,5 +1,7 @@
 #include "compiler/tools/RegisterAll.h"
 
+#include "compiler/Conversion/ExpToMoe/Passes.h"
+#include "compiler/Methods/Methods.h"
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/Moe.h"
 #include "dialects/Moe/Transforms/Passes.h"
@@ -19,12 +21,14 @@ void registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
   registry.insert<exp::ExpDialect, moe::MoeDialect, plan::PlanDialect>();
+  registerMethods(registry);
 }
 
 void registerAllPasses() {
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();
   mlir::registerSymbolDCEPass();
+  registerExpToMoePasses();
   moe::registerMoePasses();
   plan::registerPlanPasses();
 }
