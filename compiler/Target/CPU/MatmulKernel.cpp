@@ -218,7 +218,7 @@ void MatmulEmitter::chooseBlocks() {
     return;
   }
   int64_t wanted = llvm::divideCeil(kWantedGrid, panels * experts);
-  chunkRows = std::clamp(llvm::divideCeil(rows, wanted), kLeastChunkRows, most);
+  chunkRows = std::clamp<int64_t>(llvm::divideCeil(rows, wanted), kLeastChunkRows, most);
   chunks = llvm::divideCeil(rows, chunkRows);
   chunkRows = llvm::alignTo(llvm::divideCeil(rows, chunks), tile->rows());
   chunks = llvm::divideCeil(rows, chunkRows);
@@ -402,17 +402,15 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol) {
   tile = &micro;
   chooseBlocks();
 
-  int64_t zeroColumns = 0;
+  int64_t zeroColumns = 0, lineBytes = tile->columns() * tile->elementBytes();
   for (const Product &product : products) {
-    int64_t depth = blocked ? std::min(depthBlock, product.depth) : product.depth;
-    panelOf.push_back(kb->scratch(depth * tile->columns() * tile->elementBytes()));
-    tileOf.push_back(
-        kb->scratch((blocked ? chunkRows : tile->rows()) * tile->columns() * tile->elementBytes()));
+    // Blocked products run one after the other and share the panel.
+    panelOf.push_back(blocked && !panelOf.empty() ? panelOf.front()
+                                                  : kb->scratch((blocked ? depthBlock : product.depth) * lineBytes));
+    tileOf.push_back(kb->scratch((blocked ? chunkRows : tile->rows()) * lineBytes));
     for (const Factor *factor : {&product.a, &product.b})
       if (factor->rowMap && grouping == Grouping::None)
         zeroColumns = std::max(zeroColumns, factor->columns);
-    if (blocked) // products run one after the other and share the panel
-      panelOf.back() = panelOf.front();
   }
   if (zeroColumns) {
     zeroRow = kb->scratch(zeroColumns * tile->elementBytes());

@@ -21,7 +21,7 @@ std::optional<int64_t> constantOf(Value value) {
 
 MicroTile::MicroTile(KernelBuilder &kb, Type element, int64_t resultRows, int64_t resultColumns)
     : kb(kb), element(element), numRows(std::min(kb.target.tileRows, resultRows)), numLanes(kb.lanes(element)) {
-  numVectors = std::min(kb.target.tileVectors, llvm::divideCeil(resultColumns, numLanes));
+  numVectors = std::min<int64_t>(kb.target.tileVectors, llvm::divideCeil(resultColumns, numLanes));
 }
 
 SmallVector<Value> MicroTile::zeros() const {
