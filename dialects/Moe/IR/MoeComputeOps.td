@@ -73,7 +73,7 @@ def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable]> {
   let description = "The order of additions is fixed: vector lanes first, then lanes in order. `max` has no gradient: it counts as a constant, as in a stable softmax.";
   let arguments = (ins Moe_ReductionAttr:$kind, Moe_Matrix:$input);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "$kind $input attr-dict `:` type($input) `->` type($result)";
+  let assemblyFormat = "`` $kind $input attr-dict `:` type($input) `->` type($result)";
   let hasVerifier = 1;
 }
 
@@ -320,7 +320,7 @@ def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", 
   }];
   let arguments = (ins Moe_DropPolicyAttr:$policy, Moe_Ids:$ids, Moe_Matrix:$weights, I64Attr:$experts, I64Attr:$capacity);
   let results = (outs Moe_Ids:$result);
-  let assemblyFormat = "$policy $ids `,` $weights `experts` $experts `capacity` $capacity attr-dict `:` type($ids) `,` type($weights)";
+  let assemblyFormat = "`` $policy $ids `,` $weights `experts` $experts `capacity` $capacity attr-dict `:` type($ids) `,` type($weights)";
   let hasVerifier = 1;
 }
 
