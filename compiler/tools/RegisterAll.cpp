@@ -5,6 +5,8 @@
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/Moe.h"
 #include "dialects/Moe/Transforms/Passes.h"
+#include "dialects/Plan/IR/Plan.h"
+#include "dialects/Plan/Transforms/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -18,7 +20,7 @@ namespace moec {
 void registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
-  registry.insert<exp::ExpDialect, moe::MoeDialect>();
+  registry.insert<exp::ExpDialect, moe::MoeDialect, plan::PlanDialect>();
   registerMethods(registry);
 }
 
@@ -28,6 +30,7 @@ void registerAllPasses() {
   mlir::registerSymbolDCEPass();
   registerExpToMoePasses();
   moe::registerMoePasses();
+  plan::registerPlanPasses();
 }
 
 } // namespace moec
