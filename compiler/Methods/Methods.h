@@ -13,29 +13,31 @@ namespace moec {
 /// What the router of one MoE layer knows. T = element type of the experiment.
 struct RoutingValues {
   mlir::Value logits;     // [N, E]
-  mlir::Value scores;     // [N, E] after the score function
+  mlir::Value scores;     // [N, E] after the score function; top-k selects on them
   mlir::Value rowScores;  // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
   mlir::Value ids;        // i32 [N, K], before any drop
-  mlir::Value weights;    // [N, K] combine weights
+  mlir::Value counts;     // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
+  mlir::Value weights;    // [N, K] combine weights, scaled
   int64_t numTokens, numExperts, topK, seqLen;
   int64_t microBatches;   // of a step
   mlir::Value layer;      // index of the enclosing repeat: the copy of stacked states
 };
 
-/// Declares states that a method owns: name, kind, copies. Names get the loss or layer as prefix.
+/// Declares states that a loss owns.
 class StateDeclarer {
 public:
   virtual ~StateDeclarer() = default;
-  /// A state with one copy for each layer of the segment being built; returns its symbol.
-  virtual mlir::FlatSymbolRefAttr perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type) = 0;
-  /// States of kind `counter` declared through this are set to zero at the beginning of each step when `resetEachStep`.
+  /// A state with one copy for each MoE layer of the segment being built, called `<kind>.layers.<i>.<loss name>.<name>`; zero at init and,
+  /// with `resetEachStep`, at the beginning of each step. Address copies with RoutingValues::layer.
+  virtual moe::StateOp perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type,
+                                bool resetEachStep) = 0;
 };
 
 /// Router score function: logits -> scores, and chosen scores -> combine weights.
 class ScoreMethod : public exp::Method {
 public:
   std::string category() const final { return "score"; }
-  /// [N, E] logits -> [N, E] scores that top-k selects on.
+  /// [N, E] logits -> [N, E] scores that top-k selects on; may be the logits themselves.
   virtual mlir::Value buildScores(TensorBuilder &b, exp::MethodAttr attr, mlir::Value logits) const = 0;
   /// Combine weights [N, K] of the chosen experts before `scale`; `normalize` as in the spec.
   virtual mlir::Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, mlir::Value logits, mlir::Value scores,
@@ -78,6 +80,9 @@ public:
 
 /// Fills the registry with every method of the tree (the list is generated from the files in the subfolders).
 void registerMethods(exp::MethodRegistry &registry);
+
+/// Has the exp dialect filled with them whenever a context loads it.
+void registerMethods(mlir::DialectRegistry &registry);
 
 } // namespace moec
 

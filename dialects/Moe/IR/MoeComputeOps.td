@@ -25,7 +25,7 @@ def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable]> {
 
 //===--- Row ops ------------------------------------------------------------------------------------------------------===//
 
-def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, rowOp, differentiable]> {
+def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, differentiable]> {
   let summary = "Elementwise computation, as a region of scalar arith and math";
   let description = [{
     Results all have one shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows` (r divides rows: r = 1 is one row
@@ -48,8 +48,13 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, rowOp, differentiable]> {
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "(`position` $position^)? `(` $inputs `)` attr-dict `:` functional-type($inputs, results) $body";
   let hasVerifier = 1;
+  // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar a result.
+  let builders = [OpBuilder<(ins "::mlir::TypeRange":$resultTypes, "::mlir::ValueRange":$inputs,
+    "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, ::mlir::ValueRange)>":$body,
+    CArg<"bool", "false">:$position)>];
   let extraClassDeclaration = [{
     ::mlir::Block *getBlock() { return &getBody().front(); }
+    YieldOp getYield();
     ::mlir::RankedTensorType getShapeType() { return ::llvm::cast<::mlir::RankedTensorType>(getResult(0).getType()); }
   }];
 }

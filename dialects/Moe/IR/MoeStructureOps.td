@@ -20,7 +20,7 @@ def Moe_StateKindAttr : EnumAttr<Moe_Dialect, Moe_StateKind, "kind"> {
   let assemblyFormat = "$value";
 }
 
-def Moe_StateOp : Moe_Op<"state", [Symbol]> {
+def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Declares memory that outlives one function call";
   let description = [{
     A state has a kind, a tensor type and, when `count` is given, that many copies back to back (one for each layer of a segment).
@@ -79,11 +79,22 @@ def Moe_AccumulateOp : Moe_StateAccess<"accumulate", [MemoryEffects<[MemRead, Me
   let assemblyFormat = "$state (`[` $index^ `]`)? `,` $value attr-dict `:` type($value)";
 }
 
+def Moe_LossOp : Moe_Op<"loss", [MemoryEffects<[MemWrite]>]> {
+  let summary = "The scalar to minimise";
+  let description = [{
+    `moe-differentiate` seeds the gradient of `total` with `scale` (1 / micro_batches, see docs/architecture.md) and removes the op. It claims to
+    write memory so that nothing that it needs is taken for dead code before that pass.
+  }];
+  let arguments = (ins Moe_Matrix:$total, F64Attr:$scale);
+  let assemblyFormat = "$total `scale` $scale attr-dict `:` type($total)";
+  let hasVerifier = 1;
+}
+
 def Moe_YieldOp : Moe_Op<"yield", [Pure, Terminator, ReturnLike]> {
   let summary = "Hands values to the enclosing moe op";
   let arguments = (ins Variadic<AnyType>:$values);
   let assemblyFormat = "attr-dict ($values^ `:` type($values))?";
-  let builders = [OpBuilder<(ins), [{}]>];
+  let builders = [OpBuilder<(ins), [{ (void)$_state; }]>];
 }
 
 def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
@@ -92,14 +103,16 @@ def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
     The one loop of the dialect: it keeps the IR's size independent of depth. Body arguments: the index (0..count-1, or downwards when
     `reverse`), the carried values, and slice `index` of each stacked operand. The body yields the next carried values, then one slice of
     each stacked result. Results: the last carried values, then the stacked results `[count, ...]`. A slice of a `[count, R, C]` tensor is
-    `[R, C]`.
+    `[R, C]`. `carry`, `stacked` and `->` (the types of the stacked results) are left out when empty.
 
-    Constraints: (C1) carried types agree between operands, arguments, yield and results; (C2) stacked types are `[count] + slice`.
+    Constraints: (C1) carried types agree between operands, arguments, yield and results; (C2) stacked types are `[count] + slice`;
+    (C3) count >= 1.
     ```mlir
-    %y, %saved = moe.repeat %l 4 carry(%x = %x0 : tensor<8x4xf32>) stacked() -> (tensor<8x4xf32>), (tensor<4x8x4xf32>) {
+    %y, %saved = moe.repeat %l of 4 carry(%x = %x0 : tensor<8x4xf32>) stacked(%s = %all : tensor<4x8x1xf32>) -> (tensor<4x8x4xf32>) {
       ...
       moe.yield %next, %x : tensor<8x4xf32>, tensor<8x4xf32>
     }
+    %z = moe.repeat reverse %l of 4 carry(%x = %y : tensor<8x4xf32>) { ... }
     ```
   }];
   let arguments = (ins Variadic<Moe_AnyTensor>:$inputs, I64Attr:$carried, I64Attr:$count, UnitAttr:$reverse);
@@ -119,7 +132,7 @@ def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
     ::mlir::Value getIndexArgument() { return getBlock()->getArgument(0); }
     ::mlir::Block::BlockArgListType getCarryArguments() { return getBlock()->getArguments().slice(1, getCarried()); }
     ::mlir::Block::BlockArgListType getSliceArguments() { return getBlock()->getArguments().drop_front(1 + getCarried()); }
-    YieldOp getYield() { return ::llvm::cast<YieldOp>(getBlock()->getTerminator()); }
+    YieldOp getYield();
   }];
 }
 
@@ -129,7 +142,9 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, Recursi
     Made by `moe-form-dispatches`, read by the code generators. `kind` names the template that can emit the body (see
     docs/codegen-cpu.md): `row`, `matmul`, or the mnemonic of a single op. Operands are tensors and at most one index per enclosing repeat;
     block arguments mirror them. State is read and written inside through `moe.read`, `moe.write`, `moe.accumulate`. `note` says what was fused
-    and why the next op was not.
+    and why the next op was not. `note "..."` comes after the kind.
+
+    Constraints: (C1) block arguments mirror the operands; (C2) the body yields the results; (C3) an index into a state is a block argument.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xf32>, index) -> tensor<8x16xf32> {
       %w = moe.read @"layers.{}.up"[%l] : tensor<4x16xf32>
@@ -145,7 +160,7 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, Recursi
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     ::mlir::Block *getBlock() { return &getBody().front(); }
-    YieldOp getYield() { return ::llvm::cast<YieldOp>(getBlock()->getTerminator()); }
+    YieldOp getYield();
   }];
 }
 

@@ -1,0 +1,370 @@
+// Verifiers, folds and row properties of the compute ops.
+#include "dialects/Moe/IR/MoeVerify.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+using namespace mlir;
+
+namespace moec::moe {
+
+//===--- Checks -------------------------------------------------------------------------------------------------------===//
+
+LogicalResult expectShape(Operation *op, StringRef what, Value value, ArrayRef<int64_t> expected) {
+  ArrayRef<int64_t> shape = cast<RankedTensorType>(value.getType()).getShape();
+  if (shape == expected)
+    return success();
+  InFlightDiagnostic diag = op->emitOpError(what) << " is [";
+  llvm::interleaveComma(shape, diag);
+  diag << "], expected [";
+  llvm::interleaveComma(expected, diag);
+  return diag << ']';
+}
+
+LogicalResult expectSameElement(Operation *op, StringRef what, Value value, StringRef otherName, Value other) {
+  if (elementType(value) == elementType(other))
+    return success();
+  return op->emitOpError(what) << " is of " << elementType(value) << ", but " << otherName << " is of "
+                               << elementType(other);
+}
+
+LogicalResult expectDivides(Operation *op, StringRef divisorName, int64_t divisor, StringRef numberName, int64_t number) {
+  if (divisor > 0 && number % divisor == 0)
+    return success();
+  return op->emitOpError(divisorName) << ' ' << divisor << " does not divide " << numberName << ' ' << number;
+}
+
+static int64_t depth(Value value) {
+  return cast<RankedTensorType>(value.getType()).getDimSize(2);
+}
+
+//===--- Reshape ------------------------------------------------------------------------------------------------------===//
+
+LogicalResult ReshapeOp::verify() {
+  // (C1)
+  auto from = cast<RankedTensorType>(getInput().getType()), to = cast<RankedTensorType>(getResult().getType());
+  if (from.getNumElements() != to.getNumElements())
+    return emitOpError("makes ") << to.getNumElements() << " elements of " << from.getNumElements();
+  return expectSameElement(*this, "result", getResult(), "input", getInput());
+}
+
+OpFoldResult ReshapeOp::fold(FoldAdaptor) {
+  if (getInput().getType() == getResult().getType())
+    return getInput();
+  if (auto inner = getInput().getDefiningOp<ReshapeOp>()) {
+    if (inner.getInput().getType() == getResult().getType())
+      return inner.getInput();
+    getInputMutable().assign(inner.getInput());
+    return getResult();
+  }
+  return {};
+}
+
+//===--- Map ----------------------------------------------------------------------------------------------------------===//
+
+void MapOp::build(OpBuilder &builder, OperationState &state, TypeRange resultTypes, ValueRange inputs,
+                  function_ref<SmallVector<Value>(OpBuilder &, Location, ValueRange)> body, bool position) {
+  OpBuilder::InsertionGuard guard(builder);
+  state.addTypes(resultTypes);
+  state.addOperands(inputs);
+  if (position)
+    state.getOrAddProperties<Properties>().position = builder.getUnitAttr();
+  Block *block = builder.createBlock(state.addRegion());
+  for (Value input : inputs)
+    block->addArgument(elementType(input), state.location);
+  if (position)
+    for (int i = 0; i < 2; ++i)
+      block->addArgument(builder.getI64Type(), state.location);
+  SmallVector<Value> values = body(builder, state.location, block->getArguments());
+  YieldOp::create(builder, state.location, values);
+}
+
+LogicalResult MapOp::verify() {
+  if (getNumResults() == 0)
+    return emitOpError("has no results, expected at least one");
+  RankedTensorType shape = getShapeType();
+  int64_t numRows = shape.getDimSize(0), numCols = shape.getDimSize(1);
+  for (Value result : getResults())
+    if (failed(expectShape(*this, "result", result, {numRows, numCols})))
+      return failure();
+  // (C1)
+  for (auto [index, input] : llvm::enumerate(getInputs())) {
+    if (numRows % rows(input) != 0)
+      return emitOpError("operand ") << index << " has " << rows(input) << " rows, which do not divide " << numRows;
+    if (cols(input) != 1 && cols(input) != numCols)
+      return emitOpError("operand ") << index << " has " << cols(input) << " columns, expected 1 or " << numCols;
+  }
+  Block *block = getBlock();
+  size_t numArgs = getInputs().size() + (getPosition() ? 2 : 0);
+  if (block->getNumArguments() != numArgs)
+    return emitOpError("has ") << block->getNumArguments() << " block arguments, expected " << numArgs;
+  for (BlockArgument arg : block->getArguments()) {
+    unsigned i = arg.getArgNumber();
+    Type expected = i < getInputs().size() ? elementType(getInputs()[i]) : IntegerType::get(getContext(), 64);
+    if (arg.getType() != expected)
+      return emitOpError("block argument ") << i << " is " << arg.getType() << ", expected " << expected;
+  }
+  // (C2)
+  auto yield = dyn_cast<YieldOp>(block->getTerminator());
+  if (!yield || yield.getValues().size() != getNumResults())
+    return emitOpError("yields ") << (yield ? yield.getValues().size() : 0) << " values, expected " << getNumResults();
+  for (auto [index, pair] : llvm::enumerate(llvm::zip_equal(yield.getValues(), getResults())))
+    if (std::get<0>(pair).getType() != elementType(std::get<1>(pair)))
+      return emitOpError("yields ") << std::get<0>(pair).getType() << " as value " << index << ", expected "
+                                    << elementType(std::get<1>(pair));
+  // (C3)
+  for (Operation &op : block->without_terminator())
+    if (!isa<arith::ArithDialect, math::MathDialect>(op.getDialect()) || llvm::any_of(op.getResultTypes(), [](Type type) {
+          return !type.isIntOrIndexOrFloat();
+        }))
+      return op.emitOpError("is not allowed in a map, expected arith or math on scalars");
+  return success();
+}
+
+int64_t MapOp::getNumRows() { return getShapeType().getDimSize(0); }
+
+//===--- Row ops ------------------------------------------------------------------------------------------------------===//
+
+#define MOEC_ROWS_OF_RESULT(OP)                                                                                        \
+  int64_t OP::getNumRows() { return rows(getOperation()->getResult(0)); }
+MOEC_ROWS_OF_RESULT(RowReduceOp)
+MOEC_ROWS_OF_RESULT(RmsNormOp)
+MOEC_ROWS_OF_RESULT(SoftmaxOp)
+MOEC_ROWS_OF_RESULT(LogSumExpOp)
+MOEC_ROWS_OF_RESULT(TopKOp)
+MOEC_ROWS_OF_RESULT(TakeOp)
+MOEC_ROWS_OF_RESULT(PutOp)
+MOEC_ROWS_OF_RESULT(RopeOp)
+MOEC_ROWS_OF_RESULT(GatherRowsOp)
+MOEC_ROWS_OF_RESULT(CombineRowsOp)
+MOEC_ROWS_OF_RESULT(SpreadRowsOp)
+MOEC_ROWS_OF_RESULT(DotRowsOp)
+MOEC_ROWS_OF_RESULT(EmbedOp)
+MOEC_ROWS_OF_RESULT(RandomNormalOp)
+#undef MOEC_ROWS_OF_RESULT
+
+// cos and sin are tables of positions.
+bool RopeOp::isRowAligned(unsigned index) { return index == 0; }
+bool GatherRowsOp::isRowAligned(unsigned index) { return index == 1; }
+bool CombineRowsOp::isRowAligned(unsigned index) { return index == 1 || index == 3; }
+bool SpreadRowsOp::isRowAligned(unsigned index) { return index == 1; }
+bool DotRowsOp::isRowAligned(unsigned index) { return index != 1; }
+bool EmbedOp::isRowAligned(unsigned index) { return index == 1; }
+
+LogicalResult RowReduceOp::verify() {
+  if (failed(expectShape(*this, "result", getResult(), {rows(getInput()), 1})))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "input", getInput());
+}
+
+LogicalResult RmsNormOp::verify() {
+  if (failed(expectShape(*this, "scale", getScale(), {1, cols(getInput())})))
+    return failure();
+  return expectSameElement(*this, "scale", getScale(), "input", getInput());
+}
+
+LogicalResult SoftmaxOp::verify() { return success(); }
+
+LogicalResult LogSumExpOp::verify() {
+  if (failed(expectShape(*this, "result", getResult(), {rows(getInput()), 1})))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "input", getInput());
+}
+
+LogicalResult TopKOp::verify() {
+  if (rows(getIds()) != rows(getScores()))
+    return expectShape(*this, "result", getIds(), {rows(getScores()), cols(getIds())});
+  // (C1)
+  if (cols(getIds()) < 1 || cols(getIds()) > cols(getScores()))
+    return emitOpError("chooses ") << cols(getIds()) << " of " << cols(getScores()) << " columns";
+  return success();
+}
+
+LogicalResult TakeOp::verify() {
+  if (failed(expectShape(*this, "ids", getIds(), {rows(getInput()), cols(getIds())})) ||
+      failed(expectShape(*this, "result", getResult(), {rows(getInput()), cols(getIds())})))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "input", getInput());
+}
+
+LogicalResult PutOp::verify() {
+  if (failed(expectShape(*this, "values", getValues(), {rows(getIds()), cols(getIds())})) ||
+      failed(expectShape(*this, "result", getResult(), {rows(getIds()), cols(getResult())})))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "values", getValues());
+}
+
+LogicalResult RopeOp::verify() {
+  // (C1)
+  if (failed(expectDivides(*this, "head size", 2 * cols(getCos()), "columns", cols(getInput()))))
+    return failure();
+  // (C2)
+  if (failed(expectDivides(*this, "sequence length", rows(getCos()), "rows", rows(getInput()))))
+    return failure();
+  return expectSameElement(*this, "cos", getCos(), "input", getInput());
+}
+
+LogicalResult GatherRowsOp::verify() {
+  if (failed(expectShape(*this, "rows", getRows(), {rows(getRows()), 1})) ||
+      failed(expectShape(*this, "result", getResult(), {rows(getRows()), cols(getInput())})))
+    return failure();
+  if (getSlotRow() && rows(getSlotRow()) != rows(getInput()))
+    return expectShape(*this, "slot_row", getSlotRow(), {rows(getInput()), cols(getSlotRow())});
+  return expectSameElement(*this, "result", getResult(), "input", getInput());
+}
+
+LogicalResult CombineRowsOp::verify() {
+  if (failed(expectShape(*this, "row_slot", getRowSlot(), {rows(getRows()), 1})) ||
+      failed(expectShape(*this, "result", getResult(), {rows(getSlotRow()), cols(getRows())})))
+    return failure();
+  if (getWeights() && (failed(expectShape(*this, "weights", getWeights(), {rows(getSlotRow()), cols(getSlotRow())})) ||
+                       failed(expectSameElement(*this, "weights", getWeights(), "rows", getRows()))))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "rows", getRows());
+}
+
+LogicalResult SpreadRowsOp::verify() {
+  if (static_cast<int64_t>(getTopK()) < 1)
+    return emitOpError("has top_k ") << getTopK() << ", expected at least 1";
+  if (failed(expectShape(*this, "row_slot", getRowSlot(), {rows(getRowSlot()), 1})) ||
+      failed(expectShape(*this, "result", getResult(), {rows(getRowSlot()), cols(getInput())})))
+    return failure();
+  if (getWeights() &&
+      (failed(expectShape(*this, "weights", getWeights(), {rows(getInput()), static_cast<int64_t>(getTopK())})) ||
+       failed(expectSameElement(*this, "weights", getWeights(), "input", getInput()))))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "input", getInput());
+}
+
+LogicalResult DotRowsOp::verify() {
+  if (failed(expectShape(*this, "rows", getRows(), {rows(getRows()), cols(getInput())})) ||
+      failed(expectShape(*this, "slot_row", getSlotRow(), {rows(getInput()), cols(getSlotRow())})) ||
+      failed(expectShape(*this, "result", getResult(), {rows(getSlotRow()), cols(getSlotRow())})) ||
+      failed(expectSameElement(*this, "rows", getRows(), "input", getInput())))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "input", getInput());
+}
+
+LogicalResult EmbedOp::verify() {
+  if (failed(expectShape(*this, "ids", getIds(), {rows(getIds()), 1})) ||
+      failed(expectShape(*this, "result", getResult(), {rows(getIds()), cols(getTable())})))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "table", getTable());
+}
+
+//===--- Reductions over rows -----------------------------------------------------------------------------------------===//
+
+LogicalResult ColReduceOp::verify() {
+  // (C1)
+  if (failed(expectDivides(*this, "number of groups", rows(getResult()), "rows", rows(getInput()))) ||
+      failed(expectShape(*this, "result", getResult(), {rows(getResult()), cols(getInput())})))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "input", getInput());
+}
+
+LogicalResult EmbedGradOp::verify() {
+  if (failed(expectShape(*this, "ids", getIds(), {rows(getGrad()), 1})) ||
+      failed(expectShape(*this, "result", getResult(), {rows(getResult()), cols(getGrad())})))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "grad", getGrad());
+}
+
+//===--- Matrix products ----------------------------------------------------------------------------------------------===//
+
+LogicalResult MatmulOp::verify() {
+  int64_t m = getTa() ? cols(getA()) : rows(getA()), k = getTa() ? rows(getA()) : cols(getA());
+  int64_t n = getTb() ? rows(getB()) : cols(getB()), kOfB = getTb() ? cols(getB()) : rows(getB());
+  if (k != kOfB)
+    return emitOpError("sums over ") << k << " elements of a, but " << kOfB << " of b";
+  if (failed(expectShape(*this, "result", getResult(), {m, n})) ||
+      failed(expectSameElement(*this, "b", getB(), "a", getA())))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "a", getA());
+}
+
+// offsets [1, E+1] and counts [1, E].
+static LogicalResult verifyGroups(Operation *op, Value offsets, Value counts, int64_t experts) {
+  if (failed(expectShape(op, "offsets", offsets, {1, experts + 1})))
+    return failure();
+  return expectShape(op, "counts", counts, {1, experts});
+}
+
+LogicalResult GroupedMatmulOp::verify() {
+  int64_t k = getTb() ? depth(getW()) : cols(getW()), n = getTb() ? cols(getW()) : depth(getW());
+  if (cols(getA()) != k)
+    return emitOpError("sums over ") << cols(getA()) << " elements of a, but " << k << " of w";
+  if (failed(expectShape(*this, "result", getResult(), {rows(getA()), n})) ||
+      failed(verifyGroups(*this, getOffsets(), getCounts(), rows(getW()))) ||
+      failed(expectSameElement(*this, "w", getW(), "a", getA())))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "a", getA());
+}
+
+LogicalResult GroupedOuterOp::verify() {
+  if (failed(expectShape(*this, "b", getB(), {rows(getA()), cols(getB())})) ||
+      failed(expectShape(*this, "result", getResult(), {rows(getResult()), cols(getA()), cols(getB())})) ||
+      failed(verifyGroups(*this, getOffsets(), getCounts(), rows(getResult()))) ||
+      failed(expectSameElement(*this, "b", getB(), "a", getA())))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "a", getA());
+}
+
+//===--- Attention ----------------------------------------------------------------------------------------------------===//
+
+static LogicalResult verifyAttention(Operation *op, Value q, Value k, Value lse, int64_t heads, int64_t kvHeads,
+                                     int64_t seqLen) {
+  if (failed(expectDivides(op, "heads", heads, "columns of q", cols(q))) ||
+      failed(expectDivides(op, "kv_heads", kvHeads, "heads", heads)) ||
+      failed(expectDivides(op, "seq_len", seqLen, "rows", rows(q))) ||
+      failed(expectShape(op, "k", k, {rows(q), cols(q) / heads * kvHeads})) ||
+      failed(expectShape(op, "lse", lse, {rows(q), heads})) || failed(expectSameElement(op, "k", k, "q", q)))
+    return failure();
+  return expectSameElement(op, "lse", lse, "q", q);
+}
+
+LogicalResult AttentionOp::verify() {
+  return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen());
+}
+
+LogicalResult AttentionGradOp::verify() {
+  return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen());
+}
+
+//===--- Routing ------------------------------------------------------------------------------------------------------===//
+
+int64_t PermuteOp::getPermutedRows(int64_t slots, int64_t experts, int64_t align) {
+  return llvm::alignTo(slots + experts * (align - 1), align);
+}
+
+LogicalResult PermuteOp::verify() {
+  int64_t experts = getExperts(), align = getAlign();
+  if (experts < 1 || align < 1)
+    return emitOpError("has ") << experts << " experts and align " << align << ", expected at least 1 of each";
+  if (failed(verifyGroups(*this, getOffsets(), getCounts(), experts)))
+    return failure();
+  int64_t numRows = getPermutedRows(rows(getIds()) * cols(getIds()), experts, align);
+  return expectShape(*this, "row_token", getRowToken(), {numRows, 1});
+}
+
+LogicalResult LimitCapacityOp::verify() {
+  if (static_cast<int64_t>(getExperts()) < 1 || static_cast<int64_t>(getCapacity()) < 1)
+    return emitOpError("has ") << getExperts() << " experts and capacity " << getCapacity()
+                               << ", expected at least 1 of each";
+  return expectShape(*this, "weights", getWeights(), {rows(getIds()), cols(getIds())});
+}
+
+LogicalResult CountIdsOp::verify() {
+  return expectDivides(*this, "number of groups", rows(getResult()), "rows", rows(getIds()));
+}
+
+LogicalResult SliceColumnsOp::verify() {
+  int64_t first = getFirst(), count = cols(getResult());
+  if (rows(getResult()) != rows(getInput()))
+    return expectShape(*this, "result", getResult(), {rows(getInput()), count});
+  if (first < 0 || first + count > cols(getInput()))
+    return emitOpError("takes columns ") << first << " to " << first + count - 1 << ", but the input has "
+                                         << cols(getInput());
+  return success();
+}
+
+} // namespace moec::moe
