@@ -3,6 +3,7 @@
 #define MOEC_DIALECTS_EXP_IR_EXP_H
 
 #include "dialects/Exp/IR/Fields.h"
+#include "dialects/Exp/IR/Rules.h"
 
 #include "mlir/Bytecode/BytecodeOpInterface.h"
 #include "mlir/IR/Builders.h"
@@ -38,6 +39,18 @@ std::string pointerOf(mlir::Operation *section);
 
 /// True when layer i of an experiment with this moe section is a mixture.
 bool isMoeLayer(MoeOp moe, int64_t layer);
+
+/// What is wrong with a value of a field, if anything: its type, range, choices, length, characters. Methods' fields are checked too.
+std::optional<Problem> checkValue(const Field &field, mlir::Attribute value, mlir::MLIRContext *context);
+
+/// "did you mean ..." in the form `; did you mean "top_k"?`, or empty when no candidate is near.
+std::string suggest(llvm::StringRef given, llvm::ArrayRef<std::string> candidates);
+
+/// An error (or warning) at a field, in the form that the diagnostic printer understands: code first, pointer in the location.
+mlir::InFlightDiagnostic report(mlir::Operation *section, llvm::StringRef attribute, Rule rule,
+                                mlir::DiagnosticSeverity severity = mlir::DiagnosticSeverity::Error);
+/// Location of a field for notes, with its JSON pointer also where the field was not given.
+mlir::Location placeOf(mlir::Operation *section, llvm::StringRef attribute);
 
 /// Runs every check of every section and then those between sections, without stopping at the first that fails.
 llvm::LogicalResult checkAll(ExperimentOp experiment);

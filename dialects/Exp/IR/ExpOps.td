@@ -44,7 +44,7 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
   let summary = "A method of one category with its fields: #exp.method<\"loss\", \"load_balance\", {scope = \"micro\"}>";
   let description = [{
     `category` is one of score, loss, optimizer, schedule (routing, balance and growth follow). (C1) the kind is registered; (C2) every field is one of the method's,
-    of its type and in its range; missing fields take their default (the reader always fills them in).
+    of its type and in its range, and all of them are there (the reader fills in defaults).
   }];
   let parameters = (ins StringRefParameter<>:$category, StringRefParameter<>:$kind, "::mlir::DictionaryAttr":$fields);
   let assemblyFormat = "`<` $category `,` $kind `,` $fields `>`";
