@@ -3,6 +3,8 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/PatternMatch.h"
+#include "llvm/ADT/BitVector.h"
 
 using namespace mlir;
 
@@ -121,6 +123,66 @@ LogicalResult MapOp::verify() {
   return success();
 }
 
+namespace {
+struct SimplifyMapSignature : OpRewritePattern<MapOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(MapOp op, PatternRewriter &rewriter) const override {
+    Block *block = op.getBlock();
+    // Equal operands become one, then operands without a use go.
+    bool changed = false;
+    llvm::SmallDenseMap<Value, unsigned> first;
+    for (auto [index, input] : llvm::enumerate(op.getInputs())) {
+      auto [entry, isNew] = first.try_emplace(input, index);
+      if (isNew || block->getArgument(index).use_empty())
+        continue;
+      rewriter.replaceAllUsesWith(block->getArgument(index), block->getArgument(entry->second));
+      changed = true;
+    }
+    llvm::BitVector deadInputs(block->getNumArguments()), deadResults(op.getNumResults());
+    for (unsigned i = 0; i < op.getInputs().size(); ++i)
+      deadInputs[i] = block->getArgument(i).use_empty();
+    for (OpResult result : op.getResults())
+      deadResults[result.getResultNumber()] = result.use_empty();
+    bool deadPosition = op.getPosition() && llvm::all_of(block->getArguments().take_back(2),
+                                                         [](BlockArgument arg) { return arg.use_empty(); });
+    if (deadResults.all() || (!deadPosition && deadInputs.none() && deadResults.none()))
+      return success(changed);
+    if (deadPosition)
+      deadInputs.set(op.getInputs().size(), block->getNumArguments());
+
+    SmallVector<Value> inputs, results;
+    SmallVector<Type> types;
+    for (auto [index, input] : llvm::enumerate(op.getInputs()))
+      if (!deadInputs[index])
+        inputs.push_back(input);
+    rewriter.modifyOpInPlace(op, [&] { block->eraseArguments(deadInputs); });
+    YieldOp yield = op.getYield();
+    for (OpResult result : op.getResults())
+      if (!deadResults[result.getResultNumber()]) {
+        types.push_back(result.getType());
+        results.push_back(yield.getValues()[result.getResultNumber()]);
+      }
+    rewriter.modifyOpInPlace(yield, [&] { yield.getValuesMutable().assign(results); });
+    auto replacement = MapOp::create(
+        rewriter, op.getLoc(), types, inputs, [&](OpBuilder &, Location, ValueRange) { return SmallVector<Value>(); },
+        op.getPosition() && !deadPosition);
+    replacement->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+    rewriter.eraseBlock(replacement.getBlock());
+    rewriter.inlineRegionBefore(op.getBody(), replacement.getBody(), replacement.getBody().end());
+    unsigned next = 0;
+    for (OpResult result : op.getResults())
+      if (!deadResults[result.getResultNumber()])
+        rewriter.replaceAllUsesWith(result, replacement.getResult(next++));
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+} // namespace
+
+void MapOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
+  patterns.add<SimplifyMapSignature>(context);
+}
+
 int64_t MapOp::getNumRows() { return getShapeType().getDimSize(0); }
 
 //===--- Row ops ------------------------------------------------------------------------------------------------------===//
@@ -146,7 +208,10 @@ MOEC_ROWS_OF_RESULT(RandomNormalOp)
 // cos and sin are tables of positions.
 bool RopeOp::isRowAligned(unsigned index) { return index == 0; }
 bool GatherRowsOp::isRowAligned(unsigned index) { return index == 1; }
-bool CombineRowsOp::isRowAligned(unsigned index) { return index == 1 || index == 3; }
+bool CombineRowsOp::isRowAligned(unsigned index) {
+  // row_slot has the rows of the whole operand `rows`; it is never read here.
+  return index != 0 && !(getRowSlot() && index == 2);
+}
 bool SpreadRowsOp::isRowAligned(unsigned index) { return index == 1; }
 bool DotRowsOp::isRowAligned(unsigned index) { return index != 1; }
 bool EmbedOp::isRowAligned(unsigned index) { return index == 1; }
@@ -214,7 +279,7 @@ LogicalResult GatherRowsOp::verify() {
 }
 
 LogicalResult CombineRowsOp::verify() {
-  if (failed(expectShape(*this, "row_slot", getRowSlot(), {rows(getRows()), 1})) ||
+  if ((getRowSlot() && failed(expectShape(*this, "row_slot", getRowSlot(), {rows(getRows()), 1}))) ||
       failed(expectShape(*this, "result", getResult(), {rows(getSlotRow()), cols(getRows())})))
     return failure();
   if (getWeights() && (failed(expectShape(*this, "weights", getWeights(), {rows(getSlotRow()), cols(getSlotRow())})) ||

@@ -11,7 +11,7 @@
 using namespace mlir;
 
 namespace moec::moe {
-#define GEN_PASS_DEF_FORMDISPATCHES
+#define GEN_PASS_DEF_MOEFORMDISPATCHES
 #include "dialects/Moe/Transforms/Passes.h.inc"
 
 namespace {
@@ -53,7 +53,7 @@ void materializeStaleReads(Block &block) {
       first = source.getDefiningOp();
     }
     auto copy = MapOp::create(b, read.getLoc(), TypeRange{flat}, ValueRange{source},
-                              [](OpBuilder &, Location, ValueRange scalars) { return SmallVector<Value>{scalars[0]}; });
+                              [&](OpBuilder &, Location, ValueRange scalars) { return SmallVector<Value>{scalars[0]}; });
     first = first ? first : copy.getOperation();
     Value result = copy.getResult(0);
     if (flat != type)
@@ -75,7 +75,7 @@ void formInBlock(Block &block) {
   groups.rewrite();
 }
 
-struct FormDispatches : impl::FormDispatchesBase<FormDispatches> {
+struct FormDispatchesPass : impl::MoeFormDispatchesBase<FormDispatchesPass> {
   void runOnOperation() override {
     for (Block &block : getOperation().getBody())
       formInBlock(block);

@@ -82,7 +82,7 @@ LogicalResult AllocOp::verify() {
 
 LogicalResult SliceOp::verify() {
   int64_t source = getSource().getType().getBytes(), size = getResult().getType().getBytes();
-  if (getOffset() < 0 || getStride() < 0 || getOffset() + size > source) // C1
+  if (static_cast<int64_t>(getOffset()) + size > source) // C1
     return emitOpError("takes bytes ") << getOffset() << ".." << getOffset() + size << " of a buffer of " << source;
   if (getStride() != 0 && !getIndex())
     return emitOpError("has a stride of ") << getStride() << " but no index";
@@ -93,14 +93,14 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
   auto kernel = tables.lookupNearestSymbolFrom<KernelOp>(*this, getKernelAttr());
   if (!kernel)
     return emitOpError("names @") << getKernel() << ", which is not a plan.kernel";
-  if (static_cast<int64_t>(getOperands().size()) != kernel.getParams()) { // C1
+  if (getOperands().size() != kernel.getParams()) { // C1
     InFlightDiagnostic diag = emitOpError("has ") << getOperands().size() << " operands but @" << getKernel() << " takes "
                                                   << kernel.getParams();
     diag.attachNote(kernel.getLoc()) << "kernel declared here";
     return diag;
   }
   for (int64_t position : getWrites()) // C2
-    if (position < 0 || position >= kernel.getParams())
+    if (position < 0 || position >= static_cast<int64_t>(kernel.getParams()))
       return emitOpError("writes operand ") << position << " of " << kernel.getParams();
   return success();
 }

@@ -26,7 +26,7 @@ SmallVector<Lifetime> computeLifetimes(FuncOp function) {
   number(function.getBody().front(), next, spans);
   SmallVector<Lifetime> lifetimes;
   function.walk([&](AllocOp alloc) {
-    Lifetime life{alloc, spans[alloc].begin, spans[alloc].begin};
+    Lifetime life{alloc, alloc.getResult().getType().getBytes(), spans[alloc].begin, spans[alloc].begin};
     SmallVector<Value> views{alloc.getResult()};
     while (!views.empty())
       for (Operation *user : views.pop_back_val().getUsers()) {

@@ -8,6 +8,7 @@ namespace moec::plan {
 
 struct Lifetime {
   AllocOp alloc;
+  int64_t bytes;
   int64_t first, last; // positions, both inclusive
 };
 

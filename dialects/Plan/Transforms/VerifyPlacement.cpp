@@ -29,7 +29,7 @@ struct VerifyPlacement : impl::VerifyPlacementBase<VerifyPlacement> {
     }
     StateOp previous;
     for (StateOp state : module.getOps<StateOp>()) {
-      if (!state.getOffset() || *state.getOffset() + state.getBytes() > stateBytes.getInt()) {
+      if (!state.getOffset() || static_cast<int64_t>(*state.getOffset()) + state.getBytes() > stateBytes.getInt()) {
         state.emitOpError("is not placed inside the ") << stateBytes.getInt() << " bytes of state";
         return signalPassFailure();
       }
@@ -46,13 +46,13 @@ struct VerifyPlacement : impl::VerifyPlacementBase<VerifyPlacement> {
     SmallVector<Lifetime> lifetimes = computeLifetimes(function);
     for (auto [number, life] : llvm::enumerate(lifetimes)) {
       AllocOp alloc = life.alloc;
-      int64_t bytes = alloc.getResult().getType().getBytes();
-      if (!alloc.getOffset() || *alloc.getOffset() < base || *alloc.getOffset() + bytes > top)
+      if (!alloc.getOffset() || static_cast<int64_t>(*alloc.getOffset()) < base ||
+          static_cast<int64_t>(*alloc.getOffset()) + life.bytes > top)
         return alloc.emitOpError("is not placed between bytes ") << base << " and " << top;
       for (const Lifetime &other : ArrayRef(lifetimes).take_front(number)) {
         AllocOp rival = other.alloc;
         if (other.first <= life.last && life.first <= other.last &&
-            failed(meet(rival, *rival.getOffset(), rival.getResult().getType().getBytes(), alloc, *alloc.getOffset(), bytes)))
+            failed(meet(rival, *rival.getOffset(), other.bytes, alloc, *alloc.getOffset(), life.bytes)))
           return failure();
       }
     }
