@@ -15,8 +15,8 @@ public:
   std::string source() const override { return "Kingma and Ba 2014; Loshchilov and Hutter 2017"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"betas", FieldType::NumberList, "[0.9, 0.95]", 0, 0.9999999, {}, "",
-             "decay of the first and of the second moment"},
+    return {{"betas", FieldType::NumberList, "[0.9, 0.95]", 0, 1, {}, "",
+             "decay of the first and of the second moment", false, true, 2},
             {"eps", FieldType::Number, "1e-8", 0, 1, {}, "", "added to the root of the second moment"},
             {"weight_decay", FieldType::Number, "0.1", 0, 1e3, {}, "",
              "share of the parameter taken off in a step, times the learning rate"}};

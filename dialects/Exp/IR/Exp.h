@@ -52,8 +52,9 @@ mlir::InFlightDiagnostic report(mlir::Operation *section, llvm::StringRef attrib
 /// Location of a field for notes, with its JSON pointer also where the field was not given.
 mlir::Location placeOf(mlir::Operation *section, llvm::StringRef attribute);
 
-/// Runs every check of every section and then those between sections, without stopping at the first that fails.
-llvm::LogicalResult checkAll(ExperimentOp experiment);
+/// Runs every check of every section and then, when these pass and the experiment is complete, those between sections, without stopping at
+/// the first that fails. Unlike the verifier it also warns.
+llvm::LogicalResult checkAll(ExperimentOp experiment, bool complete = true);
 
 } // namespace moec::exp
 

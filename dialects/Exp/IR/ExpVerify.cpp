@@ -130,7 +130,7 @@ namespace {
 struct ExperimentCheck {
   ExperimentOp experiment;
   bool warnings; // not from the verifier, which runs again and again
-  bool ok = true;
+  bool ok = true, complete = true;
 
   InFlightDiagnostic error(Operation *section, llvm::StringRef attribute, Rule rule) {
     ok = false;
@@ -161,11 +161,13 @@ void ExperimentCheck::checkPresence() {
       }
       found = &op;
     }
+    complete &= found || section.optional;
     if (!found && !section.optional)
       error(experiment, "", Rule::Sections) << section.op << " is missing";
   }
   auto moe = experiment.section<MoeOp>();
   auto router = experiment.section<RouterOp>();
+  complete &= router || !moe;
   if (moe && !router)
     error(moe, "", Rule::Sections) << "exp.moe needs exp.router";
   if (router && !moe)
@@ -320,7 +322,7 @@ static LogicalResult checkBetween(ExperimentOp experiment, bool warnings) {
   ExperimentCheck check{experiment, warnings};
   check.checkPresence();
   check.checkNames();
-  if (!check.ok)
+  if (!check.complete)
     return failure();
   auto moe = experiment.section<MoeOp>();
   check.checkLayers(experiment.section<ModelOp>(), experiment.section<FfnOp>(), moe);
@@ -341,9 +343,9 @@ LogicalResult ExperimentOp::verifyRegions() {
   return checkBetween(*this, false);
 }
 
-LogicalResult moec::exp::checkAll(ExperimentOp experiment) {
+LogicalResult moec::exp::checkAll(ExperimentOp experiment, bool complete) {
   bool ok = succeeded(checkFields(experiment));
   for (Operation &op : experiment.getBody().front())
     ok &= succeeded(checkSection(&op));
-  return ok ? checkBetween(experiment, true) : failure();
+  return ok && complete ? checkBetween(experiment, true) : success(ok);
 }

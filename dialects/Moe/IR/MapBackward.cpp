@@ -180,13 +180,16 @@ LogicalResult ScalarBackward::visit(Operation *op) {
       .Default([](Operation *other) { return other->emitOpError("has no scalar rule for its backward"); });
 }
 
-void eraseDeadOps(Block *block) {
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block->without_terminator())))
-    if (isOpTriviallyDead(&op))
-      op.erase();
-}
-
 } // namespace
+
+void eraseDeadOps(Block &block) {
+  for (Operation *op = block.getTerminator()->getPrevNode(); op;) {
+    Operation *previous = op->getPrevNode();
+    if (isOpTriviallyDead(op))
+      op->erase();
+    op = previous;
+  }
+}
 
 //===--- Map ----------------------------------------------------------------------------------------------------------===//
 
@@ -275,7 +278,7 @@ LogicalResult MapOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, A
   }
   if (!kept.empty()) {
     backward.getYield().getValuesMutable().assign(kept);
-    eraseDeadOps(backward.getBlock());
+    eraseDeadOps(*backward.getBlock());
     // Operands that the gradients do not read must not be kept for them.
     llvm::BitVector dead(backward.getBlock()->getNumArguments());
     SmallVector<Value> liveInputs;

@@ -243,9 +243,7 @@ LogicalResult Differentiator::visitRepeat(RepeatOp forward, OpBuilder &builder, 
 void Differentiator::provideForwardValues(RepeatOp forward, RepeatOp backward) {
   Block *from = forward.getBlock(), *to = backward.getBlock();
   // Only what is still used may count as needed.
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(to->without_terminator())))
-    if (isOpTriviallyDead(&op))
-      op.erase();
+  eraseDeadOps(*to);
 
   IRMapping mapping;
   mapping.map(forward.getIndexArgument(), backward.getIndexArgument());
