@@ -56,12 +56,12 @@ public:
   Value fsub(Value a, Value b);
   Value fmul(Value a, Value b);
   Value fdiv(Value a, Value b);
-  Value fmax(Value a, Value b);
+  Value fmax(Value a, Value b); // NaN in either gives NaN
   Value fma(Value a, Value b, Value c);
   Value exp(Value a);
   Value log(Value a);
   Value splat(Value scalar, int64_t lanes); // lanes == 1: the scalar itself
-  Value sumLanes(Value vector);             // scalar passes through; order: LLVM's fixed tree
+  Value sumLanes(Value vector);             // scalar passes through; order: halves onto halves
   Value maxLanes(Value vector);
 
   //===--- Memory: `offset` counts elements of `element` ---===//
@@ -74,18 +74,34 @@ public:
   void storePart(Value value, Value pointer, Value offset, Value count);
   void fillZero(Value pointer, mlir::Type element, int64_t count);
 
+  /// A piece of a row: `lanes` lanes of which the first `count` exist.
+  struct Piece {
+    int64_t lanes;
+    int64_t count;
+    bool isFull() const { return lanes == count; }
+  };
+  Value load(mlir::Type element, Value pointer, Value offset, Piece piece);
+  void store(Value value, Value pointer, Value offset, Piece piece);
+
   //===--- Control ---===//
   void loop(Value from, Value to, int64_t step, Body body);
   llvm::SmallVector<Value> loop(Value from, Value to, int64_t step, mlir::ValueRange carried, CarryBody body);
   /// 0 <= i < count in full vectors, then the rest one by one: body(i, lanes). `count` is a compile-time number.
   void loopVectors(mlir::Type element, int64_t count, llvm::function_ref<void(Value, int64_t)> body);
-  /// The same with a reduction: `body(i, lanes, accumulator)` returns the new accumulator of `lanes` lanes; `join` folds two of equal width.
+  /// The same with the rest as one masked vector, so that there are at most two copies of the body. `maxLanes` = 0: full vectors.
+  void loopPieces(mlir::Type element, int64_t count, llvm::function_ref<void(Value, Piece)> body, int64_t maxLanes = 0);
+  /// The same with a reduction (`init` is a scalar and must be the neutral element of `join`): `body(i, lanes, accumulator)` returns the new accumulator of `lanes` lanes; `join` folds two of equal width.
   Value reduceVectors(mlir::Type element, int64_t count, Value init,
                       llvm::function_ref<Value(Value, int64_t, Value)> body, llvm::function_ref<Value(Value, Value)> join,
                       llvm::function_ref<Value(Value)> joinLanes);
   void when(Value condition, llvm::function_ref<void()> then);
+  void when(Value condition, llvm::function_ref<void()> then, llvm::function_ref<void()> otherwise);
+  /// The element type of a scalar or a vector.
+  static mlir::Type elementOf(mlir::Type type);
+  static int64_t lanesOf(mlir::Type type);
 
 private:
+  Value tailMask(int64_t lanes, Value count);
   mlir::func::FuncOp function;
   llvm::SmallVector<Value> params;
   Value group;

@@ -4,6 +4,7 @@
 
 #include "compiler/Target/CPU/CpuTarget.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/PassManager.h"
 #include <string>
 #include <vector>
 

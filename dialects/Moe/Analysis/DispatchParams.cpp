@@ -26,7 +26,8 @@ void noteState(SmallVectorImpl<DispatchParam> &params, Operation *op, bool reads
       param.isWritten |= writes;
       return;
     }
-  DispatchParam param{DispatchParam::Kind::State};
+  DispatchParam param;
+  param.kind = DispatchParam::Kind::State;
   param.state = symbol;
   param.copy = copy;
   param.type = type;
@@ -40,7 +41,9 @@ SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch) {
   SmallVector<DispatchParam> params;
   for (auto [index, input] : llvm::enumerate(dispatch.getInputs()))
     if (auto type = dyn_cast<RankedTensorType>(input.getType())) {
-      DispatchParam param{DispatchParam::Kind::Input, static_cast<unsigned>(index)};
+      DispatchParam param;
+      param.kind = DispatchParam::Kind::Input;
+      param.index = index;
       param.type = type;
       param.isRead = true;
       params.push_back(param);
@@ -54,7 +57,9 @@ SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch) {
       noteState(params, &op, /*reads=*/true, /*writes=*/true);
   }
   for (auto [index, result] : llvm::enumerate(dispatch.getResults())) {
-    DispatchParam param{DispatchParam::Kind::Result, static_cast<unsigned>(index)};
+    DispatchParam param;
+    param.kind = DispatchParam::Kind::Result;
+    param.index = index;
     param.type = cast<RankedTensorType>(result.getType());
     param.isWritten = true;
     params.push_back(param);

@@ -8,7 +8,8 @@ namespace moec::moe {
 
 /// One pointer argument of a dispatch's kernel.
 struct DispatchParam {
-  enum class Kind { Input, State, Result } kind;
+  enum class Kind { Input, State, Result };
+  Kind kind = Kind::Input;
   /// Input: position among the dispatch's operands. Result: position among its results. State: unused.
   unsigned index = 0;
   /// State: the symbol, and the block argument (of index type) that selects the copy, or null for the whole state.

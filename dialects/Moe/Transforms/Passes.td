@@ -64,4 +64,19 @@ def MoeDecompose : Pass<"moe-decompose"> {
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }
 
+def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
+  let summary = "Groups ops into dispatches: one dispatch is one kernel";
+  let description = [{
+    Before: decomposed ops of forward, backward and update. After: every block holds only `moe.dispatch`, `moe.repeat`, views and constants.
+    Row ops with the same rows form one dispatch; products of one A share it, take a gather into their loads and elementwise maps into their
+    epilogue; writes and accumulations happen where their value is made. `note` of a dispatch says why the next op was not taken.
+    Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
+    code generators.
+    ```mlir
+    %h = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x16xf32> { ... moe.matmul ... moe.map ... }
+    ```
+  }];
+  let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
+}
+
 #endif

@@ -1,0 +1,474 @@
+// Template of dispatches around matrix products: any number of products with results of one shape, then maps, then stores.
+//
+//   product   A [M, K] (or its transpose, or gathered rows) x B [K, N] (or its transpose) -> [M, N]
+//   grouped   rows offsets[e] .. of A x w[e]; M counts the rows of all experts
+//   outer     A_e^T B_e for every expert e: M = columns of A, K = rows of the expert; the result is [E, M, N]
+//
+//   workgroup = (expert, chunk of rows, panel of columns), panels fastest so that a chunk of A stays in the second-level cache
+//     pack the panel of B of each product                                     [K, NR] in scratch
+//     for each tile of MR rows:  accumulators = A tile * panel -> C tile      [MR, NR] in scratch
+//                                for each row of the C tile: maps, stores     (the epilogue)
+//   or, when K is long or counted at run time ("blocked"):
+//     C chunk = 0; for each product, for each block of K: pack the block; for each tile: C tile += A tile * block; then the epilogue.
+//
+// The C tile passes through scratch so that the epilogue is one row of code, not MR of them, and ends at any row count.
+#include "compiler/Target/CPU/DispatchBody.h"
+#include "compiler/Target/CPU/EmitKernel.h"
+#include "compiler/Target/CPU/MicroTile.h"
+
+using namespace mlir;
+
+namespace moec::cpu {
+
+namespace {
+
+// A packed block of B should leave room for the A tile in a first-level cache of 32-48 KiB, or at worst stream from the second level.
+constexpr int64_t kPanelBytes = 64 * 1024;
+constexpr int64_t kChunkRows = 256;
+constexpr int64_t kOuterChunkRows = 128;
+constexpr int64_t kLeastChunkRows = 64; // below it, packing B costs more than 5 %
+constexpr int64_t kWantedGrid = 16;
+
+// A matrix [rows, columns] in memory. With `rowMap` (a parameter of row numbers) its rows are those rows of the parameter.
+struct Factor {
+  unsigned param = 0;
+  std::optional<unsigned> rowMap;
+  int64_t rows = 0, columns = 0;
+};
+
+struct Product {
+  Value value;
+  Factor a, b;
+  bool ta = false, tb = false;
+  int64_t depth = 0; // for grouped_outer the most it can be
+};
+
+enum class Grouping { None, Rows, Depth };
+
+class MatmulEmitter {
+public:
+  MatmulEmitter(moe::DispatchOp dispatch, const CpuTarget &target) : dispatch(dispatch), body(dispatch), target(target) {}
+
+  LogicalResult analyse();
+  KernelInfo emit(ModuleOp kernels, StringRef symbol);
+
+private:
+  LogicalResult addProduct(Operation *op);
+  LogicalResult addFactor(Value value, Factor &factor);
+  LogicalResult checkEpilogue();
+  void chooseBlocks();
+
+  Value rowPointer(const Factor &factor, Value row, Value group);
+  void pack(const Product &product, Value first, Value count, Value panel);
+  SmallVector<Value> multiply(const Product &product, ValueRange accumulators, Value row, Value first, Value count,
+                              Value panel);
+  void emitDirect(Value rowBegin, Value rowEnd);
+  void emitBlocked(Value rowBegin, Value rowEnd);
+  void emitEpilogue(Value row, ArrayRef<Value> products);
+  Value mapOperand(Value operand, int64_t mapRows, Value row, Value column, int64_t vector);
+  Value tileEnd(Value row);
+
+  moe::DispatchOp dispatch;
+  DispatchBody body;
+  const CpuTarget &target;
+
+  SmallVector<Product> products;
+  SmallVector<moe::MapOp> maps;
+  SmallVector<DispatchBody::Sink> sinks;
+  Type element;
+  Grouping grouping = Grouping::None;
+  int64_t experts = 1, rows = 0, columns = 0; // rows: of one expert for Grouping::Depth
+  unsigned offsets = 0, counts = 0;           // parameters
+
+  bool blocked = false;
+  int64_t depthBlock = 0, chunkRows = 0, chunks = 1, panels = 1;
+
+  KernelBuilder *kb = nullptr;
+  const MicroTile *tile = nullptr;
+  Value expert, groupBegin, groupCount;
+  Value rowLimit;      // rows from here on are not this workgroup's to read or write; null: tiles never reach it
+  Value column, valid; // first column of the panel; columns that exist from there on, null: a full panel always
+  Value zeroRow;
+  SmallVector<Value> panelOf, tileOf; // scratch, by product
+};
+
+//===--- Analysis ---------------------------------------------------------------------------------------------------===//
+
+LogicalResult MatmulEmitter::addFactor(Value value, Factor &factor) {
+  auto type = cast<RankedTensorType>(value.getType());
+  factor.rows = type.getDimSize(type.getRank() - 2);
+  factor.columns = type.getDimSize(type.getRank() - 1);
+  value = DispatchBody::stripViews(value);
+  if (auto gather = value.getDefiningOp<moe::GatherRowsOp>()) {
+    if (gather.getResult().getType().getDimSize(1) != factor.columns)
+      return dispatch.emitOpError("multiplies a reshape of gathered rows, which has no CPU template");
+    factor.rowMap = body.paramOf(gather.getRows());
+    if (!factor.rowMap)
+      return dispatch.emitOpError("gathers rows by a map that is computed inside the dispatch");
+    value = gather.getInput();
+  }
+  std::optional<unsigned> param = body.paramOf(value);
+  if (!param)
+    return dispatch.emitOpError("multiplies a matrix that is computed inside the dispatch");
+  factor.param = *param;
+  return success();
+}
+
+LogicalResult MatmulEmitter::addProduct(Operation *op) {
+  Product product;
+  product.value = op->getResult(0);
+  Value a = op->getOperand(0), b = op->getOperand(1), offsetsValue, countsValue;
+  Grouping kind = Grouping::None;
+  if (auto matmul = dyn_cast<moe::MatmulOp>(op)) {
+    product.ta = matmul.getTa();
+    product.tb = matmul.getTb();
+  } else if (auto grouped = dyn_cast<moe::GroupedMatmulOp>(op)) {
+    kind = Grouping::Rows;
+    product.tb = grouped.getTb();
+    offsetsValue = grouped.getOffsets();
+    countsValue = grouped.getCounts();
+  } else {
+    auto outer = cast<moe::GroupedOuterOp>(op);
+    kind = Grouping::Depth;
+    product.ta = true;
+    offsetsValue = outer.getOffsets();
+    countsValue = outer.getCounts();
+  }
+  if (failed(addFactor(a, product.a)) || failed(addFactor(b, product.b)))
+    return failure();
+  if (product.tb && product.b.rowMap)
+    return dispatch.emitOpError("multiplies by the transpose of gathered rows, which has no CPU template");
+  product.depth = product.ta ? product.a.rows : product.a.columns;
+
+  auto type = cast<RankedTensorType>(product.value.getType());
+  unsigned groupOffsets = 0, groupCounts = 0;
+  int64_t groups = 1;
+  if (kind != Grouping::None) {
+    std::optional<unsigned> first = body.paramOf(offsetsValue), second = body.paramOf(countsValue);
+    if (!first || !second)
+      return dispatch.emitOpError("computes the groups of a grouped product inside the dispatch");
+    groupOffsets = *first;
+    groupCounts = *second;
+    groups = cast<RankedTensorType>(countsValue.getType()).getDimSize(1);
+  }
+  int64_t resultRows = type.getDimSize(type.getRank() - 2), resultColumns = type.getDimSize(type.getRank() - 1);
+  if (products.empty()) {
+    element = type.getElementType();
+    grouping = kind;
+    experts = groups;
+    rows = resultRows;
+    columns = resultColumns;
+    offsets = groupOffsets;
+    counts = groupCounts;
+  } else if (grouping != kind || experts != groups || rows != resultRows || columns != resultColumns ||
+             offsets != groupOffsets || counts != groupCounts) {
+    return dispatch.emitOpError("holds products of different shapes or groups");
+  }
+  products.push_back(product);
+  return success();
+}
+
+LogicalResult MatmulEmitter::checkEpilogue() {
+  sinks = body.sinks();
+  SmallVector<Value> computed;
+  for (const Product &product : products)
+    computed.push_back(product.value);
+  for (moe::MapOp map : maps) {
+    RankedTensorType shape = map.getShapeType();
+    if (shape.getDimSize(1) != columns || shape.getNumElements() != rows * columns * (grouping == Grouping::Depth ? experts : 1))
+      return dispatch.emitOpError("has a map whose shape is not that of its products");
+    for (Value input : map.getInputs())
+      if (!llvm::is_contained(computed, DispatchBody::stripViews(input)) && !body.paramOf(input))
+        return dispatch.emitOpError("has a map on values that a matmul kernel does not compute");
+    llvm::append_range(computed, map.getResults());
+  }
+  for (const DispatchBody::Sink &sink : sinks)
+    if (!llvm::is_contained(computed, sink.value))
+      return dispatch.emitOpError("hands out a value that a matmul kernel does not compute");
+  return success();
+}
+
+LogicalResult MatmulEmitter::analyse() {
+  for (Operation &op : *dispatch.getBlock()) {
+    if (isa<moe::MatmulOp, moe::GroupedMatmulOp, moe::GroupedOuterOp>(op)) {
+      if (failed(addProduct(&op)))
+        return failure();
+    } else if (auto map = dyn_cast<moe::MapOp>(op)) {
+      maps.push_back(map);
+    } else if (!isa<moe::GatherRowsOp, moe::ReshapeOp, moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::YieldOp>(op)) {
+      return dispatch.emitOpError("has no CPU template: '") << op.getName() << "' inside a matmul kernel";
+    }
+  }
+  if (products.empty())
+    return dispatch.emitOpError("has no matrix product inside, as a matmul kernel must");
+  return checkEpilogue();
+}
+
+void MatmulEmitter::chooseBlocks() {
+  panels = llvm::divideCeil(columns, tile->columns());
+  depthBlock = kPanelBytes / (tile->columns() * tile->elementBytes());
+  bool transposed = false;
+  for (const Product &product : products) {
+    blocked |= grouping == Grouping::Depth || product.depth > depthBlock;
+    transposed |= product.ta;
+  }
+  int64_t most = transposed ? kOuterChunkRows : kChunkRows;
+  if (grouping == Grouping::Rows) {
+    chunkRows = most; // of C; a workgroup goes through all rows of its expert
+    return;
+  }
+  int64_t wanted = llvm::divideCeil(kWantedGrid, panels * experts);
+  chunkRows = std::clamp<int64_t>(llvm::divideCeil(rows, wanted), kLeastChunkRows, most);
+  chunks = llvm::divideCeil(rows, chunkRows);
+  chunkRows = llvm::alignTo(llvm::divideCeil(rows, chunks), tile->rows());
+  chunks = llvm::divideCeil(rows, chunkRows);
+}
+
+//===--- Mainloop ---------------------------------------------------------------------------------------------------===//
+
+// Row `row` of a factor; `base` (may be null) points at what the factor is within its parameter.
+Value MatmulEmitter::rowPointer(const Factor &factor, Value row, Value base) {
+  Value start = base ? base : kb->param(factor.param);
+  if (!factor.rowMap)
+    return kb->at(start, kb->mul(row, kb->i64(factor.columns)), element);
+  Value mapped = kb->toI64(kb->load(kb->b.getI32Type(), kb->param(*factor.rowMap), row));
+  Value pointer = kb->at(start, kb->mul(kb->max(mapped, kb->i64(0)), kb->i64(factor.columns)), element);
+  // Row number -1 is a row of zeros. In groups only padding rows have it, and nobody reads what they become.
+  if (grouping == Grouping::None)
+    pointer = kb->select(kb->less(mapped, kb->i64(0)), zeroRow, pointer);
+  return pointer;
+}
+
+void MatmulEmitter::pack(const Product &product, Value first, Value count, Value panel) {
+  const Factor &b = product.b;
+  Value base = kb->param(b.param);
+  if (grouping == Grouping::Rows)
+    base = kb->at(base, kb->mul(expert, kb->i64(b.rows * b.columns)), element);
+  if (product.tb) {
+    Value source = kb->at(base, kb->add(kb->mul(column, kb->i64(b.columns)), first), element);
+    tile->packColumns(panel, count, source, b.columns, valid);
+    return;
+  }
+  Value rowBegin = grouping == Grouping::Depth ? kb->add(groupBegin, first) : first;
+  tile->packRows(
+      panel, count, [&](Value k) { return kb->at(rowPointer(b, kb->add(rowBegin, k), base), column, element); }, valid);
+}
+
+SmallVector<Value> MatmulEmitter::multiply(const Product &product, ValueRange accumulators, Value row, Value first,
+                                           Value count, Value panel) {
+  const Factor &a = product.a;
+  SmallVector<Value> index;
+  for (int64_t r = 0; r < tile->rows(); ++r) {
+    Value i = kb->add(row, kb->i64(r));
+    index.push_back(rowLimit ? kb->min(i, kb->sub(rowLimit, kb->i64(1))) : i);
+  }
+  if (product.ta) {
+    Value rowBegin = grouping == Grouping::Depth ? kb->add(groupBegin, first) : first;
+    return tile->multiply(
+        accumulators, count,
+        [&](Value k) {
+          Value from = rowPointer(a, kb->add(rowBegin, k), Value());
+          SmallVector<Value> pointers;
+          for (Value i : index)
+            pointers.push_back(kb->at(from, i, element));
+          return pointers;
+        },
+        panel);
+  }
+  SmallVector<Value> starts;
+  for (Value i : index)
+    starts.push_back(kb->at(rowPointer(a, i, Value()), first, element));
+  return tile->multiply(
+      accumulators, count,
+      [&](Value k) {
+        SmallVector<Value> pointers;
+        for (Value start : starts)
+          pointers.push_back(kb->at(start, k, element));
+        return pointers;
+      },
+      panel);
+}
+
+Value MatmulEmitter::tileEnd(Value row) {
+  Value end = kb->add(row, kb->i64(tile->rows()));
+  return rowLimit ? kb->min(end, rowLimit) : end;
+}
+
+void MatmulEmitter::emitDirect(Value rowBegin, Value rowEnd) {
+  int64_t columns = tile->columns();
+  for (auto [p, product] : llvm::enumerate(products))
+    pack(product, kb->i64(0), kb->i64(product.depth), panelOf[p]);
+  kb->loop(rowBegin, rowEnd, tile->rows(), [&](Value row) {
+    for (auto [p, product] : llvm::enumerate(products))
+      tile->store(multiply(product, tile->zeros(), row, kb->i64(0), kb->i64(product.depth), panelOf[p]), tileOf[p],
+                  columns);
+    kb->loop(row, tileEnd(row), 1, [&](Value r) {
+      SmallVector<Value> rowsOfTiles;
+      for (Value start : tileOf)
+        rowsOfTiles.push_back(kb->at(start, kb->mul(kb->sub(r, row), kb->i64(columns)), element));
+      emitEpilogue(r, rowsOfTiles);
+    });
+  });
+}
+
+void MatmulEmitter::emitBlocked(Value rowBegin, Value rowEnd) {
+  int64_t columns = tile->columns();
+  for (auto [p, product] : llvm::enumerate(products)) {
+    kb->fillZero(tileOf[p], element, chunkRows * columns);
+    bool known = grouping != Grouping::Depth;
+    Value depth = known ? kb->i64(product.depth) : groupCount;
+    kb->loop(kb->i64(0), depth, depthBlock, [&](Value first) {
+      Value count = kb->i64(std::min(depthBlock, product.depth));
+      if (!known || (product.depth > depthBlock && product.depth % depthBlock != 0))
+        count = kb->min(kb->i64(depthBlock), kb->sub(depth, first));
+      pack(product, first, count, panelOf[p]);
+      kb->loop(rowBegin, rowEnd, tile->rows(), [&](Value row) {
+        Value c = kb->at(tileOf[p], kb->mul(kb->sub(row, rowBegin), kb->i64(columns)), element);
+        tile->store(multiply(product, tile->load(c, columns), row, first, count, panelOf[p]), c, columns);
+      });
+    });
+  }
+  kb->loop(rowBegin, rowEnd, tile->rows(), [&](Value row) {
+    kb->loop(row, tileEnd(row), 1, [&](Value r) {
+      SmallVector<Value> rowsOfTiles;
+      for (Value start : tileOf)
+        rowsOfTiles.push_back(kb->at(start, kb->mul(kb->sub(r, rowBegin), kb->i64(columns)), element));
+      emitEpilogue(r, rowsOfTiles);
+    });
+  });
+}
+
+//===--- Epilogue ---------------------------------------------------------------------------------------------------===//
+
+// An operand of a map that lies in memory, for the vector that starts at `column`. Shapes broadcast as moe.map says.
+Value MatmulEmitter::mapOperand(Value operand, int64_t mapRows, Value row, Value column, int64_t vector) {
+  auto type = cast<RankedTensorType>(operand.getType());
+  int64_t operandRows = type.getDimSize(0), operandColumns = type.getDimSize(1), lanes = tile->lanes();
+  Type scalar = type.getElementType();
+  Value pointer = kb->param(*body.paramOf(operand));
+  Value operandRow = operandRows == 1 ? kb->i64(0) : kb->div(row, kb->i64(mapRows / operandRows));
+  if (operandColumns == 1 && columns != 1)
+    return kb->splat(kb->load(scalar, pointer, operandRow), lanes);
+  Value offset = kb->add(kb->mul(operandRow, kb->i64(operandColumns)), column);
+  if (valid)
+    return kb->loadPart(scalar, pointer, offset, lanes, kb->sub(valid, kb->i64(vector * lanes)));
+  return kb->load(scalar, pointer, offset, lanes);
+}
+
+void MatmulEmitter::emitEpilogue(Value row, ArrayRef<Value> rowsOfTiles) {
+  int64_t lanes = tile->lanes();
+  if (grouping == Grouping::Depth)
+    row = kb->add(kb->mul(expert, kb->i64(rows)), row);
+  int64_t mapRows = rows * (grouping == Grouping::Depth ? experts : 1);
+  for (int64_t v = 0; v < tile->vectors(); ++v) {
+    Value first = kb->i64(v * lanes);
+    Value at = kb->add(column, first);
+    Value count = valid ? kb->sub(valid, first) : Value();
+    llvm::SmallDenseMap<Value, Value> computed;
+    for (auto [p, product] : llvm::enumerate(products))
+      computed[product.value] = kb->load(element, rowsOfTiles[p], first, lanes);
+    for (moe::MapOp map : maps) {
+      SmallVector<Value> results = emitMap(*kb, map, lanes, row, at, [&](unsigned i) {
+        Value operand = map.getInputs()[i];
+        if (Value value = computed.lookup(DispatchBody::stripViews(operand)))
+          return value;
+        return mapOperand(operand, mapRows, row, at, v);
+      });
+      for (auto [result, value] : llvm::zip(map.getResults(), results))
+        computed[result] = value;
+    }
+    Value offset = kb->add(kb->mul(row, kb->i64(columns)), at);
+    for (const DispatchBody::Sink &sink : sinks) {
+      Value value = computed.lookup(sink.value), pointer = kb->param(sink.param);
+      Type scalar = KernelBuilder::elementOf(value.getType());
+      if (sink.accumulates) {
+        Value old = count ? kb->loadPart(scalar, pointer, offset, lanes, count) : kb->load(scalar, pointer, offset, lanes);
+        value = isa<FloatType>(scalar) ? kb->fadd(old, value) : kb->add(old, value);
+      }
+      if (count)
+        kb->storePart(value, pointer, offset, count);
+      else
+        kb->store(value, pointer, offset);
+    }
+  }
+}
+
+//===--- Kernel -----------------------------------------------------------------------------------------------------===//
+
+KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol) {
+  KernelBuilder builder(kernels, dispatch.getLoc(), symbol, body.numParams(), target);
+  MicroTile micro(builder, element, rows, columns);
+  kb = &builder;
+  tile = &micro;
+  chooseBlocks();
+
+  int64_t zeroColumns = 0, lineBytes = tile->columns() * tile->elementBytes();
+  for (const Product &product : products) {
+    // Blocked products run one after the other and share the panel.
+    panelOf.push_back(blocked && !panelOf.empty() ? panelOf.front()
+                                                  : kb->scratch((blocked ? depthBlock : product.depth) * lineBytes));
+    tileOf.push_back(kb->scratch((blocked ? chunkRows : tile->rows()) * lineBytes));
+    for (const Factor *factor : {&product.a, &product.b})
+      if (factor->rowMap && grouping == Grouping::None)
+        zeroColumns = std::max(zeroColumns, factor->columns);
+  }
+  if (zeroColumns) {
+    zeroRow = kb->scratch(zeroColumns * tile->elementBytes());
+    kb->fillZero(zeroRow, element, zeroColumns);
+  }
+
+  Value panel = kb->rem(kb->workgroup(), kb->i64(panels)), rest = kb->div(kb->workgroup(), kb->i64(panels));
+  column = kb->mul(panel, kb->i64(tile->columns()));
+  if (columns % tile->columns() != 0)
+    valid = kb->sub(kb->i64(columns), column);
+  if (grouping != Grouping::None) {
+    expert = kb->div(rest, kb->i64(chunks));
+    Type i32 = kb->b.getI32Type();
+    groupBegin = kb->toI64(kb->load(i32, kb->param(offsets), expert));
+    groupCount = kb->toI64(kb->load(i32, kb->param(counts), expert));
+  }
+  auto emitRows = [&](Value rowBegin, Value rowEnd) {
+    blocked ? emitBlocked(rowBegin, rowEnd) : emitDirect(rowBegin, rowEnd);
+  };
+  if (grouping == Grouping::Rows) {
+    Value groupEnd = kb->add(groupBegin, groupCount);
+    rowLimit = kb->toI64(kb->load(kb->b.getI32Type(), kb->param(offsets), kb->add(expert, kb->i64(1))));
+    kb->when(kb->less(kb->i64(0), groupCount), [&] {
+      if (!blocked)
+        return emitRows(groupBegin, groupEnd);
+      kb->loop(groupBegin, groupEnd, chunkRows, [&](Value rowBegin) {
+        emitRows(rowBegin, kb->min(kb->add(rowBegin, kb->i64(chunkRows)), groupEnd));
+      });
+    });
+  } else {
+    if (rows % tile->rows() != 0)
+      rowLimit = kb->i64(rows);
+    Value rowBegin = kb->mul(kb->rem(rest, kb->i64(chunks)), kb->i64(chunkRows));
+    Value rowEnd = kb->add(rowBegin, kb->i64(chunkRows));
+    emitRows(rowBegin, rows % chunkRows == 0 ? rowEnd : kb->min(rowEnd, kb->i64(rows)));
+  }
+  kb->finish();
+
+  KernelInfo info;
+  info.symbol = symbol.str();
+  info.grid = experts * chunks * panels;
+  info.scratchBytes = kb->scratchBytes();
+  for (const Product &product : products)
+    info.flops += 2.0 * rows * columns * product.depth;
+  for (const moe::DispatchParam &param : body.params)
+    info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8 *
+                  (param.isRead + param.isWritten);
+  return info;
+}
+
+} // namespace
+
+FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
+                                       const CpuTarget &target) {
+  MatmulEmitter emitter(dispatch, target);
+  if (failed(emitter.analyse()))
+    return failure();
+  return emitter.emit(kernels, symbol);
+}
+
+} // namespace moec::cpu

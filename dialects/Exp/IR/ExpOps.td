@@ -1,0 +1,159 @@
+#ifndef MOEC_DIALECTS_EXP_IR_EXPOPS_TD
+#define MOEC_DIALECTS_EXP_IR_EXPOPS_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/SymbolInterfaces.td"
+
+def Exp_Dialect : Dialect {
+  let name = "exp";
+  let cppNamespace = "::moec::exp";
+  let summary = "The experiment as its author declared it";
+  let description = [{
+    One `exp.experiment` holds one section op for each section of the JSON spec. No tensors: this is what the user said, with every default
+    filled in. The JSON reader makes it; a hand-written `.mlir` file with the same ops compiles the same way. compiler/Model removes it.
+
+    Sections are ops, fields are their attributes (same names as the JSON keys, listed once in dialects/Exp/IR/Fields.cpp), methods are
+    `#exp.method` attributes whose fields each method's own file declares. Every op's location names the JSON pointer and the place in the file;
+    `fieldLoc` finds the place of one field.
+  }];
+  let useDefaultAttributePrinterParser = 1;
+  let extraClassDeclaration = [{
+    /// The methods that attributes may name; filled by compiler/Methods at registration.
+    MethodRegistry &getMethods() { return *methods; }
+
+  private:
+    std::unique_ptr<MethodRegistry> methods = std::make_unique<MethodRegistry>();
+
+  public:
+  }];
+}
+
+class Exp_Op<string mnemonic, list<Trait> traits = []> : Op<Exp_Dialect, mnemonic, traits>;
+// A section: one of its kind (or one of each name) directly inside exp.experiment.
+class Exp_Section<string mnemonic, list<Trait> traits = []>
+    : Exp_Op<mnemonic, !listconcat([HasParent<"ExperimentOp">], traits)> {
+  let assemblyFormat = "attr-dict";
+  let hasVerifier = 1;
+}
+
+def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
+  let mnemonic = "method";
+  let summary = "A method of one category with its fields: #exp.method<\"loss\", \"load_balance\", {scope = \"micro\"}>";
+  let description = [{
+    `category` is one of score, loss, optimizer, schedule (routing, balance and growth follow). (C1) the kind is registered; (C2) every field is one of the method's,
+    of its type and in its range, and all of them are there (the reader fills in defaults).
+  }];
+  let parameters = (ins StringRefParameter<>:$category, StringRefParameter<>:$kind, "::mlir::DictionaryAttr":$fields);
+  let assemblyFormat = "`<` $category `,` $kind `,` $fields `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    double getFloat(::llvm::StringRef name) const;
+    int64_t getInt(::llvm::StringRef name) const;
+    bool getBool(::llvm::StringRef name) const;
+    ::llvm::StringRef getString(::llvm::StringRef name) const;
+    ::llvm::ArrayRef<double> getFloats(::llvm::StringRef name) const;
+  }];
+}
+
+def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, IsolatedFromAbove]> {
+  let summary = "One experiment";
+  let description = [{
+    Constraints across sections: (C1) exactly one of model, attention, optimizer, data, batch, duration, precision, memory, evaluate, checkpoint, metrics;
+    at most one ffn, at most one moe; (C2) router is there exactly when moe is; (C3) loss, group and dataset names are unique; (C4) micro_sequences divides
+    sequences; (C5) hidden layers that are not MoE need ffn; (C6) losses on routers need moe.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$version, I64Attr:$seed);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
+  let hasRegionVerifier = 1;
+  let extraClassDeclaration = [{
+    /// The one section of type T, or null.
+    template <typename T> T section() {
+      for (auto &op : getBody().front())
+        if (auto found = ::llvm::dyn_cast<T>(op))
+          return found;
+      return T();
+    }
+    template <typename T> auto sections() { return getBody().front().getOps<T>(); }
+  }];
+}
+
+def Exp_ModelOp : Exp_Section<"model"> {
+  let summary = "/model: the decoder as a whole";
+  let arguments = (ins I64Attr:$vocab_size, I64Attr:$hidden_size, I64Attr:$num_layers, BoolAttr:$tie_embeddings,
+    StrAttr:$norm_placement, F64Attr:$norm_eps,      // pre | peri
+    F64Attr:$init_std, StrAttr:$residual_scale);     // none | 1/sqrt(2L)
+}
+def Exp_AttentionOp : Exp_Section<"attention"> {
+  let summary = "/model/attention: grouped-query causal attention";
+  let arguments = (ins I64Attr:$num_heads, I64Attr:$num_kv_heads, I64Attr:$head_dim, F64Attr:$rope_theta, StrAttr:$qk_norm); // none | head | full
+}
+def Exp_FfnOp : Exp_Section<"ffn"> {
+  let summary = "/model/ffn: the feed-forward block of dense layers";
+  let arguments = (ins StrAttr:$kind, I64Attr:$inner_size); // swiglu
+}
+def Exp_MoeOp : Exp_Section<"moe"> {
+  let summary = "/model/moe: which layers are mixtures, and of what";
+  let description = "Layer i is MoE when i >= first_layer and (i - first_layer) % every == 0. capacity_factor 0 = dropless. drop: lowest_weight | position.";
+  let arguments = (ins I64Attr:$first_layer, I64Attr:$every, I64Attr:$num_experts, I64Attr:$top_k, StrAttr:$expert_kind,
+    I64Attr:$expert_inner_size, I64Attr:$shared_experts, F64Attr:$capacity_factor, StrAttr:$drop);
+}
+def Exp_RouterOp : Exp_Section<"router"> {
+  let summary = "/model/router: how tokens choose experts";
+  let arguments = (ins StrAttr:$kind /*token_choice*/, Exp_MethodAttr:$score, BoolAttr:$normalize, F64Attr:$scale);
+}
+def Exp_LossOp : Exp_Section<"loss"> {
+  let summary = "/losses/<name>: a term beside the cross-entropy";
+  let arguments = (ins StrAttr:$name, F64Attr:$weight, Exp_MethodAttr:$method);
+}
+def Exp_OptimizerOp : Exp_Section<"optimizer"> {
+  let summary = "/optimizer: the default update rule, learning rate and clipping";
+  let description = "clip_norm 0 = no clipping. The method's fields hold betas, eps, weight_decay, ...";
+  let arguments = (ins Exp_MethodAttr:$method, F64Attr:$lr, F64Attr:$clip_norm, Exp_MethodAttr:$schedule);
+}
+def Exp_GroupOp : Exp_Section<"group"> {
+  let summary = "/optimizer/groups/<name>: parameters by name pattern with their own method, or changed fields";
+  let description = "Patterns know `*` (any run of characters), `{a,b}` and `{0..3}`. The first group that matches wins; groups keep the order of the file.";
+  let arguments = (ins StrAttr:$name, StrArrayAttr:$match, Exp_MethodAttr:$method, F64Attr:$lr);
+}
+def Exp_DataOp : Exp_Section<"data"> {
+  let summary = "/data: tokenizer and sequence length";
+  let arguments = (ins StrAttr:$tokenizer /*byte*/, I64Attr:$seq_len);
+}
+def Exp_DatasetOp : Exp_Section<"dataset"> {
+  let summary = "/data/train/<name> or /data/validation/<name>";
+  let arguments = (ins StrAttr:$split, StrAttr:$name, StrAttr:$path, F64Attr:$weight);
+}
+def Exp_BatchOp : Exp_Section<"batch"> {
+  let summary = "/batch: sequences of a step and of a micro-batch";
+  let arguments = (ins I64Attr:$sequences, I64Attr:$micro_sequences);
+}
+def Exp_DurationOp : Exp_Section<"duration"> {
+  let summary = "/duration: optimizer steps of the run ({\"tokens\": n} is turned into steps, rounded up)";
+  let arguments = (ins I64Attr:$steps);
+}
+def Exp_PrecisionOp : Exp_Section<"precision"> {
+  let summary = "/precision: f32, or f64 for proofs";
+  let arguments = (ins StrAttr:$compute);
+}
+def Exp_MemoryOp : Exp_Section<"memory"> {
+  let summary = "/memory: what is kept for the backward";
+  let arguments = (ins StrAttr:$remat); // none | selective | full
+}
+def Exp_EvaluateOp : Exp_Section<"evaluate"> {
+  let summary = "/evaluate: cadence and size of validation (every_steps 0 = never)";
+  let arguments = (ins I64Attr:$every_steps, I64Attr:$batches);
+}
+def Exp_CheckpointOp : Exp_Section<"checkpoint"> {
+  let summary = "/checkpoint: cadence (0 = only at the end) and how many are kept";
+  let arguments = (ins I64Attr:$every_steps, I64Attr:$keep_last);
+}
+def Exp_MetricsOp : Exp_Section<"metrics"> {
+  let summary = "/metrics: cadence of the log";
+  let arguments = (ins I64Attr:$every_steps);
+}
+
+#endif

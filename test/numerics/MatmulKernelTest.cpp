@@ -1,0 +1,311 @@
+// Matrix products and what is fused with them, against plain loops.
+#include "runtime/kernels/ProductLoops.h"
+#include "test/numerics/DispatchText.h"
+#include <catch2/catch.hpp>
+#include <cmath>
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+Array multiply(const Array &a, const Array &b, bool ta = false, bool tb = false) {
+  int64_t M = a.shape[ta ? 1 : 0], K = a.shape[ta ? 0 : 1], N = b.shape[tb ? 0 : 1];
+  Array c({M, N});
+  loops::matmul(a.data(), b.data(), c.data(), M, N, K, ta, tb);
+  return c;
+}
+
+Array gather(const Array &input, const Array &rows) {
+  Array result({rows.shape[0], input.shape[1]});
+  loops::gatherRows(input.data(), rows.data(), result.data(), rows.shape[0], input.shape[1]);
+  return result;
+}
+
+// Only the rows that belong to experts, and NaN kept where nothing may be written.
+std::string differenceInGroups(const Array &actual, const Array &expected, const Groups &groups, double tolerance) {
+  Array a = actual, e = expected;
+  int64_t columns = a.shape[1];
+  auto end = static_cast<int64_t>(groups.offsets.values.back());
+  for (int64_t r = 0; r < groups.rows; ++r)
+    for (int64_t c = 0; c < columns; ++c)
+      if (r >= end) {
+        if (!std::isnan(a.at(r, c)))
+          return "row " + std::to_string(r) + " beyond the last group was written";
+        e.at(r, c) = a.at(r, c);
+      } else if (groups.rowToken.values[r] < 0) {
+        a.at(r, c) = e.at(r, c) = 0;
+      }
+  return difference(a, e, tolerance);
+}
+
+double silu(double x) { return x / (1 + std::exp(-x)); }
+
+const char *kSilu = R"(
+      %one = arith.constant 1.0 : $T
+      %n = arith.negf %v : $T
+      %ex = math.exp %n : $T
+      %d = arith.addf %one, %ex : $T
+      %s = arith.divf %v, %d : $T
+      %y = arith.mulf %s, %z : $T
+)";
+
+} // namespace
+
+TEST_CASE("matmul: sizes and transposes", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  struct Size {
+    int64_t M, N, K;
+  };
+  Size size = GENERATE(Size{1, 1, 1}, Size{5, 3, 2}, Size{8, 32, 16}, Size{17, 45, 33}, Size{64, 8, 31},
+                       Size{130, 100, 70}, Size{9, 33, 1100});
+  bool ta = GENERATE(false, true), tb = GENERATE(false, true);
+  CAPTURE(element, size.M, size.N, size.K, ta, tb);
+  auto [M, N, K] = size;
+  std::vector<int64_t> aShape = ta ? std::vector{K, M} : std::vector{M, K},
+                       bShape = tb ? std::vector{N, K} : std::vector{K, N};
+  std::string op = std::string("moe.matmul") + (ta ? " ta" : "") + (tb ? " tb" : "");
+  CompiledDispatch kernel(module("", {{"a", tensor(aShape)}, {"b", tensor(bShape)}}, {tensor({M, N})},
+                                 product("%p", op, {{"%a", tensor(aShape)}, {"%b", tensor(bShape)}}, tensor({M, N})) +
+                                     "    moe.yield %p : " + tensor({M, N})),
+                          element);
+  Array a = Array::random(aShape, 1), b = Array::random(bShape, 2);
+  REQUIRE(difference(kernel.run({a, b}).results[0], multiply(a, b, ta, tb), toleranceOf(element)) == "");
+}
+
+TEST_CASE("matmul: every target", "[matmul]") {
+  std::string target = GENERATE("x86-64", "x86-64-v3", "native");
+  std::string element = GENERATE("f32", "f64");
+  bool tb = GENERATE(false, true);
+  int64_t M = 21, N = 37, K = 29;
+  std::vector<int64_t> bShape = tb ? std::vector{N, K} : std::vector{K, N};
+  CompiledDispatch kernel(module("", {{"a", tensor({M, K})}, {"b", tensor(bShape)}}, {tensor({M, N})},
+                                 product("%p", tb ? "moe.matmul tb" : "moe.matmul",
+                                         {{"%a", tensor({M, K})}, {"%b", tensor(bShape)}}, tensor({M, N})) +
+                                     "    moe.yield %p : " + tensor({M, N})),
+                          element, target);
+  Array a = Array::random({M, K}, 1), b = Array::random(bShape, 2);
+  REQUIRE(difference(kernel.run({a, b}).results[0], multiply(a, b, false, tb), toleranceOf(element)) == "");
+}
+
+TEST_CASE("matmul: gathered rows, -1 is zeros", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  bool ta = GENERATE(false, true);
+  int64_t R = 27, T = 11, D = 19, N = 40;
+  int64_t M = ta ? D : R, K = ta ? R : D;
+  CompiledDispatch kernel(
+      module("", {{"x", tensor({T, D})}, {"rows", tensor({R, 1}, "i32")}, {"b", tensor({K, N})}}, {tensor({M, N})},
+             "    %a = moe.gather_rows %x, %rows : " + tensor({T, D}) + ", " + tensor({R, 1}, "i32") + " -> " +
+                 tensor({R, D}) + "\n" +
+                 product("%p", ta ? "moe.matmul ta" : "moe.matmul", {{"%a", tensor({R, D})}, {"%b", tensor({K, N})}},
+                         tensor({M, N})) +
+                 "    moe.yield %p : " + tensor({M, N})),
+      element);
+  Array x = Array::random({T, D}, 1), rows = Array::integers({R, 1}, 3, -1, T), b = Array::random({K, N}, 2);
+  REQUIRE(difference(kernel.run({x, rows, b}).results[0], multiply(gather(x, rows), b, ta), toleranceOf(element)) ==
+          "");
+}
+
+TEST_CASE("matmul: epilogue with every kind of operand", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  int64_t N = GENERATE(32, 50), K = GENERATE(24, 700), M = 22;
+  std::string full = tensor({M, N});
+  // y = p + residual * column(row) + row(column) * scalar + per-group, then a second map that also yields p.
+  std::string body = R"(
+      %0 = arith.mulf %r0, %c0 : $T
+      %1 = arith.mulf %w0, %s0 : $T
+      %2 = arith.addf %p0, %0 : $T
+      %3 = arith.addf %2, %1 : $T
+      %y = arith.addf %3, %g0 : $T
+)";
+  CompiledDispatch kernel(
+      module("", {{"a", tensor({M, K})}, {"b", tensor({K, N})}, {"r", full}, {"c", tensor({M, 1})}, {"w", tensor({1, N})},
+                  {"s", tensor({1, 1})}, {"g", tensor({2, N})}},
+             {full, full},
+             product("%p", "moe.matmul", {{"%a", tensor({M, K})}, {"%b", tensor({K, N})}}, full) +
+                 map("%q", {{"%p", full}, {"%r", full}, {"%c", tensor({M, 1})}, {"%w", tensor({1, N})},
+                            {"%s", tensor({1, 1})}, {"%g", tensor({2, N})}},
+                     full, "%p0: $T, %r0: $T, %c0: $T, %w0: $T, %s0: $T, %g0: $T", body) +
+                 "    moe.yield %q, %p : " + full + ", " + full),
+      element);
+  std::vector<Array> in = {Array::random({M, K}, 1), Array::random({K, N}, 2), Array::random({M, N}, 3),
+                           Array::random({M, 1}, 4), Array::random({1, N}, 5), Array::random({1, 1}, 6),
+                           Array::random({2, N}, 7)};
+  Array p = multiply(in[0], in[1]), q = p;
+  for (int64_t m = 0; m < M; ++m)
+    for (int64_t n = 0; n < N; ++n)
+      q.at(m, n) = p.at(m, n) + in[2].at(m, n) * in[3].at(m, 0) + in[4].at(0, n) * in[5].at(0, 0) +
+                   in[6].at(m * 2 / M, n);
+  Outcome outcome = kernel.run(in);
+  REQUIRE(difference(outcome.results[0], q, toleranceOf(element)) == "");
+  REQUIRE(difference(outcome.results[1], p, toleranceOf(element)) == "");
+}
+
+TEST_CASE("matmul: map with position and ids", "[matmul]") {
+  int64_t M = 10, N = 21, K = 6;
+  std::string element = GENERATE("f32", "f64"), full = tensor({M, N});
+  CompiledDispatch kernel(
+      module("", {{"a", tensor({M, K})}, {"b", tensor({K, N})}, {"t", tensor({M, 1}, "i32")}}, {full},
+             product("%p", "moe.matmul", {{"%a", tensor({M, K})}, {"%b", tensor({K, N})}}, full) +
+                 "    %q = moe.map position (%p, %t) : (" + full + ", " + tensor({M, 1}, "i32") + ") -> " + full +
+                 " {\n    ^bb0(%p0: $T, %t0: i32, %row: i64, %col: i64):\n      %t64 = arith.extsi %t0 : i32 to i64\n"
+                 "      %yes = arith.cmpi eq, %col, %t64 : i64\n      %one = arith.constant 1.0 : $T\n"
+                 "      %less = arith.subf %p0, %one : $T\n      %y = arith.select %yes, %less, %p0 : $T\n"
+                 "      moe.yield %y : $T\n    }\n    moe.yield %q : " + full),
+      element);
+  Array a = Array::random({M, K}, 1), b = Array::random({K, N}, 2), t = Array::integers({M, 1}, 3, 0, N);
+  Array q = multiply(a, b);
+  for (int64_t m = 0; m < M; ++m)
+    q.at(m, static_cast<int64_t>(t.values[m])) -= 1;
+  REQUIRE(difference(kernel.run({a, b, t}).results[0], q, toleranceOf(element)) == "");
+}
+
+TEST_CASE("matmul: sum of two products, weights and gradient in states", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  int64_t M = 20, N = 36, K = 13, L = GENERATE(9, 800);
+  std::string full = tensor({M, N}), body = "      %y = arith.addf %x, %z : $T\n";
+  std::string states = "moe.state @w parameter : " + tensor({K, N}) + " count 3\nmoe.state @sum gradient : " + full +
+                       " count 3\nmoe.state @last output : " + full;
+  CompiledDispatch kernel(
+      module(states, {{"a", tensor({M, K})}, {"c", tensor({M, L})}, {"d", tensor({N, L})}, {"l", "index"}}, {},
+             "    %w = moe.read @w[%l] : " + tensor({K, N}) + "\n" +
+                 product("%p", "moe.matmul", {{"%a", tensor({M, K})}, {"%w", tensor({K, N})}}, full) +
+                 product("%q", "moe.matmul tb", {{"%c", tensor({M, L})}, {"%d", tensor({N, L})}}, full) +
+                 map("%s", {{"%p", full}, {"%q", full}}, full, "%x: $T, %z: $T", body) +
+                 "    moe.accumulate @sum[%l], %s : " + full + "\n    moe.write @last, %q : " + full +
+                 "\n    moe.yield"),
+      element);
+  Array a = Array::random({M, K}, 1), c = Array::random({M, L}, 2), d = Array::random({N, L}, 3),
+        w = Array::random({3, K, N}, 4), old = Array::random({3, M, N}, 5);
+  Outcome outcome = kernel.run({a, c, d}, {{"w", w}, {"sum", old}}, /*copy=*/1);
+  Array w1({K, N}, std::vector<double>(w.values.begin() + K * N, w.values.begin() + 2 * K * N));
+  Array p = multiply(a, w1), q = multiply(c, d, false, true), expected = old;
+  for (int64_t i = 0; i < M * N; ++i)
+    expected.values[M * N + i] += p.values[i] + q.values[i];
+  REQUIRE(difference(outcome.states["sum"], expected, toleranceOf(element)) == "");
+  REQUIRE(difference(outcome.states["last"], q, toleranceOf(element)) == "");
+}
+
+TEST_CASE("matmul: weight gradient accumulates", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  int64_t T = GENERATE(1, 100, 1300), K = 37, N = 70;
+  std::string full = tensor({K, N});
+  CompiledDispatch kernel(module("moe.state @g gradient : " + full, {{"x", tensor({T, K})}, {"dy", tensor({T, N})}}, {},
+                                 product("%p", "moe.matmul ta", {{"%x", tensor({T, K})}, {"%dy", tensor({T, N})}}, full) +
+                                     "    moe.accumulate @g, %p : " + full + "\n    moe.yield"),
+                          element);
+  Array x = Array::random({T, K}, 1), dy = Array::random({T, N}, 2), old = Array::random({K, N}, 3);
+  Array expected = multiply(x, dy, true);
+  for (int64_t i = 0; i < K * N; ++i)
+    expected.values[i] += old.values[i];
+  REQUIRE(difference(kernel.run({x, dy}, {{"g", old}}).states["g"], expected, toleranceOf(element)) == "");
+}
+
+namespace {
+std::vector<int64_t> someCounts() {
+  return GENERATE(std::vector<int64_t>{5, 0, 16, 1, 9}, std::vector<int64_t>{40, 0, 0}, std::vector<int64_t>{0, 0, 33},
+                  std::vector<int64_t>{0, 0}, std::vector<int64_t>{7}, std::vector<int64_t>{600, 3});
+}
+} // namespace
+
+TEST_CASE("grouped matmul: SwiGLU over gathered rows", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  std::vector<int64_t> counts = someCounts();
+  bool tb = GENERATE(false, true);
+  int64_t K = GENERATE(21, 600), align = GENERATE(8, 3);
+  if (counts[0] == 600 && K == 600)
+    return;
+  int64_t E = counts.size(), T = 30, N = 40;
+  Groups groups = makeGroups(counts, align, T, /*spare=*/5);
+  int64_t R = groups.rows;
+  std::string full = tensor({R, N}), weights = tb ? tensor({E, N, K}) : tensor({E, K, N}),
+              op = tb ? "moe.grouped_matmul tb" : "moe.grouped_matmul", off = tensor({1, E + 1}, "i32"),
+              cnt = tensor({1, E}, "i32");
+  CompiledDispatch kernel(
+      module("", {{"x", tensor({T, K})}, {"rows", tensor({R, 1}, "i32")}, {"wg", weights}, {"wu", weights}, {"off", off},
+                  {"cnt", cnt}},
+             {full, full, full},
+             "    %a = moe.gather_rows %x, %rows : " + tensor({T, K}) + ", " + tensor({R, 1}, "i32") + " -> " +
+                 tensor({R, K}) + "\n" +
+                 product("%g", op, {{"%a", tensor({R, K})}, {"%wg", weights}, {"%off", off}, {"%cnt", cnt}}, full) +
+                 product("%u", op, {{"%a", tensor({R, K})}, {"%wu", weights}, {"%off", off}, {"%cnt", cnt}}, full) +
+                 map("%h", {{"%g", full}, {"%u", full}}, full, "%v: $T, %z: $T", kSilu) +
+                 "    moe.yield %g, %u, %h : " + full + ", " + full + ", " + full),
+      element);
+  Array x = Array::random({T, K}, 1), wg = Array::random({E, K, N}, 2), wu = Array::random({E, K, N}, 3);
+  Array a = gather(x, groups.rowToken), g({R, N}), u({R, N}), h({R, N});
+  loops::groupedMatmul(a.data(), wg.data(), groups.offsets.data(), groups.counts.data(), g.data(), E, N, K, tb);
+  loops::groupedMatmul(a.data(), wu.data(), groups.offsets.data(), groups.counts.data(), u.data(), E, N, K, tb);
+  for (int64_t i = 0; i < R * N; ++i)
+    h.values[i] = silu(g.values[i]) * u.values[i];
+  Outcome outcome = kernel.run({x, groups.rowToken, wg, wu, groups.offsets, groups.counts});
+  REQUIRE(differenceInGroups(outcome.results[0], g, groups, toleranceOf(element)) == "");
+  REQUIRE(differenceInGroups(outcome.results[1], u, groups, toleranceOf(element)) == "");
+  REQUIRE(differenceInGroups(outcome.results[2], h, groups, toleranceOf(element)) == "");
+}
+
+TEST_CASE("grouped outer: yields and accumulates", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  std::vector<int64_t> counts = someCounts();
+  bool gathered = GENERATE(false, true);
+  int64_t E = counts.size(), T = 30, K = GENERATE(19, 140), N = 40;
+  Groups groups = makeGroups(counts, 8, T, /*spare=*/3);
+  int64_t R = groups.rows;
+  std::string full = tensor({E, K, N}), off = tensor({1, E + 1}, "i32"), cnt = tensor({1, E}, "i32"),
+              input = gathered ? tensor({T, K}) : tensor({R, K});
+  CompiledDispatch kernel(
+      module("moe.state @g gradient : " + full + " count 2",
+             {{"x", input}, {"rows", tensor({R, 1}, "i32")}, {"dy", tensor({R, N})}, {"off", off}, {"cnt", cnt},
+              {"l", "index"}},
+             {full},
+             (gathered ? "    %a = moe.gather_rows %x, %rows : " + input + ", " + tensor({R, 1}, "i32") + " -> " +
+                             tensor({R, K}) + "\n"
+                       : std::string("")) +
+                 product("%p", "moe.grouped_outer",
+                         {{gathered ? "%a" : "%x", tensor({R, K})}, {"%dy", tensor({R, N})}, {"%off", off}, {"%cnt", cnt}},
+                         full) +
+                 "    moe.accumulate @g[%l], %p : " + full + "\n    moe.yield %p : " + full),
+      element);
+  Array x = Array::random(gathered ? std::vector{T, K} : std::vector{R, K}, 1), dy = Array::random({R, N}, 2),
+        old = Array::random({2, E, K, N}, 3);
+  Array a = gathered ? gather(x, groups.rowToken) : x;
+  // Only the rows of experts may be read.
+  for (int64_t r = 0; r < R; ++r)
+    if (groups.rowToken.values[r] < 0) {
+      for (int64_t n = 0; n < N; ++n)
+        dy.at(r, n) = NAN;
+      for (int64_t k = 0; !gathered && k < K; ++k)
+        x.at(r, k) = NAN;
+    }
+  Array expected({E, K, N});
+  loops::groupedOuter(a.data(), dy.data(), groups.offsets.data(), groups.counts.data(), expected.data(), E, K, N);
+  Outcome outcome = kernel.run({x, groups.rowToken, dy, groups.offsets, groups.counts}, {{"g", old}}, /*copy=*/1);
+  REQUIRE(difference(outcome.results[0], expected, toleranceOf(element)) == "");
+  for (int64_t i = 0; i < E * K * N; ++i)
+    old.values[E * K * N + i] += expected.values[i];
+  REQUIRE(difference(outcome.states["g"], old, toleranceOf(element)) == "");
+}
+
+TEST_CASE("matmul: results through reshapes", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  int64_t E = 3, K = 10, N = 33;
+  Groups groups = makeGroups({4, 0, 9}, 8, 5);
+  int64_t R = groups.rows;
+  std::string full = tensor({E, K, N}), flat = tensor({E * K, N}), off = tensor({1, E + 1}, "i32"),
+              cnt = tensor({1, E}, "i32");
+  CompiledDispatch kernel(
+      module("", {{"x", tensor({R, K})}, {"dy", tensor({R, N})}, {"off", off}, {"cnt", cnt}, {"m", full}}, {full},
+             product("%p", "moe.grouped_outer",
+                     {{"%x", tensor({R, K})}, {"%dy", tensor({R, N})}, {"%off", off}, {"%cnt", cnt}}, full) +
+                 "    %pf = moe.reshape %p : " + full + " -> " + flat + "\n    %mf = moe.reshape %m : " + full +
+                 " -> " + flat + "\n" +
+                 map("%q", {{"%pf", flat}, {"%mf", flat}}, flat, "%x0: $T, %z: $T",
+                     "      %y = arith.mulf %x0, %z : $T\n") +
+                 "    %r = moe.reshape %q : " + flat + " -> " + full + "\n    moe.yield %r : " + full),
+      element);
+  Array x = Array::random({R, K}, 1), dy = Array::random({R, N}, 2), m = Array::random({E, K, N}, 3), e({E, K, N});
+  loops::groupedOuter(x.data(), dy.data(), groups.offsets.data(), groups.counts.data(), e.data(), E, K, N);
+  for (int64_t i = 0; i < e.size(); ++i)
+    e.values[i] *= m.values[i];
+  REQUIRE(difference(kernel.run({x, dy, groups.offsets, groups.counts, m}).results[0], e, toleranceOf(element)) == "");
+}

@@ -1,0 +1,2 @@
+#include "test/numerics/Harness.h"
+#include <catch2/catch.hpp>
