@@ -1,6 +1,6 @@
 // Matrix products and what is fused with them, against plain loops.
 #include "runtime/kernels/ProductLoops.h"
-#include "test/numerics/Harness.h"
+#include "test/numerics/DispatchText.h"
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -8,61 +8,6 @@ using namespace moec;
 using namespace moec::test;
 
 namespace {
-
-std::string tensor(std::vector<int64_t> shape, const std::string &element = "$T") {
-  std::string text = "tensor<";
-  for (int64_t dim : shape)
-    text += std::to_string(dim) + "x";
-  return text + element + ">";
-}
-
-// A module with one dispatch. `operands`: names and types; the body ends with its own yield.
-struct Operand {
-  std::string name, type;
-};
-std::string module(const std::string &states, const std::vector<Operand> &operands,
-                   const std::vector<std::string> &results, const std::string &body) {
-  std::string arguments, bindings, types, outs;
-  for (const Operand &operand : operands) {
-    std::string comma = arguments.empty() ? "" : ", ";
-    arguments += comma + "%in_" + operand.name + ": " + operand.type;
-    bindings += comma + "%" + operand.name + " = %in_" + operand.name;
-    types += comma + operand.type;
-  }
-  for (const std::string &result : results)
-    outs += (outs.empty() ? "" : ", ") + result;
-  std::string text = states + "\nfunc.func @f(" + arguments + ") {\n  ";
-  if (!results.empty())
-    text += "%out:" + std::to_string(results.size()) + " = ";
-  return text + "moe.dispatch \"matmul\" (" + bindings + ") : (" + types + ") -> (" + outs + ") {\n" + body +
-         "\n  }\n  return\n}\n";
-}
-
-std::string product(const std::string &result, const std::string &op, const std::vector<Operand> &operands,
-                    const std::string &type) {
-  std::string names, types;
-  for (const Operand &operand : operands) {
-    names += (names.empty() ? "" : ", ") + operand.name;
-    types += (types.empty() ? "" : ", ") + operand.type;
-  }
-  return "    " + result + " = " + op + " " + names + " : " + types + " -> " + type + "\n";
-}
-
-std::string map(const std::string &results, const std::vector<Operand> &operands, const std::string &type,
-                const std::string &arguments, const std::string &body, const std::string &yields = "%y",
-                int count = 1) {
-  std::string names, types, outs, scalars;
-  for (const Operand &operand : operands) {
-    names += (names.empty() ? "" : ", ") + operand.name;
-    types += (types.empty() ? "" : ", ") + operand.type;
-  }
-  for (int i = 0; i < count; ++i) {
-    outs += (i ? ", " : "") + type;
-    scalars += i ? ", $T" : "$T";
-  }
-  return "    " + results + " = moe.map(" + names + ") : (" + types + ") -> (" + outs + ") {\n    ^bb0(" + arguments +
-         "):\n" + body + "      moe.yield " + yields + " : " + scalars + "\n    }\n";
-}
 
 Array multiply(const Array &a, const Array &b, bool ta = false, bool tb = false) {
   int64_t M = a.shape[ta ? 1 : 0], K = a.shape[ta ? 0 : 1], N = b.shape[tb ? 0 : 1];
@@ -75,30 +20,6 @@ Array gather(const Array &input, const Array &rows) {
   Array result({rows.shape[0], input.shape[1]});
   loops::gatherRows(input.data(), rows.data(), result.data(), rows.shape[0], input.shape[1]);
   return result;
-}
-
-// Groups of `counts` rows, each starting at a multiple of `align`; `rowToken` is -1 for padding.
-struct Groups {
-  int64_t rows = 0;
-  Array offsets, counts, rowToken;
-};
-Groups makeGroups(const std::vector<int64_t> &counts, int64_t align, int64_t tokens, int64_t spare = 0) {
-  Groups groups;
-  auto experts = static_cast<int64_t>(counts.size());
-  groups.offsets = Array({1, experts + 1});
-  groups.counts = Array({1, experts});
-  for (int64_t e = 0; e < experts; ++e) {
-    groups.counts.values[e] = counts[e];
-    groups.offsets.values[e + 1] = groups.offsets.values[e] + (counts[e] + align - 1) / align * align;
-  }
-  groups.rows = static_cast<int64_t>(groups.offsets.values[experts]) + spare;
-  groups.rowToken = Array({groups.rows, 1}, -1.0);
-  for (int64_t e = 0; e < experts; ++e)
-    for (int64_t i = 0; i < counts[e]; ++i) {
-      auto row = static_cast<int64_t>(groups.offsets.values[e]) + i;
-      groups.rowToken.values[row] = static_cast<double>((row * 7 + 3) % tokens);
-    }
-  return groups;
 }
 
 // Only the rows that belong to experts, and NaN kept where nothing may be written.
@@ -122,10 +43,10 @@ double silu(double x) { return x / (1 + std::exp(-x)); }
 
 const char *kSilu = R"(
       %one = arith.constant 1.0 : $T
-      %n = arith.negf %x : $T
+      %n = arith.negf %v : $T
       %ex = math.exp %n : $T
       %d = arith.addf %one, %ex : $T
-      %s = arith.divf %x, %d : $T
+      %s = arith.divf %v, %d : $T
       %y = arith.mulf %s, %z : $T
 )";
 
@@ -191,11 +112,11 @@ TEST_CASE("matmul: epilogue with every kind of operand", "[matmul]") {
   std::string full = tensor({M, N});
   // y = p + residual * column(row) + row(column) * scalar + per-group, then a second map that also yields p.
   std::string body = R"(
-      %0 = arith.mulf %r, %c : $T
-      %1 = arith.mulf %w, %s : $T
-      %2 = arith.addf %p, %0 : $T
+      %0 = arith.mulf %r0, %c0 : $T
+      %1 = arith.mulf %w0, %s0 : $T
+      %2 = arith.addf %p0, %0 : $T
       %3 = arith.addf %2, %1 : $T
-      %y = arith.addf %3, %g : $T
+      %y = arith.addf %3, %g0 : $T
 )";
   CompiledDispatch kernel(
       module("", {{"a", tensor({M, K})}, {"b", tensor({K, N})}, {"r", full}, {"c", tensor({M, 1})}, {"w", tensor({1, N})},
@@ -204,7 +125,7 @@ TEST_CASE("matmul: epilogue with every kind of operand", "[matmul]") {
              product("%p", "moe.matmul", {{"%a", tensor({M, K})}, {"%b", tensor({K, N})}}, full) +
                  map("%q", {{"%p", full}, {"%r", full}, {"%c", tensor({M, 1})}, {"%w", tensor({1, N})},
                             {"%s", tensor({1, 1})}, {"%g", tensor({2, N})}},
-                     full, "%p: $T, %r: $T, %c: $T, %w: $T, %s: $T, %g: $T", body) +
+                     full, "%p0: $T, %r0: $T, %c0: $T, %w0: $T, %s0: $T, %g0: $T", body) +
                  "    moe.yield %q, %p : " + full + ", " + full),
       element);
   std::vector<Array> in = {Array::random({M, K}, 1), Array::random({K, N}, 2), Array::random({M, N}, 3),
@@ -223,12 +144,6 @@ TEST_CASE("matmul: epilogue with every kind of operand", "[matmul]") {
 TEST_CASE("matmul: map with position and ids", "[matmul]") {
   int64_t M = 10, N = 21, K = 6;
   std::string element = GENERATE("f32", "f64"), full = tensor({M, N});
-  std::string body = R"(
-      %yes = arith.cmpi eq, %col, %t64 : i64
-      %one = arith.constant 1.0 : $T
-      %less = arith.subf %p, %one : $T
-      %y = arith.select %yes, %less, %p : $T
-)";
   CompiledDispatch kernel(
       module("", {{"a", tensor({M, K})}, {"b", tensor({K, N})}, {"t", tensor({M, 1}, "i32")}}, {full},
              product("%p", "moe.matmul", {{"%a", tensor({M, K})}, {"%b", tensor({K, N})}}, full) +
@@ -314,7 +229,7 @@ TEST_CASE("grouped matmul: SwiGLU over gathered rows", "[matmul]") {
                  tensor({R, K}) + "\n" +
                  product("%g", op, {{"%a", tensor({R, K})}, {"%wg", weights}, {"%off", off}, {"%cnt", cnt}}, full) +
                  product("%u", op, {{"%a", tensor({R, K})}, {"%wu", weights}, {"%off", off}, {"%cnt", cnt}}, full) +
-                 map("%h", {{"%g", full}, {"%u", full}}, full, "%x: $T, %z: $T", kSilu) +
+                 map("%h", {{"%g", full}, {"%u", full}}, full, "%v: $T, %z: $T", kSilu) +
                  "    moe.yield %g, %u, %h : " + full + ", " + full + ", " + full),
       element);
   Array x = Array::random({T, K}, 1), wg = Array::random({E, K, N}, 2), wu = Array::random({E, K, N}, 3);
