@@ -11,7 +11,7 @@ using namespace mlir;
 
 namespace moec::moe {
 
-//===--- Helpers of MoeBuild.h ----------------------------------------------------------------------------------------===//
+//===--- Helpers of MoeBuild.h ------------------------------------------------------------------------------------===//
 
 Value buildMap(OpBuilder &builder, Location loc, Type resultType, ValueRange inputs,
                function_ref<Value(Scalars &, ValueRange)> body) {
@@ -47,11 +47,12 @@ Value buildSum(OpBuilder &builder, Location loc, Value x, Value y) {
   return reshapeTo(builder, loc, type, sum);
 }
 
-//===--- Scalar rules -------------------------------------------------------------------------------------------------===//
+//===--- Scalar rules ---------------------------------------------------------------------------------------------===//
 
 namespace {
 
-/// Gradients of scalars inside the region of the new map. `active` holds the scalars that depend on an operand whose gradient is needed.
+/// Gradients of scalars inside the region of the new map. `active` holds the scalars that depend on an operand whose
+/// gradient is needed.
 class ScalarBackward {
 public:
   ScalarBackward(OpBuilder &builder, llvm::DenseSet<Value> &active) : builder(builder), active(active) {}
@@ -180,15 +181,18 @@ LogicalResult ScalarBackward::visit(Operation *op) {
       .Default([](Operation *other) { return other->emitOpError("has no scalar rule for its backward"); });
 }
 
-void eraseDeadOps(Block *block) {
-  for (Operation &op : llvm::make_early_inc_range(llvm::reverse(block->without_terminator())))
-    if (isOpTriviallyDead(&op))
-      op.erase();
-}
-
 } // namespace
 
-//===--- Map ----------------------------------------------------------------------------------------------------------===//
+void eraseDeadOps(Block &block) {
+  for (Operation *op = block.getTerminator()->getPrevNode(); op;) {
+    Operation *previous = op->getPrevNode();
+    if (isOpTriviallyDead(op))
+      op->erase();
+    op = previous;
+  }
+}
+
+//===--- Map ------------------------------------------------------------------------------------------------------===//
 
 LogicalResult MapOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool> needed,
                                    SmallVectorImpl<Value> &operandGrads) {
@@ -275,7 +279,7 @@ LogicalResult MapOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, A
   }
   if (!kept.empty()) {
     backward.getYield().getValuesMutable().assign(kept);
-    eraseDeadOps(backward.getBlock());
+    eraseDeadOps(*backward.getBlock());
     // Operands that the gradients do not read must not be kept for them.
     llvm::BitVector dead(backward.getBlock()->getNumArguments());
     SmallVector<Value> liveInputs;

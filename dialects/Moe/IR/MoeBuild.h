@@ -53,6 +53,9 @@ mlir::Value buildSplat(mlir::OpBuilder &builder, mlir::Location loc, mlir::Ranke
 /// x + y, of any rank.
 mlir::Value buildSum(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value x, mlir::Value y);
 
+/// Erases pure ops without a use, last first. The block has a terminator.
+void eraseDeadOps(mlir::Block &block);
+
 } // namespace moec::moe
 
 #endif

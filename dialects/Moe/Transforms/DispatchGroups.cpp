@@ -418,18 +418,13 @@ void DispatchGroups::rewrite() {
     }
     Operation *op = group.ops.front();
     op->moveBefore(block.getTerminator());
-    for (OpOperand &operand : op->getOpOperands())
-      operand.set(outside(operand.get()));
-    // Values captured by the body of a repeat.
-    op->walk([&](Operation *innerOp) {
-      if (innerOp == op)
-        return;
-      for (OpOperand &operand : innerOp->getOpOperands())
-        if (Operation *def = operand.get().getDefiningOp(); def && def->getBlock() == &block) {
-          OpBuilder::InsertionGuard guard(builder);
-          builder.setInsertionPoint(op);
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(op);
+    // The repeat's own operands, and values of this block that its body captures.
+    op->walk([&](Operation *user) {
+      for (OpOperand &operand : user->getOpOperands())
+        if (user == op || (operand.get().getDefiningOp() && operand.get().getDefiningOp()->getBlock() == &block))
           operand.set(outside(operand.get()));
-        }
     });
   }
   Operation *terminator = block.getTerminator();
