@@ -1,5 +1,5 @@
-#include "runtime/api/Session.h"
 #include "runtime/api/moec.h"
+#include "runtime/api/Session.h"
 #include "runtime/base/Random.h"
 #include "runtime/exec/Sampler.h"
 #include "runtime/plan/PlanDescribe.h"
@@ -79,8 +79,8 @@ static int32_t writeWindow(const Plan &plan, Device &device, const std::string &
 static Status checkPrompt(const Plan &plan, const std::string &prompt) {
   for (size_t i = 0; i < prompt.size(); ++i)
     if (static_cast<unsigned char>(prompt[i]) >= plan.vocabulary())
-      return Status::error("MOEC-D003", "prompt", "byte ", int(static_cast<unsigned char>(prompt[i])), " at offset ",
-                           i, " is not in the vocabulary of ", plan.vocabulary(), " ids");
+      return Status::error("MOEC-D003", "prompt", "byte ", int(static_cast<unsigned char>(prompt[i])), " at offset ", i,
+                           " is not in the vocabulary of ", plan.vocabulary(), " ids");
   return Status::ok();
 }
 

@@ -50,8 +50,9 @@ Result<RunFolder> RunFolder::openForTraining(const Plan &plan, const RunOptions 
   std::string folder = pathFor(plan, options);
   bool resumes = options.resume || !options.resumeFrom.empty();
   if (holdsRun(folder) && !resumes && !options.overwrite)
-    return Status::error("MOEC-R001", folder, "this folder already holds a run; --resume goes on with it, --overwrite "
-                                              "throws it away, --run-dir chooses another folder");
+    return Status::error("MOEC-R001", folder,
+                         "this folder already holds a run; --resume goes on with it, --overwrite "
+                         "throws it away, --run-dir chooses another folder");
   MOEC_RETURN_IF_ERROR(makeDirectories(folder));
   MOEC_ASSIGN_OR_RETURN(UniqueFd lock, lockFolder(folder));
   if (options.overwrite)

@@ -113,9 +113,9 @@ private:
   }
 
   void introduce() {
-    progress().note(plan.name + ": " + std::to_string(plan.data.sequences) + " x " +
-                    std::to_string(plan.data.seqLen) + " tokens a batch, " +
-                    formatBytes(executor().device().allocatedBytes()) + " of memory, run folder " + folder->path());
+    progress().note(plan.name + ": " + std::to_string(plan.data.sequences) + " x " + std::to_string(plan.data.seqLen) +
+                    " tokens a batch, " + formatBytes(executor().device().allocatedBytes()) +
+                    " of memory, run folder " + folder->path());
   }
 
   double timeNow() const { return metricsLog->lastTime() + nowSeconds() - startTime; }
@@ -138,8 +138,9 @@ private:
     if (std::isfinite(value))
       return Status::ok();
     return Status::error("MOEC-R002", folder->path(), "the metric \"", loss->name, "\" became ", value, " at step ",
-                         step, "; nothing was saved after the last good checkpoint. A lower learning rate, more "
-                               "warm-up or a smaller gradient clip usually helps");
+                         step,
+                         "; nothing was saved after the last good checkpoint. A lower learning rate, more "
+                         "warm-up or a smaller gradient clip usually helps");
   }
 
   Result<TrainReport> report() {

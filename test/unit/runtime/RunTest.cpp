@@ -220,7 +220,8 @@ TEST_CASE("a signal finishes the step, saves, and the run goes on from there", "
     (void)!std::freopen("/dev/null", "w", stdout);
     ::_exit(runCommandLine(arguments));
   }
-  for (int i = 0; i < 1000 && (!exists(dir / "run/metrics.jsonl") || slurp(dir / "run/metrics.jsonl").size() < 500); ++i)
+  for (int i = 0; i < 1000 && (!exists(dir / "run/metrics.jsonl") || slurp(dir / "run/metrics.jsonl").size() < 500);
+       ++i)
     ::usleep(10000);
   ::kill(child, signal);
   int state = 0;
@@ -268,7 +269,8 @@ TEST_CASE("a counter that does not move ends the run with an error", "[run]") {
 TEST_CASE("the metrics log keeps whole lines up to the step it resumes from", "[run]") {
   TempDir dir;
   std::string path = dir / "metrics.jsonl";
-  spill(path, "{\"step\":1,\"time_s\":2.5}\nnot json\n{\"step\":2,\"time_s\":4}\n{\"step\":3,\"time_s\":6}\n{\"step\":2,");
+  spill(path,
+        "{\"step\":1,\"time_s\":2.5}\nnot json\n{\"step\":2,\"time_s\":4}\n{\"step\":3,\"time_s\":6}\n{\"step\":2,");
   Result<MetricsLog> log = MetricsLog::open(path, 2);
   REQUIRE_OK(log.status());
   CHECK(log->lastTime() == 4);
