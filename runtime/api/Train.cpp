@@ -25,6 +25,7 @@ public:
     MOEC_ASSIGN_OR_RETURN(folder, RunFolder::openForTraining(plan, options));
     MOEC_RETURN_IF_ERROR(openDevice());
     MOEC_RETURN_IF_ERROR(resumeIfAsked());
+    MOEC_RETURN_IF_ERROR(folder->begin(plan, options.overwrite));
     MOEC_ASSIGN_OR_RETURN(metricsLog, MetricsLog::open(folder->metricsPath(), firstStep));
     introduce();
     startTime = intervalStart = nowSeconds();
@@ -74,6 +75,7 @@ public:
   Status save() override {
     double start = nowSeconds();
     int64_t step = executor().stepCounter();
+    MOEC_RETURN_IF_ERROR(checkLoss(step)); // a checkpoint of NaNs would push out a good one
     MOEC_RETURN_IF_ERROR(saveCheckpoint(plan, executor().device(), folder->checkpointsPath(), step));
     savedStep = step;
     intervalStart += nowSeconds() - start;

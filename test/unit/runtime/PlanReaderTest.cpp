@@ -164,6 +164,7 @@ TEST_CASE("manifest values are checked", "[plan]") {
       {"/generate/function", "nobody"},
       {"/generate/tokens/shape", json::array({16})},
       {"/metrics/0/when", "never"},
+      {"/metrics/0/name", "tokens"},
       {"/metrics/0/dtype", "bf16"},
       {"/metrics/0/shape", json::array({0})},
       {"/functions/0/body/0/op", "jump"},
