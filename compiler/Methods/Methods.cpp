@@ -3,8 +3,7 @@
 namespace moec {
 
 void registerMethods(mlir::DialectRegistry &registry) {
-  registry.addExtension(
-      +[](mlir::MLIRContext *, exp::ExpDialect *dialect) { registerMethods(dialect->getMethods()); });
+  registry.addExtension(+[](mlir::MLIRContext *, exp::ExpDialect *dialect) { registerMethods(dialect->getMethods()); });
 }
 
 } // namespace moec

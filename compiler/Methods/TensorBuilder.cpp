@@ -68,12 +68,8 @@ Value TensorBuilder::toElement(Value integers) {
   return map({integers}, [](ScalarBuilder &s, Scalars v) { return s.toElement(v[0]); });
 }
 
-Value TensorBuilder::sumRows(Value x, int64_t groups) {
-  return moe::ColReduceOp::create(b, type(groups, cols(x)), x);
-}
-Value TensorBuilder::sumCols(Value x) {
-  return moe::RowReduceOp::create(b, type(rows(x), 1), moe::Reduction::sum, x);
-}
+Value TensorBuilder::sumRows(Value x, int64_t groups) { return moe::ColReduceOp::create(b, type(groups, cols(x)), x); }
+Value TensorBuilder::sumCols(Value x) { return moe::RowReduceOp::create(b, type(rows(x), 1), moe::Reduction::sum, x); }
 Value TensorBuilder::sumAll(Value x) {
   if (cols(x) > 1)
     x = sumCols(x);
@@ -93,7 +89,8 @@ Value TensorBuilder::reshape(Value x, int64_t rows, int64_t cols) {
   return from == to ? x : moe::ReshapeOp::create(b, to, x).getResult();
 }
 
-//===--- States -------------------------------------------------------------------------------------------------------===//
+//===--- States
+//-------------------------------------------------------------------------------------------------------===//
 
 static RankedTensorType getWholeType(moe::StateOp state) {
   RankedTensorType type = state.getTensorType();
@@ -122,7 +119,8 @@ void TensorBuilder::writeRows(moe::StateOp state, Value value) {
   moe::WriteOp::create(b, FlatSymbolRefAttr::get(state.getSymNameAttr()), /*index=*/Value(), value);
 }
 
-//===--- Scalars ------------------------------------------------------------------------------------------------------===//
+//===--- Scalars
+//------------------------------------------------------------------------------------------------------===//
 
 Value ScalarBuilder::constant(double value) {
   return arith::ConstantOp::create(b, loc, b.getFloatAttr(element, value));

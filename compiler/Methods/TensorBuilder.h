@@ -1,4 +1,5 @@
-// Short names for building moe tensor IR: elementwise formulas, reductions, constants. Shapes are taken from the operands.
+// Short names for building moe tensor IR: elementwise formulas, reductions, constants. Shapes are taken from the
+// operands.
 #ifndef MOEC_COMPILER_METHODS_TENSORBUILDER_H
 #define MOEC_COMPILER_METHODS_TENSORBUILDER_H
 

@@ -6,9 +6,8 @@ using namespace mlir;
 namespace moec {
 
 Value buildSwigluGate(ModelContext &ctx, Value gate, Value up) {
-  return ctx.t.map({gate, up}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-    return s.mul(s.mul(x[0], s.sigmoid(x[0])), x[1]);
-  });
+  return ctx.t.map(
+      {gate, up}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.mul(s.mul(x[0], s.sigmoid(x[0])), x[1]); });
 }
 
 Value buildSwiglu(ModelContext &ctx, const LayerScope &layer, StringRef name, Value h) {

@@ -42,15 +42,16 @@ static void buildSegment(ModelContext &ctx, const Segment &segment, bool trainin
 static Trunk buildTrunk(ModelContext &ctx, Value ids, bool training) {
   Trunk trunk;
   int64_t width = ctx.model.getHiddenSize();
-  trunk.hidden = moe::EmbedOp::create(ctx.b, ctx.t.type(TensorBuilder::rows(ids), width), ctx.readParameter("embed"), ids);
+  trunk.hidden =
+      moe::EmbedOp::create(ctx.b, ctx.t.type(TensorBuilder::rows(ids), width), ctx.readParameter("embed"), ids);
   if (training && ctx.numMoeLayers() > 0)
     for (size_t i = 0; i < ctx.losses.size(); ++i)
       trunk.lossSums.push_back(ctx.t.constant(0.0));
   for (const Segment &segment : ctx.segments)
     buildSegment(ctx, segment, training, trunk);
   Value scale = ctx.readParameter("final_norm.scale");
-  trunk.hidden = moe::RmsNormOp::create(ctx.b, trunk.hidden.getType(), trunk.hidden, scale,
-                                        ctx.b.getF64FloatAttr(ctx.eps()));
+  trunk.hidden =
+      moe::RmsNormOp::create(ctx.b, trunk.hidden.getType(), trunk.hidden, scale, ctx.b.getF64FloatAttr(ctx.eps()));
   return trunk;
 }
 
@@ -75,7 +76,8 @@ static Value buildCrossEntropy(ModelContext &ctx, Value hidden, Value targets) {
   return ctx.t.scale(ctx.t.sumAll(surprise), 1.0 / TensorBuilder::rows(targets));
 }
 
-// The weighted sum that is minimised. Weights multiply the sum over layers; metrics are means over layers, without the weight.
+// The weighted sum that is minimised. Weights multiply the sum over layers; metrics are means over layers, without the
+// weight.
 static Value buildTotal(ModelContext &ctx, Value crossEntropy, ArrayRef<Value> lossSums, double share) {
   Value total = crossEntropy;
   for (auto [term, sum] : llvm::zip(ctx.losses, lossSums)) {
@@ -108,7 +110,8 @@ static void buildEvaluate(ModelContext &ctx, moe::StateOp tokens) {
   Value batch = ctx.t.read(tokens);
   Trunk trunk = buildTrunk(ctx, buildTokenColumn(ctx, batch, 0), /*training=*/false);
   Value loss = buildCrossEntropy(ctx, trunk.hidden, buildTokenColumn(ctx, batch, 1));
-  ctx.accumulate(ctx.declareMetric("validation.loss", /*evaluation=*/true), ctx.t.scale(loss, 1.0 / evaluate.getBatches()));
+  ctx.accumulate(ctx.declareMetric("validation.loss", /*evaluation=*/true),
+                 ctx.t.scale(loss, 1.0 / evaluate.getBatches()));
   ctx.endFunction();
 }
 

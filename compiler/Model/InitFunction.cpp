@@ -1,4 +1,5 @@
-// init: parameters, constant tables, and zeros for what the optimizer and the losses keep; begin_step and begin_evaluate.
+// init: parameters, constant tables, and zeros for what the optimizer and the losses keep; begin_step and
+// begin_evaluate.
 #include "compiler/Model/ModelContext.h"
 
 #include "llvm/Support/xxhash.h"
@@ -12,7 +13,8 @@ namespace moec {
 
 namespace {
 
-/// Hands out one random stream for each parameter: a hash of its symbol, so that adding a parameter changes no other's values.
+/// Hands out one random stream for each parameter: a hash of its symbol, so that adding a parameter changes no other's
+/// values.
 class Streams {
 public:
   int64_t get(StringRef symbol) {
@@ -34,9 +36,9 @@ static Value buildInitialValue(ModelContext &ctx, const ParameterInfo &info, Val
   if (!info.stddev)
     return ctx.t.fill(1.0, rows, cols);
   Builder &b = ctx.b;
-  Value value = moe::RandomNormalOp::create(ctx.b, ctx.t.type(rows, cols), index,
-                                            b.getI64IntegerAttr(ctx.experiment.getSeed()), b.getI64IntegerAttr(stream),
-                                            b.getF64FloatAttr(0.0), b.getF64FloatAttr(*info.stddev));
+  Value value =
+      moe::RandomNormalOp::create(ctx.b, ctx.t.type(rows, cols), index, b.getI64IntegerAttr(ctx.experiment.getSeed()),
+                                  b.getI64IntegerAttr(stream), b.getF64FloatAttr(0.0), b.getF64FloatAttr(*info.stddev));
   return value.getType() == type ? value : moe::ReshapeOp::create(ctx.b, type, value).getResult();
 }
 
@@ -66,7 +68,8 @@ static void buildParameters(ModelContext &ctx, const Segment *segment, Streams &
     moe::YieldOp::create(ctx.b, ValueRange());
 }
 
-// cos and sin of position * theta^(-2i / head_dim), in f64 whatever the element type: at high positions the angle needs the digits.
+// cos and sin of position * theta^(-2i / head_dim), in f64 whatever the element type: at high positions the angle needs
+// the digits.
 static void buildRopeTables(ModelContext &ctx) {
   LocationScope scope(ctx, exp::fieldLoc(ctx.attention, "rope_theta"));
   int64_t half = ctx.attention.getHeadDim() / 2;

@@ -9,7 +9,7 @@ namespace moec {
 static Type getElementType(exp::ExperimentOp experiment) {
   Builder builder(experiment.getContext());
   return experiment.section<exp::PrecisionOp>().getCompute() == "f64" ? Type(builder.getF64Type())
-                                                                        : Type(builder.getF32Type());
+                                                                      : Type(builder.getF32Type());
 }
 
 ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const ModelOptions &options)
@@ -20,8 +20,7 @@ ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const 
       b(ImplicitLocOpBuilder::atBlockEnd(experiment.getLoc(), module.getBody())), t(b, getElementType(experiment)),
       segments(formSegments(experiment)) {}
 
-template <typename T>
-static const T *findMethod(Operation *section, exp::MethodAttr attr) {
+template <typename T> static const T *findMethod(Operation *section, exp::MethodAttr attr) {
   exp::MethodRegistry &registry = exp::getMethods(section->getContext());
   const exp::Method *method = registry.find(attr.getCategory().str(), attr.getKind().str());
   if (!method)
@@ -44,9 +43,7 @@ LogicalResult ModelContext::findMethods() {
 }
 
 int64_t ModelContext::seqLen() { return experiment.section<exp::DataOp>().getSeqLen(); }
-int64_t ModelContext::microSequences() {
-  return experiment.section<exp::BatchOp>().getMicroSequences();
-}
+int64_t ModelContext::microSequences() { return experiment.section<exp::BatchOp>().getMicroSequences(); }
 int64_t ModelContext::microBatches() {
   auto batch = experiment.section<exp::BatchOp>();
   return batch.getSequences() / batch.getMicroSequences();
@@ -59,7 +56,8 @@ int64_t ModelContext::numMoeLayers() {
   return count;
 }
 
-//===--- States -------------------------------------------------------------------------------------------------------===//
+//===--- States
+//-------------------------------------------------------------------------------------------------------===//
 
 moe::StateOp ModelContext::declare(StringRef symbol, moe::StateKind kind, RankedTensorType type, const LayerSlot *slot,
                                    moe::StateOp gradient) {
@@ -133,7 +131,8 @@ moe::StateOp ModelContext::declareMetric(StringRef name, bool evaluation) {
   return state;
 }
 
-//===--- Functions ----------------------------------------------------------------------------------------------------===//
+//===--- Functions
+//----------------------------------------------------------------------------------------------------===//
 
 func::FuncOp ModelContext::beginFunction(StringRef name) {
   b.setInsertionPointToEnd(module.getBody());

@@ -75,7 +75,8 @@ static void buildLosses(ModelContext &ctx, const LayerScope &layer, RoutingValue
   }
 }
 
-// Ids with the slots beyond an expert's capacity taken out. No expert gets more than N slots, so a capacity of N or more never drops.
+// Ids with the slots beyond an expert's capacity taken out. No expert gets more than N slots, so a capacity of N or
+// more never drops.
 static Value buildCapacity(ModelContext &ctx, const RoutingValues &r) {
   double factor = ctx.moe.getCapacityFactor().convertToDouble();
   double mean = static_cast<double>(r.numTokens) * r.topK / r.numExperts;

@@ -18,8 +18,7 @@ std::vector<Segment> formSegments(exp::ExperimentOp experiment) {
   auto moe = experiment.section<exp::MoeOp>();
   if (!moe)
     return formSegments(numLayers, {numLayers, 1});
-  return formSegments(numLayers,
-                      {static_cast<int64_t>(moe.getFirstLayer()), static_cast<int64_t>(moe.getEvery())});
+  return formSegments(numLayers, {static_cast<int64_t>(moe.getFirstLayer()), static_cast<int64_t>(moe.getEvery())});
 }
 
 namespace {
@@ -53,7 +52,9 @@ private:
     std::string symbol = slot ? getSlotSymbol(*slot, name) : name;
     parameters.push_back({symbol, name, std::move(shape), stddev, slot, activeShare, loc});
   }
-  void addNorm(const std::string &name, int64_t size, Location loc) { add(name + ".scale", {1, size}, std::nullopt, loc); }
+  void addNorm(const std::string &name, int64_t size, Location loc) {
+    add(name + ".scale", {1, size}, std::nullopt, loc);
+  }
 
   // The norm before a block and, for peri, the one behind it.
   void addBlockNorms(const std::string &block, Location loc) {

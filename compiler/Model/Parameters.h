@@ -1,4 +1,5 @@
-// The parameters of an experiment: names, shapes, initial values. init, update and the counts of `moec check` read this one list.
+// The parameters of an experiment: names, shapes, initial values. init, update and the counts of `moec check` read this
+// one list.
 #ifndef MOEC_COMPILER_MODEL_PARAMETERS_H
 #define MOEC_COMPILER_MODEL_PARAMETERS_H
 
@@ -10,16 +11,16 @@
 namespace moec {
 
 struct ParameterInfo {
-  std::string symbol;                // state symbol: `embed`, `layers.{}.attention.q`
-  std::string name;                  // without the layer: `attention.q`; equal to symbol outside layers
-  std::vector<int64_t> shape;        // of one copy; [in, out] for weights
-  std::optional<double> stddev;      // normal around 0, or all ones (norm scales)
-  std::optional<LayerSlot> slot;     // none outside layers
-  double activeShare = 1;            // of its elements that one token meets: top_k / num_experts for experts
+  std::string symbol;            // state symbol: `embed`, `layers.{}.attention.q`
+  std::string name;              // without the layer: `attention.q`; equal to symbol outside layers
+  std::vector<int64_t> shape;    // of one copy; [in, out] for weights
+  std::optional<double> stddev;  // normal around 0, or all ones (norm scales)
+  std::optional<LayerSlot> slot; // none outside layers
+  double activeShare = 1;        // of its elements that one token meets: top_k / num_experts for experts
   mlir::Location loc;
 
   int64_t getCopies() const { return slot ? slot->count : 1; }
-  int64_t getElements() const;       // of all copies
+  int64_t getElements() const; // of all copies
 };
 
 /// In order of the forward pass.

@@ -26,11 +26,12 @@ struct MoePattern {
   int64_t first, every;
 };
 
-/// The dense layers before the first mixture, the repeating period, and what is left of a period. Empty runs are left out.
+/// The dense layers before the first mixture, the repeating period, and what is left of a period. Empty runs are left
+/// out.
 std::vector<Segment> formSegments(int64_t numLayers, MoePattern pattern);
 
-/// Symbol of a state of the slot: `layers.{}.<name>`, with `#<number>` behind it for all slots but the first, since symbols are unique while
-/// names of layers take turns.
+/// Symbol of a state of the slot: `layers.{}.<name>`, with `#<number>` behind it for all slots but the first, since
+/// symbols are unique while names of layers take turns.
 std::string getSlotSymbol(const LayerSlot &slot, const std::string &name);
 
 /// The name a user sees of copy `index`: `layers.{}.x#2` with first 1 and step 2 -> `layers.<1 + 2 * index>.x`.

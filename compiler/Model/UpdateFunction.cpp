@@ -40,9 +40,10 @@ static FailureOr<exp::GroupOp> findGroup(ModelContext &ctx, const ParameterInfo 
       continue;
     Operation *section = other ? other : first;
     return emitError(exp::fieldLoc(section, "match"))
-           << "parameters \"" << nameOf(0) << "\" and \"" << nameOf(i) << "\" are updated together, but the first is in "
-           << describe(first) << " and the second in " << describe(other)
-           << "; expected patterns that treat layers of one kind alike, such as \"layers.*." << info.name << "\"";
+           << "parameters \"" << nameOf(0) << "\" and \"" << nameOf(i)
+           << "\" are updated together, but the first is in " << describe(first) << " and the second in "
+           << describe(other) << "; expected patterns that treat layers of one kind alike, such as \"layers.*."
+           << info.name << "\"";
   }
   return first;
 }
@@ -53,7 +54,8 @@ static LogicalResult checkPatterns(ModelContext &ctx) {
     return llvm::any_of(ctx.parameters, [&](const Parameter &parameter) {
       const ParameterInfo &info = parameter.info;
       for (int64_t i = 0; i < info.getCopies(); ++i)
-        if (matchesPattern(pattern, info.slot ? getLogicalName(info.symbol, info.slot->first, info.slot->step, i) : info.symbol))
+        if (matchesPattern(pattern,
+                           info.slot ? getLogicalName(info.symbol, info.slot->first, info.slot->step, i) : info.symbol))
           return true;
       return false;
     });
@@ -92,8 +94,7 @@ static Value buildClipFactor(ModelContext &ctx, Value norm) {
 }
 
 static const exp::Method *findMethod(ModelContext &ctx, Operation *section, exp::MethodAttr attr) {
-  const exp::Method *method =
-      exp::getMethods(ctx.b.getContext()).find(attr.getCategory().str(), attr.getKind().str());
+  const exp::Method *method = exp::getMethods(ctx.b.getContext()).find(attr.getCategory().str(), attr.getKind().str());
   if (!method)
     section->emitOpError("names ") << attr.getCategory() << " \"" << attr.getKind() << "\", which is not registered";
   return method;
@@ -108,7 +109,8 @@ static FailureOr<UpdateRule> findRule(ModelContext &ctx, const ParameterInfo &in
   return UpdateRule{ctx.optimizer.getMethod(), ctx.optimizer.getLr().convertToDouble(), ctx.optimizer};
 }
 
-static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &parameter, Value clip, Value factor, Value step) {
+static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &parameter, Value clip, Value factor,
+                                          Value step) {
   FailureOr<UpdateRule> rule = findRule(ctx, parameter.info);
   if (failed(rule))
     return failure();
@@ -127,8 +129,7 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
 }
 
 static void buildStepIncrement(ModelContext &ctx, moe::StateOp counter) {
-  Value one = arith::ConstantOp::create(
-      ctx.b, SplatElementsAttr::get(ctx.countType(1, 1), ctx.b.getI64IntegerAttr(1)));
+  Value one = arith::ConstantOp::create(ctx.b, SplatElementsAttr::get(ctx.countType(1, 1), ctx.b.getI64IntegerAttr(1)));
   ctx.accumulate(counter, one);
 }
 
@@ -154,9 +155,8 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
   }
   ctx.write(ctx.declareMetric("lr"), ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
 
-  Value step = ctx.t.map({done}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-    return s.add(x[0], s.constant(1.0));
-  });
+  Value step =
+      ctx.t.map({done}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.add(x[0], s.constant(1.0)); });
   for (Parameter &parameter : ctx.parameters)
     if (failed(buildParameterUpdate(ctx, parameter, clip, factor, step)))
       return failure();

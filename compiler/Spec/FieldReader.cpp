@@ -39,17 +39,17 @@ Attribute FieldReader::convertSteps(const Field &field, const Json &value, const
   for (const Member &member : value.members) {
     bool known = member.key == "steps" || member.key == "tokens" || (member.key == "fraction" && !isRun);
     if (!known)
-      return bad(member.place, join(pointer, member.key), "key " + quote(member.key));
+      return bad(member.place, below(pointer, member.key), "key " + quote(member.key));
     if (member.value.isNull())
       continue;
     if (only)
-      return bad(member.place, join(pointer, member.key), quote(only->key) + " and " + quote(member.key));
+      return bad(member.place, below(pointer, member.key), quote(only->key) + " and " + quote(member.key));
     only = &member;
   }
   if (!only)
     return bad(value.place, pointer, "an empty object");
   const Json &amount = only->value;
-  std::string where = join(pointer, only->key);
+  std::string where = below(pointer, only->key);
   bool fraction = only->key == "fraction";
   if (amount.kind != Json::Kind::Number || (!fraction && amount.number != std::floor(amount.number)))
     return wrongType(amount, where, fraction ? "a number" : "an integer");
@@ -105,7 +105,7 @@ Attribute FieldReader::convert(const Field &field, const Json &value, const std:
     SmallVector<StringRef> texts;
     for (size_t i = 0; i < value.elements.size(); ++i) {
       if (!value.elements[i].isString())
-        return wrongType(value.elements[i], join(pointer, std::to_string(i)), "a text");
+        return wrongType(value.elements[i], below(pointer, std::to_string(i)), "a text");
       texts.push_back(value.elements[i].string);
     }
     return b.getStrArrayAttr(texts);
@@ -116,7 +116,7 @@ Attribute FieldReader::convert(const Field &field, const Json &value, const std:
     SmallVector<double> numbers;
     for (size_t i = 0; i < value.elements.size(); ++i) {
       if (value.elements[i].kind != Json::Kind::Number)
-        return wrongType(value.elements[i], join(pointer, std::to_string(i)), "a number");
+        return wrongType(value.elements[i], below(pointer, std::to_string(i)), "a number");
       numbers.push_back(value.elements[i].number);
     }
     return b.getDenseF64ArrayAttr(numbers);
@@ -172,7 +172,7 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
     auto it = llvm::find_if(members, [&](const Member *member) { return member->key == field.key; });
     Attribute value;
     if (it != members.end() && !(*it)->value.removes) {
-      std::string where = join(pointer, field.key);
+      std::string where = below(pointer, field.key);
       value = read(field, (*it)->value, where);
       given(field.key, where, (*it)->value.place);
     } else if (inherited) {
@@ -196,7 +196,7 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
       for (const Field &field : other->fields())
         if (field.key == member->key && owner.empty())
           owner = "; it belongs to " + quote(other->kind());
-    error(Rule::ForeignKey, member->place, join(pointer, member->key),
+    error(Rule::ForeignKey, member->place, below(pointer, member->key),
           text + (owner.empty() ? exp::suggest(member->key, keys) : owner));
     ok = false;
   }
@@ -217,7 +217,7 @@ exp::MethodAttr FieldReader::readMethodValue(const Field &field, const Json &val
     kind = &fallback;
   if (!kind || !kind->isString()) {
     if (kind)
-      wrongType(*kind, join(pointer, "kind"), "a kind of " + field.category);
+      wrongType(*kind, below(pointer, "kind"), "a kind of " + field.category);
     else
       error(Rule::MissingKey, value.place, pointer, "required key \"kind\" is missing");
     return {};
@@ -227,5 +227,5 @@ exp::MethodAttr FieldReader::readMethodValue(const Field &field, const Json &val
     if (member.key != "kind")
       members.push_back(&member);
   Place place = kind->place.line ? kind->place : value.place;
-  return readMethod(field.category, kind->string, place, join(pointer, "kind"), members, pointer, {}, {"kind"}, given);
+  return readMethod(field.category, kind->string, place, below(pointer, "kind"), members, pointer, {}, {"kind"}, given);
 }

@@ -37,6 +37,8 @@ const char *Json::kindName() const {
   return "";
 }
 
+Json Json::makeNull() { return {}; }
+
 Json Json::makeBoolean(bool value) {
   Json json;
   json.kind = Kind::Boolean;
@@ -100,7 +102,7 @@ std::string moec::spec::quote(llvm::StringRef text) {
   return out + "\"";
 }
 
-std::string moec::spec::join(llvm::StringRef pointer, llvm::StringRef key) {
+std::string moec::spec::below(llvm::StringRef pointer, llvm::StringRef key) {
   std::string out = pointer.str() + "/";
   for (char c : key)
     out += c == '~' ? "~0" : c == '/' ? "~1" : std::string(1, c);

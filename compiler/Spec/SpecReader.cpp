@@ -4,6 +4,7 @@
 #include "compiler/Spec/SpecFiles.h"
 
 #include "mlir/Parser/Parser.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 
 #include <map>
@@ -102,7 +103,7 @@ void Reader::gather() {
       else if (json)
         for (const Member &member : json->members)
           if (!member.value.isNull())
-            addInstance(section, join(pointer, member.key), member.key, &member.value, member.place);
+            addInstance(section, below(pointer, member.key), member.key, &member.value, member.place);
       continue;
     }
     if (!json && section.optional && (section.presentWith.empty() || !resolve(root, section.presentWith)))
@@ -133,7 +134,7 @@ void Reader::scan(Instance &instance, const Json &object, const std::string &pre
 
 void Reader::scanKey(Instance &instance, const Member &member, const std::string &key, const std::string &pointer) {
   const exp::Section &section = *instance.section;
-  std::string where = join(pointer, member.key);
+  std::string where = below(pointer, member.key);
   // A dot is nesting in the table only.
   bool dotted = member.key.find('.') != std::string::npos;
   bool nested = false, kindKey = !section.category.empty() && key == "kind";
@@ -231,7 +232,7 @@ void Reader::checkMissing(Instance &instance) {
       const Json *inner = outer.empty() ? nullptr : instance.json->find(outer);
       Place place = inner && inner->isObject() ? inner->place : instance.json->place;
       bool inside = inner && inner->isObject();
-      fields.error(Rule::MissingKey, place, inside ? join(instance.pointer, outer) : instance.pointer.empty() ? "/" : instance.pointer,
+      fields.error(Rule::MissingKey, place, inside ? below(instance.pointer, outer) : instance.pointer.empty() ? "/" : instance.pointer,
                    "required key " + quote(inside ? key.substr(outer.size() + 1) : key) + " is missing");
     }
     return;
@@ -252,7 +253,7 @@ static std::string fieldPointer(const Instance &instance, llvm::StringRef key) {
   std::string pointer = instance.pointer;
   for (llvm::StringRef part : llvm::split(key, '.'))
     if (!part.empty())
-      pointer = join(pointer, part);
+      pointer = below(pointer, part);
   return pointer;
 }
 
@@ -338,7 +339,7 @@ void Reader::readInlineMethod(Instance &instance) {
     instance.places.emplace_back(StringAttr::get(context, key), LocationAttr(at(where, place)));
   };
   if (given != instance.given.end()) {
-    kindPointer = join(instance.pointer, "kind");
+    kindPointer = below(instance.pointer, "kind");
     if (!given->second->isString()) {
       fields.error(Rule::WrongType, given->second->place, kindPointer, std::string("expected a kind of ") + section.category +
                                                                             ", found " + given->second->kindName());
@@ -452,9 +453,12 @@ static void replay(MLIRContext *context, std::vector<Diagnostic> &caught, const 
       ++file;
     return loc ? Place{file, loc.getLine(), loc.getColumn()} : Place{};
   };
-  llvm::stable_sort(caught, [&](const Diagnostic &a, const Diagnostic &b) { return key(a) < key(b); });
-  for (Diagnostic &diagnostic : caught)
-    context->getDiagEngine().emit(std::move(diagnostic));
+  std::vector<std::pair<Place, size_t>> order;
+  for (size_t i = 0; i < caught.size(); ++i)
+    order.emplace_back(key(caught[i]), i);
+  llvm::sort(order);
+  for (auto &[place, i] : order)
+    context->getDiagEngine().emit(std::move(caught[i]));
 }
 
 static void emit(MLIRContext *context, const SpecFiles &files, const Issue &issue) {

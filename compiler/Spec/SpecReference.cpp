@@ -168,6 +168,11 @@ std::optional<std::string> moec::spec::explainTopic(const exp::MethodRegistry &m
 
 //===--- A whole experiment ---===//
 
+static std::string pad(std::string text, size_t width) {
+  text.resize(std::max(width, text.size()), ' ');
+  return text;
+}
+
 static std::string origin(Operation *op, llvm::StringRef attribute) {
   if (!exp::isGiven(op, attribute))
     return "default";
@@ -183,13 +188,13 @@ std::string moec::spec::explainExperiment(exp::ExperimentOp experiment) {
     std::replace(key.begin(), key.end(), '.', '/');
     if (!key.empty())
       pointer += "/" + key;
-    os << llvm::left_justify(pointer, 36) << ' ' << llvm::left_justify(printCompact(toJson(field, value)), 20) << ' '
-       << llvm::left_justify(origin(op, attribute), 24) << ' ' << field.doc << "\n";
+    os << pad(pointer, 36) << ' ' << pad(printCompact(toJson(field, value)), 20) << ' '
+       << pad(origin(op, attribute), 24) << ' ' << field.doc << "\n";
   };
   auto method = [&](Operation *op, const std::string &pointer, const std::string &prefix, exp::MethodAttr attr) {
     const exp::Method *known = exp::getMethods(op->getContext()).find(attr.getCategory().str(), attr.getKind().str());
-    os << llvm::left_justify(pointer + "/kind", 36) << ' ' << llvm::left_justify(quote(attr.getKind()), 20) << ' '
-       << llvm::left_justify(origin(op, prefix.empty() ? "method" : llvm::StringRef(prefix).drop_back()), 24) << ' ' << known->summary()
+    os << pad(pointer + "/kind", 36) << ' ' << pad(quote(attr.getKind()), 20) << ' '
+       << pad(origin(op, prefix.empty() ? "method" : llvm::StringRef(prefix).drop_back()), 24) << ' ' << known->summary()
        << "\n";
     for (const Field &field : known->fields())
       line(op, pointer, field, prefix + field.key, attr.getFields().get(field.key));

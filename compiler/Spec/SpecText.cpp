@@ -145,18 +145,18 @@ private:
       if (!readString(member.key, pointer) || !skipSpace())
         return false;
       if (at >= text.size() || text[at] != ':')
-        return fail(Rule::Syntax, join(pointer, member.key), "expected ':' after the key, found " + found());
+        return fail(Rule::Syntax, below(pointer, member.key), "expected ':' after the key, found " + found());
       advance();
-      if (!skipSpace() || !readValue(member.value, join(pointer, member.key), depth + 1) || !skipSpace())
+      if (!skipSpace() || !readValue(member.value, below(pointer, member.key), depth + 1) || !skipSpace())
         return false;
       const Member *first = nullptr;
       for (const Member &other : out.members)
         if (other.key == member.key)
           first = &other;
       if (first)
-        issues.push_back({Rule::DuplicateKey, member.place, join(pointer, member.key),
+        issues.push_back({Rule::DuplicateKey, member.place, below(pointer, member.key),
                           "key " + quote(member.key) + " is there twice",
-                          {{first->place, join(pointer, member.key), "first given here"}}});
+                          {{first->place, below(pointer, member.key), "first given here"}}});
       else
         out.members.push_back(std::move(member));
       if (at < text.size() && text[at] == '}') {
@@ -179,7 +179,7 @@ private:
     }
     while (true) {
       Json element;
-      if (!readValue(element, join(pointer, std::to_string(out.elements.size())), depth + 1) || !skipSpace())
+      if (!readValue(element, below(pointer, std::to_string(out.elements.size())), depth + 1) || !skipSpace())
         return false;
       out.elements.push_back(std::move(element));
       if (at < text.size() && text[at] == ']') {

@@ -43,7 +43,7 @@ struct Json {
   /// "a number", "an object", ...
   const char *kindName() const;
 
-  static Json makeNull() { return {}; }
+  static Json makeNull();
   static Json makeBoolean(bool value);
   static Json makeNumber(double value);
   static Json makeInteger(int64_t value);
@@ -84,7 +84,7 @@ std::string quote(llvm::StringRef text);
 /// The shortest text that reads back as the same double.
 std::string numberText(double value);
 /// pointer + "/" + key, with ~ and / of the key escaped.
-std::string join(llvm::StringRef pointer, llvm::StringRef key);
+std::string below(llvm::StringRef pointer, llvm::StringRef key);
 
 } // namespace moec::spec
 

@@ -1,6 +1,7 @@
 #include "compiler/tools/RegisterAll.h"
 
 #include "compiler/Conversion/ExpToMoe/Passes.h"
+#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
 #include "compiler/Methods/Methods.h"
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/Moe.h"
@@ -31,6 +32,7 @@ void registerAllPasses() {
   registerExpToMoePasses();
   moe::registerMoePasses();
   plan::registerPlanPasses();
+  mlir::registerPass([] { return createMoeToPlanPass(cpu::CpuTarget::get("native")); });
 }
 
 } // namespace moec

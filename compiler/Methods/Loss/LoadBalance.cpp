@@ -16,11 +16,19 @@ public:
     return "Lepikhin et al. 2020, Fedus et al. 2021; global scope: arXiv 2501.11873";
   }
   std::vector<exp::Field> fields() const override {
-    return {{"scope", exp::FieldType::Choice, "\"micro\"", 0, 0, {"micro", "sequence", "global"}, "",
-             "tokens over which f and P are taken; global: f over all micro-batches of the step so far, P over this one"}};
+    return {
+        {"scope",
+         exp::FieldType::Choice,
+         "\"micro\"",
+         0,
+         0,
+         {"micro", "sequence", "global"},
+         "",
+         "tokens over which f and P are taken; global: f over all micro-batches of the step so far, P over this one"}};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &states) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
+                   StateDeclarer &states) const override {
     StringRef scope = attr.getString("scope");
     int64_t groups = scope == "sequence" ? r.numTokens / r.seqLen : 1;
     Value counts = r.counts;
@@ -29,7 +37,8 @@ public:
     else if (scope == "global" && r.microBatches > 1)
       counts = accumulateCounts(b, r, states);
 
-    // Every choice counts once, so the counts of a group add up to k times its tokens, whatever number of micro-batches they cover.
+    // Every choice counts once, so the counts of a group add up to k times its tokens, whatever number of micro-batches
+    // they cover.
     Value choices = b.toElement(counts);
     Value share = b.div(choices, b.sumCols(choices));
     Value mean = b.scale(b.sumRows(r.rowScores, groups), static_cast<double>(groups) / r.numTokens);
@@ -39,9 +48,9 @@ public:
 private:
   // Added before it is read: a recomputed read sees the same counts, a recomputed sum would count twice.
   static Value accumulateCounts(TensorBuilder &b, const RoutingValues &r, StateDeclarer &states) {
-    moe::StateOp state = states.perLayer("counts", moe::StateKind::counter,
-                                         RankedTensorType::get({1, r.numExperts}, b.b.getI64Type()),
-                                         /*resetEachStep=*/true);
+    moe::StateOp state =
+        states.perLayer("counts", moe::StateKind::counter, RankedTensorType::get({1, r.numExperts}, b.b.getI64Type()),
+                        /*resetEachStep=*/true);
     moe::AccumulateOp::create(b.b, FlatSymbolRefAttr::get(state.getSymNameAttr()), r.layer, r.counts);
     return b.read(state, r.layer);
   }

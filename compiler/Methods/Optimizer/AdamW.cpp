@@ -15,10 +15,25 @@ public:
   std::string source() const override { return "Kingma and Ba 2014; Loshchilov and Hutter 2017"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"betas", FieldType::NumberList, "[0.9, 0.95]", 0, 1, {}, "",
-             "decay of the first and of the second moment", false, true, 2},
+    return {{"betas",
+             FieldType::NumberList,
+             "[0.9, 0.95]",
+             0,
+             1,
+             {},
+             "",
+             "decay of the first and of the second moment",
+             false,
+             true,
+             2},
             {"eps", FieldType::Number, "1e-8", 0, 1, {}, "", "added to the root of the second moment"},
-            {"weight_decay", FieldType::Number, "0.1", 0, 1e3, {}, "",
+            {"weight_decay",
+             FieldType::Number,
+             "0.1",
+             0,
+             1e3,
+             {},
+             "",
              "share of the parameter taken off in a step, times the learning rate"}};
   }
 
@@ -29,9 +44,14 @@ public:
     moe::StateOp mState = declare("m"), vState = declare("v");
     SmallVector<Value> bias = buildBiasCorrections(b, update.step, beta1, beta2);
 
-    SmallVector<Value> inputs{b.readRows(update.parameter), b.readRows(update.gradient), b.readRows(mState),
-                              b.readRows(vState),           update.gradientScale,        update.lr,
-                              bias[0],                      bias[1]};
+    SmallVector<Value> inputs{b.readRows(update.parameter),
+                              b.readRows(update.gradient),
+                              b.readRows(mState),
+                              b.readRows(vState),
+                              update.gradientScale,
+                              update.lr,
+                              bias[0],
+                              bias[1]};
     SmallVector<Value> next = b.mapMany(inputs, 3, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
       Value p = x[0], g = s.mul(x[1], x[4]), lr = x[5];
       Value m = s.add(s.mul(s.constant(beta1), x[2]), s.mul(s.constant(1 - beta1), g));
@@ -48,7 +68,8 @@ public:
   }
 
 private:
-  // 1 - beta^t. Written as -expm1(t ln beta): in f32, 1 - exp(...) would lose half the digits of 1 - 0.999 in the first steps.
+  // 1 - beta^t. Written as -expm1(t ln beta): in f32, 1 - exp(...) would lose half the digits of 1 - 0.999 in the first
+  // steps.
   static SmallVector<Value> buildBiasCorrections(TensorBuilder &b, Value step, double beta1, double beta2) {
     return b.mapMany({step}, 2, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
       auto correction = [&](double beta) {

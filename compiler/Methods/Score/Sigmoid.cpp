@@ -12,7 +12,9 @@ constexpr double kTiny = 1e-20;
 class Sigmoid : public ScoreMethod {
 public:
   std::string kind() const override { return "sigmoid"; }
-  std::string summary() const override { return "A sigmoid for each expert; the chosen ones may be normalised to sum 1"; }
+  std::string summary() const override {
+    return "A sigmoid for each expert; the chosen ones may be normalised to sum 1";
+  }
   std::string source() const override { return "DeepSeek-V3 (arXiv 2412.19437)"; }
 
   Value buildScores(TensorBuilder &b, exp::MethodAttr, Value logits) const override {

@@ -1,0 +1,155 @@
+// Causal softmax attention, forward: O = softmax(scale * Q K^T) V by blocks of keys, never a full score matrix (Dao et al. 2022).
+//
+//   workgroup = (sequence, query head, block of query rows)
+//     O block = 0, m = -big, l = 0
+//     for each block of keys up to the diagonal: pack K^T and V into panels; for each tile of MR rows:
+//       s = Q tile * K^T; m' = max(m, rows of s); a = exp(m - m'); p = exp(s - m'); l = l a + sum p; O = O a + p V
+//     result = O / l;  lse = m + log l
+#include "compiler/Target/CPU/AttentionParts.h"
+
+#include <cmath>
+
+using namespace mlir;
+
+namespace moec::cpu {
+
+namespace {
+// Below every score that matters, and finite, so that no difference of two is NaN.
+constexpr double kLowest = -1e30;
+} // namespace
+
+FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
+                                          const CpuTarget &target) {
+  auto ops = dispatch.getBlock()->getOps<moe::AttentionOp>();
+  if (!llvm::hasSingleElement(ops))
+    return dispatch.emitOpError("must hold one 'moe.attention'");
+  moe::AttentionOp op = *ops.begin();
+  DispatchBody body(dispatch);
+  FailureOr<AttentionParams> params = findAttentionParams(body, op);
+  if (failed(params))
+    return failure();
+
+  auto type = cast<RankedTensorType>(op.getQ().getType());
+  AttentionSizes sizes(type, op.getHeads(), op.getKvHeads(), op.getSeqLen());
+
+  KernelBuilder kb(kernels, dispatch.getLoc(), symbol, body.numParams(), target);
+  AttentionParts parts(kb, sizes);
+  Type element = sizes.element;
+  int64_t S = sizes.positions, block = parts.block, tileRows = parts.scores.rows(), lanes = parts.scores.lanes();
+  int64_t blocks = llvm::divideCeil(S, block), queryStride = sizes.queryStride(), keyStride = sizes.keyStride();
+  Value scale = kb.constant(element, 1.0 / std::sqrt(static_cast<double>(sizes.headSize)));
+  Value scales = kb.splat(scale, lanes);
+  Type vectorType = scales.getType();
+  Value zero = kb.i64(0);
+
+  Value keyPanels = parts.transposedScratch(), valuePanels = parts.rowsScratch();
+  Value out = kb.scratch(parts.bytes(block * parts.headWidth));
+  Value tile = kb.scratch(parts.bytes(tileRows * block));
+  Value maxima = kb.scratch(parts.bytes(block)), sums = kb.scratch(parts.bytes(block));
+  Value factors = kb.scratch(parts.bytes(tileRows));
+
+  Value queryBlock = kb.rem(kb.workgroup(), kb.i64(blocks)), rest = kb.div(kb.workgroup(), kb.i64(blocks));
+  Value head = kb.rem(rest, kb.i64(sizes.heads)), sequence = kb.div(rest, kb.i64(sizes.heads));
+  Value kvHead = kb.div(head, kb.i64(sizes.group()));
+  Value firstQuery = kb.mul(queryBlock, kb.i64(block)), sequenceRow = kb.mul(sequence, kb.i64(S));
+  Value rows = kb.min(kb.i64(block), kb.sub(kb.i64(S), firstQuery));
+  Value end = kb.add(firstQuery, rows);
+  auto headAt = [&](Value base, Value row, int64_t stride, Value which) {
+    return parts.at(base, kb.add(kb.mul(row, kb.i64(stride)), kb.mul(which, kb.i64(sizes.headSize))));
+  };
+  Value queryRow = kb.add(sequenceRow, firstQuery);
+  Value q = headAt(kb.param(params->inputs[0]), queryRow, queryStride, head);
+  Value k = headAt(kb.param(params->inputs[1]), sequenceRow, keyStride, kvHead);
+  Value v = headAt(kb.param(params->inputs[2]), sequenceRow, keyStride, kvHead);
+
+  kb.fillZero(out, element, block * parts.headWidth);
+  kb.fillZero(sums, element, block);
+  kb.loop(zero, kb.i64(block), 1, [&](Value r) { kb.store(kb.constant(element, kLowest), maxima, r); });
+
+  kb.loop(zero, end, block, [&](Value firstKey) {
+    Value keys = kb.min(kb.i64(block), kb.sub(end, firstKey));
+    Value left = kb.sub(kb.i64(S), firstKey), keyOffset = kb.mul(firstKey, kb.i64(keyStride));
+    parts.packTransposed(keyPanels, parts.at(k, keyOffset), keyStride, keys, left);
+    parts.packRows(valuePanels, parts.at(v, keyOffset), keyStride, keys, left);
+    // Rows before the first key see none of the block.
+    kb.loop(kb.max(zero, kb.sub(firstKey, firstQuery)), rows, tileRows, [&](Value t) {
+      Value rowsLeft = kb.sub(rows, t);
+      Value tileKeys = kb.min(kb.i64(block), kb.sub(kb.add(kb.add(firstQuery, t), kb.min(kb.i64(tileRows), rowsLeft)),
+                                                    firstKey));
+      parts.multiplyScores(tile, parts.at(q, kb.mul(t, kb.i64(queryStride))), queryStride, rowsLeft, keyPanels, tileKeys);
+      Value tileMaxima = parts.at(maxima, t), tileSums = parts.at(sums, t);
+      // Row t + r sees keys up to itself.
+      auto visible = [&](Value r) {
+        return kb.add(kb.sub(kb.add(kb.add(firstQuery, t), r), firstKey), kb.i64(1));
+      };
+      Value oldMaxima = kb.load(element, tileMaxima, zero, tileRows);
+      kb.loop(zero, kb.i64(tileRows), 1, [&](Value r) {
+        Value row = parts.at(tile, kb.mul(r, kb.i64(block))), seen = visible(r);
+        Value most = kb.loop(zero, kb.i64(block), lanes, ValueRange{kb.constant(vectorType, kLowest)},
+                             [&](Value j, ValueRange carried) {
+                               Value s = kb.select(parts.below(j, seen), kb.load(element, row, j, lanes),
+                                                   kb.constant(vectorType, kLowest));
+                               return SmallVector<Value>{kb.fmax(carried[0], s)};
+                             })[0];
+        Value old = kb.load(element, tileMaxima, r);
+        kb.store(kb.fmax(old, kb.fmul(kb.maxLanes(most), scale)), tileMaxima, r);
+      });
+      Value newMaxima = kb.load(element, tileMaxima, zero, tileRows);
+      kb.store(kb.exp(kb.fsub(oldMaxima, newMaxima)), factors, zero);
+      kb.loop(zero, kb.i64(tileRows), 1, [&](Value r) {
+        Value row = parts.at(tile, kb.mul(r, kb.i64(block))), seen = visible(r);
+        Value shift = kb.splat(kb.fsub(kb.constant(element, 0), kb.load(element, tileMaxima, r)), lanes);
+        Value total = kb.loop(zero, kb.i64(block), lanes, ValueRange{kb.constant(vectorType, 0)},
+                              [&](Value j, ValueRange carried) {
+                                Value s = kb.load(element, row, j, lanes);
+                                Value p = kb.select(parts.below(j, seen), kb.exp(kb.fma(s, scales, shift)),
+                                                    kb.constant(vectorType, 0));
+                                kb.store(p, row, j);
+                                return SmallVector<Value>{kb.fadd(carried[0], p)};
+                              })[0];
+        Value old = kb.load(element, tileSums, r);
+        kb.store(kb.fma(old, kb.load(element, factors, r), kb.sumLanes(total)), tileSums, r);
+      });
+      kb.loop(zero, kb.i64(parts.headWidth / parts.heads.columns()), 1, [&](Value p) {
+        const MicroTile &heads = parts.heads;
+        Value at = parts.at(out, kb.add(kb.mul(t, kb.i64(parts.headWidth)), kb.mul(p, kb.i64(heads.columns()))));
+        SmallVector<Value> accumulators = heads.load(at, parts.headWidth);
+        for (int64_t r = 0; r < tileRows; ++r) {
+          Value factor = kb.splat(kb.load(element, factors, kb.i64(r)), lanes);
+          for (int64_t i = 0; i < heads.vectors(); ++i) {
+            Value &accumulator = accumulators[r * heads.vectors() + i];
+            accumulator = kb.fmul(accumulator, factor);
+          }
+        }
+        // Probabilities beyond the tile's keys are zeros, so the sum may run on to a whole step.
+        heads.store(heads.multiply(accumulators, parts.upToSteps(tileKeys), tile, block,
+                                   parts.panel(valuePanels, p, block, heads), /*wholeSteps=*/true),
+                    at, parts.headWidth);
+      });
+    });
+  });
+
+  SmallVector<Value> results;
+  for (unsigned param : params->results[0])
+    results.push_back(headAt(kb.param(param), queryRow, queryStride, head));
+  parts.storeHeads(out, rows, results, queryStride, [&](Value row, Value vector) {
+    return kb.fdiv(vector, kb.splat(kb.load(element, sums, row), lanes));
+  });
+  kb.loop(zero, rows, 1, [&](Value row) {
+    Value lse = kb.fadd(kb.load(element, maxima, row), kb.log(kb.load(element, sums, row)));
+    for (unsigned param : params->results[1])
+      kb.store(lse, kb.param(param), kb.add(kb.mul(kb.add(queryRow, row), kb.i64(sizes.heads)), head));
+  });
+  kb.finish();
+
+  KernelInfo info;
+  info.symbol = symbol.str();
+  info.grid = sizes.sequences * sizes.heads * blocks;
+  info.scratchBytes = kb.scratchBytes();
+  info.flops = 2.0 * 2.0 * sizes.sequences * sizes.heads * sizes.headSize * S * (S + 1) / 2;
+  for (const moe::DispatchParam &param : body.params)
+    info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8;
+  return info;
+}
+
+} // namespace moec::cpu

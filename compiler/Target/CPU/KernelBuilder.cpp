@@ -237,9 +237,8 @@ void KernelBuilder::loopVectors(Type element, int64_t count, llvm::function_ref<
     loop(i64(full), i64(count), 1, [&](Value i) { body(i, 1); });
 }
 
-void KernelBuilder::loopPieces(Type element, int64_t count, llvm::function_ref<void(Value, Piece)> body,
-                               int64_t maxLanes) {
-  int64_t width = maxLanes ? std::min(maxLanes, lanes(element)) : lanes(element), full = count / width * width;
+void KernelBuilder::loopPieces(int64_t width, int64_t count, llvm::function_ref<void(Value, Piece)> body) {
+  int64_t full = count / width * width;
   if (full == width)
     body(i64(0), Piece{width, width});
   else if (full)

@@ -88,8 +88,11 @@ public:
   llvm::SmallVector<Value> loop(Value from, Value to, int64_t step, mlir::ValueRange carried, CarryBody body);
   /// 0 <= i < count in full vectors, then the rest one by one: body(i, lanes). `count` is a compile-time number.
   void loopVectors(mlir::Type element, int64_t count, llvm::function_ref<void(Value, int64_t)> body);
-  /// The same with the rest as one masked vector, so that there are at most two copies of the body. `maxLanes` = 0: full vectors.
-  void loopPieces(mlir::Type element, int64_t count, llvm::function_ref<void(Value, Piece)> body, int64_t maxLanes = 0);
+  /// The same with the rest as one masked vector, so that there are at most two copies of the body.
+  void loopPieces(mlir::Type element, int64_t count, llvm::function_ref<void(Value, Piece)> body) {
+    loopPieces(lanes(element), count, body);
+  }
+  void loopPieces(int64_t lanes, int64_t count, llvm::function_ref<void(Value, Piece)> body);
   /// The same with a reduction (`init` is a scalar and must be the neutral element of `join`): `body(i, lanes, accumulator)` returns the new accumulator of `lanes` lanes; `join` folds two of equal width.
   Value reduceVectors(mlir::Type element, int64_t count, Value init,
                       llvm::function_ref<Value(Value, int64_t, Value)> body, llvm::function_ref<Value(Value, Value)> join,

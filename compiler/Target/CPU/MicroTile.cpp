@@ -8,9 +8,6 @@ using namespace mlir;
 namespace moec::cpu {
 
 namespace {
-// Steps of depth in one trip of the mainloop.
-constexpr int64_t kUnroll = 4;
-
 std::optional<int64_t> constantOf(Value value) {
   APInt known;
   if (matchPattern(value, m_ConstantInt(&known)))
@@ -58,7 +55,8 @@ void MicroTile::step(SmallVectorImpl<Value> &accumulators, Value k, LeftAt leftA
   }
 }
 
-SmallVector<Value> MicroTile::multiply(ValueRange accumulators, Value depth, LeftAt leftAt, Value panel) const {
+SmallVector<Value> MicroTile::multiply(ValueRange accumulators, Value depth, LeftAt leftAt, Value panel,
+                                       bool wholeSteps) const {
   auto body = [&](int64_t unroll) {
     return [&, unroll](Value k, ValueRange carried) {
       SmallVector<Value> next(carried);
@@ -68,13 +66,28 @@ SmallVector<Value> MicroTile::multiply(ValueRange accumulators, Value depth, Lef
     };
   };
   std::optional<int64_t> known = constantOf(depth);
-  Value whole = known ? kb.i64(*known / kUnroll * kUnroll) : kb.sub(depth, kb.rem(depth, kb.i64(kUnroll)));
+  Value whole = depth;
+  if (!wholeSteps)
+    whole = known ? kb.i64(*known / kUnroll * kUnroll) : kb.sub(depth, kb.rem(depth, kb.i64(kUnroll)));
   SmallVector<Value> sums(accumulators);
   if (!known || *known >= kUnroll)
     sums = kb.loop(kb.i64(0), whole, kUnroll, sums, body(kUnroll));
-  if (!known || *known % kUnroll != 0)
+  if (!wholeSteps && (!known || *known % kUnroll != 0))
     sums = kb.loop(whole, depth, 1, sums, body(1));
   return sums;
+}
+
+SmallVector<Value> MicroTile::multiply(ValueRange accumulators, Value depth, Value rows, int64_t stride, Value panel,
+                                       bool wholeSteps) const {
+  return multiply(
+      accumulators, depth,
+      [&](Value k) {
+        SmallVector<Value> pointers;
+        for (int64_t r = 0; r < numRows; ++r)
+          pointers.push_back(kb.at(rows, kb.add(k, kb.i64(r * stride)), element));
+        return pointers;
+      },
+      panel, wholeSteps);
 }
 
 void MicroTile::packRows(Value panel, Value depth, llvm::function_ref<Value(Value k)> source, Value valid) const {

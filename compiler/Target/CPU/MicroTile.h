@@ -13,6 +13,9 @@ namespace moec::cpu {
 
 class MicroTile {
 public:
+  /// Steps of depth in one trip of the mainloop.
+  static constexpr int64_t kUnroll = 4;
+
   using Value = mlir::Value;
   /// Pointers to elements (0..rows-1, k) of A.
   using LeftAt = llvm::function_ref<llvm::SmallVector<Value>(Value k)>;
@@ -31,8 +34,12 @@ public:
   /// Accumulators from / to `tile`, whose row r starts at element r * stride.
   llvm::SmallVector<Value> load(Value tile, int64_t stride) const;
   void store(mlir::ValueRange accumulators, Value tile, int64_t stride) const;
-  /// The mainloop: accumulators + A * panel over 0 <= k < depth, in the order of k.
-  llvm::SmallVector<Value> multiply(mlir::ValueRange accumulators, Value depth, LeftAt leftAt, Value panel) const;
+  /// The mainloop: accumulators + A * panel over 0 <= k < depth, in the order of k. `wholeSteps`: depth is known to be a multiple of kUnroll.
+  llvm::SmallVector<Value> multiply(mlir::ValueRange accumulators, Value depth, LeftAt leftAt, Value panel,
+                                    bool wholeSteps = false) const;
+  /// The same with row r of A at rows + r * stride.
+  llvm::SmallVector<Value> multiply(mlir::ValueRange accumulators, Value depth, Value rows, int64_t stride, Value panel,
+                                    bool wholeSteps = false) const;
 
   /// panel[k, j] = source(k)[j] for k < depth; only columns j < `valid` of the source exist (null: all do), the others become 0.
   void packRows(Value panel, Value depth, llvm::function_ref<Value(Value k)> source, Value valid) const;

@@ -43,7 +43,7 @@ SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch) {
     if (auto type = dyn_cast<RankedTensorType>(input.getType())) {
       DispatchParam param;
       param.kind = DispatchParam::Kind::Input;
-      param.index = index;
+      param.index = static_cast<unsigned>(index);
       param.type = type;
       param.isRead = true;
       params.push_back(param);
@@ -59,9 +59,25 @@ SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch) {
   for (auto [index, result] : llvm::enumerate(dispatch.getResults())) {
     DispatchParam param;
     param.kind = DispatchParam::Kind::Result;
-    param.index = index;
+    param.index = static_cast<unsigned>(index);
     param.type = cast<RankedTensorType>(result.getType());
     param.isWritten = true;
+    params.push_back(param);
+  }
+  SmallVector<BlockArgument> indices;
+  for (auto random : dispatch.getBlock()->getOps<RandomNormalOp>())
+    if (auto index = dyn_cast_if_present<BlockArgument>(random.getIndex()); index && !llvm::is_contained(indices, index))
+      indices.push_back(index);
+  if (!indices.empty()) {
+    DispatchParam base;
+    base.kind = DispatchParam::Kind::Base;
+    params.push_back(base);
+  }
+  for (BlockArgument index : indices) {
+    DispatchParam param;
+    param.kind = DispatchParam::Kind::Index;
+    param.index = index.getArgNumber();
+    param.copy = index;
     params.push_back(param);
   }
   return params;

@@ -11,7 +11,7 @@ using namespace mlir;
 
 namespace moec::moe {
 
-//===--- Helpers of MoeBuild.h ----------------------------------------------------------------------------------------===//
+//===--- Helpers of MoeBuild.h ------------------------------------------------------------------------------------===//
 
 Value buildMap(OpBuilder &builder, Location loc, Type resultType, ValueRange inputs,
                function_ref<Value(Scalars &, ValueRange)> body) {
@@ -47,11 +47,12 @@ Value buildSum(OpBuilder &builder, Location loc, Value x, Value y) {
   return reshapeTo(builder, loc, type, sum);
 }
 
-//===--- Scalar rules -------------------------------------------------------------------------------------------------===//
+//===--- Scalar rules ---------------------------------------------------------------------------------------------===//
 
 namespace {
 
-/// Gradients of scalars inside the region of the new map. `active` holds the scalars that depend on an operand whose gradient is needed.
+/// Gradients of scalars inside the region of the new map. `active` holds the scalars that depend on an operand whose
+/// gradient is needed.
 class ScalarBackward {
 public:
   ScalarBackward(OpBuilder &builder, llvm::DenseSet<Value> &active) : builder(builder), active(active) {}
@@ -191,7 +192,7 @@ void eraseDeadOps(Block &block) {
   }
 }
 
-//===--- Map ----------------------------------------------------------------------------------------------------------===//
+//===--- Map ------------------------------------------------------------------------------------------------------===//
 
 LogicalResult MapOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool> needed,
                                    SmallVectorImpl<Value> &operandGrads) {

@@ -7,7 +7,8 @@ namespace moec::moe {
 
 LogicalResult MatmulOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool> needed,
                                       SmallVectorImpl<Value> &operandGrads) {
-  // With A and B as they are multiplied: dA = g B^T, dB = A^T g. Where an operand is stored transposed so is its gradient.
+  // With A and B as they are multiplied: dA = g B^T, dB = A^T g. Where an operand is stored transposed so is its
+  // gradient.
   Value a = getA(), b = getB(), g = resultGrads[0];
   bool ta = getTa(), tb = getTb();
   auto product = [&](Type type, Value x, Value y, bool tx, bool ty) -> Value {

@@ -10,7 +10,7 @@ using namespace mlir;
 
 namespace moec::moe {
 
-//===--- Checks -------------------------------------------------------------------------------------------------------===//
+//===--- Checks ---------------------------------------------------------------------------------------------------===//
 
 LogicalResult expectShape(Operation *op, StringRef what, Value value, ArrayRef<int64_t> expected) {
   ArrayRef<int64_t> shape = cast<RankedTensorType>(value.getType()).getShape();
@@ -30,17 +30,16 @@ LogicalResult expectSameElement(Operation *op, StringRef what, Value value, Stri
                                << elementType(other);
 }
 
-LogicalResult expectDivides(Operation *op, StringRef divisorName, int64_t divisor, StringRef numberName, int64_t number) {
+LogicalResult expectDivides(Operation *op, StringRef divisorName, int64_t divisor, StringRef numberName,
+                            int64_t number) {
   if (divisor > 0 && number % divisor == 0)
     return success();
   return op->emitOpError(divisorName) << ' ' << divisor << " does not divide " << numberName << ' ' << number;
 }
 
-static int64_t depth(Value value) {
-  return cast<RankedTensorType>(value.getType()).getDimSize(2);
-}
+static int64_t depth(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(2); }
 
-//===--- Reshape ------------------------------------------------------------------------------------------------------===//
+//===--- Reshape --------------------------------------------------------------------------------------------------===//
 
 LogicalResult ReshapeOp::verify() {
   // (C1)
@@ -62,7 +61,7 @@ OpFoldResult ReshapeOp::fold(FoldAdaptor) {
   return {};
 }
 
-//===--- Map ----------------------------------------------------------------------------------------------------------===//
+//===--- Map ------------------------------------------------------------------------------------------------------===//
 
 void MapOp::build(OpBuilder &builder, OperationState &state, TypeRange resultTypes, ValueRange inputs,
                   function_ref<SmallVector<Value>(OpBuilder &, Location, ValueRange)> body, bool position) {
@@ -116,9 +115,8 @@ LogicalResult MapOp::verify() {
                                     << elementType(std::get<1>(pair));
   // (C3)
   for (Operation &op : block->without_terminator())
-    if (!isa<arith::ArithDialect, math::MathDialect>(op.getDialect()) || llvm::any_of(op.getResultTypes(), [](Type type) {
-          return !type.isIntOrIndexOrFloat();
-        }))
+    if (!isa<arith::ArithDialect, math::MathDialect>(op.getDialect()) ||
+        llvm::any_of(op.getResultTypes(), [](Type type) { return !type.isIntOrIndexOrFloat(); }))
       return op.emitOpError("is not allowed in a map, expected arith or math on scalars");
   return success();
 }
@@ -185,7 +183,7 @@ void MapOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext
 
 int64_t MapOp::getNumRows() { return getShapeType().getDimSize(0); }
 
-//===--- Row ops ------------------------------------------------------------------------------------------------------===//
+//===--- Row ops --------------------------------------------------------------------------------------------------===//
 
 #define MOEC_ROWS_OF_RESULT(OP)                                                                                        \
   int64_t OP::getNumRows() { return rows(getOperation()->getResult(0)); }
@@ -317,7 +315,7 @@ LogicalResult EmbedOp::verify() {
   return expectSameElement(*this, "result", getResult(), "table", getTable());
 }
 
-//===--- Reductions over rows -----------------------------------------------------------------------------------------===//
+//===--- Reductions over rows -------------------------------------------------------------------------------------===//
 
 LogicalResult ColReduceOp::verify() {
   // (C1)
@@ -334,7 +332,7 @@ LogicalResult EmbedGradOp::verify() {
   return expectSameElement(*this, "result", getResult(), "grad", getGrad());
 }
 
-//===--- Matrix products ----------------------------------------------------------------------------------------------===//
+//===--- Matrix products ------------------------------------------------------------------------------------------===//
 
 LogicalResult MatmulOp::verify() {
   int64_t m = getTa() ? cols(getA()) : rows(getA()), k = getTa() ? rows(getA()) : cols(getA());
@@ -374,7 +372,7 @@ LogicalResult GroupedOuterOp::verify() {
   return expectSameElement(*this, "result", getResult(), "a", getA());
 }
 
-//===--- Attention ----------------------------------------------------------------------------------------------------===//
+//===--- Attention ------------------------------------------------------------------------------------------------===//
 
 static LogicalResult verifyAttention(Operation *op, Value q, Value k, Value lse, int64_t heads, int64_t kvHeads,
                                      int64_t seqLen) {
@@ -395,7 +393,7 @@ LogicalResult AttentionGradOp::verify() {
   return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen());
 }
 
-//===--- Routing ------------------------------------------------------------------------------------------------------===//
+//===--- Routing --------------------------------------------------------------------------------------------------===//
 
 int64_t PermuteOp::getPermutedRows(int64_t slots, int64_t experts, int64_t align) {
   return llvm::alignTo(slots + experts * (align - 1), align);

@@ -9,7 +9,7 @@ YieldOp MapOp::getYield() { return cast<YieldOp>(getBlock()->getTerminator()); }
 YieldOp RepeatOp::getYield() { return cast<YieldOp>(getBlock()->getTerminator()); }
 YieldOp DispatchOp::getYield() { return cast<YieldOp>(getBlock()->getTerminator()); }
 
-//===--- State --------------------------------------------------------------------------------------------------------===//
+//===--- State ----------------------------------------------------------------------------------------------------===//
 
 int64_t StateOp::getCopyBytes() {
   RankedTensorType type = getTensorType();
@@ -100,11 +100,9 @@ LogicalResult AccumulateOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return verifyAccess(*this, getStateAttr(), getIndex(), getValue(), symbols);
 }
 
-LogicalResult LossOp::verify() {
-  return expectShape(*this, "total", getTotal(), {1, 1});
-}
+LogicalResult LossOp::verify() { return expectShape(*this, "total", getTotal(), {1, 1}); }
 
-//===--- Argument lists of repeat and dispatch ------------------------------------------------------------------------===//
+//===--- Argument lists of repeat and dispatch --------------------------------------------------------------------===//
 
 // `%arg = %operand`; the argument's location stands behind it when locations are printed.
 static void printBinding(OpAsmPrinter &p, BlockArgument arg, Value operand, bool withType) {
@@ -115,7 +113,8 @@ static void printBinding(OpAsmPrinter &p, BlockArgument arg, Value operand, bool
 }
 
 static ParseResult parseBindings(OpAsmParser &parser, SmallVectorImpl<OpAsmParser::Argument> &args,
-                                 SmallVectorImpl<OpAsmParser::UnresolvedOperand> &operands, SmallVectorImpl<Type> *types) {
+                                 SmallVectorImpl<OpAsmParser::UnresolvedOperand> &operands,
+                                 SmallVectorImpl<Type> *types) {
   return parser.parseCommaSeparatedList(OpAsmParser::Delimiter::Paren, [&]() -> ParseResult {
     return failure(parser.parseArgument(args.emplace_back()) || parser.parseEqual() ||
                    parser.parseOperand(operands.emplace_back()) ||
@@ -123,14 +122,14 @@ static ParseResult parseBindings(OpAsmParser &parser, SmallVectorImpl<OpAsmParse
   });
 }
 
-//===--- Repeat -------------------------------------------------------------------------------------------------------===//
+//===--- Repeat ---------------------------------------------------------------------------------------------------===//
 
 static RankedTensorType getSliceType(RankedTensorType stacked) {
   return RankedTensorType::get(stacked.getShape().drop_front(), stacked.getElementType());
 }
 
-void RepeatOp::build(OpBuilder &builder, OperationState &state, ValueRange inits, ValueRange stacked, TypeRange outTypes,
-                     int64_t count, bool reverse) {
+void RepeatOp::build(OpBuilder &builder, OperationState &state, ValueRange inits, ValueRange stacked,
+                     TypeRange outTypes, int64_t count, bool reverse) {
   OpBuilder::InsertionGuard guard(builder);
   state.addOperands(inits);
   state.addOperands(stacked);
@@ -159,9 +158,8 @@ void RepeatOp::print(OpAsmPrinter &p) {
     if (args.empty())
       return;
     p << ' ' << keyword << '(';
-    llvm::interleaveComma(llvm::zip_equal(args, operands), p, [&](auto pair) {
-      printBinding(p, std::get<0>(pair), std::get<1>(pair), /*withType=*/true);
-    });
+    llvm::interleaveComma(llvm::zip_equal(args, operands), p,
+                          [&](auto pair) { printBinding(p, std::get<0>(pair), std::get<1>(pair), /*withType=*/true); });
     p << ')';
   };
   printList("carry", getCarryArguments(), getInits());
@@ -255,7 +253,7 @@ LogicalResult RepeatOp::verify() {
   return success();
 }
 
-//===--- Dispatch -----------------------------------------------------------------------------------------------------===//
+//===--- Dispatch -------------------------------------------------------------------------------------------------===//
 
 void DispatchOp::print(OpAsmPrinter &p) {
   p << ' ' << getKindAttr();

@@ -19,15 +19,15 @@ LogicalResult RowReduceOp::buildBackward(OpBuilder &builder, ValueRange resultGr
                                          SmallVectorImpl<Value> &operandGrads) {
   // A maximum only shifts what is exponentiated; it counts as a constant.
   if (getKind() == Reduction::sum)
-    operandGrads[0] = buildMap(builder, getLoc(), getInput().getType(), resultGrads[0],
-                               [](Scalars &, ValueRange v) { return v[0]; });
+    operandGrads[0] =
+        buildMap(builder, getLoc(), getInput().getType(), resultGrads[0], [](Scalars &, ValueRange v) { return v[0]; });
   return success();
 }
 
 LogicalResult ColReduceOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
                                          SmallVectorImpl<Value> &operandGrads) {
-  operandGrads[0] = buildMap(builder, getLoc(), getInput().getType(), resultGrads[0],
-                             [](Scalars &, ValueRange v) { return v[0]; });
+  operandGrads[0] =
+      buildMap(builder, getLoc(), getInput().getType(), resultGrads[0], [](Scalars &, ValueRange v) { return v[0]; });
   return success();
 }
 
@@ -51,9 +51,8 @@ LogicalResult RmsNormOp::buildBackward(OpBuilder &builder, ValueRange resultGrad
     });
   }
   if (needed[1]) {
-    Value products = buildMap(builder, loc, x.getType(), {x, g, sum}, [&](Scalars &s, ValueRange v) {
-      return s.mul(s.mul(v[1], v[0]), rsqrt(s, v[2]));
-    });
+    Value products = buildMap(builder, loc, x.getType(), {x, g, sum},
+                              [&](Scalars &s, ValueRange v) { return s.mul(s.mul(v[1], v[0]), rsqrt(s, v[2])); });
     operandGrads[1] = ColReduceOp::create(builder, loc, scale.getType(), products);
   }
   return success();
@@ -73,9 +72,8 @@ LogicalResult SoftmaxOp::buildBackward(OpBuilder &builder, ValueRange resultGrad
 
 LogicalResult LogSumExpOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
                                          SmallVectorImpl<Value> &operandGrads) {
-  operandGrads[0] =
-      buildMap(builder, getLoc(), getInput().getType(), {getInput(), getResult(), resultGrads[0]},
-               [](Scalars &s, ValueRange v) { return s.mul(v[2], s.exp(s.sub(v[0], v[1]))); });
+  operandGrads[0] = buildMap(builder, getLoc(), getInput().getType(), {getInput(), getResult(), resultGrads[0]},
+                             [](Scalars &s, ValueRange v) { return s.mul(v[2], s.exp(s.sub(v[0], v[1]))); });
   return success();
 }
 
@@ -94,8 +92,8 @@ LogicalResult PutOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, A
 LogicalResult RopeOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
                                     SmallVectorImpl<Value> &operandGrads) {
   // A rotation's adjoint is its inverse. The tables are constants.
-  operandGrads[0] = RopeOp::create(builder, getLoc(), getInput().getType(), resultGrads[0], getCos(), getSin(),
-                                   !getInverse());
+  operandGrads[0] =
+      RopeOp::create(builder, getLoc(), getInput().getType(), resultGrads[0], getCos(), getSin(), !getInverse());
   return success();
 }
 
@@ -114,8 +112,8 @@ LogicalResult CombineRowsOp::buildBackward(OpBuilder &builder, ValueRange result
   if (needed[0]) {
     if (!getRowSlot())
       return emitOpError("needs row_slot to be differentiated");
-    operandGrads[0] = SpreadRowsOp::create(builder, getLoc(), getRows().getType(), g, getRowSlot(), getWeights(),
-                                           cols(getSlotRow()));
+    operandGrads[0] =
+        SpreadRowsOp::create(builder, getLoc(), getRows().getType(), g, getRowSlot(), getWeights(), cols(getSlotRow()));
   }
   if (getWeights() && needed.back())
     operandGrads.back() = DotRowsOp::create(builder, getLoc(), getWeights().getType(), g, getRows(), getSlotRow());

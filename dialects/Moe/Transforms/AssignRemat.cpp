@@ -11,10 +11,12 @@ namespace moec::moe {
 
 namespace {
 
-// The routing decision is kept under every policy: it is small, and a second one could differ when another kernel rounds otherwise.
+// The routing decision is kept under every policy: it is small, and a second one could differ when another kernel
+// rounds otherwise.
 bool isRoutingDecision(Operation *op) { return isa<TopKOp, LimitCapacityOp, PermuteOp, CountIdsOp>(op); }
 
-// One pass over memory, as much as loading a kept value would be. Products, attention and sums over experts' rows are not.
+// One pass over memory, as much as loading a kept value would be. Products, attention and sums over experts' rows are
+// not.
 bool isCheap(Operation *op) {
   return isa<MapOp, RowReduceOp, RmsNormOp, SoftmaxOp, LogSumExpOp, RopeOp, TakeOp, PutOp, GatherRowsOp, ReshapeOp,
              SliceColumnsOp>(op);

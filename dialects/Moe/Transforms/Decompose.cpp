@@ -43,9 +43,8 @@ void decompose(SoftmaxOp op) {
   OpBuilder builder(op);
   Exponentials parts(builder, op.getLoc(), op.getInput());
   // One division a row, then products: what the row template vectorises best.
-  Value y = buildMap(builder, op.getLoc(), op.getType(), {parts.exp, parts.sum}, [](Scalars &s, ValueRange v) {
-    return s.mul(v[0], s.div(s.constant(v[1].getType(), 1), v[1]));
-  });
+  Value y = buildMap(builder, op.getLoc(), op.getType(), {parts.exp, parts.sum},
+                     [](Scalars &s, ValueRange v) { return s.mul(v[0], s.div(s.constant(v[1].getType(), 1), v[1])); });
   op.replaceAllUsesWith(y);
   op.erase();
 }

@@ -1,5 +1,5 @@
-// Appends the backward of a function's loss. The body of the pass is in three parts: which values have a gradient (activity), the reverse
-// walk over one block, and the backward of moe.repeat with what it keeps of the forward.
+// Appends the backward of a function's loss. The body of the pass is in three parts: which values have a gradient
+// (activity), the reverse walk over one block, and the backward of moe.repeat with what it keeps of the forward.
 #include "dialects/Moe/IR/MoeBuild.h"
 #include "dialects/Moe/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -56,7 +56,7 @@ private:
   llvm::DenseSet<Attribute> changed;
 };
 
-//===--- Activity -----------------------------------------------------------------------------------------------------===//
+//===--- Activity -------------------------------------------------------------------------------------------------===//
 
 void Differentiator::markActive(Block &block) {
   for (Operation &op : block) {
@@ -108,7 +108,7 @@ void Differentiator::markReached(Block &block, ValueSet &reached) {
   }
 }
 
-//===--- Reverse walk -------------------------------------------------------------------------------------------------===//
+//===--- Reverse walk ---------------------------------------------------------------------------------------------===//
 
 void Differentiator::addGradient(OpBuilder &builder, GradientMap &grads, Value value, Value grad) {
   if (!grad || !active.contains(value))
@@ -148,7 +148,7 @@ LogicalResult Differentiator::visitOp(Operation *op, OpBuilder &builder, Gradien
   return success();
 }
 
-//===--- Repeat -------------------------------------------------------------------------------------------------------===//
+//===--- Repeat ---------------------------------------------------------------------------------------------------===//
 
 LogicalResult Differentiator::visitRepeat(RepeatOp forward, OpBuilder &builder, GradientMap &grads) {
   Location loc = forward.getLoc();
@@ -174,7 +174,8 @@ LogicalResult Differentiator::visitRepeat(RepeatOp forward, OpBuilder &builder, 
         reach(yielded[i]);
   }
 
-  // Operands of the backward: gradients of carried values, of captured values (from zero), then of stacked results by slice.
+  // Operands of the backward: gradients of carried values, of captured values (from zero), then of stacked results by
+  // slice.
   SmallVector<unsigned> gradCarries, gradOuts;
   SmallVector<Value> inits, stacked, gradCaptured;
   auto orZero = [&](Value grad, Value like) {
@@ -239,7 +240,8 @@ LogicalResult Differentiator::visitRepeat(RepeatOp forward, OpBuilder &builder, 
   return success();
 }
 
-// The backward's body was written in terms of values of the forward's body. Each is now read again, computed again, or kept.
+// The backward's body was written in terms of values of the forward's body. Each is now read again, computed again, or
+// kept.
 void Differentiator::provideForwardValues(RepeatOp forward, RepeatOp backward) {
   Block *from = forward.getBlock(), *to = backward.getBlock();
   // Only what is still used may count as needed.
@@ -313,7 +315,7 @@ void Differentiator::provideForwardValues(RepeatOp forward, RepeatOp backward) {
     backward->insertOperands(arg.getArgNumber() - 1, stack);
 }
 
-//===--- Function -----------------------------------------------------------------------------------------------------===//
+//===--- Function -------------------------------------------------------------------------------------------------===//
 
 LogicalResult Differentiator::run() {
   if (!func.getBody().hasOneBlock())

@@ -32,7 +32,7 @@ func.func @straight_line() attributes {moe.differentiate} {
 
 // -----
 
-// A value with two uses adds its gradients; a map's backward reads only what it needs.
+// A value with two uses adds its gradients; the backward of an addition reads none of its operands.
 moe.state @w parameter : tensor<8x4xf32> gradient @grad.w
 moe.state @s parameter : tensor<1x4xf32> gradient @grad.s
 moe.state @grad.w gradient : tensor<8x4xf32>

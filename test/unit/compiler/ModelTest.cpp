@@ -16,11 +16,17 @@
 
 using namespace moec;
 
+namespace moec {
+void registerRouterEntropy(exp::MethodRegistry &); // the example of docs/adding-a-loss.md
+}
+
 namespace {
 
 class Fixture {
 public:
   Fixture() : context(makeRegistry()) { context.loadAllAvailableDialects(); }
+
+  mlir::MLIRContext context;
 
   /// The base experiment with pieces of its text replaced.
   exp::ExperimentOp parse(std::initializer_list<std::pair<std::string, std::string>> changes) {
@@ -53,7 +59,6 @@ private:
     registerAllDialects(registry);
     return registry;
   }
-  mlir::MLIRContext context;
   mlir::OwningOpRef<mlir::ModuleOp> module;
 };
 
@@ -127,9 +132,10 @@ TEST_CASE_METHOD(Fixture, "the IR does not grow with depth", "[model]") {
   int64_t two = countOps(parse({{layers(4), layers(2)}}));
   CHECK(countOps(parse({{layers(4), layers(20)}})) == two);
   CHECK(countOps(parse({{layers(4), layers(61)}})) == two);
+  std::pair<std::string, std::string> ffn{"// ffn", "exp.ffn {kind = \"swiglu\", inner_size = 64 : i64}"};
   std::pair<std::string, std::string> pattern{"first_layer = 0 : i64, every = 1", "first_layer = 1 : i64, every = 2"};
-  int64_t five = countOps(parse({{layers(4), layers(5)}, pattern}));
-  CHECK(countOps(parse({{layers(4), layers(61)}, pattern})) == five);
+  int64_t five = countOps(parse({{layers(4), layers(5)}, pattern, ffn}));
+  CHECK(countOps(parse({{layers(4), layers(61)}, pattern, ffn})) == five);
 }
 
 TEST_CASE_METHOD(Fixture, "the IR does not grow with experts", "[model]") {
@@ -142,4 +148,11 @@ TEST_CASE_METHOD(Fixture, "parameter counts", "[model]") {
   int64_t outside = 2 * 256 * 32 + 32;
   CHECK(counts.total == outside + 4 * (attention + router + 8 * expert));
   CHECK(counts.active == outside + 4 * (attention + router + 2 * expert));
+}
+
+TEST_CASE_METHOD(Fixture, "the example loss of the documentation builds", "[model]") {
+  registerRouterEntropy(exp::getMethods(&context));
+  std::string old = "#exp.method<\"loss\", \"router_z\", {}>";
+  for (std::string of : {"token", "batch"})
+    CHECK(countOps(parse({{old, "#exp.method<\"loss\", \"router_entropy\", {of = \"" + of + "\"}>"}})) > 0);
 }

@@ -1,9 +1,9 @@
-// A small experiment that the tests of this folder change with sed.
+// A small experiment that the tests of this folder change with sed. Those with dense layers put exp.ffn in place of the marked line.
 exp.experiment @base attributes {version = 1 : i64, seed = 17 : i64} {
   exp.model {vocab_size = 256 : i64, hidden_size = 32 : i64, num_layers = 4 : i64, tie_embeddings = false,
     norm_placement = "pre", norm_eps = 1.0e-05 : f64, init_std = 0.02 : f64, residual_scale = "1/sqrt(2L)"}
   exp.attention {num_heads = 4 : i64, num_kv_heads = 2 : i64, head_dim = 8 : i64, rope_theta = 1.0e+04 : f64, qk_norm = "none"}
-  exp.ffn {kind = "swiglu", inner_size = 64 : i64}
+  // ffn
   exp.moe {first_layer = 0 : i64, every = 1 : i64, num_experts = 8 : i64, top_k = 2 : i64, expert_kind = "swiglu",
     expert_inner_size = 48 : i64, shared_experts = 0 : i64, capacity_factor = 0.0 : f64, drop = "lowest_weight"}
   exp.router {kind = "token_choice", score = #exp.method<"score", "softmax", {order = "pre"}>, normalize = false, scale = 1.0 : f64}
@@ -16,6 +16,7 @@ exp.experiment @base attributes {version = 1 : i64, seed = 17 : i64} {
     method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-08 : f64, weight_decay = 0.0 : f64}>}
   exp.data {tokenizer = "byte", seq_len = 16 : i64}
   exp.dataset {split = "train", name = "a", path = "a.txt", weight = 1.0 : f64}
+  exp.dataset {split = "validation", name = "a", path = "b.txt", weight = 1.0 : f64}
   exp.batch {sequences = 8 : i64, micro_sequences = 4 : i64}
   exp.duration {steps = 100 : i64}
   exp.precision {compute = "f32"}

@@ -1,0 +1,132 @@
+#include "compiler/Target/CPU/AttentionParts.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+
+namespace moec::cpu {
+
+namespace {
+// 64 x 64 scores of f32 are 16 KiB: they stay in a first-level cache beside the panels of one head.
+constexpr int64_t kBlock = 64;
+
+int64_t blockOf(const KernelBuilder &kb, const AttentionSizes &sizes) {
+  int64_t columns = kb.lanes(sizes.element) * kb.target.tileVectors;
+  return std::min<int64_t>(kBlock, llvm::alignTo(sizes.positions, std::max(columns, kb.target.tileRows)));
+}
+} // namespace
+
+FailureOr<AttentionParams> findAttentionParams(const DispatchBody &body, Operation *op) {
+  moe::DispatchOp dispatch = body.dispatch;
+  AttentionParams params;
+  for (Operation &inner : *dispatch.getBlock())
+    if (&inner != op && !isa<moe::ReshapeOp, moe::ReadOp, moe::WriteOp, moe::YieldOp>(inner))
+      return dispatch.emitOpError("has no CPU template: '") << inner.getName() << "' beside '" << op->getName() << "'";
+  for (Value operand : op->getOperands()) {
+    std::optional<unsigned> param = body.paramOf(operand);
+    if (!param)
+      return dispatch.emitOpError("computes an operand of '") << op->getName() << "' inside the dispatch";
+    params.inputs.push_back(*param);
+  }
+  params.results.resize(op->getNumResults());
+  for (const DispatchBody::Sink &sink : body.sinks()) {
+    if (sink.value.getDefiningOp() != op)
+      return dispatch.emitOpError("hands out a value that '") << op->getName() << "' does not compute";
+    params.results[cast<OpResult>(sink.value).getResultNumber()].push_back(sink.param);
+  }
+  return params;
+}
+
+AttentionParts::AttentionParts(KernelBuilder &kb, const AttentionSizes &sizes)
+    : kb(kb), sizes(sizes), block(blockOf(kb, sizes)), scores(kb, sizes.element, kb.target.tileRows, block),
+      heads(kb, sizes.element, kb.target.tileRows, sizes.headSize) {
+  headWidth = llvm::alignTo(sizes.headSize, heads.columns());
+  evenRows = sizes.positions % scores.rows() == 0;
+  wholeSteps = sizes.positions % MicroTile::kUnroll == 0;
+}
+
+void AttentionParts::packTransposed(Value panels, Value source, int64_t stride, Value count, Value left) const {
+  kb.loop(kb.i64(0), ceilDiv(count, scores.columns()), 1, [&](Value p) {
+    Value first = kb.mul(p, kb.i64(scores.columns()));
+    Value valid = sizes.positions % scores.columns() == 0 ? Value() : kb.sub(left, first);
+    scores.packColumns(panel(panels, p, sizes.headSize, scores), kb.i64(sizes.headSize),
+                       at(source, kb.mul(first, kb.i64(stride))), stride, valid);
+  });
+}
+
+Value AttentionParts::upToSteps(Value count) const {
+  if (wholeSteps)
+    return count;
+  int64_t step = MicroTile::kUnroll;
+  return kb.mul(ceilDiv(count, step), kb.i64(step));
+}
+
+void AttentionParts::packRows(Value panels, Value source, int64_t stride, Value count, Value left) const {
+  Value last = kb.sub(left, kb.i64(1));
+  for (int64_t p = 0; p < headWidth / heads.columns(); ++p) {
+    int64_t first = p * heads.columns();
+    bool partial = first + heads.columns() > sizes.headSize;
+    heads.packRows(
+        panel(panels, kb.i64(p), block, heads), upToSteps(count),
+        [&](Value k) {
+          Value row = wholeSteps ? k : kb.min(k, last);
+          return at(source, kb.add(kb.mul(row, kb.i64(stride)), kb.i64(first)));
+        },
+        partial ? kb.i64(sizes.headSize - first) : Value());
+  }
+}
+
+void AttentionParts::multiplyScores(Value tile, Value rows, int64_t stride, Value existing, Value panels,
+                                    Value count) const {
+  SmallVector<Value> starts;
+  for (int64_t r = 0; r < scores.rows(); ++r) {
+    Value row = kb.i64(r);
+    if (!evenRows)
+      row = kb.min(row, kb.sub(existing, kb.i64(1)));
+    starts.push_back(at(rows, kb.mul(row, kb.i64(stride))));
+  }
+  kb.loop(kb.i64(0), ceilDiv(count, scores.columns()), 1, [&](Value p) {
+    SmallVector<Value> sums = scores.multiply(
+        scores.zeros(), kb.i64(sizes.headSize),
+        [&](Value k) {
+          SmallVector<Value> pointers;
+          for (Value start : starts)
+            pointers.push_back(at(start, k));
+          return pointers;
+        },
+        panel(panels, p, sizes.headSize, scores));
+    scores.store(sums, at(tile, kb.mul(p, kb.i64(scores.columns()))), block);
+  });
+}
+
+Value AttentionParts::below(Value first, Value count) const {
+  int64_t lanes = scores.lanes();
+  Value bound = kb.toI32(kb.sub(count, first));
+  if (lanes == 1)
+    return kb.less(kb.i32(0), bound);
+  SmallVector<int32_t> steps(llvm::to_vector(llvm::seq<int32_t>(0, lanes)));
+  auto type = VectorType::get(lanes, kb.b.getI32Type());
+  Value index = arith::ConstantOp::create(kb.b, DenseElementsAttr::get(type, ArrayRef<int32_t>(steps)));
+  return kb.less(index, kb.splat(bound, lanes));
+}
+
+void AttentionParts::storeHeads(Value source, Value rows, ArrayRef<Value> pointers, int64_t stride,
+                                llvm::function_ref<Value(Value, Value)> value) const {
+  int64_t lanes = heads.lanes();
+  kb.loop(kb.i64(0), rows, 1, [&](Value row) {
+    for (int64_t first = 0; first < sizes.headSize; first += lanes) {
+      Value vector = kb.load(sizes.element, source, kb.add(kb.mul(row, kb.i64(headWidth)), kb.i64(first)), lanes);
+      vector = value(row, vector);
+      for (Value pointer : pointers) {
+        Value offset = kb.add(kb.mul(row, kb.i64(stride)), kb.i64(first));
+        if (first + lanes > sizes.headSize)
+          kb.storePart(vector, pointer, offset, kb.i64(sizes.headSize - first));
+        else
+          kb.store(vector, pointer, offset);
+      }
+    }
+  });
+}
+
+} // namespace moec::cpu

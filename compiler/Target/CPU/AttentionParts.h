@@ -1,0 +1,76 @@
+// What the forward and the backward attention kernels share: sizes, blocks, packing, masks.
+//
+//   q [B*S, H*dh]   k, v [B*S, G*dh]   H query heads read G key heads, H/G each   S positions   B sequences
+#ifndef MOEC_COMPILER_TARGET_CPU_ATTENTIONPARTS_H
+#define MOEC_COMPILER_TARGET_CPU_ATTENTIONPARTS_H
+
+#include "compiler/Target/CPU/DispatchBody.h"
+#include "compiler/Target/CPU/EmitKernel.h"
+#include "compiler/Target/CPU/MicroTile.h"
+
+namespace moec::cpu {
+
+struct AttentionSizes {
+  AttentionSizes(mlir::RankedTensorType query, int64_t heads, int64_t kvHeads, int64_t positions)
+      : element(query.getElementType()), sequences(query.getDimSize(0) / positions), positions(positions), heads(heads),
+        kvHeads(kvHeads), headSize(query.getDimSize(1) / heads) {}
+
+  mlir::Type element;
+  int64_t sequences, positions, heads, kvHeads, headSize;
+
+  int64_t group() const { return heads / kvHeads; } // query heads of one key head
+  int64_t queryStride() const { return heads * headSize; }
+  int64_t keyStride() const { return kvHeads * headSize; }
+};
+
+/// Parameters of an attention-like op in a dispatch that holds nothing else but views and state accesses.
+struct AttentionParams {
+  llvm::SmallVector<unsigned> inputs;                    // by operand
+  llvm::SmallVector<llvm::SmallVector<unsigned>> results; // by result: where it goes, perhaps nowhere or to several places
+};
+mlir::FailureOr<AttentionParams> findAttentionParams(const DispatchBody &body, mlir::Operation *op);
+
+class AttentionParts {
+public:
+  using Value = mlir::Value;
+  AttentionParts(KernelBuilder &kb, const AttentionSizes &sizes);
+
+  KernelBuilder &kb;
+  const AttentionSizes &sizes;
+  int64_t block;     // keys, and query rows, of one block: a multiple of the tiles' rows and of `scores`' columns
+  MicroTile scores;  // results [query rows, keys]
+  MicroTile heads;   // results [rows, headSize]
+  int64_t headWidth; // headSize up to whole panels of `heads`
+  bool evenRows;     // no row tile reaches beyond the sequence
+  bool wholeSteps;   // every sum over positions is a multiple of the mainloop's step
+
+  int64_t bytes(int64_t elements) const { return elements * scores.elementBytes(); }
+  Value at(Value pointer, Value offset) const { return kb.at(pointer, offset, sizes.element); }
+  Value at(Value pointer, int64_t offset) const { return kb.at(pointer, kb.i64(offset), sizes.element); }
+
+  /// Scratch of transposed panels [headSize, keys] of one block, and of row panels [rows, headWidth].
+  Value transposedScratch() const { return kb.scratch(bytes(sizes.headSize * block)); }
+  Value rowsScratch() const { return kb.scratch(bytes(headWidth * block)); }
+  /// Packs `count` rows from `source` (`left` rows exist from there on) as columns of panels for `scores`.
+  void packTransposed(Value panels, Value source, int64_t stride, Value count, Value left) const;
+  /// Packs `count` rows as rows of panels for `heads`; they become whole steps: rows that do not exist repeat the last one.
+  void packRows(Value panels, Value source, int64_t stride, Value count, Value left) const;
+  Value panel(Value panels, Value index, int64_t rows, const MicroTile &tile) const {
+    return at(panels, kb.mul(index, kb.i64(rows * tile.columns())));
+  }
+  Value ceilDiv(Value a, int64_t c) const { return kb.div(kb.add(a, kb.i64(c - 1)), kb.i64(c)); }
+  /// `count` rows or keys up to whole steps of the mainloop.
+  Value upToSteps(Value count) const;
+
+  /// tile[r, 0 .. count) = rows of A (stride; the first `existing` of them exist) times the transposed panels.
+  void multiplyScores(Value tile, Value rows, int64_t stride, Value existing, Value panels, Value count) const;
+  /// Lanes first .. first+lanes of a row of a block: which are below `count`.
+  Value below(Value first, Value count) const;
+  /// Writes `rows` rows of headSize from [.., headWidth] to all of `pointers`, each row through `value`.
+  void storeHeads(Value source, Value rows, llvm::ArrayRef<Value> pointers, int64_t stride,
+                  llvm::function_ref<Value(Value row, Value vector)> value) const;
+};
+
+} // namespace moec::cpu
+
+#endif
