@@ -5,46 +5,38 @@
 #   samples/01-first-run/run.sh [OPTION...]     options go to `moec train`, for example: --threads 1
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-root=$(cd "$here/../.." && pwd)
+cd "$(dirname "${BASH_SOURCE[0]}")"
+root=$(cd ../.. && pwd)
 build=${MOEC_BUILD_DIR:-$root/build}
-case $build in /*) ;; *) build=$PWD/$build ;; esac
+case $build in /*) ;; *) build=$OLDPWD/$build ;; esac
 export MOEC_BUILD_DIR=$build
-spec=$here/spec.json
-run=$here/run
 start=$SECONDS
 
-step() { printf '\n== %s\n' "$*"; }
-trap 'printf "\nrun.sh: stopped at this step; what went wrong is said above. It is safe to run it again.\n" >&2' ERR
+# Says what is run, and runs it.
+show() {
+  printf '\n$ %s\n' "${*@Q}" | sed "s/'\([A-Za-z0-9_.,:=\/+-]*\)'/\1/g"
+  "$@"
+}
+trap 'printf "\nrun.sh: stopped; the lines above say why. Once that is mended, run it again.\n" >&2' ERR
 
-step "setup: packages and build"
 "$root/.ci/setup.sh"
 PATH=$build/bin:$PATH
 
-step "corpus"
-"$here/make_corpus.sh"
-
-step "moec check spec.json"
-moec check "$spec"
-
-step "moec train spec.json"
-# This folder is the sample's own, so the run of last time may go.
-moec train "$spec" --run-dir "$run" --overwrite "$@"
-
-step "moec eval spec.json"
-moec eval "$spec" --run-dir "$run"
-
-for prompt in "The package " "template <typename _Tp" "Das Paket "; do
-  step "moec generate spec.json --prompt '$prompt'"
-  moec generate "$spec" --run-dir "$run" --prompt "$prompt" --bytes 200
+show ./make_corpus.sh
+show moec check spec.json
+# The folder "run" is the sample's own, so what it holds from last time may go.
+show moec train spec.json --run-dir run --overwrite "$@"
+# Training has left the plan beside the run folder; no need to compile again.
+show moec eval run.moec --run-dir run
+for prompt in 'The package ' 'template <typename _Tp' 'Das Paket '; do
+  show moec generate run.moec --run-dir run --prompt "$prompt" --bytes 200
 done
 
-step "done in $((SECONDS - start)) s"
+printf '\nDone in %d s. All of it is in %s:\n' $((SECONDS - start)) "$PWD"
 cat << TEXT
-the spec          $spec
-metrics           $run/metrics.jsonl
-checkpoints       $run/checkpoints
-the programs      $build/bin
-write on          $build/bin/moec generate $spec --run-dir $run --prompt 'Once'
-where next        docs/getting-started.md
+  spec.json          the experiment
+  run.moec           the compiled plan: moec inspect run.moec
+  run/metrics.jsonl  loss, learning rate, tokens of each expert, ... of the logged steps
+  run/checkpoints    the newest two checkpoints (safetensors)
+The programs are in $build/bin. What to try next: docs/getting-started.md
 TEXT
