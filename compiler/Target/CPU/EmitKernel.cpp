@@ -14,8 +14,6 @@ FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, ModuleOp kernels, Str
       {"grouped_outer", emitMatmulKernel},
       {"attention", emitAttentionKernel},
       {"attention_grad", emitAttentionGradKernel},
-      {"reduction", emitReductionKernel},
-      {"routing", emitRoutingKernel},
       {"col_reduce", emitReductionKernel},
       {"embed_grad", emitReductionKernel},
       {"permute", emitRoutingKernel},
