@@ -4,6 +4,7 @@
 #include "test/numerics/Text.h"
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 
 using namespace moec::test;
 
@@ -14,6 +15,16 @@ void plainSwiglu(const float *g, const float *u, const float *d, float *h, float
 void plainAdam(float *p, float *m, float *v, float *g, float rate, long count);
 
 namespace {
+// On a line of their own, as operands are in the arena.
+struct Floats {
+  explicit Floats(const Array &array) : Floats(array.size()) { std::copy(array.values.begin(), array.values.end(), memory); }
+  explicit Floats(int64_t count) : memory(static_cast<float *>(std::aligned_alloc(64, (count * 4 + 63) / 64 * 64))) {}
+  ~Floats() { std::free(memory); }
+  Floats(const Floats &) = delete;
+  float *data() { return memory; }
+  float *memory;
+};
+
 template <typename F> double best(F &&run, int repeats) {
   double least = 1e9;
   for (int i = 0; i < repeats; ++i) {
@@ -41,7 +52,7 @@ int main() {
     std::printf("rows %lld, columns %lld, f32\n", static_cast<long long>(n), static_cast<long long>(c));
     std::string x = tensor(n, c), one = tensor(n, 1), row = tensor(1, c), three = x + ", " + x + ", " + x;
     Array a = Array::random({n, c}, 1), b = Array::random({n, c}, 2), d = Array::random({n, c}, 3), scale = Array::random({1, c}, 4);
-    std::vector<float> fa = a.as<float>(), fb = b.as<float>(), fd = d.as<float>(), fs = scale.as<float>(), o1(n * c), o2(n * c), o3(n * c);
+    Floats fa(a), fb(b), fd(d), fs(scale), o1(n * c), o2(n * c), o3(n * c);
     double matrix = 4.0 * n * c;
 
     CompiledDispatch norm(dispatchText("row", {{"x", x}, {"y", x}, {"s", row}}, x + ", " + x,
@@ -114,7 +125,7 @@ int main() {
         }
         moe.write @p, %n#0 : )" + x + "\nmoe.write @m, %n#1 : " + x + "\nmoe.write @v, %n#2 : " + x + "\nmoe.yield", states), "f32");
     Array v = Array::random({n, c}, 5, 0, 1);
-    std::vector<float> fv = v.as<float>(), fg = d.as<float>();
+    Floats fv(v), fg(d);
     report("AdamW, three states in place", adam, 7 * matrix, adam.time({}, {{"p", a}, {"m", b}, {"v", v}, {"g", d}, {"rate", Array({1, 1}, 1e-3)}}, repeats),
            best([&] { plainAdam(fa.data(), fb.data(), fv.data(), fg.data(), 1e-3f, n * c); }, repeats));
   }
