@@ -291,3 +291,17 @@ TEST_CASE("random_normal depends on seed, stream, copy and index only", "[row]")
       }
     }
 }
+
+TEST_CASE("the comparison itself notices errors", "[row]") {
+  Array one({1, 3}, std::vector<double>{1, 2, 3}), off = one, nan = one, infinite = one;
+  off.values[1] += 1e-4;
+  nan.values[0] = NAN;
+  infinite.values[2] = INFINITY;
+  CHECK(difference(one, one, 0) == "");
+  CHECK(difference(off, one, 1e-5) != "");
+  CHECK(difference(off, one, 1e-3) == "");
+  CHECK(difference(nan, one, 1e9) != "");
+  CHECK(difference(one, nan, 1e9) != "");
+  CHECK(difference(infinite, one, 1e9) != "");
+  CHECK(difference(nan, nan, 0) == "");
+}
