@@ -32,19 +32,19 @@ constexpr unsigned char kGuardByte = 0xCD;
 
 using Kernel = void (*)(void *const *, int64_t, void *);
 
-// A tensor's bytes between guards. For tests they start one element off a 64-byte line: kernels may only assume alignment to the element.
+// A tensor's bytes between guards. Starts one element off a 64-byte line: kernels may only assume alignment to the
+// element. Timings are taken on a line, as in the arena of a plan.
 class Buffer {
 public:
-  Buffer(RankedTensorType tensor, int64_t copies, const Array *init, bool aligned = false)
-      : type(tensor.getElementType()) {
+  Buffer(RankedTensorType tensor, int64_t copies, const Array *init, bool onLine) : type(tensor.getElementType()) {
     count = tensor.getNumElements() * copies;
     elementBytes = type.getIntOrFloatBitWidth() / 8;
-    storage.assign(2 * kGuard + 64 + count * elementBytes + elementBytes, kGuardByte);
-    size_t offLine = reinterpret_cast<uintptr_t>(storage.data()) % 64;
-    offset = kGuard + (64 - offLine) % 64 + (aligned ? 0 : elementBytes);
+    storage.assign(3 * kGuard + count * elementBytes + elementBytes, kGuardByte);
+    auto address = reinterpret_cast<uintptr_t>(storage.data()) + kGuard;
+    shift = kGuard + llvm::alignTo(address, 64) - address + (onLine ? 0 : elementBytes);
     if (!init) {
       // NaN for floats; for integers something that no id or counter is.
-      std::memset(data(), isa<FloatType>(type) ? 0xFF : 0x5A, bytes());
+      std::memset(data(), isa<FloatType>(type) ? 0xFF : 0x5A, count * elementBytes);
       return;
     }
     if (init->size() != count)
@@ -54,14 +54,16 @@ public:
       put(i, init->values[i]);
   }
 
-  unsigned char *data() { return storage.data() + offset; }
+  unsigned char *data() { return storage.data() + shift; }
   bool guardsHold() const {
     for (size_t i = 0; i < storage.size(); ++i)
-      if ((i < offset || i >= offset + bytes()) && storage[i] != kGuardByte)
+      if ((i < size_t(shift) || i >= size_t(shift + count * elementBytes)) && storage[i] != kGuardByte)
         return false;
     return true;
   }
-  bool sameBits(Buffer &other) { return std::memcmp(data(), other.data(), bytes()) == 0; }
+  bool sameBits(const Buffer &other) const {
+    return std::memcmp(storage.data() + shift, other.storage.data() + other.shift, count * elementBytes) == 0;
+  }
 
   Array get(std::vector<int64_t> shape) {
     Array array(std::move(shape));
@@ -71,7 +73,6 @@ public:
   }
 
 private:
-  size_t bytes() const { return count * elementBytes; }
   template <typename T> T read(int64_t i) {
     T result;
     std::memcpy(&result, data() + i * sizeof(T), sizeof(T));
@@ -97,16 +98,13 @@ private:
   }
 
   Type type;
-  int64_t count, elementBytes;
-  size_t offset;
+  int64_t count, elementBytes, shift;
   std::vector<unsigned char> storage;
 };
 
 std::vector<int64_t> shapeOf(RankedTensorType type) { return std::vector<int64_t>(type.getShape()); }
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 } // namespace
 
 Array::Array(std::vector<int64_t> dims, double fill) : shape(std::move(dims)) {
@@ -157,13 +155,13 @@ struct CompiledDispatch::Impl {
   };
 
   Memory fill(const std::vector<Array> &inputs, const std::map<std::string, Array> &given, int64_t copy,
-              bool aligned = false) {
+              bool onLine = false) {
     Memory memory;
     size_t nextInput = 0;
     for (auto state : module->getOps<moe::StateOp>()) {
       auto found = given.find(state.getSymName().str());
       memory.states[state.getSymName().str()] = std::make_unique<Buffer>(
-          state.getTensorType(), state.getCopies(), found == given.end() ? nullptr : &found->second, aligned);
+          state.getTensorType(), state.getCopies(), found == given.end() ? nullptr : &found->second, onLine);
     }
     for (const auto &[name, array] : given)
       if (!memory.states.count(name))
@@ -186,7 +184,7 @@ struct CompiledDispatch::Impl {
           throw std::runtime_error("the dispatch has more tensor operands than the test gave");
         init = &inputs[nextInput++];
       }
-      memory.buffers.back() = std::make_unique<Buffer>(param.type, 1, init, aligned);
+      memory.buffers.back() = std::make_unique<Buffer>(param.type, 1, init, onLine);
       memory.args.push_back(memory.buffers.back()->data());
     }
     return memory;
@@ -321,7 +319,7 @@ Outcome CompiledDispatch::run(const std::vector<Array> &inputs, const std::map<s
 
 double CompiledDispatch::time(const std::vector<Array> &inputs, const std::map<std::string, Array> &states,
                               int repeats) const {
-  Impl::Memory memory = impl->fill(inputs, states, 0, /*aligned=*/true);
+  Impl::Memory memory = impl->fill(inputs, states, 0, /*onLine=*/true);
   auto *scratch = std::aligned_alloc(64, impl->info.scratchBytes / 64 * 64 + 64);
   double best = std::numeric_limits<double>::infinity();
   for (int i = 0; i < repeats; ++i) {
@@ -349,7 +347,8 @@ std::string difference(const Array &actual, const Array &expected, double tolera
     double a = actual.values[i], e = expected.values[i];
     if (a == e || (std::isnan(a) && std::isnan(e)))
       continue;
-    double error = std::isfinite(a) && std::isfinite(e) ? std::fabs(a - e) / scale : std::numeric_limits<double>::infinity();
+    double error =
+        std::isfinite(a) && std::isfinite(e) ? std::fabs(a - e) / scale : std::numeric_limits<double>::infinity();
     if (error > worst) {
       worst = error;
       where = i;

@@ -1,4 +1,5 @@
-// The builder and the object emitter without moe: loops, partial vectors, and bytes that do not depend on the number of threads.
+// The builder and the object emitter without moe: loops, partial vectors, and bytes that do not depend on the number of
+// threads.
 #include "compiler/Target/CPU/KernelBuilder.h"
 #include "compiler/Target/CPU/ObjectEmitter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"

@@ -1,4 +1,5 @@
-// Fused chains of the row template: what moe-form-dispatches makes of norms, activations, losses, routers and optimizers.
+// Fused chains of the row template: what moe-form-dispatches makes of norms, activations, losses, routers and
+// optimizers.
 #include "runtime/kernels/RowLoops.h"
 #include "test/numerics/Harness.h"
 #include "test/numerics/Text.h"
@@ -12,15 +13,18 @@ namespace {
 std::string reduce(const std::string &result, const std::string &kind, const std::string &value, int64_t n, int64_t c) {
   return result + " = moe.row_reduce " + kind + " " + value + " : " + tensor(n, c) + " -> " + tensor(n, 1) + "\n";
 }
-const std::pair<int64_t, int64_t> kShapes[] = {{1, 1}, {3, 1}, {1, 3}, {5, 17}, {3, 33}, {7, 129}, {70, 256}, {2, 1536}};
+const std::pair<int64_t, int64_t> kShapes[] = {{1, 1},  {3, 1},   {1, 3},    {5, 17},
+                                               {3, 33}, {7, 129}, {70, 256}, {2, 1536}};
 
 // %n = rms norm of %h, scaled by %scale [1, c].
 std::string normText(int64_t n, int64_t c) {
   std::string x = tensor(n, c), one = tensor(n, 1), row = tensor(1, c);
   return mapText("%sq", {{"%h", x, "a"}}, x, "%p = arith.mulf %a, %a : $T", "p") + reduce("%sum", "sum", "%sq", n, c) +
          mapText("%rr", {{"%sum", one, "a"}}, one,
-                 "%c = arith.constant " + std::to_string(c) + ".0 : $T\n%e = arith.constant 1.0e-5 : $T\n%m = arith.divf %a, %c : $T\n"
-                 "%s = arith.addf %m, %e : $T\n%r = math.rsqrt %s : $T", "r") +
+                 "%c = arith.constant " + std::to_string(c) +
+                     ".0 : $T\n%e = arith.constant 1.0e-5 : $T\n%m = arith.divf %a, %c : $T\n"
+                     "%s = arith.addf %m, %e : $T\n%r = math.rsqrt %s : $T",
+                 "r") +
          mapText("%n", {{"%h", x, "a"}, {"%rr", one, "r"}, {"%scale", row, "s"}}, x,
                  "%p = arith.mulf %a, %r : $T\n%q = arith.mulf %p, %s : $T", "q");
 }
@@ -31,11 +35,15 @@ TEST_CASE("residual and norm", "[chain]") {
     for (auto [n, c] : kShapes) {
       CAPTURE(element, n, c);
       std::string x = tensor(n, c), row = tensor(1, c);
-      CompiledDispatch kernel(dispatchText("row", {{"x", x}, {"y", x}}, x + ", " + x,
-          "%scale = moe.read @scale : " + row + "\n" +
-          mapText("%h", {{"%x", x, "a"}, {"%y", x, "b"}}, x, "%p = arith.addf %a, %b : $T", "p") + normText(n, c) +
-          "moe.yield %h, %n : " + x + ", " + x, "moe.state @scale parameter : " + row), element);
-      Array a = Array::random({n, c}, 1), b = Array::random({n, c}, 2), scale = Array::random({1, c}, 3), h({n, c}), norm({n, c});
+      CompiledDispatch kernel(
+          dispatchText("row", {{"x", x}, {"y", x}}, x + ", " + x,
+                       "%scale = moe.read @scale : " + row + "\n" +
+                           mapText("%h", {{"%x", x, "a"}, {"%y", x, "b"}}, x, "%p = arith.addf %a, %b : $T", "p") +
+                           normText(n, c) + "moe.yield %h, %n : " + x + ", " + x,
+                       "moe.state @scale parameter : " + row),
+          element);
+      Array a = Array::random({n, c}, 1), b = Array::random({n, c}, 2), scale = Array::random({1, c}, 3), h({n, c}),
+            norm({n, c});
       for (int64_t i = 0; i < n * c; ++i)
         h.values[i] = a.values[i] + b.values[i];
       loops::rmsNorm(h.data(), scale.data(), norm.data(), n, c, 1e-5);
@@ -50,12 +58,19 @@ TEST_CASE("combine, residual and norm in one loop", "[chain]") {
   int64_t n = 9, k = 2, r = 30;
   for (int64_t c : {17, 96}) {
     CAPTURE(c);
-    std::string x = tensor(n, c), rows = tensor(r, c), slots = tensor(n, k, "i32"), one = tensor(r, 1, "i32"), w = tensor(n, k);
-    CompiledDispatch kernel(dispatchText("row", {{"x", x}, {"rows", rows}, {"slots", slots}, {"rs", one}, {"w", w}, {"scale", tensor(1, c)}}, x + ", " + x,
-        "%combined = moe.combine_rows %rows, %slots, %rs weights %w : " + w + " : " + rows + ", " + slots + ", " + one + " -> " + x + "\n" +
-        mapText("%h", {{"%x", x, "a"}, {"%combined", x, "b"}}, x, "%p = arith.addf %a, %b : $T", "p") + normText(n, c) +
-        "moe.yield %h, %n : " + x + ", " + x), "f64");
-    Array a = Array::random({n, c}, 1), permuted = Array::random({r, c}, 2), slot = Array::integers({n, k}, 3, -1, r), rs({r, 1}, -1.0);
+    std::string x = tensor(n, c), rows = tensor(r, c), slots = tensor(n, k, "i32"), one = tensor(r, 1, "i32"),
+                w = tensor(n, k);
+    CompiledDispatch kernel(
+        dispatchText("row",
+                     {{"x", x}, {"rows", rows}, {"slots", slots}, {"rs", one}, {"w", w}, {"scale", tensor(1, c)}},
+                     x + ", " + x,
+                     "%combined = moe.combine_rows %rows, %slots, %rs weights %w : " + w + " : " + rows + ", " + slots +
+                         ", " + one + " -> " + x + "\n" +
+                         mapText("%h", {{"%x", x, "a"}, {"%combined", x, "b"}}, x, "%p = arith.addf %a, %b : $T", "p") +
+                         normText(n, c) + "moe.yield %h, %n : " + x + ", " + x),
+        "f64");
+    Array a = Array::random({n, c}, 1), permuted = Array::random({r, c}, 2), slot = Array::integers({n, k}, 3, -1, r),
+          rs({r, 1}, -1.0);
     Array weight = Array::random({n, k}, 4), scale = Array::random({1, c}, 5), h({n, c}), norm({n, c});
     loops::combineRows(permuted.data(), slot.data(), weight.data(), h.data(), n, k, c);
     for (int64_t i = 0; i < n * c; ++i)
@@ -73,7 +88,8 @@ TEST_CASE("SwiGLU and its gradient in one pass", "[chain]") {
     for (auto [n, c] : {std::pair<int64_t, int64_t>{1, 1}, {3, 33}, {9, 17}, {40, 1024}}) {
       CAPTURE(element, n, c);
       std::string x = tensor(n, c);
-      std::string map = "%y:3 = moe.map(%g, %u, %d) : (" + x + ", " + x + ", " + x + ") -> (" + x + ", " + x + ", " + x + R"() {
+      std::string map = "%y:3 = moe.map(%g, %u, %d) : (" + x + ", " + x + ", " + x + ") -> (" + x + ", " + x + ", " +
+                        x + R"() {
         ^bb0(%a: $T, %b: $T, %dy: $T):
           %one = arith.constant 1.0 : $T
           %neg = arith.negf %a : $T
@@ -90,9 +106,12 @@ TEST_CASE("SwiGLU and its gradient in one pass", "[chain]") {
           %du = arith.mulf %dy, %silu : $T
           moe.yield %h, %da, %du : $T, $T, $T
         }
-        moe.yield %y#0, %y#1, %y#2 : )" + x + ", " + x + ", " + x;
-      CompiledDispatch kernel(dispatchText("row", {{"g", x}, {"u", x}, {"d", x}}, x + ", " + x + ", " + x, map), element);
-      Array g = Array::random({n, c}, 1, -8, 8), u = Array::random({n, c}, 2), d = Array::random({n, c}, 3), h({n, c}), dg({n, c}), du({n, c});
+        moe.yield %y#0, %y#1, %y#2 : )" +
+                        x + ", " + x + ", " + x;
+      CompiledDispatch kernel(dispatchText("row", {{"g", x}, {"u", x}, {"d", x}}, x + ", " + x + ", " + x, map),
+                              element);
+      Array g = Array::random({n, c}, 1, -8, 8), u = Array::random({n, c}, 2), d = Array::random({n, c}, 3), h({n, c}),
+            dg({n, c}), du({n, c});
       for (int64_t i = 0; i < n * c; ++i) {
         double s = 1 / (1 + std::exp(-g.values[i]));
         h.values[i] = g.values[i] * s * u.values[i];
@@ -111,19 +130,26 @@ TEST_CASE("softmax cross entropy with its gradient", "[chain]") {
     for (auto [n, c] : kShapes) {
       CAPTURE(element, n, c);
       std::string x = tensor(n, c), one = tensor(n, 1), ids = tensor(n, 1, "i32");
-      CompiledDispatch kernel(dispatchText("row", {{"x", x}, {"t", ids}}, one + ", " + x,
-          reduce("%max", "max", "%x", n, c) +
-          mapText("%e", {{"%x", x, "a"}, {"%max", one, "m"}}, x, "%d = arith.subf %a, %m : $T\n%p = math.exp %d : $T", "p") +
-          reduce("%sum", "sum", "%e", n, c) +
-          "%picked = moe.take %x, %t : " + x + ", " + ids + " -> " + one + "\n" +
-          mapText("%loss", {{"%sum", one, "s"}, {"%max", one, "m"}, {"%picked", one, "l"}}, one,
-                  "%q = math.log %s : $T\n%v = arith.addf %q, %m : $T\n%r = arith.subf %v, %l : $T", "r") +
-          mapText("%grad", {{"%e", x, "a"}, {"%sum", one, "s"}, {"%t", ids, "id", "i32"}}, x,
-                  "%one = arith.constant 1.0 : $T\n%zero = arith.constant 0.0 : $T\n%scale = arith.constant 0.125 : $T\n"
-                  "%id64 = arith.extsi %id : i32 to i64\n%hit = arith.cmpi eq, %id64, %column : i64\n"
-                  "%h = arith.select %hit, %one, %zero : $T\n%p = arith.divf %a, %s : $T\n%d = arith.subf %p, %h : $T\n"
-                  "%g = arith.mulf %d, %scale : $T", "g", /*position=*/true) +
-          "moe.yield %loss, %grad : " + one + ", " + x), element);
+      CompiledDispatch kernel(
+          dispatchText("row", {{"x", x}, {"t", ids}}, one + ", " + x,
+                       reduce("%max", "max", "%x", n, c) +
+                           mapText("%e", {{"%x", x, "a"}, {"%max", one, "m"}}, x,
+                                   "%d = arith.subf %a, %m : $T\n%p = math.exp %d : $T", "p") +
+                           reduce("%sum", "sum", "%e", n, c) + "%picked = moe.take %x, %t : " + x + ", " + ids +
+                           " -> " + one + "\n" +
+                           mapText("%loss", {{"%sum", one, "s"}, {"%max", one, "m"}, {"%picked", one, "l"}}, one,
+                                   "%q = math.log %s : $T\n%v = arith.addf %q, %m : $T\n%r = arith.subf %v, %l : $T",
+                                   "r") +
+                           mapText("%grad", {{"%e", x, "a"}, {"%sum", one, "s"}, {"%t", ids, "id", "i32"}}, x,
+                                   "%one = arith.constant 1.0 : $T\n%zero = arith.constant 0.0 : $T\n%scale = "
+                                   "arith.constant 0.125 : $T\n"
+                                   "%id64 = arith.extsi %id : i32 to i64\n%hit = arith.cmpi eq, %id64, %column : i64\n"
+                                   "%h = arith.select %hit, %one, %zero : $T\n%p = arith.divf %a, %s : $T\n%d = "
+                                   "arith.subf %p, %h : $T\n"
+                                   "%g = arith.mulf %d, %scale : $T",
+                                   "g", /*position=*/true) +
+                           "moe.yield %loss, %grad : " + one + ", " + x),
+          element);
       Array a = Array::random({n, c}, 1, -5, 5), ids_ = Array::integers({n, 1}, 2, 0, c), loss({n, 1}), grad({n, c});
       loops::logSumExp(a.data(), loss.data(), n, c);
       loops::softmax(a.data(), grad.data(), n, c);
@@ -142,9 +168,10 @@ TEST_CASE("softmax cross entropy with its gradient", "[chain]") {
 namespace {
 // One step on %p, %m, %v, %g with the rate in a [1, 1] state, writing three states and clearing the gradient.
 std::string adamText(const std::string &x, const std::string &index) {
-  return "%p = moe.read @p" + index + " : " + x + "\n%m = moe.read @m" + index + " : " + x + "\n%v = moe.read @v" + index + " : " + x +
-         "\n%g = moe.read @g" + index + " : " + x + "\n%rate = moe.read @rate : tensor<1x1x$T>\n%n:3 = moe.map(%p, %m, %v, %g, %rate) : (" + x + ", " + x +
-         ", " + x + ", " + x + ", tensor<1x1x$T>) -> (" + x + ", " + x + ", " + x + R"() {
+  return "%p = moe.read @p" + index + " : " + x + "\n%m = moe.read @m" + index + " : " + x + "\n%v = moe.read @v" +
+         index + " : " + x + "\n%g = moe.read @g" + index + " : " + x +
+         "\n%rate = moe.read @rate : tensor<1x1x$T>\n%n:3 = moe.map(%p, %m, %v, %g, %rate) : (" + x + ", " + x + ", " +
+         x + ", " + x + ", tensor<1x1x$T>) -> (" + x + ", " + x + ", " + x + R"() {
       ^bb0(%a: $T, %b: $T, %c: $T, %d: $T, %lr: $T):
         %b1 = arith.constant 0.9 : $T
         %b2 = arith.constant 0.95 : $T
@@ -168,7 +195,8 @@ std::string adamText(const std::string &x, const std::string &index) {
         %pn = arith.subf %a, %step : $T
         moe.yield %pn, %mn, %vn : $T, $T, $T
       }
-      %zero = arith.constant dense<0.0> : )" + x + "\nmoe.write @p" + index + ", %n#0 : " + x + "\nmoe.write @m" + index + ", %n#1 : " + x +
+      %zero = arith.constant dense<0.0> : )" +
+         x + "\nmoe.write @p" + index + ", %n#0 : " + x + "\nmoe.write @m" + index + ", %n#1 : " + x +
          "\nmoe.write @v" + index + ", %n#2 : " + x + "\nmoe.write @g" + index + ", %zero : " + x + "\nmoe.yield\n";
 }
 
@@ -189,13 +217,18 @@ TEST_CASE("AdamW in place, on one copy of stacked states", "[chain]") {
       std::string x = tensor(n, c), states = "moe.state @rate counter : tensor<1x1x$T>\n";
       for (std::string name : {"p", "m", "v", "g"})
         states += "moe.state @" + name + " optimizer : " + x + " count 3\n";
-      std::string text = states + "func.func @f(%l: index) {\nmoe.dispatch \"row\" (%i = %l) : (index) -> () {\n" + adamText(x, "[%i]") + "}\nreturn\n}";
+      std::string text = states + "func.func @f(%l: index) {\nmoe.dispatch \"row\" (%i = %l) : (index) -> () {\n" +
+                         adamText(x, "[%i]") + "}\nreturn\n}";
       CompiledDispatch kernel(text, element);
-      std::map<std::string, Array> given = {{"p", Array::random({3, n, c}, 1)}, {"m", Array::random({3, n, c}, 2)},
-                                            {"v", Array::random({3, n, c}, 3, 0, 1)}, {"g", Array::random({3, n, c}, 4)}, {"rate", Array({1, 1}, 0.125)}};
+      std::map<std::string, Array> given = {{"p", Array::random({3, n, c}, 1)},
+                                            {"m", Array::random({3, n, c}, 2)},
+                                            {"v", Array::random({3, n, c}, 3, 0, 1)},
+                                            {"g", Array::random({3, n, c}, 4)},
+                                            {"rate", Array({1, 1}, 0.125)}};
       Outcome outcome = kernel.run({}, given, /*copy=*/1);
       int64_t at = n * c;
-      adamReference(given["p"].data() + at, given["m"].data() + at, given["v"].data() + at, given["g"].data() + at, n * c, 0.125);
+      adamReference(given["p"].data() + at, given["m"].data() + at, given["v"].data() + at, given["g"].data() + at,
+                    n * c, 0.125);
       for (std::string name : {"p", "m", "v", "g"})
         CHECK(difference(outcome.states[name], given[name], toleranceOf(element)) == "");
       if (n * c > 100000)
@@ -209,16 +242,23 @@ TEST_CASE("router: softmax, choice with a bias, normalised weights", "[chain]") 
       int64_t n = 11;
       CAPTURE(element, e, k);
       std::string x = tensor(n, e), one = tensor(n, 1), ids = tensor(n, k, "i32"), w = tensor(n, k);
-      CompiledDispatch kernel(dispatchText("row", {{"x", x}, {"bias", tensor(1, e)}}, ids + ", " + w + ", " + x,
-          reduce("%max", "max", "%x", n, e) +
-          mapText("%ex", {{"%x", x, "a"}, {"%max", one, "m"}}, x, "%d = arith.subf %a, %m : $T\n%p = math.exp %d : $T", "p") +
-          reduce("%sum", "sum", "%ex", n, e) +
-          mapText("%prob", {{"%ex", x, "a"}, {"%sum", one, "s"}}, x, "%p = arith.divf %a, %s : $T", "p") +
-          mapText("%score", {{"%prob", x, "a"}, {"%bias", tensor(1, e), "s"}}, x, "%p = arith.addf %a, %s : $T", "p") +
-          "%ids = moe.top_k %score : " + x + " -> " + ids + "\n%raw = moe.take %prob, %ids : " + x + ", " + ids + " -> " + w + "\n" +
-          reduce("%total", "sum", "%raw", n, k) + mapText("%w", {{"%raw", w, "a"}, {"%total", one, "s"}}, w, "%p = arith.divf %a, %s : $T", "p") +
-          "moe.yield %ids, %w, %prob : " + ids + ", " + w + ", " + x), element);
-      Array a = Array::random({n, e}, 1, -3, 3), bias = Array::random({1, e}, 2), prob({n, e}), score({n, e}), id({n, k}), weight({n, k});
+      CompiledDispatch kernel(
+          dispatchText(
+              "row", {{"x", x}, {"bias", tensor(1, e)}}, ids + ", " + w + ", " + x,
+              reduce("%max", "max", "%x", n, e) +
+                  mapText("%ex", {{"%x", x, "a"}, {"%max", one, "m"}}, x,
+                          "%d = arith.subf %a, %m : $T\n%p = math.exp %d : $T", "p") +
+                  reduce("%sum", "sum", "%ex", n, e) +
+                  mapText("%prob", {{"%ex", x, "a"}, {"%sum", one, "s"}}, x, "%p = arith.divf %a, %s : $T", "p") +
+                  mapText("%score", {{"%prob", x, "a"}, {"%bias", tensor(1, e), "s"}}, x, "%p = arith.addf %a, %s : $T",
+                          "p") +
+                  "%ids = moe.top_k %score : " + x + " -> " + ids + "\n%raw = moe.take %prob, %ids : " + x + ", " +
+                  ids + " -> " + w + "\n" + reduce("%total", "sum", "%raw", n, k) +
+                  mapText("%w", {{"%raw", w, "a"}, {"%total", one, "s"}}, w, "%p = arith.divf %a, %s : $T", "p") +
+                  "moe.yield %ids, %w, %prob : " + ids + ", " + w + ", " + x),
+          element);
+      Array a = Array::random({n, e}, 1, -3, 3), bias = Array::random({1, e}, 2), prob({n, e}), score({n, e}),
+            id({n, k}), weight({n, k});
       loops::softmax(a.data(), prob.data(), n, e);
       for (int64_t i = 0; i < n * e; ++i)
         score.values[i] = prob.values[i] + bias.values[i % e];
@@ -242,13 +282,20 @@ TEST_CASE("states keep their old contents for those that read later", "[chain]")
   for (int64_t c : {1, 5, 40}) {
     CAPTURE(c);
     int64_t n = 6;
-    std::string x = tensor(n, c), one = tensor(n, 1), state = "moe.state @s optimizer : " + x + "\nmoe.state @t optimizer : " + x + "\n";
+    std::string x = tensor(n, c), one = tensor(n, 1),
+                state = "moe.state @s optimizer : " + x + "\nmoe.state @t optimizer : " + x + "\n";
     // The loop that computes the new @s runs before the one that reads the old.
-    CompiledDispatch late(dispatchText("row", {{"x", x}}, x,
-        "%s = moe.read @s : " + x + "\n" + mapText("%w", {{"%x", x, "a"}}, x, "%p = arith.addf %a, %a : $T", "p") + reduce("%m", "max", "%w", n, c) +
-        mapText("%y", {{"%s", x, "a"}, {"%m", one, "b"}}, x, "%p = arith.addf %a, %b : $T", "p") +
-        "moe.write @s, %w : " + x + "\nmoe.accumulate @t, %y : " + x + "\nmoe.yield %y : " + x, state), "f64");
-    Array a = Array::random({n, c}, 1), s = Array::random({n, c}, 2), t = Array::random({n, c}, 3), w = a, y({n, c}), total = t;
+    CompiledDispatch late(
+        dispatchText("row", {{"x", x}}, x,
+                     "%s = moe.read @s : " + x + "\n" +
+                         mapText("%w", {{"%x", x, "a"}}, x, "%p = arith.addf %a, %a : $T", "p") +
+                         reduce("%m", "max", "%w", n, c) +
+                         mapText("%y", {{"%s", x, "a"}, {"%m", one, "b"}}, x, "%p = arith.addf %a, %b : $T", "p") +
+                         "moe.write @s, %w : " + x + "\nmoe.accumulate @t, %y : " + x + "\nmoe.yield %y : " + x,
+                     state),
+        "f64");
+    Array a = Array::random({n, c}, 1), s = Array::random({n, c}, 2), t = Array::random({n, c}, 3), w = a, y({n, c}),
+          total = t;
     for (int64_t i = 0; i < n; ++i) {
       double most = -INFINITY;
       for (int64_t j = 0; j < c; ++j)
@@ -261,8 +308,11 @@ TEST_CASE("states keep their old contents for those that read later", "[chain]")
     CHECK(difference(outcome.states["s"], w, 1e-12) == "");
     CHECK(difference(outcome.states["t"], total, 1e-12) == "");
 
-    CompiledDispatch swap(dispatchText("row", {}, "", "%s = moe.read @s : " + x + "\n%t = moe.read @t : " + x + "\nmoe.write @s, %t : " + x +
-                                       "\nmoe.write @t, %s : " + x + "\nmoe.yield", state), "f64");
+    CompiledDispatch swap(dispatchText("row", {}, "",
+                                       "%s = moe.read @s : " + x + "\n%t = moe.read @t : " + x +
+                                           "\nmoe.write @s, %t : " + x + "\nmoe.write @t, %s : " + x + "\nmoe.yield",
+                                       state),
+                          "f64");
     outcome = swap.run({}, {{"s", s}, {"t", t}});
     CHECK(difference(outcome.states["s"], t, 0) == "");
     CHECK(difference(outcome.states["t"], s, 0) == "");
@@ -270,7 +320,8 @@ TEST_CASE("states keep their old contents for those that read later", "[chain]")
 }
 
 TEST_CASE("scalars, counters and fills", "[chain]") {
-  CompiledDispatch scalars(dispatchText("row", {{"loss", tensor(1, 1)}}, "tensor<1x1x$T>", R"(
+  CompiledDispatch scalars(
+      dispatchText("row", {{"loss", tensor(1, 1)}}, "tensor<1x1x$T>", R"(
       %step = moe.read @step : tensor<1x1xi64>
       %next:2 = moe.map(%step, %loss) : (tensor<1x1xi64>, tensor<1x1x$T>) -> (tensor<1x1xi64>, tensor<1x1x$T>) {
       ^bb0(%s: i64, %l: $T):
@@ -282,7 +333,9 @@ TEST_CASE("scalars, counters and fills", "[chain]") {
       }
       moe.write @step, %next#0 : tensor<1x1xi64>
       moe.accumulate @loss, %loss : tensor<1x1x$T>
-      moe.yield %next#1 : tensor<1x1x$T>)", "moe.state @step counter : tensor<1x1xi64>\nmoe.state @loss metric : tensor<1x1x$T>"), "f32");
+      moe.yield %next#1 : tensor<1x1x$T>)",
+                   "moe.state @step counter : tensor<1x1xi64>\nmoe.state @loss metric : tensor<1x1x$T>"),
+      "f32");
   Outcome outcome = scalars.run({Array({1, 1}, 6.0)}, {{"step", Array({1, 1}, 2.0)}, {"loss", Array({1, 1}, 1.5)}});
   CHECK(outcome.results[0].values[0] == 2.0);
   CHECK(outcome.states["step"].values[0] == 3.0);
@@ -302,7 +355,10 @@ TEST_CASE("scalars, counters and fills", "[chain]") {
       moe.write @w, %b : tensor<3x5x7x$T>
       moe.write @z, %zero : tensor<3x5x7x$T>
       moe.write @c, %w : tensor<3x5x7x$T>
-      moe.yield)", "moe.state @w parameter : tensor<3x5x7x$T>\nmoe.state @z gradient : tensor<3x5x7x$T>\nmoe.state @c optimizer : tensor<3x5x7x$T>"), "f64");
+      moe.yield)",
+                                      "moe.state @w parameter : tensor<3x5x7x$T>\nmoe.state @z gradient : "
+                                      "tensor<3x5x7x$T>\nmoe.state @c optimizer : tensor<3x5x7x$T>"),
+                         "f64");
   Array w = Array::random({3, 5, 7}, 1), twice = w;
   for (double &value : twice.values)
     value *= 2;
@@ -323,7 +379,9 @@ TEST_CASE("what the row template refuses", "[chain]") {
     return "";
   };
   using Catch::Contains;
-  CHECK_THAT(message("moe.write @s, %x : " + x + "\n%s = moe.read @s : " + x + "\nmoe.yield %s : " + x, x), Contains("reads a state after"));
-  CHECK_THAT(message("%c = moe.col_reduce %x : " + x + " -> tensor<1x8x$T>\nmoe.yield %c : tensor<1x8x$T>", "tensor<1x8x$T>"),
-             Contains("is not an op of the row template"));
+  CHECK_THAT(message("moe.write @s, %x : " + x + "\n%s = moe.read @s : " + x + "\nmoe.yield %s : " + x, x),
+             Contains("reads a state after"));
+  CHECK_THAT(
+      message("%c = moe.col_reduce %x : " + x + " -> tensor<1x8x$T>\nmoe.yield %c : tensor<1x8x$T>", "tensor<1x8x$T>"),
+      Contains("is not an op of the row template"));
 }

@@ -39,7 +39,8 @@ void plainSwiglu(const float *__restrict g, const float *__restrict u, const flo
   }
 }
 
-void plainAdam(float *__restrict p, float *__restrict m, float *__restrict v, float *__restrict g, float rate, long count) {
+void plainAdam(float *__restrict p, float *__restrict m, float *__restrict v, float *__restrict g, float rate,
+               long count) {
   for (long i = 0; i < count; ++i) {
     m[i] = 0.9f * m[i] + 0.1f * g[i];
     v[i] = 0.95f * v[i] + 0.05f * g[i] * g[i];
