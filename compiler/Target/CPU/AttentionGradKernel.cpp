@@ -42,7 +42,7 @@ private:
 
   void emitRowSums();
   void emitQueryBlock(Value member, Value firstQuery, Value firstKey, Value keys);
-  void emitProbabilities(Value member, Value firstQuery, Value firstKey, Value t);
+  void emitProbabilities(Value member, Value firstQuery, Value firstKey, Value t, Value keys);
   void emitQueryGradient(Value member, Value firstQuery, Value t, Value existing, Value keys);
   void emitKeyGradients(Value rows, Value skipped, Value t);
 
@@ -137,7 +137,7 @@ void AttentionGradEmitter::emitQueryBlock(Value member, Value firstQuery, Value 
                            parts.at(either(which, q, grad), offset), stride, existing,
                            pairMember(columns, parts.transposedSize(), which), seen);
     });
-    emitProbabilities(member, firstQuery, firstKey, t);
+    emitProbabilities(member, firstQuery, firstKey, t, seen);
     emitQueryGradient(member, firstQuery, t, existing, seen);
   });
   kb.loop(kb.i64(0), keys, tileRows, [&](Value t) {
@@ -147,8 +147,9 @@ void AttentionGradEmitter::emitQueryBlock(Value member, Value firstQuery, Value 
   });
 }
 
-// P and dS of a tile of query rows, zeros where a row does not see a key or does not exist.
-void AttentionGradEmitter::emitProbabilities(Value member, Value firstQuery, Value firstKey, Value t) {
+// P and dS of a tile of query rows that sees `keys` keys, zeros where a row does not see a key or does not exist. Keys after those are not written:
+// on the diagonal nobody reads them, see `skipped`.
+void AttentionGradEmitter::emitProbabilities(Value member, Value firstQuery, Value firstKey, Value t, Value keys) {
   Type element = sizes.element;
   int64_t block = parts.block, lanes = parts.scores.lanes();
   double scale = 1.0 / std::sqrt(static_cast<double>(sizes.headSize));
@@ -164,7 +165,7 @@ void AttentionGradEmitter::emitProbabilities(Value member, Value firstQuery, Val
     Value rowSum = kb.splat(
         kb.load(element, rowSums, kb.add(kb.mul(member, kb.i64(sizes.positions)), row)), lanes);
     Value start = kb.mul(r, kb.i64(block));
-    kb.loop(kb.i64(0), kb.i64(block), lanes, [&](Value j) {
+    kb.loop(kb.i64(0), parts.upToLanes(keys), lanes, [&](Value j) {
       Value mask = parts.below(j, seen), at = kb.add(start, j);
       Value s = kb.load(element, probabilities, at, lanes), dp = kb.load(element, scoreGrads, at, lanes);
       Value p = kb.exp(kb.fma(s, scales, shift));

@@ -64,6 +64,15 @@ public:
 
   /// tile[r, 0 .. count) = rows of A (stride; the first `existing` of them exist) times the transposed panels.
   void multiplyScores(Value tile, Value rows, int64_t stride, Value existing, Value panels, Value count) const;
+  /// `count` keys up to whole vectors and whole steps: what of a row of scores is written, and read again.
+  Value upToLanes(Value count) const {
+    int64_t whole = std::max(scores.lanes(), MicroTile::kUnroll);
+    return kb.mul(ceilDiv(count, whole), kb.i64(whole));
+  }
+  /// The larger of two, one instruction: a NaN in `a` is dropped here, and comes back through the exponential of its score.
+  Value larger(Value a, Value b) const;
+  /// One value for each row of a tile out of one vector for each row: lanes are joined pairwise, in an order fixed by the target.
+  Value joinRows(llvm::SmallVector<Value> vectors, llvm::function_ref<Value(Value, Value)> join) const;
   /// Lanes first .. first+lanes of a row of a block: which are below `count`.
   Value below(Value first, Value count) const;
   /// Writes `rows` rows of headSize from [.., headWidth] to all of `pointers`, each row through `value`.
