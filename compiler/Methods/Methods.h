@@ -1,5 +1,5 @@
-// The interfaces that methods implement. A method is one file in a subfolder: it declares its JSON fields and builds its moe IR here; nothing else in
-// the tree names it. docs/adding-a-loss.md walks through one.
+// The interfaces that methods implement. A method is one file in a subfolder: it declares its JSON fields and builds
+// its moe IR here; nothing else in the tree names it. docs/adding-a-loss.md walks through one.
 #ifndef MOEC_COMPILER_METHODS_METHODS_H
 #define MOEC_COMPILER_METHODS_METHODS_H
 
@@ -12,30 +12,33 @@ namespace moec {
 
 /// What the router of one MoE layer knows. T = element type of the experiment.
 struct RoutingValues {
-  mlir::Value logits;     // [N, E]
-  mlir::Value scores;     // [N, E] after the score function
-  mlir::Value rowScores;  // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
-  mlir::Value ids;        // i32 [N, K], before any drop
-  mlir::Value weights;    // [N, K] combine weights
+  mlir::Value logits;    // [N, E]
+  mlir::Value scores;    // [N, E] after the score function; top-k selects on them
+  mlir::Value rowScores; // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
+  mlir::Value ids;       // i32 [N, K], before any drop
+  mlir::Value counts;    // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
+  mlir::Value weights;   // [N, K] combine weights, scaled
   int64_t numTokens, numExperts, topK, seqLen;
-  int64_t microBatches;   // of a step
-  mlir::Value layer;      // index of the enclosing repeat: the copy of stacked states
+  int64_t microBatches; // of a step
+  mlir::Value layer;    // index of the enclosing repeat: the copy of stacked states
 };
 
-/// Declares states that a method owns: name, kind, copies. Names get the loss or layer as prefix.
+/// Declares states that a loss owns.
 class StateDeclarer {
 public:
   virtual ~StateDeclarer() = default;
-  /// A state with one copy for each layer of the segment being built; returns its symbol.
-  virtual mlir::FlatSymbolRefAttr perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type) = 0;
-  /// States of kind `counter` declared through this are set to zero at the beginning of each step when `resetEachStep`.
+  /// A state with one copy for each MoE layer of the segment being built, called `<kind>.layers.<i>.<loss
+  /// name>.<name>`; zero at init and, with `resetEachStep`, at the beginning of each step. Address copies with
+  /// RoutingValues::layer.
+  virtual moe::StateOp perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type,
+                                bool resetEachStep) = 0;
 };
 
 /// Router score function: logits -> scores, and chosen scores -> combine weights.
 class ScoreMethod : public exp::Method {
 public:
   std::string category() const final { return "score"; }
-  /// [N, E] logits -> [N, E] scores that top-k selects on.
+  /// [N, E] logits -> [N, E] scores that top-k selects on; may be the logits themselves.
   virtual mlir::Value buildScores(TensorBuilder &b, exp::MethodAttr attr, mlir::Value logits) const = 0;
   /// Combine weights [N, K] of the chosen experts before `scale`; `normalize` as in the spec.
   virtual mlir::Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, mlir::Value logits, mlir::Value scores,
@@ -44,7 +47,8 @@ public:
   virtual mlir::Value buildRowScores(TensorBuilder &b, exp::MethodAttr attr, mlir::Value scores) const = 0;
 };
 
-/// A loss on each MoE layer's router. The model adds weight * sum over layers; the metric is the mean over layers, unweighted.
+/// A loss on each MoE layer's router. The model adds weight * sum over layers; the metric is the mean over layers,
+/// unweighted.
 class LossMethod : public exp::Method {
 public:
   std::string category() const final { return "loss"; }
@@ -58,7 +62,8 @@ class ScheduleMethod : public exp::Method {
 public:
   std::string category() const final { return "schedule"; }
   /// step: [1, 1] of T, steps done before this one (0 for the first). Returns [1, 1].
-  virtual mlir::Value buildFactor(TensorBuilder &b, exp::MethodAttr attr, mlir::Value step, int64_t totalSteps) const = 0;
+  virtual mlir::Value buildFactor(TensorBuilder &b, exp::MethodAttr attr, mlir::Value step,
+                                  int64_t totalSteps) const = 0;
 };
 
 /// Update rule of one parameter state (all its copies at once).
@@ -71,13 +76,17 @@ public:
     mlir::Value lr;            // [1, 1]
     mlir::Value step;          // [1, 1] of T, 1 for the first update
   };
-  /// Declares the parameter's moments through `declare(name)` (same type and count, kind optimizer, zero at init) and builds reads, math, writes.
+  /// Declares the parameter's moments through `declare(name)` (same type and count, kind optimizer, zero at init) and
+  /// builds reads, math, writes.
   virtual void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const Update &update,
                            llvm::function_ref<moe::StateOp(llvm::StringRef name)> declare) const = 0;
 };
 
 /// Fills the registry with every method of the tree (the list is generated from the files in the subfolders).
 void registerMethods(exp::MethodRegistry &registry);
+
+/// Has the exp dialect filled with them whenever a context loads it.
+void registerMethods(mlir::DialectRegistry &registry);
 
 } // namespace moec
 

@@ -1,4 +1,5 @@
-// Short names for building moe tensor IR: elementwise formulas, reductions, constants. Shapes are taken from the operands.
+// Short names for building moe tensor IR: elementwise formulas, reductions, constants. Shapes are taken from the
+// operands.
 #ifndef MOEC_COMPILER_METHODS_TENSORBUILDER_H
 #define MOEC_COMPILER_METHODS_TENSORBUILDER_H
 
@@ -7,11 +8,14 @@
 
 namespace moec {
 
+class ScalarBuilder;
+
 class TensorBuilder {
 public:
   using Value = mlir::Value;
   using Scalars = llvm::ArrayRef<Value>;
-  using Formula = llvm::function_ref<Value(class ScalarBuilder &, Scalars)>;
+  using Formula = llvm::function_ref<Value(ScalarBuilder &, Scalars)>;
+  using Formulas = llvm::function_ref<llvm::SmallVector<Value>(ScalarBuilder &, Scalars)>;
 
   TensorBuilder(mlir::ImplicitLocOpBuilder &builder, mlir::Type element) : b(builder), element(element) {}
 
@@ -19,15 +23,24 @@ public:
   mlir::Type element; // f32 or f64
 
   mlir::RankedTensorType type(int64_t rows, int64_t cols) const;
+  static int64_t rows(Value x) { return llvm::cast<mlir::RankedTensorType>(x.getType()).getDimSize(0); }
+  static int64_t cols(Value x) { return llvm::cast<mlir::RankedTensorType>(x.getType()).getDimSize(1); }
+
   Value constant(double value, int64_t rows = 1, int64_t cols = 1);
-  /// Elementwise: result has the largest rows and columns among the operands; see moe.map for broadcasting.
+  /// Elementwise: the result has the most rows and the most columns among the operands; see moe.map for broadcasting.
   Value map(mlir::ValueRange inputs, Formula formula);
+  /// The same with several results of element type.
+  llvm::SmallVector<Value> mapMany(mlir::ValueRange inputs, unsigned numResults, Formulas formulas);
+  /// Elementwise from the place alone: the scalars are row and column, as i64.
+  llvm::SmallVector<Value> mapPosition(int64_t rows, int64_t cols, unsigned numResults, Formulas formulas);
+  /// A tensor that a kernel fills with one value.
+  Value fill(double value, int64_t rows, int64_t cols);
   Value add(Value x, Value y);
   Value sub(Value x, Value y);
   Value mul(Value x, Value y);
   Value div(Value x, Value y);
   Value scale(Value x, double factor);
-  Value toElement(Value integers); // i32/i64 -> element type
+  Value toElement(Value integers);            // i32/i64 -> element type
   Value sumRows(Value x, int64_t groups = 1); // [N, C] -> [groups, C]
   Value sumCols(Value x);                     // [N, C] -> [N, 1]
   Value sumAll(Value x);                      // -> [1, 1]
@@ -36,13 +49,20 @@ public:
   Value take(Value x, Value ids);
   Value matmul(Value x, Value w, bool tb = false);
   Value reshape(Value x, int64_t rows, int64_t cols);
+
+  /// One copy of a state (`index`), or a state without copies.
+  Value read(moe::StateOp state, Value index = {});
+  /// A state with all its copies as one matrix: the last dimension is the columns, all others are rows.
+  Value readRows(moe::StateOp state);
+  void writeRows(moe::StateOp state, Value value);
 };
 
 /// Scalar arithmetic inside a map.
 class ScalarBuilder {
 public:
   using Value = mlir::Value;
-  ScalarBuilder(mlir::OpBuilder &builder, mlir::Location loc, mlir::Type element) : b(builder), loc(loc), element(element) {}
+  ScalarBuilder(mlir::OpBuilder &builder, mlir::Location loc, mlir::Type element)
+      : b(builder), loc(loc), element(element) {}
   Value constant(double value);
   Value add(Value x, Value y);
   Value sub(Value x, Value y);
@@ -50,16 +70,18 @@ public:
   Value div(Value x, Value y);
   Value neg(Value x);
   Value exp(Value x);
+  Value expm1(Value x); // exp(x) - 1 without cancellation near 0
   Value log(Value x);
   Value sqrt(Value x);
   Value pow(Value x, double exponent); // exp(log(x) * exponent)
   Value cos(Value x);
+  Value sin(Value x);
   Value min(Value x, Value y);
   Value max(Value x, Value y);
   Value less(Value x, Value y); // i1
   Value select(Value condition, Value x, Value y);
   Value sigmoid(Value x);
-  Value toElement(Value integer);
+  Value toElement(Value number); // from an integer or another float type
 
   mlir::OpBuilder &b;
   mlir::Location loc;

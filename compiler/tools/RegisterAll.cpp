@@ -1,7 +1,13 @@
 #include "compiler/tools/RegisterAll.h"
 
+#include "compiler/Conversion/ExpToMoe/Passes.h"
+#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
+#include "compiler/Methods/Methods.h"
+#include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/Moe.h"
 #include "dialects/Moe/Transforms/Passes.h"
+#include "dialects/Plan/IR/Plan.h"
+#include "dialects/Plan/Transforms/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -15,14 +21,18 @@ namespace moec {
 void registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
-  registry.insert<moe::MoeDialect>();
+  registry.insert<exp::ExpDialect, moe::MoeDialect, plan::PlanDialect>();
+  registerMethods(registry);
 }
 
 void registerAllPasses() {
   mlir::registerCanonicalizerPass();
   mlir::registerCSEPass();
   mlir::registerSymbolDCEPass();
+  registerExpToMoePasses();
   moe::registerMoePasses();
+  plan::registerPlanPasses();
+  mlir::registerPass([] { return createMoeToPlanPass(cpu::CpuTarget::get("native")); });
 }
 
 } // namespace moec

@@ -148,6 +148,7 @@ struct CompiledDispatch::Impl {
   void *handle = nullptr;
   Kernel kernel = nullptr;
   double milliseconds = 0;
+  char indexBase[64] = {};
 
   struct Memory {
     std::vector<std::unique_ptr<Buffer>> buffers; // inputs and results by parameter; null for states
@@ -173,6 +174,10 @@ struct CompiledDispatch::Impl {
         auto state = module->lookupSymbol<moe::StateOp>(param.state);
         unsigned char *base = memory.states[param.state.getValue().str()]->data();
         memory.args.push_back(base + (param.copy ? copy * state.getCopyBytes() : 0));
+        continue;
+      }
+      if (param.kind == moe::DispatchParam::Kind::Base || param.kind == moe::DispatchParam::Kind::Index) {
+        memory.args.push_back(indexBase + (param.copy ? copy : 0));
         continue;
       }
       const Array *init = nullptr;

@@ -8,6 +8,7 @@
 #include "compiler/Target/CPU/CpuTarget.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include <limits>
 
 namespace moec::cpu {
 
@@ -63,6 +64,10 @@ public:
   Value splat(Value scalar, int64_t lanes); // lanes == 1: the scalar itself
   Value sumLanes(Value vector);             // scalar passes through; order: halves onto halves
   Value maxLanes(Value vector);
+  /// i64 of the same order as a float: -0 equals +0, NaN (kNanKey) is below everything. Non-NaN keys of f32 fit into 32 bits.
+  Value orderedKey(Value a);
+  static constexpr int64_t kNanKey = std::numeric_limits<int64_t>::min() + 1;
+  Value iota(int64_t lanes); // i64: 0, 1, ...
 
   //===--- Memory: `offset` counts elements of `element` ---===//
   int64_t lanes(mlir::Type element) const; // elements of a full vector
@@ -88,8 +93,11 @@ public:
   llvm::SmallVector<Value> loop(Value from, Value to, int64_t step, mlir::ValueRange carried, CarryBody body);
   /// 0 <= i < count in full vectors, then the rest one by one: body(i, lanes). `count` is a compile-time number.
   void loopVectors(mlir::Type element, int64_t count, llvm::function_ref<void(Value, int64_t)> body);
-  /// The same with the rest as one masked vector, so that there are at most two copies of the body. `maxLanes` = 0: full vectors.
-  void loopPieces(mlir::Type element, int64_t count, llvm::function_ref<void(Value, Piece)> body, int64_t maxLanes = 0);
+  /// The same with the rest as one masked vector, so that there are at most two copies of the body.
+  void loopPieces(mlir::Type element, int64_t count, llvm::function_ref<void(Value, Piece)> body) {
+    loopPieces(lanes(element), count, body);
+  }
+  void loopPieces(int64_t lanes, int64_t count, llvm::function_ref<void(Value, Piece)> body);
   /// The same with a reduction (`init` is a scalar and must be the neutral element of `join`): `body(i, lanes, accumulator)` returns the new accumulator of `lanes` lanes; `join` folds two of equal width.
   Value reduceVectors(mlir::Type element, int64_t count, Value init,
                       llvm::function_ref<Value(Value, int64_t, Value)> body, llvm::function_ref<Value(Value, Value)> join,

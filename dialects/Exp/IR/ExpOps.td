@@ -22,7 +22,12 @@ def Exp_Dialect : Dialect {
   let useDefaultAttributePrinterParser = 1;
   let extraClassDeclaration = [{
     /// The methods that attributes may name; filled by compiler/Methods at registration.
-    class MethodRegistry &getMethods();
+    MethodRegistry &getMethods() { return *methods; }
+
+  private:
+    std::unique_ptr<MethodRegistry> methods = std::make_unique<MethodRegistry>();
+
+  public:
   }];
 }
 
@@ -36,10 +41,10 @@ class Exp_Section<string mnemonic, list<Trait> traits = []>
 
 def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
   let mnemonic = "method";
-  let summary = "A method of one category with its fields: #exp.method<loss, \"load_balance\", {scope = \"micro\", weight = 0.01 : f64}>";
+  let summary = "A method of one category with its fields: #exp.method<\"loss\", \"load_balance\", {scope = \"micro\"}>";
   let description = [{
     `category` is one of score, loss, optimizer, schedule (routing, balance and growth follow). (C1) the kind is registered; (C2) every field is one of the method's,
-    of its type and in its range; missing fields take their default (the reader always fills them in).
+    of its type and in its range, and all of them are there (the reader fills in defaults).
   }];
   let parameters = (ins StringRefParameter<>:$category, StringRefParameter<>:$kind, "::mlir::DictionaryAttr":$fields);
   let assemblyFormat = "`<` $category `,` $kind `,` $fields `>`";
@@ -49,6 +54,7 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
     int64_t getInt(::llvm::StringRef name) const;
     bool getBool(::llvm::StringRef name) const;
     ::llvm::StringRef getString(::llvm::StringRef name) const;
+    ::llvm::ArrayRef<double> getFloats(::llvm::StringRef name) const;
   }];
 }
 

@@ -26,7 +26,8 @@ void noteState(SmallVectorImpl<DispatchParam> &params, Operation *op, bool reads
       param.isWritten |= writes;
       return;
     }
-  DispatchParam param{DispatchParam::Kind::State};
+  DispatchParam param;
+  param.kind = DispatchParam::Kind::State;
   param.state = symbol;
   param.copy = copy;
   param.type = type;
@@ -40,7 +41,9 @@ SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch) {
   SmallVector<DispatchParam> params;
   for (auto [index, input] : llvm::enumerate(dispatch.getInputs()))
     if (auto type = dyn_cast<RankedTensorType>(input.getType())) {
-      DispatchParam param{DispatchParam::Kind::Input, static_cast<unsigned>(index)};
+      DispatchParam param;
+      param.kind = DispatchParam::Kind::Input;
+      param.index = static_cast<unsigned>(index);
       param.type = type;
       param.isRead = true;
       params.push_back(param);
@@ -54,9 +57,27 @@ SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch) {
       noteState(params, &op, /*reads=*/true, /*writes=*/true);
   }
   for (auto [index, result] : llvm::enumerate(dispatch.getResults())) {
-    DispatchParam param{DispatchParam::Kind::Result, static_cast<unsigned>(index)};
+    DispatchParam param;
+    param.kind = DispatchParam::Kind::Result;
+    param.index = static_cast<unsigned>(index);
     param.type = cast<RankedTensorType>(result.getType());
     param.isWritten = true;
+    params.push_back(param);
+  }
+  SmallVector<BlockArgument> indices;
+  for (auto random : dispatch.getBlock()->getOps<RandomNormalOp>())
+    if (auto index = dyn_cast_if_present<BlockArgument>(random.getIndex()); index && !llvm::is_contained(indices, index))
+      indices.push_back(index);
+  if (!indices.empty()) {
+    DispatchParam base;
+    base.kind = DispatchParam::Kind::Base;
+    params.push_back(base);
+  }
+  for (BlockArgument index : indices) {
+    DispatchParam param;
+    param.kind = DispatchParam::Kind::Index;
+    param.index = index.getArgNumber();
+    param.copy = index;
     params.push_back(param);
   }
   return params;

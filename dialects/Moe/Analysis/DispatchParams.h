@@ -8,19 +8,22 @@ namespace moec::moe {
 
 /// One pointer argument of a dispatch's kernel.
 struct DispatchParam {
-  enum class Kind { Input, State, Result } kind;
+  /// Base and Index: the kernel needs the value of an index operand (moe.random_normal of a copy). It comes as the distance of two pointers:
+  /// Base is any place in memory, Index lies `value` bytes after it (stride 1 in the enclosing repeat). Neither is ever dereferenced.
+  enum class Kind { Input, State, Result, Base, Index } kind;
   /// Input: position among the dispatch's operands. Result: position among its results. State: unused.
   unsigned index = 0;
-  /// State: the symbol, and the block argument (of index type) that selects the copy, or null for the whole state.
+  /// State: the symbol, and the block argument (of index type) that selects the copy, or null for the whole state. Index: the block argument.
   mlir::FlatSymbolRefAttr state;
   mlir::BlockArgument copy;
-  /// The type behind the pointer (a whole stacked state: [count, ...]).
+  /// The type behind the pointer (a whole stacked state: [count, ...]); null for Base and Index.
   mlir::RankedTensorType type;
   bool isRead = false;
   bool isWritten = false;
 };
 
-/// Tensor inputs in operand order, then states in order of first access (one entry for each symbol and copy), then results.
+/// Tensor inputs in operand order, then states in order of first access (one entry for each symbol and copy), then results,
+/// then, when a moe.random_normal names a copy, Base and one Index for each index operand so used.
 llvm::SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch);
 
 } // namespace moec::moe

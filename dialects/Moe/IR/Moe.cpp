@@ -1,4 +1,5 @@
-// Dialect, attributes and generated op code. Hand-written op methods are in MoeStructure.cpp, MoeCompute.cpp and *Backward.cpp.
+// Dialect, attributes and generated op code. Hand-written op methods are in MoeStructure.cpp, MoeCompute.cpp and
+// *Backward.cpp.
 #include "dialects/Moe/IR/Moe.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -23,7 +24,8 @@ namespace moec::moe {
 namespace {
 struct MoeFoldInterface : DialectFoldInterface {
   using DialectFoldInterface::DialectFoldInterface;
-  // Constants stay in a repeat's body: hoisted ones would become captured values, which cost memory for a whole function.
+  // Constants stay in a repeat's body: hoisted ones would become captured values, which cost memory for a whole
+  // function.
   bool shouldMaterializeInto(Region *region) const override { return isa<RepeatOp>(region->getParentOp()); }
 };
 } // namespace

@@ -3,12 +3,14 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/PatternMatch.h"
+#include "llvm/ADT/BitVector.h"
 
 using namespace mlir;
 
 namespace moec::moe {
 
-//===--- Checks -------------------------------------------------------------------------------------------------------===//
+//===--- Checks ---------------------------------------------------------------------------------------------------===//
 
 LogicalResult expectShape(Operation *op, StringRef what, Value value, ArrayRef<int64_t> expected) {
   ArrayRef<int64_t> shape = cast<RankedTensorType>(value.getType()).getShape();
@@ -28,17 +30,16 @@ LogicalResult expectSameElement(Operation *op, StringRef what, Value value, Stri
                                << elementType(other);
 }
 
-LogicalResult expectDivides(Operation *op, StringRef divisorName, int64_t divisor, StringRef numberName, int64_t number) {
+LogicalResult expectDivides(Operation *op, StringRef divisorName, int64_t divisor, StringRef numberName,
+                            int64_t number) {
   if (divisor > 0 && number % divisor == 0)
     return success();
   return op->emitOpError(divisorName) << ' ' << divisor << " does not divide " << numberName << ' ' << number;
 }
 
-static int64_t depth(Value value) {
-  return cast<RankedTensorType>(value.getType()).getDimSize(2);
-}
+static int64_t depth(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(2); }
 
-//===--- Reshape ------------------------------------------------------------------------------------------------------===//
+//===--- Reshape --------------------------------------------------------------------------------------------------===//
 
 LogicalResult ReshapeOp::verify() {
   // (C1)
@@ -60,7 +61,7 @@ OpFoldResult ReshapeOp::fold(FoldAdaptor) {
   return {};
 }
 
-//===--- Map ----------------------------------------------------------------------------------------------------------===//
+//===--- Map ------------------------------------------------------------------------------------------------------===//
 
 void MapOp::build(OpBuilder &builder, OperationState &state, TypeRange resultTypes, ValueRange inputs,
                   function_ref<SmallVector<Value>(OpBuilder &, Location, ValueRange)> body, bool position) {
@@ -114,16 +115,75 @@ LogicalResult MapOp::verify() {
                                     << elementType(std::get<1>(pair));
   // (C3)
   for (Operation &op : block->without_terminator())
-    if (!isa<arith::ArithDialect, math::MathDialect>(op.getDialect()) || llvm::any_of(op.getResultTypes(), [](Type type) {
-          return !type.isIntOrIndexOrFloat();
-        }))
+    if (!isa<arith::ArithDialect, math::MathDialect>(op.getDialect()) ||
+        llvm::any_of(op.getResultTypes(), [](Type type) { return !type.isIntOrIndexOrFloat(); }))
       return op.emitOpError("is not allowed in a map, expected arith or math on scalars");
   return success();
 }
 
+namespace {
+struct SimplifyMapSignature : OpRewritePattern<MapOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(MapOp op, PatternRewriter &rewriter) const override {
+    Block *block = op.getBlock();
+    // Equal operands become one, then operands without a use go.
+    bool changed = false;
+    llvm::SmallDenseMap<Value, unsigned> first;
+    for (auto [index, input] : llvm::enumerate(op.getInputs())) {
+      auto [entry, isNew] = first.try_emplace(input, index);
+      if (isNew || block->getArgument(index).use_empty())
+        continue;
+      rewriter.replaceAllUsesWith(block->getArgument(index), block->getArgument(entry->second));
+      changed = true;
+    }
+    llvm::BitVector deadInputs(block->getNumArguments()), deadResults(op.getNumResults());
+    for (unsigned i = 0; i < op.getInputs().size(); ++i)
+      deadInputs[i] = block->getArgument(i).use_empty();
+    for (OpResult result : op.getResults())
+      deadResults[result.getResultNumber()] = result.use_empty();
+    bool deadPosition = op.getPosition() && llvm::all_of(block->getArguments().take_back(2),
+                                                         [](BlockArgument arg) { return arg.use_empty(); });
+    if (deadResults.all() || (!deadPosition && deadInputs.none() && deadResults.none()))
+      return success(changed);
+    if (deadPosition)
+      deadInputs.set(op.getInputs().size(), block->getNumArguments());
+
+    SmallVector<Value> inputs, results;
+    SmallVector<Type> types;
+    for (auto [index, input] : llvm::enumerate(op.getInputs()))
+      if (!deadInputs[index])
+        inputs.push_back(input);
+    rewriter.modifyOpInPlace(op, [&] { block->eraseArguments(deadInputs); });
+    YieldOp yield = op.getYield();
+    for (OpResult result : op.getResults())
+      if (!deadResults[result.getResultNumber()]) {
+        types.push_back(result.getType());
+        results.push_back(yield.getValues()[result.getResultNumber()]);
+      }
+    rewriter.modifyOpInPlace(yield, [&] { yield.getValuesMutable().assign(results); });
+    auto replacement = MapOp::create(
+        rewriter, op.getLoc(), types, inputs, [&](OpBuilder &, Location, ValueRange) { return SmallVector<Value>(); },
+        op.getPosition() && !deadPosition);
+    replacement->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+    rewriter.eraseBlock(replacement.getBlock());
+    rewriter.inlineRegionBefore(op.getBody(), replacement.getBody(), replacement.getBody().end());
+    unsigned next = 0;
+    for (OpResult result : op.getResults())
+      if (!deadResults[result.getResultNumber()])
+        rewriter.replaceAllUsesWith(result, replacement.getResult(next++));
+    rewriter.eraseOp(op);
+    return success();
+  }
+};
+} // namespace
+
+void MapOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
+  patterns.add<SimplifyMapSignature>(context);
+}
+
 int64_t MapOp::getNumRows() { return getShapeType().getDimSize(0); }
 
-//===--- Row ops ------------------------------------------------------------------------------------------------------===//
+//===--- Row ops --------------------------------------------------------------------------------------------------===//
 
 #define MOEC_ROWS_OF_RESULT(OP)                                                                                        \
   int64_t OP::getNumRows() { return rows(getOperation()->getResult(0)); }
@@ -146,7 +206,10 @@ MOEC_ROWS_OF_RESULT(RandomNormalOp)
 // cos and sin are tables of positions.
 bool RopeOp::isRowAligned(unsigned index) { return index == 0; }
 bool GatherRowsOp::isRowAligned(unsigned index) { return index == 1; }
-bool CombineRowsOp::isRowAligned(unsigned index) { return index == 1 || index == 3; }
+bool CombineRowsOp::isRowAligned(unsigned index) {
+  // row_slot has the rows of the whole operand `rows`; it is never read here.
+  return index != 0 && !(getRowSlot() && index == 2);
+}
 bool SpreadRowsOp::isRowAligned(unsigned index) { return index == 1; }
 bool DotRowsOp::isRowAligned(unsigned index) { return index != 1; }
 bool EmbedOp::isRowAligned(unsigned index) { return index == 1; }
@@ -214,7 +277,7 @@ LogicalResult GatherRowsOp::verify() {
 }
 
 LogicalResult CombineRowsOp::verify() {
-  if (failed(expectShape(*this, "row_slot", getRowSlot(), {rows(getRows()), 1})) ||
+  if ((getRowSlot() && failed(expectShape(*this, "row_slot", getRowSlot(), {rows(getRows()), 1}))) ||
       failed(expectShape(*this, "result", getResult(), {rows(getSlotRow()), cols(getRows())})))
     return failure();
   if (getWeights() && (failed(expectShape(*this, "weights", getWeights(), {rows(getSlotRow()), cols(getSlotRow())})) ||
@@ -252,7 +315,7 @@ LogicalResult EmbedOp::verify() {
   return expectSameElement(*this, "result", getResult(), "table", getTable());
 }
 
-//===--- Reductions over rows -----------------------------------------------------------------------------------------===//
+//===--- Reductions over rows -------------------------------------------------------------------------------------===//
 
 LogicalResult ColReduceOp::verify() {
   // (C1)
@@ -269,7 +332,7 @@ LogicalResult EmbedGradOp::verify() {
   return expectSameElement(*this, "result", getResult(), "grad", getGrad());
 }
 
-//===--- Matrix products ----------------------------------------------------------------------------------------------===//
+//===--- Matrix products ------------------------------------------------------------------------------------------===//
 
 LogicalResult MatmulOp::verify() {
   int64_t m = getTa() ? cols(getA()) : rows(getA()), k = getTa() ? rows(getA()) : cols(getA());
@@ -309,7 +372,7 @@ LogicalResult GroupedOuterOp::verify() {
   return expectSameElement(*this, "result", getResult(), "a", getA());
 }
 
-//===--- Attention ----------------------------------------------------------------------------------------------------===//
+//===--- Attention ------------------------------------------------------------------------------------------------===//
 
 static LogicalResult verifyAttention(Operation *op, Value q, Value k, Value lse, int64_t heads, int64_t kvHeads,
                                      int64_t seqLen) {
@@ -330,7 +393,7 @@ LogicalResult AttentionGradOp::verify() {
   return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen());
 }
 
-//===--- Routing ------------------------------------------------------------------------------------------------------===//
+//===--- Routing --------------------------------------------------------------------------------------------------===//
 
 int64_t PermuteOp::getPermutedRows(int64_t slots, int64_t experts, int64_t align) {
   return llvm::alignTo(slots + experts * (align - 1), align);

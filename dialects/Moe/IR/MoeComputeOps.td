@@ -30,7 +30,8 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
   let description = [{
     Results all have one shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows` (r divides rows: r = 1 is one row
     for all, r = rows is row by row) and at column `column` (c = columns) or 0 (c = 1). The region's arguments are the scalars, then, when
-    `position` is set, row and column as i64. Allowed inside: arith and math ops on scalars.
+    `position` is set, row and column as i64. Allowed inside: arith and math ops on scalars. The
+    canonicalizer drops operands and results without a use and merges equal operands.
     The backward is derived from the region (see MapBackward.cpp for the scalar rules).
 
     Constraints: (C1) r divides rows and c is 1 or columns; (C2) the body yields one scalar a result, of its element type; (C3) only arith and math
@@ -48,6 +49,7 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "(`position` $position^)? `(` $inputs `)` attr-dict `:` functional-type($inputs, results) $body";
   let hasVerifier = 1;
+  let hasCanonicalizer = 1;
   // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar a result.
   let builders = [OpBuilder<(ins "::mlir::TypeRange":$resultTypes, "::mlir::ValueRange":$inputs,
     "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, ::mlir::ValueRange)>":$body,
@@ -68,10 +70,10 @@ def Moe_ReductionAttr : EnumAttr<Moe_Dialect, Moe_Reduction, "reduction"> { let 
 
 def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable]> {
   let summary = "Sum or maximum of each row: [N, C] -> [N, 1]";
-  let description = "The order of additions is fixed: vector lanes first, then lanes in order. The backward of `max` is not defined: it only stabilises.";
+  let description = "The order of additions is fixed: vector lanes first, then lanes in order. `max` has no gradient: it counts as a constant, as in a stable softmax.";
   let arguments = (ins Moe_ReductionAttr:$kind, Moe_Matrix:$input);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "$kind $input attr-dict `:` type($input) `->` type($result)";
+  let assemblyFormat = "`` $kind $input attr-dict `:` type($input) `->` type($result)";
   let hasVerifier = 1;
 }
 
@@ -150,21 +152,21 @@ def Moe_GatherRowsOp : Moe_Op<"gather_rows", [Pure, rowOpPartly, differentiable]
   }];
   let arguments = (ins Moe_Matrix:$input, Moe_Ids:$rows, Optional<Moe_Ids>:$slot_row);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "$input `,` $rows (`,` $slot_row^ `:` type($slot_row))? attr-dict `:` type($input) `,` type($rows) `->` type($result)";
+  let assemblyFormat = "$input `,` $rows (`slot_row` $slot_row^ `:` type($slot_row))? attr-dict `:` type($input) `,` type($rows) `->` type($result)";
   let hasVerifier = 1;
 }
 
-def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, rowOpPartly, differentiable]> {
+def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, AttrSizedOperandSegments, rowOpPartly, differentiable]> {
   let summary = "result[n] = sum over k of weights[n, k] * rows[slot_row[n, k]]";
   let description = [{
     rows [R, D] is a whole operand; slot_row i32 [N, K] (-1: dropped, adds nothing); weights [N, K], or absent for 1. A segmented gather-sum in the
-    order of k, never an atomic add. `row_slot` i32 [R, 1] (n*K + k, or -1 for padding) serves the backward.
+    order of k, never an atomic add. `row_slot` i32 [R, 1] (n*K + k, or -1 for padding) is given when the op will be differentiated.
   }];
-  let arguments = (ins Moe_Matrix:$rows, Moe_Ids:$slot_row, Moe_Ids:$row_slot, Optional<Moe_Matrix>:$weights);
+  let arguments = (ins Moe_Matrix:$rows, Moe_Ids:$slot_row, Optional<Moe_Ids>:$row_slot, Optional<Moe_Matrix>:$weights);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = [{
-    $rows `,` $slot_row `,` $row_slot (`weights` $weights^ `:` type($weights))? attr-dict
-    `:` type($rows) `,` type($slot_row) `,` type($row_slot) `->` type($result)
+    $rows `,` $slot_row (`row_slot` $row_slot^ `:` type($row_slot))? (`weights` $weights^ `:` type($weights))? attr-dict
+    `:` type($rows) `,` type($slot_row) `->` type($result)
   }];
   let hasVerifier = 1;
 }
@@ -318,7 +320,7 @@ def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", 
   }];
   let arguments = (ins Moe_DropPolicyAttr:$policy, Moe_Ids:$ids, Moe_Matrix:$weights, I64Attr:$experts, I64Attr:$capacity);
   let results = (outs Moe_Ids:$result);
-  let assemblyFormat = "$policy $ids `,` $weights `experts` $experts `capacity` $capacity attr-dict `:` type($ids) `,` type($weights)";
+  let assemblyFormat = "`` $policy $ids `,` $weights `experts` $experts `capacity` $capacity attr-dict `:` type($ids) `,` type($weights)";
   let hasVerifier = 1;
 }
 

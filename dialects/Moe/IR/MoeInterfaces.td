@@ -8,14 +8,14 @@ def Moe_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
   let description = [{
     An op that knows its own backward. `moe-differentiate` calls `buildBackward` once for each op, from the last to the first,
     with the gradient of each result (null when nothing flows there). The op adds IR at the builder's point and sets the gradient
-    of each operand (null: none, for ids or constants). It may use its own operands and results: the pass sees to it that they are
+    of each operand (null: none, for ids or constants). `needed` tells which operands' gradients have a use; others may be left null. It may use its own operands and results: the pass sees to it that they are
     saved or recomputed.
   }];
   let methods = [
     InterfaceMethod<[{Builds the vector-Jacobian product. `resultGrads` has one entry a result, `operandGrads` comes sized to the
       operands and filled with null.}],
       "::mlir::LogicalResult", "buildBackward",
-      (ins "::mlir::OpBuilder &":$builder, "::mlir::ValueRange":$resultGrads,
+      (ins "::mlir::OpBuilder &":$builder, "::mlir::ValueRange":$resultGrads, "::llvm::ArrayRef<bool>":$needed,
            "::llvm::SmallVectorImpl<::mlir::Value> &":$operandGrads)>,
   ];
 }

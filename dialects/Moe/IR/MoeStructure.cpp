@@ -9,7 +9,7 @@ YieldOp MapOp::getYield() { return cast<YieldOp>(getBlock()->getTerminator()); }
 YieldOp RepeatOp::getYield() { return cast<YieldOp>(getBlock()->getTerminator()); }
 YieldOp DispatchOp::getYield() { return cast<YieldOp>(getBlock()->getTerminator()); }
 
-//===--- State --------------------------------------------------------------------------------------------------------===//
+//===--- State ----------------------------------------------------------------------------------------------------===//
 
 int64_t StateOp::getCopyBytes() {
   RankedTensorType type = getTensorType();
@@ -81,6 +81,11 @@ static LogicalResult verifyAccess(Operation *op, FlatSymbolRefAttr symbol, Value
   }
   if (value.getType() == expected)
     return success();
+  // Inside a dispatch a state is memory: any shape with as many elements of the same type will do.
+  auto type = cast<RankedTensorType>(value.getType());
+  if (op->getParentOfType<DispatchOp>() && type.getElementType() == expected.getElementType() &&
+      type.getNumElements() == expected.getNumElements())
+    return success();
   return error() << "has type " << value.getType() << ", expected " << expected << " for "
                  << (index ? "one copy of " : "") << "state " << symbol;
 }
@@ -95,44 +100,36 @@ LogicalResult AccumulateOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return verifyAccess(*this, getStateAttr(), getIndex(), getValue(), symbols);
 }
 
-LogicalResult LossOp::verify() {
-  return expectShape(*this, "total", getTotal(), {1, 1});
-}
+LogicalResult LossOp::verify() { return expectShape(*this, "total", getTotal(), {1, 1}); }
 
-//===--- Argument lists of repeat and dispatch ------------------------------------------------------------------------===//
+//===--- Argument lists of repeat and dispatch --------------------------------------------------------------------===//
 
-// `%arg = %operand` with the argument's location behind it when locations are printed.
+// `%arg = %operand`; the argument's location stands behind it when locations are printed.
 static void printBinding(OpAsmPrinter &p, BlockArgument arg, Value operand, bool withType) {
-  p << arg << " = " << operand;
+  p.printRegionArgument(arg, /*argAttrs=*/{}, /*omitType=*/true);
+  p << " = " << operand;
   if (withType)
     p << " : " << operand.getType();
-  p.printOptionalLocationSpecifier(arg.getLoc());
 }
 
 static ParseResult parseBindings(OpAsmParser &parser, SmallVectorImpl<OpAsmParser::Argument> &args,
-                                 SmallVectorImpl<OpAsmParser::UnresolvedOperand> &operands, SmallVectorImpl<Type> *types) {
+                                 SmallVectorImpl<OpAsmParser::UnresolvedOperand> &operands,
+                                 SmallVectorImpl<Type> *types) {
   return parser.parseCommaSeparatedList(OpAsmParser::Delimiter::Paren, [&]() -> ParseResult {
-    OpAsmParser::Argument &arg = args.emplace_back();
-    if (parser.parseArgument(arg) || parser.parseEqual() || parser.parseOperand(operands.emplace_back()) ||
-        (types && parser.parseColonType(types->emplace_back())))
-      return failure();
-    // Without one, an argument is where it is written.
-    std::optional<Location> loc = parser.getEncodedSourceLoc(arg.ssaName.location);
-    if (parser.parseOptionalLocationSpecifier(loc))
-      return failure();
-    arg.sourceLoc = loc;
-    return success();
+    return failure(parser.parseArgument(args.emplace_back()) || parser.parseEqual() ||
+                   parser.parseOperand(operands.emplace_back()) ||
+                   (types && parser.parseColonType(types->emplace_back())));
   });
 }
 
-//===--- Repeat -------------------------------------------------------------------------------------------------------===//
+//===--- Repeat ---------------------------------------------------------------------------------------------------===//
 
 static RankedTensorType getSliceType(RankedTensorType stacked) {
   return RankedTensorType::get(stacked.getShape().drop_front(), stacked.getElementType());
 }
 
-void RepeatOp::build(OpBuilder &builder, OperationState &state, ValueRange inits, ValueRange stacked, TypeRange outTypes,
-                     int64_t count, bool reverse) {
+void RepeatOp::build(OpBuilder &builder, OperationState &state, ValueRange inits, ValueRange stacked,
+                     TypeRange outTypes, int64_t count, bool reverse) {
   OpBuilder::InsertionGuard guard(builder);
   state.addOperands(inits);
   state.addOperands(stacked);
@@ -154,16 +151,15 @@ void RepeatOp::build(OpBuilder &builder, OperationState &state, ValueRange inits
 void RepeatOp::print(OpAsmPrinter &p) {
   if (getReverse())
     p << " reverse";
-  p << ' ' << getIndexArgument();
-  p.printOptionalLocationSpecifier(getIndexArgument().getLoc());
+  p << ' ';
+  p.printRegionArgument(getBlock()->getArgument(0), /*argAttrs=*/{}, /*omitType=*/true);
   p << " of " << getCount();
   auto printList = [&](StringRef keyword, Block::BlockArgListType args, OperandRange operands) {
     if (args.empty())
       return;
     p << ' ' << keyword << '(';
-    llvm::interleaveComma(llvm::zip_equal(args, operands), p, [&](auto pair) {
-      printBinding(p, std::get<0>(pair), std::get<1>(pair), /*withType=*/true);
-    });
+    llvm::interleaveComma(llvm::zip_equal(args, operands), p,
+                          [&](auto pair) { printBinding(p, std::get<0>(pair), std::get<1>(pair), /*withType=*/true); });
     p << ')';
   };
   printList("carry", getCarryArguments(), getInits());
@@ -184,14 +180,10 @@ ParseResult RepeatOp::parse(OpAsmParser &parser, OperationState &state) {
   SmallVector<OpAsmParser::Argument> args(1);
   SmallVector<OpAsmParser::UnresolvedOperand> operands;
   SmallVector<Type> types;
-  if (parser.parseArgument(args[0]))
-    return failure();
-  std::optional<Location> indexLoc = parser.getEncodedSourceLoc(args[0].ssaName.location);
   int64_t count = 0;
-  if (parser.parseOptionalLocationSpecifier(indexLoc) || parser.parseKeyword("of") || parser.parseInteger(count))
+  if (parser.parseArgument(args[0]) || parser.parseKeyword("of") || parser.parseInteger(count))
     return failure();
   args[0].type = builder.getIndexType();
-  args[0].sourceLoc = indexLoc;
   properties.count = builder.getI64IntegerAttr(count);
 
   if (succeeded(parser.parseOptionalKeyword("carry")) && parseBindings(parser, args, operands, &types))
@@ -261,7 +253,7 @@ LogicalResult RepeatOp::verify() {
   return success();
 }
 
-//===--- Dispatch -----------------------------------------------------------------------------------------------------===//
+//===--- Dispatch -------------------------------------------------------------------------------------------------===//
 
 void DispatchOp::print(OpAsmPrinter &p) {
   p << ' ' << getKindAttr();

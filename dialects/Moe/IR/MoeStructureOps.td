@@ -38,7 +38,7 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
                        OptionalAttr<I64Attr>:$count, OptionalAttr<DenseI64ArrayAttr>:$layers,
                        OptionalAttr<FlatSymbolRefAttr>:$gradient);
   let assemblyFormat = [{
-    $sym_name $kind `:` $type (`count` $count^)? (`layers` $layers^)? (`gradient` $gradient^)? attr-dict
+    $sym_name `` $kind `:` $type (`count` $count^)? (`layers` $layers^)? (`gradient` $gradient^)? attr-dict
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{

@@ -6,12 +6,8 @@
 
 namespace moec::moe {
 
-inline int64_t rows(mlir::Value value) {
-  return llvm::cast<mlir::RankedTensorType>(value.getType()).getDimSize(0);
-}
-inline int64_t cols(mlir::Value value) {
-  return llvm::cast<mlir::RankedTensorType>(value.getType()).getDimSize(1);
-}
+inline int64_t rows(mlir::Value value) { return llvm::cast<mlir::RankedTensorType>(value.getType()).getDimSize(0); }
+inline int64_t cols(mlir::Value value) { return llvm::cast<mlir::RankedTensorType>(value.getType()).getDimSize(1); }
 inline mlir::Type elementType(mlir::Value value) {
   return llvm::cast<mlir::RankedTensorType>(value.getType()).getElementType();
 }

@@ -1,8 +1,7 @@
+// Marks forward values that are cheaper to compute again than to keep for every layer.
 #include "dialects/Moe/IR/Moe.h"
 #include "dialects/Moe/Transforms/Passes.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 
 using namespace mlir;
 
@@ -11,9 +10,35 @@ namespace moec::moe {
 #include "dialects/Moe/Transforms/Passes.h.inc"
 
 namespace {
+
+// The routing decision is kept under every policy: it is small, and a second one could differ when another kernel
+// rounds otherwise.
+bool isRoutingDecision(Operation *op) { return isa<TopKOp, LimitCapacityOp, PermuteOp, CountIdsOp>(op); }
+
+// One pass over memory, as much as loading a kept value would be. Products, attention and sums over experts' rows are
+// not.
+bool isCheap(Operation *op) {
+  return isa<MapOp, RowReduceOp, RmsNormOp, SoftmaxOp, LogSumExpOp, RopeOp, TakeOp, PutOp, GatherRowsOp, ReshapeOp,
+             SliceColumnsOp>(op);
+}
+
 struct AssignRematPass : impl::MoeAssignRematBase<AssignRematPass> {
   using Base::Base;
-  void runOnOperation() override {}
+  void runOnOperation() override {
+    if (policy == RematPolicy::none)
+      return;
+    UnitAttr mark = UnitAttr::get(&getContext());
+    getOperation().walk([&](RepeatOp repeat) {
+      for (Operation &op : repeat.getBlock()->without_terminator()) {
+        // Reads are always done again; a nested repeat decides for its own body.
+        if (isRoutingDecision(&op) || !isMemoryEffectFree(&op) || isa<RepeatOp>(op) || op.getNumResults() == 0)
+          continue;
+        if (policy == RematPolicy::full || isCheap(&op))
+          op.setAttr("moe.remat", mark);
+      }
+    });
+  }
 };
+
 } // namespace
 } // namespace moec::moe

@@ -1,8 +1,6 @@
-#include "dialects/Moe/IR/Moe.h"
+// Expands ops that stand for a few maps and row reductions.
+#include "dialects/Moe/IR/MoeBuild.h"
 #include "dialects/Moe/Transforms/Passes.h"
-#include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/Math/IR/Math.h"
 
 using namespace mlir;
 
@@ -11,9 +9,68 @@ namespace moec::moe {
 #include "dialects/Moe/Transforms/Passes.h.inc"
 
 namespace {
+
+Value reduceRows(OpBuilder &builder, Location loc, Reduction kind, Value value) {
+  return RowReduceOp::create(builder, loc, withShape(value, {rows(value), 1}), kind, value);
+}
+
+void decompose(RmsNormOp op) {
+  OpBuilder builder(op);
+  Location loc = op.getLoc();
+  Value x = op.getInput();
+  double eps = op.getEps().convertToDouble(), perColumn = 1.0 / cols(x);
+  Value squares = buildMap(builder, loc, x.getType(), x, [](Scalars &s, ValueRange v) { return s.mul(v[0], v[0]); });
+  Value sum = reduceRows(builder, loc, Reduction::sum, squares);
+  Value y = buildMap(builder, loc, x.getType(), {x, op.getScale(), sum}, [&](Scalars &s, ValueRange v) {
+    return s.mul(s.mul(v[0], s.rsqrt(s.add(s.mul(v[2], perColumn), eps))), v[1]);
+  });
+  op.replaceAllUsesWith(y);
+  op.erase();
+}
+
+// max(x), exp(x - max), sum of these.
+struct Exponentials {
+  Exponentials(OpBuilder &builder, Location loc, Value x) {
+    max = reduceRows(builder, loc, Reduction::max, x);
+    exp = buildMap(builder, loc, x.getType(), {x, max},
+                   [](Scalars &s, ValueRange v) { return s.exp(s.sub(v[0], v[1])); });
+    sum = reduceRows(builder, loc, Reduction::sum, exp);
+  }
+  Value max, exp, sum;
+};
+
+void decompose(SoftmaxOp op) {
+  OpBuilder builder(op);
+  Exponentials parts(builder, op.getLoc(), op.getInput());
+  // One division a row, then products: what the row template vectorises best.
+  Value y = buildMap(builder, op.getLoc(), op.getType(), {parts.exp, parts.sum},
+                     [](Scalars &s, ValueRange v) { return s.mul(v[0], s.div(s.constant(v[1].getType(), 1), v[1])); });
+  op.replaceAllUsesWith(y);
+  op.erase();
+}
+
+void decompose(LogSumExpOp op) {
+  OpBuilder builder(op);
+  Exponentials parts(builder, op.getLoc(), op.getInput());
+  Value y = buildMap(builder, op.getLoc(), op.getType(), {parts.max, parts.sum},
+                     [](Scalars &s, ValueRange v) { return s.add(v[0], s.log(v[1])); });
+  op.replaceAllUsesWith(y);
+  op.erase();
+}
+
 struct DecomposePass : impl::MoeDecomposeBase<DecomposePass> {
   using Base::Base;
-  void runOnOperation() override {}
+  void runOnOperation() override {
+    getOperation()->walk([](Operation *op) {
+      if (auto norm = dyn_cast<RmsNormOp>(op))
+        decompose(norm);
+      else if (auto softmax = dyn_cast<SoftmaxOp>(op))
+        decompose(softmax);
+      else if (auto logSumExp = dyn_cast<LogSumExpOp>(op))
+        decompose(logSumExp);
+    });
+  }
 };
+
 } // namespace
 } // namespace moec::moe

@@ -6,20 +6,24 @@ include "mlir/Pass/PassBase.td"
 def MoeAssignRemat : Pass<"moe-assign-remat", "::mlir::func::FuncOp"> {
   let summary = "Marks the values that the backward computes again instead of keeping";
   let description = [{
-    Before: `moe-differentiate` would keep every forward value of a `moe.repeat` that its backward needs, once for each layer.
-    After: ops inside repeats that are cheap to run again carry the unit attribute `moe.remat`. `selective` marks row ops and views (maps,
-    norms, softmax, rope, gathers): they cost one pass over memory, as loading a saved copy does. `full` marks everything but the routing
-    decision (top_k, limit_capacity, permute): integers decide which rows meet which expert, and are small.
-    Why here: the choice is about values, which only exist as such before differentiation wires them to the backward.
+    Before: `moe-differentiate` would keep every forward value of a `moe.repeat` that its backward needs, once for
+    each layer.
+    After: ops inside repeats that are cheap to run again carry the unit attribute `moe.remat`. `selective` marks
+    row ops and views (maps, norms, softmax, rope, gathers): they cost one pass over memory, as loading a saved copy
+    does. `full` marks everything but the routing decision (top_k, limit_capacity, permute): integers decide which
+    rows meet which expert, and are small.
+    Why here: the choice is about values, which only exist as such before differentiation wires them to the
+    backward.
     ```mlir
     %n = moe.rms_norm %x, %s {eps = 1.0e-06 : f64, moe.remat} : tensor<8x4xf32>, tensor<1x4xf32>
     ```
   }];
-  let options = [Option<"policy", "policy", "::moec::moe::RematPolicy", "::moec::moe::RematPolicy::selective", "none, selective or full",
+  let options = [Option<"policy", "policy", "::moec::moe::RematPolicy", "::moec::moe::RematPolicy::selective",
+    "none, selective or full",
     [{::llvm::cl::values(
       clEnumValN(::moec::moe::RematPolicy::none, "none", "keep everything that the backward reads"),
       clEnumValN(::moec::moe::RematPolicy::selective, "selective", "compute cheap row ops again"),
-      clEnumValN(::moec::moe::RematPolicy::full, "full", "compute everything but the routing decision again"))}]>];
+      clEnumValN(::moec::moe::RematPolicy::full, "full", "recompute all but the routing decision"))}]>];
   let dependentDialects = ["::moec::moe::MoeDialect"];
 }
 
@@ -27,10 +31,12 @@ def MoeDifferentiate : Pass<"moe-differentiate", "::mlir::func::FuncOp"> {
   let summary = "Appends the backward of a function's loss to the function";
   let description = [{
     Before: a function with the unit attribute `moe.differentiate` holds one `moe.loss` at its top level.
-    After: the loss is gone; behind the forward, in reverse order, stands the backward of every op that lies between a read of a parameter with
-    a gradient state and the loss. It ends in `moe.accumulate` into the gradient states. A `moe.repeat` gets a second one that runs the other
-    way; what that one needs is read again, computed again (`moe.remat`) or kept in a stacked result of the first.
-    Why here: ops still have their meaning (rms_norm, attention), so each backward is written once by hand, and fusion sees both directions.
+    After: the loss is gone; behind the forward, in reverse order, stands the backward of every op that lies between
+    a read of a parameter with a gradient state and the loss. It ends in `moe.accumulate` into the gradient states.
+    A `moe.repeat` gets a second one that runs the other way; what that one needs is read again, computed again
+    (`moe.remat`) or kept in a stacked result of the first.
+    Why here: ops still have their meaning (rms_norm, attention), so each backward is written once by hand, and
+    fusion sees both directions.
     ```mlir
     %w = moe.read @w : tensor<4x4xf32>
     %y = moe.matmul %x, %w : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
@@ -46,15 +52,31 @@ def MoeDecompose : Pass<"moe-decompose"> {
   let summary = "Expands rms_norm, softmax and log_sum_exp into map and row_reduce";
   let description = [{
     Before: forward and backward hold ops with a meaning of their own.
-    After: `moe.rms_norm`, `moe.softmax` and `moe.log_sum_exp` are `moe.map` and `moe.row_reduce`, so the row template of a target only has to know
-    those two.
-    Why here: after differentiation, which has shorter rules for the whole ops; before dispatches are formed, which fuse the parts.
+    After: `moe.rms_norm`, `moe.softmax` and `moe.log_sum_exp` are `moe.map` and `moe.row_reduce`, so the row
+    template of a target only has to know those two.
+    Why here: after differentiation, which has shorter rules for the whole ops; before dispatches are formed, which
+    fuse the parts.
     ```mlir
     %m = moe.row_reduce max %x : tensor<8x4xf32> -> tensor<8x1xf32>
     %e = moe.map(%x, %m) : (tensor<8x4xf32>, tensor<8x1xf32>) -> tensor<8x4xf32> { ... exp(x - m) ... }
     ```
   }];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+}
+
+def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
+  let summary = "Groups ops into dispatches: one dispatch is one kernel";
+  let description = [{
+    Before: decomposed ops of forward, backward and update. After: every block holds only `moe.dispatch`, `moe.repeat`, views and constants.
+    Row ops with the same rows form one dispatch; products of one A share it, take a gather into their loads and elementwise maps into their
+    epilogue; writes and accumulations happen where their value is made. `note` of a dispatch says why the next op was not taken.
+    Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
+    code generators.
+    ```mlir
+    %h = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x16xf32> { ... moe.matmul ... moe.map ... }
+    ```
+  }];
+  let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 
 #endif

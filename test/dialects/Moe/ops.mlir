@@ -106,8 +106,8 @@ func.func @routed(%x: tensor<8x4xf32>, %scores: tensor<8x2xf32>, %ids: tensor<8x
   // CHECK: moe.permute %{{.*}} experts 3 align 4 : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<28x1xi32>
   %offsets, %counts, %row_token, %row_slot, %slot_row = moe.permute %kept experts 3 align 4
       : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<28x1xi32>
-  // CHECK: moe.gather_rows %{{.*}}, %{{.*}}, %{{.*}} : tensor<8x2xi32> : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
-  %g = moe.gather_rows %x, %row_token, %slot_row : tensor<8x2xi32> : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
+  // CHECK: moe.gather_rows %{{.*}}, %{{.*}} slot_row %{{.*}} : tensor<8x2xi32> : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
+  %g = moe.gather_rows %x, %row_token slot_row %slot_row : tensor<8x2xi32> : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   // CHECK: moe.gather_rows %{{.*}}, %{{.*}} : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   %g2 = moe.gather_rows %x, %row_token : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   // CHECK: moe.grouped_matmul %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<28x4xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<28x6xf32>
@@ -116,10 +116,11 @@ func.func @routed(%x: tensor<8x4xf32>, %scores: tensor<8x2xf32>, %ids: tensor<8x
   %h2 = moe.grouped_matmul tb %h, %w, %offsets, %counts : tensor<28x6xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<28x4xf32>
   // CHECK: moe.grouped_outer
   %dw = moe.grouped_outer %g, %h, %offsets, %counts : tensor<28x4xf32>, tensor<28x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<3x4x6xf32>
-  // CHECK: moe.combine_rows %{{.*}}, %{{.*}}, %{{.*}} weights %{{.*}} : tensor<8x2xf32> : tensor<28x4xf32>, tensor<8x2xi32>, tensor<28x1xi32> -> tensor<8x4xf32>
-  %y = moe.combine_rows %h2, %slot_row, %row_slot weights %scores : tensor<8x2xf32> : tensor<28x4xf32>, tensor<8x2xi32>, tensor<28x1xi32> -> tensor<8x4xf32>
+  // CHECK: moe.combine_rows %{{.*}}, %{{.*}} row_slot %{{.*}} : tensor<28x1xi32> weights %{{.*}} : tensor<8x2xf32> : tensor<28x4xf32>, tensor<8x2xi32> -> tensor<8x4xf32>
+  %y = moe.combine_rows %h2, %slot_row row_slot %row_slot : tensor<28x1xi32> weights %scores : tensor<8x2xf32>
+      : tensor<28x4xf32>, tensor<8x2xi32> -> tensor<8x4xf32>
   // CHECK: moe.combine_rows
-  %y2 = moe.combine_rows %h2, %slot_row, %row_slot : tensor<28x4xf32>, tensor<8x2xi32>, tensor<28x1xi32> -> tensor<8x4xf32>
+  %y2 = moe.combine_rows %h2, %slot_row : tensor<28x4xf32>, tensor<8x2xi32> -> tensor<8x4xf32>
   // CHECK: moe.spread_rows %{{.*}}, %{{.*}} weights %{{.*}} : tensor<8x2xf32> top_k 2 : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   %spread = moe.spread_rows %y, %row_slot weights %scores : tensor<8x2xf32> top_k 2 : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   // CHECK: moe.dot_rows %{{.*}}, %{{.*}}, %{{.*}} : tensor<8x4xf32>, tensor<28x4xf32>, tensor<8x2xi32> -> tensor<8x2xf32>

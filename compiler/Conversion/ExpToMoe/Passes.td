@@ -1,0 +1,23 @@
+#ifndef MOEC_COMPILER_CONVERSION_EXPTOMOE_PASSES_TD
+#define MOEC_COMPILER_CONVERSION_EXPTOMOE_PASSES_TD
+
+include "mlir/Pass/PassBase.td"
+
+def BuildModel : Pass<"moec-build-model", "::mlir::ModuleOp"> {
+  let summary = "Builds the states and functions of an experiment";
+  let description = [{
+    Before: the module holds one `exp.experiment`.
+    After: it holds `moe.state` declarations and the functions init, begin_step, forward_backward (its forward half,
+    marked `moe.differentiate`), update, begin_evaluate, evaluate and logits; the experiment is gone.
+    Why here: first of all; from here on nothing knows methods by name.
+    ```mlir
+    moe.state @embed parameter : tensor<256x64xf32> gradient @grad.embed
+    func.func @forward_backward() attributes {moe.differentiate} { ... }
+    ```
+  }];
+  let options = [Option<"rowAlign", "row-align", "int64_t", "8", "Rows that the groups of experts are padded to">];
+  let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
+                           "::mlir::func::FuncDialect"];
+}
+
+#endif

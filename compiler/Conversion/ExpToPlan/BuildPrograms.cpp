@@ -1,0 +1,95 @@
+#include "compiler/Conversion/ExpToPlan/BuildPrograms.h"
+
+using namespace mlir;
+
+namespace moec {
+
+namespace {
+
+class ProgramBuilder {
+public:
+  ProgramBuilder(ModuleOp module, Location loc) : b(OpBuilder::atBlockEnd(module.getBody())), loc(loc) {}
+
+  void program(StringRef name, function_ref<void()> body) { inside(plan::ProgramOp::create(b, loc, name), body); }
+  void repeat(int64_t count, function_ref<void()> body) { inside(plan::RepeatOp::create(b, loc, count, false), body); }
+  void steps(int64_t count, function_ref<void()> body) { inside(plan::StepsOp::create(b, loc, count), body); }
+  void every(int64_t count, function_ref<void()> body) { inside(plan::EveryOp::create(b, loc, count), body); }
+  void call(StringRef function) { plan::CallOp::create(b, loc, FlatSymbolRefAttr::get(b.getContext(), function)); }
+  void nextBatch(StringRef split) { plan::NextBatchOp::create(b, loc, split); }
+  void log(int64_t every) { plan::LogOp::create(b, loc, every); }
+  void evaluate() { plan::EvaluateOp::create(b, loc); }
+  void save() { plan::SaveOp::create(b, loc); }
+
+private:
+  void inside(Operation *op, function_ref<void()> body) {
+    OpBuilder::InsertionGuard guard(b);
+    b.setInsertionPointToStart(&op->getRegion(0).emplaceBlock());
+    body();
+  }
+
+  OpBuilder b;
+  Location loc;
+};
+
+struct BuildPrograms : PassWrapper<BuildPrograms, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(BuildPrograms)
+  explicit BuildPrograms(exp::ExperimentOp experiment) : experiment(experiment) {}
+  StringRef getArgument() const override { return "moec-build-programs"; }
+  StringRef getDescription() const override { return "Builds the programs of a plan from the declared cadences"; }
+  void getDependentDialects(DialectRegistry &registry) const override { registry.insert<plan::PlanDialect>(); }
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    auto batch = experiment.section<exp::BatchOp>();
+    auto evaluation = experiment.section<exp::EvaluateOp>();
+    auto checkpoint = experiment.section<exp::CheckpointOp>();
+    int64_t steps = experiment.section<exp::DurationOp>().getSteps();
+    int64_t microBatches = batch.getSequences() / batch.getMicroSequences();
+    bool evaluates = evaluation.getEverySteps() > 0 && evaluation.getBatches() > 0 &&
+                     llvm::any_of(experiment.sections<exp::DatasetOp>(),
+                                  [](exp::DatasetOp data) { return data.getSplit() == "validation"; });
+
+    OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
+    plan::StateOp::create(b, batch.getLoc(), "batch.domains", "batch",
+                          RankedTensorType::get({static_cast<int64_t>(batch.getMicroSequences()), 1}, b.getI32Type()), 1,
+                          DenseI64ArrayAttr(), IntegerAttr());
+
+    ProgramBuilder p(module, experiment.getLoc());
+    p.program("init", [&] { p.call("init"); });
+    p.program("train", [&] {
+      p.steps(steps, [&] {
+        p.call("begin_step");
+        p.repeat(microBatches, [&] {
+          p.nextBatch("train");
+          p.call("forward_backward");
+        });
+        p.call("update");
+        p.log(experiment.section<exp::MetricsOp>().getEverySteps());
+        if (evaluates)
+          p.every(evaluation.getEverySteps(), [&] { p.evaluate(); });
+        // Cadence 0 saves at the end only: `every` also runs at the last step.
+        int64_t saves = checkpoint.getEverySteps() > 0 ? static_cast<int64_t>(checkpoint.getEverySteps()) : steps;
+        p.every(saves, [&] { p.save(); });
+      });
+    });
+    p.program("evaluate", [&] {
+      if (!evaluates)
+        return;
+      p.call("begin_evaluate");
+      p.repeat(evaluation.getBatches(), [&] {
+        p.nextBatch("validation");
+        p.call("evaluate");
+      });
+    });
+  }
+
+  exp::ExperimentOp experiment;
+};
+
+} // namespace
+
+std::unique_ptr<Pass> createBuildProgramsPass(exp::ExperimentOp experiment) {
+  return std::make_unique<BuildPrograms>(experiment);
+}
+
+} // namespace moec

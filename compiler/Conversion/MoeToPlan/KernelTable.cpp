@@ -1,0 +1,102 @@
+#include "compiler/Conversion/MoeToPlan/KernelTable.h"
+
+#include "llvm/Support/raw_ostream.h"
+
+using namespace mlir;
+
+namespace moec {
+
+namespace {
+
+/// What makes two dispatches the same kernel: everything but the names of states and which copy is meant. Those are pointers by then.
+std::string keyOf(moe::DispatchOp dispatch, ArrayRef<moe::DispatchParam> params) {
+  std::string key;
+  llvm::raw_string_ostream out(key);
+  out << dispatch.getKind() << "(";
+  for (const moe::DispatchParam &param : params)
+    out << param.type << (param.isWritten ? "w" : "") << ",";
+  out << ")";
+  llvm::DenseMap<Value, unsigned> numbers;
+  unsigned nextTensor = 0;
+  for (BlockArgument argument : dispatch.getBlock()->getArguments())
+    if (!argument.getType().isIndex())
+      numbers[argument] = nextTensor++;
+  for (Operation &op : *dispatch.getBlock()) {
+    out << op.getName() << " ";
+    auto symbol = op.getAttrOfType<FlatSymbolRefAttr>("state");
+    BlockArgument copy;
+    for (Value operand : op.getOperands())
+      if (operand.getType().isIndex())
+        copy = dyn_cast<BlockArgument>(operand);
+    if (symbol)
+      for (auto [position, param] : llvm::enumerate(params))
+        if (param.kind == moe::DispatchParam::Kind::State && param.state == symbol && param.copy == copy)
+          out << "#" << position;
+    for (NamedAttribute attr : op.getAttrDictionary())
+      if (attr.getName() != "state" && !attr.getName().getValue().starts_with("moe."))
+        out << " " << attr.getName().getValue() << "=" << attr.getValue();
+    for (Value operand : op.getOperands())
+      if (!operand.getType().isIndex())
+        out << " %" << numbers.lookup(operand);
+    for (Region &region : op.getRegions())
+      for (Block &block : region) {
+        out << "{" << block.getNumArguments() << " ";
+        llvm::DenseMap<Value, unsigned> inner;
+        unsigned next = 0;
+        for (BlockArgument argument : block.getArguments())
+          inner[argument] = next++;
+        for (Operation &scalar : block) {
+          out << scalar.getName() << scalar.getAttrDictionary();
+          for (Value operand : scalar.getOperands())
+            out << " " << inner.lookup(operand);
+          for (Value result : scalar.getResults()) {
+            inner[result] = next++;
+            out << result.getType();
+          }
+          out << ";";
+        }
+        out << "}";
+      }
+    for (Value result : op.getResults()) {
+      numbers[result] = nextTensor++;
+      out << ":" << result.getType();
+    }
+    out << "\n";
+  }
+  return key;
+}
+
+/// "matmul + map + accumulate": what a reader sees in tables.
+std::string summarize(moe::DispatchOp dispatch) {
+  std::string text;
+  for (Operation &op : *dispatch.getBlock()) {
+    if (isa<moe::ReadOp, moe::YieldOp>(op) || op.hasTrait<OpTrait::ConstantLike>())
+      continue;
+    StringRef name = op.getName().stripDialect();
+    if (!text.empty())
+      text += " + ";
+    text += name;
+  }
+  return text;
+}
+
+} // namespace
+
+FailureOr<plan::KernelOp> KernelTable::get(moe::DispatchOp dispatch) {
+  SmallVector<moe::DispatchParam> params = moe::collectDispatchParams(dispatch);
+  std::string key = keyOf(dispatch, params);
+  if (auto found = known.find(key); found != known.end())
+    return found->second;
+  std::string symbol = ("moec_" + dispatch.getKind() + "_" + Twine(known.size())).str();
+  FailureOr<cpu::KernelInfo> info = cpu::emitKernel(dispatch, kernels, symbol, target);
+  if (failed(info))
+    return failure();
+  OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
+  auto kernel = plan::KernelOp::create(b, dispatch.getLoc(), symbol, static_cast<int64_t>(params.size()), info->grid,
+                                       info->scratchBytes, APFloat(info->flops), APFloat(info->bytes), summarize(dispatch),
+                                       dispatch.getNoteAttr());
+  known[key] = kernel;
+  return kernel;
+}
+
+} // namespace moec

@@ -1,0 +1,27 @@
+// One kernel for each distinct dispatch: layers, parameters and functions that compute the same thing share it.
+#ifndef MOEC_COMPILER_CONVERSION_MOETOPLAN_KERNELTABLE_H
+#define MOEC_COMPILER_CONVERSION_MOETOPLAN_KERNELTABLE_H
+
+#include "compiler/Target/CPU/EmitKernel.h"
+#include "dialects/Plan/IR/Plan.h"
+#include "llvm/ADT/StringMap.h"
+
+namespace moec {
+
+class KernelTable {
+public:
+  KernelTable(mlir::ModuleOp module, mlir::ModuleOp kernels, const cpu::CpuTarget &target)
+      : module(module), kernels(kernels), target(target) {}
+
+  /// The kernel of `dispatch`, emitted at its first use.
+  mlir::FailureOr<plan::KernelOp> get(moe::DispatchOp dispatch);
+
+private:
+  mlir::ModuleOp module, kernels;
+  const cpu::CpuTarget &target;
+  llvm::StringMap<plan::KernelOp> known;
+};
+
+} // namespace moec
+
+#endif

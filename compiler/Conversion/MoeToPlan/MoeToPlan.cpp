@@ -1,0 +1,350 @@
+// Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or stacked by it are written in place
+// where that is safe, else copied.
+#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
+
+#include "compiler/Conversion/MoeToPlan/KernelTable.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
+#include "mlir/Dialect/Vector/IR/VectorOps.h"
+
+using namespace mlir;
+
+namespace moec {
+
+namespace {
+
+Value underReshapes(Value value) {
+  while (auto reshape = value.getDefiningOp<moe::ReshapeOp>())
+    value = reshape.getInput();
+  return value;
+}
+
+bool isZero(Operation *op) {
+  auto constant = dyn_cast_if_present<arith::ConstantOp>(op);
+  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
+  if (!dense || !dense.isSplat())
+    return false;
+  if (isa<FloatType>(dense.getElementType()))
+    return dense.getSplatValue<APFloat>().isPosZero();
+  return dense.getSplatValue<APInt>().isZero();
+}
+
+int64_t bytesOf(Value value) { return plan::tensorBytes(cast<RankedTensorType>(value.getType())); }
+
+/// A dispatch that only writes zeros is a fill.
+bool isFill(moe::DispatchOp dispatch) {
+  bool writes = false;
+  for (Operation &op : *dispatch.getBlock()) {
+    if (auto write = dyn_cast<moe::WriteOp>(op)) {
+      writes = true;
+      if (!isZero(write.getValue().getDefiningOp()))
+        return false;
+    } else if (!isa<arith::ConstantOp, moe::YieldOp>(op)) {
+      return false;
+    }
+  }
+  return writes && dispatch.getNumResults() == 0;
+}
+
+/// Whether result `number` of `dispatch` may share memory with input `argument`: every element of the input is read before the same element of the
+/// result is stored, and never after.
+bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argument) {
+  Value made = dispatch.getYield().getValues()[number];
+  Operation *maker = made.getDefiningOp();
+  if (!maker || made.getType() != argument.getType())
+    return false;
+  for (OpOperand &use : argument.getUses()) {
+    Operation *user = use.getOwner();
+    if (maker->isBeforeInBlock(user) || isa<moe::YieldOp>(user))
+      return false;
+    if (isa<moe::MapOp>(user))
+      continue;
+    auto rowOp = dyn_cast<moe::RowOpInterface>(user);
+    if (dispatch.getKind() != "row" || !rowOp || !rowOp.isRowAligned(use.getOperandNumber()) || user == maker)
+      return false;
+  }
+  return true;
+}
+
+class FunctionLowering {
+public:
+  FunctionLowering(KernelTable &kernels, SymbolTable &symbols) : kernels(kernels), symbols(symbols) {}
+
+  LogicalResult lower(func::FuncOp source, plan::FuncOp target) {
+    OpBuilder b = OpBuilder::atBlockEnd(&target.getBody().front());
+    return lowerBlock(source.getBody().front(), b);
+  }
+
+private:
+  LogicalResult lowerBlock(Block &block, OpBuilder &b);
+  LogicalResult lowerDispatch(moe::DispatchOp dispatch, OpBuilder &b);
+  LogicalResult lowerRepeat(moe::RepeatOp repeat, OpBuilder &b);
+  void assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
+                    SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd);
+  Value alloc(Value value, StringRef name, OpBuilder &b);
+  Value bufferOf(Value value, OpBuilder &b);
+  Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b);
+
+  KernelTable &kernels;
+  SymbolTable &symbols;
+  llvm::DenseMap<Value, Value> buffers;     // moe value -> plan buffer (or index -> index)
+  llvm::DenseMap<Value, Value> destination; // dispatch result -> buffer that it must be written to
+};
+
+Value FunctionLowering::alloc(Value value, StringRef name, OpBuilder &b) {
+  auto type = cast<RankedTensorType>(value.getType());
+  return plan::AllocOp::create(b, value.getLoc(), plan::BufferType::get(b.getContext(), plan::tensorBytes(type)),
+                               b.getStringAttr(name), TypeAttr::get(type), IntegerAttr(), IntegerAttr(), IntegerAttr());
+}
+
+Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b) {
+  auto state = symbols.lookup<plan::StateOp>(symbol.getValue());
+  Value address = plan::AddressOp::create(b, loc, plan::BufferType::get(b.getContext(), state.getBytes()), symbol);
+  if (!index)
+    return address;
+  return plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), state.getCopyBytes()), address,
+                               buffers.lookup(index), 0, state.getCopyBytes());
+}
+
+Value FunctionLowering::bufferOf(Value value, OpBuilder &b) {
+  Value base = underReshapes(value);
+  if (auto read = base.getDefiningOp<moe::ReadOp>())
+    return stateBuffer(read.getLoc(), read.getStateAttr(), read.getIndex(), b);
+  return buffers.lookup(base);
+}
+
+LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilder &b) {
+  auto outerIndex = [&](BlockArgument argument) {
+    return argument ? dispatch.getInputs()[argument.getArgNumber()] : Value();
+  };
+  if (isFill(dispatch)) {
+    for (auto write : dispatch.getBlock()->getOps<moe::WriteOp>()) {
+      Value index = outerIndex(dyn_cast_if_present<BlockArgument>(write.getIndex()));
+      plan::FillOp::create(b, write.getLoc(), stateBuffer(write.getLoc(), write.getStateAttr(), index, b));
+    }
+    return success();
+  }
+  FailureOr<plan::KernelOp> kernel = kernels.get(dispatch);
+  if (failed(kernel))
+    return failure();
+  SmallVector<Value> operands;
+  SmallVector<int64_t> writes;
+  for (const moe::DispatchParam &param : moe::collectDispatchParams(dispatch)) {
+    if (param.isWritten)
+      writes.push_back(operands.size());
+    switch (param.kind) {
+    case moe::DispatchParam::Kind::Input: {
+      Value buffer = bufferOf(dispatch.getInputs()[param.index], b);
+      if (!buffer)
+        return dispatch.emitOpError("internal: input ") << param.index << " has no buffer";
+      operands.push_back(buffer);
+      break;
+    }
+    case moe::DispatchParam::Kind::State:
+      operands.push_back(stateBuffer(dispatch.getLoc(), param.state, outerIndex(param.copy), b));
+      break;
+    case moe::DispatchParam::Kind::Result: {
+      Value result = dispatch.getResult(param.index);
+      Value &buffer = buffers[result];
+      if (Value place = destination.lookup(result))
+        buffer = place;
+      else
+        buffer = alloc(result, kernel->getSummary(), b);
+      operands.push_back(buffer);
+      break;
+    }
+    }
+  }
+  plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(*kernel), operands, b.getDenseI64ArrayAttr(writes));
+  return success();
+}
+
+/// Chooses where the values that the body yields are made: in their final place when nothing else needs that place, else anywhere with a copy.
+void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
+                                    SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd) {
+  Block *body = repeat.getBlock();
+  auto maker = [&](Value value) -> moe::DispatchOp {
+    auto dispatch = value.getDefiningOp<moe::DispatchOp>();
+    return dispatch && dispatch->getBlock() == body && !destination.contains(value) ? dispatch : moe::DispatchOp();
+  };
+  for (auto [number, yielded] : llvm::enumerate(repeat.getYield().getValues().take_front(carries.size()))) {
+    Value base = underReshapes(yielded);
+    BlockArgument carry = repeat.getCarryArguments()[number];
+    if (base == carry)
+      continue;
+    moe::DispatchOp dispatch = maker(base);
+    bool safe = static_cast<bool>(dispatch);
+    SmallVector<Value> views{carry};
+    while (safe && !views.empty())
+      for (OpOperand &use : views.pop_back_val().getUses()) {
+        Operation *user = use.getOwner();
+        if (auto reshape = dyn_cast<moe::ReshapeOp>(user)) {
+          views.push_back(reshape.getResult());
+        } else if (user == dispatch) {
+          safe &= use.get() == carry &&
+                  canOverwrite(dispatch, cast<OpResult>(base).getResultNumber(), dispatch.getBlock()->getArgument(use.getOperandNumber()));
+        } else if (isa<moe::YieldOp>(user)) {
+          // Stacked copies of the carried value are taken at the start of the body; carrying it elsewhere needs it at the end.
+          safe &= use.getOperandNumber() >= carries.size();
+        } else {
+          Operation *ancestor = body->findAncestorOpInBlock(*user);
+          safe &= ancestor->isBeforeInBlock(dispatch);
+        }
+      }
+    if (safe)
+      destination[base] = carries[number];
+    else
+      copiesAtEnd.push_back({yielded, carries[number]});
+  }
+  for (auto [number, yielded] : llvm::enumerate(repeat.getYield().getValues().drop_front(carries.size()))) {
+    Value base = underReshapes(yielded);
+    if (maker(base)) {
+      destination[base] = slices[number];
+      continue;
+    }
+    if (isa<BlockArgument>(base)) // before anything overwrites it
+      plan::CopyOp::create(b, repeat.getLoc(), slices[number], bufferOf(base, b));
+    else
+      copiesAtEnd.push_back({yielded, slices[number]});
+  }
+}
+
+LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) {
+  Location loc = repeat.getLoc();
+  SmallVector<Value> carries;
+  for (auto [init, argument, final] : llvm::zip(repeat.getInits(), repeat.getCarryArguments(), repeat.getFinals())) {
+    Value base = underReshapes(init);
+    Value carry;
+    if (base.getDefiningOp<moe::DispatchOp>() && base.hasOneUse() && init.hasOneUse() && !destination.contains(base)) {
+      carry = buffers.lookup(base);
+    } else {
+      carry = alloc(init, "carried", b);
+      if (isZero(base.getDefiningOp()))
+        plan::FillOp::create(b, loc, carry);
+      else if (Value buffer = bufferOf(init, b))
+        plan::CopyOp::create(b, loc, carry, buffer);
+      else
+        return repeat.emitOpError("internal: a carried value starts as a constant other than zero");
+    }
+    carries.push_back(carry);
+    buffers[argument] = carry;
+    buffers[final] = carry;
+  }
+  SmallVector<Value> stacks;
+  for (Value out : repeat.getOuts()) {
+    stacks.push_back(alloc(out, "stacked", b));
+    buffers[out] = stacks.back();
+  }
+  SmallVector<Value> inputs;
+  for (Value stacked : repeat.getStacked()) {
+    inputs.push_back(bufferOf(stacked, b));
+    if (!inputs.back())
+      return repeat.emitOpError("internal: a stacked operand has no buffer");
+  }
+
+  auto loop = plan::RepeatOp::create(b, loc, repeat.getCount(), repeat.getReverse());
+  Block *body = new Block;
+  loop.getBody().push_back(body);
+  Value index = body->addArgument(b.getIndexType(), loc);
+  buffers[repeat.getIndexArgument()] = index;
+  OpBuilder inner = OpBuilder::atBlockEnd(body);
+  auto slice = [&](Value buffer, int64_t bytes) -> Value {
+    return plan::SliceOp::create(inner, loc, plan::BufferType::get(b.getContext(), bytes), buffer, index, 0, bytes);
+  };
+  for (auto [argument, buffer] : llvm::zip(repeat.getSliceArguments(), inputs))
+    buffers[argument] = slice(buffer, bytesOf(argument));
+  SmallVector<Value> slices;
+  for (auto [stack, yielded] : llvm::zip(stacks, repeat.getYield().getValues().drop_front(carries.size())))
+    slices.push_back(slice(stack, bytesOf(yielded)));
+  SmallVector<std::pair<Value, Value>> copies;
+  assignYields(repeat, carries, slices, inner, copies);
+  if (failed(lowerBlock(*repeat.getBlock(), inner)))
+    return failure();
+  // A copy into one carried buffer must not destroy the source of another: sources that are carried go through a temporary.
+  SmallVector<std::pair<Value, Value>> moves;
+  for (auto [value, place] : copies) {
+    Value source = bufferOf(value, inner);
+    if (isZero(underReshapes(value).getDefiningOp())) {
+      plan::FillOp::create(inner, loc, place);
+      continue;
+    }
+    if (!source)
+      return repeat.emitOpError("internal: a yielded value has no buffer");
+    if (copies.size() > 1 && llvm::is_contained(carries, source)) {
+      Value temporary = alloc(value, "carried", inner);
+      plan::CopyOp::create(inner, loc, temporary, source);
+      source = temporary;
+    }
+    moves.push_back({place, source});
+  }
+  for (auto [place, source] : moves)
+    plan::CopyOp::create(inner, loc, place, source);
+  return success();
+}
+
+LogicalResult FunctionLowering::lowerBlock(Block &block, OpBuilder &b) {
+  for (Operation &op : block.without_terminator()) {
+    if (isa<arith::ConstantOp, moe::ReadOp, moe::ReshapeOp>(op))
+      continue; // looked through where they are used
+    LogicalResult done = success();
+    if (auto dispatch = dyn_cast<moe::DispatchOp>(op))
+      done = lowerDispatch(dispatch, b);
+    else if (auto repeat = dyn_cast<moe::RepeatOp>(op))
+      done = lowerRepeat(repeat, b);
+    else
+      return op.emitOpError("internal: not inside a dispatch; run moe-form-dispatches first");
+    if (failed(done))
+      return failure();
+  }
+  return success();
+}
+
+struct MoeToPlan : PassWrapper<MoeToPlan, OperationPass<ModuleOp>> {
+  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(MoeToPlan)
+  explicit MoeToPlan(cpu::CpuTarget target) : target(std::move(target)) {}
+  StringRef getArgument() const override { return "moec-moe-to-plan"; }
+  StringRef getDescription() const override { return "Turns dispatches into plan instructions, buffers and kernels"; }
+  void getDependentDialects(DialectRegistry &registry) const override {
+    registry.insert<plan::PlanDialect, LLVM::LLVMDialect, math::MathDialect, scf::SCFDialect, vector::VectorDialect,
+                    arith::ArithDialect, func::FuncDialect>();
+  }
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
+    SmallVector<moe::StateOp> states(module.getOps<moe::StateOp>());
+    SmallVector<func::FuncOp> functions(module.getOps<func::FuncOp>());
+    for (moe::StateOp state : states) {
+      std::string name = state.getSymName().str();
+      auto placed = plan::StateOp::create(b, state.getLoc(), name + ".placed", stringifyStateKind(state.getKind()),
+                                          state.getType(), state.getCopies(), state.getLayersAttr(), IntegerAttr());
+      state.erase();
+      placed.setSymName(name);
+    }
+    ModuleOp kernels = ModuleOp::create(b, module.getLoc(), kernelModuleName);
+    SymbolTable symbols(module);
+    KernelTable table(module, kernels, target);
+    for (func::FuncOp function : functions) {
+      std::string name = function.getSymName().str();
+      function.setSymName(name + ".moe");
+      auto lowered = plan::FuncOp::create(b, function.getLoc(), name);
+      lowered.getBody().emplaceBlock();
+      FunctionLowering lowering(table, symbols);
+      if (failed(lowering.lower(function, lowered)))
+        return signalPassFailure();
+      function.erase();
+    }
+    kernels->moveBefore(module.getBody(), module.getBody()->end());
+  }
+
+  cpu::CpuTarget target;
+};
+
+} // namespace
+
+std::unique_ptr<Pass> createMoeToPlanPass(cpu::CpuTarget target) { return std::make_unique<MoeToPlan>(std::move(target)); }
+
+} // namespace moec

@@ -1,0 +1,123 @@
+#include "compiler/Driver/CompileSession.h"
+
+#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
+#include "compiler/Spec/Spec.h"
+#include "compiler/Target/CPU/ObjectEmitter.h"
+#include "compiler/Target/Plan/ManifestBuilder.h"
+#include "runtime/plan/PlanWriter.h"
+#include "llvm/Support/Format.h"
+
+#include <chrono>
+#include <filesystem>
+#include <thread>
+
+using namespace mlir;
+
+namespace moec {
+
+CompileSession::CompileSession(MLIRContext &context, CompileOptions options)
+    : context(context), options(std::move(options)) {
+  if (this->options.threads == 0)
+    this->options.threads = std::max(1u, std::thread::hardware_concurrency());
+}
+
+LogicalResult CompileSession::timed(StringRef what, function_ref<LogicalResult()> work) {
+  auto start = std::chrono::steady_clock::now();
+  LogicalResult result = work();
+  double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  if (options.timing)
+    llvm::errs() << llvm::format("%8.3f s  ", seconds) << what << "\n";
+  return result;
+}
+
+void CompileSession::dump(StringRef phase) {
+  if (options.dumpTo.empty())
+    return;
+  std::error_code error;
+  std::filesystem::create_directories(options.dumpTo, error);
+  std::string path = options.dumpTo + "/" + std::to_string(done) + "-" + phase.str() + ".mlir";
+  llvm::raw_fd_ostream file(path, error);
+  if (error) {
+    emitError(UnknownLoc::get(&context)) << "cannot write " << path << ": " << error.message();
+    return;
+  }
+  current->print(file, OpPrintingFlags().enableDebugInfo());
+}
+
+LogicalResult CompileSession::load(const std::string &path) {
+  specPath = path;
+  target = cpu::CpuTarget::get(options.cpu);
+  if (target.triple.empty())
+    return emitError(UnknownLoc::get(&context))
+           << "unknown CPU \"" << options.cpu << "\"; expected native, x86-64, x86-64-v3 or x86-64-v4";
+  if (failed(timed("read", [&] {
+        source = spec::readExperiment(&context, path);
+        return success(static_cast<bool>(source));
+      })))
+    return failure();
+  declared = spec::findExperiment(*source);
+  if (!declared)
+    return source->emitError("holds no exp.experiment");
+  current = source->clone();
+  return success();
+}
+
+LogicalResult CompileSession::runTo(StringRef name) {
+  PhaseOptions phaseOptions{declared, target};
+  for (; done < phases().size(); ++done) {
+    const Phase &phase = phases()[done];
+    LogicalResult result = timed(phase.name, [&] {
+      PassManager pm(&context);
+      phase.build(pm, phaseOptions);
+      return pm.run(*current);
+    });
+    if (failed(result))
+      return failure();
+    dump(phase.name);
+    if (phase.name == name) {
+      ++done;
+      break;
+    }
+  }
+  return success();
+}
+
+ModuleOp CompileSession::kernels() { return current->lookupSymbol<ModuleOp>(kernelModuleName); }
+
+LogicalResult CompileSession::lowerKernels() {
+  PassManager pm(&context);
+  cpu::buildKernelLoweringPipeline(pm, target);
+  return pm.run(kernels());
+}
+
+int64_t CompileSession::countKernels() { return llvm::range_size(current->getOps<plan::KernelOp>()); }
+
+LogicalResult CompileSession::writePlan(const std::string &path) {
+  if (failed(runTo(phases().back().name)))
+    return failure();
+  ManifestInputs inputs;
+  inputs.experiment = declared;
+  inputs.effectiveSpec = spec::effectiveSpec(declared);
+  inputs.specFile = specPath;
+  inputs.baseDir = std::filesystem::absolute(specPath).parent_path().lexically_normal().string();
+  inputs.target = target;
+  FailureOr<std::string> manifest = buildManifest(*current, inputs);
+  if (failed(manifest))
+    return failure();
+  std::vector<char> object;
+  if (failed(timed("object code", [&] {
+        FailureOr<std::vector<char>> bytes = cpu::emitSharedObject(kernels(), target, options.threads);
+        if (failed(bytes))
+          return failure();
+        object = std::move(*bytes);
+        return success();
+      })))
+    return failure();
+  rt::PlanWriterBlob blob{"kernels.so", std::string_view(object.data(), object.size())};
+  rt::Status status = rt::writePlan(path, *manifest, std::span(&blob, 1));
+  if (!status.isOk())
+    return emitError(UnknownLoc::get(&context)) << status.text();
+  return success();
+}
+
+} // namespace moec

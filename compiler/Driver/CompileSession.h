@@ -1,0 +1,56 @@
+// One compilation: from a spec on disk to a plan file, phase by phase.
+#ifndef MOEC_COMPILER_DRIVER_COMPILESESSION_H
+#define MOEC_COMPILER_DRIVER_COMPILESESSION_H
+
+#include "compiler/Pipelines/Phases.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/OwningOpRef.h"
+
+#include <functional>
+
+namespace moec {
+
+struct CompileOptions {
+  std::string cpu = "native";
+  unsigned threads = 0; // 0: all
+  std::string dumpTo;   // folder for the IR after each phase; empty: none
+  bool timing = false;  // seconds a phase, on stderr
+};
+
+/// All failures have been reported as diagnostics of the context by the time a function returns failure.
+class CompileSession {
+public:
+  CompileSession(mlir::MLIRContext &context, CompileOptions options);
+
+  /// Reads a spec (.json) or an experiment (.mlir).
+  llvm::LogicalResult load(const std::string &path);
+  /// Runs all phases up to and including `phase`.
+  llvm::LogicalResult runTo(llvm::StringRef phase);
+  /// Runs what is left, emits the kernels, writes the plan.
+  llvm::LogicalResult writePlan(const std::string &path);
+
+  mlir::ModuleOp module() { return *current; }
+  exp::ExperimentOp experiment() { return declared; }
+  /// The kernels as they stand in the plan phase; null before.
+  mlir::ModuleOp kernels();
+  /// Lowers the kernels in place to the llvm dialect, for a look.
+  llvm::LogicalResult lowerKernels();
+  int64_t countKernels();
+
+private:
+  llvm::LogicalResult timed(llvm::StringRef what, llvm::function_ref<llvm::LogicalResult()> work);
+  void dump(llvm::StringRef phase);
+
+  mlir::MLIRContext &context;
+  CompileOptions options;
+  std::string specPath;
+  mlir::OwningOpRef<mlir::ModuleOp> source; // keeps `declared` alive
+  mlir::OwningOpRef<mlir::ModuleOp> current;
+  exp::ExperimentOp declared;
+  cpu::CpuTarget target;
+  size_t done = 0; // phases that have run
+};
+
+} // namespace moec
+
+#endif

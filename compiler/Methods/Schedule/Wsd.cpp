@@ -1,0 +1,51 @@
+// Warm-up, stable, decay.
+#include "compiler/Methods/ScheduleSupport.h"
+
+using namespace mlir;
+
+namespace moec {
+namespace {
+
+class Wsd : public ScheduleMethod {
+public:
+  std::string kind() const override { return "wsd"; }
+  std::string summary() const override { return "The full rate, then a decay to the floor over the last steps"; }
+  std::string source() const override { return "Hu et al. 2024 (MiniCPM); 1-sqrt: Haegele et al. 2024"; }
+  std::vector<exp::Field> fields() const override {
+    return {
+        getWarmupField(),
+        getFloorField(),
+        {"decay", exp::FieldType::Steps, "{\"fraction\": 0.2}", 0, 0, {}, "steps", "length of the decay at the end"},
+        {"shape",
+         exp::FieldType::Choice,
+         "\"linear\"",
+         0,
+         0,
+         {"linear", "1-sqrt", "cosine"},
+         "",
+         "how the rate falls with progress r: 1 - r, 1 - sqrt(r), (1 + cos(pi r)) / 2"}};
+  }
+
+  Value buildFactor(TensorBuilder &b, exp::MethodAttr attr, Value step, int64_t totalSteps) const override {
+    return buildWithWarmup(b, attr, step, [&](ScalarBuilder &s, Value x) {
+      int64_t decay = attr.getInt("decay");
+      if (decay == 0)
+        return s.constant(1.0);
+      Value r = buildProgress(s, x, totalSteps - decay, totalSteps);
+      return raiseToFloor(s, buildShape(s, r, attr.getString("shape")), attr.getFloat("floor"));
+    });
+  }
+
+private:
+  static Value buildShape(ScalarBuilder &s, Value r, StringRef shape) {
+    if (shape == "cosine")
+      return buildHalfCosine(s, r);
+    return s.sub(s.constant(1.0), shape == "1-sqrt" ? s.sqrt(r) : r);
+  }
+};
+
+} // namespace
+
+void registerWsd(exp::MethodRegistry &registry) { registry.add(std::make_unique<Wsd>()); }
+
+} // namespace moec

@@ -1,0 +1,51 @@
+// Softmax over the experts, before or after the choice of the top k.
+#include "compiler/Methods/Methods.h"
+
+using namespace mlir;
+
+namespace moec {
+namespace {
+
+class Softmax : public ScoreMethod {
+public:
+  std::string kind() const override { return "softmax"; }
+  std::string summary() const override { return "Softmax over the experts, before or after the top k are chosen"; }
+  std::string source() const override { return "Shazeer et al. 2017 (post); Fedus et al. 2021 (pre)"; }
+  std::vector<exp::Field> fields() const override {
+    return {{"order",
+             exp::FieldType::Choice,
+             "\"pre\"",
+             0,
+             0,
+             {"pre", "post"},
+             "",
+             "pre: softmax over all experts, weights are the chosen probabilities; post: softmax over the k chosen "
+             "logits"}};
+  }
+
+  // Softmax keeps the order within a row, so "post" selects on the logits and does without it.
+  Value buildScores(TensorBuilder &b, exp::MethodAttr attr, Value logits) const override {
+    return isPost(attr) ? logits : b.softmax(logits);
+  }
+
+  Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, Value logits, Value scores, Value ids,
+                     bool normalize) const override {
+    if (isPost(attr))
+      return b.softmax(b.take(logits, ids)); // sums to 1 already: normalize changes nothing
+    Value chosen = b.take(scores, ids);
+    return normalize ? b.div(chosen, b.sumCols(chosen)) : chosen;
+  }
+
+  Value buildRowScores(TensorBuilder &b, exp::MethodAttr attr, Value scores) const override {
+    return isPost(attr) ? b.softmax(scores) : scores;
+  }
+
+private:
+  static bool isPost(exp::MethodAttr attr) { return attr.getString("order") == "post"; }
+};
+
+} // namespace
+
+void registerSoftmax(exp::MethodRegistry &registry) { registry.add(std::make_unique<Softmax>()); }
+
+} // namespace moec

@@ -1,0 +1,58 @@
+// x + attention(norm(x)), and the norms that blocks share.
+#include "compiler/Model/ModelContext.h"
+
+using namespace mlir;
+
+namespace moec {
+
+static Value buildRmsNorm(ModelContext &ctx, Value x, Value scale) {
+  return moe::RmsNormOp::create(ctx.b, x.getType(), x, scale, ctx.b.getF64FloatAttr(ctx.eps()));
+}
+
+Value buildNorm(ModelContext &ctx, const LayerScope &layer, StringRef name, Value x) {
+  Value scale = ctx.readParameter(layer.slot, (name + ".scale").str(), layer.index);
+  return buildRmsNorm(ctx, x, scale);
+}
+
+Value buildResidual(ModelContext &ctx, const LayerScope &layer, StringRef block, Value x, Value change) {
+  if (ctx.model.getNormPlacement() == "peri")
+    change = buildNorm(ctx, layer, (block + ".out_norm").str(), change);
+  return ctx.t.add(x, change);
+}
+
+// The norm of queries or keys: over each head on its own, or over all of a row.
+static Value buildHeadNorm(ModelContext &ctx, const LayerScope &layer, StringRef name, Value x) {
+  StringRef kind = ctx.attention.getQkNorm();
+  if (kind == "none")
+    return x;
+  int64_t rows = TensorBuilder::rows(x), cols = TensorBuilder::cols(x);
+  int64_t head = kind == "head" ? static_cast<int64_t>(ctx.attention.getHeadDim()) : cols;
+  LocationScope scope(ctx, exp::fieldLoc(ctx.attention, "qk_norm"));
+  Value normed = buildNorm(ctx, layer, name, ctx.t.reshape(x, rows * cols / head, head));
+  return ctx.t.reshape(normed, rows, cols);
+}
+
+static Value buildRope(ModelContext &ctx, Value x) {
+  LocationScope scope(ctx, exp::fieldLoc(ctx.attention, "rope_theta"));
+  Value cos = ctx.readParameter("constant.rope.cos"), sin = ctx.readParameter("constant.rope.sin");
+  return moe::RopeOp::create(ctx.b, x.getType(), x, cos, sin, /*inverse=*/false);
+}
+
+Value buildAttentionBlock(ModelContext &ctx, const LayerScope &layer, Value x) {
+  LocationScope scope(ctx, ctx.attention.getLoc());
+  int64_t heads = ctx.attention.getNumHeads(), kvHeads = ctx.attention.getNumKvHeads();
+  auto weight = [&](StringRef name) { return ctx.readParameter(layer.slot, name, layer.index); };
+
+  Value h = buildNorm(ctx, layer, "attention.norm", x);
+  Value q = ctx.t.matmul(h, weight("attention.q"));
+  Value k = ctx.t.matmul(h, weight("attention.k"));
+  Value v = ctx.t.matmul(h, weight("attention.v"));
+  q = buildRope(ctx, buildHeadNorm(ctx, layer, "attention.q_norm", q));
+  k = buildRope(ctx, buildHeadNorm(ctx, layer, "attention.k_norm", k));
+  auto mixed = moe::AttentionOp::create(ctx.b, q.getType(), ctx.t.type(layer.numTokens, heads), q, k, v, heads, kvHeads,
+                                        ctx.seqLen());
+  Value change = ctx.t.matmul(mixed.getResult(), weight("attention.o"));
+  return buildResidual(ctx, layer, "attention", x, change);
+}
+
+} // namespace moec

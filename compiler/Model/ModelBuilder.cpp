@@ -1,0 +1,23 @@
+#include "compiler/Model/ModelBuilder.h"
+
+#include "compiler/Model/ModelContext.h"
+
+using namespace mlir;
+
+namespace moec {
+
+LogicalResult buildModel(exp::ExperimentOp experiment, ModuleOp module, const ModelOptions &options) {
+  ModelContext ctx(experiment, module, options);
+  if (failed(ctx.findMethods()))
+    return failure();
+  ctx.declareParameters();
+  buildForwardFunctions(ctx);
+  if (failed(buildUpdateFunction(ctx)))
+    return failure();
+  // Last: by now every state that has to be zeroed is known.
+  buildBeginFunctions(ctx);
+  buildInitFunction(ctx);
+  return success();
+}
+
+} // namespace moec

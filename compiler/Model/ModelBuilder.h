@@ -1,0 +1,21 @@
+// exp -> moe: the model, its losses, the optimizer and the initialisation as moe functions over states
+// (docs/architecture.md).
+#ifndef MOEC_COMPILER_MODEL_MODELBUILDER_H
+#define MOEC_COMPILER_MODEL_MODELBUILDER_H
+
+#include "dialects/Exp/IR/Exp.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace moec {
+
+struct ModelOptions {
+  int64_t rowAlign = 8; // rows that the groups of experts are padded to: the row tile of the target
+};
+
+/// Declares the states of `experiment` in `module` and builds its functions there. Reports what is wrong at the place
+/// in the spec.
+llvm::LogicalResult buildModel(exp::ExperimentOp experiment, mlir::ModuleOp module, const ModelOptions &options = {});
+
+} // namespace moec
+
+#endif

@@ -1,0 +1,152 @@
+#include "compiler/Model/ModelContext.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+
+namespace moec {
+
+static Type getElementType(exp::ExperimentOp experiment) {
+  Builder builder(experiment.getContext());
+  return experiment.section<exp::PrecisionOp>().getCompute() == "f64" ? Type(builder.getF64Type())
+                                                                      : Type(builder.getF32Type());
+}
+
+ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const ModelOptions &options)
+    : experiment(experiment), module(module), options(options), model(experiment.section<exp::ModelOp>()),
+      attention(experiment.section<exp::AttentionOp>()), ffn(experiment.section<exp::FfnOp>()),
+      moe(experiment.section<exp::MoeOp>()), router(experiment.section<exp::RouterOp>()),
+      optimizer(experiment.section<exp::OptimizerOp>()),
+      b(ImplicitLocOpBuilder::atBlockEnd(experiment.getLoc(), module.getBody())), t(b, getElementType(experiment)),
+      segments(formSegments(experiment)) {}
+
+template <typename T> static const T *findMethod(Operation *section, exp::MethodAttr attr) {
+  exp::MethodRegistry &registry = exp::getMethods(section->getContext());
+  const exp::Method *method = registry.find(attr.getCategory().str(), attr.getKind().str());
+  if (!method)
+    section->emitOpError("names ") << attr.getCategory() << " \"" << attr.getKind() << "\", which is not registered";
+  return static_cast<const T *>(method);
+}
+
+LogicalResult ModelContext::findMethods() {
+  if (router && !(score = findMethod<ScoreMethod>(router, router.getScore())))
+    return failure();
+  for (auto loss : experiment.sections<exp::LossOp>()) {
+    if (loss.getWeight().isZero())
+      continue;
+    const auto *method = findMethod<LossMethod>(loss, loss.getMethod());
+    if (!method)
+      return failure();
+    losses.push_back({loss, method});
+  }
+  return success();
+}
+
+int64_t ModelContext::seqLen() { return experiment.section<exp::DataOp>().getSeqLen(); }
+int64_t ModelContext::microSequences() { return experiment.section<exp::BatchOp>().getMicroSequences(); }
+int64_t ModelContext::microBatches() {
+  auto batch = experiment.section<exp::BatchOp>();
+  return batch.getSequences() / batch.getMicroSequences();
+}
+int64_t ModelContext::numMoeLayers() {
+  int64_t count = 0;
+  for (const Segment &segment : segments)
+    for (const LayerSlot &slot : segment.slots)
+      count += slot.isMoe ? slot.count : 0;
+  return count;
+}
+
+//===--- States
+//-------------------------------------------------------------------------------------------------------===//
+
+moe::StateOp ModelContext::declare(StringRef symbol, moe::StateKind kind, RankedTensorType type, const LayerSlot *slot,
+                                   moe::StateOp gradient) {
+  if (moe::StateOp known = states.lookup(symbol))
+    return known;
+  OpBuilder::InsertionGuard guard(b);
+  // States stand before the functions, in the order of their declaration.
+  auto functions = module.getOps<func::FuncOp>();
+  if (functions.empty())
+    b.setInsertionPointToEnd(module.getBody());
+  else
+    b.setInsertionPoint(*functions.begin());
+  IntegerAttr count;
+  DenseI64ArrayAttr layers;
+  if (slot) {
+    count = b.getI64IntegerAttr(slot->count);
+    layers = b.getDenseI64ArrayAttr({slot->first, slot->step});
+  }
+  FlatSymbolRefAttr gradientName;
+  if (gradient)
+    gradientName = FlatSymbolRefAttr::get(gradient.getSymNameAttr());
+  auto state = moe::StateOp::create(b, b.getStringAttr(symbol), moe::StateKindAttr::get(b.getContext(), kind),
+                                    TypeAttr::get(type), count, layers, gradientName);
+  states[symbol] = state;
+  return state;
+}
+
+void ModelContext::declareParameters() {
+  for (ParameterInfo &info : listParameters(experiment)) {
+    LocationScope scope(*this, info.loc);
+    auto type = RankedTensorType::get(info.shape, t.element);
+    const LayerSlot *slot = info.slot ? &*info.slot : nullptr;
+    moe::StateOp gradient = declare("grad." + info.symbol, moe::StateKind::gradient, type, slot);
+    moe::StateOp state = declare(info.symbol, moe::StateKind::parameter, type, slot, gradient);
+    perStep.push_back(gradient);
+    parameters.push_back({std::move(info), state, gradient});
+  }
+}
+
+moe::StateOp ModelContext::getState(StringRef symbol) const {
+  moe::StateOp state = states.lookup(symbol);
+  assert(state && "state was not declared");
+  return state;
+}
+
+Value ModelContext::readParameter(StringRef symbol) { return t.read(getState(symbol)); }
+Value ModelContext::readParameter(const LayerSlot &slot, StringRef name, Value index) {
+  return t.read(getState(getSlotSymbol(slot, name.str())), index);
+}
+
+void ModelContext::accumulate(moe::StateOp state, Value value, Value index) {
+  moe::AccumulateOp::create(b, FlatSymbolRefAttr::get(state.getSymNameAttr()), index, value);
+}
+void ModelContext::write(moe::StateOp state, Value value, Value index) {
+  moe::WriteOp::create(b, FlatSymbolRefAttr::get(state.getSymNameAttr()), index, value);
+}
+
+void ModelContext::writeZero(moe::StateOp state) {
+  RankedTensorType type = state.getTensorType();
+  if (state.getCount()) {
+    SmallVector<int64_t> shape{state.getCopies()};
+    llvm::append_range(shape, type.getShape());
+    type = RankedTensorType::get(shape, type.getElementType());
+  }
+  write(state, arith::ConstantOp::create(b, b.getZeroAttr(type)));
+}
+
+moe::StateOp ModelContext::declareMetric(StringRef name, bool evaluation) {
+  moe::StateOp state = declare(("metric." + name).str(), moe::StateKind::metric, t.type(1, 1));
+  (evaluation ? perEvaluation : perStep).push_back(state);
+  return state;
+}
+
+//===--- Functions
+//----------------------------------------------------------------------------------------------------===//
+
+func::FuncOp ModelContext::beginFunction(StringRef name) {
+  b.setInsertionPointToEnd(module.getBody());
+  auto function = func::FuncOp::create(b, name, b.getFunctionType({}, {}));
+  b.setInsertionPointToStart(function.addEntryBlock());
+  return function;
+}
+void ModelContext::endFunction() { func::ReturnOp::create(b); }
+
+RankedTensorType ModelContext::idType(int64_t rows, int64_t cols) {
+  return RankedTensorType::get({rows, cols}, b.getI32Type());
+}
+RankedTensorType ModelContext::countType(int64_t rows, int64_t cols) {
+  return RankedTensorType::get({rows, cols}, b.getI64Type());
+}
+
+} // namespace moec

@@ -1,0 +1,123 @@
+// What the parts of the model builder share. Internal to compiler/Model.
+#ifndef MOEC_COMPILER_MODEL_MODELCONTEXT_H
+#define MOEC_COMPILER_MODEL_MODELCONTEXT_H
+
+#include "compiler/Methods/Methods.h"
+#include "compiler/Model/ModelBuilder.h"
+#include "compiler/Model/Parameters.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/StringMap.h"
+
+namespace moec {
+
+/// A loss whose weight is not 0.
+struct LossTerm {
+  exp::LossOp op;
+  const LossMethod *method;
+};
+
+struct Parameter {
+  ParameterInfo info;
+  moe::StateOp state, gradient;
+};
+
+class ModelContext {
+public:
+  ModelContext(exp::ExperimentOp experiment, mlir::ModuleOp module, const ModelOptions &options);
+  /// Finds the methods that the sections name.
+  llvm::LogicalResult findMethods();
+
+  exp::ExperimentOp experiment;
+  mlir::ModuleOp module;
+  ModelOptions options;
+  exp::ModelOp model;
+  exp::AttentionOp attention;
+  exp::FfnOp ffn;       // may be null
+  exp::MoeOp moe;       // may be null
+  exp::RouterOp router; // may be null
+  exp::OptimizerOp optimizer;
+
+  mlir::ImplicitLocOpBuilder b;
+  TensorBuilder t;
+  std::vector<Segment> segments;
+  std::vector<LossTerm> losses;
+  const ScoreMethod *score = nullptr;
+  std::vector<Parameter> parameters;
+  std::vector<moe::StateOp> perStep, perEvaluation; // zeroed by begin_step, begin_evaluate
+
+  int64_t seqLen();
+  int64_t microSequences();
+  int64_t microBatches();
+  int64_t numMoeLayers();
+  double eps() { return model.getNormEps().convertToDouble(); }
+
+  //===--- States ---===//
+  /// `slot` gives the copies; null for a state without copies. Declaring a symbol again returns the first.
+  moe::StateOp declare(llvm::StringRef symbol, moe::StateKind kind, mlir::RankedTensorType type,
+                       const LayerSlot *slot = nullptr, moe::StateOp gradient = {});
+  void declareParameters();
+  moe::StateOp getState(llvm::StringRef symbol) const;
+  /// A parameter outside layers, or copy `index` of one of the slot.
+  mlir::Value readParameter(llvm::StringRef symbol);
+  mlir::Value readParameter(const LayerSlot &slot, llvm::StringRef name, mlir::Value index);
+  /// state += value.
+  void accumulate(moe::StateOp state, mlir::Value value, mlir::Value index = {});
+  void write(moe::StateOp state, mlir::Value value, mlir::Value index = {});
+  /// Zero in all copies: one op that becomes a fill.
+  void writeZero(moe::StateOp state);
+  /// A [1, 1] metric of the step (or of an evaluation).
+  moe::StateOp declareMetric(llvm::StringRef name, bool evaluation = false);
+
+  //===--- Functions ---===//
+  mlir::func::FuncOp beginFunction(llvm::StringRef name);
+  void endFunction();
+  mlir::RankedTensorType idType(int64_t rows, int64_t cols);
+  mlir::RankedTensorType countType(int64_t rows, int64_t cols);
+
+private:
+  llvm::StringMap<moe::StateOp> states;
+};
+
+/// Sets the builder's location for a scope.
+class LocationScope {
+public:
+  LocationScope(ModelContext &ctx, mlir::Location loc) : b(ctx.b), saved(ctx.b.getLoc()) { b.setLoc(loc); }
+  ~LocationScope() { b.setLoc(saved); }
+
+private:
+  mlir::ImplicitLocOpBuilder &b;
+  mlir::Location saved;
+};
+
+/// Where a block stands: its layer, the copy's index, and the tokens that pass.
+struct LayerScope {
+  const LayerSlot &slot;
+  mlir::Value index;
+  int64_t numTokens;
+  bool training; // losses are built and choices counted
+};
+
+// Blocks: each maps the residual stream [N, D] to the next.
+mlir::Value buildAttentionBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x);
+mlir::Value buildFeedForwardBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x);
+/// Adds each loss of the layer to its sum in `lossSums`.
+mlir::Value buildMoeBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x,
+                          llvm::MutableArrayRef<mlir::Value> lossSums);
+
+// Parts of blocks.
+mlir::Value buildNorm(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value x);
+/// x + block(...), with the norm behind the block for peri placement.
+mlir::Value buildResidual(ModelContext &ctx, const LayerScope &layer, llvm::StringRef block, mlir::Value x,
+                          mlir::Value change);
+mlir::Value buildSwiglu(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value h);
+mlir::Value buildSwigluGate(ModelContext &ctx, mlir::Value gate, mlir::Value up);
+
+// Functions.
+void buildForwardFunctions(ModelContext &ctx);
+llvm::LogicalResult buildUpdateFunction(ModelContext &ctx);
+void buildInitFunction(ModelContext &ctx);
+void buildBeginFunctions(ModelContext &ctx);
+
+} // namespace moec
+
+#endif

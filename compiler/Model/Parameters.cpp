@@ -1,0 +1,138 @@
+#include "compiler/Model/Parameters.h"
+
+#include <cmath>
+
+using namespace mlir;
+
+namespace moec {
+
+int64_t ParameterInfo::getElements() const {
+  int64_t elements = getCopies();
+  for (int64_t size : shape)
+    elements *= size;
+  return elements;
+}
+
+std::vector<Segment> formSegments(exp::ExperimentOp experiment) {
+  int64_t numLayers = experiment.section<exp::ModelOp>().getNumLayers();
+  auto moe = experiment.section<exp::MoeOp>();
+  if (!moe)
+    return formSegments(numLayers, {numLayers, 1});
+  return formSegments(numLayers, {static_cast<int64_t>(moe.getFirstLayer()), static_cast<int64_t>(moe.getEvery())});
+}
+
+namespace {
+
+/// Collects the list; one function for each block of the model.
+class ParameterLister {
+public:
+  explicit ParameterLister(exp::ExperimentOp experiment)
+      : experiment(experiment), model(experiment.section<exp::ModelOp>()), width(model.getHiddenSize()),
+        std(model.getInitStd().convertToDouble()) {
+    bool scaled = model.getResidualScale() == "1/sqrt(2L)";
+    residualStd = scaled ? std / std::sqrt(2.0 * model.getNumLayers()) : std;
+  }
+
+  std::vector<ParameterInfo> list() {
+    int64_t vocabulary = model.getVocabSize();
+    add("embed", {vocabulary, width}, std, exp::fieldLoc(model, "vocab_size"));
+    for (const Segment &segment : formSegments(experiment))
+      for (const LayerSlot &current : segment.slots)
+        addLayer(current);
+    slot.reset();
+    addNorm("final_norm", width, model.getLoc());
+    if (!model.getTieEmbeddings())
+      add("head", {width, vocabulary}, std, exp::fieldLoc(model, "vocab_size"));
+    return std::move(parameters);
+  }
+
+private:
+  void add(const std::string &name, std::vector<int64_t> shape, std::optional<double> stddev, Location loc,
+           double activeShare = 1) {
+    std::string symbol = slot ? getSlotSymbol(*slot, name) : name;
+    parameters.push_back({symbol, name, std::move(shape), stddev, slot, activeShare, loc});
+  }
+  void addNorm(const std::string &name, int64_t size, Location loc) {
+    add(name + ".scale", {1, size}, std::nullopt, loc);
+  }
+
+  // The norm before a block and, for peri, the one behind it.
+  void addBlockNorms(const std::string &block, Location loc) {
+    addNorm(block + ".norm", width, loc);
+    if (model.getNormPlacement() == "peri")
+      addNorm(block + ".out_norm", width, loc);
+  }
+
+  void addLayer(const LayerSlot &current) {
+    slot = current;
+    addAttention();
+    if (current.isMoe)
+      addMoe();
+    else
+      addFeedForward("ffn", experiment.section<exp::FfnOp>());
+  }
+
+  void addAttention() {
+    auto attention = experiment.section<exp::AttentionOp>();
+    Location loc = attention.getLoc();
+    int64_t head = attention.getHeadDim();
+    int64_t queries = attention.getNumHeads() * head, keys = attention.getNumKvHeads() * head;
+    addBlockNorms("attention", loc);
+    add("attention.q", {width, queries}, std, loc);
+    add("attention.k", {width, keys}, std, loc);
+    add("attention.v", {width, keys}, std, loc);
+    if (attention.getQkNorm() != "none") {
+      bool perHead = attention.getQkNorm() == "head";
+      addNorm("attention.q_norm", perHead ? head : queries, loc);
+      addNorm("attention.k_norm", perHead ? head : keys, loc);
+    }
+    add("attention.o", {queries, width}, residualStd, loc);
+  }
+
+  void addFeedForward(const std::string &name, exp::FfnOp ffn) {
+    addBlockNorms(name, ffn.getLoc());
+    addSwiglu(name, ffn.getInnerSize(), ffn.getLoc());
+  }
+
+  void addSwiglu(const std::string &name, int64_t inner, Location loc) {
+    add(name + ".gate", {width, inner}, std, loc);
+    add(name + ".up", {width, inner}, std, loc);
+    add(name + ".down", {inner, width}, residualStd, loc);
+  }
+
+  void addMoe() {
+    auto moe = experiment.section<exp::MoeOp>();
+    Location loc = moe.getLoc();
+    int64_t experts = moe.getNumExperts(), inner = moe.getExpertInnerSize();
+    double share = static_cast<double>(moe.getTopK()) / experts;
+    addBlockNorms("moe", loc);
+    add("moe.router", {width, experts}, std, experiment.section<exp::RouterOp>().getLoc());
+    add("moe.experts.gate", {experts, width, inner}, std, loc, share);
+    add("moe.experts.up", {experts, width, inner}, std, loc, share);
+    add("moe.experts.down", {experts, inner, width}, residualStd, loc, share);
+    if (moe.getSharedExperts() > 0)
+      addSwiglu("moe.shared", moe.getSharedExperts() * inner, exp::fieldLoc(moe, "shared_experts"));
+  }
+
+  exp::ExperimentOp experiment;
+  exp::ModelOp model;
+  int64_t width;
+  double std, residualStd;
+  std::optional<LayerSlot> slot;
+  std::vector<ParameterInfo> parameters;
+};
+
+} // namespace
+
+std::vector<ParameterInfo> listParameters(exp::ExperimentOp experiment) { return ParameterLister(experiment).list(); }
+
+ParameterCounts countParameters(exp::ExperimentOp experiment) {
+  ParameterCounts counts;
+  for (const ParameterInfo &parameter : listParameters(experiment)) {
+    counts.total += parameter.getElements();
+    counts.active += std::llround(parameter.getElements() * parameter.activeShare);
+  }
+  return counts;
+}
+
+} // namespace moec

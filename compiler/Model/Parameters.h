@@ -1,0 +1,40 @@
+// The parameters of an experiment: names, shapes, initial values. init, update and the counts of `moec check` read this
+// one list.
+#ifndef MOEC_COMPILER_MODEL_PARAMETERS_H
+#define MOEC_COMPILER_MODEL_PARAMETERS_H
+
+#include "compiler/Model/Segments.h"
+#include "dialects/Exp/IR/Exp.h"
+
+#include <optional>
+
+namespace moec {
+
+struct ParameterInfo {
+  std::string symbol;            // state symbol: `embed`, `layers.{}.attention.q`
+  std::string name;              // without the layer: `attention.q`; equal to symbol outside layers
+  std::vector<int64_t> shape;    // of one copy; [in, out] for weights
+  std::optional<double> stddev;  // normal around 0, or all ones (norm scales)
+  std::optional<LayerSlot> slot; // none outside layers
+  double activeShare = 1;        // of its elements that one token meets: top_k / num_experts for experts
+  mlir::Location loc;
+
+  int64_t getCopies() const { return slot ? slot->count : 1; }
+  int64_t getElements() const; // of all copies
+};
+
+/// In order of the forward pass.
+std::vector<ParameterInfo> listParameters(exp::ExperimentOp experiment);
+
+/// Segments of the experiment's layers.
+std::vector<Segment> formSegments(exp::ExperimentOp experiment);
+
+struct ParameterCounts {
+  int64_t total = 0;
+  int64_t active = 0; // that one token meets: all but the experts it is not sent to
+};
+ParameterCounts countParameters(exp::ExperimentOp experiment);
+
+} // namespace moec
+
+#endif

@@ -1,0 +1,168 @@
+// update: gradient norm, clipping, learning rate, one update for each parameter, the step counter.
+#include "compiler/Model/ModelContext.h"
+#include "compiler/Model/Patterns.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+
+namespace moec {
+
+namespace {
+
+/// The rule of one parameter: the group that names it, or the default.
+struct UpdateRule {
+  exp::MethodAttr method;
+  double lr;
+  Operation *section;
+};
+
+} // namespace
+
+static exp::GroupOp findGroup(ModelContext &ctx, StringRef name) {
+  for (auto group : ctx.experiment.sections<exp::GroupOp>())
+    for (auto pattern : group.getMatch().getAsRange<StringAttr>())
+      if (matchesPattern(pattern.getValue(), name))
+        return group;
+  return {};
+}
+
+// All copies of a state are updated at once, so they have to agree on their group.
+static FailureOr<exp::GroupOp> findGroup(ModelContext &ctx, const ParameterInfo &info) {
+  auto nameOf = [&](int64_t i) {
+    return info.slot ? getLogicalName(info.symbol, info.slot->first, info.slot->step, i) : info.symbol;
+  };
+  auto describe = [](exp::GroupOp group) { return group ? "group \"" + group.getName().str() + "\"" : "no group"; };
+  exp::GroupOp first = findGroup(ctx, nameOf(0));
+  for (int64_t i = 1; i < info.getCopies(); ++i) {
+    exp::GroupOp other = findGroup(ctx, nameOf(i));
+    if (other == first)
+      continue;
+    Operation *section = other ? other : first;
+    return emitError(exp::fieldLoc(section, "match"))
+           << "parameters \"" << nameOf(0) << "\" and \"" << nameOf(i)
+           << "\" are updated together, but the first is in " << describe(first) << " and the second in "
+           << describe(other) << "; expected patterns that treat layers of one kind alike, such as \"layers.*."
+           << info.name << "\"";
+  }
+  return first;
+}
+
+// A pattern that selects nothing is a slip of the pen in most cases, and would otherwise go unseen.
+static LogicalResult checkPatterns(ModelContext &ctx) {
+  auto selects = [&](StringRef pattern) {
+    return llvm::any_of(ctx.parameters, [&](const Parameter &parameter) {
+      const ParameterInfo &info = parameter.info;
+      for (int64_t i = 0; i < info.getCopies(); ++i)
+        if (matchesPattern(pattern,
+                           info.slot ? getLogicalName(info.symbol, info.slot->first, info.slot->step, i) : info.symbol))
+          return true;
+      return false;
+    });
+  };
+  LogicalResult result = success();
+  for (auto group : ctx.experiment.sections<exp::GroupOp>())
+    for (auto pattern : group.getMatch().getAsRange<StringAttr>())
+      if (!selects(pattern.getValue())) {
+        emitError(exp::fieldLoc(group, "match"))
+            << "pattern \"" << pattern.getValue() << "\" of group \"" << group.getName() << "\" matches no parameter";
+        result = failure();
+      }
+  return result;
+}
+
+static Value buildGradientNorm(ModelContext &ctx) {
+  Value sum;
+  for (Parameter &parameter : ctx.parameters) {
+    LocationScope scope(ctx, parameter.info.loc);
+    Value g = ctx.t.readRows(parameter.gradient);
+    Value squares = ctx.t.sumAll(ctx.t.mul(g, g));
+    sum = sum ? ctx.t.add(sum, squares) : squares;
+  }
+  return ctx.t.map({sum}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.sqrt(x[0]); });
+}
+
+// What PyTorch's clip_grad_norm_ does: min(1, clip / (norm + 1e-6)). A norm that is not a number stays one, and shows.
+static Value buildClipFactor(ModelContext &ctx, Value norm) {
+  double clip = ctx.optimizer.getClipNorm().convertToDouble();
+  if (clip == 0)
+    return ctx.t.fill(1.0, 1, 1);
+  LocationScope scope(ctx, exp::fieldLoc(ctx.optimizer, "clip_norm"));
+  return ctx.t.map({norm}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    return s.min(s.constant(1.0), s.div(s.constant(clip), s.add(x[0], s.constant(1e-6))));
+  });
+}
+
+static const exp::Method *findMethod(ModelContext &ctx, Operation *section, exp::MethodAttr attr) {
+  const exp::Method *method = exp::getMethods(ctx.b.getContext()).find(attr.getCategory().str(), attr.getKind().str());
+  if (!method)
+    section->emitOpError("names ") << attr.getCategory() << " \"" << attr.getKind() << "\", which is not registered";
+  return method;
+}
+
+static FailureOr<UpdateRule> findRule(ModelContext &ctx, const ParameterInfo &info) {
+  FailureOr<exp::GroupOp> group = findGroup(ctx, info);
+  if (failed(group))
+    return failure();
+  if (*group)
+    return UpdateRule{group->getMethod(), group->getLr().convertToDouble(), *group};
+  return UpdateRule{ctx.optimizer.getMethod(), ctx.optimizer.getLr().convertToDouble(), ctx.optimizer};
+}
+
+static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &parameter, Value clip, Value factor,
+                                          Value step) {
+  FailureOr<UpdateRule> rule = findRule(ctx, parameter.info);
+  if (failed(rule))
+    return failure();
+  const auto *method = static_cast<const OptimizerMethod *>(findMethod(ctx, rule->section, rule->method));
+  if (!method)
+    return failure();
+  LocationScope scope(ctx, rule->section->getLoc());
+  const ParameterInfo &info = parameter.info;
+  auto declare = [&](StringRef name) {
+    return ctx.declare(("optimizer." + name + "." + info.symbol).str(), moe::StateKind::optimizer,
+                       parameter.state.getTensorType(), info.slot ? &*info.slot : nullptr);
+  };
+  OptimizerMethod::Update update{parameter.state, parameter.gradient, clip, ctx.t.scale(factor, rule->lr), step};
+  method->buildUpdate(ctx.t, rule->method, update, declare);
+  return success();
+}
+
+static void buildStepIncrement(ModelContext &ctx, moe::StateOp counter) {
+  Value one = arith::ConstantOp::create(ctx.b, SplatElementsAttr::get(ctx.countType(1, 1), ctx.b.getI64IntegerAttr(1)));
+  ctx.accumulate(counter, one);
+}
+
+LogicalResult buildUpdateFunction(ModelContext &ctx) {
+  LocationScope scope(ctx, ctx.optimizer.getLoc());
+  exp::MethodAttr scheduleAttr = ctx.optimizer.getSchedule();
+  const auto *schedule = static_cast<const ScheduleMethod *>(findMethod(ctx, ctx.optimizer, scheduleAttr));
+  if (!schedule || failed(checkPatterns(ctx)))
+    return failure();
+  moe::StateOp counter = ctx.declare("counter.step", moe::StateKind::counter, ctx.countType(1, 1));
+  ctx.beginFunction("update");
+
+  Value norm = buildGradientNorm(ctx);
+  ctx.write(ctx.declareMetric("grad_norm"), norm);
+  Value clip = buildClipFactor(ctx, norm);
+
+  Value done = ctx.t.toElement(ctx.t.read(counter));
+  int64_t totalSteps = ctx.experiment.section<exp::DurationOp>().getSteps();
+  Value factor;
+  {
+    LocationScope atSchedule(ctx, exp::fieldLoc(ctx.optimizer, "schedule"));
+    factor = schedule->buildFactor(ctx.t, scheduleAttr, done, totalSteps);
+  }
+  ctx.write(ctx.declareMetric("lr"), ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
+
+  Value step =
+      ctx.t.map({done}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.add(x[0], s.constant(1.0)); });
+  for (Parameter &parameter : ctx.parameters)
+    if (failed(buildParameterUpdate(ctx, parameter, clip, factor, step)))
+      return failure();
+  buildStepIncrement(ctx, counter);
+  ctx.endFunction();
+  return success();
+}
+
+} // namespace moec

@@ -1,0 +1,81 @@
+#include "compiler/Pipelines/Phases.h"
+
+#include "compiler/Conversion/ExpToMoe/Passes.h"
+#include "compiler/Conversion/ExpToPlan/BuildPrograms.h"
+#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
+#include "compiler/Target/CPU/ObjectEmitter.h"
+#include "dialects/Moe/Transforms/Passes.h"
+#include "dialects/Plan/Transforms/Passes.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Transforms/Passes.h"
+
+using namespace mlir;
+
+namespace moec {
+
+namespace {
+
+void buildExpPipeline(OpPassManager &, const PhaseOptions &) {}
+
+void buildModelPipeline(OpPassManager &pm, const PhaseOptions &options) {
+  // Groups of experts start at multiples of the row tile, so that no kernel needs a masked row.
+  pm.addPass(createBuildModel({options.target.tileRows}));
+}
+
+void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
+  exp::ExperimentOp experiment = options.experiment;
+  StringRef policy = experiment.section<exp::MemoryOp>().getRemat();
+  moe::MoeAssignRematOptions remat;
+  remat.policy = policy == "none"   ? moe::RematPolicy::none
+                 : policy == "full" ? moe::RematPolicy::full
+                                    : moe::RematPolicy::selective;
+  OpPassManager &function = pm.nest<func::FuncOp>();
+  // Before differentiation: what is marked is cloned into the backward instead of being kept.
+  function.addPass(moe::createMoeAssignRemat(remat));
+  function.addPass(moe::createMoeDifferentiate());
+  // The backward of an op may build gradients that nobody asked for.
+  function.addPass(createCanonicalizerPass());
+  function.addPass(createCSEPass());
+}
+
+void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &) {
+  OpPassManager &function = pm.nest<func::FuncOp>();
+  // Norms and softmaxes as their parts: the parts fuse with whatever stands beside them.
+  function.addPass(moe::createMoeDecompose());
+  function.addPass(createCanonicalizerPass());
+  function.addPass(createCSEPass());
+  function.addPass(moe::createMoeFormDispatches());
+}
+
+void buildPlanPipeline(OpPassManager &pm, const PhaseOptions &options) {
+  pm.addPass(createMoeToPlanPass(options.target));
+  // Programs name functions, so they come after those have become plan functions.
+  pm.addPass(createBuildProgramsPass(options.experiment));
+}
+
+void buildPlacePipeline(OpPassManager &pm, const PhaseOptions &) {
+  pm.addPass(plan::createPlace());
+  pm.addPass(plan::createVerifyPlacement());
+}
+
+constexpr Phase table[] = {
+    {"exp", "exp", "exp", "the experiment as declared, every default filled in", buildExpPipeline},
+    {"moe", "exp", "moe", "the model, losses and optimizer as tensor programs", buildModelPipeline},
+    {"backward", "moe", "moe", "with the backward of forward_backward", buildBackwardPipeline},
+    {"dispatch", "moe", "moe", "grouped into dispatches: one dispatch is one kernel", buildDispatchPipeline},
+    {"plan", "moe", "plan + scf/vector/llvm", "instructions, buffers and kernels", buildPlanPipeline},
+    {"place", "plan", "plan", "every buffer with its offset and lifetime", buildPlacePipeline},
+};
+
+} // namespace
+
+ArrayRef<Phase> phases() { return table; }
+
+const Phase *findPhase(StringRef name) {
+  for (const Phase &phase : table)
+    if (phase.name == name)
+      return &phase;
+  return nullptr;
+}
+
+} // namespace moec

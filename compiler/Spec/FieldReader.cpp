@@ -1,0 +1,231 @@
+// Types are checked here, where the JSON is still at hand; ranges and choices by exp::checkValue, which hand-written IR goes through too.
+#include "compiler/Spec/FieldReader.h"
+
+#include <cmath>
+
+using namespace mlir;
+using namespace moec;
+using namespace moec::spec;
+using exp::Field;
+using exp::FieldType;
+using exp::Rule;
+
+constexpr double kMaxInteger = 9007199254740992.0; // 2^53: above it doubles skip integers
+
+Attribute FieldReader::wrongType(const Json &value, const std::string &pointer, const std::string &expected) {
+  std::string found = value.kindName();
+  if (value.kind == Json::Kind::Number)
+    found = value.string;
+  else if (value.isString())
+    found = "the text " + quote(value.string);
+  error(Rule::WrongType, value.place, pointer, "expected " + expected + ", found " + found);
+  return {};
+}
+
+Attribute FieldReader::convertSteps(const Field &field, const Json &value, const std::string &pointer) {
+  Builder b(context);
+  // The length of the run cannot be a share of itself.
+  bool isRun = field.attribute == "steps";
+  std::string expected = isRun ? "{\"steps\": n} or {\"tokens\": n}" : "{\"steps\": n}, {\"tokens\": n} or {\"fraction\": x}";
+  if (value.isNull() && field.minimum == 0)
+    return b.getI64IntegerAttr(0);
+  auto bad = [&](Place place, const std::string &where, const std::string &found) {
+    error(Rule::Duration, place, where, "expected " + expected + ", found " + found);
+    return Attribute();
+  };
+  if (!value.isObject())
+    return bad(value.place, pointer, value.kind == Json::Kind::Number ? value.string : value.kindName());
+  const Member *only = nullptr;
+  for (const Member &member : value.members) {
+    bool known = member.key == "steps" || member.key == "tokens" || (member.key == "fraction" && !isRun);
+    if (!known)
+      return bad(member.place, below(pointer, member.key), "key " + quote(member.key));
+    if (member.value.isNull())
+      continue;
+    if (only)
+      return bad(member.place, below(pointer, member.key), quote(only->key) + " and " + quote(member.key));
+    only = &member;
+  }
+  if (!only)
+    return bad(value.place, pointer, "an empty object");
+  const Json &amount = only->value;
+  std::string where = below(pointer, only->key);
+  bool fraction = only->key == "fraction";
+  if (amount.kind != Json::Kind::Number || (!fraction && amount.number != std::floor(amount.number)))
+    return wrongType(amount, where, fraction ? "a number" : "an integer");
+  double most = fraction ? 1 : only->key == "steps" ? 1e12 : 1e18;
+  double least = fraction || only->key == "tokens" ? 0 : field.minimum;
+  if (amount.number < least || amount.number > most || (!fraction && field.minimum > 0 && amount.number < 1)) {
+    bool low = amount.number < std::max(least, fraction ? 0.0 : field.minimum);
+    error(Rule::Range, amount.place, where,
+          amount.string + " is out of range; expected " +
+              (low ? "at least " + numberText(fraction ? 0.0 : std::max(0.0, field.minimum)) : "at most " + numberText(most)));
+    return {};
+  }
+  if (only->key == "steps")
+    return b.getI64IntegerAttr(static_cast<int64_t>(amount.number));
+  if (fraction)
+    return totalSteps ? b.getI64IntegerAttr(std::llround(amount.number * static_cast<double>(*totalSteps))) : Attribute();
+  return tokensPerStep ? b.getI64IntegerAttr(static_cast<int64_t>(std::ceil(amount.number / *tokensPerStep))) : Attribute();
+}
+
+Attribute FieldReader::convert(const Field &field, const Json &value, const std::string &pointer) {
+  Builder b(context);
+  bool isNumber = value.kind == Json::Kind::Number;
+  switch (field.type) {
+  case FieldType::Integer:
+    if (!isNumber || value.number != std::floor(value.number))
+      return wrongType(value, pointer, "an integer");
+    if (std::abs(value.number) >= kMaxInteger) {
+      error(Rule::Range, value.place, pointer, value.string + " is out of range; expected at most " + numberText(field.maximum));
+      return {};
+    }
+    return b.getI64IntegerAttr(static_cast<int64_t>(value.number));
+  case FieldType::Number:
+    if (value.isNull() && field.nullable)
+      return b.getF64FloatAttr(0.0);
+    return isNumber ? Attribute(b.getF64FloatAttr(value.number)) : wrongType(value, pointer, "a number");
+  case FieldType::Boolean:
+    return value.kind == Json::Kind::Boolean ? Attribute(b.getBoolAttr(value.boolean)) : wrongType(value, pointer, "true or false");
+  case FieldType::Text:
+    return value.isString() ? Attribute(b.getStringAttr(value.string)) : wrongType(value, pointer, "a text");
+  case FieldType::Choice: {
+    if (value.isNull() && llvm::is_contained(field.choices, "none"))
+      return b.getStringAttr("none");
+    if (value.isString())
+      return b.getStringAttr(value.string);
+    std::string expected;
+    for (const std::string &choice : field.choices)
+      expected += (expected.empty() ? "" : &choice == &field.choices.back() ? " or " : ", ") + quote(choice);
+    return wrongType(value, pointer, expected);
+  }
+  case FieldType::TextList: {
+    if (value.kind != Json::Kind::Array)
+      return wrongType(value, pointer, "a list of texts");
+    SmallVector<StringRef> texts;
+    for (size_t i = 0; i < value.elements.size(); ++i) {
+      if (!value.elements[i].isString())
+        return wrongType(value.elements[i], below(pointer, std::to_string(i)), "a text");
+      texts.push_back(value.elements[i].string);
+    }
+    return b.getStrArrayAttr(texts);
+  }
+  case FieldType::NumberList: {
+    if (value.kind != Json::Kind::Array)
+      return wrongType(value, pointer, "a list of numbers");
+    SmallVector<double> numbers;
+    for (size_t i = 0; i < value.elements.size(); ++i) {
+      if (value.elements[i].kind != Json::Kind::Number)
+        return wrongType(value.elements[i], below(pointer, std::to_string(i)), "a number");
+      numbers.push_back(value.elements[i].number);
+    }
+    return b.getDenseF64ArrayAttr(numbers);
+  }
+  case FieldType::Steps:
+    return convertSteps(field, value, pointer);
+  case FieldType::Method:
+    break; // readMethodValue
+  }
+  return {};
+}
+
+Attribute FieldReader::read(const Field &field, const Json &value, const std::string &pointer) {
+  Attribute attribute = convert(field, value, pointer);
+  if (!attribute || value.isNull())
+    return attribute;
+  if (auto problem = exp::checkValue(field, attribute, context)) {
+    error(problem->rule, value.place, pointer, problem->text);
+    return {};
+  }
+  return attribute;
+}
+
+Attribute FieldReader::readDefault(const Field &field) { return convert(field, parseConstant(field.fallback), ""); }
+
+//===--- Methods ---===//
+
+exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::StringRef kind, Place kindPlace,
+                                        const std::string &kindPointer, llvm::ArrayRef<const Member *> members,
+                                        const std::string &pointer, exp::MethodAttr inherited,
+                                        llvm::ArrayRef<std::string> alsoKnown, Given given) {
+  exp::MethodRegistry &registry = exp::getMethods(context);
+  const exp::Method *method = registry.find(category, kind.str());
+  if (!method) {
+    std::vector<std::string> kinds;
+    std::string list;
+    for (const exp::Method *known : registry.all(category)) {
+      kinds.push_back(known->kind());
+      list += (list.empty() ? "" : ", ") + quote(known->kind());
+    }
+    error(Rule::UnknownKind, kindPlace, kindPointer,
+          "no " + category + " has kind " + quote(kind) + "; expected one of " + list + exp::suggest(kind, kinds));
+    return {};
+  }
+  if (inherited && inherited.getKind() != kind)
+    inherited = {};
+
+  bool ok = true;
+  std::vector<std::string> keys(alsoKnown.begin(), alsoKnown.end());
+  SmallVector<NamedAttribute> fields;
+  for (const Field &field : method->fields()) {
+    keys.push_back(field.key);
+    auto it = llvm::find_if(members, [&](const Member *member) { return member->key == field.key; });
+    Attribute value;
+    if (it != members.end() && !(*it)->value.removes) {
+      std::string where = below(pointer, field.key);
+      value = read(field, (*it)->value, where);
+      given(field.key, where, (*it)->value.place);
+    } else if (inherited) {
+      value = inherited.getFields().get(field.key);
+    } else if (!field.fallback.empty()) {
+      // Null without a report: a share of a run whose length is unknown because of another error.
+      value = readDefault(field);
+    } else {
+      error(Rule::MissingKey, kindPlace, pointer, category + " " + quote(kind) + " needs the key " + quote(field.key));
+    }
+    ok &= static_cast<bool>(value);
+    if (value)
+      fields.emplace_back(StringAttr::get(context, field.key), value);
+  }
+  for (const Member *member : members) {
+    if (member->value.removes || llvm::any_of(method->fields(), [&](const Field &field) { return field.key == member->key; }))
+      continue;
+    std::string text = category + " " + quote(kind) + " has no key " + quote(member->key);
+    std::string owner;
+    for (const exp::Method *other : registry.all(category))
+      for (const Field &field : other->fields())
+        if (field.key == member->key && owner.empty())
+          owner = "; it belongs to " + quote(other->kind());
+    error(Rule::ForeignKey, member->place, below(pointer, member->key),
+          text + (owner.empty() ? exp::suggest(member->key, keys) : owner));
+    ok = false;
+  }
+  return ok ? exp::MethodAttr::get(context, category, kind, DictionaryAttr::get(context, fields)) : exp::MethodAttr();
+}
+
+exp::MethodAttr FieldReader::readMethodValue(const Field &field, const Json &value, const std::string &pointer, Given given) {
+  if (value.isString())
+    return readMethod(field.category, value.string, value.place, pointer, {}, pointer, {}, {}, given);
+  const Json *kind = value.isObject() ? value.find("kind") : nullptr;
+  if (!value.isObject()) {
+    wrongType(value, pointer, "a kind of " + field.category + " or an object with \"kind\"");
+    return {};
+  }
+  // The kind of the default stands where none is given, so that {"order": "post"} alone is enough.
+  Json fallback = kind || field.fallback.empty() ? Json() : parseConstant(field.fallback);
+  if (!kind && fallback.isString())
+    kind = &fallback;
+  if (!kind || !kind->isString()) {
+    if (kind)
+      wrongType(*kind, below(pointer, "kind"), "a kind of " + field.category);
+    else
+      error(Rule::MissingKey, value.place, pointer, "required key \"kind\" is missing");
+    return {};
+  }
+  SmallVector<const Member *> members;
+  for (const Member &member : value.members)
+    if (member.key != "kind")
+      members.push_back(&member);
+  Place place = kind->place.line ? kind->place : value.place;
+  return readMethod(field.category, kind->string, place, below(pointer, "kind"), members, pointer, {}, {"kind"}, given);
+}

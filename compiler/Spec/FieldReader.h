@@ -1,0 +1,48 @@
+// JSON values -> attributes, one field at a time.
+#ifndef MOEC_COMPILER_SPEC_FIELDREADER_H
+#define MOEC_COMPILER_SPEC_FIELDREADER_H
+
+#include "compiler/Spec/SpecText.h"
+#include "dialects/Exp/IR/Exp.h"
+
+#include "llvm/ADT/STLFunctionalExtras.h"
+
+namespace moec::spec {
+
+class FieldReader {
+public:
+  FieldReader(mlir::MLIRContext *context, std::vector<Issue> &issues) : context(context), issues(issues) {}
+
+  std::optional<double> tokensPerStep; // for {"tokens": n}
+  std::optional<int64_t> totalSteps;   // for {"fraction": x}
+
+  /// The attribute of a value that is given; null after reporting.
+  mlir::Attribute read(const exp::Field &field, const Json &value, const std::string &pointer);
+  /// The attribute of a constant default.
+  mlir::Attribute readDefault(const exp::Field &field);
+
+  using Given = llvm::function_ref<void(const std::string &key, const std::string &pointer, Place place)>;
+  /// A method: `members` are its keys other than "kind". Keys not given come from `inherited` when that is of the same kind, else from their
+  /// defaults. `alsoKnown`: other keys of the same object, for suggestions. Calls `given` for each key that was written.
+  exp::MethodAttr readMethod(const std::string &category, llvm::StringRef kind, Place kindPlace, const std::string &kindPointer,
+                             llvm::ArrayRef<const Member *> members, const std::string &pointer, exp::MethodAttr inherited,
+                             llvm::ArrayRef<std::string> alsoKnown, Given given);
+  /// A field of type Method: {"kind": ..., ...}, or the kind alone.
+  exp::MethodAttr readMethodValue(const exp::Field &field, const Json &value, const std::string &pointer, Given given);
+
+  void error(exp::Rule rule, Place place, std::string pointer, std::string text, std::vector<Note> notes = {}) {
+    issues.push_back({rule, place, std::move(pointer), std::move(text), std::move(notes)});
+  }
+
+private:
+  mlir::Attribute convert(const exp::Field &field, const Json &value, const std::string &pointer);
+  mlir::Attribute convertSteps(const exp::Field &field, const Json &value, const std::string &pointer);
+  mlir::Attribute wrongType(const Json &value, const std::string &pointer, const std::string &expected);
+
+  mlir::MLIRContext *context;
+  std::vector<Issue> &issues;
+};
+
+} // namespace moec::spec
+
+#endif

@@ -1,0 +1,93 @@
+// `extends`.
+#include "compiler/Spec/SpecFiles.h"
+
+#include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/SmallString.h"
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+
+using namespace moec;
+using namespace moec::spec;
+using exp::Rule;
+
+std::optional<Json> SpecFiles::load(llvm::StringRef path) { return loadFile(path.str(), nullptr); }
+
+std::optional<Json> SpecFiles::loadText(llvm::StringRef text, llvm::StringRef name) {
+  paths.push_back(name.str());
+  return finish(text, 0);
+}
+
+/// `extends`: the value that names the file, or null for the spec itself.
+std::optional<Json> SpecFiles::loadFile(const std::string &path, const Json *extends) {
+  llvm::SmallString<256> real;
+  if (llvm::sys::fs::real_path(path, real))
+    real = path;
+  if (llvm::is_contained(active, real.str())) {
+    issues.push_back({Rule::ExtendsCycle, extends->place, "/extends", "\"" + path + "\" extends itself", {}});
+    return std::nullopt;
+  }
+  unsigned file = static_cast<unsigned>(paths.size());
+  paths.push_back(path);
+  bool directory = llvm::sys::fs::is_directory(path);
+  auto buffer = llvm::MemoryBuffer::getFile(path);
+  if (!buffer || directory) {
+    std::string why = directory ? "it is a directory" : buffer.getError().message();
+    Place place = extends ? extends->place : Place{file, 1, 1};
+    issues.push_back({Rule::Unreadable, place, extends ? "/extends" : "", "cannot read \"" + path + "\": " + why, {}});
+    return std::nullopt;
+  }
+  active.push_back(std::string(real));
+  std::optional<Json> value = finish((*buffer)->getBuffer(), file);
+  active.pop_back();
+  return value;
+}
+
+std::optional<Json> SpecFiles::finish(llvm::StringRef text, unsigned file) {
+  std::optional<Json> value = parseText(text, file, issues);
+  if (!value)
+    return std::nullopt;
+  if (!value->isObject()) {
+    issues.push_back({Rule::WrongType, value->place, "/", std::string("expected an object, found ") + value->kindName(), {}});
+    return std::nullopt;
+  }
+  const Json *extends = value->find("extends");
+  if (!extends || extends->isNull())
+    return value;
+  if (!extends->isString() || extends->string.empty()) {
+    issues.push_back({Rule::Extends, extends->place, "/extends", "expected the path of a file", {}});
+    return std::nullopt;
+  }
+  llvm::SmallString<256> path(extends->string);
+  if (!llvm::sys::path::is_absolute(path)) {
+    path = llvm::sys::path::parent_path(paths[file]);
+    llvm::sys::path::append(path, extends->string);
+    llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
+  }
+  std::optional<Json> base = loadFile(std::string(path), extends);
+  if (!base)
+    return std::nullopt;
+  merge(*base, *value);
+  // What is missing is missing in the spec, not in its base.
+  base->place = value->place;
+  return base;
+}
+
+void moec::spec::merge(Json &base, const Json &patch) {
+  if (!patch.isObject() || !base.isObject()) {
+    bool removes = patch.isNull() && !base.isNull();
+    base = patch;
+    base.removes = removes;
+    return;
+  }
+  // {"steps": ..}, {"tokens": ..} and {"fraction": ..} are three ways to say one thing, so a new one drops the old.
+  const llvm::StringRef lengths[] = {"steps", "tokens", "fraction"};
+  if (llvm::any_of(lengths, [&](llvm::StringRef key) { return patch.find(key) && !patch.find(key)->isNull(); }))
+    llvm::erase_if(base.members, [&](const Member &member) { return llvm::is_contained(lengths, member.key); });
+  for (const Member &member : patch.members) {
+    if (Json *old = base.find(member.key))
+      merge(*old, member.value);
+    else
+      base.members.push_back(member);
+  }
+}

@@ -1,0 +1,33 @@
+// The files of a spec: itself and those it extends, merged into one value whose parts remember their file.
+#ifndef MOEC_COMPILER_SPEC_SPECFILES_H
+#define MOEC_COMPILER_SPEC_SPECFILES_H
+
+#include "compiler/Spec/SpecText.h"
+
+namespace moec::spec {
+
+class SpecFiles {
+public:
+  explicit SpecFiles(std::vector<Issue> &issues) : issues(issues) {}
+
+  /// The merged value; nothing when a file cannot be read or is not an object.
+  std::optional<Json> load(llvm::StringRef path);
+  std::optional<Json> loadText(llvm::StringRef text, llvm::StringRef name);
+
+  llvm::StringRef path(unsigned file) const { return file < paths.size() ? llvm::StringRef(paths[file]) : ""; }
+
+private:
+  std::optional<Json> loadFile(const std::string &path, const Json *extends);
+  std::optional<Json> finish(llvm::StringRef text, unsigned file);
+
+  std::vector<Issue> &issues;
+  std::vector<std::string> paths;  // by number of file; the spec itself is 0
+  std::vector<std::string> active; // being loaded, for cycles
+};
+
+/// Objects merge key by key; anything else replaces. A null replaces too, and is marked: it takes away what the base gave.
+void merge(Json &base, const Json &patch);
+
+} // namespace moec::spec
+
+#endif

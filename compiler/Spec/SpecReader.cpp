@@ -1,0 +1,539 @@
+// JSON -> exp, driven by the field table. Nothing stops at the first error: a section with errors is left out and the rest is read on.
+#include "compiler/Spec/FieldReader.h"
+#include "compiler/Spec/Spec.h"
+#include "compiler/Spec/SpecFiles.h"
+
+#include "mlir/Parser/Parser.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/Support/FileSystem.h"
+
+#include <map>
+
+using namespace mlir;
+using namespace moec;
+using namespace moec::spec;
+using exp::Field;
+using exp::FieldType;
+using exp::Rule;
+
+namespace {
+/// One object of the spec that becomes one op.
+struct Instance {
+  const exp::Section *section;
+  std::string pointer, name; // name: of a map's entry
+  const Json *json = nullptr; // null: not given, all defaults
+  Place place;
+  bool failed = false;
+  std::map<std::string, const Json *> given; // by key in the table
+  SmallVector<const Member *> others;        // keys that must be the method's
+  SmallVector<NamedAttribute> attributes, places;
+};
+
+class Reader {
+public:
+  Reader(MLIRContext *context, const Json &root, const SpecFiles &files, std::vector<Issue> &issues)
+      : context(context), root(root), files(files), issues(issues), fields(context, issues) {}
+
+  OwningOpRef<ModuleOp> run();
+
+private:
+  void gather();
+  void addInstance(const exp::Section &section, std::string pointer, std::string name, const Json *json, Place place);
+  void scan(Instance &instance, const Json &object, const std::string &prefix, const std::string &pointer);
+  void scanKey(Instance &instance, const Member &member, const std::string &key, const std::string &pointer);
+  void unknownKey(Instance &instance, const Member &member, const std::string &prefix, const std::string &pointer);
+  void checkMissing(Instance &instance);
+  void readField(Instance &instance, const Field &field);
+  void readInlineMethod(Instance &instance);
+  void set(Instance &instance, const Field &field, Attribute value);
+  Attribute derive(Instance &instance, const Field &field);
+  void learnLengths();
+  Operation *build(OpBuilder &builder, Instance &instance, Region *body);
+  Location at(Place place) const { return FileLineColLoc::get(context, files.path(place.file), place.line, place.column); }
+  Location at(const std::string &pointer, Place place) const {
+    return NameLoc::get(StringAttr::get(context, pointer), at(place));
+  }
+
+  MLIRContext *context;
+  const Json &root;
+  const SpecFiles &files;
+  std::vector<Issue> &issues;
+  FieldReader fields;
+  std::vector<std::unique_ptr<Instance>> instances;
+  std::map<std::string, Attribute> values; // by dotted path: "model.hidden_size"
+};
+} // namespace
+
+//===--- Which objects are there ---===//
+
+static const Json *resolve(const Json &root, llvm::StringRef pointer, const Json **ancestor = nullptr) {
+  const Json *at = &root;
+  while (!pointer.empty()) {
+    if (ancestor)
+      *ancestor = at;
+    auto [key, rest] = pointer.drop_front().split('/');
+    const Json *next = at->isObject() ? at->find(key) : nullptr;
+    if (!next || next->isNull())
+      return nullptr;
+    at = next;
+    pointer = pointer.drop_front(1 + key.size());
+  }
+  return at;
+}
+
+void Reader::addInstance(const exp::Section &section, std::string pointer, std::string name, const Json *json, Place place) {
+  auto instance = std::make_unique<Instance>();
+  instance->section = &section;
+  instance->pointer = std::move(pointer);
+  instance->name = std::move(name);
+  instance->json = json;
+  instance->place = place;
+  instances.push_back(std::move(instance));
+}
+
+void Reader::gather() {
+  for (const exp::Section &section : exp::sections()) {
+    std::string pointer = section.isMap() ? section.pointer.substr(0, section.pointer.size() - 2) : section.pointer;
+    const Json *ancestor = &root;
+    const Json *json = resolve(root, pointer, &ancestor);
+    if (section.isMap()) {
+      if (json && !json->isObject())
+        fields.error(Rule::WrongType, json->place, pointer,
+                     std::string("expected an object of named objects, found ") + json->kindName());
+      else if (json)
+        for (const Member &member : json->members)
+          if (!member.value.isNull())
+            addInstance(section, below(pointer, member.key), member.key, &member.value, member.place);
+      continue;
+    }
+    if (!json && section.optional && (section.presentWith.empty() || !resolve(root, section.presentWith)))
+      continue;
+    addInstance(section, pointer, "", json, json ? json->place : ancestor->place);
+  }
+  for (auto &instance : instances) {
+    bool whole = instance->section->fields.front().key.empty(); // the section is one value
+    if (whole && instance->json)
+      instance->given[""] = instance->json;
+    else if (instance->json && !instance->json->isObject()) {
+      fields.error(Rule::WrongType, instance->json->place, instance->pointer,
+                   std::string("expected an object, found ") + instance->json->kindName());
+      instance->failed = true;
+    } else if (instance->json)
+      scan(*instance, *instance->json, "", instance->pointer);
+    if (!instance->failed)
+      checkMissing(*instance);
+  }
+}
+
+//===--- Which keys are there ---===//
+
+void Reader::scan(Instance &instance, const Json &object, const std::string &prefix, const std::string &pointer) {
+  for (const Member &member : object.members)
+    scanKey(instance, member, prefix + member.key, pointer);
+}
+
+void Reader::scanKey(Instance &instance, const Member &member, const std::string &key, const std::string &pointer) {
+  const exp::Section &section = *instance.section;
+  std::string where = below(pointer, member.key);
+  // A dot is nesting in the table only.
+  bool dotted = member.key.find('.') != std::string::npos;
+  bool nested = false, kindKey = !section.category.empty() && key == "kind";
+  for (const Field &field : dotted ? std::vector<Field>() : section.fields) {
+    if (field.key == key || kindKey) {
+      // A null that took away what the base gave leaves the default, where null has no meaning of its own.
+      bool meansOff = field.nullable || field.type == FieldType::Steps || llvm::is_contained(field.choices, "none");
+      if (!member.value.removes || (meansOff && !kindKey))
+        instance.given[key] = &member.value;
+      return;
+    }
+    nested |= llvm::StringRef(field.key).starts_with(key + ".");
+  }
+  if (nested) {
+    if (member.value.isObject())
+      return scan(instance, member.value, key + ".", where);
+    if (member.value.isNull() && (member.value.removes || key == section.nullableKey))
+      return;
+    // A kind alone, as everywhere.
+    if (member.value.isString() && exp::findSection(section.pointer) && llvm::any_of(section.fields, [&](const Field &field) {
+          return field.key == key + ".kind";
+        })) {
+      instance.given[key + ".kind"] = &member.value;
+      return;
+    }
+    fields.error(Rule::WrongType, member.value.place, where, std::string("expected an object, found ") + member.value.kindName());
+    instance.failed = true;
+    return;
+  }
+  if (section.pointer.empty() && (key == "$schema" || key == "extends"))
+    return;
+  std::string templated = section.isMap() ? "" : where;
+  for (const exp::Section &other : exp::sections())
+    if (!templated.empty() && (other.pointer == templated || llvm::StringRef(other.pointer).starts_with(templated + "/")))
+      return; // has an instance of its own
+  for (const exp::Unsupported &unsupported : exp::unsupportedKeys()) {
+    if (unsupported.pointer != templated)
+      continue;
+    if (!member.value.isNull() && printCompact(member.value) != unsupported.neutral)
+      fields.error(Rule::Unsupported, member.place, where,
+                   "not supported by this version; remove it or set it to " +
+                       (unsupported.neutral.empty() ? "null" : unsupported.neutral));
+    return;
+  }
+  if (!section.category.empty() && key == member.key)
+    instance.others.push_back(&member);
+  else if (!member.value.removes)
+    unknownKey(instance, member, key.substr(0, key.size() - member.key.size()), where);
+}
+
+void Reader::unknownKey(Instance &instance, const Member &member, const std::string &prefix, const std::string &pointer) {
+  std::vector<std::string> near;
+  std::string elsewhere;
+  auto candidate = [&](llvm::StringRef key) { near.push_back(key.split('.').first.str()); };
+  for (const Field &field : instance.section->fields)
+    if (llvm::StringRef(field.key).starts_with(prefix) && !field.key.empty())
+      candidate(llvm::StringRef(field.key).drop_front(prefix.size()));
+  for (const exp::Section &section : exp::sections()) {
+    auto [parent, name] = llvm::StringRef(section.isMap() ? llvm::StringRef(section.pointer).drop_back(2) : section.pointer).rsplit('/');
+    if (prefix.empty() && parent == instance.pointer && !name.empty())
+      candidate(name);
+    if (name == member.key && elsewhere.empty())
+      elsewhere = (parent + "/" + name).str();
+    for (const Field &field : section.fields)
+      if (elsewhere.empty() && llvm::StringRef(field.key).rsplit('.').second == member.key)
+        elsewhere = section.pointer + "/" + llvm::join(llvm::split(field.key, '.'), "/");
+      else if (elsewhere.empty() && field.key == member.key)
+        elsewhere = section.pointer + "/" + field.key;
+  }
+  std::string hint = exp::suggest(member.key, near);
+  if (hint.empty() && !elsewhere.empty())
+    hint = "; " + quote(member.key) + " belongs at " + elsewhere;
+  fields.error(Rule::UnknownKey, member.place, pointer, "unknown key " + quote(member.key) + hint);
+}
+
+void Reader::checkMissing(Instance &instance) {
+  const exp::Section &section = *instance.section;
+  bool switchedOn = llvm::any_of(instance.given, [&](auto &entry) {
+    return !section.nullableKey.empty() && llvm::StringRef(entry.first).starts_with(section.nullableKey + ".");
+  });
+  std::vector<std::string> missing;
+  for (const Field &field : section.fields) {
+    bool required = field.fallback.empty() || (switchedOn && field.key == section.nullSwitch);
+    if (required && !instance.given.count(field.key))
+      missing.push_back(field.key);
+  }
+  if (!section.category.empty() && !section.isMap() && !instance.given.count("kind"))
+    missing.insert(missing.begin(), "kind");
+  if (missing.empty())
+    return;
+  instance.failed = true;
+  if (instance.json) {
+    for (const std::string &key : missing) {
+      std::string outer = key.find('.') == std::string::npos ? "" : key.substr(0, key.find('.'));
+      const Json *inner = outer.empty() ? nullptr : instance.json->find(outer);
+      Place place = inner && inner->isObject() ? inner->place : instance.json->place;
+      bool inside = inner && inner->isObject();
+      fields.error(Rule::MissingKey, place, inside ? below(instance.pointer, outer) : instance.pointer.empty() ? "/" : instance.pointer,
+                   "required key " + quote(inside ? key.substr(outer.size() + 1) : key) + " is missing");
+    }
+    return;
+  }
+  auto [parent, name] = llvm::StringRef(instance.pointer).rsplit('/');
+  if (!parent.empty() && !resolve(root, parent))
+    return; // the parent's absence has been reported
+  std::string needs;
+  for (const std::string &key : missing)
+    needs += (needs.empty() ? "" : ", ") + quote(key.empty() ? "steps" : key);
+  fields.error(Rule::MissingKey, instance.place, parent.empty() ? "/" : parent.str(),
+               "required section " + quote(name) + " is missing; it needs " + needs);
+}
+
+//===--- Values ---===//
+
+static std::string fieldPointer(const Instance &instance, llvm::StringRef key) {
+  std::string pointer = instance.pointer;
+  for (llvm::StringRef part : llvm::split(key, '.'))
+    if (!part.empty())
+      pointer = below(pointer, part);
+  return pointer;
+}
+
+void Reader::set(Instance &instance, const Field &field, Attribute value) {
+  if (!value) {
+    instance.failed = true;
+    return;
+  }
+  if (!field.attribute.empty())
+    instance.attributes.emplace_back(StringAttr::get(context, field.attribute), value);
+  if (!instance.section->isMap()) {
+    std::string path = instance.section->pointer + "/" + field.key;
+    std::replace(path.begin(), path.end(), '/', '.');
+    values[path.substr(1)] = value;
+  }
+}
+
+/// "=a.b" or "=a.b / c.d".
+Attribute Reader::derive(Instance &instance, const Field &field) {
+  auto [left, right] = llvm::StringRef(field.fallback).drop_front().split(" / ");
+  auto value = values.find(left.str());
+  if (value == values.end())
+    return {}; // its own error has been reported
+  if (right.empty())
+    return value->second;
+  auto divisor = values.find(right.str());
+  if (divisor == values.end())
+    return {};
+  int64_t a = cast<IntegerAttr>(value->second).getInt(), b = cast<IntegerAttr>(divisor->second).getInt();
+  if (a % b != 0) {
+    fields.error(Rule::Derived, instance.place, fieldPointer(instance, field.key),
+                 field.key + " is not given, and its default " + field.fallback.substr(1) + " = " + std::to_string(a) + " / " +
+                     std::to_string(b) + " is not whole");
+    return {};
+  }
+  return IntegerAttr::get(IntegerType::get(context, 64), a / b);
+}
+
+void Reader::readField(Instance &instance, const Field &field) {
+  auto given = instance.given.find(field.key);
+  std::string pointer = fieldPointer(instance, field.key);
+  std::string attribute = field.attribute;
+  auto note = [&](const std::string &key, const std::string &where, Place place) {
+    instance.places.emplace_back(StringAttr::get(context, key), LocationAttr(at(where, place)));
+  };
+  if (field.type == FieldType::Method) {
+    Json fallback = given == instance.given.end() ? parseConstant(field.fallback) : Json();
+    const Json &value = given == instance.given.end() ? fallback : *given->second;
+    if (given != instance.given.end())
+      note(attribute, pointer, value.place);
+    set(instance, field, fields.readMethodValue(field, value, pointer, [&](const std::string &key, const std::string &where, Place place) {
+          note(attribute + "." + key, where, place);
+        }));
+    return;
+  }
+  if (given != instance.given.end()) {
+    set(instance, field, fields.read(field, *given->second, pointer));
+    if (!attribute.empty())
+      note(attribute, pointer, given->second->place);
+  } else if (!field.fallback.empty()) {
+    set(instance, field, field.fallback[0] == '=' ? derive(instance, field) : fields.readDefault(field));
+  }
+}
+
+void Reader::readInlineMethod(Instance &instance) {
+  const exp::Section &section = *instance.section;
+  auto given = instance.given.find("kind");
+  exp::MethodAttr inherited;
+  std::string kind = instance.name;
+  Place place = instance.place;
+  std::string kindPointer = instance.pointer;
+  // Groups take the default optimizer's kind, and with it what they do not give; losses are of the kind that they are named for.
+  if (section.category == "optimizer" && section.isMap()) {
+    auto outer = values.find("optimizer.kind");
+    if (outer == values.end()) {
+      instance.failed = true;
+      return;
+    }
+    inherited = cast<exp::MethodAttr>(outer->second);
+    kind = inherited.getKind().str();
+  }
+  auto note = [&](const std::string &key, const std::string &where, Place place) {
+    instance.places.emplace_back(StringAttr::get(context, key), LocationAttr(at(where, place)));
+  };
+  if (given != instance.given.end()) {
+    kindPointer = below(instance.pointer, "kind");
+    if (!given->second->isString()) {
+      fields.error(Rule::WrongType, given->second->place, kindPointer, std::string("expected a kind of ") + section.category +
+                                                                            ", found " + given->second->kindName());
+      instance.failed = true;
+      return;
+    }
+    kind = given->second->string;
+    place = given->second->place;
+    note("method", kindPointer, place);
+  }
+  std::vector<std::string> known = {"kind"};
+  for (const Field &field : section.fields)
+    known.push_back(field.key);
+  exp::MethodAttr method = fields.readMethod(section.category, kind, place, kindPointer, instance.others, instance.pointer,
+                                             inherited, known, note);
+  Field field{.key = "kind", .type = FieldType::Method, .fallback = "", .choices = {}, .unit = "", .doc = "", .attribute = "method"};
+  set(instance, field, method);
+}
+
+/// Tokens of a step and steps of the run, once the fields that say so have been read.
+void Reader::learnLengths() {
+  auto integer = [&](const char *path) -> std::optional<double> {
+    auto it = values.find(path);
+    return it == values.end() ? std::nullopt : std::optional(static_cast<double>(cast<IntegerAttr>(it->second).getInt()));
+  };
+  if (auto sequences = integer("batch.sequences"))
+    if (auto length = integer("data.seq_len"))
+      fields.tokensPerStep = *sequences * *length;
+  for (auto &instance : instances)
+    if (instance->section->op == "exp.duration" && !instance->failed)
+      readField(*instance, instance->section->fields.front());
+  if (auto steps = integer("duration."))
+    fields.totalSteps = static_cast<int64_t>(*steps);
+}
+
+//===--- Operations ---===//
+
+Operation *Reader::build(OpBuilder &builder, Instance &instance, Region *body) {
+  if (instance.section->isMap()) {
+    instance.attributes.emplace_back(StringAttr::get(context, "name"), builder.getStringAttr(instance.name));
+    if (instance.section->op == "exp.dataset") {
+      llvm::StringRef split = llvm::StringRef(instance.section->pointer).drop_back(2).rsplit('/').second;
+      instance.attributes.emplace_back(StringAttr::get(context, "split"), builder.getStringAttr(split));
+    }
+  }
+  Location loc = exp::sectionLoc(instance.pointer.empty() ? "/" : instance.pointer, at(instance.place),
+                                 DictionaryAttr::get(context, instance.places));
+  OperationState state(loc, instance.section->op);
+  state.addAttributes(instance.attributes);
+  if (body)
+    state.addRegion()->takeBody(*body);
+  return builder.create(state);
+}
+
+OwningOpRef<ModuleOp> Reader::run() {
+  gather();
+  // Plain values, then those derived from them, then lengths of training, then methods, whose fields may be such lengths.
+  auto stage = [](const Field &field) {
+    if (field.type == FieldType::Method)
+      return 3;
+    return field.type == FieldType::Steps ? 2 : field.fallback.starts_with("=") ? 1 : 0;
+  };
+  for (int now = 0; now < 4; ++now) {
+    if (now == 2)
+      learnLengths();
+    for (auto &instance : instances) {
+      for (const Field &field : instance->section->fields) {
+        bool present = instance->given.count(field.key) || !field.fallback.empty();
+        if (stage(field) == now && present && !(now == 2 && field.key.empty()))
+          readField(*instance, field);
+      }
+      if (now == 3 && !instance->section->category.empty() &&
+          (instance->section->isMap() || instance->given.count("kind")) && (!instance->json || instance->json->isObject()))
+        readInlineMethod(*instance);
+    }
+  }
+
+  OpBuilder builder(context);
+  OwningOpRef<ModuleOp> module = ModuleOp::create(at({0, 1, 1}));
+  Region body;
+  Block &block = body.emplaceBlock();
+  builder.setInsertionPointToEnd(&block);
+  bool complete = issues.empty();
+  Instance &top = *instances.front();
+  for (auto &instance : llvm::drop_begin(instances)) {
+    complete &= !instance->failed;
+    if (!instance->failed)
+      build(builder, *instance, nullptr);
+  }
+  if (top.failed) {
+    // The sections are worth checking though the experiment has no name.
+    top.attributes.clear();
+    top.attributes.emplace_back(StringAttr::get(context, "sym_name"), builder.getStringAttr("unnamed"));
+    for (const char *name : {"version", "seed"})
+      top.attributes.emplace_back(StringAttr::get(context, name), builder.getI64IntegerAttr(1));
+  }
+  builder.setInsertionPointToEnd(module->getBody());
+  auto experiment = cast<exp::ExperimentOp>(build(builder, top, &body));
+  bool ok = succeeded(exp::checkAll(experiment, complete && !top.failed));
+  return ok && complete && !top.failed ? std::move(module) : OwningOpRef<ModuleOp>();
+}
+
+//===--- Entry points ---===//
+
+/// Reports what the handler caught, in the order of the text.
+static void replay(MLIRContext *context, std::vector<Diagnostic> &caught, const SpecFiles &files) {
+  auto key = [&](const Diagnostic &diagnostic) {
+    unsigned file = 0;
+    auto loc = diagnostic.getLocation()->findInstanceOf<FileLineColLoc>();
+    while (loc && !files.path(file).empty() && files.path(file) != loc.getFilename().getValue())
+      ++file;
+    return loc ? Place{file, loc.getLine(), loc.getColumn()} : Place{};
+  };
+  std::vector<std::pair<Place, size_t>> order;
+  for (size_t i = 0; i < caught.size(); ++i)
+    order.emplace_back(key(caught[i]), i);
+  llvm::sort(order);
+  for (auto &[place, i] : order)
+    context->getDiagEngine().emit(std::move(caught[i]));
+}
+
+static void emit(MLIRContext *context, const SpecFiles &files, const Issue &issue) {
+  auto loc = [&](Place place, const std::string &pointer) -> Location {
+    Location where = FileLineColLoc::get(context, files.path(place.file), place.line, place.column);
+    return pointer.empty() ? where : Location(NameLoc::get(StringAttr::get(context, pointer), where));
+  };
+  InFlightDiagnostic diagnostic = emitError(loc(issue.place, issue.pointer)) << exp::codeOf(issue.rule) << ": " << issue.text;
+  for (const Note &note : issue.notes)
+    diagnostic.attachNote(loc(note.place, note.pointer)) << note.text;
+}
+
+static void checkPaths(exp::ExperimentOp experiment) {
+  for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
+    llvm::StringRef path = dataset.getPath();
+    if (!path.contains('*') && !llvm::sys::fs::exists(path))
+      exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning) << "file \"" << path << "\" does not exist (yet)";
+  }
+}
+
+static OwningOpRef<ModuleOp> readMerged(MLIRContext *context, SpecFiles &files, std::optional<Json> root,
+                                        std::vector<Issue> &issues, ReadOptions options) {
+  context->getOrLoadDialect<exp::ExpDialect>();
+  std::vector<Diagnostic> caught;
+  OwningOpRef<ModuleOp> module;
+  {
+    ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
+      caught.push_back(std::move(diagnostic));
+      return success();
+    });
+    if (root)
+      module = Reader(context, *root, files, issues).run();
+    for (const Issue &issue : issues)
+      emit(context, files, issue);
+    if (!issues.empty())
+      module = {};
+    if (module && options.checkPaths)
+      checkPaths(findExperiment(*module));
+  }
+  replay(context, caught, files);
+  return module;
+}
+
+OwningOpRef<ModuleOp> moec::spec::readSpec(MLIRContext *context, llvm::StringRef path, ReadOptions options) {
+  std::vector<Issue> issues;
+  SpecFiles files(issues);
+  std::optional<Json> root = files.load(path);
+  return readMerged(context, files, std::move(root), issues, options);
+}
+
+OwningOpRef<ModuleOp> moec::spec::readSpecText(MLIRContext *context, llvm::StringRef text, llvm::StringRef name, ReadOptions options) {
+  std::vector<Issue> issues;
+  SpecFiles files(issues);
+  std::optional<Json> root = files.loadText(text, name);
+  return readMerged(context, files, std::move(root), issues, options);
+}
+
+exp::ExperimentOp moec::spec::findExperiment(ModuleOp module) {
+  auto experiments = module.getOps<exp::ExperimentOp>();
+  return experiments.empty() ? exp::ExperimentOp() : *experiments.begin();
+}
+
+OwningOpRef<ModuleOp> moec::spec::readExperiment(MLIRContext *context, llvm::StringRef path, ReadOptions options) {
+  if (!path.ends_with(".mlir"))
+    return readSpec(context, path, options);
+  context->getOrLoadDialect<exp::ExpDialect>();
+  OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(path, ParserConfig(context));
+  if (!module)
+    return module;
+  auto experiments = module->getOps<exp::ExperimentOp>();
+  if (std::distance(experiments.begin(), experiments.end()) != 1) {
+    emitError(module->getLoc()) << exp::codeOf(Rule::Sections) << ": expected one exp.experiment";
+    return {};
+  }
+  if (options.checkPaths)
+    checkPaths(*experiments.begin());
+  return module;
+}

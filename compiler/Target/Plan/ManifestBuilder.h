@@ -1,0 +1,28 @@
+// Placed plan IR -> the manifest of a plan file (docs/plan-format.md).
+#ifndef MOEC_COMPILER_TARGET_PLAN_MANIFESTBUILDER_H
+#define MOEC_COMPILER_TARGET_PLAN_MANIFESTBUILDER_H
+
+#include "compiler/Target/CPU/CpuTarget.h"
+#include "dialects/Exp/IR/Exp.h"
+#include "dialects/Plan/IR/Plan.h"
+#include "mlir/IR/BuiltinOps.h"
+
+namespace moec {
+
+struct ManifestInputs {
+  exp::ExperimentOp experiment;
+  std::string effectiveSpec; // JSON text
+  std::string specFile;
+  std::string baseDir; // absolute; relative data paths start here
+  cpu::CpuTarget target;
+};
+
+/// The manifest as JSON text, without "blobs" (the plan file's writer adds those). Reports what is missing at its place.
+mlir::FailureOr<std::string> buildManifest(mlir::ModuleOp plan, const ManifestInputs &inputs);
+
+/// "/model/attention (specs/tiny.json:9:5)" for a location that names a place in a spec; else file:line:col.
+std::string describeLocation(mlir::Location loc);
+
+} // namespace moec
+
+#endif

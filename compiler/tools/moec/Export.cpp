@@ -1,0 +1,53 @@
+// moec export
+#include "compiler/Spec/Diagnostics.h"
+#include "compiler/Spec/Spec.h"
+#include "compiler/tools/moec/Subcommands.h"
+
+#include <CLI/CLI.hpp>
+
+#include "llvm/Support/FileSystem.h"
+#include "llvm/Support/ToolOutputFile.h"
+#include "llvm/Support/raw_ostream.h"
+
+using namespace moec;
+using namespace moec::tool;
+
+namespace {
+struct ExportOptions {
+  std::string path, to, output = "-";
+  bool locations = false;
+};
+} // namespace
+
+static int runExport(const ExportOptions &options) {
+  auto context = makeContext();
+  DiagnosticPrinter printer(context.get(), llvm::errs());
+  auto module = spec::readExperiment(context.get(), options.path);
+  if (!module)
+    return kUserError;
+  std::error_code error;
+  llvm::ToolOutputFile file(options.output, error, llvm::sys::fs::OF_Text);
+  if (error) {
+    llvm::errs() << "error: cannot write \"" << options.output << "\": " << error.message() << "\n";
+    return kUserError;
+  }
+  if (options.to == "json") {
+    file.os() << spec::prettySpec(spec::findExperiment(*module));
+  } else {
+    mlir::OpPrintingFlags flags;
+    flags.enableDebugInfo(options.locations);
+    module->print(file.os(), flags);
+    file.os() << "\n";
+  }
+  file.keep();
+  return kOk;
+}
+
+Action moec::tool::addExport(CLI::App &app) {
+  auto options = std::make_shared<ExportOptions>();
+  app.add_option("spec", options->path, "A spec (.json), or an experiment in exp dialect (.mlir)")->required();
+  app.add_option("--to", options->to, "json, or exp (dialect text)")->required()->check(CLI::IsMember({"json", "exp"}));
+  app.add_option("-o,--output", options->output, "File to write; standard output when not given");
+  app.add_flag("--locations", options->locations, "With --to exp: print the place of every field");
+  return [options] { return runExport(*options); };
+}

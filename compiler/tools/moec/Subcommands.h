@@ -1,0 +1,43 @@
+// What a subcommand of moec is. To add one: a file with its `add` function, a declaration here, a line in the table of main.cpp.
+#ifndef MOEC_COMPILER_TOOLS_MOEC_SUBCOMMANDS_H
+#define MOEC_COMPILER_TOOLS_MOEC_SUBCOMMANDS_H
+
+#include "mlir/IR/MLIRContext.h"
+
+#include <functional>
+#include <memory>
+
+namespace CLI {
+class App;
+}
+namespace moec {
+struct CompileOptions;
+}
+
+namespace moec::tool {
+
+/// Exit codes; docs/cli.md.
+enum ExitCode { kOk = 0, kUserError = 1, kUsage = 2, kInternal = 3 };
+
+/// Declares options on the subcommand and returns what to run when it is chosen.
+using Action = std::function<int()>;
+Action addCheck(CLI::App &app);
+Action addExport(CLI::App &app);
+Action addExplain(CLI::App &app);
+Action addCompile(CLI::App &app);
+Action addInspect(CLI::App &app);
+Action addPlan(CLI::App &app);
+Action addRun(CLI::App &app);
+Action addTrain(CLI::App &app);
+Action addEval(CLI::App &app);
+Action addGenerate(CLI::App &app);
+
+/// --cpu, --dump-to, ...: what every command that compiles takes.
+void addCompileOptions(CLI::App &app, CompileOptions &options);
+
+/// A context with every dialect and method of the compiler.
+std::unique_ptr<mlir::MLIRContext> makeContext();
+
+} // namespace moec::tool
+
+#endif

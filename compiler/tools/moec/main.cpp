@@ -1,0 +1,64 @@
+// moec: the command line. Each subcommand is a file of this folder.
+#include "compiler/tools/moec/Subcommands.h"
+
+#include "compiler/tools/RegisterAll.h"
+#include "mlir/IR/Dialect.h"
+
+#include <CLI/CLI.hpp>
+
+using namespace moec::tool;
+
+namespace {
+struct Subcommand {
+  const char *name, *summary, *example;
+  Action (*add)(CLI::App &app);
+};
+
+const Subcommand subcommands[] = {
+    {"check", "Check a spec and say what it declares", "moec check specs/base/tiny.json --explain", addCheck},
+    {"export", "Write a spec with every default, as JSON or as exp dialect", "moec export specs/base/tiny.json --to exp", addExport},
+    {"explain", "Explain a field, a method or an error code", "moec explain model.moe.top_k", addExplain},
+    {"compile", "Compile a spec into a plan file", "moec compile specs/base/tiny.json -o tiny.moec", addCompile},
+    {"train", "Compile a spec and train it", "moec train specs/base/tiny.json --run-dir runs/tiny", addTrain},
+    {"eval", "Validation loss of a trained run", "moec eval specs/base/tiny.json", addEval},
+    {"generate", "Continue a prompt with a trained run", "moec generate specs/base/tiny.json --prompt \"The \"", addGenerate},
+    {"run", "Run a plan file (train, eval, generate or describe)", "moec run tiny.moec train --resume", addRun},
+    {"inspect", "Print the IR after a phase, or what is in a plan file", "moec inspect specs/base/tiny.json --to=dispatch", addInspect},
+    {"plan", "Print the memory map: every buffer with offset, size and lifetime", "moec plan specs/base/tiny.json", addPlan},
+};
+} // namespace
+
+std::unique_ptr<mlir::MLIRContext> moec::tool::makeContext() {
+  mlir::DialectRegistry registry;
+  moec::registerAllDialects(registry);
+  return std::make_unique<mlir::MLIRContext>(registry);
+}
+
+int main(int argc, char **argv) {
+  CLI::App app("moec compiles a declared experiment - one JSON file - into a training program.\n"
+               "Begin with: moec check specs/base/tiny.json");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", "moec 0.1.0");
+  app.footer("Exit codes: 0 done, 1 the input is wrong, 2 the command line is wrong, 3 a fault of moec itself.\n"
+             "`moec COMMAND --help` shows the options of a command.");
+  std::vector<std::pair<CLI::App *, Action>> actions;
+  for (const Subcommand &subcommand : subcommands) {
+    CLI::App *sub = app.add_subcommand(subcommand.name, subcommand.summary);
+    sub->footer(std::string("Example: ") + subcommand.example);
+    actions.emplace_back(sub, subcommand.add(*sub));
+  }
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError &error) {
+    return app.exit(error) == 0 ? kOk : kUsage;
+  }
+  try {
+    for (auto &[sub, action] : actions)
+      if (sub->parsed())
+        return action();
+  } catch (const std::exception &error) {
+    std::cerr << "internal: " << error.what() << "\n";
+    return kInternal;
+  }
+  return kUsage;
+}

@@ -1,0 +1,351 @@
+// The rules of the exp dialect. Labels (C1), (attention_c1), ... are those of the ODS descriptions, docs/dialects/Exp.md and test/dialects/Exp.
+// No check stops at the first failure: an author wants to hear of all of them.
+#include "dialects/Exp/IR/Exp.h"
+
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+using namespace moec::exp;
+
+static int64_t asInt(uint64_t value) { return static_cast<int64_t>(value); }
+
+//===--- One section ---===//
+
+/// Every attribute against the field table (fields_c1: type, range, choice) and names (fields_c2).
+static LogicalResult checkFields(Operation *op) {
+  std::string split;
+  if (auto dataset = dyn_cast<DatasetOp>(op))
+    split = dataset.getSplit().str();
+  const Section *section = findSectionOfOp(op->getName().getStringRef().str(), split);
+  if (!section) {
+    report(op, "split", Rule::Choice) << "\"" << split << "\" is not a choice; expected \"train\" or \"validation\"";
+    return failure();
+  }
+  bool ok = true;
+  for (const Field &field : section->fields) {
+    Attribute value = field.attribute.empty() ? Attribute() : op->getAttr(field.attribute);
+    if (!value)
+      continue;
+    // 0 stands for null in fields that can be switched off.
+    bool off = (field.key == section->nullSwitch || field.nullable) && isa<FloatAttr>(value) &&
+               cast<FloatAttr>(value).getValueAsDouble() == 0.0;
+    if (off)
+      continue;
+    if (auto problem = checkValue(field, value, op->getContext())) {
+      report(op, field.attribute, problem->rule) << problem->text;
+      ok = false;
+    }
+  }
+  if (!section->category.empty()) {
+    Field method{.key = "kind", .type = FieldType::Method, .fallback = "", .choices = {}, .unit = "", .doc = "",
+                 .category = section->category};
+    if (auto problem = checkValue(method, op->getAttr("method"), op->getContext())) {
+      report(op, "method", problem->rule) << problem->text;
+      ok = false;
+    }
+  }
+  if (section->isMap()) {
+    llvm::StringRef name = op->getAttrOfType<StringAttr>("name").getValue();
+    bool good = !name.empty() && llvm::all_of(name, [](char c) { return llvm::isLower(c) || llvm::isDigit(c) || c == '_'; });
+    if (!good) {
+      report(op, "", Rule::Name) << "\"" << name << "\" is not a name; expected only a-z, 0-9 and _";
+      ok = false;
+    }
+  }
+  return success(ok);
+}
+
+static LogicalResult checkAttention(AttentionOp op) {
+  bool ok = true;
+  if (op.getNumHeads() % op.getNumKvHeads() != 0) { // attention_c1
+    report(op, "num_kv_heads", Rule::KvHeads)
+            .append("num_kv_heads ", asInt(op.getNumKvHeads()), " does not divide num_heads ", asInt(op.getNumHeads()))
+            .attachNote(placeOf(op, "num_heads"))
+        << "num_heads is " << asInt(op.getNumHeads());
+    ok = false;
+  }
+  if (op.getHeadDim() % 2 != 0) { // attention_c2
+    report(op, "head_dim", Rule::HeadDim) << "head_dim " << asInt(op.getHeadDim())
+                                          << " is odd; rotary positions need pairs of elements";
+    ok = false;
+  }
+  return success(ok);
+}
+
+static LogicalResult checkMoe(MoeOp op) {
+  if (op.getTopK() <= op.getNumExperts()) // moe_c1
+    return success();
+  report(op, "top_k", Rule::TopK)
+          .append("top_k ", asInt(op.getTopK()), " is larger than num_experts ", asInt(op.getNumExperts()))
+          .attachNote(placeOf(op, "num_experts"))
+      << "num_experts is " << asInt(op.getNumExperts());
+  return failure();
+}
+
+static LogicalResult checkBatch(BatchOp op) {
+  if (op.getSequences() % op.getMicroSequences() == 0) // (C4)
+    return success();
+  report(op, "micro_sequences", Rule::MicroBatch)
+          .append("micro_sequences ", asInt(op.getMicroSequences()), " does not divide sequences ", asInt(op.getSequences()))
+          .attachNote(placeOf(op, "sequences"))
+      << "sequences is " << asInt(op.getSequences());
+  return failure();
+}
+
+static LogicalResult checkSection(Operation *op) {
+  if (failed(checkFields(op)))
+    return failure();
+  return llvm::TypeSwitch<Operation *, LogicalResult>(op)
+      .Case<AttentionOp>(checkAttention)
+      .Case<MoeOp>(checkMoe)
+      .Case<BatchOp>(checkBatch)
+      .Default([](Operation *) { return success(); });
+}
+
+LogicalResult ModelOp::verify() { return checkSection(*this); }
+LogicalResult AttentionOp::verify() { return checkSection(*this); }
+LogicalResult FfnOp::verify() { return checkSection(*this); }
+LogicalResult MoeOp::verify() { return checkSection(*this); }
+LogicalResult RouterOp::verify() { return checkSection(*this); }
+LogicalResult LossOp::verify() { return checkSection(*this); }
+LogicalResult OptimizerOp::verify() { return checkSection(*this); }
+LogicalResult GroupOp::verify() { return checkSection(*this); }
+LogicalResult DataOp::verify() { return checkSection(*this); }
+LogicalResult DatasetOp::verify() { return checkSection(*this); }
+LogicalResult BatchOp::verify() { return checkSection(*this); }
+LogicalResult DurationOp::verify() { return checkSection(*this); }
+LogicalResult PrecisionOp::verify() { return checkSection(*this); }
+LogicalResult MemoryOp::verify() { return checkSection(*this); }
+LogicalResult EvaluateOp::verify() { return checkSection(*this); }
+LogicalResult CheckpointOp::verify() { return checkSection(*this); }
+LogicalResult MetricsOp::verify() { return checkSection(*this); }
+
+//===--- Between sections ---===//
+
+namespace {
+/// The checks of one experiment; each sets `ok` to false when it reports.
+struct ExperimentCheck {
+  ExperimentOp experiment;
+  bool warnings; // not from the verifier, which runs again and again
+  bool ok = true, complete = true;
+
+  InFlightDiagnostic error(Operation *section, llvm::StringRef attribute, Rule rule) {
+    ok = false;
+    return report(section, attribute, rule);
+  }
+
+  void checkPresence();
+  void checkNames();
+  void checkLayers(ModelOp model, FfnOp ffn, MoeOp moe);
+  void checkRouting(MoeOp moe, RouterOp router);
+  void checkSchedule(OptimizerOp optimizer, DurationOp duration);
+  void checkData();
+  void checkSizes();
+};
+} // namespace
+
+// (C1), (C2).
+void ExperimentCheck::checkPresence() {
+  for (const Section &section : sections()) {
+    if (section.isMap() || section.pointer.empty())
+      continue;
+    Operation *found = nullptr;
+    for (Operation &op : experiment.getBody().front()) {
+      if (op.getName().getStringRef() != section.op)
+        continue;
+      if (found) {
+        error(&op, "", Rule::Sections).append(section.op, " is there twice").attachNote(found->getLoc()) << "first here";
+      }
+      found = &op;
+    }
+    complete &= found || section.optional;
+    if (!found && !section.optional)
+      error(experiment, "", Rule::Sections) << section.op << " is missing";
+  }
+  auto moe = experiment.section<MoeOp>();
+  auto router = experiment.section<RouterOp>();
+  complete &= router || !moe;
+  if (moe && !router)
+    error(moe, "", Rule::Sections) << "exp.moe needs exp.router";
+  if (router && !moe)
+    error(router, "", Rule::RouterUnused) << "router is given, but model.moe is null: nothing would read it";
+}
+
+// (C3).
+void ExperimentCheck::checkNames() {
+  llvm::StringMap<Operation *> seen;
+  for (Operation &op : experiment.getBody().front()) {
+    auto name = op.getAttrOfType<StringAttr>("name");
+    if (!name)
+      continue;
+    auto [it, fresh] = seen.try_emplace(pointerOf(&op), &op);
+    if (!fresh)
+      error(&op, "", Rule::Repeated).append("name \"", name.getValue(), "\" is there twice").attachNote(it->second->getLoc())
+          << "first here";
+  }
+}
+
+// (C5), (C6) and moe_c2.
+void ExperimentCheck::checkLayers(ModelOp model, FfnOp ffn, MoeOp moe) {
+  int64_t layers = model.getNumLayers();
+  if (moe && asInt(moe.getFirstLayer()) >= layers) {
+    error(moe, "first_layer", Rule::FirstLayer)
+            .append("layers.from ", asInt(moe.getFirstLayer()), " is not below num_layers ", layers, ", so no layer is a mixture")
+            .attachNote(placeOf(model, "num_layers"))
+        << "num_layers is " << layers;
+    return;
+  }
+  int64_t dense = 0;
+  for (int64_t i = 0; i < layers; ++i)
+    dense += !moe || !isMoeLayer(moe, i);
+  if (dense && !ffn)
+    error(model, "", Rule::FfnMissing) << dense << " of " << layers << " layers are not mixtures and need \"ffn\"";
+  if (!dense && ffn)
+    error(ffn, "", Rule::FfnUnused) << "every layer is a mixture: nothing would read ffn; remove it or set it to null";
+  if (!moe)
+    for (LossOp loss : experiment.sections<LossOp>())
+      error(loss, "", Rule::LossUnused) << "loss \"" << loss.getName()
+                                        << "\" is on routers, but model.moe is null: nothing would read it";
+}
+
+// router_c1.
+void ExperimentCheck::checkRouting(MoeOp moe, RouterOp router) {
+  if (moe.getTopK() != 1)
+    return;
+  bool after = router.getScore().getString("order") == "post";
+  if (!after && !router.getNormalize())
+    return;
+  error(router, after ? "score.order" : "normalize", Rule::ConstantWeight)
+          .append("with top_k 1 the weight of the chosen expert is always 1 when scores are normalised over the chosen "
+                  "experts: the router would learn nothing")
+          .attachNote(placeOf(moe, "top_k"))
+      << "top_k is 1";
+}
+
+// optimizer_c1. Parts of a schedule are its fields of type Steps (warmup, decay, ...).
+void ExperimentCheck::checkSchedule(OptimizerOp optimizer, DurationOp duration) {
+  MethodAttr schedule = optimizer.getSchedule();
+  const Method *method = getMethods(experiment.getContext()).find("schedule", schedule.getKind().str());
+  if (!method)
+    return;
+  int64_t total = duration.getSteps(), sum = 0;
+  for (const Field &field : method->fields()) {
+    if (field.type != FieldType::Steps)
+      continue;
+    int64_t steps = schedule.getInt(field.key);
+    sum += steps;
+    bool tooLong = field.key == "warmup" ? steps >= total : steps > total;
+    if (tooLong || sum > total) {
+      error(optimizer, "schedule." + field.key, Rule::Warmup)
+              .append(field.key, " is ", steps, " steps",
+                      tooLong ? std::string() : " (" + std::to_string(sum) + " with the parts before it)",
+                      ", the run only ", total)
+              .attachNote(placeOf(duration, "steps"))
+          << "the run is " << total << " steps";
+      return;
+    }
+  }
+}
+
+// data_c1..c4.
+void ExperimentCheck::checkData() {
+  auto model = experiment.section<ModelOp>();
+  auto data = experiment.section<DataOp>();
+  auto evaluate = experiment.section<EvaluateOp>();
+  if (data.getTokenizer() == "byte" && model.getVocabSize() < 256)
+    error(model, "vocab_size", Rule::Vocabulary).append("vocab_size ", asInt(model.getVocabSize()),
+                                                        " is too small; the byte tokenizer needs at least 256")
+        .attachNote(placeOf(data, "tokenizer"))
+        << "tokenizer is byte";
+  std::map<std::string, std::pair<int, double>> splits; // number of sources, sum of weights
+  Operation *firstOf[2] = {};
+  for (DatasetOp dataset : experiment.sections<DatasetOp>()) {
+    auto &[count, weight] = splits[dataset.getSplit().str()];
+    ++count;
+    weight += dataset.getWeight().convertToDouble();
+    Operation *&first = firstOf[dataset.getSplit() == "validation"];
+    first = first ? first : dataset.getOperation();
+  }
+  if (!splits["train"].first)
+    error(data, "", Rule::NoTrainingData) << "\"train\" has no source; expected for example {\"text\": {\"path\": \"text.txt\"}}";
+  for (auto &[split, sum] : splits)
+    if (sum.first && sum.second == 0.0)
+      error(firstOf[split == "validation"], "weight", Rule::NoWeight) << "all sources of data." << split << " have weight 0";
+  int validation = splits["validation"].first;
+  if (evaluate.getEverySteps() && !validation)
+    error(evaluate, "every_steps", Rule::NoValidationData) << "evaluate.every is given, but data.validation has no source";
+  if (warnings && !evaluate.getEverySteps() && validation)
+    report(firstOf[1], "", Rule::UnusedValidation, DiagnosticSeverity::Warning)
+        << "validation data is given, but evaluate.every is not: it is never read";
+}
+
+// experiment_c1. In double: the point is to find products that do not fit an integer.
+void ExperimentCheck::checkSizes() {
+  constexpr double limit = 281474976710656.0; // 2^48
+  auto model = experiment.section<ModelOp>();
+  auto attention = experiment.section<AttentionOp>();
+  auto ffn = experiment.section<FfnOp>();
+  auto moe = experiment.section<MoeOp>();
+  auto data = experiment.section<DataOp>();
+  auto batch = experiment.section<BatchOp>();
+  auto number = [](uint64_t value) { return static_cast<double>(value); };
+  double hidden = number(model.getHiddenSize()), layers = number(model.getNumLayers());
+  double heads = number(attention.getNumHeads()) * number(attention.getHeadDim());
+  double tokens = number(batch.getMicroSequences()) * number(data.getSeqLen());
+  double widest = std::max({hidden, heads, number(model.getVocabSize())});
+  auto check = [&](Operation *section, llvm::StringRef attribute, const char *what, double elements) {
+    if (elements > limit)
+      error(section, attribute, Rule::TooLarge) << what << " would have " << llvm::formatv("{0:e2}", elements).str()
+                                                << " elements; at most 2^48 are allowed";
+  };
+  check(model, "vocab_size", "the embedding", number(model.getVocabSize()) * hidden);
+  check(attention, "num_heads", "the attention weights", layers * heads * hidden);
+  if (ffn) {
+    check(ffn, "inner_size", "the ffn weights", layers * number(ffn.getInnerSize()) * hidden);
+    widest = std::max(widest, number(ffn.getInnerSize()));
+  }
+  if (moe) {
+    double inner = number(moe.getExpertInnerSize());
+    check(moe, "num_experts", "the expert weights",
+          layers * (number(moe.getNumExperts()) + number(moe.getSharedExperts())) * inner * hidden);
+    widest = std::max({widest, inner * std::max(number(moe.getTopK()), number(moe.getSharedExperts())),
+                       hidden * number(moe.getTopK()), number(moe.getNumExperts())});
+  }
+  check(batch, "micro_sequences", "the largest activation", tokens * widest);
+  check(batch, "sequences", "the tokens of a step", number(batch.getSequences()) * number(data.getSeqLen()));
+}
+
+static LogicalResult checkBetween(ExperimentOp experiment, bool warnings) {
+  ExperimentCheck check{experiment, warnings};
+  check.checkPresence();
+  check.checkNames();
+  if (!check.complete)
+    return failure();
+  auto moe = experiment.section<MoeOp>();
+  check.checkLayers(experiment.section<ModelOp>(), experiment.section<FfnOp>(), moe);
+  if (moe)
+    check.checkRouting(moe, experiment.section<RouterOp>());
+  check.checkSchedule(experiment.section<OptimizerOp>(), experiment.section<DurationOp>());
+  check.checkData();
+  check.checkSizes();
+  return success(check.ok);
+}
+
+LogicalResult ExperimentOp::verifyRegions() {
+  for (Operation &op : getBody().front())
+    if (!isa<ExpDialect>(op.getDialect()))
+      return op.emitError("only sections of an experiment may stand here");
+  if (failed(checkFields(*this)))
+    return failure();
+  return checkBetween(*this, false);
+}
+
+LogicalResult moec::exp::checkAll(ExperimentOp experiment, bool complete) {
+  bool ok = succeeded(checkFields(experiment));
+  for (Operation &op : experiment.getBody().front())
+    ok &= succeeded(checkSection(&op));
+  return ok && complete ? checkBetween(experiment, true) : success(ok);
+}

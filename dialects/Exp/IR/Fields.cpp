@@ -1,0 +1,259 @@
+// The field table. Adding a key to the language = one line here and one attribute in ExpOps.td.
+#include "dialects/Exp/IR/Fields.h"
+
+using namespace moec::exp;
+
+namespace {
+// Bounds that keep every product of sizes inside 64 bits with room to spare.
+constexpr double kMaxSize = 1 << 24;
+constexpr double kMaxCount = 1 << 20;
+constexpr double kMaxSteps = 1e12;
+
+Field integer(std::string key, std::string attribute, std::string fallback, double minimum, double maximum, std::string unit,
+              std::string doc) {
+  return {.key = std::move(key), .type = FieldType::Integer, .fallback = std::move(fallback), .minimum = minimum,
+          .maximum = maximum, .choices = {}, .unit = std::move(unit), .doc = std::move(doc),
+          .attribute = std::move(attribute)};
+}
+
+/// Minimum 0 and excluded unless `zero`.
+Field number(std::string key, std::string attribute, std::string fallback, bool zero, double maximum, std::string doc) {
+  return {.key = std::move(key), .type = FieldType::Number, .fallback = std::move(fallback), .minimum = 0,
+          .maximum = maximum, .choices = {}, .unit = "", .doc = std::move(doc), .openMinimum = !zero,
+          .attribute = std::move(attribute)};
+}
+
+Field choice(std::string key, std::string attribute, std::string fallback, std::vector<std::string> choices, std::string doc) {
+  return {.key = std::move(key), .type = FieldType::Choice, .fallback = std::move(fallback), .choices = std::move(choices),
+          .unit = "", .doc = std::move(doc), .attribute = std::move(attribute)};
+}
+
+Field other(FieldType type, std::string key, std::string attribute, std::string fallback, std::string doc) {
+  return {.key = std::move(key), .type = type, .fallback = std::move(fallback), .choices = {}, .unit = "",
+          .doc = std::move(doc), .attribute = std::move(attribute)};
+}
+
+Field steps(std::string key, std::string attribute, std::string fallback, double minimum, std::string doc) {
+  Field field = other(FieldType::Steps, std::move(key), std::move(attribute), std::move(fallback), std::move(doc));
+  field.minimum = minimum;
+  field.maximum = kMaxSteps;
+  field.unit = "steps";
+  return field;
+}
+
+Field method(std::string key, std::string attribute, std::string category, std::string fallback, std::string doc) {
+  Field field = other(FieldType::Method, std::move(key), std::move(attribute), std::move(fallback), std::move(doc));
+  field.category = std::move(category);
+  return field;
+}
+
+Field orNull(Field field) {
+  field.nullable = true;
+  return field;
+}
+
+std::vector<Section> modelSections() {
+  return {
+      {.pointer = "/model",
+       .op = "exp.model",
+       .summary = "The decoder as a whole.",
+       .fields =
+           {integer("vocab_size", "vocab_size", "256", 1, kMaxSize, "tokens", "Rows of the embedding and of the head."),
+            integer("hidden_size", "hidden_size", "", 1, kMaxCount, "elements", "Width of the residual stream."),
+            integer("num_layers", "num_layers", "", 1, 4096, "layers", "Decoder layers."),
+            other(FieldType::Boolean, "tie_embeddings", "tie_embeddings", "false",
+                  "Whether the head is the transposed embedding."),
+            choice("norm.kind", "", "\"rms\"", {"rms"}, "Kind of every norm."),
+            choice("norm.placement", "norm_placement", "\"pre\"", {"pre", "peri"},
+                   "pre: a norm before each block; peri: one before and one after."),
+            number("norm.eps", "norm_eps", "1e-5", false, 1, "Added to the mean square under the root."),
+            choice("init.kind", "", "\"normal\"", {"normal"}, "Distribution of initial weights."),
+            number("init.std", "init_std", "0.02", true, 100, "Standard deviation of initial weights."),
+            choice("init.residual_scale", "residual_scale", "\"1/sqrt(2L)\"", {"none", "1/sqrt(2L)"},
+                   "Factor on the initial weights that write to the residual stream (L = num_layers).")}},
+      {.pointer = "/model/attention",
+       .op = "exp.attention",
+       .summary = "Grouped-query causal attention.",
+       .fields = {integer("num_heads", "num_heads", "", 1, 65536, "heads", "Query heads."),
+                  integer("num_kv_heads", "num_kv_heads", "=model.attention.num_heads", 1, 65536, "heads",
+                          "Heads of keys and values; each serves num_heads / num_kv_heads query heads."),
+                  integer("head_dim", "head_dim", "=model.hidden_size / model.attention.num_heads", 1, 65536, "elements",
+                          "Width of a head; even."),
+                  number("rope.theta", "rope_theta", "10000", false, 1e12, "Base of the rotary position frequencies."),
+                  choice("qk_norm", "qk_norm", "\"none\"", {"none", "head", "full"},
+                         "Norm of queries and keys: of each head, or of all heads at once.")}},
+      {.pointer = "/model/ffn",
+       .op = "exp.ffn",
+       .summary = "The feed-forward block of the layers that are not mixtures.",
+       .fields = {choice("kind", "kind", "\"swiglu\"", {"swiglu"}, "Shape of the block."),
+                  integer("inner_size", "inner_size", "", 1, kMaxCount, "elements", "Width inside the block.")},
+       .optional = true},
+      {.pointer = "/model/moe",
+       .op = "exp.moe",
+       .summary = "Which layers are mixtures of experts, and of what. null: a dense model.",
+       .fields = {integer("layers.from", "first_layer", "0", 0, 4096, "layers", "The first layer that is a mixture."),
+                  integer("layers.every", "every", "1", 1, 4096, "layers", "From there, every how-manieth layer is one."),
+                  integer("num_experts", "num_experts", "", 1, 65536, "experts", "Routed experts of a layer."),
+                  integer("top_k", "top_k", "", 1, 1024, "experts", "Experts that a token goes to."),
+                  choice("expert.kind", "expert_kind", "\"swiglu\"", {"swiglu"}, "Shape of an expert."),
+                  integer("expert.inner_size", "expert_inner_size", "", 1, kMaxCount, "elements", "Width inside an expert."),
+                  integer("shared_experts", "shared_experts", "0", 0, 1024, "experts",
+                          "Experts that every token goes to, beside the routed ones."),
+                  number("capacity.factor", "capacity_factor", "0", false, 65536,
+                         "Rows of an expert = factor * tokens * top_k / num_experts; with capacity null no token is dropped."),
+                  choice("capacity.drop", "drop", "\"lowest_weight\"", {"lowest_weight", "position"},
+                         "Which tokens an overfull expert drops: those of the lowest weight, or the last ones.")},
+       .optional = true,
+       .nullableKey = "capacity",
+       .nullSwitch = "capacity.factor"},
+      {.pointer = "/model/router",
+       .op = "exp.router",
+       .summary = "How tokens choose experts.",
+       .fields = {choice("kind", "kind", "\"token_choice\"", {"token_choice"}, "Who chooses."),
+                  method("score", "score", "score", "\"softmax\"", "What turns router logits into scores."),
+                  other(FieldType::Boolean, "normalize", "normalize", "false",
+                        "Whether the weights of the chosen experts are made to sum to 1."),
+                  number("scale", "scale", "1", false, 1e6, "Factor on the weights of the chosen experts.")},
+       .optional = true,
+       .presentWith = "/model/moe"},
+  };
+}
+
+std::vector<Section> trainingSections() {
+  return {
+      {.pointer = "/losses/*",
+       .op = "exp.loss",
+       .summary = "A loss term beside the cross-entropy, which is always there. `kind` defaults to the name.",
+       .fields = {number("weight", "weight", "", true, 1e6, "Factor on the term; 0 leaves only its metric.")},
+       .category = "loss"},
+      {.pointer = "/optimizer",
+       .op = "exp.optimizer",
+       .summary = "The update rule of all parameters that no group takes, learning rate and clipping.",
+       .fields = {number("lr", "lr", "", false, 1e6, "Peak learning rate."),
+                  orNull(number("clip_norm", "clip_norm", "1", true, 1e12,
+                                "Gradients are scaled down to this norm (over all parameters); null: never.")),
+                  method("schedule", "schedule", "schedule", "\"constant\"", "Learning rate over the run, as a factor.")},
+       .category = "optimizer"},
+      {.pointer = "/optimizer/groups/*",
+       .op = "exp.group",
+       .summary = "Parameters with settings of their own; the first group that matches a parameter takes it. "
+                  "Keys not given are those of /optimizer when the kind is the same.",
+       .fields = {other(FieldType::TextList, "match", "match", "",
+                        "Patterns of logical names (\"layers.{0..3}.moe.*\"): `*`, `{a,b}`, `{0..3}`."),
+                  number("lr", "lr", "=optimizer.lr", true, 1e6, "Peak learning rate; 0 freezes the group.")},
+       .category = "optimizer"},
+      {.pointer = "/data",
+       .op = "exp.data",
+       .summary = "What is read.",
+       .fields = {choice("tokenizer", "tokenizer", "\"byte\"", {"byte"}, "byte: each byte of the text is a token."),
+                  integer("seq_len", "seq_len", "", 1, kMaxSize, "tokens", "Tokens of a sequence.")}},
+      {.pointer = "/data/train/*",
+       .op = "exp.dataset",
+       .summary = "A source of training text.",
+       .fields = {other(FieldType::Text, "path", "path", "", "File, or pattern with `*`."),
+                  number("weight", "weight", "1", true, 1e12, "Share of the tokens, relative to the other sources.")}},
+      {.pointer = "/data/validation/*",
+       .op = "exp.dataset",
+       .summary = "A source of validation text.",
+       .fields = {other(FieldType::Text, "path", "path", "", "File, or pattern with `*`."),
+                  number("weight", "weight", "1", true, 1e12, "Share of the tokens, relative to the other sources.")}},
+      {.pointer = "/batch",
+       .op = "exp.batch",
+       .summary = "Sequences of a step.",
+       .fields = {integer("sequences", "sequences", "", 1, kMaxCount, "sequences", "Sequences of one optimizer step."),
+                  integer("micro_sequences", "micro_sequences", "=batch.sequences", 1, kMaxCount, "sequences",
+                          "Sequences held in memory at once; divides sequences.")}},
+      {.pointer = "/duration",
+       .op = "exp.duration",
+       .summary = "Length of the run.",
+       .fields = {steps("", "steps", "", 1, "{\"steps\": n} or {\"tokens\": n} (rounded up to whole steps).")}},
+      {.pointer = "/precision",
+       .op = "exp.precision",
+       .summary = "Number formats.",
+       .fields = {choice("compute", "compute", "\"f32\"", {"f32", "f64"}, "f32, or f64 for proofs.")}},
+      {.pointer = "/memory",
+       .op = "exp.memory",
+       .summary = "Memory against time.",
+       .fields = {choice("remat", "remat", "\"none\"", {"none", "selective", "full"},
+                         "What the backward computes again instead of keeping it.")}},
+      {.pointer = "/evaluate",
+       .op = "exp.evaluate",
+       .summary = "Validation.",
+       .fields = {steps("every", "every_steps", "null", 0, "Cadence; null: never."),
+                  integer("batches", "batches", "10", 1, kMaxCount, "micro-batches", "Size of one validation.")}},
+      {.pointer = "/checkpoint",
+       .op = "exp.checkpoint",
+       .summary = "Checkpoints.",
+       .fields = {steps("every", "every_steps", "null", 0, "Cadence; null: only at the end."),
+                  integer("keep_last", "keep_last", "3", 1, kMaxCount, "checkpoints", "How many are kept.")}},
+      {.pointer = "/metrics",
+       .op = "exp.metrics",
+       .summary = "The log.",
+       .fields = {steps("every", "every_steps", "{\"steps\": 10}", 1, "Cadence.")}},
+  };
+}
+} // namespace
+
+const std::vector<Section> &moec::exp::sections() {
+  static const std::vector<Section> table = [] {
+    std::vector<Section> all = {
+        {.pointer = "",
+         .op = "exp.experiment",
+         .summary = "The experiment.",
+         .fields = {integer("moec", "version", "", 1, 1, "", "Language version."),
+                    other(FieldType::Text, "name", "sym_name", "", "Name of the experiment; names its output."),
+                    integer("seed", "seed", "1", 0, 9007199254740991.0, "", "Seed of every random number.")}}};
+    for (auto part : {modelSections(), trainingSections()})
+      all.insert(all.end(), part.begin(), part.end());
+    return all;
+  }();
+  return table;
+}
+
+const Section *moec::exp::findSection(const std::string &pointer) {
+  for (const Section &section : sections())
+    if (section.pointer == pointer)
+      return &section;
+  return nullptr;
+}
+
+const Section *moec::exp::findSectionOfOp(const std::string &op, const std::string &split) {
+  for (const Section &section : sections())
+    if (section.op == op && (op != "exp.dataset" || section.pointer == "/data/" + split + "/*"))
+      return &section;
+  return nullptr;
+}
+
+const Field *moec::exp::findField(const Section &section, const std::string &attribute) {
+  for (const Field &field : section.fields)
+    if (field.attribute == attribute)
+      return &field;
+  return nullptr;
+}
+
+const std::vector<Unsupported> &moec::exp::unsupportedKeys() {
+  static const std::vector<Unsupported> table = {
+      {"/growth", "{}"},
+      {"/changes", "{}"},
+      {"/merge", ""},
+      {"/parallel", ""},
+      {"/sweep", ""},
+      {"/model/virtual_width", ""},
+      {"/model/multi_token", ""},
+      {"/model/attention/prefill", "{\"kind\":\"dense\"}"},
+      {"/model/moe/zero_experts", "0"},
+      {"/model/moe/block", "\"standard\""},
+      {"/model/router/groups", ""},
+      {"/model/router/balance", "{\"kind\":\"none\"}"},
+      {"/model/router/debug", ""},
+      {"/optimizer/state_dtype", "\"f32\""},
+      {"/precision/master", "\"f32\""},
+      {"/precision/experts", "\"f32\""},
+      {"/precision/reduce", "\"ordered\""},
+      {"/memory/offload", ""},
+      {"/memory/max_load", ""},
+      {"/checkpoint/async", "false"},
+      {"/metrics/tensorboard", "false"},
+  };
+  return table;
+}

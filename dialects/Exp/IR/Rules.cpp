@@ -1,0 +1,81 @@
+// Words of every rule; docs/spec/errors.md is written from them.
+#include "dialects/Exp/IR/Rules.h"
+
+#include <cctype>
+#include <cstdio>
+
+using namespace moec::exp;
+
+const std::vector<RuleInfo> &moec::exp::rules() {
+  static const std::vector<RuleInfo> table = {
+      {Rule::Syntax, "the text is not JSON",
+       "JSON with `//` and `/* */` comments. A comma after the last member is an error. Only the first such error of a file is reported."},
+      {Rule::Utf8, "the text is not UTF-8", "Save the file as UTF-8. A mark at its beginning (BOM) is refused too."},
+      {Rule::Number, "a number is malformed",
+       "Numbers are those of JSON: no leading zero or plus, a digit on both sides of the point, inside the range of a double."},
+      {Rule::DuplicateKey, "a key is there twice in one object", "JSON readers silently take the last; here it is an error."},
+      {Rule::Depth, "values are nested too deep", "At most 64 levels."},
+      {Rule::Unreadable, "a file cannot be read", "The spec, or a file it extends, is missing or may not be read."},
+      {Rule::Extends, "`extends` does not name a file", "One path, relative to the file in which it stands."},
+      {Rule::ExtendsCycle, "files extend each other in a circle", "A file may not extend itself, directly or through others."},
+      {Rule::UnknownKey, "a key is not in the language", "Every key is known, or refused: a typo must not turn into a default."},
+      {Rule::MissingKey, "a required key is missing", "The key has no default."},
+      {Rule::WrongType, "a value is of the wrong type", "The message says which type is wanted."},
+      {Rule::Range, "a number is out of range", "The message says which range is accepted."},
+      {Rule::Choice, "a word is not one of the choices", "The message lists the choices."},
+      {Rule::Name, "a name has characters that names may not have",
+       "Names of losses, groups and datasets are made of a-z, 0-9 and _; the name of the experiment may have A-Z, `-` and `.` too. "
+       "They name metrics and files."},
+      {Rule::Unsupported, "the language has this key, this version does not do it",
+       "Remove it, or set it to null. It is refused because ignoring it would train another experiment than the one declared."},
+      {Rule::UnknownKind, "no method has this kind", "The message lists the methods of the category."},
+      {Rule::ForeignKey, "the key does not belong to this kind", "Keys beside `kind` belong to that kind alone."},
+      {Rule::Duration, "a length of training is not {\"steps\": n}, {\"tokens\": n} or {\"fraction\": x}",
+       "Exactly one of the three. The run as a whole cannot be a fraction of itself."},
+      {Rule::Version, "the language version is not one this compiler reads", "Write \"moec\": 1."},
+      {Rule::Length, "a list has the wrong number of elements", "The message says how many are wanted."},
+      {Rule::Derived, "a default cannot be computed", "The default is a quotient that is not whole; give the value."},
+      {Rule::Sections, "a section is missing or there twice", "Met only in hand-written exp IR."},
+      {Rule::Repeated, "two sections have the same name", "Met only in hand-written exp IR."},
+      {Rule::KvHeads, "num_kv_heads does not divide num_heads", "Each key-value head serves the same number of query heads."},
+      {Rule::HeadDim, "head_dim is odd", "Rotary positions turn pairs of elements."},
+      {Rule::TopK, "top_k is larger than num_experts", "A token cannot go to more experts than there are."},
+      {Rule::ConstantWeight, "the weight of the chosen expert is always 1",
+       "With top_k 1, scores normalised over the chosen experts are 1 whatever the router says, so the router learns nothing. "
+       "Normalise before choosing, or do not normalise."},
+      {Rule::FirstLayer, "no layer is a mixture", "layers.from must be smaller than num_layers; for a dense model set moe to null."},
+      {Rule::FfnMissing, "dense layers have no ffn", "Some layers are not mixtures, and model.ffn says what they are."},
+      {Rule::FfnUnused, "ffn is given, but every layer is a mixture", "Nothing would read it. Remove it or set it to null."},
+      {Rule::RouterUnused, "router is given, but there is no mixture", "Nothing would read it. Remove it or set it to null."},
+      {Rule::LossUnused, "a loss on routers is given, but there is no mixture", "Nothing would read it. Remove it or set it to null."},
+      {Rule::MicroBatch, "micro_sequences does not divide sequences", "A step is a whole number of micro-batches."},
+      {Rule::Warmup, "a part of the schedule is longer than the run", "The learning rate would never arrive."},
+      {Rule::Vocabulary, "vocab_size is too small for the tokenizer", "The byte tokenizer makes 256 different tokens."},
+      {Rule::TooLarge, "sizes multiply to more than the compiler can count", "One tensor may have at most 2^48 elements."},
+      {Rule::Pattern, "a pattern is malformed", "Patterns know `*`, `{a,b}` and `{0..3}`; braces are not nested."},
+      {Rule::NoTrainingData, "there is nothing to train on", "data.train has no source."},
+      {Rule::NoValidationData, "there is nothing to validate on", "evaluate.every is given, but data.validation has no source."},
+      {Rule::NoWeight, "all sources have weight 0", "Their weights are shares, and something must have one."},
+      {Rule::UnusedValidation, "validation data is given, but never evaluated",
+       "A warning. Give evaluate.every, or remove data.validation."},
+      {Rule::MissingFile, "a data file does not exist", "A warning: the file may appear before the run, or exist on another machine."},
+  };
+  return table;
+}
+
+std::string moec::exp::codeOf(Rule rule) {
+  char text[16];
+  std::snprintf(text, sizeof text, "MOEC-S%03d", static_cast<int>(rule));
+  return text;
+}
+
+const RuleInfo *moec::exp::findRule(std::string code) {
+  for (char &c : code)
+    c = static_cast<char>(std::toupper(static_cast<unsigned char>(c)));
+  if (!code.starts_with("MOEC-"))
+    code = "MOEC-" + code;
+  for (const RuleInfo &info : rules())
+    if (codeOf(info.rule) == code)
+      return &info;
+  return nullptr;
+}

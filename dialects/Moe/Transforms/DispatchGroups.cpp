@@ -1,0 +1,437 @@
+#include "dialects/Moe/Transforms/DispatchGroups.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/IRMapping.h"
+
+using namespace mlir;
+
+namespace moec::moe {
+
+namespace {
+
+constexpr unsigned maxProducts = 2; // two accumulator tiles fill the registers
+
+StringRef kindOf(Operation *op) {
+  if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
+    return "matmul";
+  if (isa<AttentionOp>(op))
+    return "attention";
+  if (isa<AttentionGradOp>(op))
+    return "attention_grad";
+  if (isa<ColReduceOp, EmbedGradOp>(op))
+    return "reduction";
+  if (isa<PermuteOp, LimitCapacityOp, CountIdsOp>(op))
+    return "routing";
+  return "row";
+}
+
+bool isSink(Operation *op) { return isa<WriteOp, AccumulateOp>(op); }
+
+Value sinkValue(Operation *op) { return op->getOperand(op->getNumOperands() - 1); }
+
+StringRef stateOf(Operation *op) { return op->getAttrOfType<FlatSymbolRefAttr>("state").getValue(); }
+
+int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }
+
+/// The value under reshapes.
+Value underReshapes(Value value) {
+  while (auto reshape = value.getDefiningOp<ReshapeOp>())
+    value = reshape.getInput();
+  return value;
+}
+
+} // namespace
+
+DispatchGroups::DispatchGroups(Block &block) : block(block) {
+  llvm::StringMap<unsigned> written;
+  for (Operation &op : block) {
+    llvm::StringMap<bool> writtenHere;
+    op.walk([&](Operation *inner) {
+      if (isa<ReadOp>(inner) || isSink(inner))
+        versionOf[inner] = written[stateOf(inner)];
+      if (isSink(inner))
+        writtenHere[stateOf(inner)] = true;
+    });
+    for (auto &entry : writtenHere)
+      ++written[entry.getKey()];
+  }
+}
+
+/// Ops that every user copies instead of reading a stored result.
+bool DispatchGroups::isCloned(Operation *op) const {
+  if (isa<arith::ConstantOp, ReadOp, ReshapeOp>(op))
+    return true;
+  if (!isa<GatherRowsOp>(op))
+    return false;
+  return llvm::all_of(op->getUses(), [](OpOperand &use) {
+    return isa<GroupedMatmulOp, GroupedOuterOp>(use.getOwner()) && use.getOperandNumber() == 0;
+  });
+}
+
+void DispatchGroups::collect(Value value, bool direct, SmallVectorImpl<Dependence> &deps,
+                             SmallVectorImpl<Operation *> &reads) const {
+  Operation *def = value.getDefiningOp();
+  if (!def || def->getBlock() != &block || isa<arith::ConstantOp>(def))
+    return;
+  if (isa<ReadOp>(def)) {
+    reads.push_back(def);
+    return;
+  }
+  if (isCloned(def)) {
+    for (Value operand : def->getOperands())
+      collect(operand, /*direct=*/false, deps, reads);
+    return;
+  }
+  deps.push_back({static_cast<int>(groupOf.lookup(def)), direct});
+}
+
+/// A read of version v belongs after write v and before write v+1. Reading and overwriting in one dispatch is fine when each element is read
+/// before it is written (`aligned`).
+bool DispatchGroups::readFits(Operation *read, unsigned index, bool aligned) const {
+  auto found = accesses.find(stateOf(read));
+  if (found == accesses.end())
+    return true;
+  unsigned version = versionOf.lookup(read);
+  for (const Access &access : found->second) {
+    if (!access.isWrite)
+      continue;
+    bool earlier = access.version < version;
+    if (earlier ? access.group >= index : (access.group < index || (access.group == index && !aligned)))
+      return false;
+  }
+  return true;
+}
+
+bool DispatchGroups::writeFits(Operation *write, unsigned index) const {
+  auto found = accesses.find(stateOf(write));
+  if (found == accesses.end())
+    return true;
+  unsigned version = versionOf.lookup(write);
+  for (const Access &access : found->second) {
+    bool earlier = access.isWrite ? access.version < version : access.version <= version;
+    if (!earlier)
+      return false;
+    if (access.group > index)
+      return false;
+    if (access.group == index && (access.isWrite || access.type != underReshapes(sinkValue(write)).getType()))
+      return false;
+  }
+  return true;
+}
+
+bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std::string &why) const {
+  StringRef kind = group.kind;
+  if (isSink(op)) {
+    if (kind == "row" || kind == "matmul" || kind == "reduction")
+      return true;
+    if (kind == "routing" && isa<AccumulateOp>(op) && isa<CountIdsOp>(group.ops.front()))
+      return true;
+    why = "the " + kind.str() + " template does not write states";
+    return false;
+  }
+  if (kindOf(op) != "row") {
+    why = "it starts a kernel of its own";
+    return false;
+  }
+  if (kind == "row") {
+    if (rowsOf(op->getResult(0)) == group.shape.getDimSize(0))
+      return true;
+    why = "it has other rows";
+    return false;
+  }
+  auto map = dyn_cast<MapOp>(op);
+  if ((kind == "matmul" || kind == "reduction") && map && map.getShapeType().getShape() == group.shape.getShape() &&
+      !map.getPosition()) {
+    for (Value input : map.getInputs()) {
+      auto type = cast<RankedTensorType>(input.getType());
+      if ((type.getDimSize(0) != 1 && type.getDimSize(0) != group.shape.getDimSize(0)) || !isa<FloatType>(type.getElementType())) {
+        why = "an operand does not fit an epilogue";
+        return false;
+      }
+    }
+    return true;
+  }
+  why = "the " + kind.str() + " template only takes elementwise epilogues of its own shape";
+  return false;
+}
+
+bool DispatchGroups::canJoin(Operation *op, unsigned index, std::string &why) const {
+  const DispatchGroup &group = groups[index];
+  if (group.kind.empty() || !acceptsKind(op, group, why)) {
+    if (why.empty())
+      why = "a loop stands between";
+    return false;
+  }
+  auto rowOp = dyn_cast<RowOpInterface>(op);
+  for (auto [number, operand] : llvm::enumerate(op->getOperands())) {
+    if (operand.getType().isIndex())
+      continue;
+    bool aligned = isSink(op) || isa<SliceColumnsOp>(op) || (rowOp && rowOp.isRowAligned(number));
+    SmallVector<Dependence> deps;
+    SmallVector<Operation *> reads;
+    // A sink may store its value under another shape: the bytes are the same.
+    collect(isSink(op) ? underReshapes(operand) : operand, aligned, deps, reads);
+    for (const Dependence &dep : deps) {
+      if (dep.group < static_cast<int>(index) || (dep.direct && dep.group == static_cast<int>(index)))
+        continue;
+      why = dep.group == static_cast<int>(index) ? "it needs a whole operand that this kernel makes" : "an operand is made later";
+      return false;
+    }
+    for (Operation *read : reads) {
+      bool sameRows = rowsOf(operand) == (group.shape ? group.shape.getDimSize(0) : -1);
+      if (!readFits(read, index, aligned && sameRows)) {
+        why = "the state @" + stateOf(read).str() + " changes in between";
+        return false;
+      }
+    }
+  }
+  if (isSink(op) && !writeFits(op, index)) {
+    why = "the state @" + stateOf(op).str() + " is used in between";
+    return false;
+  }
+  return true;
+}
+
+void DispatchGroups::join(Operation *op, unsigned index) {
+  groups[index].ops.push_back(op);
+  groupOf[op] = index;
+  for (Value operand : op->getOperands()) {
+    SmallVector<Dependence> deps;
+    SmallVector<Operation *> reads;
+    if (!operand.getType().isIndex())
+      collect(operand, true, deps, reads);
+    for (Operation *read : reads)
+      accesses[stateOf(read)].push_back({index, false, versionOf.lookup(read), operand.getType()});
+  }
+  if (isSink(op))
+    accesses[stateOf(op)].push_back({index, true, versionOf.lookup(op), underReshapes(sinkValue(op)).getType()});
+}
+
+unsigned DispatchGroups::open(Operation *op, StringRef kind) {
+  DispatchGroup group;
+  group.kind = kind.str();
+  Value shaped = isSink(op) ? underReshapes(sinkValue(op)) : op->getNumResults() ? Value(op->getResult(0)) : Value();
+  if (shaped)
+    group.shape = cast<RankedTensorType>(shaped.getType());
+  groups.push_back(group);
+  return groups.size() - 1;
+}
+
+/// Products of the same A with the same result shape share the loads of A.
+int DispatchGroups::findMatmulPartner(Operation *op) const {
+  if (groups.empty())
+    return -1;
+  for (int index = groups.size() - 1; index >= 0; --index) {
+    const DispatchGroup &group = groups[index];
+    if (group.kind != "matmul")
+      continue;
+    Operation *root = group.ops.front();
+    bool twin = root->getName() == op->getName() && root->getOperand(0) == op->getOperand(0) &&
+                root->getResult(0).getType() == op->getResult(0).getType() &&
+                root->getPropertiesAsAttribute() == op->getPropertiesAsAttribute() && group.roots < maxProducts &&
+                group.ops.size() == group.roots;
+    if (!twin)
+      return -1;
+    for (Value operand : op->getOperands()) {
+      SmallVector<Dependence> deps;
+      SmallVector<Operation *> reads;
+      collect(operand, false, deps, reads);
+      if (llvm::any_of(deps, [&](const Dependence &dep) { return dep.group >= index; }) ||
+          llvm::any_of(reads, [&](Operation *read) { return !readFits(read, index, false); }))
+        return -1;
+    }
+    return index;
+  }
+  return -1;
+}
+
+void DispatchGroups::place(Operation *op) {
+  if (isCloned(op))
+    return;
+  if (isa<RepeatOp>(op)) {
+    unsigned index = open(op, "");
+    groups[index].ops.push_back(op);
+    groupOf[op] = index;
+    op->walk([&](Operation *inner) {
+      if (isa<ReadOp>(inner) || isSink(inner))
+        accesses[stateOf(inner)].push_back({index, isSink(inner), versionOf.lookup(inner), Type()});
+    });
+    return;
+  }
+  StringRef kind = isSink(op) ? "row" : kindOf(op);
+  if (kind == "matmul") {
+    int partner = findMatmulPartner(op);
+    unsigned index = partner >= 0 ? partner : open(op, kind);
+    join(op, index);
+    ++groups[index].roots;
+    return;
+  }
+  // Candidates: the groups that make an operand, the latest first.
+  SmallVector<int> candidates;
+  for (Value operand : op->getOperands()) {
+    SmallVector<Dependence> deps;
+    SmallVector<Operation *> reads;
+    if (!operand.getType().isIndex())
+      collect(isSink(op) ? underReshapes(operand) : operand, true, deps, reads);
+    for (const Dependence &dep : deps)
+      if (dep.group >= 0)
+        candidates.push_back(dep.group);
+  }
+  llvm::sort(candidates, std::greater<>());
+  candidates.erase(llvm::unique(candidates), candidates.end());
+  for (int candidate : candidates) {
+    std::string why;
+    if (canJoin(op, candidate, why)) {
+      join(op, candidate);
+      return;
+    }
+    if (groups[candidate].note.empty() && !groups[candidate].kind.empty())
+      groups[candidate].note = op->getName().getStringRef().str() + " not fused: " + why;
+  }
+  join(op, open(op, kind));
+}
+
+Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &builder, IRMapping &outer,
+                                         ArrayRef<DispatchGroup> all) {
+  Block *body = new Block;
+  OpBuilder inside(builder.getContext());
+  inside.setInsertionPointToStart(body);
+  SmallVector<Value> inputs;
+  IRMapping inner;
+  Location loc = group.ops.front()->getLoc();
+
+  auto asInput = [&](Value outerValue) -> Value {
+    for (auto [number, input] : llvm::enumerate(inputs))
+      if (input == outerValue)
+        return body->getArgument(number);
+    inputs.push_back(outerValue);
+    return body->addArgument(outerValue.getType(), outerValue.getLoc());
+  };
+  std::function<Value(Value)> enter = [&](Value value) -> Value {
+    if (Value known = inner.lookupOrNull(value))
+      return known;
+    Operation *def = value.getDefiningOp();
+    if (def && isa<ReshapeOp>(def)) {
+      Value base = underReshapes(value);
+      if (auto read = base.getDefiningOp<ReadOp>()) { // a state may be read under any shape
+        Value copy = read.getIndex() ? enter(read.getIndex()) : Value();
+        Value result = ReadOp::create(inside, read.getLoc(), value.getType(), read.getStateAttr(), copy);
+        inner.map(value, result);
+        return result;
+      }
+      Value mapped = outer.lookupOrDefault(base);
+      Value shaped = mapped.getType() == value.getType() ? mapped
+                                                          : Value(ReshapeOp::create(builder, def->getLoc(), value.getType(), mapped));
+      Value result = asInput(shaped);
+      inner.map(value, result);
+      return result;
+    }
+    if (def && isCloned(def) && (def->getBlock() == &block || isa<arith::ConstantOp>(def))) {
+      IRMapping operands;
+      for (Value operand : def->getOperands())
+        operands.map(operand, enter(operand));
+      Value result = inside.clone(*def, operands)->getResult(0);
+      inner.map(value, result);
+      return result;
+    }
+    Value result = asInput(outer.lookupOrDefault(value));
+    inner.map(value, result);
+    return result;
+  };
+
+  for (Operation *op : group.ops) {
+    IRMapping operands;
+    for (Value operand : op->getOperands()) {
+      Value source = operand;
+      // Stored bytes do not depend on the shape: write what the group made, as it made it.
+      if (isSink(op) && operand == sinkValue(op) && inner.lookupOrNull(underReshapes(operand)))
+        source = underReshapes(operand);
+      operands.map(operand, enter(source));
+    }
+    Operation *copy = inside.clone(*op, operands);
+    for (auto [from, to] : llvm::zip(op->getResults(), copy->getResults()))
+      inner.map(from, to);
+  }
+
+  // Results: whatever somebody outside the group reads, seen through the ops that their users clone.
+  SmallVector<Value> escaping;
+  for (Operation *op : group.ops)
+    for (Value result : op->getResults()) {
+      SmallVector<Value> pending{result};
+      bool escapes = false;
+      while (!pending.empty() && !escapes)
+        for (OpOperand &use : pending.pop_back_val().getUses()) {
+          Operation *user = use.getOwner();
+          if (llvm::is_contained(group.ops, user))
+            continue;
+          if (user->getBlock() == &block && isa<ReshapeOp>(user)) {
+            // A reshape may feed only sinks of this very group.
+            pending.push_back(user->getResult(0));
+            continue;
+          }
+          escapes = true;
+        }
+      if (escapes)
+        escaping.push_back(result);
+    }
+  SmallVector<Value> yields;
+  SmallVector<Type> types;
+  for (Value value : escaping) {
+    yields.push_back(inner.lookup(value));
+    types.push_back(value.getType());
+  }
+  YieldOp::create(inside, loc, yields);
+  auto dispatch = DispatchOp::create(builder, loc, types, inputs, builder.getStringAttr(group.kind),
+                                     group.note.empty() ? StringAttr() : builder.getStringAttr(group.note));
+  dispatch.getBody().push_back(body);
+  for (auto [value, result] : llvm::zip(escaping, dispatch.getResults()))
+    outer.map(value, result);
+  return dispatch;
+}
+
+void DispatchGroups::rewrite() {
+  SmallVector<Operation *> old;
+  for (Operation &op : block.without_terminator())
+    if (!isa<RepeatOp>(op))
+      old.push_back(&op);
+  OpBuilder builder(block.getTerminator());
+  IRMapping outer;
+  auto outside = [&](Value value) -> Value {
+    Value base = underReshapes(value);
+    Operation *def = base.getDefiningOp();
+    Value mapped = base;
+    if (def && def->getBlock() == &block && isa<arith::ConstantOp, ReadOp>(def)) {
+      if (!outer.contains(base))
+        outer.map(base, builder.clone(*def)->getResult(0));
+      mapped = outer.lookup(base);
+    } else {
+      mapped = outer.lookupOrDefault(base);
+    }
+    if (mapped.getType() != value.getType())
+      mapped = ReshapeOp::create(builder, value.getLoc(), value.getType(), mapped);
+    return mapped;
+  };
+  for (const DispatchGroup &group : groups) {
+    if (!group.kind.empty()) {
+      buildDispatch(group, builder, outer, groups);
+      continue;
+    }
+    Operation *op = group.ops.front();
+    op->moveBefore(block.getTerminator());
+    OpBuilder::InsertionGuard guard(builder);
+    builder.setInsertionPoint(op);
+    // The repeat's own operands, and values of this block that its body captures.
+    op->walk([&](Operation *user) {
+      for (OpOperand &operand : user->getOpOperands())
+        if (user == op || (operand.get().getDefiningOp() && operand.get().getDefiningOp()->getBlock() == &block))
+          operand.set(outside(operand.get()));
+    });
+  }
+  Operation *terminator = block.getTerminator();
+  for (OpOperand &operand : terminator->getOpOperands())
+    operand.set(outside(operand.get()));
+  for (Operation *op : llvm::reverse(old))
+    op->erase();
+}
+
+} // namespace moec::moe

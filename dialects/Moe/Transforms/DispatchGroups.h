@@ -1,0 +1,65 @@
+// The groups that FormDispatches builds in one block, and the rules that say which op may join which group.
+#ifndef MOEC_DIALECTS_MOE_TRANSFORMS_DISPATCHGROUPS_H
+#define MOEC_DIALECTS_MOE_TRANSFORMS_DISPATCHGROUPS_H
+
+#include "dialects/Moe/IR/Moe.h"
+#include "llvm/ADT/StringMap.h"
+
+namespace moec::moe {
+
+/// Ops that will become one dispatch, in order; or one op that stays as it is (a repeat).
+struct DispatchGroup {
+  std::string kind; // "row", "matmul", "reduction", "routing", "attention", "attention_grad", or "" for an op that stays
+  llvm::SmallVector<mlir::Operation *> ops;
+  mlir::RankedTensorType shape; // row: rows count; others: the root's first result
+  unsigned roots = 0;           // products in a matmul group
+  std::string note;             // why a consumer was not fused
+};
+
+class DispatchGroups {
+public:
+  explicit DispatchGroups(mlir::Block &block);
+
+  /// Puts the next op, in program order.
+  void place(mlir::Operation *op);
+  /// Replaces the block's ops by dispatches.
+  void rewrite();
+
+private:
+  /// One read or write of a state by a group. `version` = writes before it in program order.
+  struct Access {
+    unsigned group;
+    bool isWrite;
+    unsigned version;
+    mlir::Type type; // shape under which it is accessed
+  };
+  struct Dependence {
+    int group;   // producer, or -1 when outside the block
+    bool direct; // false: through a reshape or a cloned op, so it must be an earlier group
+  };
+
+  bool isCloned(mlir::Operation *op) const;
+  void collect(mlir::Value value, bool direct, llvm::SmallVectorImpl<Dependence> &deps,
+               llvm::SmallVectorImpl<mlir::Operation *> &reads) const;
+  /// Whether `op` may execute as part of group `index`. `why` names the obstacle.
+  bool canJoin(mlir::Operation *op, unsigned index, std::string &why) const;
+  bool acceptsKind(mlir::Operation *op, const DispatchGroup &group, std::string &why) const;
+  bool readFits(mlir::Operation *read, unsigned index, bool aligned) const;
+  bool writeFits(mlir::Operation *write, unsigned index) const;
+  void join(mlir::Operation *op, unsigned index);
+  unsigned open(mlir::Operation *op, llvm::StringRef kind);
+  int findMatmulPartner(mlir::Operation *op) const;
+
+  mlir::Operation *buildDispatch(const DispatchGroup &group, mlir::OpBuilder &builder, mlir::IRMapping &outer,
+                                 llvm::ArrayRef<DispatchGroup> all);
+
+  mlir::Block &block;
+  llvm::SmallVector<DispatchGroup> groups;
+  llvm::DenseMap<mlir::Operation *, unsigned> groupOf;
+  llvm::DenseMap<mlir::Operation *, unsigned> versionOf; // reads and writes: writes of the same state before them
+  llvm::StringMap<llvm::SmallVector<Access>> accesses;
+};
+
+} // namespace moec::moe
+
+#endif

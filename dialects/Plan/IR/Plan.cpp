@@ -1,0 +1,135 @@
+#include "dialects/Plan/IR/Plan.h"
+
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+using namespace moec::plan;
+
+#include "dialects/Plan/IR/PlanDialect.cpp.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/Plan/IR/PlanTypes.cpp.inc"
+#define GET_OP_CLASSES
+#include "dialects/Plan/IR/PlanOps.cpp.inc"
+
+namespace moec::plan {
+
+void PlanDialect::initialize() {
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/Plan/IR/PlanOps.cpp.inc"
+      >();
+  addTypes<
+#define GET_TYPEDEF_LIST
+#include "dialects/Plan/IR/PlanTypes.cpp.inc"
+      >();
+}
+
+int64_t tensorBytes(RankedTensorType type) {
+  return type.getNumElements() * ((type.getElementTypeBitWidth() + 7) / 8);
+}
+
+LogicalResult BufferType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t bytes) {
+  if (bytes < 0)
+    return emitError() << "buffer of " << bytes << " bytes; expected 0 or more";
+  return success();
+}
+
+int64_t StateOp::getCopyBytes() { return tensorBytes(getTensorType()); }
+
+LogicalResult StateOp::verify() {
+  auto type = dyn_cast<RankedTensorType>(getType());
+  if (!type || !type.hasStaticShape())
+    return emitOpError("type is ") << getType() << "; expected a tensor with static shape";
+  if (getCount() < 1) // C1
+    return emitOpError("has ") << getCount() << " copies; expected 1 or more";
+  if (getOffset() && *getOffset() % alignment != 0) // C2
+    return emitOpError("stands at byte ") << *getOffset() << ", which is not a multiple of " << alignment;
+  if (getLayers() && getLayers()->size() != 2)
+    return emitOpError("layers has ") << getLayers()->size() << " numbers; expected first and step";
+  return success();
+}
+
+LogicalResult KernelOp::verify() {
+  if (getGrid() < 1 || getParams() < 0 || getScratch() < 0) // C1
+    return emitOpError("has grid ") << getGrid() << ", params " << getParams() << ", scratch " << getScratch()
+                                    << "; expected a grid of 1 or more and no negative number";
+  return success();
+}
+
+LogicalResult AddressOp::verifySymbolUses(SymbolTableCollection &tables) {
+  auto state = tables.lookupNearestSymbolFrom<StateOp>(*this, getStateAttr());
+  if (!state)
+    return emitOpError("names @") << getState() << ", which is not a plan.state";
+  if (getType().getBytes() != state.getBytes()) {
+    InFlightDiagnostic diag = emitOpError("has ") << getType().getBytes() << " bytes but @" << getState() << " has "
+                                                  << state.getBytes();
+    diag.attachNote(state.getLoc()) << "state declared here";
+    return diag;
+  }
+  return success();
+}
+
+LogicalResult AllocOp::verify() {
+  auto type = dyn_cast<RankedTensorType>(getType());
+  if (!type || !type.hasStaticShape())
+    return emitOpError("type is ") << getType() << "; expected a tensor with static shape";
+  int64_t bytes = tensorBytes(type);
+  if (getResult().getType().getBytes() != bytes) // C1
+    return emitOpError("has ") << getResult().getType().getBytes() << " bytes but its tensor takes " << bytes;
+  return success();
+}
+
+LogicalResult SliceOp::verify() {
+  int64_t source = getSource().getType().getBytes(), size = getResult().getType().getBytes();
+  if (static_cast<int64_t>(getOffset()) + size > source) // C1
+    return emitOpError("takes bytes ") << getOffset() << ".." << getOffset() + size << " of a buffer of " << source;
+  if (getStride() != 0 && !getIndex())
+    return emitOpError("has a stride of ") << getStride() << " but no index";
+  return success();
+}
+
+LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
+  auto kernel = tables.lookupNearestSymbolFrom<KernelOp>(*this, getKernelAttr());
+  if (!kernel)
+    return emitOpError("names @") << getKernel() << ", which is not a plan.kernel";
+  if (getOperands().size() != kernel.getParams()) { // C1
+    InFlightDiagnostic diag = emitOpError("has ") << getOperands().size() << " operands but @" << getKernel() << " takes "
+                                                  << kernel.getParams();
+    diag.attachNote(kernel.getLoc()) << "kernel declared here";
+    return diag;
+  }
+  for (int64_t position : getWrites()) // C2
+    if (position < 0 || position >= static_cast<int64_t>(kernel.getParams()))
+      return emitOpError("writes operand ") << position << " of " << kernel.getParams();
+  return success();
+}
+
+LogicalResult CopyOp::verify() {
+  if (getDst().getType() != getSrc().getType()) // C1
+    return emitOpError("copies ") << getSrc().getType().getBytes() << " bytes to a buffer of " << getDst().getType().getBytes();
+  return success();
+}
+
+LogicalResult RepeatOp::verify() {
+  if (getCount() < 1) // C1
+    return emitOpError("repeats ") << getCount() << " times; expected 1 or more";
+  Block &block = getBody().front();
+  if (block.getNumArguments() > 1 || (block.getNumArguments() == 1 && !block.getArgument(0).getType().isIndex()))
+    return emitOpError("body takes ") << block.getNumArguments() << " arguments; expected at most one index";
+  return success();
+}
+
+LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &tables) {
+  if (!tables.lookupNearestSymbolFrom<FuncOp>(*this, getCalleeAttr()))
+    return emitOpError("names @") << getCallee() << ", which is not a plan.func";
+  return success();
+}
+
+LogicalResult NextBatchOp::verify() {
+  if (getSplit() != "train" && getSplit() != "validation") // C1
+    return emitOpError("split is \"") << getSplit() << "\"; expected \"train\" or \"validation\"";
+  return success();
+}
+
+} // namespace moec::plan

@@ -1,0 +1,179 @@
+#ifndef MOEC_DIALECTS_PLAN_IR_PLANOPS_TD
+#define MOEC_DIALECTS_PLAN_IR_PLANOPS_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Plan_Dialect : Dialect {
+  let name = "plan";
+  let cppNamespace = "::moec::plan";
+  let summary = "What the runtime does: memory, launches, and the experiment's loop";
+  let description = [{
+    The lowest dialect: one op for each instruction of docs/plan-format.md. Enters from `moe` through moe-to-plan, gets its addresses from
+    `plan-place`, and leaves as the manifest of a plan file.
+
+    Memory is one arena. `plan.state` declares what outlives a call, `plan.alloc` a value inside a function, `plan.slice` a part of either that may
+    depend on loop indices. Before `plan-place` offsets are absent; after it every state and alloc has one.
+  }];
+  let useDefaultTypePrinterParser = 1;
+}
+
+class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemonic, traits>;
+
+def Plan_BufferType : TypeDef<Plan_Dialect, "Buffer"> {
+  let mnemonic = "buffer";
+  let summary = "A range of bytes of the arena";
+  let parameters = (ins "int64_t":$bytes);
+  let assemblyFormat = "`<` $bytes `>`";
+  let genVerifyDecl = 1;
+}
+
+//===--- Declarations -------------------------------------------------------------------------------------------------===//
+
+def Plan_StateOp : Plan_Op<"state", [Symbol]> {
+  let summary = "Memory that outlives calls: `count` copies of a tensor, back to back";
+  let description = [{
+    `kind` as in `moe.state`; `layers` = [first, step] names the copies. (C1) count >= 1; (C2) offset, when placed, is a multiple of 64.
+    ```mlir
+    plan.state @embed {kind = "parameter", type = tensor<256x128xf32>, count = 1 : i64, offset = 0 : i64}
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$kind, TypeAttr:$type, I64Attr:$count,
+                       OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<I64Attr>:$offset);
+  let assemblyFormat = "$sym_name $kind `:` $type `count` $count (`layers` $layers^)? (`at` $offset^)? attr-dict";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
+    int64_t getCopyBytes();
+    int64_t getBytes() { return getCopyBytes() * getCount(); }
+  }];
+}
+
+def Plan_KernelOp : Plan_Op<"kernel", [Symbol]> {
+  let summary = "A kernel of the plan: its symbol in the object code and its launch record";
+  let description = [{(C1) grid >= 1 and params >= 0. `summary` lists the ops that were fused into it; `note` why it ended there.}];
+  let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$params, I64Attr:$grid, I64Attr:$scratch, F64Attr:$flops, F64Attr:$bytes,
+                       StrAttr:$summary, OptionalAttr<StrAttr>:$note);
+  let assemblyFormat = "$sym_name `params` $params `grid` $grid `scratch` $scratch `flops` $flops `bytes` $bytes $summary (`note` $note^)? attr-dict";
+  let hasVerifier = 1;
+}
+
+//===--- Functions ----------------------------------------------------------------------------------------------------===//
+
+def Plan_FuncOp : Plan_Op<"func", [Symbol, NoTerminator, SingleBlock, IsolatedFromAbove]> {
+  let summary = "A list of instructions that a program calls";
+  let arguments = (ins SymbolNameAttr:$sym_name);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
+}
+
+def Plan_AddressOp : Plan_Op<"address", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "All copies of a state";
+  let arguments = (ins FlatSymbolRefAttr:$state);
+  let results = (outs Plan_BufferType:$result);
+  let assemblyFormat = "$state attr-dict `:` qualified(type($result))";
+}
+
+def Plan_AllocOp : Plan_Op<"alloc"> {
+  let summary = "Memory of one function";
+  let description = [{
+    Lives from its first to its last use; inside a `plan.repeat`, within one iteration; used by an inner repeat, for all of that repeat. `plan-place`
+    sets `offset`, `first` and `last` (positions in the function). (C1) the buffer holds exactly the tensor.
+  }];
+  let arguments = (ins StrAttr:$name, TypeAttr:$type, OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$first, OptionalAttr<I64Attr>:$last);
+  let results = (outs Plan_BufferType:$result);
+  let assemblyFormat = "$name `:` $type (`at` $offset^)? (`from` $first^)? (`to` $last^)? attr-dict `->` qualified(type($result))";
+  let hasVerifier = 1;
+}
+
+def Plan_SliceOp : Plan_Op<"slice", [Pure]> {
+  let summary = "A part of a buffer: bytes offset + stride * index .. + size";
+  let description = "(C1) offset and size lie inside the source; the runtime checks every index before it starts.";
+  let arguments = (ins Plan_BufferType:$source, Optional<Index>:$index, I64Attr:$offset, I64Attr:$stride);
+  let results = (outs Plan_BufferType:$result);
+  let assemblyFormat = "$source (`[` $index^ `]`)? `offset` $offset `stride` $stride attr-dict `:` qualified(type($source)) `->` qualified(type($result))";
+  let hasVerifier = 1;
+}
+
+def Plan_LaunchOp : Plan_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "Runs all workgroups of a kernel";
+  let description = [{
+    `writes` lists the positions of operands that the kernel writes. (C1) as many operands as the kernel has params; (C2) `writes` are positions of operands.
+  }];
+  let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_BufferType>:$operands, DenseI64ArrayAttr:$writes);
+  let assemblyFormat = "$kernel `(` $operands `)` `writes` $writes attr-dict (`:` qualified(type($operands))^)?";
+}
+
+def Plan_FillOp : Plan_Op<"fill"> {
+  let summary = "Sets a buffer to zero";
+  let arguments = (ins Plan_BufferType:$dst);
+  let assemblyFormat = "$dst attr-dict `:` qualified(type($dst))";
+}
+
+def Plan_CopyOp : Plan_Op<"copy"> {
+  let summary = "Copies a buffer";
+  let description = "(C1) both sides have the same size.";
+  let arguments = (ins Plan_BufferType:$dst, Plan_BufferType:$src);
+  let assemblyFormat = "$dst `,` $src attr-dict `:` qualified(type($dst)) `,` qualified(type($src))";
+  let hasVerifier = 1;
+}
+
+def Plan_RepeatOp : Plan_Op<"repeat", [NoTerminator, SingleBlock]> {
+  let summary = "Runs its body `count` times, index 0..count-1, or downwards";
+  let description = "(C1) count >= 1. In a program the body holds program instructions and has no index.";
+  let arguments = (ins I64Attr:$count, UnitAttr:$reverse);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$count (`reverse` $reverse^)? attr-dict-with-keyword $body";
+  let hasVerifier = 1;
+}
+
+//===--- Programs -----------------------------------------------------------------------------------------------------===//
+
+def Plan_ProgramOp : Plan_Op<"program", [Symbol, NoTerminator, SingleBlock, IsolatedFromAbove]> {
+  let summary = "What a run does: init, train or evaluate";
+  let arguments = (ins SymbolNameAttr:$sym_name);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
+}
+def Plan_StepsOp : Plan_Op<"steps", [NoTerminator, SingleBlock]> {
+  let summary = "The training loop: until the step counter reaches `count`";
+  let arguments = (ins I64Attr:$count);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$count attr-dict-with-keyword $body";
+}
+def Plan_CallOp : Plan_Op<"call", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "Runs a function of the plan";
+  let arguments = (ins FlatSymbolRefAttr:$callee);
+  let assemblyFormat = "$callee attr-dict";
+}
+def Plan_NextBatchOp : Plan_Op<"next_batch"> {
+  let summary = "Fills the batch with the next samples of a split";
+  let description = "(C1) split is train or validation.";
+  let arguments = (ins StrAttr:$split);
+  let assemblyFormat = "$split attr-dict";
+  let hasVerifier = 1;
+}
+def Plan_LogOp : Plan_Op<"log"> {
+  let summary = "Writes the step's metrics at every n-th step, the first and the last";
+  let arguments = (ins I64Attr:$every);
+  let assemblyFormat = "`every` $every attr-dict";
+}
+def Plan_EveryOp : Plan_Op<"every", [NoTerminator, SingleBlock]> {
+  let summary = "Runs its body at every n-th step and at the last";
+  let arguments = (ins I64Attr:$steps);
+  let regions = (region SizedRegion<1>:$body);
+  let assemblyFormat = "$steps attr-dict-with-keyword $body";
+}
+def Plan_EvaluateOp : Plan_Op<"evaluate"> {
+  let summary = "Runs the evaluate program and writes its metrics";
+  let assemblyFormat = "attr-dict";
+}
+def Plan_SaveOp : Plan_Op<"save"> {
+  let summary = "Writes a checkpoint";
+  let assemblyFormat = "attr-dict";
+}
+
+#endif

@@ -1,0 +1,163 @@
+// The command line of moec-run; `moec` hands its run commands over to it.
+#include "runtime/api/moec.h"
+#include "runtime/base/Json.h"
+#include "runtime/base/Text.h"
+
+#include <CLI/CLI.hpp>
+
+#include <cstdio>
+
+namespace moec::rt {
+
+namespace {
+
+constexpr char kFooter[] = R"(examples:
+  moec-run tiny.moec train                      train into runs/tiny
+  moec-run tiny.moec train --resume             go on from the newest checkpoint
+  moec-run tiny.moec eval                       validation loss of the newest checkpoint
+  moec-run tiny.moec generate --prompt "Once"   write some text
+  moec-run tiny.moec describe                   memory map, kernels, instructions
+
+exit codes:
+  0 done                       4 data missing or unfit (MOEC-D)
+  1 failed                     5 checkpoint missing or damaged (MOEC-C)
+  2 options, or run folder     6 the loss became NaN or infinite
+    in the way                 7 stopped by SIGINT or SIGTERM; a checkpoint was saved
+  3 plan refused (MOEC-P)
+)";
+
+class CommandLine {
+public:
+  CommandLine() : app("Runs a compiled plan: training, evaluation, text generation.", "moec-run") {
+    app.footer(kFooter);
+    app.require_subcommand(1);
+    app.fallthrough();
+    app.add_option("plan", planPath, "the plan file, from `moec compile`")->required();
+    addTrain();
+    addEval();
+    addGenerate();
+    addDescribe();
+  }
+
+  int run(std::vector<std::string> arguments) {
+    std::reverse(arguments.begin(), arguments.end()); // CLI11 takes them last first
+    try {
+      app.parse(arguments);
+    } catch (const CLI::ParseError &error) {
+      return app.exit(error) == 0 ? kExitOk : kExitUsage;
+    } catch (const std::exception &error) {
+      std::fprintf(stderr, "moec-run: %s\n", error.what());
+      return kExitUsage;
+    }
+    bool onlyLooks = app.got_subcommand("describe");
+    Result<Plan> plan = loadPlan(planPath, !onlyLooks);
+    if (!plan.isOk())
+      return fail(plan.status());
+    if (onlyLooks)
+      return runDescribe(*plan);
+    if (app.got_subcommand("train"))
+      return runTrain(*plan);
+    if (app.got_subcommand("eval"))
+      return fail(evaluate(*plan, options).status());
+    return runGenerate(*plan);
+  }
+
+private:
+  void addCommon(CLI::App *command) {
+    command->add_option("--run-dir", options.runDir, "folder of the run (default: runs/<plan name>)");
+    command->add_option("--resume-from", options.resumeFrom, "use this checkpoint folder, not the newest of the run");
+    command->add_option("--threads", options.threads, "worker threads (default: all this process may use)")
+        ->check(CLI::Range(1u, 4096u));
+    command->add_flag("--allow-other-spec", options.allowOtherSpec,
+                      "take a checkpoint of another spec if its tensors fit");
+    command->add_flag("--profile", options.profile, "print time, GFLOP/s and GB/s of each kernel at the end");
+    command->add_flag("--poison", options.poison, "fill values with NaN before each function (a test of the plan)");
+    command->add_flag("--json", options.json, "JSON lines on standard output");
+  }
+
+  void addData(CLI::App *command) {
+    command->add_option("--data-dir", options.dataDir, "where relative data paths start (default: the spec's folder)");
+  }
+
+  void addTrain() {
+    CLI::App *command = app.add_subcommand("train", "train, saving checkpoints and metrics in the run folder");
+    addCommon(command);
+    addData(command);
+    auto *resume = command->add_flag("--resume", options.resume, "go on from the newest checkpoint of the run");
+    command->add_flag("--overwrite", options.overwrite, "throw away the run that the folder holds")->excludes(resume);
+    command->add_option("--max-steps", options.maxSteps, "stop after this many more steps")
+        ->check(CLI::NonNegativeNumber);
+  }
+
+  void addEval() {
+    CLI::App *command = app.add_subcommand("eval", "run the validation data through a checkpoint");
+    addCommon(command);
+    addData(command);
+  }
+
+  void addGenerate() {
+    CLI::App *command = app.add_subcommand("generate", "continue a prompt");
+    addCommon(command);
+    command->add_option("--prompt", request.prompt, "text to go on from (default: a newline)");
+    command->add_option("--bytes", request.bytes, "how many bytes to write (default: 200)");
+    command->add_option("--temperature", request.temperature, "0 takes the likeliest byte (default: 0.8)")
+        ->check(CLI::NonNegativeNumber);
+    command->add_option("--top-k", request.topK, "choose among the K likeliest (default: all)");
+    command->add_option("--seed", request.seed, "another seed, another text (default: 0)");
+  }
+
+  void addDescribe() {
+    CLI::App *command = app.add_subcommand("describe", "print what is in the plan");
+    command->add_option("--threads", options.threads, "for the announced peak (default: all this process may use)");
+    command->add_flag("--no-instructions", noInstructions, "tables only");
+  }
+
+  int fail(const Status &status) {
+    if (!status.isOk())
+      std::fprintf(stderr, "moec-run: error %s\n", status.text().c_str());
+    return exitCode(status);
+  }
+
+  int runTrain(const Plan &plan) {
+    Result<TrainReport> report = train(plan, options);
+    if (!report.isOk())
+      return fail(report.status());
+    if (!options.json)
+      std::printf("%lld steps done, this time %lld in %s; metrics and checkpoints in %s\n",
+                  static_cast<long long>(report->step), static_cast<long long>(report->stepsHere),
+                  formatDuration(report->seconds).c_str(), report->runDir.c_str());
+    return report->interrupted ? kExitInterrupted : kExitOk;
+  }
+
+  int runGenerate(const Plan &plan) {
+    Result<std::string> text = generate(plan, options, request);
+    if (!text.isOk())
+      return fail(text.status());
+    if (options.json) {
+      Json line = Json::object();
+      line.set("prompt", Json::string(escapeBytes(request.prompt)));
+      line.set("text", Json::string(escapeBytes(*text)));
+      std::printf("%s\n", line.dump().c_str());
+    } else {
+      std::printf("%s%s\n", escapeBytes(request.prompt).c_str(), escapeBytes(*text).c_str());
+    }
+    return kExitOk;
+  }
+
+  int runDescribe(const Plan &plan) {
+    std::fputs(describe(plan, {options.threads, !noInstructions}).c_str(), stdout);
+    return kExitOk;
+  }
+
+  CLI::App app;
+  std::string planPath;
+  RunOptions options;
+  GenerateOptions request;
+  bool noInstructions = false;
+};
+
+} // namespace
+
+int runCommandLine(const std::vector<std::string> &arguments) { return CommandLine().run(arguments); }
+
+} // namespace moec::rt

@@ -1,0 +1,113 @@
+#include "runtime/api/moec.h"
+#include "runtime/api/Session.h"
+#include "runtime/base/Random.h"
+#include "runtime/exec/Sampler.h"
+#include "runtime/plan/PlanDescribe.h"
+#include "runtime/plan/PlanReader.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace moec::rt {
+
+Result<Plan> loadPlan(const std::string &path, bool checkCpu) { return readPlan(path, {checkCpu}); }
+
+std::string describe(const Plan &plan, const DescribeOptions &options) {
+  return describePlan(plan, {options.threads == 0 ? defaultThreads() : options.threads, options.instructions});
+}
+
+int exitCode(const Status &status) {
+  if (status.isOk())
+    return kExitOk;
+  const std::string &code = status.code();
+  if (code == "MOEC-R001" || code == "MOEC-R005")
+    return kExitUsage;
+  if (code == "MOEC-R002")
+    return kExitNotFinite;
+  switch (code.size() > 5 ? code[5] : ' ') {
+  case 'P':
+    return kExitPlan;
+  case 'D':
+    return kExitData;
+  case 'C':
+    return kExitCheckpoint;
+  default:
+    return kExitFailed;
+  }
+}
+
+Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options) {
+  Session session(plan, options);
+  MOEC_ASSIGN_OR_RETURN(std::string checkpoint, session.chooseCheckpoint());
+  MOEC_RETURN_IF_ERROR(session.openData());
+  MOEC_RETURN_IF_ERROR(session.openDevice());
+  MOEC_RETURN_IF_ERROR(session.restore(checkpoint).status());
+  MOEC_ASSIGN_OR_RETURN(EvaluateReport report, session.runEvaluation());
+  session.progress().result("step " + std::to_string(report.step) + "  " + evaluationText(report),
+                            evaluationLine(report));
+  session.printProfile();
+  return report;
+}
+
+static std::vector<double> readLogits(const Plan &plan, Device &device) {
+  const PlanGenerate &place = *plan.generate;
+  std::vector<double> logits(place.vocabulary);
+  if (plan.elementType == DType::F64) {
+    device.read(place.logitsOffset, logits.data(), logits.size() * sizeof(double));
+  } else {
+    std::vector<float> raw(place.vocabulary);
+    device.read(place.logitsOffset, raw.data(), raw.size() * sizeof(float));
+    std::copy(raw.begin(), raw.end(), logits.begin());
+  }
+  logits.resize(std::min<size_t>(logits.size(), 256)); // a vocabulary may be padded, tokens are bytes
+  return logits;
+}
+
+/// The window on the last tokens of the text, zeros after them.
+static void writeWindow(const Plan &plan, Device &device, const std::string &text) {
+  const PlanGenerate &place = *plan.generate;
+  std::vector<int32_t> tokens(place.window, 0);
+  size_t used = std::min<size_t>(text.size(), place.window);
+  for (size_t i = 0; i < used; ++i)
+    tokens[i] = static_cast<unsigned char>(text[text.size() - used + i]);
+  auto position = static_cast<int32_t>(used - 1);
+  device.write(place.tokensOffset, tokens.data(), tokens.size() * sizeof(int32_t));
+  device.write(place.positionOffset, &position, sizeof position);
+}
+
+static Status checkPrompt(const Plan &plan, const std::string &prompt) {
+  for (size_t i = 0; i < prompt.size(); ++i)
+    if (static_cast<unsigned char>(prompt[i]) >= plan.vocabulary())
+      return Status::error("MOEC-D003", "prompt", "byte ", int(static_cast<unsigned char>(prompt[i])), " at offset ", i,
+                           " is not in the vocabulary of ", plan.vocabulary(), " ids");
+  return Status::ok();
+}
+
+Result<std::string> generate(const Plan &plan, const RunOptions &options, const GenerateOptions &request) {
+  if (!plan.generate)
+    return Status::error("MOEC-R006", plan.path, "this plan has no function that gives logits, so it cannot generate");
+  if (!(request.temperature >= 0) || !std::isfinite(request.temperature))
+    return Status::error("MOEC-R005", "", "the temperature must be >= 0, is ", request.temperature);
+  std::string prompt = request.prompt.empty() ? "\n" : request.prompt;
+  MOEC_RETURN_IF_ERROR(checkPrompt(plan, prompt));
+  Session session(plan, options);
+  MOEC_ASSIGN_OR_RETURN(std::string checkpoint, session.chooseCheckpoint());
+  MOEC_RETURN_IF_ERROR(session.openDevice());
+  MOEC_RETURN_IF_ERROR(session.restore(checkpoint).status());
+
+  Device &device = session.executor().device();
+  std::string text = prompt;
+  for (uint64_t i = 0; i < request.bytes; ++i) {
+    writeWindow(plan, device, text);
+    session.executor().call(plan.generate->function);
+    std::vector<double> logits = readLogits(plan, device);
+    if (!std::all_of(logits.begin(), logits.end(), [](double logit) { return std::isfinite(logit); }))
+      return Status::error("MOEC-R002", checkpoint, "the logits after ", text.size(), " bytes are not finite");
+    double uniform = randomUniform(request.seed, RandomStream::Generation, text.size());
+    text += static_cast<char>(sampleToken(logits, request.temperature, request.topK, uniform));
+  }
+  session.printProfile();
+  return text.substr(prompt.size());
+}
+
+} // namespace moec::rt

@@ -1,0 +1,66 @@
+#include "runtime/api/Progress.h"
+
+#include "runtime/base/Clock.h"
+#include "runtime/base/Text.h"
+
+#include <algorithm>
+#include <unistd.h>
+
+namespace moec::rt {
+
+static constexpr double kRedrawSeconds = 0.1;
+
+Progress::Progress(std::FILE *out, bool json)
+    : out(out), json(json), live(out && !json && ::isatty(::fileno(out)) == 1) {}
+
+static std::string stepText(const StepView &view) {
+  std::string text = "step " + std::to_string(view.step) + "/" + std::to_string(view.target) + "  loss " +
+                     formatFixed(view.loss, 4) + "  " + formatFixed(view.tokensPerSecond, 0) + " tokens/s  eta " +
+                     formatDuration(static_cast<double>(view.target - view.step) * view.secondsPerStep);
+  if (view.balance > 0)
+    text += "  balance " + formatFixed(view.balance, 2);
+  return text;
+}
+
+bool Progress::wantsStep() const { return live && nowSeconds() - lastDraw >= kRedrawSeconds; }
+
+void Progress::step(const StepView &view) {
+  if (!live)
+    return;
+  // Back to the first column, then erase what an earlier, longer line left.
+  std::fprintf(out, "\r%s\x1b[K", stepText(view).c_str());
+  std::fflush(out);
+  lineOpen = true;
+  lastDraw = nowSeconds();
+}
+
+void Progress::logged(const StepView &view, const Json &metrics) {
+  if (json)
+    print(metrics.dump());
+  else if (live)
+    step(view);
+  else
+    print(stepText(view));
+}
+
+void Progress::note(const std::string &text) {
+  if (!json)
+    print(text);
+}
+
+void Progress::result(const std::string &text, const Json &line) { print(json ? line.dump() : text); }
+
+void Progress::print(const std::string &text) {
+  if (!out)
+    return;
+  endLive();
+  std::fprintf(out, "%s\n", text.c_str());
+  std::fflush(out);
+}
+
+void Progress::endLive() {
+  if (std::exchange(lineOpen, false))
+    std::fprintf(out, "\n");
+}
+
+} // namespace moec::rt

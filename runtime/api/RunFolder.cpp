@@ -1,0 +1,70 @@
+#include "runtime/api/RunFolder.h"
+
+#include "runtime/base/Json.h"
+#include "runtime/io/CheckpointStore.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+namespace moec::rt {
+
+static constexpr const char *kOwnEntries[] = {"run.json", "metrics.jsonl", "checkpoints"};
+
+std::string RunFolder::pathFor(const Plan &plan, const RunOptions &options) {
+  return options.runDir.empty() ? "runs/" + plan.name : options.runDir;
+}
+
+static bool holdsRun(const std::string &folder) {
+  for (const char *name : kOwnEntries)
+    if (::access((folder + "/" + name).c_str(), F_OK) == 0)
+      return true;
+  return false;
+}
+
+static Result<UniqueFd> lockFolder(const std::string &folder) {
+  std::string path = folder + "/.lock";
+  UniqueFd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644));
+  if (fd.get() < 0)
+    return fileError("MOEC-I002", path, "create");
+  // The system lets go of it when the process ends, however it ends.
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0)
+    return Status::error("MOEC-R007", folder, "another process is training in this run folder");
+  return fd;
+}
+
+static Status writeRunFile(const Plan &plan, const std::string &folder) {
+  Json run = Json::object();
+  run.set("format", Json::integer(1));
+  run.set("name", Json::string(plan.name));
+  run.set("plan", Json::string(plan.path));
+  run.set("compiler", Json::string(plan.compiler));
+  run.set("spec_file", Json::string(plan.specFile));
+  run.set("spec_hash", Json::string(plan.specHash));
+  MOEC_ASSIGN_OR_RETURN(Json spec, Json::parse(plan.spec));
+  run.set("spec", std::move(spec));
+  return writeFileAtomic(folder + "/run.json", run.dump(2) + "\n");
+}
+
+Result<RunFolder> RunFolder::openForTraining(const Plan &plan, const RunOptions &options) {
+  std::string folder = pathFor(plan, options);
+  bool resumes = options.resume || !options.resumeFrom.empty();
+  if (holdsRun(folder) && !resumes && !options.overwrite)
+    return Status::error("MOEC-R001", folder,
+                         "this folder already holds a run; --resume goes on with it, --overwrite "
+                         "throws it away, --run-dir chooses another folder");
+  MOEC_RETURN_IF_ERROR(makeDirectories(folder));
+  MOEC_ASSIGN_OR_RETURN(UniqueFd lock, lockFolder(folder));
+  return RunFolder(folder, std::move(lock));
+}
+
+Status RunFolder::begin(const Plan &plan, bool overwrite) {
+  for (const char *name : kOwnEntries)
+    if (overwrite)
+      MOEC_RETURN_IF_ERROR(removeTree(folder + "/" + name));
+  MOEC_RETURN_IF_ERROR(makeDirectories(checkpointsPath()));
+  MOEC_RETURN_IF_ERROR(removeLeftovers(checkpointsPath()));
+  return writeRunFile(plan, folder);
+}
+
+} // namespace moec::rt

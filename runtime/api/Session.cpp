@@ -1,0 +1,120 @@
+#include "runtime/api/Session.h"
+
+#include "runtime/api/RunFolder.h"
+#include "runtime/base/Text.h"
+#include "runtime/exec/MetricReader.h"
+#include "runtime/io/Checkpoint.h"
+#include "runtime/io/CheckpointStore.h"
+
+namespace moec::rt {
+
+Session::Session(const Plan &plan, const RunOptions &options)
+    : plan(plan), options(options), screen(options.out, options.json) {}
+
+Session::~Session() = default;
+
+Status Session::openData() {
+  MOEC_ASSIGN_OR_RETURN(data, Dataset::open(plan, options.dataDir));
+  return Status::ok();
+}
+
+Status Session::openDevice() {
+  MOEC_ASSIGN_OR_RETURN(engine, Executor::create(plan, {options.threads, options.profile, options.poison}));
+  return ProgramRunner(*engine, *this).run(plan.init);
+}
+
+Result<int64_t> Session::restore(const std::string &checkpoint) {
+  MOEC_ASSIGN_OR_RETURN(int64_t step, loadCheckpoint(plan, engine->device(), checkpoint, {options.allowOtherSpec}));
+  if (engine->stepCounter() != step)
+    return Status::error("MOEC-C002", checkpoint, "manifest says step ", step, ", the step counter inside says ",
+                         engine->stepCounter());
+  return step;
+}
+
+Result<std::string> Session::chooseCheckpoint() const {
+  if (!options.resumeFrom.empty())
+    return options.resumeFrom;
+  std::string folder = RunFolder::pathFor(plan, options);
+  Result<std::string> path = newestCheckpoint(folder + "/checkpoints");
+  if (!path.isOk() && path.status().code() == "MOEC-C001")
+    return Status::error("MOEC-C001", folder,
+                         "this run has no checkpoint yet; train it first, or name a folder with "
+                         "--run-dir or a checkpoint with --resume-from");
+  return path;
+}
+
+Status Session::nextBatch(bool validation, uint64_t firstSample) {
+  MOEC_RETURN_IF_ERROR(data->fill(validation, firstSample, batch));
+  engine->device().write(plan.batchOffset, batch.tokens.data(), batch.tokens.size() * sizeof(int32_t));
+  engine->device().write(plan.domainsOffset, batch.domains.data(), batch.domains.size() * sizeof(int32_t));
+  return Status::ok();
+}
+
+static Status onlyInTraining() {
+  return Status::error("MOEC-R004", "", "internal: a training instruction outside training");
+}
+
+Status Session::log(int64_t, int64_t) { return onlyInTraining(); }
+Status Session::evaluate() { return onlyInTraining(); }
+Status Session::save() { return onlyInTraining(); }
+Result<bool> Session::stepDone(int64_t, int64_t) { return onlyInTraining(); }
+
+std::vector<MetricValue> Session::readMetrics(bool validation) {
+  std::vector<MetricValue> values;
+  for (const PlanMetric &metric : plan.metrics)
+    if (metric.validation == validation)
+      values.push_back({metric.name, metric.shape, readMetric(metric, engine->device())});
+  return values;
+}
+
+Result<EvaluateReport> Session::runEvaluation() {
+  // A runner of its own: the one that is training must not lose its place.
+  MOEC_RETURN_IF_ERROR(ProgramRunner(*engine, *this).run(plan.evaluate));
+  if (!baseline)
+    baseline = data->unigramBaseline(countBatches(plan.evaluate, true) * plan.data.sequences);
+  return EvaluateReport{engine->stepCounter(), readMetrics(true), *baseline};
+}
+
+void Session::printProfile() {
+  if (!engine || !engine->profile())
+    return;
+  // JSON lines own stdout.
+  std::FILE *to = options.json ? stderr : options.out;
+  if (to)
+    std::fprintf(to, "\n%s", engine->profile()->table().c_str());
+}
+
+static Json nestedArray(const MetricValue &metric, size_t dim, size_t &next) {
+  if (dim == metric.shape.size())
+    return Json::number(metric.values[next++]);
+  Json array = Json::array();
+  for (uint64_t i = 0; i < metric.shape[dim]; ++i)
+    array.append(nestedArray(metric, dim + 1, next));
+  return array;
+}
+
+void addMetrics(Json &line, const std::vector<MetricValue> &metrics) {
+  for (const MetricValue &metric : metrics) {
+    size_t next = 0;
+    line.set(metric.name, metric.values.size() == 1 ? Json::number(metric.values[0]) : nestedArray(metric, 0, next));
+  }
+}
+
+std::string evaluationText(const EvaluateReport &report) {
+  std::string text;
+  for (const MetricValue &metric : report.metrics)
+    if (metric.values.size() == 1)
+      text += (text.empty() ? "" : "  ") + metric.name + " " + formatFixed(metric.values[0], 4);
+  return text + "  (unigram baseline " + formatFixed(report.unigramBaseline, 4) + " nats)";
+}
+
+Json evaluationLine(const EvaluateReport &report) {
+  Json line = Json::object();
+  line.set("step", Json::integer(report.step));
+  line.set("split", Json::string("validation"));
+  addMetrics(line, report.metrics);
+  line.set("unigram_baseline", Json::number(report.unigramBaseline));
+  return line;
+}
+
+} // namespace moec::rt

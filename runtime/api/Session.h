@@ -1,0 +1,67 @@
+// One plan made ready to run: data, device, weights. train(), evaluate() and generate() differ in what they do next.
+#ifndef MOEC_RUNTIME_API_SESSION_H
+#define MOEC_RUNTIME_API_SESSION_H
+
+#include "runtime/api/Progress.h"
+#include "runtime/api/moec.h"
+#include "runtime/exec/ProgramRunner.h"
+#include "runtime/io/Dataset.h"
+
+#include <memory>
+#include <optional>
+
+namespace moec::rt {
+
+class Session : public ProgramHost {
+public:
+  Session(const Plan &plan, const RunOptions &options);
+  ~Session() override;
+
+  /// Opens the data (errors of the user's come before anything big is allocated).
+  Status openData();
+  /// Makes the device and runs the init program, so that state that checkpoints do not hold is there too.
+  Status openDevice();
+  /// Loads a checkpoint over the initial state.
+  Result<int64_t> restore(const std::string &checkpoint);
+  /// The checkpoint that evaluate() and generate() mean: resumeFrom, or the newest of the run.
+  Result<std::string> chooseCheckpoint() const;
+
+  /// Runs the evaluate program.
+  Result<EvaluateReport> runEvaluation();
+
+  Executor &executor() { return *engine; }
+  Progress &progress() { return screen; }
+  std::vector<MetricValue> readMetrics(bool validation);
+  void printProfile();
+
+  // ProgramHost. The training ones fail here; TrainSession has them.
+  Status nextBatch(bool validation, uint64_t firstSample) override;
+  Status log(int64_t step, int64_t target) override;
+  Status evaluate() override;
+  Status save() override;
+  Result<bool> stepDone(int64_t step, int64_t target) override;
+
+protected:
+  const Plan &plan;
+  const RunOptions &options;
+
+private:
+  Progress screen;
+  std::optional<Dataset> data;
+  std::unique_ptr<Executor> engine;
+  Dataset::Batch batch;
+  std::optional<double> baseline; // made once
+};
+
+/// Adds metrics to a line of metrics.jsonl: scalars as numbers, the rest as nested arrays.
+void addMetrics(Json &line, const std::vector<MetricValue> &metrics);
+
+/// "validation_loss 2.3456 (unigram baseline 3.1234 nats)", scalars only.
+std::string evaluationText(const EvaluateReport &report);
+
+/// The same for scripts: step, split, metrics, unigram_baseline.
+Json evaluationLine(const EvaluateReport &report);
+
+} // namespace moec::rt
+
+#endif // MOEC_RUNTIME_API_SESSION_H

@@ -1,0 +1,105 @@
+// The public face of the runtime. Everything that `moec-run` and the run commands of `moec` do goes through here.
+//
+// Ownership: a Plan must outlive the call it is given to; results own what they hold. Threads: one call at a time in a
+// process (train() handles signals). Errors: a Status with a code, a place and a sentence; nothing throws, nothing
+// exits.
+#ifndef MOEC_RUNTIME_API_MOEC_H
+#define MOEC_RUNTIME_API_MOEC_H
+
+#include "runtime/base/Result.h"
+#include "runtime/plan/Plan.h"
+
+#include <cstdint>
+#include <cstdio>
+#include <string>
+#include <vector>
+
+namespace moec::rt {
+
+struct RunOptions {
+  std::string runDir;          // empty: runs/<plan name>
+  std::string dataDir;         // empty: the spec's own; replaces base_dir for relative paths
+  std::string resumeFrom;      // a checkpoint folder; empty: the newest of the run
+  bool allowOtherSpec = false; // take a checkpoint of another spec when its tensors fit
+  unsigned threads = 0;        // 0: all this process may use
+  bool profile = false;        // print where the time went
+  bool poison = false;         // fill values with NaN before each function, to find reads of unwritten memory
+  bool json = false;           // machine-readable lines on `out`
+  std::FILE *out = stdout;     // nullptr: silent
+
+  // train() only.
+  bool resume = false;       // go on from the newest checkpoint (or resumeFrom)
+  bool overwrite = false;    // throw away what the run folder holds
+  int64_t maxSteps = -1;     // stop after so many more steps; -1: as the plan says
+  bool handleSignals = true; // SIGINT, SIGTERM: finish the step, save, return
+};
+
+struct MetricValue {
+  std::string name;
+  std::vector<uint64_t> shape;
+  std::vector<double> values;
+};
+
+struct TrainReport {
+  std::string runDir;
+  int64_t step = 0;         // done in all
+  int64_t stepsHere = 0;    // done by this call
+  double seconds = 0;       // of this call's training
+  bool interrupted = false; // by a signal; a checkpoint of `step` was saved
+  std::vector<MetricValue> metrics;
+  uint64_t allocatedBytes = 0; // arena and scratch; Plan::peakBytes announced it
+};
+
+struct EvaluateReport {
+  int64_t step = 0; // of the checkpoint
+  std::vector<MetricValue> metrics;
+  double unigramBaseline = 0; // nats a byte, see Dataset
+};
+
+struct GenerateOptions {
+  std::string prompt; // empty stands for one newline: a model needs something to go on from
+  uint64_t bytes = 200;
+  double temperature = 0.8; // 0: always the likeliest
+  uint32_t topK = 0;        // 0: all
+  uint64_t seed = 0;
+};
+
+struct DescribeOptions {
+  unsigned threads = 0; // for the announced peak; 0: all this process may use
+  bool instructions = true;
+};
+
+/// Reads and checks a plan. A plan that is only looked at need not fit this processor.
+Result<Plan> loadPlan(const std::string &path, bool checkCpu = true);
+
+Result<TrainReport> train(const Plan &plan, const RunOptions &options);
+
+/// The evaluate program on the newest checkpoint (or resumeFrom).
+Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options);
+
+/// The bytes after the prompt, as they are; escapeBytes() of runtime/base/Text.h makes them fit for a terminal.
+Result<std::string> generate(const Plan &plan, const RunOptions &options, const GenerateOptions &request);
+
+/// Tables of memory, buffers, kernels and instructions.
+std::string describe(const Plan &plan, const DescribeOptions &options = {});
+
+/// What a process should return: the table is in `moec-run --help`.
+enum ExitCode {
+  kExitOk = 0,
+  kExitFailed = 1,      // anything without a number of its own
+  kExitUsage = 2,       // options that make no sense, or a run folder in the way
+  kExitPlan = 3,        // MOEC-P...
+  kExitData = 4,        // MOEC-D...
+  kExitCheckpoint = 5,  // MOEC-C...
+  kExitNotFinite = 6,   // the loss became NaN or infinite
+  kExitInterrupted = 7, // stopped by a signal, after saving a checkpoint
+};
+int exitCode(const Status &status);
+
+/// `moec-run` without its main: arguments after the program name, e.g. {"a.moec", "train", "--resume"}. Prints, and
+/// returns an ExitCode. `moec train spec.json ...` compiles and then hands the rest over to this.
+int runCommandLine(const std::vector<std::string> &arguments);
+
+} // namespace moec::rt
+
+#endif // MOEC_RUNTIME_API_MOEC_H

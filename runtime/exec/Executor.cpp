@@ -1,0 +1,94 @@
+#include "runtime/exec/Executor.h"
+
+#include "runtime/base/Clock.h"
+#include "runtime/hal/cpu/CpuDevice.h"
+
+#include <algorithm>
+#include <sched.h>
+
+namespace moec::rt {
+
+unsigned defaultThreads() {
+  // The affinity mask, not the machine: containers and taskset narrow it.
+  cpu_set_t set;
+  if (::sched_getaffinity(0, sizeof set, &set) == 0)
+    return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
+  return 1;
+}
+
+Result<std::unique_ptr<Executor>> Executor::create(const Plan &plan, const ExecutorOptions &options) {
+  unsigned threads = options.threads == 0 ? defaultThreads() : options.threads;
+  MOEC_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, createCpuDevice(plan, threads));
+  return std::unique_ptr<Executor>(new Executor(plan, std::move(device), options));
+}
+
+Executor::Executor(const Plan &plan, std::unique_ptr<Device> device, const ExecutorOptions &options)
+    : source(plan), hal(std::move(device)), poison(options.poison) {
+  if (options.profile)
+    times.emplace(plan);
+}
+
+int64_t Executor::stepCounter() {
+  int64_t steps = 0;
+  hal->read(source.stepCounterOffset, &steps, sizeof steps);
+  return steps;
+}
+
+void Executor::call(uint32_t function) {
+  if (poison)
+    hal->fill(source.memory.stateBytes, source.memory.arenaBytes - source.memory.stateBytes, 0xFF);
+  runBody(source.functions[function].body, 0);
+}
+
+void Executor::runBody(const std::vector<Instruction> &body, size_t depth) {
+  for (const Instruction &op : body) {
+    if (times && op.kind != Instruction::Kind::Repeat)
+      runTimed(op, depth);
+    else
+      runOne(op, depth);
+  }
+}
+
+uint64_t Executor::place(const Operand &operand) const {
+  int64_t moved = static_cast<int64_t>(operand.offset);
+  for (size_t i = 0; i < operand.strides.size(); ++i)
+    moved += operand.strides[i] * indices[i];
+  return static_cast<uint64_t>(moved);
+}
+
+void Executor::runOne(const Instruction &op, size_t depth) {
+  switch (op.kind) {
+  case Instruction::Kind::Launch:
+    offsets.clear();
+    for (const Operand &operand : op.operands)
+      offsets.push_back(place(operand));
+    hal->launch(op.kernel, offsets, op.grid);
+    break;
+  case Instruction::Kind::Fill:
+    hal->fill(place(op.operands[0]), op.sizes[0], 0);
+    break;
+  case Instruction::Kind::Copy:
+    hal->copy(place(op.operands[0]), place(op.operands[1]), op.sizes[0]);
+    break;
+  case Instruction::Kind::Repeat:
+    for (int64_t i = 0; i < op.count; ++i) {
+      indices[depth] = op.reverse ? op.count - 1 - i : i;
+      runBody(op.body, depth + 1);
+    }
+    break;
+  }
+}
+
+void Executor::runTimed(const Instruction &op, size_t depth) {
+  double start = nowSeconds();
+  runOne(op, depth);
+  double seconds = nowSeconds() - start;
+  if (op.kind == Instruction::Kind::Launch)
+    times->addLaunch(op.kernel, seconds);
+  else if (op.kind == Instruction::Kind::Fill)
+    times->addFill(seconds, op.sizes[0]);
+  else
+    times->addCopy(seconds, op.sizes[0]);
+}
+
+} // namespace moec::rt

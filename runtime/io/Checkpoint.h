@@ -1,0 +1,64 @@
+// Checkpoints: one folder of safetensors shards and a manifest (docs/checkpoint-format.md). A folder called
+// step-NNNNNNNN is always complete; what a crash leaves has another name. Nothing reaches the arena unless all of a
+// checkpoint has verified.
+#ifndef MOEC_RUNTIME_IO_CHECKPOINT_H
+#define MOEC_RUNTIME_IO_CHECKPOINT_H
+
+#include "runtime/base/Result.h"
+#include "runtime/hal/Device.h"
+#include "runtime/io/TensorTable.h"
+
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace moec::rt {
+
+inline constexpr int kCheckpointFormat = 1;
+inline constexpr char kCheckpointManifest[] = "manifest.json";
+
+/// Points of a save at which a test may pull the plug.
+enum class SaveStage { Begun, ShardWritten, ShardsWritten, ManifestWritten, Renamed, Synced, Done };
+
+struct SaveOptions {
+  uint64_t shardBytes = uint64_t{1} << 30; // a larger tensor gets a shard of its own
+  std::function<void(SaveStage)> onStage;  // tests only
+};
+
+struct CheckpointShard {
+  std::string file;
+  uint64_t size = 0;
+  std::string hash;
+};
+
+struct CheckpointManifest {
+  int64_t step = 0;
+  std::string planName, specHash;
+  std::vector<CheckpointShard> shards;
+  struct Tensor {
+    std::string name;
+    size_t shard = 0;
+    StateKind kind = StateKind::Parameter;
+  };
+  std::vector<Tensor> tensors;
+};
+
+/// Writes <directory>/step-NNNNNNNN from the arena, or leaves <directory> as it was. MOEC-C015 when that fails.
+Status saveCheckpoint(const Plan &plan, Device &device, const std::string &directory, int64_t step,
+                      const SaveOptions &options = {});
+
+/// Checks the folder alone: manifest, shard sizes, hashes and headers, no file too many.
+Result<CheckpointManifest> verifyCheckpoint(const std::string &path);
+
+struct LoadOptions {
+  /// Take a checkpoint of another spec whose tensors happen to fit.
+  bool allowOtherSpec = false;
+};
+
+/// Verifies the folder, then that its tensors are exactly those of the plan, then fills the arena. Returns the step.
+Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::string &path,
+                               const LoadOptions &options = {});
+
+} // namespace moec::rt
+
+#endif // MOEC_RUNTIME_IO_CHECKPOINT_H

@@ -1,0 +1,174 @@
+#include "runtime/base/File.h"
+#include "runtime/base/Hash.h"
+#include "runtime/base/Text.h"
+#include "runtime/io/Checkpoint.h"
+#include "runtime/io/CheckpointManifest.h"
+#include "runtime/io/Safetensors.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <fcntl.h>
+#include <filesystem>
+#include <sys/stat.h>
+#include <system_error>
+#include <unordered_map>
+
+namespace moec::rt {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+struct OpenShard {
+  std::string path;
+  UniqueFd fd;
+  std::vector<SafetensorsEntry> entries;
+};
+
+struct OpenCheckpoint {
+  CheckpointManifest manifest;
+  std::vector<OpenShard> shards;
+};
+
+Result<OpenShard> openShard(const std::string &folder, const CheckpointShard &shard) {
+  OpenShard open;
+  open.path = folder + "/" + shard.file;
+  open.fd = UniqueFd(::open(open.path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK));
+  if (open.fd.get() < 0)
+    return fileError("MOEC-C006", open.path, errno == ELOOP ? "follow a symbolic link as a shard" : "open the shard");
+  struct stat info;
+  if (::fstat(open.fd.get(), &info) != 0 || !S_ISREG(info.st_mode))
+    return Status::error("MOEC-C006", open.path, "the shard is not a regular file");
+  if (static_cast<uint64_t>(info.st_size) != shard.size)
+    return Status::error("MOEC-C007", open.path, "the shard has ", info.st_size, " bytes, the manifest says ",
+                         shard.size);
+  return open;
+}
+
+Status checkHash(const OpenShard &open, const CheckpointShard &shard) {
+  Hasher hasher;
+  std::vector<std::byte> chunk(kCheckpointChunk);
+  for (uint64_t at = 0; at < shard.size;) {
+    size_t part = std::min<uint64_t>(shard.size - at, chunk.size());
+    MOEC_RETURN_IF_ERROR(readAt(open.fd.get(), at, chunk.data(), part, open.path));
+    hasher.update(chunk.data(), part);
+    at += part;
+  }
+  std::string found = toHex(hasher.digest());
+  if (found != shard.hash)
+    return Status::error("MOEC-C008", open.path, "the shard is damaged: its hash is ", found, ", the manifest says ",
+                         shard.hash);
+  return Status::ok();
+}
+
+/// The manifest's tensor map and the shards' headers must say the same.
+Status checkTensorMap(const OpenCheckpoint &checkpoint, const std::string &folder) {
+  std::unordered_map<std::string, size_t> mapped;
+  for (const CheckpointManifest::Tensor &tensor : checkpoint.manifest.tensors)
+    mapped.emplace(tensor.name, tensor.shard);
+  size_t found = 0;
+  for (size_t i = 0; i < checkpoint.shards.size(); ++i)
+    for (const SafetensorsEntry &entry : checkpoint.shards[i].entries) {
+      auto it = mapped.find(entry.name);
+      if (it == mapped.end() || it->second != i)
+        return Status::error("MOEC-C014", checkpoint.shards[i].path, "holds tensor \"", entry.name,
+                             "\", which the manifest ", it == mapped.end() ? "does not list" : "puts elsewhere");
+      ++found;
+    }
+  if (found != mapped.size())
+    return Status::error("MOEC-C014", folder, "the manifest lists ", mapped.size(), " tensors, the shards hold ",
+                         found);
+  return Status::ok();
+}
+
+Status checkNothingElse(const CheckpointManifest &manifest, const std::string &folder) {
+  std::error_code error;
+  for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
+    std::string name = it->path().filename().string();
+    bool listed =
+        name == kCheckpointManifest || std::any_of(manifest.shards.begin(), manifest.shards.end(),
+                                                   [&](const CheckpointShard &shard) { return shard.file == name; });
+    if (!listed)
+      return Status::error("MOEC-C017", folder + "/" + name, "this file does not belong to the checkpoint");
+  }
+  if (error)
+    return Status::error("MOEC-C001", folder, "cannot list the folder: ", error.message());
+  return Status::ok();
+}
+
+Result<OpenCheckpoint> openCheckpoint(const std::string &folder) {
+  OpenCheckpoint checkpoint;
+  MOEC_ASSIGN_OR_RETURN(checkpoint.manifest, readCheckpointManifest(folder));
+  MOEC_RETURN_IF_ERROR(checkNothingElse(checkpoint.manifest, folder));
+  for (const CheckpointShard &shard : checkpoint.manifest.shards) {
+    MOEC_ASSIGN_OR_RETURN(OpenShard open, openShard(folder, shard));
+    MOEC_RETURN_IF_ERROR(checkHash(open, shard));
+    MOEC_ASSIGN_OR_RETURN(open.entries, readSafetensorsHeader(open.fd.get(), shard.size, open.path));
+    checkpoint.shards.push_back(std::move(open));
+  }
+  MOEC_RETURN_IF_ERROR(checkTensorMap(checkpoint, folder));
+  return checkpoint;
+}
+
+/// Where a tensor of the plan lies in the checkpoint.
+struct Match {
+  const TensorSlot *slot;
+  const OpenShard *shard;
+  const SafetensorsEntry *entry;
+};
+
+Result<std::vector<Match>> matchTensors(const std::vector<TensorSlot> &slots, const OpenCheckpoint &checkpoint,
+                                        const std::string &folder) {
+  std::unordered_map<std::string, const TensorSlot *> wanted;
+  for (const TensorSlot &slot : slots)
+    wanted.emplace(slot.name, &slot);
+  std::vector<Match> matches;
+  for (const OpenShard &shard : checkpoint.shards)
+    for (const SafetensorsEntry &entry : shard.entries) {
+      auto it = wanted.find(entry.name);
+      if (it == wanted.end())
+        return Status::error("MOEC-C012", shard.path, "tensor \"", entry.name, "\" is not in the plan");
+      const TensorSlot &slot = *it->second;
+      if (entry.dtype != dtypeInfo(slot.dtype).safetensors || entry.shape != slot.shape)
+        return Status::error("MOEC-C013", shard.path, "tensor \"", entry.name, "\" is ", entry.dtype, " ",
+                             formatShape(entry.shape), ", the plan has ", dtypeInfo(slot.dtype).safetensors, " ",
+                             formatShape(slot.shape));
+      matches.push_back({&slot, &shard, &entry});
+      wanted.erase(it);
+    }
+  for (const TensorSlot &slot : slots)
+    if (wanted.count(slot.name))
+      return Status::error("MOEC-C011", folder, "tensor \"", slot.name, "\" is missing");
+  return matches;
+}
+
+} // namespace
+
+Result<CheckpointManifest> verifyCheckpoint(const std::string &path) {
+  MOEC_ASSIGN_OR_RETURN(OpenCheckpoint checkpoint, openCheckpoint(path));
+  return std::move(checkpoint.manifest);
+}
+
+Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::string &path, const LoadOptions &options) {
+  MOEC_ASSIGN_OR_RETURN(OpenCheckpoint checkpoint, openCheckpoint(path));
+  const CheckpointManifest &manifest = checkpoint.manifest;
+  if (manifest.specHash != plan.specHash && !options.allowOtherSpec)
+    return Status::error("MOEC-C005", path, "checkpoint of plan \"", manifest.planName, "\" with spec ",
+                         manifest.specHash, ", this plan is \"", plan.name, "\" with spec ", plan.specHash,
+                         "; --allow-other-spec loads it anyway if the tensors fit");
+  std::vector<TensorSlot> slots = checkpointTensors(plan);
+  MOEC_ASSIGN_OR_RETURN(std::vector<Match> matches, matchTensors(slots, checkpoint, path));
+
+  std::vector<std::byte> chunk(kCheckpointChunk);
+  for (const Match &match : matches)
+    for (uint64_t done = 0; done < match.slot->bytes;) {
+      size_t part = std::min<uint64_t>(match.slot->bytes - done, chunk.size());
+      MOEC_RETURN_IF_ERROR(
+          readAt(match.shard->fd.get(), match.entry->begin + done, chunk.data(), part, match.shard->path));
+      device.write(match.slot->offset + done, chunk.data(), part);
+      done += part;
+    }
+  return manifest.step;
+}
+
+} // namespace moec::rt

@@ -1,0 +1,51 @@
+// The data of a run: raw files, memory-mapped, one token a byte. A window is seq_len + 1 tokens and windows start every
+// seq_len tokens, so that each token is predicted once.
+// Codes: MOEC-D001 file missing or unreadable, MOEC-D002 file too short, MOEC-D003 id not in the vocabulary.
+#ifndef MOEC_RUNTIME_IO_DATASET_H
+#define MOEC_RUNTIME_IO_DATASET_H
+
+#include "runtime/base/File.h"
+#include "runtime/base/Result.h"
+#include "runtime/io/SampleOrder.h"
+#include "runtime/plan/Plan.h"
+
+#include <string>
+#include <vector>
+
+namespace moec::rt {
+
+class Dataset {
+public:
+  /// `dataDir` replaces the plan's base_dir for relative paths unless empty.
+  static Result<Dataset> open(const Plan &plan, const std::string &dataDir);
+
+  /// Tokens and set indices of `sequences` samples from `firstSample` on, as the batch buffer wants them.
+  struct Batch {
+    std::vector<int32_t> tokens, domains;
+  };
+  Status fill(bool validation, uint64_t firstSample, Batch &batch) const;
+
+  /// Nats a byte that a model knowing only the byte frequencies of the training data would get on the first
+  /// `samples` validation samples: frequencies from the first 64 MiB of each set, weighted, plus one count each.
+  double unigramBaseline(uint64_t samples) const;
+
+  const SampleOrder &order(bool validation) const { return validation ? validationSplit.order : trainSplit.order; }
+
+private:
+  struct Split {
+    std::vector<std::string> paths;
+    std::vector<double> weights;
+    std::vector<MappedFile> files;
+    SampleOrder order;
+  };
+
+  Dataset(const Plan &plan, Split train, Split validation);
+  static Result<Split> openSplit(const Plan &plan, const std::vector<PlanDataSet> &sets, const std::string &directory);
+
+  uint64_t seqLen, sequences, vocabulary;
+  Split trainSplit, validationSplit;
+};
+
+} // namespace moec::rt
+
+#endif // MOEC_RUNTIME_IO_DATASET_H

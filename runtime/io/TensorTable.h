@@ -1,0 +1,25 @@
+// The tensors that a checkpoint of a plan holds: every copy of every state with checkpoint: true, by its logical name.
+#ifndef MOEC_RUNTIME_IO_TENSORTABLE_H
+#define MOEC_RUNTIME_IO_TENSORTABLE_H
+
+#include "runtime/plan/Plan.h"
+
+#include <string>
+#include <vector>
+
+namespace moec::rt {
+
+struct TensorSlot {
+  std::string name;
+  DType dtype = DType::F32;
+  std::vector<uint64_t> shape;
+  uint64_t offset = 0, bytes = 0; // in the arena
+  StateKind kind = StateKind::Parameter;
+};
+
+/// Widest elements first, so that every tensor is aligned in its file; in the order of the arena among equals.
+std::vector<TensorSlot> checkpointTensors(const Plan &plan);
+
+} // namespace moec::rt
+
+#endif // MOEC_RUNTIME_IO_TENSORTABLE_H

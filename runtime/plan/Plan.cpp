@@ -1,0 +1,52 @@
+#include "runtime/plan/Plan.h"
+
+#include "runtime/base/CheckedMath.h"
+#include "runtime/plan/PlanFormat.h"
+
+#include <iterator>
+
+namespace moec::rt {
+
+static constexpr std::string_view kStateKinds[] = {"parameter", "optimizer", "balance", "counter", "gradient",
+                                                   "metric",    "batch",     "output",  "constant"};
+
+std::string_view stateKindName(StateKind kind) { return kStateKinds[static_cast<size_t>(kind)]; }
+
+std::optional<StateKind> stateKindFromName(std::string_view name) {
+  for (size_t i = 0; i < std::size(kStateKinds); ++i)
+    if (kStateKinds[i] == name)
+      return static_cast<StateKind>(i);
+  return std::nullopt;
+}
+
+std::string PlanState::copyName(uint64_t copy) const {
+  size_t hole = name.find("{}");
+  if (hole == std::string::npos)
+    return name;
+  return name.substr(0, hole) + std::to_string(first + step * static_cast<int64_t>(copy)) + name.substr(hole + 2);
+}
+
+const PlanBlob *Plan::findBlob(const std::string &wanted) const {
+  for (const PlanBlob &blob : blobs)
+    if (blob.name == wanted)
+      return &blob;
+  return nullptr;
+}
+
+uint64_t Plan::peakBytes(uint64_t threads) const {
+  return alignUp(memory.arenaBytes, kPlanMemoryAlignment) +
+         threads * alignUp(memory.scratchBytes, kPlanMemoryAlignment);
+}
+
+uint64_t countBatches(const std::vector<ProgramOp> &body, bool validation) {
+  uint64_t total = 0;
+  for (const ProgramOp &op : body) {
+    if (op.kind == ProgramOp::Kind::NextBatch && op.validation == validation)
+      ++total;
+    if (op.kind == ProgramOp::Kind::Repeat)
+      total += static_cast<uint64_t>(op.count) * countBatches(op.body, validation);
+  }
+  return total;
+}
+
+} // namespace moec::rt

@@ -1,0 +1,142 @@
+#include "runtime/plan/PlanCheck.h"
+
+#include "runtime/base/CheckedMath.h"
+
+#include <algorithm>
+
+namespace moec::rt {
+
+namespace {
+
+class MemoryChecker {
+public:
+  explicit MemoryChecker(const Plan &plan) : plan(plan) {}
+
+  Status run() {
+    MOEC_RETURN_IF_ERROR(checkTables());
+    MOEC_RETURN_IF_ERROR(checkNamedPlaces());
+    for (size_t i = 0; i < plan.functions.size(); ++i) {
+      function = &plan.functions[i];
+      MOEC_RETURN_IF_ERROR(checkBody(function->body, "/functions/" + std::to_string(i) + "/body"));
+    }
+    return Status::ok();
+  }
+
+private:
+  Status outside(const std::string &pointer, const std::string &what, uint64_t limit) {
+    return Status::error("MOEC-P008", plan.path + ":" + pointer, what, " is not inside ",
+                         limit == plan.memory.stateBytes ? "the state, which ends at " : "the arena, which ends at ",
+                         limit);
+  }
+
+  Status checkRange(uint64_t offset, uint64_t bytes, uint64_t limit, const std::string &pointer,
+                    const std::string &what) {
+    if (rangeInside(offset, bytes, limit))
+      return Status::ok();
+    return outside(pointer, what + " at " + std::to_string(offset) + " with " + std::to_string(bytes) + " bytes",
+                   limit);
+  }
+
+  Status checkTables() {
+    for (size_t i = 0; i < plan.buffers.size(); ++i) {
+      const PlanBuffer &buffer = plan.buffers[i];
+      MOEC_RETURN_IF_ERROR(checkRange(buffer.offset, buffer.bytes,
+                                      buffer.function.empty() ? plan.memory.stateBytes : plan.memory.arenaBytes,
+                                      "/buffers/" + std::to_string(i), "buffer \"" + buffer.name + "\""));
+    }
+    std::vector<const PlanState *> saved;
+    for (size_t i = 0; i < plan.state.size(); ++i) {
+      const PlanState &state = plan.state[i];
+      std::string pointer = "/state/" + std::to_string(i);
+      std::optional<uint64_t> bytes = checkedMul(state.copyBytes, state.count);
+      if (!bytes)
+        return outside(pointer, "state \"" + state.name + "\"", plan.memory.stateBytes);
+      MOEC_RETURN_IF_ERROR(
+          checkRange(state.offset, *bytes, plan.memory.stateBytes, pointer, "state \"" + state.name + "\""));
+      if (state.checkpoint)
+        saved.push_back(&state);
+    }
+    // What goes into checkpoints must not share bytes, or loading would depend on the order of tensors.
+    std::sort(saved.begin(), saved.end(), [](auto *a, auto *b) { return a->offset < b->offset; });
+    for (size_t i = 1; i < saved.size(); ++i)
+      if (saved[i - 1]->offset + saved[i - 1]->copyBytes * saved[i - 1]->count > saved[i]->offset)
+        return Status::error("MOEC-P008", plan.path + ":/state", "\"", saved[i - 1]->name, "\" and \"", saved[i]->name,
+                             "\" overlap at ", saved[i]->offset);
+    return Status::ok();
+  }
+
+  /// What the runtime itself reads or writes lives in state: the function area is dead between calls.
+  Status checkNamedPlaces() {
+    uint64_t limit = plan.memory.stateBytes, rows = plan.data.sequences;
+    MOEC_RETURN_IF_ERROR(checkRange(plan.batchOffset, rows * (plan.data.seqLen + 1) * 4, limit, "/batch", "batch"));
+    MOEC_RETURN_IF_ERROR(checkRange(plan.domainsOffset, rows * 4, limit, "/batch/domains_offset", "domains"));
+    if (plan.generate) {
+      const PlanGenerate &generate = *plan.generate;
+      uint64_t element = dtypeInfo(plan.elementType).bytes;
+      MOEC_RETURN_IF_ERROR(checkRange(generate.tokensOffset, generate.window * 4, limit, "/generate/tokens", "tokens"));
+      MOEC_RETURN_IF_ERROR(checkRange(generate.positionOffset, 4, limit, "/generate/position", "position"));
+      MOEC_RETURN_IF_ERROR(
+          checkRange(generate.logitsOffset, generate.vocabulary * element, limit, "/generate/logits", "logits"));
+    }
+    for (size_t i = 0; i < plan.metrics.size(); ++i) {
+      const PlanMetric &metric = plan.metrics[i];
+      MOEC_RETURN_IF_ERROR(checkRange(metric.offset, metric.elements * dtypeInfo(metric.dtype).bytes, limit,
+                                      "/metrics/" + std::to_string(i), "metric \"" + metric.name + "\""));
+    }
+    return Status::ok();
+  }
+
+  /// The lowest and highest byte over all iterations come from the first or last index of each loop: no enumeration.
+  Status checkOperand(const Operand &operand, uint64_t bytes, const std::string &pointer) {
+    int64_t low = static_cast<int64_t>(operand.offset), high = low;
+    bool fits = true;
+    for (size_t i = 0; i < operand.strides.size(); ++i) {
+      std::optional<int64_t> reach = checkedMul(operand.strides[i], loopCounts[i] - 1);
+      std::optional<int64_t> moved = reach ? checkedAdd(*reach < 0 ? low : high, *reach) : std::nullopt;
+      fits = fits && moved;
+      if (moved)
+        (*reach < 0 ? low : high) = *moved;
+    }
+    if (fits && low >= 0 && rangeInside(static_cast<uint64_t>(high), bytes, plan.memory.arenaBytes))
+      return Status::ok();
+    return Status::error("MOEC-P008", plan.path + ":" + pointer, "operand at ", operand.offset, " of \"",
+                         function->name, "\" touches ", bytes, " bytes and reaches [", low, ", ", high, " + ", bytes,
+                         ") over its loops, which is not inside the arena of ", plan.memory.arenaBytes, " bytes");
+  }
+
+  Status checkCopy(const Instruction &op, const std::string &pointer) {
+    const Operand &dst = op.operands[0], &src = op.operands[1];
+    uint64_t distance = dst.offset > src.offset ? dst.offset - src.offset : src.offset - dst.offset;
+    if (dst.strides == src.strides && distance < op.sizes[0])
+      return Status::error("MOEC-P008", plan.path + ":" + pointer, "copy of ", op.sizes[0], " bytes from ", src.offset,
+                           " to ", dst.offset, " overlaps itself");
+    return Status::ok();
+  }
+
+  Status checkBody(const std::vector<Instruction> &body, const std::string &pointer) {
+    for (size_t i = 0; i < body.size(); ++i) {
+      const Instruction &op = body[i];
+      std::string here = pointer + "/" + std::to_string(i);
+      for (size_t k = 0; k < op.operands.size(); ++k)
+        MOEC_RETURN_IF_ERROR(checkOperand(op.operands[k], op.sizes[std::min(k, op.sizes.size() - 1)], here));
+      if (op.kind == Instruction::Kind::Copy)
+        MOEC_RETURN_IF_ERROR(checkCopy(op, here));
+      if (op.kind == Instruction::Kind::Repeat) {
+        loopCounts.push_back(op.count);
+        MOEC_RETURN_IF_ERROR(checkBody(op.body, here + "/body"));
+        loopCounts.pop_back();
+      }
+    }
+    return Status::ok();
+  }
+
+  const Plan &plan;
+  const PlanFunction *function = nullptr;
+  std::vector<int64_t> loopCounts;
+};
+
+} // namespace
+
+Status checkPlanMemory(const Plan &plan) { return MemoryChecker(plan).run(); }
+
+} // namespace moec::rt

@@ -1,0 +1,34 @@
+// The constants of the plan container (docs/plan-format.md). Shared by the compiler, which writes, and the runtime.
+#ifndef MOEC_RUNTIME_PLAN_PLANFORMAT_H
+#define MOEC_RUNTIME_PLAN_PLANFORMAT_H
+
+#include <cstddef>
+#include <cstdint>
+
+namespace moec::rt {
+
+inline constexpr char kPlanMagic[9] = "MOECPLAN";
+inline constexpr uint32_t kPlanVersion = 1;
+inline constexpr uint64_t kPlanHeaderBytes = 64;
+inline constexpr uint64_t kPlanBlobAlignment = 64;
+inline constexpr uint64_t kPlanMemoryAlignment = 64;
+
+// Offsets inside the header.
+inline constexpr size_t kPlanVersionAt = 8;
+inline constexpr size_t kPlanHeaderSizeAt = 12;
+inline constexpr size_t kPlanFileSizeAt = 16;
+inline constexpr size_t kPlanManifestOffsetAt = 24;
+inline constexpr size_t kPlanManifestSizeAt = 32;
+inline constexpr size_t kPlanReservedAt = 40;
+inline constexpr size_t kPlanHashAt = 48;
+inline constexpr size_t kPlanHashBytes = 16;
+
+/// The blob that holds the kernels of a cpu plan: an ELF shared object.
+inline constexpr char kKernelsBlob[] = "kernels.so";
+
+/// Nested `repeat`s beyond this are refused; the interpreter keeps its loop indices in a fixed array.
+inline constexpr size_t kMaxLoopDepth = 8;
+
+} // namespace moec::rt
+
+#endif // MOEC_RUNTIME_PLAN_PLANFORMAT_H

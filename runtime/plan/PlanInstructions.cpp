@@ -1,0 +1,202 @@
+// Functions and programs of the manifest.
+#include "runtime/plan/PlanFormat.h"
+#include "runtime/plan/PlanManifest.h"
+
+namespace moec::rt {
+
+uint32_t findFunction(const Plan &plan, const std::string &name, const std::string &pointer, FieldErrors &errors) {
+  for (size_t i = 0; i < plan.functions.size(); ++i)
+    if (plan.functions[i].name == name)
+      return static_cast<uint32_t>(i);
+  errors.fail(pointer, "there is no function \"", name, "\"");
+  return 0;
+}
+
+static Operand readOperand(const Json &json, const std::string &pointer, size_t depth, FieldErrors &errors) {
+  Operand operand;
+  const auto &items = json.items();
+  int64_t offset = -1;
+  if (!json.isArray() || items.empty() || !items[0].asInteger(offset) || offset < 0) {
+    errors.fail(pointer, "an operand is [offset, stride, ...] with an offset >= 0");
+    return operand;
+  }
+  operand.offset = static_cast<uint64_t>(offset);
+  if (items.size() - 1 > depth) {
+    errors.fail(pointer, "has ", items.size() - 1, " strides inside ", depth, " repeats");
+    return operand;
+  }
+  for (size_t i = 1; i < items.size(); ++i) {
+    int64_t stride = 0;
+    if (!items[i].asInteger(stride))
+      errors.fail(pointer + "/" + std::to_string(i), "a stride must be a whole number");
+    operand.strides.push_back(stride);
+  }
+  return operand;
+}
+
+namespace {
+
+/// One function or program being read.
+struct BodyReader {
+  Plan &plan;
+  FieldErrors &errors;
+
+  template <typename Op, typename Read>
+  std::vector<Op> readBody(const Json &array, const std::string &pointer, Read read) {
+    std::vector<Op> body;
+    if (!array.isArray())
+      errors.fail(pointer, "must be an array");
+    for (size_t i = 0; i < array.items().size() && errors.first.isOk(); ++i) {
+      Fields fields(array.items()[i], pointer + "/" + std::to_string(i), errors);
+      Op op;
+      read(fields, op);
+      fields.finish();
+      body.push_back(std::move(op));
+    }
+    return body;
+  }
+
+  std::vector<Instruction> instructions(const Json &array, const std::string &pointer, size_t depth) {
+    return readBody<Instruction>(array, pointer,
+                                 [&](Fields &fields, Instruction &op) { instruction(fields, op, depth); });
+  }
+
+  void instruction(Fields &fields, Instruction &op, size_t depth) {
+    std::string name = fields.string("op");
+    if (name == "launch")
+      launch(fields, op, depth);
+    else if (name == "fill" || name == "copy")
+      move(fields, op, depth, name == "copy");
+    else if (name == "repeat")
+      repeat(fields, op, depth);
+    else
+      errors.fail(fields.pointerTo("op"), "unknown instruction \"", name, "\"");
+  }
+
+  void launch(Fields &fields, Instruction &op, size_t depth) {
+    op.kind = Instruction::Kind::Launch;
+    auto kernel = static_cast<size_t>(fields.integer("kernel", 0, int64_t{1} << 31));
+    if (kernel >= plan.kernels.size()) {
+      errors.fail(fields.pointerTo("kernel"), "is ", kernel, ", the plan has ", plan.kernels.size(), " kernels");
+      return;
+    }
+    op.kernel = static_cast<uint32_t>(kernel);
+    op.grid = fields.integer("grid", 1, int64_t{1} << 40);
+    const auto &args = fields.array("args").items();
+    for (size_t i = 0; i < args.size(); ++i)
+      op.operands.push_back(readOperand(args[i], fields.pointerTo("args") + "/" + std::to_string(i), depth, errors));
+    op.sizes = fields.sizes("sizes");
+    if (args.size() != plan.kernels[kernel].params || op.sizes.size() != args.size())
+      errors.fail(fields.pointer(), "kernel \"", plan.kernels[kernel].name, "\" takes ", plan.kernels[kernel].params,
+                  " operands, here are ", args.size(), " and ", op.sizes.size(), " sizes");
+  }
+
+  void move(Fields &fields, Instruction &op, size_t depth, bool isCopy) {
+    op.kind = isCopy ? Instruction::Kind::Copy : Instruction::Kind::Fill;
+    op.operands.push_back(readOperand(fields.array("dst"), fields.pointerTo("dst"), depth, errors));
+    if (isCopy)
+      op.operands.push_back(readOperand(fields.array("src"), fields.pointerTo("src"), depth, errors));
+    op.sizes = {fields.size("bytes")};
+  }
+
+  void repeat(Fields &fields, Instruction &op, size_t depth) {
+    op.kind = Instruction::Kind::Repeat;
+    op.count = fields.integer("count", 1, int64_t{1} << 31);
+    op.reverse = fields.boolean("reverse");
+    if (depth == kMaxLoopDepth) {
+      errors.fail(fields.pointer(), "repeats are nested deeper than ", kMaxLoopDepth);
+      return;
+    }
+    op.body = instructions(fields.array("body"), fields.pointerTo("body"), depth + 1);
+  }
+
+  /// Where a program instruction stands: some are only meant inside the training loop.
+  struct Place {
+    bool inSteps = false, isTrain = false, isEvaluate = false;
+    size_t depth = 0;
+  };
+
+  std::vector<ProgramOp> program(const Json &array, const std::string &pointer, Place place) {
+    return readBody<ProgramOp>(array, pointer, [&](Fields &fields, ProgramOp &op) { programOp(fields, op, place); });
+  }
+
+  void require(bool condition, Fields &fields, std::string_view op, std::string_view where) {
+    if (!condition)
+      errors.fail(fields.pointer(), "\"", op, "\" is only meant ", where);
+  }
+
+  void programOp(Fields &fields, ProgramOp &op, Place place) {
+    using Kind = ProgramOp::Kind;
+    std::string name = fields.string("op");
+    if (name == "call") {
+      op.kind = Kind::Call;
+      op.function = findFunction(plan, fields.string("function"), fields.pointerTo("function"), errors);
+    } else if (name == "repeat") {
+      op.kind = Kind::Repeat;
+      op.count = fields.integer("count", 1, int64_t{1} << 31);
+      op.body = nested(fields, place);
+    } else if (name == "steps") {
+      op.kind = Kind::Steps;
+      require(place.isTrain && !place.inSteps, fields, name, "in the train program, outside other steps");
+      op.count = fields.integer("count", 0);
+      place.inSteps = true;
+      op.body = nested(fields, place);
+    } else if (name == "next_batch") {
+      op.kind = Kind::NextBatch;
+      std::string split = fields.string("split");
+      op.validation = split == "validation";
+      if (split != "train" && split != "validation")
+        errors.fail(fields.pointerTo("split"), "must be \"train\" or \"validation\", is \"", split, "\"");
+      require(op.validation ? place.isEvaluate : place.inSteps, fields, "next_batch",
+              op.validation ? "in the evaluate program for validation data" : "inside steps for training data");
+    } else if (name == "log" || name == "every") {
+      op.kind = name == "log" ? Kind::Log : Kind::Every;
+      require(place.inSteps, fields, name, "inside steps");
+      op.count = fields.integer(name == "log" ? "every" : "steps", 1);
+      if (name == "every")
+        op.body = nested(fields, place);
+    } else if (name == "evaluate" || name == "save") {
+      op.kind = name == "save" ? Kind::Save : Kind::Evaluate;
+      require(place.isTrain, fields, name, "in the train program");
+    } else {
+      errors.fail(fields.pointerTo("op"), "unknown instruction \"", name, "\"");
+    }
+  }
+
+  std::vector<ProgramOp> nested(Fields &fields, Place place) {
+    if (++place.depth > kMaxLoopDepth) {
+      errors.fail(fields.pointer(), "nested deeper than ", kMaxLoopDepth);
+      return {};
+    }
+    return program(fields.array("body"), fields.pointerTo("body"), place);
+  }
+};
+
+} // namespace
+
+void parseFunctions(Fields &root, Plan &plan) {
+  BodyReader reader{plan, root.errors()};
+  const auto &functions = root.array("functions").items();
+  for (size_t i = 0; i < functions.size() && !root.failed(); ++i) {
+    Fields fields(functions[i], "/functions/" + std::to_string(i), root.errors());
+    PlanFunction function;
+    function.name = fields.string("name");
+    for (const PlanFunction &other : plan.functions)
+      if (other.name == function.name)
+        root.errors().fail(fields.pointerTo("name"), "there are two functions \"", function.name, "\"");
+    function.body = reader.instructions(fields.array("body"), fields.pointerTo("body"), 0);
+    fields.finish();
+    plan.functions.push_back(std::move(function));
+  }
+}
+
+void parsePrograms(Fields &root, Plan &plan) {
+  BodyReader reader{plan, root.errors()};
+  Fields fields(root.object("programs"), "/programs", root.errors());
+  plan.init = reader.program(fields.array("init"), "/programs/init", {});
+  plan.train = reader.program(fields.array("train"), "/programs/train", {.isTrain = true});
+  plan.evaluate = reader.program(fields.array("evaluate"), "/programs/evaluate", {.isEvaluate = true});
+  fields.finish();
+}
+
+} // namespace moec::rt

@@ -1,0 +1,277 @@
+#include "runtime/plan/PlanManifest.h"
+
+#include "runtime/base/CheckedMath.h"
+#include "runtime/base/Hash.h"
+#include "runtime/plan/PlanFormat.h"
+
+#include <cmath>
+#include <unordered_set>
+
+namespace moec::rt {
+
+/// Calls read(fields, row) for every object of an array of objects.
+template <typename Row, typename Read>
+static void readRows(Fields &parent, std::string_view key, std::vector<Row> &rows, Read read) {
+  const Json &array = parent.array(key);
+  for (size_t i = 0; i < array.items().size() && !parent.failed(); ++i) {
+    Fields fields(array.items()[i], parent.pointerTo(key) + "/" + std::to_string(i), parent.errors());
+    Row row;
+    read(fields, row);
+    fields.finish();
+    rows.push_back(std::move(row));
+  }
+}
+
+static DType readDType(Fields &fields, std::string_view key) {
+  std::string name = fields.string(key);
+  std::optional<DType> type = dtypeFromName(name);
+  if (!type)
+    fields.errors().fail(fields.pointerTo(key), "unknown element type \"", name, "\"");
+  return type.value_or(DType::F32);
+}
+
+/// Bytes of a tensor; a failure when they overflow.
+static uint64_t tensorBytes(Fields &fields, const std::vector<uint64_t> &shape, DType type) {
+  std::optional<uint64_t> bytes = checkedBytes(shape, dtypeInfo(type).bytes);
+  if (!bytes)
+    fields.errors().fail(fields.pointerTo("shape"), "size overflows");
+  return bytes.value_or(0);
+}
+
+static bool isHash(const std::string &text) {
+  return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
+}
+
+static void readIdentity(Fields &root, Plan &plan) {
+  root.integer("format", kPlanVersion, kPlanVersion);
+  plan.compiler = root.string("compiler");
+  plan.name = root.string("name");
+  if (plan.name.empty() || plan.name.front() == '.' || plan.name.find('/') != std::string::npos)
+    root.errors().fail("/name", "must be usable as a folder name, is \"", plan.name, "\"");
+  plan.spec = root.object("spec").dump();
+  plan.specHash = root.string("spec_hash");
+  if (hashHex(plan.spec) != plan.specHash)
+    root.errors().fail("/spec_hash", "is \"", plan.specHash, "\", but the hash of the spec is ", hashHex(plan.spec));
+  plan.specFile = root.string("spec_file");
+  plan.elementType = readDType(root, "element_type");
+  if (plan.elementType != DType::F32 && plan.elementType != DType::F64)
+    root.errors().fail("/element_type", "must be f32 or f64");
+  plan.seed = root.size("seed");
+  for (const Json &location : root.array("locations").items())
+    if (!location.isString())
+      root.errors().fail("/locations", "must be an array of strings");
+}
+
+static void readTarget(Fields &root, PlanTarget &target) {
+  Fields fields(root.object("target"), "/target", root.errors());
+  target.kind = fields.string("kind");
+  if (target.kind != "cpu")
+    root.errors().fail("/target/kind", "this runtime has no driver for \"", target.kind, "\", only for \"cpu\"");
+  target.triple = fields.string("triple");
+  target.cpu = fields.string("cpu");
+  target.features = fields.strings("features");
+  target.vectorBytes = fields.size("vector_bytes", 4096);
+  fields.finish();
+}
+
+static void readMemory(Fields &root, PlanMemory &memory) {
+  // 2^60: sums of a few such sizes cannot overflow.
+  constexpr int64_t kMaxMemory = int64_t{1} << 60;
+  Fields fields(root.object("memory"), "/memory", root.errors());
+  memory.stateBytes = fields.size("state_bytes", kMaxMemory);
+  memory.arenaBytes = fields.size("arena_bytes", kMaxMemory);
+  memory.scratchBytes = fields.size("scratch_bytes", int64_t{1} << 40);
+  fields.finish();
+  if (memory.stateBytes > memory.arenaBytes)
+    root.errors().fail("/memory/state_bytes", "is ", memory.stateBytes, ", more than arena_bytes ", memory.arenaBytes);
+}
+
+static void readTables(Fields &root, Plan &plan) {
+  readRows(root, "blobs", plan.blobs, [&](Fields &fields, PlanBlob &blob) {
+    blob.name = fields.string("name");
+    blob.offset = fields.size("offset");
+    blob.size = fields.size("size");
+    blob.hash = fields.string("hash");
+    if (!isHash(blob.hash))
+      root.errors().fail(fields.pointerTo("hash"), "must be 32 hex digits");
+    if (plan.findBlob(blob.name))
+      root.errors().fail(fields.pointerTo("name"), "there are two blobs \"", blob.name, "\"");
+  });
+  readRows(root, "kernels", plan.kernels, [](Fields &fields, PlanKernel &kernel) {
+    kernel.name = fields.string("name");
+    kernel.symbol = fields.string("symbol");
+    kernel.params = fields.size("params", 4096);
+    kernel.flops = fields.number("flops");
+    kernel.bytes = fields.number("bytes");
+    kernel.summary = fields.string("summary");
+    kernel.loc = fields.string("loc");
+  });
+  readRows(root, "buffers", plan.buffers, [&](Fields &fields, PlanBuffer &buffer) {
+    buffer.name = fields.string("name");
+    buffer.function = fields.string("function");
+    buffer.offset = fields.size("offset");
+    buffer.bytes = fields.size("bytes");
+    buffer.dtype = readDType(fields, "dtype");
+    buffer.shape = fields.sizes("shape");
+    buffer.first = fields.integer("first", -1);
+    buffer.last = fields.integer("last", buffer.first);
+    buffer.loc = fields.string("loc");
+    if (tensorBytes(fields, buffer.shape, buffer.dtype) > buffer.bytes)
+      root.errors().fail(fields.pointerTo("bytes"), "is ", buffer.bytes, ", less than the shape needs");
+  });
+}
+
+static void readState(Fields &root, Plan &plan) {
+  std::unordered_set<std::string> names;
+  readRows(root, "state", plan.state, [&](Fields &fields, PlanState &state) {
+    state.name = fields.string("name");
+    state.offset = fields.size("offset");
+    state.dtype = readDType(fields, "dtype");
+    state.shape = fields.sizes("shape");
+    state.copyBytes = tensorBytes(fields, state.shape, state.dtype);
+    state.count = static_cast<uint64_t>(fields.integer("count", 1, 1 << 20));
+    state.first = fields.integer("first", 0, 1 << 30);
+    state.step = fields.integer("step", 0, 1 << 20);
+    std::string kind = fields.string("kind");
+    std::optional<StateKind> known = stateKindFromName(kind);
+    if (!known)
+      root.errors().fail(fields.pointerTo("kind"), "unknown kind \"", kind, "\"");
+    state.kind = known.value_or(StateKind::Parameter);
+    state.checkpoint = fields.boolean("checkpoint");
+    if (state.name.empty() || state.name.size() > 512)
+      root.errors().fail(fields.pointerTo("name"), "must have 1 to 512 bytes");
+    for (uint64_t copy = 0; copy < state.count && !fields.failed(); ++copy)
+      if (!names.insert(state.copyName(copy)).second)
+        root.errors().fail(fields.pointerTo("name"), "two tensors are called \"", state.copyName(copy), "\"");
+  });
+}
+
+static void readCounter(Fields &root, Plan &plan) {
+  Fields fields(root.object("step_counter"), "/step_counter", root.errors());
+  plan.stepCounterOffset = fields.size("offset");
+  fields.finish();
+  for (const PlanState &state : plan.state)
+    if (state.kind == StateKind::Counter && state.offset == plan.stepCounterOffset && state.dtype == DType::I64 &&
+        state.checkpoint)
+      return;
+  root.errors().fail("/step_counter", "no state of kind counter, type i64 and checkpoint true lies at ",
+                     plan.stepCounterOffset);
+}
+
+static void readDataSets(Fields &fields, std::string_view key, std::vector<PlanDataSet> &sets) {
+  double total = 0;
+  readRows(fields, key, sets, [&](Fields &row, PlanDataSet &set) {
+    set.name = row.string("name");
+    set.path = row.string("path");
+    set.weight = row.number("weight");
+    if (!std::isfinite(set.weight) || set.weight < 0)
+      row.errors().fail(row.pointerTo("weight"), "must be >= 0");
+    total += set.weight;
+  });
+  if (!(total > 0))
+    fields.errors().fail(fields.pointerTo(key), "needs at least one data set with a weight above 0");
+}
+
+static void readData(Fields &root, Plan &plan) {
+  Fields fields(root.object("data"), "/data", root.errors());
+  Fields tokenizer(fields.object("tokenizer"), "/data/tokenizer", root.errors());
+  plan.data.tokenizer = tokenizer.string("kind");
+  if (plan.data.tokenizer != "byte")
+    root.errors().fail("/data/tokenizer/kind", "unknown tokenizer \"", plan.data.tokenizer, "\", expected \"byte\"");
+  tokenizer.finish();
+  plan.data.seqLen = static_cast<uint64_t>(fields.integer("seq_len", 1, 1 << 30));
+  plan.data.sequences = static_cast<uint64_t>(fields.integer("sequences", 1, 1 << 20));
+  plan.data.baseDir = fields.string("base_dir");
+  readDataSets(fields, "train", plan.data.train);
+  readDataSets(fields, "validation", plan.data.validation);
+  fields.finish();
+
+  Fields batch(root.object("batch"), "/batch", root.errors());
+  plan.batchOffset = batch.size("offset");
+  plan.domainsOffset = batch.size("domains_offset");
+  batch.finish();
+}
+
+struct PlacedTensor {
+  uint64_t offset = 0;
+  std::vector<uint64_t> shape;
+};
+
+static PlacedTensor readPlaced(Fields &parent, std::string_view key) {
+  Fields fields(parent.object(key), parent.pointerTo(key), parent.errors());
+  PlacedTensor tensor{fields.size("offset"), fields.sizes("shape")};
+  fields.finish();
+  if (tensor.shape.size() != 2 || tensor.shape[0] != 1 || tensor.shape[1] < 1 || tensor.shape[1] > (1u << 30))
+    parent.errors().fail(fields.pointerTo("shape"), "must be [1, n]");
+  tensor.shape.resize(2);
+  return tensor;
+}
+
+static void readGenerate(Fields &root, Plan &plan) {
+  const Json *json = root.optional("generate");
+  if (!json)
+    root.errors().fail("/generate", "field is missing; null says that the plan cannot generate");
+  if (!json || json->kind() == Json::Kind::Null)
+    return;
+  Fields fields(*json, "/generate", root.errors());
+  PlanGenerate generate;
+  generate.function = findFunction(plan, fields.string("function"), "/generate/function", root.errors());
+  PlacedTensor tokens = readPlaced(fields, "tokens"), logits = readPlaced(fields, "logits");
+  Fields position(fields.object("position"), "/generate/position", root.errors());
+  generate.positionOffset = position.size("offset");
+  position.finish();
+  fields.finish();
+  generate.tokensOffset = tokens.offset;
+  generate.window = tokens.shape[1];
+  generate.logitsOffset = logits.offset;
+  generate.vocabulary = logits.shape[1];
+  plan.generate = generate;
+}
+
+static void readMetrics(Fields &root, Plan &plan) {
+  static const std::unordered_set<std::string> reserved = {"step",   "split",        "time_s",
+                                                           "tokens", "tokens_per_s", "unigram_baseline"};
+  readRows(root, "metrics", plan.metrics, [&](Fields &fields, PlanMetric &metric) {
+    metric.name = fields.string("name");
+    if (reserved.count(metric.name))
+      root.errors().fail(fields.pointerTo("name"), "\"", metric.name, "\" is a field of every line of metrics");
+    metric.offset = fields.size("offset");
+    metric.dtype = readDType(fields, "dtype");
+    metric.shape = fields.sizes("shape");
+    metric.elements = tensorBytes(fields, metric.shape, metric.dtype) / dtypeInfo(metric.dtype).bytes;
+    if (metric.dtype == DType::F16 || metric.dtype == DType::BF16)
+      root.errors().fail(fields.pointerTo("dtype"), "metrics are f32, f64 or integers");
+    std::string when = fields.string("when");
+    metric.validation = when == "validation";
+    if (when != "train" && when != "validation")
+      root.errors().fail(fields.pointerTo("when"), "must be \"train\" or \"validation\", is \"", when, "\"");
+    if (metric.elements < 1 || metric.elements > (1 << 20))
+      root.errors().fail(fields.pointerTo("shape"), "must have 1 to 1048576 elements");
+  });
+}
+
+Status parseManifest(const Json &manifest, Plan &plan) {
+  FieldErrors errors{"MOEC-P006", plan.path, Status::ok()};
+  Fields root(manifest, "", errors);
+  readIdentity(root, plan);
+  readTarget(root, plan.target);
+  readMemory(root, plan.memory);
+  readTables(root, plan);
+  readState(root, plan);
+  readCounter(root, plan);
+  readData(root, plan);
+  parseFunctions(root, plan);
+  readGenerate(root, plan);
+  readMetrics(root, plan);
+  parsePrograms(root, plan);
+  Fields checkpoint(root.object("checkpoint"), "/checkpoint", errors);
+  plan.keepLast = checkpoint.integer("keep_last", 0, 1 << 30);
+  checkpoint.finish();
+  root.finish();
+  for (size_t i = 0; i < plan.buffers.size(); ++i)
+    if (!plan.buffers[i].function.empty())
+      findFunction(plan, plan.buffers[i].function, "/buffers/" + std::to_string(i) + "/function", errors);
+  return errors.first;
+}
+
+} // namespace moec::rt

@@ -1,0 +1,78 @@
+#include "runtime/plan/PlanWriter.h"
+
+#include "runtime/base/CheckedMath.h"
+#include "runtime/base/File.h"
+#include "runtime/base/Hash.h"
+#include "runtime/base/Json.h"
+#include "runtime/plan/PlanFormat.h"
+#include "runtime/plan/PlanReader.h"
+
+#include <cstring>
+#include <limits>
+
+namespace moec::rt {
+
+static std::span<const std::byte> asBytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+static Json blobTable(std::span<const PlanWriterBlob> blobs, const std::vector<uint64_t> &offsets) {
+  Json table = Json::array();
+  for (size_t i = 0; i < blobs.size(); ++i) {
+    Json row = Json::object();
+    row.set("name", Json::string(blobs[i].name));
+    row.set("offset", Json::integer(static_cast<int64_t>(offsets[i])));
+    row.set("size", Json::integer(static_cast<int64_t>(blobs[i].bytes.size())));
+    row.set("hash", Json::string(hashHex(asBytes(blobs[i].bytes))));
+    table.append(std::move(row));
+  }
+  return table;
+}
+
+template <typename T> static void store(std::string &file, size_t at, T value) {
+  std::memcpy(file.data() + at, &value, sizeof value);
+}
+
+Result<std::string> buildPlan(std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs) {
+  Result<Json> parsed = Json::parse(manifestJsonText);
+  if (!parsed.isOk() || !parsed->isObject())
+    return Status::error("MOEC-P005", "",
+                         "internal: manifest to write is not a JSON object: ", parsed.status().message());
+  Json manifest = std::move(parsed).value();
+  manifest.set("format", Json::integer(kPlanVersion));
+  if (const Json *spec = manifest.find("spec"))
+    manifest.set("spec_hash", Json::string(hashHex(spec->dump())));
+
+  // The manifest holds the blob offsets, which depend on its size: reserve room for the longest numbers.
+  std::vector<uint64_t> offsets(blobs.size(), std::numeric_limits<int64_t>::max());
+  manifest.set("blobs", blobTable(blobs, offsets));
+  uint64_t end = alignUp(kPlanHeaderBytes + manifest.dump().size(), kPlanBlobAlignment);
+  for (size_t i = 0; i < blobs.size(); ++i) {
+    offsets[i] = end;
+    end = alignUp(end + blobs[i].bytes.size(), kPlanBlobAlignment);
+  }
+  manifest.set("blobs", blobTable(blobs, offsets));
+  std::string text = manifest.dump();
+
+  std::string file(end, '\0');
+  std::memcpy(file.data(), kPlanMagic, 8);
+  store(file, kPlanVersionAt, kPlanVersion);
+  store(file, kPlanHeaderSizeAt, static_cast<uint32_t>(kPlanHeaderBytes));
+  store(file, kPlanFileSizeAt, end);
+  store(file, kPlanManifestOffsetAt, kPlanHeaderBytes);
+  store(file, kPlanManifestSizeAt, static_cast<uint64_t>(text.size()));
+  file.replace(kPlanHeaderBytes, text.size(), text);
+  for (size_t i = 0; i < blobs.size(); ++i)
+    file.replace(offsets[i], blobs[i].bytes.size(), blobs[i].bytes);
+  Digest digest = hashBytes(asBytes(file)); // the hash field is still zero
+  std::memcpy(file.data() + kPlanHashAt, digest.data(), digest.size());
+  return file;
+}
+
+Status writePlan(const std::string &path, std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs) {
+  MOEC_ASSIGN_OR_RETURN(std::string file, buildPlan(manifestJsonText, blobs));
+  Result<Plan> check = parsePlan(asBytes(file), path, {.checkCpu = false});
+  if (!check.isOk())
+    return check.status().recoded(check.status().code(), "internal: the plan just made does not pass the reader: ");
+  return writeFileAtomic(path, file);
+}
+
+} // namespace moec::rt

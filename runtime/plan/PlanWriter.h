@@ -1,0 +1,28 @@
+// Writes the container. The compiler brings the manifest and the blobs; offsets, sizes and hashes are made here.
+#ifndef MOEC_RUNTIME_PLAN_PLANWRITER_H
+#define MOEC_RUNTIME_PLAN_PLANWRITER_H
+
+#include "runtime/base/Result.h"
+
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace moec::rt {
+
+struct PlanWriterBlob {
+  std::string name;
+  std::string_view bytes;
+};
+
+/// The bytes of a plan file. Fills in "format", "blobs" and "spec_hash" of the manifest; nothing is checked.
+Result<std::string> buildPlan(std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs);
+
+/// Builds, reads back what was built (a plan that the runtime would refuse is never written; the failure has the
+/// reader's code) and writes atomically.
+Status writePlan(const std::string &path, std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs);
+
+} // namespace moec::rt
+
+#endif // MOEC_RUNTIME_PLAN_PLANWRITER_H

@@ -1,0 +1,44 @@
+// RUN: moec-opt %s -canonicalize | FileCheck %s
+
+// CHECK-LABEL: func @reshapes
+// CHECK-SAME: (%[[X:.*]]: tensor<8x4xf32>)
+func.func @reshapes(%x: tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<2x16xf32>) {
+  // CHECK: %[[Y:.*]] = moe.reshape %[[X]] : tensor<8x4xf32> -> tensor<2x16xf32>
+  // CHECK: return %[[X]], %[[Y]]
+  %a = moe.reshape %x : tensor<8x4xf32> -> tensor<4x8xf32>
+  %b = moe.reshape %a : tensor<4x8xf32> -> tensor<8x4xf32>
+  %c = moe.reshape %a : tensor<4x8xf32> -> tensor<2x16xf32>
+  return %b, %c : tensor<8x4xf32>, tensor<2x16xf32>
+}
+
+// Equal operands are merged; operands, results and positions without a use go. Constants stay inside.
+// CHECK-LABEL: func @map_signature
+// CHECK-SAME: (%[[X:.*]]: tensor<8x4xf32>, %{{.*}}: tensor<8x4xf32>)
+func.func @map_signature(%x: tensor<8x4xf32>, %y: tensor<8x4xf32>) -> tensor<8x4xf32> {
+  // CHECK-NEXT: %[[R:.*]] = moe.map(%[[X]]) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  // CHECK-NEXT: ^bb0(%[[A:.*]]: f32):
+  // CHECK-NEXT: arith.constant
+  // CHECK-NEXT: %[[P:.*]] = arith.mulf %[[A]], %[[A]]
+  // CHECK: return %[[R]]
+  %0:2 = moe.map position(%x, %y, %x) : (tensor<8x4xf32>, tensor<8x4xf32>, tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x4xi64>) {
+  ^bb0(%a: f32, %b: f32, %c: f32, %r: i64, %k: i64):
+    %two = arith.constant 2.0 : f32
+    %p = arith.mulf %a, %c : f32
+    %q = arith.mulf %p, %two : f32
+    moe.yield %q, %k : f32, i64
+  }
+  return %0#0 : tensor<8x4xf32>
+}
+
+// Constants of a repeat's body stay there.
+// CHECK-LABEL: func @repeat_constants
+func.func @repeat_constants() {
+  // CHECK-NEXT: moe.repeat
+  moe.repeat %l of 2 {
+    // CHECK-NEXT: arith.constant
+    %a = arith.constant dense<0.0> : tensor<1x1xf32>
+    moe.loss %a scale 1.0 : tensor<1x1xf32>
+    moe.yield
+  }
+  return
+}

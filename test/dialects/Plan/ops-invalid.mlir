@@ -1,0 +1,116 @@
+// RUN: moec-opt %s -split-input-file -verify-diagnostics
+
+// expected-error @+1 {{'plan.state' op has 0 copies; expected 1 or more}}
+plan.state @state_c1 "parameter" : tensor<4xf32> count 0
+
+// -----
+
+// expected-error @+1 {{'plan.state' op stands at byte 8, which is not a multiple of 64}}
+plan.state @state_c2 "parameter" : tensor<4xf32> count 1 at 8
+
+// -----
+
+// expected-error @+1 {{'plan.state' op layers has 1 numbers; expected first and step}}
+plan.state @state_layers "parameter" : tensor<4xf32> count 1 layers [1]
+
+// -----
+
+// expected-error @+1 {{'plan.kernel' op has grid 0, params 1, scratch 0; expected a grid of 1 or more and no negative number}}
+plan.kernel @kernel_c1 params 1 grid 0 scratch 0 flops 0.0 bytes 0.0 "map"
+
+// -----
+
+plan.func @address_unknown {
+  // expected-error @+1 {{'plan.address' op names @nothing, which is not a plan.state}}
+  %0 = plan.address @nothing : !plan.buffer<16>
+}
+
+// -----
+
+// expected-note @+1 {{state declared here}}
+plan.state @s "parameter" : tensor<4xf32> count 2
+plan.func @address_size {
+  // expected-error @+1 {{'plan.address' op has 16 bytes but @s has 32}}
+  %0 = plan.address @s : !plan.buffer<16>
+}
+
+// -----
+
+plan.func @alloc_c1 {
+  // expected-error @+1 {{'plan.alloc' op has 8 bytes but its tensor takes 16}}
+  %0 = plan.alloc "x" : tensor<4xf32> -> !plan.buffer<8>
+}
+
+// -----
+
+plan.func @slice_c1 {
+  %0 = plan.alloc "x" : tensor<4xf32> -> !plan.buffer<16>
+  // expected-error @+1 {{'plan.slice' op takes bytes 8..24 of a buffer of 16}}
+  %1 = plan.slice %0 offset 8 stride 0 : !plan.buffer<16> -> !plan.buffer<16>
+}
+
+// -----
+
+plan.func @slice_index {
+  %0 = plan.alloc "x" : tensor<4xf32> -> !plan.buffer<16>
+  // expected-error @+1 {{'plan.slice' op has a stride of 4 but no index}}
+  %1 = plan.slice %0 offset 0 stride 4 : !plan.buffer<16> -> !plan.buffer<4>
+}
+
+// -----
+
+// expected-note @+1 {{kernel declared here}}
+plan.kernel @k params 2 grid 1 scratch 0 flops 0.0 bytes 0.0 "map"
+plan.func @launch_c1 {
+  %0 = plan.alloc "x" : tensor<4xf32> -> !plan.buffer<16>
+  // expected-error @+1 {{'plan.launch' op has 1 operands but @k takes 2}}
+  plan.launch @k (%0) writes [0] : !plan.buffer<16>
+}
+
+// -----
+
+plan.kernel @k params 1 grid 1 scratch 0 flops 0.0 bytes 0.0 "map"
+plan.func @launch_c2 {
+  %0 = plan.alloc "x" : tensor<4xf32> -> !plan.buffer<16>
+  // expected-error @+1 {{'plan.launch' op writes operand 1 of 1}}
+  plan.launch @k (%0) writes [1] : !plan.buffer<16>
+}
+
+// -----
+
+plan.func @launch_unknown {
+  // expected-error @+1 {{'plan.launch' op names @nothing, which is not a plan.kernel}}
+  plan.launch @nothing () writes []
+}
+
+// -----
+
+plan.func @copy_c1 {
+  %0 = plan.alloc "x" : tensor<4xf32> -> !plan.buffer<16>
+  %1 = plan.alloc "y" : tensor<2xf32> -> !plan.buffer<8>
+  // expected-error @+1 {{'plan.copy' op copies 8 bytes to a buffer of 16}}
+  plan.copy %0, %1 : !plan.buffer<16>, !plan.buffer<8>
+}
+
+// -----
+
+plan.func @repeat_c1 {
+  // expected-error @+1 {{'plan.repeat' op repeats 0 times; expected 1 or more}}
+  plan.repeat 0 {
+  ^bb0(%i: index):
+  }
+}
+
+// -----
+
+plan.program @call_unknown {
+  // expected-error @+1 {{'plan.call' op names @nothing, which is not a plan.func}}
+  plan.call @nothing
+}
+
+// -----
+
+plan.program @split_c1 {
+  // expected-error @+1 {{'plan.next_batch' op split is "test"; expected "train" or "validation"}}
+  plan.next_batch "test"
+}

@@ -1,0 +1,51 @@
+// RUN: moec-opt %s --verify-roundtrip | FileCheck %s
+
+// CHECK: plan.state @w "parameter" : tensor<4x4xf32> count 3 layers [1, 2] at 128
+plan.state @w "parameter" : tensor<4x4xf32> count 3 layers [1, 2] at 128
+// CHECK: plan.state @batch "batch" : tensor<1x5xi32> count 1
+plan.state @batch "batch" : tensor<1x5xi32> count 1
+// CHECK: plan.kernel @k params 2 grid 4 scratch 64 flops 1.000000e+03 bytes 5.120000e+02 "matmul + map" note "moe.row_reduce not fused"
+plan.kernel @k params 2 grid 4 scratch 64 flops 1.0e+03 bytes 5.12e+02 "matmul + map" note "moe.row_reduce not fused"
+
+// CHECK-LABEL: plan.func @f
+plan.func @f {
+  // CHECK: %[[W:.*]] = plan.address @w : !plan.buffer<192>
+  %w = plan.address @w : !plan.buffer<192>
+  // CHECK: plan.alloc "row" : tensor<4x4xf32> at 256 from 1 to 5 -> !plan.buffer<64>
+  %a = plan.alloc "row" : tensor<4x4xf32> at 256 from 1 to 5 -> !plan.buffer<64>
+  // CHECK: plan.fill
+  plan.fill %a : !plan.buffer<64>
+  // CHECK: plan.repeat 3 reverse {
+  plan.repeat 3 reverse {
+  ^bb0(%i: index):
+    // CHECK: plan.slice %[[W]][%{{.*}}] offset 0 stride 64 : !plan.buffer<192> -> !plan.buffer<64>
+    %s = plan.slice %w[%i] offset 0 stride 64 : !plan.buffer<192> -> !plan.buffer<64>
+    // CHECK: plan.launch @k(%{{.*}}, %{{.*}}) writes [1] : !plan.buffer<64>, !plan.buffer<64>
+    plan.launch @k (%s, %a) writes [1] : !plan.buffer<64>, !plan.buffer<64>
+    // CHECK: plan.copy
+    plan.copy %a, %s : !plan.buffer<64>, !plan.buffer<64>
+  }
+}
+
+// CHECK-LABEL: plan.program @train
+plan.program @train {
+  // CHECK: plan.steps 10 {
+  plan.steps 10 {
+    // CHECK: plan.repeat 2 {
+    plan.repeat 2 {
+      // CHECK: plan.next_batch "train"
+      plan.next_batch "train"
+      // CHECK: plan.call @f
+      plan.call @f
+    }
+    // CHECK: plan.log every 5
+    plan.log every 5
+    // CHECK: plan.every 5 {
+    plan.every 5 {
+      // CHECK: plan.evaluate
+      plan.evaluate
+      // CHECK: plan.save
+      plan.save
+    }
+  }
+}

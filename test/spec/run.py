@@ -1,0 +1,77 @@
+#!/usr/bin/env python3
+"""Specs in, exact messages out.
+
+  run.py MOEC [--update] [NAME...]
+
+bad/NAME.json must be refused (exit code 1) with exactly the text of bad/NAME.expected. good/NAME.json must be accepted in silence, and survive
+JSON -> exp -> JSON -> exp: both exp texts equal, both JSON texts equal. --update writes the .expected files: read the diff.
+"""
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+here = pathlib.Path(__file__).resolve().parent
+moec = str(pathlib.Path(sys.argv[1]).resolve())
+update = "--update" in sys.argv
+names = [word for word in sys.argv[2:] if not word.startswith("--")]
+failures = []
+
+
+def run(*words):
+    done = subprocess.run([moec, *words], cwd=here, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def fail(name, what):
+    failures.append(name)
+    print(f"FAIL {name}: {what}")
+
+
+def check_bad(path):
+    code, out, err = run("check", f"bad/{path.name}")
+    expected = path.with_suffix(".expected")
+    if update:
+        expected.write_text(err)
+    if code != 1 or out:
+        fail(path.name, f"expected exit code 1 and no output, got {code} and {out!r}")
+    elif not expected.exists() or err != expected.read_text():
+        fail(path.name, "expected\n" + (expected.read_text() if expected.exists() else "(no file)\n") + "got\n" + err)
+
+
+def check_good(path):
+    code, out, err = run("check", f"good/{path.name}")
+    if code or err or not out.startswith("ok: "):
+        return fail(path.name, f"exit code {code}\n{out}{err}")
+    with tempfile.TemporaryDirectory() as folder:
+        texts = {"json": [], "exp": []}
+        source = f"good/{path.name}"
+        for turn, kind in enumerate(["exp", "json", "exp", "json"]):
+            target = f"{folder}/{turn}.{'mlir' if kind == 'exp' else 'json'}"
+            code, out, err = run("export", source, "--to", kind, "-o", target)
+            if code or err:
+                return fail(path.name, f"export of turn {turn} to {kind}: exit code {code}\n{err}")
+            texts[kind].append(pathlib.Path(target).read_text())
+            source = target
+        for kind, (first, second) in texts.items():
+            if first != second:
+                fail(path.name, f"round trip changes {kind}:\n{first}\nthen\n{second}")
+
+
+count = 0
+for folder, check in (("bad", check_bad), ("good", check_good)):
+    for path in sorted((here / folder).glob("*.json")):
+        if not names or path.stem in names:
+            count += 1
+            check(path)
+if not names:
+    # Every code has a spec that shows it. The others need hand-written IR (test/dialects/Exp) or are warnings.
+    table = (here / "../../docs/spec/errors.md").read_text()
+    shown = "".join(path.read_text() for path in (here / "bad").glob("*.expected"))
+    for code in sorted(set(re.findall(r"MOEC-S\d+", table)) - set(re.findall(r"MOEC-S\d+", shown))):
+        if code not in ("MOEC-S023", "MOEC-S024", "MOEC-S060", "MOEC-S061"):
+            fail(code, "no bad spec shows it")
+
+print(f"{count} specs, {len(failures)} failures")
+sys.exit(bool(failures) or count == 0)

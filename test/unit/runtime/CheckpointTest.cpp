@@ -1,0 +1,354 @@
+#include "TinyPlan.h"
+
+#include "runtime/base/File.h"
+#include "runtime/base/Hash.h"
+#include "runtime/base/Json.h"
+#include "runtime/hal/cpu/CpuDevice.h"
+#include "runtime/io/Checkpoint.h"
+#include "runtime/io/CheckpointStore.h"
+#include "runtime/plan/PlanReader.h"
+
+#include <cstring>
+#include <filesystem>
+#include <sys/stat.h>
+
+using namespace moec::rt;
+using namespace moec::rt::test;
+namespace fs = std::filesystem;
+
+namespace {
+
+/// A device whose state holds a pattern, and a place for checkpoints.
+struct Fixture {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  std::unique_ptr<Device> device = createCpuDevice(plan, 1).value();
+  std::string checkpoints = dir / "checkpoints";
+  SaveOptions small{.shardBytes = 262160, .onStage = {}}; // three shards: table, biases, momentum
+
+  std::vector<uint8_t> state() {
+    std::vector<uint8_t> bytes(plan.memory.stateBytes);
+    device->read(0, bytes.data(), bytes.size());
+    return bytes;
+  }
+
+  void setState(unsigned seed) {
+    std::vector<uint8_t> bytes(plan.memory.stateBytes);
+    for (size_t i = 0; i < bytes.size(); ++i)
+      bytes[i] = static_cast<uint8_t>((i * 2654435761u + seed * 97u) >> 13);
+    device->write(0, bytes.data(), bytes.size());
+  }
+
+  std::string save(int64_t step) {
+    REQUIRE_OK(saveCheckpoint(plan, *device, checkpoints, step, small));
+    return checkpoints + "/" + checkpointName(step);
+  }
+
+  Status load(const std::string &path, LoadOptions options = {}) {
+    return loadCheckpoint(plan, *device, path, options).status();
+  }
+
+  /// Refused with this code, and the arena untouched.
+  void checkRefused(const std::string &path, const std::string &code) {
+    setState(99);
+    std::vector<uint8_t> before = state();
+    CHECK_CODE(load(path), code);
+    CHECK((state() == before)); // inner parentheses: no megabytes of dump
+  }
+};
+
+/// Changes manifest.json and gives it a right hash again: what a bad writer would make.
+void editManifest(const std::string &folder, const std::function<void(nlohmann::json &)> &edit) {
+  std::string path = folder + "/manifest.json";
+  nlohmann::json manifest = nlohmann::json::parse(slurp(path));
+  manifest.erase("self_hash");
+  edit(manifest);
+  manifest["self_hash"] = hashHex(manifest.dump());
+  spill(path, manifest.dump());
+}
+
+std::string shardPath(const std::string &folder, int index) {
+  return folder + "/model-0000" + std::to_string(index) + "-of-00003.safetensors";
+}
+
+/// Makes the manifest agree with a shard that was changed.
+void rehashShard(const std::string &folder, int index) {
+  std::string content = slurp(shardPath(folder, index));
+  editManifest(folder, [&](nlohmann::json &manifest) {
+    manifest["shards"][index - 1]["size"] = content.size();
+    manifest["shards"][index - 1]["hash"] = hashHex(content);
+  });
+}
+
+} // namespace
+
+TEST_CASE("a checkpoint brings back exactly the saved state", "[checkpoint]") {
+  Fixture f;
+  f.setState(1);
+  std::vector<uint8_t> before = f.state();
+  std::string path = f.save(20);
+  CHECK(path.ends_with("step-00000020"));
+  CHECK(std::distance(fs::directory_iterator(path), fs::directory_iterator()) == 4);
+  f.setState(2);
+  std::vector<uint8_t> expected = f.state();
+  for (const PlanState &state : f.plan.state)
+    if (state.checkpoint)
+      std::copy_n(before.begin() + static_cast<long>(state.offset), state.copyBytes * state.count,
+                  expected.begin() + static_cast<long>(state.offset));
+  Result<int64_t> step = loadCheckpoint(f.plan, *f.device, path);
+  REQUIRE_OK(step.status());
+  CHECK(*step == 20);
+  CHECK((f.state() == expected));
+}
+
+TEST_CASE("stacked state is saved under the names of its copies", "[checkpoint]") {
+  Fixture f;
+  auto manifest = nlohmann::json::parse(slurp(f.save(1) + "/manifest.json"));
+  CHECK(manifest["tensors"].contains("layers.1.bias"));
+  CHECK(manifest["tensors"].contains("layers.3.bias"));
+  CHECK(manifest["tensors"]["table.momentum"]["kind"] == "optimizer");
+  CHECK_FALSE(manifest["tensors"].contains("table.grad"));
+  CHECK(manifest["spec_hash"] == f.plan.specHash);
+}
+
+TEST_CASE("damage is found before anything is loaded", "[checkpoint]") {
+  Fixture f;
+  std::string path = f.save(5);
+  std::string shard = shardPath(path, 2), content = slurp(shard);
+
+  SECTION("truncated shard") {
+    for (size_t keep : {size_t{0}, size_t{7}, size_t{8}, content.size() / 2, content.size() - 1}) {
+      spill(shard, content.substr(0, keep));
+      f.checkRefused(path, "MOEC-C007");
+    }
+  }
+  SECTION("longer shard") {
+    spill(shard, content + "x");
+    f.checkRefused(path, "MOEC-C007");
+  }
+  SECTION("every bit of the header, and some of the data") {
+    for (size_t at = 0; at < content.size(); at += at < 400 ? 1 : 39999) {
+      std::string flipped = content;
+      flipped[at] ^= char(1 << at % 8);
+      spill(shard, flipped);
+      CHECK_CODE(f.load(path), "MOEC-C008");
+    }
+  }
+  SECTION("swapped shards") {
+    std::string first = slurp(shardPath(path, 1));
+    REQUIRE(first.size() != content.size());
+    spill(shard, first);
+    spill(shardPath(path, 1), content);
+    f.checkRefused(path, "MOEC-C007");
+    editManifest(path, [](nlohmann::json &manifest) { std::swap(manifest["shards"][0], manifest["shards"][1]); });
+    editManifest(path, [](nlohmann::json &manifest) {
+      std::swap(manifest["shards"][0]["file"], manifest["shards"][1]["file"]);
+    });
+    f.checkRefused(path, "MOEC-C014");
+  }
+  SECTION("shard of another step") {
+    f.setState(7);
+    std::string later = f.save(6);
+    spill(shard, slurp(shardPath(later, 2)));
+    f.checkRefused(path, "MOEC-C008");
+  }
+  SECTION("missing shard") {
+    fs::remove(shard);
+    f.checkRefused(path, "MOEC-C006");
+  }
+  SECTION("extra file") {
+    spill(path + "/model-00004-of-00003.safetensors", content);
+    f.checkRefused(path, "MOEC-C017");
+  }
+  SECTION("symbolic link in place of a shard") {
+    fs::rename(shard, f.dir / "elsewhere");
+    fs::create_symlink(f.dir / "elsewhere", shard);
+    f.checkRefused(path, "MOEC-C006");
+  }
+  SECTION("fifo in place of a shard") {
+    fs::remove(shard);
+    REQUIRE(::mkfifo(shard.c_str(), 0600) == 0);
+    f.checkRefused(path, "MOEC-C006");
+  }
+  SECTION("no manifest") {
+    fs::remove(path + "/manifest.json");
+    f.checkRefused(path, "MOEC-C001");
+    f.checkRefused(f.dir / "nowhere", "MOEC-C001");
+  }
+  SECTION("every cut and some flips of the manifest") {
+    std::string manifest = slurp(path + "/manifest.json");
+    for (size_t keep = 0; keep + 2 < manifest.size(); keep += 5) {
+      spill(path + "/manifest.json", manifest.substr(0, keep));
+      REQUIRE_FALSE(f.load(path).isOk());
+    }
+    for (size_t at = 0; at < manifest.size(); ++at) {
+      std::string flipped = manifest;
+      flipped[at] ^= 4;
+      spill(path + "/manifest.json", flipped);
+      // A changed blank is either no JSON or the same JSON; all else must be noticed.
+      Status status = f.load(path);
+      REQUIRE((!status.isOk() || std::isspace(static_cast<unsigned char>(manifest[at]))));
+    }
+  }
+}
+
+TEST_CASE("a dishonest manifest is refused too", "[checkpoint]") {
+  Fixture f;
+  std::string path = f.save(5);
+  using nlohmann::json;
+  struct Case {
+    const char *what, *code;
+    std::function<void(json &)> edit;
+  };
+  const Case cases[] = {
+      {"traversal", "MOEC-C006", [](json &m) { m["shards"][0]["file"] = "../../x.safetensors"; }},
+      {"absolute", "MOEC-C006", [](json &m) { m["shards"][0]["file"] = "/etc/x.safetensors"; }},
+      {"hidden", "MOEC-C006", [](json &m) { m["shards"][0]["file"] = ".x.safetensors"; }},
+      {"twice", "MOEC-C002", [](json &m) { m["shards"][0]["file"] = m["shards"][1]["file"]; }},
+      {"format", "MOEC-C004", [](json &m) { m["format"] = 2; }},
+      {"no format", "MOEC-C004", [](json &m) { m.erase("format"); }},
+      {"unknown key", "MOEC-C002", [](json &m) { m["more"] = 1; }},
+      {"no step", "MOEC-C002", [](json &m) { m.erase("step"); }},
+      {"huge size", "MOEC-C002", [](json &m) { m["shards"][0]["size"] = uint64_t{1} << 63; }},
+      {"negative size", "MOEC-C002", [](json &m) { m["shards"][0]["size"] = -1; }},
+      {"shard index", "MOEC-C002", [](json &m) { m["tensors"]["table"]["shard"] = 9; }},
+      {"kind", "MOEC-C002", [](json &m) { m["tensors"]["table"]["kind"] = "thing"; }},
+      {"moved tensor", "MOEC-C014", [](json &m) { m["tensors"]["table"]["shard"] = 2; }},
+      {"tensor nowhere", "MOEC-C014", [](json &m) { m["tensors"]["ghost"] = m["tensors"]["table"]; }},
+      {"tensor unlisted", "MOEC-C014", [](json &m) { m["tensors"].erase("table"); }},
+      {"other spec", "MOEC-C005", [](json &m) { m["spec_hash"] = std::string(32, '0'); }},
+  };
+  std::string original = slurp(path + "/manifest.json");
+  for (const Case &one : cases) {
+    INFO(one.what);
+    spill(path + "/manifest.json", original);
+    editManifest(path, one.edit);
+    f.checkRefused(path, one.code);
+  }
+  CHECK(f.load(path, {.allowOtherSpec = true}).isOk());
+}
+
+TEST_CASE("a shard header that lies is refused though all hashes are right", "[checkpoint]") {
+  Fixture f;
+  std::string path = f.save(5), shard = shardPath(path, 3), content = slurp(shard);
+  auto replaced = [&](const std::string &what, const std::string &by, const std::string &code) {
+    REQUIRE(what.size() == by.size());
+    std::string changed = content;
+    size_t at = changed.find(what);
+    REQUIRE(at != std::string::npos);
+    changed.replace(at, what.size(), by);
+    spill(shard, changed);
+    rehashShard(path, 3);
+    INFO(what << " -> " << by);
+    f.checkRefused(path, code);
+  };
+  // Shard 3 holds momentum; its header is {"__metadata__":...,"table.momentum":{...}}.
+  REQUIRE(content.find("table.momentum") != std::string::npos);
+  replaced("[256,256]", "[255,256]", "MOEC-C010");
+  replaced("[256,256]", "[128,512]", "MOEC-C013");
+  replaced("\"F32\"", "\"I32\"", "MOEC-C013");
+  replaced("\"F32\"", "\"F99\"", "MOEC-C010");
+  replaced("\"dtype\"", "\"dtypo\"", "MOEC-C010");
+  replaced("table.momentum", "table.momentun", "MOEC-C014");
+}
+
+TEST_CASE("tensors must be those of the plan", "[checkpoint]") {
+  Fixture f;
+  std::string path = f.save(5);
+  auto planWith = [&](const std::function<void(nlohmann::json &)> &edit) {
+    nlohmann::json manifest = tinyManifest(f.dir.path());
+    edit(manifest);
+    std::string file = buildTiny(manifest);
+    return parsePlan(std::as_bytes(std::span(file)), "x").value();
+  };
+  auto load = [&](const Plan &plan) {
+    auto device = createCpuDevice(plan, 1).value();
+    return loadCheckpoint(plan, *device, path).status();
+  };
+  CHECK_CODE(load(planWith([](auto &m) { m["state"][2]["checkpoint"] = false; })), "MOEC-C012");
+  CHECK_CODE(load(planWith([](auto &m) { m["state"][4]["checkpoint"] = true; })), "MOEC-C011");
+  CHECK_CODE(load(planWith([](auto &m) { m["state"][0]["shape"] = {128, 512}; })), "MOEC-C013");
+  CHECK_CODE(load(planWith([](auto &m) { m["state"][0]["dtype"] = "i32"; })), "MOEC-C013");
+  CHECK_CODE(load(planWith([](auto &m) { m["state"][0]["name"] = "tabula"; })), "MOEC-C012");
+}
+
+TEST_CASE("a save replaces one of the same step and prunes old ones", "[checkpoint]") {
+  Fixture f;
+  for (int64_t step : {10, 20, 30, 40, 50})
+    f.save(step);
+  CHECK(listCheckpoints(f.checkpoints) == std::vector<int64_t>{30, 40, 50});
+  f.setState(8);
+  std::string path = f.save(50);
+  std::vector<uint8_t> saved = f.state();
+  REQUIRE_OK(f.load(path));
+  CHECK((f.state() == saved));
+  for (const auto &item : fs::directory_iterator(f.checkpoints))
+    CHECK(item.path().filename().string().starts_with("step-"));
+}
+
+TEST_CASE("a failed save leaves the folder as it was", "[checkpoint]") {
+  Fixture f;
+  f.save(10);
+  // A file where the temporary folder should go cannot be a folder.
+  SaveOptions failing = f.small;
+  failing.onStage = [&](SaveStage stage) {
+    if (stage == SaveStage::Begun)
+      spill(f.checkpoints + "/" + checkpointTempName(20) + "/model-00002-of-00003.safetensors", "in the way");
+  };
+  CHECK_CODE(saveCheckpoint(f.plan, *f.device, f.checkpoints, 20, failing), "MOEC-C015");
+  CHECK(listCheckpoints(f.checkpoints) == std::vector<int64_t>{10});
+  CHECK(std::distance(fs::directory_iterator(f.checkpoints), fs::directory_iterator()) == 1);
+}
+
+TEST_CASE("resume takes the newest and never silently another", "[checkpoint]") {
+  Fixture f;
+  CHECK_CODE(newestCheckpoint(f.checkpoints).status(), "MOEC-C001");
+  for (int64_t step : {9, 10, 100})
+    f.save(step);
+  CHECK(newestCheckpoint(f.checkpoints).value().ends_with("step-00000100"));
+
+  std::string damaged = shardPath(f.checkpoints + "/step-00000100", 1), good = slurp(damaged);
+  spill(damaged, good.substr(1));
+  Status status = newestCheckpoint(f.checkpoints).status();
+  CHECK_CODE(status, "MOEC-C016");
+  CHECK(status.message().find("--resume-from " + f.checkpoints + "/step-00000010") != std::string::npos);
+
+  spill(shardPath(f.checkpoints + "/step-00000010", 1), "");
+  status = newestCheckpoint(f.checkpoints).status();
+  CHECK(status.message().find("step-00000009") != std::string::npos);
+  fs::remove_all(f.checkpoints + "/step-00000009");
+  CHECK(newestCheckpoint(f.checkpoints).status().message().find("no older one") != std::string::npos);
+}
+
+TEST_CASE("only well-formed names count as checkpoints", "[checkpoint]") {
+  TempDir dir;
+  for (const char *name : {"step-00000007", "step-7", "step-", "step-0000000x", "step-00000008.old", ".tmp-9-1",
+                           "step-123456789", "abandoned-step-00000001"})
+    fs::create_directory(dir / name);
+  CHECK(listCheckpoints(dir.path()) == std::vector<int64_t>{7, 123456789});
+}
+
+TEST_CASE("leftovers of the dead go, those of the living stay", "[checkpoint]") {
+  TempDir dir;
+  int state = inChild([&] { fs::create_directory(dir / checkpointTempName(3)); }); // dead by now
+  REQUIRE(state == 0);
+  fs::create_directory(dir / ".tmp-4-1"); // process 1 lives
+  fs::create_directory(dir / ".tmp-5-nonsense");
+  fs::create_directory(dir / "step-00000002");
+  REQUIRE_OK(removeLeftovers(dir.path()));
+  std::vector<std::string> left;
+  for (const auto &item : fs::directory_iterator(dir.path()))
+    left.push_back(item.path().filename());
+  std::sort(left.begin(), left.end());
+  CHECK(left == std::vector<std::string>{".tmp-4-1", "step-00000002"});
+  REQUIRE_OK(removeLeftovers(dir / "nowhere"));
+}
+
+TEST_CASE("newer checkpoints are set aside when a run goes back", "[checkpoint]") {
+  Fixture f;
+  for (int64_t step : {10, 20, 30})
+    f.save(step);
+  CHECK(setAsideNewer(f.checkpoints, 10).value() == std::vector<int64_t>{20, 30});
+  CHECK(listCheckpoints(f.checkpoints) == std::vector<int64_t>{10});
+  REQUIRE_OK(f.load(f.checkpoints + "/abandoned-step-00000030"));
+}

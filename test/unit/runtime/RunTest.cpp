@@ -1,0 +1,338 @@
+#include "TinyPlan.h"
+
+#include "runtime/api/moec.h"
+#include "runtime/io/Checkpoint.h"
+#include "runtime/io/CheckpointStore.h"
+#include "runtime/io/MetricsLog.h"
+
+#include <cmath>
+#include <csignal>
+#include <filesystem>
+#include <sstream>
+#include <sys/wait.h>
+#include <unistd.h>
+
+using namespace moec::rt;
+using namespace moec::rt::test;
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+namespace {
+
+RunOptions quiet(const std::string &runDir, unsigned threads = 1) {
+  RunOptions options;
+  options.runDir = runDir;
+  options.threads = threads;
+  options.out = nullptr;
+  return options;
+}
+
+std::vector<json> metricLines(const std::string &runDir) {
+  std::vector<json> lines;
+  std::istringstream text(slurp(runDir + "/metrics.jsonl"));
+  for (std::string line; std::getline(text, line);)
+    lines.push_back(json::parse(line));
+  return lines;
+}
+
+/// What must not depend on when and how fast a run ran.
+std::vector<json> timeless(std::vector<json> lines) {
+  for (json &line : lines)
+    for (const char *key : {"time_s", "tokens_per_s"})
+      line.erase(key);
+  return lines;
+}
+
+std::string stateHash(const std::string &runDir, int64_t step) {
+  Result<CheckpointManifest> manifest = verifyCheckpoint(runDir + "/checkpoints/" + checkpointName(step));
+  REQUIRE_OK(manifest.status());
+  std::string hashes;
+  for (const CheckpointShard &shard : manifest->shards)
+    hashes += shard.hash;
+  return hashes;
+}
+
+} // namespace
+
+TEST_CASE("training lowers the loss and writes what the plan says", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.steps = 23});
+  Result<TrainReport> report = train(plan, quiet(dir / "run"));
+  REQUIRE_OK(report.status());
+  CHECK(report->step == 23);
+  CHECK(report->stepsHere == 23);
+  CHECK_FALSE(report->interrupted);
+  CHECK(report->allocatedBytes == plan.peakBytes(1));
+  CHECK(listCheckpoints(dir / "run/checkpoints") == std::vector<int64_t>{10, 20, 23});
+
+  std::vector<json> lines = metricLines(dir / "run");
+  std::vector<int64_t> trainSteps, validationSteps;
+  for (const json &line : lines)
+    (line["split"] == "train" ? trainSteps : validationSteps).push_back(line["step"]);
+  CHECK(trainSteps == std::vector<int64_t>{1, 5, 10, 15, 20, 23});
+  CHECK(validationSteps == std::vector<int64_t>{10, 20, 23});
+  CHECK(lines.front()["loss"].get<double>() == Approx(std::log(256)).margin(0.05));
+  CHECK(lines[lines.size() - 2]["loss"].get<double>() < 4.5);
+  CHECK(lines.front()["tokens"] == 2 * 4 * 16);
+  CHECK(lines[lines.size() - 2]["tokens"] == 23 * 2 * 4 * 16);
+  json experts = lines.front()["expert_tokens"];
+  REQUIRE(experts.size() == 2);
+  REQUIRE(experts[0].size() == 4);
+  CHECK(experts[0][0].get<double>() + experts[1][0].get<double>() == 2);
+  CHECK(lines.back()["unigram_baseline"].get<double>() < std::log(256));
+  CHECK(json::parse(slurp(dir / "run/run.json"))["spec_hash"] == plan.specHash);
+}
+
+TEST_CASE("threads, poison and profiling change no bit", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  REQUIRE_OK(train(plan, quiet(dir / "one")).status());
+  REQUIRE_OK(train(plan, quiet(dir / "two", 2)).status());
+  REQUIRE_OK(train(plan, quiet(dir / "five", 5)).status());
+  RunOptions poisoned = quiet(dir / "poisoned", 2);
+  poisoned.poison = true;
+  poisoned.profile = true;
+  REQUIRE_OK(train(plan, poisoned).status());
+  for (const char *name : {"two", "five", "poisoned"}) {
+    CHECK(stateHash(dir / name, 20) == stateHash(dir / "one", 20));
+    CHECK(timeless(metricLines(dir / name)) == timeless(metricLines(dir / "one")));
+  }
+}
+
+TEST_CASE("poison shows a read of memory that was never written", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.forgetsToZero = true});
+  RunOptions options = quiet(dir / "run");
+  options.poison = true;
+  Status status = train(plan, options).status();
+  CHECK_CODE(status, "MOEC-R002");
+  CHECK(exitCode(status) == kExitNotFinite);
+}
+
+TEST_CASE("a loss that is not finite stops the run and names the step", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.saveEvery = 2, .explodes = true});
+  Status status = train(plan, quiet(dir / "run")).status();
+  CHECK_CODE(status, "MOEC-R002");
+  CHECK(status.message().find("step 7") != std::string::npos);
+  CHECK(listCheckpoints(dir / "run/checkpoints") == std::vector<int64_t>{2, 4, 6});
+}
+
+TEST_CASE("a step whose loss is not finite is not saved", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.saveEvery = 7, .logEvery = 20, .explodes = true});
+  CHECK_CODE(train(plan, quiet(dir / "run")).status(), "MOEC-R002");
+  CHECK(listCheckpoints(dir / "run/checkpoints").empty());
+}
+
+TEST_CASE("a start that is refused changes nothing", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  RunOptions options = quiet(dir / "run");
+  options.resume = true;
+  CHECK_CODE(train(plan, options).status(), "MOEC-C001");
+  options.resume = false; // the failed one left no run behind
+  options.maxSteps = 10;
+  REQUIRE_OK(train(plan, options).status());
+  std::string before = slurp(dir / "run/run.json"), metrics = slurp(dir / "run/metrics.jsonl");
+  Plan other = makeTinyPlan(dir.path(), {.steps = 30});
+  options.resume = true;
+  CHECK_CODE(train(other, options).status(), "MOEC-C005");
+  CHECK(slurp(dir / "run/run.json") == before);
+  CHECK(slurp(dir / "run/metrics.jsonl") == metrics);
+  options.allowOtherSpec = true;
+  options.maxSteps = -1;
+  CHECK(train(other, options)->step == 30);
+}
+
+TEST_CASE("an interrupted and resumed run equals one that was not", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.steps = 20, .saveEvery = 4, .logEvery = 1});
+  REQUIRE_OK(train(plan, quiet(dir / "whole")).status());
+
+  RunOptions part = quiet(dir / "parts");
+  part.maxSteps = 7; // the last checkpoint is of step 4
+  Result<TrainReport> first = train(plan, part);
+  REQUIRE_OK(first.status());
+  CHECK(first->step == 7);
+  CHECK(metricLines(dir / "parts").back()["step"] == 7);
+  part.resume = true;
+  part.threads = 2;
+  part.maxSteps = 6;
+  Result<TrainReport> second = train(plan, part);
+  REQUIRE_OK(second.status());
+  CHECK(second->step == 10);
+  part.maxSteps = -1;
+  Result<TrainReport> third = train(plan, part);
+  REQUIRE_OK(third.status());
+  CHECK(third->stepsHere == 12);
+  CHECK(stateHash(dir / "parts", 20) == stateHash(dir / "whole", 20));
+  CHECK(timeless(metricLines(dir / "parts")) == timeless(metricLines(dir / "whole")));
+
+  Result<TrainReport> nothing = train(plan, part);
+  REQUIRE_OK(nothing.status());
+  CHECK(nothing->stepsHere == 0);
+}
+
+TEST_CASE("a folder that holds a run is not overwritten by accident", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  RunOptions options = quiet(dir / "run");
+  REQUIRE_OK(train(plan, options).status());
+  std::string before = stateHash(dir / "run", 20);
+  Status status = train(plan, options).status();
+  CHECK_CODE(status, "MOEC-R001");
+  CHECK(exitCode(status) == kExitUsage);
+  CHECK(stateHash(dir / "run", 20) == before);
+  options.overwrite = true;
+  options.maxSteps = 1;
+  REQUIRE_OK(train(plan, options).status());
+  CHECK(listCheckpoints(dir / "run/checkpoints").empty());
+  CHECK(metricLines(dir / "run").size() == 1);
+  options.resume = true;
+  CHECK_CODE(train(plan, options).status(), "MOEC-R005");
+  options.overwrite = false;
+  CHECK_CODE(train(plan, options).status(), "MOEC-C001");
+}
+
+TEST_CASE("going back to an older checkpoint sets newer ones aside", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.steps = 20, .saveEvery = 5});
+  REQUIRE_OK(train(plan, quiet(dir / "run")).status());
+  std::string before = stateHash(dir / "run", 20);
+  RunOptions options = quiet(dir / "run");
+  options.resumeFrom = dir / "run/checkpoints/step-00000010";
+  REQUIRE_OK(train(plan, options).status());
+  CHECK(stateHash(dir / "run", 20) == before);
+  CHECK(exists(dir / "run/checkpoints/abandoned-step-00000020"));
+}
+
+TEST_CASE("a damaged newest checkpoint is an error, not an older start", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  REQUIRE_OK(train(plan, quiet(dir / "run")).status());
+  spill(dir / "run/checkpoints/step-00000020/manifest.json", "{}");
+  RunOptions options = quiet(dir / "run");
+  options.resume = true;
+  Status status = train(plan, options).status();
+  CHECK_CODE(status, "MOEC-C016");
+  CHECK(exitCode(status) == kExitCheckpoint);
+  CHECK_CODE(evaluate(plan, quiet(dir / "run")).status(), "MOEC-C016");
+}
+
+TEST_CASE("two processes cannot train in one folder", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.steps = 100000, .saveEvery = 100000, .logEvery = 100000});
+  pid_t child = ::fork();
+  if (child == 0) {
+    (void)train(plan, quiet(dir / "run"));
+    ::_exit(0);
+  }
+  for (int i = 0; i < 500 && !exists(dir / "run/metrics.jsonl"); ++i)
+    ::usleep(10000);
+  RunOptions options = quiet(dir / "run");
+  options.overwrite = true;
+  CHECK_CODE(train(plan, options).status(), "MOEC-R007");
+  ::kill(child, SIGKILL);
+  ::waitpid(child, nullptr, 0);
+}
+
+TEST_CASE("a signal finishes the step, saves, and the run goes on from there", "[run]") {
+  TempDir dir;
+  int signal = GENERATE(SIGINT, SIGTERM);
+  Plan plan = makeTinyPlan(dir.path(), {.steps = 100000, .saveEvery = 100000, .logEvery = 1});
+  pid_t child = ::fork();
+  if (child == 0) {
+    std::vector<std::string> arguments = {dir / "tiny.moec", "train", "--run-dir", dir / "run", "--json"};
+    (void)!std::freopen("/dev/null", "w", stdout);
+    ::_exit(runCommandLine(arguments));
+  }
+  for (int i = 0; i < 1000 && (!exists(dir / "run/metrics.jsonl") || slurp(dir / "run/metrics.jsonl").size() < 500);
+       ++i)
+    ::usleep(10000);
+  ::kill(child, signal);
+  int state = 0;
+  ::waitpid(child, &state, 0);
+  REQUIRE(WIFEXITED(state));
+  CHECK(WEXITSTATUS(state) == kExitInterrupted);
+  std::vector<int64_t> steps = listCheckpoints(dir / "run/checkpoints");
+  REQUIRE(steps.size() == 1);
+  CHECK(metricLines(dir / "run").back()["step"] == steps[0]);
+  RunOptions options = quiet(dir / "run");
+  options.resume = true;
+  options.maxSteps = 1;
+  Result<TrainReport> report = train(plan, options);
+  REQUIRE_OK(report.status());
+  CHECK(report->step == steps[0] + 1);
+}
+
+TEST_CASE("evaluation of a checkpoint repeats what training measured", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  CHECK_CODE(evaluate(plan, quiet(dir / "run")).status(), "MOEC-C001");
+  REQUIRE_OK(train(plan, quiet(dir / "run")).status());
+  Result<EvaluateReport> report = evaluate(plan, quiet(dir / "run", 2));
+  REQUIRE_OK(report.status());
+  CHECK(report->step == 20);
+  REQUIRE(report->metrics.size() == 1);
+  json line = metricLines(dir / "run").back();
+  CHECK(report->metrics[0].values[0] == line["validation_loss"].get<double>());
+  CHECK(report->unigramBaseline == line["unigram_baseline"].get<double>());
+  RunOptions older = quiet(dir / "run");
+  older.resumeFrom = dir / "run/checkpoints/step-00000010";
+  CHECK(evaluate(plan, older)->step == 10);
+}
+
+TEST_CASE("a counter that does not move ends the run with an error", "[run]") {
+  TempDir dir;
+  writeTinyData(dir.path());
+  json manifest = tinyManifest(dir.path());
+  manifest["programs"]["train"][0]["body"].erase(2); // no update
+  spill(dir / "stuck.moec", buildTiny(manifest));
+  Plan plan = loadPlan(dir / "stuck.moec").value();
+  CHECK_CODE(train(plan, quiet(dir / "run")).status(), "MOEC-R003");
+}
+
+TEST_CASE("the metrics log keeps whole lines up to the step it resumes from", "[run]") {
+  TempDir dir;
+  std::string path = dir / "metrics.jsonl";
+  spill(path,
+        "{\"step\":1,\"time_s\":2.5}\nnot json\n{\"step\":2,\"time_s\":4}\n{\"step\":3,\"time_s\":6}\n{\"step\":2,");
+  Result<MetricsLog> log = MetricsLog::open(path, 2);
+  REQUIRE_OK(log.status());
+  CHECK(log->lastTime() == 4);
+  REQUIRE_OK(log->write(Json::parse("{\"step\": 3}").value()));
+  CHECK(slurp(path) == "{\"step\":1,\"time_s\":2.5}\n{\"step\":2,\"time_s\":4}\n{\"step\":3}\n");
+  REQUIRE_OK(MetricsLog::open(path, 0).status());
+  CHECK(slurp(path).empty());
+}
+
+TEST_CASE("the command line has its exit codes", "[run]") {
+  TempDir dir;
+  makeTinyPlan(dir.path());
+  std::string plan = dir / "tiny.moec", run = dir / "run";
+  // In a child: what it prints is not this test's business.
+  auto exitOf = [](std::vector<std::string> arguments) {
+    int state = inChild([&] {
+      (void)!std::freopen("/dev/null", "w", stdout);
+      (void)!std::freopen("/dev/null", "w", stderr);
+      ::_exit(runCommandLine(arguments));
+    });
+    return WEXITSTATUS(state);
+  };
+  CHECK(exitOf({"--help"}) == kExitOk);
+  CHECK(exitOf({}) == kExitUsage);
+  CHECK(exitOf({plan}) == kExitUsage);
+  CHECK(exitOf({plan, "train", "--no-such-option"}) == kExitUsage);
+  CHECK(exitOf({plan, "train", "--resume", "--overwrite"}) == kExitUsage);
+  CHECK(exitOf({dir / "a.txt", "describe"}) == kExitPlan);
+  CHECK(exitOf({plan, "describe"}) == kExitOk);
+  CHECK(exitOf({plan, "eval", "--run-dir", run}) == kExitCheckpoint);
+  CHECK(exitOf({plan, "train", "--run-dir", run, "--data-dir", dir / "nowhere"}) == kExitData);
+  CHECK(exitOf({plan, "train", "--run-dir", run, "--threads", "2", "--max-steps", "11", "--profile"}) == kExitOk);
+  CHECK(exitOf({plan, "train", "--run-dir", run}) == kExitUsage);
+  CHECK(exitOf({plan, "train", "--run-dir", run, "--resume", "--json"}) == kExitOk);
+  CHECK(exitOf({plan, "eval", "--run-dir", run, "--json"}) == kExitOk);
+  CHECK(exitOf({plan, "generate", "--run-dir", run, "--prompt", "the", "--bytes", "5"}) == kExitOk);
+  CHECK(exitOf({plan, "generate", "--run-dir", run, "--temperature", "-1"}) == kExitUsage);
+}
