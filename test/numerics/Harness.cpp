@@ -32,8 +32,8 @@ constexpr unsigned char kGuardByte = 0xCD;
 
 using Kernel = void (*)(void *const *, int64_t, void *);
 
-// A tensor's bytes between guards. Starts one element off a 64-byte line: kernels may only assume alignment to the element. Timings are taken
-// on a line, as in the arena of a plan.
+// A tensor's bytes between guards. Starts one element off a 64-byte line: kernels may only assume alignment to the
+// element. Timings are taken on a line, as in the arena of a plan.
 class Buffer {
 public:
   Buffer(RankedTensorType tensor, int64_t copies, const Array *init, bool onLine) : type(tensor.getElementType()) {
@@ -104,9 +104,7 @@ private:
 
 std::vector<int64_t> shapeOf(RankedTensorType type) { return std::vector<int64_t>(type.getShape()); }
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 } // namespace
 
 Array::Array(std::vector<int64_t> dims, double fill) : shape(std::move(dims)) {
@@ -345,7 +343,8 @@ std::string difference(const Array &actual, const Array &expected, double tolera
     double a = actual.values[i], e = expected.values[i];
     if (a == e || (std::isnan(a) && std::isnan(e)))
       continue;
-    double error = std::isfinite(a) && std::isfinite(e) ? std::fabs(a - e) / scale : std::numeric_limits<double>::infinity();
+    double error =
+        std::isfinite(a) && std::isfinite(e) ? std::fabs(a - e) / scale : std::numeric_limits<double>::infinity();
     if (error > worst) {
       worst = error;
       where = i;

@@ -1,4 +1,5 @@
-// Causal softmax attention, forward: O = softmax(scale * Q K^T) V by blocks of keys, never a full score matrix (Dao et al. 2022).
+// Causal softmax attention, forward: O = softmax(scale * Q K^T) V by blocks of keys, never a full score matrix (Dao et
+// al. 2022).
 //
 //   workgroup = (sequence, query head, block of query rows)
 //     O block = 0, m = -big, l = 0
@@ -74,23 +75,21 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
     // Rows before the first key see none of the block.
     kb.loop(kb.max(zero, kb.sub(firstKey, firstQuery)), rows, tileRows, [&](Value t) {
       Value rowsLeft = kb.sub(rows, t);
-      Value tileKeys = kb.min(kb.i64(block), kb.sub(kb.add(kb.add(firstQuery, t), kb.min(kb.i64(tileRows), rowsLeft)),
-                                                    firstKey));
-      parts.multiplyScores(tile, parts.at(q, kb.mul(t, kb.i64(queryStride))), queryStride, rowsLeft, keyPanels, tileKeys);
+      Value tileKeys =
+          kb.min(kb.i64(block), kb.sub(kb.add(kb.add(firstQuery, t), kb.min(kb.i64(tileRows), rowsLeft)), firstKey));
+      parts.multiplyScores(tile, parts.at(q, kb.mul(t, kb.i64(queryStride))), queryStride, rowsLeft, keyPanels,
+                           tileKeys);
       Value tileMaxima = parts.at(maxima, t), tileSums = parts.at(sums, t);
       // Row t + r sees keys up to itself.
-      auto visible = [&](Value r) {
-        return kb.add(kb.sub(kb.add(kb.add(firstQuery, t), r), firstKey), kb.i64(1));
-      };
+      auto visible = [&](Value r) { return kb.add(kb.sub(kb.add(kb.add(firstQuery, t), r), firstKey), kb.i64(1)); };
       // A vector a row is kept aside, so that the rows of the tile are reduced side by side.
       auto reduceRows = [&](Value start, llvm::function_ref<Value(Value row, Value r, Value j, Value)> body,
                             llvm::function_ref<Value(Value, Value)> join) {
         kb.loop(zero, kb.i64(tileRows), 1, [&](Value r) {
           Value row = parts.at(tile, kb.mul(r, kb.i64(block)));
-          Value partial = kb.loop(zero, parts.upToLanes(tileKeys), lanes, ValueRange{start},
-                                  [&](Value j, ValueRange carried) {
-                                    return SmallVector<Value>{body(row, r, j, carried[0])};
-                                  })[0];
+          Value partial =
+              kb.loop(zero, parts.upToLanes(tileKeys), lanes, ValueRange{start},
+                      [&](Value j, ValueRange carried) { return SmallVector<Value>{body(row, r, j, carried[0])}; })[0];
           kb.store(partial, partials, kb.mul(r, kb.i64(lanes)));
         });
         SmallVector<Value> vectors;
@@ -115,8 +114,9 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
           kb.constant(vectorType, 0),
           [&](Value row, Value r, Value j, Value total) {
             Value shift = kb.splat(kb.fsub(kb.constant(element, 0), kb.load(element, tileMaxima, r)), lanes);
-            Value p = kb.select(parts.below(j, visible(r)), kb.exp(kb.fma(kb.load(element, row, j, lanes), scales, shift)),
-                                kb.constant(vectorType, 0));
+            Value p =
+                kb.select(parts.below(j, visible(r)), kb.exp(kb.fma(kb.load(element, row, j, lanes), scales, shift)),
+                          kb.constant(vectorType, 0));
             kb.store(p, row, j);
             return kb.fadd(total, p);
           },
