@@ -45,7 +45,8 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
   let summary = "A method with its fields: #exp.method<\"loss\", \"load_balance\", {scope = \"micro\"}>";
   let description = [{
     `category` is one of score, loss, optimizer, schedule (routing, balance and growth follow). (method_c1) the kind is
-    registered; (method_c2) every field is one of the method's, of its type and in its range, and all of them are there (the reader fills in defaults).
+    registered; (method_c2) every field is one of the method's, of its type and in its range, and all of them are there (the
+    reader fills in defaults).
   }];
   let parameters = (ins StringRefParameter<>:$category, StringRefParameter<>:$kind, "::mlir::DictionaryAttr":$fields);
   let assemblyFormat = "`<` $category `,` $kind `,` $fields `>`";
