@@ -130,6 +130,18 @@ jobs() {
   echo $((processors < memory ? processors : memory))
 }
 
+# Of lines that start with a percentage, those where the next tenth is reached.
+tenths() {
+  local line percent next=10
+  while IFS= read -r line; do
+    [[ $line =~ ^\ *([0-9]+)%\  ]] || continue
+    percent=${BASH_REMATCH[1]}
+    [ "$percent" -ge "$next" ] || continue
+    say "  $percent% after $SECONDS s"
+    next=$((percent / 10 * 10 + 10))
+  done
+}
+
 testing=$(cached BUILD_TESTING)
 if [ -n "$with_tests" ]; then testing=ON; else testing=${testing:-OFF}; fi
 if [ ! -e "$build/build.ninja" ] || [ "$testing" != "$(cached BUILD_TESTING)" ] ||
@@ -140,12 +152,15 @@ fi
 
 targets=(moec moec-run)
 [ -z "$with_tests" ] || targets=(all)
+# ccache refuses what uses a precompiled header unless told that its time stamps do not matter.
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
 say "building in $build (Release, ${MOEC_JOBS:=$(jobs)} at a time)"
-# On a terminal one moving line; otherwise a line now and then would only fill a log, so it is kept in a file.
+# On a terminal ninja's one moving line; elsewhere a line for every tenth, and the rest in a file.
 if [ -t 1 ]; then
   ninja -C "$build" -j "$MOEC_JOBS" "${targets[@]}" || fail "the build failed; the compiler's words are above"
 else
-  ninja -C "$build" -j "$MOEC_JOBS" "${targets[@]}" > "$build/build.log" 2>&1 ||
-    { tail -n 40 "$build/build.log" >&2; fail "the build failed; its last lines are above, all of it is in $build/build.log"; }
+  log=$build/build.log
+  NINJA_STATUS='%p ' ninja -C "$build" -j "$MOEC_JOBS" "${targets[@]}" 2>&1 | tee "$log" | tenths ||
+    { tail -n 40 "$log" >&2; fail "the build failed; its last lines are above, all of it is in $log"; }
 fi
 say "done: $build/bin"

@@ -5,6 +5,7 @@
 #include "compiler/Target/CPU/ObjectEmitter.h"
 #include "compiler/Target/Plan/ManifestBuilder.h"
 #include "runtime/plan/PlanWriter.h"
+#include "llvm/Support/Format.h"
 
 #include <chrono>
 #include <filesystem>
@@ -82,6 +83,14 @@ LogicalResult CompileSession::runTo(StringRef name) {
 }
 
 ModuleOp CompileSession::kernels() { return current->lookupSymbol<ModuleOp>(kernelModuleName); }
+
+LogicalResult CompileSession::lowerKernels() {
+  PassManager pm(&context);
+  cpu::buildKernelLoweringPipeline(pm, target);
+  return pm.run(kernels());
+}
+
+int64_t CompileSession::countKernels() { return llvm::range_size(current->getOps<plan::KernelOp>()); }
 
 LogicalResult CompileSession::writePlan(const std::string &path) {
   if (failed(runTo(phases().back().name)))

@@ -33,6 +33,9 @@ public:
   exp::ExperimentOp experiment() { return declared; }
   /// The kernels as they stand in the plan phase; null before.
   mlir::ModuleOp kernels();
+  /// Lowers the kernels in place to the llvm dialect, for a look.
+  llvm::LogicalResult lowerKernels();
+  int64_t countKernels();
 
 private:
   llvm::LogicalResult timed(llvm::StringRef what, llvm::function_ref<llvm::LogicalResult()> work);

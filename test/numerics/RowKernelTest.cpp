@@ -1,6 +1,7 @@
 // Each op of the row template alone, at awkward sizes. Fused chains: RowChainTest.cpp.
 #include "runtime/kernels/RowLoops.h"
 #include "test/numerics/Harness.h"
+#include "test/numerics/Text.h"
 #include <catch2/catch.hpp>
 #include <cmath>
 
@@ -8,24 +9,9 @@ using namespace moec::test;
 namespace loops = moec::loops;
 
 namespace {
-std::string tensor(int64_t rows, int64_t columns, const std::string &element = "$T") {
-  return "tensor<" + std::to_string(rows) + "x" + std::to_string(columns) + "x" + element + ">";
-}
-
-// A dispatch over named operands: rowDispatch({{"a", type}}, "type", body with %a).
 std::string rowDispatch(const std::vector<std::pair<std::string, std::string>> &inputs, const std::string &results,
                         const std::string &body, const std::string &states = "") {
-  std::string arguments, bindings, types;
-  for (const auto &[name, type] : inputs) {
-    std::string comma = arguments.empty() ? "" : ", ";
-    arguments += comma + "%" + name + "_: " + type;
-    bindings += comma + "%" + name + " = %" + name + "_";
-    types += comma + type;
-  }
-  size_t many = results.find("tensor", results.find("tensor") + 1);
-  std::string list = results.empty() || many != std::string::npos ? "(" + results + ")" : results;
-  return states + "\nfunc.func @f(" + arguments + ") {\n  moe.dispatch \"row\" (" + bindings + ") : (" + types + ") -> " +
-         list + " {\n" + body + "\n  }\n  return\n}\n";
+  return dispatchText("row", inputs, results, body, states);
 }
 
 const std::pair<int64_t, int64_t> kShapes[] = {{1, 1}, {1, 3}, {5, 1}, {3, 17}, {7, 33}, {5, 129}, {2, 16}, {130, 256}, {1, 70001}};
@@ -231,8 +217,8 @@ TEST_CASE("rope forward and inverse", "[row]") {
 
 TEST_CASE("rows go to experts and back", "[row]") {
   for (std::string element : {"f32", "f64"})
-    for (int64_t d : {1, 3, 17, 64, 129})
-      for (int64_t k : {1, 2, 8, 11})
+    for (int64_t d : {1, 17, 129})
+      for (int64_t k : {1, 2, 11})
         for (bool weighted : {false, true}) {
           int64_t n = 6, r = 40;
           CAPTURE(element, d, k, weighted);

@@ -120,10 +120,38 @@ Value foldLanes(ImplicitLocOpBuilder &b, Value vector, llvm::function_ref<Value(
 } // namespace
 
 Value KernelBuilder::sumLanes(Value vector) {
-  return foldLanes(b, vector, [&](Value x, Value y) { return fadd(x, y); });
+  bool isFloat = isa<FloatType>(elementOf(vector.getType()));
+  return foldLanes(b, vector, [&](Value x, Value y) { return isFloat ? fadd(x, y) : add(x, y); });
 }
 Value KernelBuilder::maxLanes(Value vector) {
   return foldLanes(b, vector, [&](Value x, Value y) { return fmax(x, y); });
+}
+
+Value KernelBuilder::iota(int64_t lanes) {
+  if (lanes == 1)
+    return i64(0);
+  SmallVector<int64_t> steps(llvm::to_vector(llvm::seq<int64_t>(0, lanes)));
+  return arith::ConstantOp::create(
+      b, DenseElementsAttr::get(VectorType::get(lanes, b.getI64Type()), ArrayRef<int64_t>(steps)));
+}
+
+Value KernelBuilder::orderedKey(Value a) {
+  int64_t lanes = lanesOf(a.getType());
+  unsigned width = elementOf(a.getType()).getIntOrFloatBitWidth();
+  Type bitsType = b.getIntegerType(width);
+  auto shaped = [&](Type type) -> Type { return isa<VectorType>(a.getType()) ? VectorType::get(lanes, type) : type; };
+  auto bitsConstant = [&](int64_t number) {
+    return splat(arith::ConstantOp::create(b, b.getIntegerAttr(bitsType, number)), lanes);
+  };
+  Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, a, a);
+  Value bits = arith::BitcastOp::create(b, shaped(bitsType), fadd(a, constant(a.getType(), 0))); // -0 + 0 is +0
+  // Negative floats are ordered by falling magnitude: flip all bits but the sign.
+  Value sign = arith::ShRSIOp::create(b, bits, bitsConstant(width - 1));
+  int64_t magnitude = width == 64 ? std::numeric_limits<int64_t>::max() : std::numeric_limits<int32_t>::max();
+  Value key = arith::XOrIOp::create(b, bits, arith::AndIOp::create(b, sign, bitsConstant(magnitude)));
+  if (width < 64)
+    key = arith::ExtSIOp::create(b, shaped(b.getI64Type()), key);
+  return select(isNan, splat(i64(kNanKey), lanes), key);
 }
 
 //===--- Memory -----------------------------------------------------------------------------------------------------===//

@@ -8,6 +8,7 @@
 #include "compiler/Target/CPU/CpuTarget.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
+#include <limits>
 
 namespace moec::cpu {
 
@@ -63,6 +64,10 @@ public:
   Value splat(Value scalar, int64_t lanes); // lanes == 1: the scalar itself
   Value sumLanes(Value vector);             // scalar passes through; order: halves onto halves
   Value maxLanes(Value vector);
+  /// i64 of the same order as a float: -0 equals +0, NaN (kNanKey) is below everything. Non-NaN keys of f32 fit into 32 bits.
+  Value orderedKey(Value a);
+  static constexpr int64_t kNanKey = std::numeric_limits<int64_t>::min() + 1;
+  Value iota(int64_t lanes); // i64: 0, 1, ...
 
   //===--- Memory: `offset` counts elements of `element` ---===//
   int64_t lanes(mlir::Type element) const; // elements of a full vector

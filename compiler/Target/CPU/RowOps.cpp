@@ -62,20 +62,15 @@ void RowEmitter::emitSerial(Operation *op) {
 // Scores become integers of the same order, with NaN below all of them and what was chosen below NaN. Then each choice is two passes: the largest key,
 // and the first column that has it.
 void RowEmitter::emitTopK(moe::TopKOp op) {
-  constexpr int64_t kTaken = std::numeric_limits<int64_t>::min(), kNan = kTaken + 1;
+  constexpr int64_t kTaken = std::numeric_limits<int64_t>::min();
+  static_assert(kTaken < KernelBuilder::kNanKey);
   Value scores = op.getScores();
   prepare(scores);
   Type element = elementType(scores), integer = k.b.getI64Type();
-  Type bitsType = k.b.getIntegerType(element.getIntOrFloatBitWidth());
   int64_t columns = schedule.columnsOf(scores), count = schedule.columnsOf(op.getIds());
   int64_t lanes = k.lanes(integer);
-  auto vectorOf = [&](Type type) -> Type { return lanes == 1 ? type : VectorType::get(lanes, type); };
   auto filled = [&](int64_t value) { return k.splat(k.i64(value), lanes); };
-  SmallVector<int64_t> steps(llvm::to_vector(llvm::seq<int64_t>(0, lanes)));
-  Value step = lanes == 1 ? k.i64(0)
-                          : arith::ConstantOp::create(k.b, DenseElementsAttr::get(cast<VectorType>(vectorOf(integer)),
-                                                                                  ArrayRef<int64_t>(steps)))
-                                .getResult();
+  Value step = k.iota(lanes);
 
   auto keysAt = [&](Value column, int64_t exist) -> Value {
     Value value;
@@ -83,19 +78,7 @@ void RowEmitter::emitTopK(moe::TopKOp op) {
       value = k.splat(scalar(scores), lanes);
     else
       value = k.load(element, rowPointer(scores), column, Piece{lanes, exist});
-    Value isNan = arith::CmpFOp::create(k.b, arith::CmpFPredicate::UNO, value, value);
-    value = k.fadd(value, k.constant(value.getType(), 0)); // -0 counts as +0
-    Value bits = arith::BitcastOp::create(k.b, vectorOf(bitsType), value);
-    unsigned width = bitsType.getIntOrFloatBitWidth();
-    auto bitsConstant = [&](int64_t number) {
-      return k.splat(arith::ConstantOp::create(k.b, k.b.getIntegerAttr(bitsType, number)), lanes);
-    };
-    Value sign = arith::ShRSIOp::create(k.b, bits, bitsConstant(width - 1));
-    Value mask = arith::AndIOp::create(k.b, sign, bitsConstant(width == 64 ? std::numeric_limits<int64_t>::max() : 0x7FFFFFFF));
-    Value key = arith::XOrIOp::create(k.b, bits, mask);
-    if (width < 64)
-      key = arith::ExtSIOp::create(k.b, vectorOf(integer), key);
-    key = k.select(isNan, filled(kNan), key);
+    Value key = k.orderedKey(value);
     if (exist == lanes)
       return key;
     return k.select(compare(k, arith::CmpIPredicate::slt, step, filled(exist)), key, filled(kTaken));

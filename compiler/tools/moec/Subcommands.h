@@ -11,6 +11,9 @@
 namespace CLI {
 class App;
 }
+namespace moec {
+struct CompileOptions;
+}
 
 namespace moec::tool {
 
@@ -22,6 +25,16 @@ using Action = std::function<int()>;
 Action addCheck(CLI::App &app);
 Action addExport(CLI::App &app);
 Action addExplain(CLI::App &app);
+Action addCompile(CLI::App &app);
+Action addInspect(CLI::App &app);
+Action addPlan(CLI::App &app);
+Action addRun(CLI::App &app);
+Action addTrain(CLI::App &app);
+Action addEval(CLI::App &app);
+Action addGenerate(CLI::App &app);
+
+/// --cpu, --dump-to, ...: what every command that compiles takes.
+void addCompileOptions(CLI::App &app, CompileOptions &options);
 
 /// A context with every dialect and method of the compiler.
 std::unique_ptr<mlir::MLIRContext> makeContext();

@@ -1,0 +1,276 @@
+// Templates "permute", "limit_capacity" and "count_ids": integers in order, a few passes over N*K ids. One workgroup (count_ids: one a group); at
+// 16 Ki ids that is well below a tenth of a millisecond, beside products that take tens of them.
+#include "compiler/Target/CPU/Elementwise.h"
+#include "compiler/Target/CPU/EmitKernel.h"
+#include "compiler/Target/CPU/RowSchedule.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+
+namespace moec::cpu {
+
+namespace {
+
+class RoutingEmitter {
+public:
+  RoutingEmitter(KernelBuilder &k, DispatchBody &body)
+      : k(k), body(body), i32(k.b.getI32Type()), i64Type(k.b.getI64Type()), sinks(body.sinks()) {}
+
+  LogicalResult permute(moe::PermuteOp op);
+  LogicalResult limitCapacity(moe::LimitCapacityOp op);
+  LogicalResult countIds(moe::CountIdsOp op, KernelInfo &info);
+
+private:
+  FailureOr<Value> inputPointer(Operation *op, Value value) {
+    if (auto param = body.paramOf(value))
+      return k.param(*param);
+    return op->emitOpError("has an operand that is computed in the same dispatch");
+  }
+  // Memory of a result: the first sink that takes it as it is, else scratch.
+  Value home(Value result) {
+    for (const DispatchBody::Sink &sink : sinks)
+      if (sink.value == result && !sink.accumulates)
+        return k.param(sink.param);
+    auto type = cast<RankedTensorType>(result.getType());
+    return k.scratch(type.getNumElements() * type.getElementType().getIntOrFloatBitWidth() / 8);
+  }
+  // Elements first .. first + count - 1 of a result go to the sinks that are not its home.
+  void finish(Value result, Value pointer, Value first, int64_t count) {
+    Type element = cast<RankedTensorType>(result.getType()).getElementType();
+    for (const DispatchBody::Sink &sink : sinks) {
+      if (sink.value != result || k.param(sink.param) == pointer)
+        continue;
+      Value to = k.at(k.param(sink.param), first, element), from = k.at(pointer, first, element);
+      k.loopPieces(element, count, [&](Value i, KernelBuilder::Piece piece) {
+        Value value = k.load(element, from, i, piece);
+        if (sink.accumulates)
+          value = k.add(k.load(element, to, i, piece), value);
+        k.store(value, to, i, piece);
+      });
+    }
+  }
+  void fill(Value pointer, Type element, int64_t count, int64_t value) {
+    k.loopPieces(element, count, [&](Value i, KernelBuilder::Piece piece) {
+      Type type = piece.lanes == 1 ? element : VectorType::get(piece.lanes, element);
+      k.store(k.constant(type, static_cast<double>(value)), pointer, i, piece);
+    });
+  }
+  void increase(Value pointer, Value index, Type element) {
+    Value one = element == i32 ? k.i32(1) : k.i64(1);
+    k.store(k.add(k.load(element, pointer, index), one), pointer, index);
+  }
+  Value isId(Value id) { return k.less(k.i64(-1), id); }
+
+  KernelBuilder &k;
+  DispatchBody &body;
+  Type i32, i64Type;
+  SmallVector<DispatchBody::Sink> sinks;
+};
+
+LogicalResult RoutingEmitter::permute(moe::PermuteOp op) {
+  FailureOr<Value> ids = inputPointer(op, op.getIds());
+  if (failed(ids))
+    return failure();
+  int64_t tokens = tensorRows(op.getIds()), slots = tensorColumns(op.getIds()), experts = op.getExperts();
+  int64_t rows = tensorRows(op.getRowToken()), align = op.getAlign();
+  Value offsets = home(op.getOffsets()), counts = home(op.getCounts()), rowToken = home(op.getRowToken());
+  Value rowSlot = home(op.getRowSlot()), slotRow = home(op.getSlotRow());
+  Value cursors = k.scratch(experts * 4);
+
+  fill(counts, i32, experts, 0);
+  k.loop(k.i64(0), k.i64(tokens * slots), 1, [&](Value i) {
+    Value id = k.toI64(k.load(i32, *ids, i));
+    k.when(isId(id), [&] { increase(counts, id, i32); });
+  });
+  Value used = k.loop(k.i64(0), k.i64(experts), 1, ValueRange{k.i64(0)}, [&](Value expert, ValueRange at) {
+    Value first = k.toI32(at[0]);
+    k.store(first, offsets, expert);
+    k.store(first, cursors, expert);
+    Value end = k.add(at[0], k.toI64(k.load(i32, counts, expert)));
+    return SmallVector<Value>{k.mul(k.div(k.add(end, k.i64(align - 1)), k.i64(align)), k.i64(align))};
+  })[0];
+  k.store(k.toI32(used), offsets, k.i64(experts));
+
+  fill(rowToken, i32, rows, -1);
+  fill(rowSlot, i32, rows, -1);
+  k.loop(k.i64(0), k.i64(tokens), 1, [&](Value token) {
+    k.loop(k.i64(0), k.i64(slots), 1, [&](Value slot) {
+      Value i = k.add(k.mul(token, k.i64(slots)), slot);
+      Value id = k.toI64(k.load(i32, *ids, i));
+      k.when(
+          isId(id),
+          [&] {
+            Value row = k.load(i32, cursors, id), place = k.toI64(row);
+            k.store(k.add(row, k.i32(1)), cursors, id);
+            k.store(k.toI32(token), rowToken, place);
+            k.store(k.toI32(i), rowSlot, place);
+            k.store(row, slotRow, i);
+          },
+          [&] { k.store(k.i32(-1), slotRow, i); });
+    });
+  });
+  finish(op.getOffsets(), offsets, k.i64(0), experts + 1);
+  finish(op.getCounts(), counts, k.i64(0), experts);
+  finish(op.getRowToken(), rowToken, k.i64(0), rows);
+  finish(op.getRowSlot(), rowSlot, k.i64(0), rows);
+  finish(op.getSlotRow(), slotRow, k.i64(0), tokens * slots);
+  return success();
+}
+
+// `position`: a running count an expert. `lowest_weight`: the slots of each expert are brought together as ordered keys; the capacity-th largest key
+// of an over-full expert is found bit by bit; a slot above it stays, and of those equal to it the earliest.
+LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
+  FailureOr<Value> ids = inputPointer(op, op.getIds()), weights = inputPointer(op, op.getWeights());
+  if (failed(ids) || failed(weights))
+    return failure();
+  int64_t total = tensorRows(op.getIds()) * tensorColumns(op.getIds()), experts = op.getExperts();
+  int64_t capacity = op.getCapacity();
+  Value result = home(op.getResult());
+  Value counts = k.scratch(experts * 8);
+  fill(counts, i64Type, experts, 0);
+  auto idAt = [&](Value i) { return k.toI64(k.load(i32, *ids, i)); };
+  auto forEachSlot = [&](llvm::function_ref<void(Value, Value)> visit, llvm::function_ref<void(Value)> dropped) {
+    k.loop(k.i64(0), k.i64(total), 1, [&](Value i) {
+      Value id = idAt(i);
+      k.when(isId(id), [&] { visit(i, id); }, [&] { dropped(i); });
+    });
+  };
+  auto drop = [&](Value i) { k.store(k.i32(-1), result, i); };
+  auto nothing = [](Value) {};
+
+  if (op.getPolicy() == moe::DropPolicy::position) {
+    forEachSlot(
+        [&](Value i, Value id) {
+          Value before = k.load(i64Type, counts, id);
+          k.store(k.add(before, k.i64(1)), counts, id);
+          k.store(k.select(k.less(before, k.i64(capacity)), k.toI32(id), k.i32(-1)), result, i);
+        },
+        drop);
+    finish(op.getResult(), result, k.i64(0), total);
+    return success();
+  }
+
+  Type element = cast<RankedTensorType>(op.getWeights().getType()).getElementType();
+  int64_t lanes = k.lanes(i64Type), bits = element.getIntOrFloatBitWidth();
+  // Keys as unsigned numbers of `bits` bits, 0 lowest. Every group is padded with zeros to whole vectors, and no threshold below is 0 when counted.
+  auto keyAt = [&](Value i) -> Value {
+    Value key = k.orderedKey(k.load(element, *weights, i));
+    Value nan = k.equal(key, k.i64(KernelBuilder::kNanKey));
+    Value shifted = bits == 64 ? arith::XOrIOp::create(k.b, key, k.i64(std::numeric_limits<int64_t>::min())).getResult()
+                               : k.add(key, k.i64(int64_t{1} << 31));
+    return k.select(nan, k.i64(0), shifted);
+  };
+  Value starts = k.scratch(experts * 8), cursors = k.scratch(experts * 8);
+  Value thresholds = k.scratch(experts * 8), equals = k.scratch(experts * 8);
+  int64_t room = total + experts * lanes;
+  Value keys = k.scratch(room * 8);
+  fill(keys, i64Type, room, 0);
+  forEachSlot([&](Value, Value id) { increase(counts, id, i64Type); }, nothing);
+  k.loop(k.i64(0), k.i64(experts), 1, ValueRange{k.i64(0)}, [&](Value expert, ValueRange at) {
+    k.store(at[0], starts, expert);
+    k.store(at[0], cursors, expert);
+    Value end = k.add(at[0], k.load(i64Type, counts, expert));
+    return SmallVector<Value>{k.mul(k.div(k.add(end, k.i64(lanes - 1)), k.i64(lanes)), k.i64(lanes))};
+  });
+  forEachSlot(
+      [&](Value i, Value id) {
+        k.store(keyAt(i), keys, k.load(i64Type, cursors, id));
+        increase(cursors, id, i64Type);
+      },
+      nothing);
+
+  k.loop(k.i64(0), k.i64(experts), 1, [&](Value expert) {
+    Value count = k.load(i64Type, counts, expert);
+    // Defaults keep everything: nothing is below 0, and all that equal it stay.
+    k.store(k.i64(0), thresholds, expert);
+    k.store(count, equals, expert);
+    k.when(k.less(k.i64(capacity), count), [&] {
+      Value start = k.load(i64Type, starts, expert), end = k.load(i64Type, cursors, expert);
+      auto countFrom = [&](Value least, arith::CmpIPredicate predicate) {
+        Value ones = k.splat(k.i64(1), lanes), zeros = k.splat(k.i64(0), lanes), bound = k.splat(least, lanes);
+        Value sum = k.loop(start, end, lanes, ValueRange{zeros}, [&](Value i, ValueRange so) {
+          Value hit = arith::CmpIOp::create(k.b, predicate, k.load(i64Type, keys, i, lanes), bound);
+          return SmallVector<Value>{k.add(so[0], k.select(hit, ones, zeros))};
+        })[0];
+        return k.sumLanes(sum);
+      };
+      Value threshold = k.loop(k.i64(0), k.i64(bits), 1, ValueRange{k.i64(0)}, [&](Value step, ValueRange so) {
+        Value bit = arith::ShLIOp::create(k.b, k.i64(1), k.sub(k.i64(bits - 1), step));
+        Value candidate = arith::OrIOp::create(k.b, so[0], bit);
+        Value enough = k.less(k.i64(capacity - 1), countFrom(candidate, arith::CmpIPredicate::uge));
+        return SmallVector<Value>{k.select(enough, candidate, so[0])};
+      })[0];
+      k.store(threshold, thresholds, expert);
+      k.store(k.sub(k.i64(capacity), countFrom(threshold, arith::CmpIPredicate::ugt)), equals, expert);
+    });
+  });
+  forEachSlot(
+      [&](Value i, Value id) {
+        Value key = keyAt(i), threshold = k.load(i64Type, thresholds, id), left = k.load(i64Type, equals, id);
+        Value above = arith::CmpIOp::create(k.b, arith::CmpIPredicate::ugt, key, threshold);
+        Value isEqual = k.both(k.equal(key, threshold), k.less(k.i64(0), left));
+        k.store(k.select(isEqual, k.sub(left, k.i64(1)), left), equals, id);
+        Value keep = arith::OrIOp::create(k.b, above, isEqual);
+        k.store(k.select(keep, k.toI32(id), k.i32(-1)), result, i);
+      },
+      drop);
+  finish(op.getResult(), result, k.i64(0), total);
+  return success();
+}
+
+LogicalResult RoutingEmitter::countIds(moe::CountIdsOp op, KernelInfo &info) {
+  FailureOr<Value> ids = inputPointer(op, op.getIds());
+  if (failed(ids))
+    return failure();
+  int64_t groups = tensorRows(op.getResult()), experts = tensorColumns(op.getResult());
+  int64_t each = tensorRows(op.getIds()) * tensorColumns(op.getIds()) / groups;
+  info.grid = groups;
+  Value counts = home(op.getResult()), first = k.mul(k.workgroup(), k.i64(experts));
+  Value mine = k.at(counts, first, i64Type), start = k.mul(k.workgroup(), k.i64(each));
+  fill(mine, i64Type, experts, 0);
+  k.loop(start, k.add(start, k.i64(each)), 1, [&](Value i) {
+    Value id = k.toI64(k.load(i32, *ids, i));
+    k.when(isId(id), [&] { increase(mine, id, i64Type); });
+  });
+  finish(op.getResult(), counts, first, experts);
+  return success();
+}
+
+} // namespace
+
+FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
+                                        const CpuTarget &target) {
+  DispatchBody body(dispatch);
+  Operation *root = nullptr;
+  for (Operation &op : *dispatch.getBlock())
+    if (isa<moe::PermuteOp, moe::LimitCapacityOp, moe::CountIdsOp>(op))
+      root = &op;
+  if (!root)
+    return dispatch.emitOpError("has no moe.permute, moe.limit_capacity or moe.count_ids");
+  if (failed(checkRootBody(body, root, /*allowMaps=*/false)))
+    return failure();
+  for (const DispatchBody::Sink &sink : body.sinks())
+    if (sink.value.getDefiningOp() != root)
+      return root->emitOpError("shares its dispatch with another value");
+  KernelInfo info;
+  info.symbol = symbol.str();
+  for (const moe::DispatchParam &param : body.params)
+    if (param.type)
+      info.bytes += double(param.type.getNumElements()) * param.type.getElementType().getIntOrFloatBitWidth() / 8;
+  KernelBuilder k(module, dispatch.getLoc(), symbol, body.numParams(), target);
+  RoutingEmitter emitter(k, body);
+  LogicalResult emitted = success();
+  if (auto permute = dyn_cast<moe::PermuteOp>(root))
+    emitted = emitter.permute(permute);
+  else if (auto limit = dyn_cast<moe::LimitCapacityOp>(root))
+    emitted = emitter.limitCapacity(limit);
+  else
+    emitted = emitter.countIds(cast<moe::CountIdsOp>(root), info);
+  k.finish();
+  if (failed(emitted))
+    return failure();
+  info.scratchBytes = k.scratchBytes();
+  return info;
+}
+
+} // namespace moec::cpu

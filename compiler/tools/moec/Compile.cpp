@@ -1,0 +1,45 @@
+// moec compile
+#include "compiler/Driver/CompileSession.h"
+#include "compiler/Spec/Diagnostics.h"
+#include "compiler/tools/moec/Subcommands.h"
+
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+
+using namespace moec;
+using namespace moec::tool;
+
+namespace {
+struct Options {
+  std::string spec, output;
+  CompileOptions compile;
+};
+
+int runCompile(const Options &options) {
+  auto context = makeContext();
+  DiagnosticPrinter printer(context.get(), llvm::errs());
+  CompileSession session(*context, options.compile);
+  std::string output = options.output.empty() ? std::filesystem::path(options.spec).stem().string() + ".moec" : options.output;
+  if (failed(session.load(options.spec)) || failed(session.writePlan(output)))
+    return kUserError;
+  llvm::outs() << output << ": " << std::filesystem::file_size(output) << " bytes, " << session.countKernels() << " kernels for "
+               << options.compile.cpu << "\n";
+  return kOk;
+}
+} // namespace
+
+void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
+  app.add_option("--cpu", options.cpu, "Processor to compile for: native, x86-64, x86-64-v3 or x86-64-v4")->capture_default_str();
+  app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)");
+  app.add_option("--dump-to", options.dumpTo, "Folder for the IR after each phase");
+  app.add_flag("--timing", options.timing, "Print the seconds of each phase");
+}
+
+Action moec::tool::addCompile(CLI::App &app) {
+  auto options = std::make_shared<Options>();
+  app.add_option("spec", options->spec, "A spec (.json), or an experiment in exp dialect (.mlir)")->required();
+  app.add_option("-o,--output", options->output, "Plan file to write (default: the spec's name with .moec)");
+  addCompileOptions(app, options->compile);
+  return [options] { return runCompile(*options); };
+}

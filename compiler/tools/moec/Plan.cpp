@@ -1,0 +1,34 @@
+// moec plan
+#include "compiler/Spec/Diagnostics.h"
+#include "compiler/tools/moec/Subcommands.h"
+#include "compiler/tools/moec/TemporaryPlan.h"
+#include "runtime/api/moec.h"
+
+#include <CLI/CLI.hpp>
+
+using namespace moec;
+using namespace moec::tool;
+
+Action moec::tool::addPlan(CLI::App &app) {
+  auto input = std::make_shared<std::string>();
+  auto threads = std::make_shared<unsigned>(0);
+  auto compile = std::make_shared<CompileOptions>();
+  app.add_option("input", *input, "A spec (.json), an experiment (.mlir), or a plan (.moec)")->required();
+  app.add_option("--threads", *threads, "Worker threads that the announced peak counts scratch for (default: all)");
+  addCompileOptions(app, *compile);
+  return [=] {
+    TemporaryPlan plan(*input, *compile);
+    if (plan.path().empty())
+      return static_cast<int>(kUserError);
+    auto loaded = rt::loadPlan(plan.path(), /*checkCpu=*/false);
+    if (!loaded.isOk()) {
+      llvm::errs() << "error: " << loaded.status().text() << "\n";
+      return static_cast<int>(kUserError);
+    }
+    rt::DescribeOptions how;
+    how.threads = *threads;
+    how.instructions = false;
+    llvm::outs() << rt::describe(*loaded, how);
+    return static_cast<int>(kOk);
+  };
+}

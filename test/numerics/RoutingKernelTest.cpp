@@ -1,0 +1,102 @@
+// Templates permute, limit_capacity and count_ids under friendly and adversarial routing.
+#include "runtime/kernels/RoutingLoops.h"
+#include "test/numerics/Harness.h"
+#include "test/numerics/Text.h"
+#include <catch2/catch.hpp>
+#include <cmath>
+
+using namespace moec::test;
+namespace loops = moec::loops;
+
+namespace {
+struct Routing {
+  std::string name;
+  int64_t tokens, slots, experts;
+  Array ids;
+};
+
+std::vector<Routing> routings() {
+  std::vector<Routing> all;
+  auto addCase = [&](std::string name, int64_t n, int64_t k, int64_t e, Array ids) { all.push_back({name, n, k, e, std::move(ids)}); };
+  addCase("random", 37, 2, 8, Array::integers({37, 2}, 1, 0, 8));
+  addCase("dropped slots", 37, 3, 5, Array::integers({37, 3}, 2, -1, 5));
+  addCase("all to one expert", 29, 2, 6, Array({29, 2}, 3.0));
+  addCase("an empty expert", 20, 1, 4, Array::integers({20, 1}, 3, 0, 3));
+  addCase("one token", 1, 2, 4, Array({1, 2}, std::vector<double>{3, 0}));
+  addCase("everything dropped", 5, 2, 3, Array({5, 2}, -1.0));
+  Array every({7, 4});
+  for (int64_t i = 0; i < every.size(); ++i)
+    every.values[i] = double((i + i / 4) % 4);
+  addCase("K = E", 7, 4, 4, every);
+  addCase("one expert", 6, 1, 1, Array({6, 1}, 0.0));
+  return all;
+}
+} // namespace
+
+TEST_CASE("permute", "[routing]") {
+  for (const Routing &routing : routings())
+    for (int64_t align : {1, 4, 8}) {
+      auto [name, n, k, e, ids] = routing;
+      CAPTURE(name, align);
+      int64_t r = loops::permutedRows(n * k, e, align);
+      std::string idsType = tensor(n, k, "i32"), offsets = tensor(1, e + 1, "i32"), counts = tensor(1, e, "i32"), rows = tensor(r, 1, "i32");
+      std::string results = offsets + ", " + counts + ", " + rows + ", " + rows + ", " + idsType;
+      std::string op = "%o, %c, %rt, %rs, %sr = moe.permute %ids experts " + std::to_string(e) + " align " + std::to_string(align) + " : " + idsType +
+                       " -> " + offsets + ", " + counts + ", " + rows + "\n";
+      CompiledDispatch kernel(dispatchText("permute", {{"ids", idsType}}, results, op + "moe.yield %o, %c, %rt, %rs, %sr : " + results), "f32");
+      Array o({1, e + 1}), c({1, e}), rt({r, 1}), rs({r, 1}), sr({n, k});
+      loops::permute(ids.data(), o.data(), c.data(), rt.data(), rs.data(), sr.data(), n, k, e, align, r);
+      Outcome outcome = kernel.run({ids});
+      CHECK(difference(outcome.results[0], o, 0) == "");
+      CHECK(difference(outcome.results[1], c, 0) == "");
+      CHECK(difference(outcome.results[2], rt, 0) == "");
+      CHECK(difference(outcome.results[3], rs, 0) == "");
+      CHECK(difference(outcome.results[4], sr, 0) == "");
+
+      // Results that nobody wants live in scratch.
+      CompiledDispatch some(dispatchText("permute", {{"ids", idsType}}, rows, op + "moe.yield %rs : " + rows), "f32");
+      CHECK(difference(some.run({ids}).results[0], rs, 0) == "");
+    }
+}
+
+TEST_CASE("limit_capacity", "[routing]") {
+  for (std::string element : {"f32", "f64"})
+    for (const Routing &routing : routings())
+      for (int64_t capacity : {1, 3, 100})
+        for (bool byPosition : {false, true}) {
+          auto [name, n, k, e, ids] = routing;
+          CAPTURE(element, name, capacity, byPosition);
+          std::string idsType = tensor(n, k, "i32"), weights = tensor(n, k);
+          CompiledDispatch kernel(dispatchText("limit_capacity", {{"ids", idsType}, {"w", weights}}, idsType,
+              std::string("%l = moe.limit_capacity ") + (byPosition ? "position" : "lowest_weight") + " %ids, %w experts " + std::to_string(e) +
+              " capacity " + std::to_string(capacity) + " : " + idsType + ", " + weights + "\nmoe.yield %l : " + idsType), element);
+          Array random = Array::random({n, k}, 5), tied = Array::integers({n, k}, 6, -1, 2), odd = random;
+          for (int64_t i = 0; i < odd.size(); i += 3)
+            odd.values[i] = i % 2 ? NAN : (i % 4 ? -0.0 : -INFINITY);
+          for (const Array &w : {random, tied, odd}) {
+            Array expected({n, k});
+            loops::limitCapacity(ids.data(), w.data(), expected.data(), n, k, e, capacity, byPosition);
+            CHECK(difference(kernel.run({ids, w}).results[0], expected, 0) == "");
+          }
+        }
+}
+
+TEST_CASE("count_ids, by group and into a counter", "[routing]") {
+  for (const Routing &routing : routings()) {
+    auto [name, n, k, e, ids] = routing;
+    for (int64_t g : {int64_t(1), n}) {
+      CAPTURE(name, g);
+      std::string idsType = tensor(n, k, "i32"), counts = tensor(g, e, "i64");
+      std::string op = "%c = moe.count_ids %ids : " + idsType + " -> " + counts + "\n";
+      CompiledDispatch kernel(dispatchText("count_ids", {{"ids", idsType}}, counts, op + "moe.accumulate @load, %c : " + counts + "\nmoe.yield %c : " + counts,
+                                           "moe.state @load counter : " + counts), "f32");
+      Array expected({g, e}), total({g, e}, 5.0);
+      loops::countIds(ids.data(), expected.data(), n, k, e, g);
+      Outcome outcome = kernel.run({ids}, {{"load", total}});
+      CHECK(difference(outcome.results[0], expected, 0) == "");
+      for (int64_t i = 0; i < total.size(); ++i)
+        total.values[i] += expected.values[i];
+      CHECK(difference(outcome.states["load"], total, 0) == "");
+    }
+  }
+}
