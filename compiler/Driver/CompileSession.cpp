@@ -5,6 +5,7 @@
 #include "compiler/Target/CPU/ObjectEmitter.h"
 #include "compiler/Target/Plan/ManifestBuilder.h"
 #include "runtime/plan/PlanWriter.h"
+#include "llvm/Support/Format.h"
 
 #include <chrono>
 #include <filesystem>

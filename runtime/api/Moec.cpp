@@ -1,5 +1,5 @@
-#include "runtime/api/Session.h"
 #include "runtime/api/moec.h"
+#include "runtime/api/Session.h"
 #include "runtime/base/Random.h"
 #include "runtime/exec/Sampler.h"
 #include "runtime/plan/PlanDescribe.h"
@@ -64,7 +64,7 @@ static std::vector<double> readLogits(const Plan &plan, Device &device) {
 }
 
 /// The window on the last tokens of the text, zeros after them.
-static int32_t writeWindow(const Plan &plan, Device &device, const std::string &text) {
+static void writeWindow(const Plan &plan, Device &device, const std::string &text) {
   const PlanGenerate &place = *plan.generate;
   std::vector<int32_t> tokens(place.window, 0);
   size_t used = std::min<size_t>(text.size(), place.window);
@@ -73,14 +73,13 @@ static int32_t writeWindow(const Plan &plan, Device &device, const std::string &
   auto position = static_cast<int32_t>(used - 1);
   device.write(place.tokensOffset, tokens.data(), tokens.size() * sizeof(int32_t));
   device.write(place.positionOffset, &position, sizeof position);
-  return position;
 }
 
 static Status checkPrompt(const Plan &plan, const std::string &prompt) {
   for (size_t i = 0; i < prompt.size(); ++i)
     if (static_cast<unsigned char>(prompt[i]) >= plan.vocabulary())
-      return Status::error("MOEC-D003", "prompt", "byte ", int(static_cast<unsigned char>(prompt[i])), " at offset ",
-                           i, " is not in the vocabulary of ", plan.vocabulary(), " ids");
+      return Status::error("MOEC-D003", "prompt", "byte ", int(static_cast<unsigned char>(prompt[i])), " at offset ", i,
+                           " is not in the vocabulary of ", plan.vocabulary(), " ids");
   return Status::ok();
 }
 

@@ -50,18 +50,21 @@ Result<RunFolder> RunFolder::openForTraining(const Plan &plan, const RunOptions 
   std::string folder = pathFor(plan, options);
   bool resumes = options.resume || !options.resumeFrom.empty();
   if (holdsRun(folder) && !resumes && !options.overwrite)
-    return Status::error("MOEC-R001", folder, "this folder already holds a run; --resume goes on with it, --overwrite "
-                                              "throws it away, --run-dir chooses another folder");
+    return Status::error("MOEC-R001", folder,
+                         "this folder already holds a run; --resume goes on with it, --overwrite "
+                         "throws it away, --run-dir chooses another folder");
   MOEC_RETURN_IF_ERROR(makeDirectories(folder));
   MOEC_ASSIGN_OR_RETURN(UniqueFd lock, lockFolder(folder));
-  if (options.overwrite)
-    for (const char *name : kOwnEntries)
+  return RunFolder(folder, std::move(lock));
+}
+
+Status RunFolder::begin(const Plan &plan, bool overwrite) {
+  for (const char *name : kOwnEntries)
+    if (overwrite)
       MOEC_RETURN_IF_ERROR(removeTree(folder + "/" + name));
-  RunFolder run(folder, std::move(lock));
-  MOEC_RETURN_IF_ERROR(makeDirectories(run.checkpointsPath()));
-  MOEC_RETURN_IF_ERROR(removeLeftovers(run.checkpointsPath()));
-  MOEC_RETURN_IF_ERROR(writeRunFile(plan, folder));
-  return run;
+  MOEC_RETURN_IF_ERROR(makeDirectories(checkpointsPath()));
+  MOEC_RETURN_IF_ERROR(removeLeftovers(checkpointsPath()));
+  return writeRunFile(plan, folder);
 }
 
 } // namespace moec::rt

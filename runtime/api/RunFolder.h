@@ -17,8 +17,11 @@ public:
   /// runs/<plan name> unless the options say otherwise.
   static std::string pathFor(const Plan &plan, const RunOptions &options);
 
-  /// Makes or opens the folder for training, and locks it.
+  /// Makes the folder or finds that this run may use it, and locks it. Nothing in it changes yet.
   static Result<RunFolder> openForTraining(const Plan &plan, const RunOptions &options);
+
+  /// Once nothing else can be refused: throws away an old run if told so, leftovers in any case, and writes run.json.
+  Status begin(const Plan &plan, bool overwrite);
 
   const std::string &path() const { return folder; }
   std::string metricsPath() const { return folder + "/metrics.jsonl"; }

@@ -37,8 +37,9 @@ Result<std::string> Session::chooseCheckpoint() const {
   std::string folder = RunFolder::pathFor(plan, options);
   Result<std::string> path = newestCheckpoint(folder + "/checkpoints");
   if (!path.isOk() && path.status().code() == "MOEC-C001")
-    return Status::error("MOEC-C001", folder, "this run has no checkpoint yet; train it first, or name a folder with "
-                                              "--run-dir or a checkpoint with --resume-from");
+    return Status::error("MOEC-C001", folder,
+                         "this run has no checkpoint yet; train it first, or name a folder with "
+                         "--run-dir or a checkpoint with --resume-from");
   return path;
 }
 
@@ -49,7 +50,9 @@ Status Session::nextBatch(bool validation, uint64_t firstSample) {
   return Status::ok();
 }
 
-static Status onlyInTraining() { return Status::error("MOEC-R004", "", "internal: a training instruction outside training"); }
+static Status onlyInTraining() {
+  return Status::error("MOEC-R004", "", "internal: a training instruction outside training");
+}
 
 Status Session::log(int64_t, int64_t) { return onlyInTraining(); }
 Status Session::evaluate() { return onlyInTraining(); }

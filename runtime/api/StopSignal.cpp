@@ -11,7 +11,7 @@ StopSignal::StopSignal(bool enabled) : enabled(enabled) {
   stopRequested = false;
   if (!enabled)
     return;
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = [](int) { stopRequested = true; };
   action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND); // the second one meets the default action
   sigemptyset(&action.sa_mask);

@@ -16,7 +16,7 @@ public:
 
 private:
   bool enabled;
-  struct sigaction oldInterrupt {}, oldTerminate {};
+  struct sigaction oldInterrupt{}, oldTerminate{};
 };
 
 } // namespace moec::rt

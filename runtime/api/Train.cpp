@@ -25,6 +25,7 @@ public:
     MOEC_ASSIGN_OR_RETURN(folder, RunFolder::openForTraining(plan, options));
     MOEC_RETURN_IF_ERROR(openDevice());
     MOEC_RETURN_IF_ERROR(resumeIfAsked());
+    MOEC_RETURN_IF_ERROR(folder->begin(plan, options.overwrite));
     MOEC_ASSIGN_OR_RETURN(metricsLog, MetricsLog::open(folder->metricsPath(), firstStep));
     introduce();
     startTime = intervalStart = nowSeconds();
@@ -74,6 +75,7 @@ public:
   Status save() override {
     double start = nowSeconds();
     int64_t step = executor().stepCounter();
+    MOEC_RETURN_IF_ERROR(checkLoss(step)); // a checkpoint of NaNs would push out a good one
     MOEC_RETURN_IF_ERROR(saveCheckpoint(plan, executor().device(), folder->checkpointsPath(), step));
     savedStep = step;
     intervalStart += nowSeconds() - start;
@@ -113,9 +115,9 @@ private:
   }
 
   void introduce() {
-    progress().note(plan.name + ": " + std::to_string(plan.data.sequences) + " x " +
-                    std::to_string(plan.data.seqLen) + " tokens a batch, " +
-                    formatBytes(executor().device().allocatedBytes()) + " of memory, run folder " + folder->path());
+    progress().note(plan.name + ": " + std::to_string(plan.data.sequences) + " x " + std::to_string(plan.data.seqLen) +
+                    " tokens a batch, " + formatBytes(executor().device().allocatedBytes()) +
+                    " of memory, run folder " + folder->path());
   }
 
   double timeNow() const { return metricsLog->lastTime() + nowSeconds() - startTime; }
@@ -138,8 +140,9 @@ private:
     if (std::isfinite(value))
       return Status::ok();
     return Status::error("MOEC-R002", folder->path(), "the metric \"", loss->name, "\" became ", value, " at step ",
-                         step, "; nothing was saved after the last good checkpoint. A lower learning rate, more "
-                               "warm-up or a smaller gradient clip usually helps");
+                         step,
+                         "; nothing was saved after the last good checkpoint. A lower learning rate, more "
+                         "warm-up or a smaller gradient clip usually helps");
   }
 
   Result<TrainReport> report() {

@@ -1,7 +1,8 @@
 // The public face of the runtime. Everything that `moec-run` and the run commands of `moec` do goes through here.
 //
 // Ownership: a Plan must outlive the call it is given to; results own what they hold. Threads: one call at a time in a
-// process (train() handles signals). Errors: a Status with a code, a place and a sentence; nothing throws, nothing exits.
+// process (train() handles signals). Errors: a Status with a code, a place and a sentence; nothing throws, nothing
+// exits.
 #ifndef MOEC_RUNTIME_API_MOEC_H
 #define MOEC_RUNTIME_API_MOEC_H
 

@@ -1,5 +1,6 @@
-// Reads the fields of a JSON object into plain variables: required, of the right type, in range, and nothing else there.
-// The first failure is kept and later reads return defaults, so readers stay straight-line code; ask status() at the end.
+// Reads the fields of a JSON object into plain variables: required, of the right type, in range, and nothing else
+// there. The first failure is kept and later reads return defaults, so readers stay straight-line code; ask status() at
+// the end.
 #ifndef MOEC_RUNTIME_BASE_FIELDS_H
 #define MOEC_RUNTIME_BASE_FIELDS_H
 

@@ -1,5 +1,6 @@
-// A JSON value of our own, so that the JSON library stays in one .cpp file. Parsing is strict: no comments, no duplicate
-// keys, bounded depth. Objects keep the order of the text; dump() sorts keys, so equal values give equal bytes.
+// A JSON value of our own, so that the JSON library stays in one .cpp file. Parsing is strict: no comments, no
+// duplicate keys, bounded depth. Objects keep the order of the text; dump() sorts keys, so equal values give equal
+// bytes.
 #ifndef MOEC_RUNTIME_BASE_JSON_H
 #define MOEC_RUNTIME_BASE_JSON_H
 

@@ -1,5 +1,5 @@
-// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). Counter based: a draw is a pure
-// function of (key, counter), so any sample or token can be drawn alone, in any order, on any machine.
+// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011). Counter based: a draw is a
+// pure function of (key, counter), so any sample or token can be drawn alone, in any order, on any machine.
 #ifndef MOEC_RUNTIME_BASE_RANDOM_H
 #define MOEC_RUNTIME_BASE_RANDOM_H
 

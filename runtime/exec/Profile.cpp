@@ -24,8 +24,7 @@ std::string Profile::table() const {
   rows.push_back({"(fill)", "set to zero", fills, 0});
   rows.push_back({"(copy)", "copy", copies, 0});
   std::erase_if(rows, [](const Row &row) { return row.entry.calls == 0; });
-  std::sort(rows.begin(), rows.end(),
-            [](const Row &a, const Row &b) { return a.entry.seconds > b.entry.seconds; });
+  std::sort(rows.begin(), rows.end(), [](const Row &a, const Row &b) { return a.entry.seconds > b.entry.seconds; });
 
   Row total{"total", "", {}, 0};
   for (const Row &row : rows) {

@@ -85,9 +85,9 @@ Status checkNothingElse(const CheckpointManifest &manifest, const std::string &f
   std::error_code error;
   for (fs::directory_iterator it(folder, error), end; !error && it != end; it.increment(error)) {
     std::string name = it->path().filename().string();
-    bool listed = name == kCheckpointManifest ||
-                  std::any_of(manifest.shards.begin(), manifest.shards.end(),
-                              [&](const CheckpointShard &shard) { return shard.file == name; });
+    bool listed =
+        name == kCheckpointManifest || std::any_of(manifest.shards.begin(), manifest.shards.end(),
+                                                   [&](const CheckpointShard &shard) { return shard.file == name; });
     if (!listed)
       return Status::error("MOEC-C017", folder + "/" + name, "this file does not belong to the checkpoint");
   }

@@ -130,8 +130,8 @@ private:
   CheckpointManifest manifest;
 };
 
-/// A checkpoint of this very step can be there already (a save on a signal just after a planned one). The two then change
-/// places in one step, so that at no moment there is neither.
+/// A checkpoint of this very step can be there already (a save on a signal just after a planned one). The two then
+/// change places in one step, so that at no moment there is neither.
 Status putInPlace(const std::string &temp, const std::string &final) {
   if (::renameat2(AT_FDCWD, temp.c_str(), AT_FDCWD, final.c_str(), RENAME_NOREPLACE) == 0)
     return Status::ok();

@@ -73,7 +73,8 @@ Status pruneCheckpoints(const std::string &directory, int64_t keepLast) {
   std::vector<int64_t> steps = listCheckpoints(directory);
   for (size_t i = 0; i + static_cast<size_t>(keepLast) < steps.size(); ++i) {
     // Renamed first: a crash in the middle of removing must not leave a folder that looks complete.
-    std::string path = directory + "/" + checkpointName(steps[i]), temp = directory + "/" + checkpointTempName(steps[i]);
+    std::string path = directory + "/" + checkpointName(steps[i]),
+                temp = directory + "/" + checkpointTempName(steps[i]);
     MOEC_RETURN_IF_ERROR(removeTree(temp));
     if (::rename(path.c_str(), temp.c_str()) != 0)
       return fileError("MOEC-C015", path, "rename before removing");
@@ -86,7 +87,8 @@ Result<std::vector<int64_t>> setAsideNewer(const std::string &directory, int64_t
   std::vector<int64_t> newer = listCheckpoints(directory);
   std::erase_if(newer, [&](int64_t other) { return other <= step; });
   for (int64_t other : newer) {
-    std::string path = directory + "/" + checkpointName(other), aside = directory + "/abandoned-" + checkpointName(other);
+    std::string path = directory + "/" + checkpointName(other),
+                aside = directory + "/abandoned-" + checkpointName(other);
     MOEC_RETURN_IF_ERROR(removeTree(aside));
     if (::rename(path.c_str(), aside.c_str()) != 0)
       return fileError("MOEC-C015", path, "rename");

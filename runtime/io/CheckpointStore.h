@@ -24,12 +24,12 @@ Status removeLeftovers(const std::string &directory);
 /// Removes all but the newest `keepLast`; 0 keeps all.
 Status pruneCheckpoints(const std::string &directory, int64_t keepLast);
 
-/// Renames checkpoints of later steps to "abandoned-step-N": a run that goes on from `step` would else prune its own new
-/// ones and later resume from these. Returns their steps.
+/// Renames checkpoints of later steps to "abandoned-step-N": a run that goes on from `step` would else prune its own
+/// new ones and later resume from these. Returns their steps.
 Result<std::vector<int64_t>> setAsideNewer(const std::string &directory, int64_t step);
 
-/// Path of the newest checkpoint. MOEC-C001 when there is none. When the newest does not verify, MOEC-C016 names an older
-/// one that does; it is never taken silently.
+/// Path of the newest checkpoint. MOEC-C001 when there is none. When the newest does not verify, MOEC-C016 names an
+/// older one that does; it is never taken silently.
 Result<std::string> newestCheckpoint(const std::string &directory);
 
 } // namespace moec::rt

@@ -19,8 +19,8 @@ struct ElementType {
 };
 
 static constexpr ElementType kElementTypes[] = {
-    {"BOOL", 8},    {"U8", 8},   {"I8", 8},   {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16},
-    {"BF16", 16},   {"I32", 32}, {"U32", 32}, {"F32", 32},    {"C64", 64},    {"F64", 64}, {"I64", 64}, {"U64", 64},
+    {"BOOL", 8},  {"U8", 8},   {"I8", 8},   {"F8_E5M2", 8}, {"F8_E4M3", 8}, {"I16", 16}, {"U16", 16}, {"F16", 16},
+    {"BF16", 16}, {"I32", 32}, {"U32", 32}, {"F32", 32},    {"C64", 64},    {"F64", 64}, {"I64", 64}, {"U64", 64},
 };
 
 /// 0 for a type that this reader does not know.
@@ -79,8 +79,7 @@ static Status checkMetadata(const Json &metadata, const std::string &path) {
   bool good = metadata.isObject();
   for (const Json::Member &member : metadata.members())
     good = good && member.second.isString();
-  return good ? Status::ok()
-              : Status::error("MOEC-C009", path, "__metadata__ must be an object of strings");
+  return good ? Status::ok() : Status::error("MOEC-C009", path, "__metadata__ must be an object of strings");
 }
 
 static Result<SafetensorsEntry> readEntry(const Json::Member &member, const std::string &path) {

@@ -1,6 +1,6 @@
 // The safetensors container: header text for writing, strict reading. Strict means: no duplicate or unknown keys, only
-// known dtypes, offsets that cover the data with no hole and no overlap, and a file that ends where the last tensor does.
-// Codes: MOEC-C009 container or header, MOEC-C010 an entry of the header.
+// known dtypes, offsets that cover the data with no hole and no overlap, and a file that ends where the last tensor
+// does. Codes: MOEC-C009 container or header, MOEC-C010 an entry of the header.
 #ifndef MOEC_RUNTIME_IO_SAFETENSORS_H
 #define MOEC_RUNTIME_IO_SAFETENSORS_H
 

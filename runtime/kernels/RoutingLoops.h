@@ -54,8 +54,11 @@ void limitCapacity(const I *ids, const T *weights, I *out, int64_t N, int64_t K,
       if (int64_t(ids[i]) == e)
         slots.push_back(i);
     if (!byPosition)
-      std::stable_sort(slots.begin(), slots.end(), [&](int64_t a, int64_t b) {
-        return std::isnan(weights[b]) ? !std::isnan(weights[a]) : weights[a] > weights[b];
+      std::sort(slots.begin(), slots.end(), [&](int64_t a, int64_t b) {
+        bool nanA = std::isnan(weights[a]), nanB = std::isnan(weights[b]);
+        if (nanA || nanB || weights[a] == weights[b])
+          return nanA == nanB ? a < b : nanB;
+        return weights[a] > weights[b];
       });
     for (int64_t i = 0; i < std::min<int64_t>(capacity, slots.size()); ++i)
       out[slots[i]] = I(e);

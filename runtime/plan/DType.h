@@ -18,9 +18,9 @@ struct DTypeInfo {
 };
 
 inline constexpr DTypeInfo kDTypes[] = {
-    {DType::F64, "f64", "F64", 8}, {DType::F32, "f32", "F32", 4},    {DType::F16, "f16", "F16", 2},
-    {DType::BF16, "bf16", "BF16", 2}, {DType::I64, "i64", "I64", 8}, {DType::I32, "i32", "I32", 4},
-    {DType::I16, "i16", "I16", 2}, {DType::I8, "i8", "I8", 1},       {DType::I1, "i1", "BOOL", 1},
+    {DType::F64, "f64", "F64", 8},     {DType::F32, "f32", "F32", 4}, {DType::F16, "f16", "F16", 2},
+    {DType::BF16, "bf16", "BF16", 2},  {DType::I64, "i64", "I64", 8}, {DType::I32, "i32", "I32", 4},
+    {DType::I16, "i16", "I16", 2},     {DType::I8, "i8", "I8", 1},    {DType::I1, "i1", "BOOL", 1},
     {DType::Index, "index", "I64", 8},
 };
 

@@ -73,8 +73,7 @@ private:
     if (plan.generate) {
       const PlanGenerate &generate = *plan.generate;
       uint64_t element = dtypeInfo(plan.elementType).bytes;
-      MOEC_RETURN_IF_ERROR(
-          checkRange(generate.tokensOffset, generate.window * 4, limit, "/generate/tokens", "tokens"));
+      MOEC_RETURN_IF_ERROR(checkRange(generate.tokensOffset, generate.window * 4, limit, "/generate/tokens", "tokens"));
       MOEC_RETURN_IF_ERROR(checkRange(generate.positionOffset, 4, limit, "/generate/position", "position"));
       MOEC_RETURN_IF_ERROR(
           checkRange(generate.logitsOffset, generate.vocabulary * element, limit, "/generate/logits", "logits"));

@@ -20,8 +20,8 @@ static std::string describeHead(const Plan &plan, uint64_t threads) {
   std::string features;
   for (const std::string &feature : target.features)
     features += (features.empty() ? "" : ", ") + feature;
-  std::string text = "plan " + plan.name + " (" + plan.compiler + ", from " + plan.specFile + ", spec " +
-                     plan.specHash + ")\n";
+  std::string text =
+      "plan " + plan.name + " (" + plan.compiler + ", from " + plan.specFile + ", spec " + plan.specHash + ")\n";
   text += "target: " + target.kind + ", " + target.triple + ", " + target.cpu + " [" + features + "], vectors of " +
           std::to_string(target.vectorBytes) + " bytes, elements " + std::string(dtypeInfo(plan.elementType).name) +
           "\n";
@@ -138,8 +138,8 @@ static void describeProgram(const Plan &plan, const std::vector<ProgramOp> &body
 }
 
 std::string describePlan(const Plan &plan, const PlanDescribeOptions &options) {
-  std::string text = describeHead(plan, options.threads) + describeState(plan) + describeBuffers(plan) +
-                     describeKernels(plan);
+  std::string text =
+      describeHead(plan, options.threads) + describeState(plan) + describeBuffers(plan) + describeKernels(plan);
   if (!options.instructions)
     return text;
   for (const PlanFunction &function : plan.functions) {

@@ -229,8 +229,12 @@ static void readGenerate(Fields &root, Plan &plan) {
 }
 
 static void readMetrics(Fields &root, Plan &plan) {
+  static const std::unordered_set<std::string> reserved = {"step",   "split",        "time_s",
+                                                           "tokens", "tokens_per_s", "unigram_baseline"};
   readRows(root, "metrics", plan.metrics, [&](Fields &fields, PlanMetric &metric) {
     metric.name = fields.string("name");
+    if (reserved.count(metric.name))
+      root.errors().fail(fields.pointerTo("name"), "\"", metric.name, "\" is a field of every line of metrics");
     metric.offset = fields.size("offset");
     metric.dtype = readDType(fields, "dtype");
     metric.shape = fields.sizes("shape");

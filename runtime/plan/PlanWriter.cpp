@@ -34,8 +34,8 @@ template <typename T> static void store(std::string &file, size_t at, T value) {
 Result<std::string> buildPlan(std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs) {
   Result<Json> parsed = Json::parse(manifestJsonText);
   if (!parsed.isOk() || !parsed->isObject())
-    return Status::error("MOEC-P005", "", "internal: manifest to write is not a JSON object: ",
-                         parsed.status().message());
+    return Status::error("MOEC-P005", "",
+                         "internal: manifest to write is not a JSON object: ", parsed.status().message());
   Json manifest = std::move(parsed).value();
   manifest.set("format", Json::integer(kPlanVersion));
   if (const Json *spec = manifest.find("spec"))

@@ -32,13 +32,16 @@ constexpr unsigned char kGuardByte = 0xCD;
 
 using Kernel = void (*)(void *const *, int64_t, void *);
 
-// A tensor's bytes between guards. Starts one element off a 64-byte line: kernels may only assume alignment to the element.
+// A tensor's bytes between guards. Starts one element off a 64-byte line: kernels may only assume alignment to the element. Timings are taken
+// on a line, as in the arena of a plan.
 class Buffer {
 public:
-  Buffer(RankedTensorType tensor, int64_t copies, const Array *init) : type(tensor.getElementType()) {
+  Buffer(RankedTensorType tensor, int64_t copies, const Array *init, bool onLine) : type(tensor.getElementType()) {
     count = tensor.getNumElements() * copies;
     elementBytes = type.getIntOrFloatBitWidth() / 8;
-    storage.assign(2 * kGuard + count * elementBytes + elementBytes, kGuardByte);
+    storage.assign(3 * kGuard + count * elementBytes + elementBytes, kGuardByte);
+    auto address = reinterpret_cast<uintptr_t>(storage.data()) + kGuard;
+    shift = kGuard + llvm::alignTo(address, 64) - address + (onLine ? 0 : elementBytes);
     if (!init) {
       // NaN for floats; for integers something that no id or counter is.
       std::memset(data(), isa<FloatType>(type) ? 0xFF : 0x5A, count * elementBytes);
@@ -51,14 +54,16 @@ public:
       put(i, init->values[i]);
   }
 
-  unsigned char *data() { return storage.data() + kGuard + elementBytes; }
+  unsigned char *data() { return storage.data() + shift; }
   bool guardsHold() const {
     for (size_t i = 0; i < kGuard; ++i)
       if (storage[i] != kGuardByte || storage[storage.size() - 1 - i] != kGuardByte)
         return false;
     return true;
   }
-  bool sameBits(const Buffer &other) const { return storage == other.storage; }
+  bool sameBits(const Buffer &other) const {
+    return std::memcmp(storage.data() + shift, other.storage.data() + other.shift, count * elementBytes) == 0;
+  }
 
   Array get(std::vector<int64_t> shape) {
     Array array(std::move(shape));
@@ -93,7 +98,7 @@ private:
   }
 
   Type type;
-  int64_t count, elementBytes;
+  int64_t count, elementBytes, shift;
   std::vector<unsigned char> storage;
 };
 
@@ -151,13 +156,14 @@ struct CompiledDispatch::Impl {
     std::vector<void *> args;
   };
 
-  Memory fill(const std::vector<Array> &inputs, const std::map<std::string, Array> &given, int64_t copy) {
+  Memory fill(const std::vector<Array> &inputs, const std::map<std::string, Array> &given, int64_t copy,
+              bool onLine = false) {
     Memory memory;
     size_t nextInput = 0;
     for (auto state : module->getOps<moe::StateOp>()) {
       auto found = given.find(state.getSymName().str());
       memory.states[state.getSymName().str()] = std::make_unique<Buffer>(
-          state.getTensorType(), state.getCopies(), found == given.end() ? nullptr : &found->second);
+          state.getTensorType(), state.getCopies(), found == given.end() ? nullptr : &found->second, onLine);
     }
     for (const auto &[name, array] : given)
       if (!memory.states.count(name))
@@ -180,7 +186,7 @@ struct CompiledDispatch::Impl {
           throw std::runtime_error("the dispatch has more tensor operands than the test gave");
         init = &inputs[nextInput++];
       }
-      memory.buffers.back() = std::make_unique<Buffer>(param.type, 1, init);
+      memory.buffers.back() = std::make_unique<Buffer>(param.type, 1, init, onLine);
       memory.args.push_back(memory.buffers.back()->data());
     }
     return memory;
@@ -311,7 +317,7 @@ Outcome CompiledDispatch::run(const std::vector<Array> &inputs, const std::map<s
 
 double CompiledDispatch::time(const std::vector<Array> &inputs, const std::map<std::string, Array> &states,
                               int repeats) const {
-  Impl::Memory memory = impl->fill(inputs, states, 0);
+  Impl::Memory memory = impl->fill(inputs, states, 0, /*onLine=*/true);
   auto *scratch = std::aligned_alloc(64, impl->info.scratchBytes / 64 * 64 + 64);
   double best = std::numeric_limits<double>::infinity();
   for (int i = 0; i < repeats; ++i) {

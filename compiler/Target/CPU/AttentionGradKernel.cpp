@@ -51,27 +51,31 @@ private:
   const AttentionParams &params;
   AttentionParts parts;
 
+  // The steps come in pairs that differ in pointers only: (Q K^T, dO V^T), (dV, dK). Each is emitted once, in a loop over the pair.
+  void forPair(llvm::function_ref<void(Value)> pair) { kb.loop(kb.i64(0), kb.i64(2), 1, pair); }
+  Value pairMember(Value pair, int64_t size, Value which) { return parts.at(pair, kb.mul(which, kb.i64(size))); }
+  Value either(Value which, Value first, Value second) {
+    return kb.select(kb.equal(which, kb.i64(0)), first, second);
+  }
+
   Value kvHead, sequenceRow;
-  Value rowSums;                                                            // [group, S]
-  Value keyPanels, valuePanels, keyRows;                                    // of the block of keys
-  Value queryRows, gradRows;                                                // of the block of queries
-  Value probabilities, scoreGrads;                                          // [block, block]
-  Value keyGrads, valueGrads;                                               // [block, headWidth]
+  Value rowSums;  // [group, S]
+  Value columns;  // pair (K, V): transposed panels of the block of keys
+  Value keyRows;  // K: row panels of the block of keys
+  Value pairRows; // pair (dO, Q): row panels of the block of queries
+  Value scores;   // pair (P, dS): [block, block]
+  Value grads;    // pair (dV, dK): [block, headWidth]
 };
 
 void AttentionGradEmitter::emit() {
   int64_t S = sizes.positions, block = parts.block;
   Value zero = kb.i64(0);
   rowSums = kb.scratch(parts.bytes(sizes.group() * S));
-  keyPanels = parts.transposedScratch();
-  valuePanels = parts.transposedScratch();
-  keyRows = parts.rowsScratch();
-  queryRows = parts.rowsScratch();
-  gradRows = parts.rowsScratch();
-  probabilities = kb.scratch(parts.bytes(block * block));
-  scoreGrads = kb.scratch(parts.bytes(block * block));
-  keyGrads = kb.scratch(parts.bytes(block * parts.headWidth));
-  valueGrads = kb.scratch(parts.bytes(block * parts.headWidth));
+  columns = kb.scratch(parts.bytes(2 * parts.transposedSize()));
+  keyRows = kb.scratch(parts.bytes(parts.rowsSize()));
+  pairRows = kb.scratch(parts.bytes(2 * parts.rowsSize()));
+  scores = kb.scratch(parts.bytes(2 * block * block));
+  grads = kb.scratch(parts.bytes(2 * parts.rowsSize()));
   kvHead = kb.rem(kb.workgroup(), kb.i64(sizes.kvHeads));
   sequenceRow = kb.mul(kb.div(kb.workgroup(), kb.i64(sizes.kvHeads)), kb.i64(S));
 
@@ -79,20 +83,21 @@ void AttentionGradEmitter::emit() {
   kb.loop(zero, kb.i64(S), block, [&](Value firstKey) {
     Value left = kb.sub(kb.i64(S), firstKey), keys = kb.min(kb.i64(block), left);
     Value k = key(params.inputs[1], firstKey), v = key(params.inputs[2], firstKey);
-    parts.packTransposed(keyPanels, k, sizes.keyStride(), keys, left);
-    parts.packTransposed(valuePanels, v, sizes.keyStride(), keys, left);
+    forPair([&](Value which) {
+      parts.packTransposed(pairMember(columns, parts.transposedSize(), which), either(which, k, v), sizes.keyStride(), keys,
+                           left);
+    });
     parts.packRows(keyRows, k, sizes.keyStride(), keys, left);
-    kb.fillZero(keyGrads, sizes.element, block * parts.headWidth);
-    kb.fillZero(valueGrads, sizes.element, block * parts.headWidth);
+    kb.fillZero(grads, sizes.element, 2 * parts.rowsSize());
     kb.loop(zero, kb.i64(sizes.group()), 1, [&](Value member) {
       kb.loop(firstKey, kb.i64(S), block,
               [&](Value firstQuery) { emitQueryBlock(member, firstQuery, firstKey, keys); });
     });
-    for (auto [grads, result] : {std::pair(keyGrads, 1), std::pair(valueGrads, 2)}) {
+    for (int64_t which : {0, 1}) {
       SmallVector<Value> pointers;
-      for (unsigned param : params.results[result])
+      for (unsigned param : params.results[2 - which])
         pointers.push_back(key(param, firstKey));
-      parts.storeHeads(grads, keys, pointers, sizes.keyStride(), [](Value, Value vector) { return vector; });
+      parts.storeHeads(parts.at(grads, which * parts.rowsSize()), keys, pointers, sizes.keyStride(), [](Value, Value vector) { return vector; });
     }
   });
 }
@@ -119,15 +124,19 @@ void AttentionGradEmitter::emitQueryBlock(Value member, Value firstQuery, Value 
   int64_t block = parts.block, tileRows = parts.scores.rows(), stride = sizes.queryStride();
   Value left = kb.sub(kb.i64(sizes.positions), firstQuery), rows = kb.min(kb.i64(block), left);
   Value q = query(params.inputs[0], head(member), firstQuery), grad = query(params.inputs[5], head(member), firstQuery);
-  parts.packRows(queryRows, q, stride, rows, left);
-  parts.packRows(gradRows, grad, stride, rows, left);
+  forPair([&](Value which) {
+    parts.packRows(pairMember(pairRows, parts.rowsSize(), which), either(which, grad, q), stride, rows, left);
+  });
   kb.loop(kb.i64(0), rows, tileRows, [&](Value t) {
     Value existing = kb.sub(rows, t);
     Value lastRow = kb.add(kb.add(firstQuery, t), kb.min(kb.i64(tileRows), existing));
     Value seen = kb.min(keys, kb.sub(lastRow, firstKey));
     Value tile = kb.mul(t, kb.i64(block)), offset = kb.mul(t, kb.i64(stride));
-    parts.multiplyScores(parts.at(probabilities, tile), parts.at(q, offset), stride, existing, keyPanels, seen);
-    parts.multiplyScores(parts.at(scoreGrads, tile), parts.at(grad, offset), stride, existing, valuePanels, seen);
+    forPair([&](Value which) {
+      parts.multiplyScores(parts.at(pairMember(scores, block * block, which), tile),
+                           parts.at(either(which, q, grad), offset), stride, existing,
+                           pairMember(columns, parts.transposedSize(), which), seen);
+    });
     emitProbabilities(member, firstQuery, firstKey, t);
     emitQueryGradient(member, firstQuery, t, existing, seen);
   });
@@ -144,6 +153,7 @@ void AttentionGradEmitter::emitProbabilities(Value member, Value firstQuery, Val
   int64_t block = parts.block, lanes = parts.scores.lanes();
   double scale = 1.0 / std::sqrt(static_cast<double>(sizes.headSize));
   Value scales = kb.splat(kb.constant(element, scale), lanes), nothing = kb.constant(scales.getType(), 0);
+  Value probabilities = scores, scoreGrads = parts.at(scores, block * block);
   kb.loop(t, kb.add(t, kb.i64(parts.scores.rows())), 1, [&](Value r) {
     Value position = kb.add(firstQuery, r);
     Value exists = kb.less(position, kb.i64(sizes.positions));
@@ -170,7 +180,7 @@ void AttentionGradEmitter::emitQueryGradient(Value member, Value firstQuery, Val
   Type element = sizes.element;
   int64_t stride = sizes.queryStride(), lanes = heads.lanes();
   bool partial = sizes.headSize % heads.columns() != 0;
-  Value a = parts.at(scoreGrads, kb.mul(t, kb.i64(parts.block)));
+  Value a = parts.at(scores, kb.add(kb.i64(parts.block * parts.block), kb.mul(t, kb.i64(parts.block))));
   kb.loop(kb.i64(0), kb.i64(parts.headWidth / heads.columns()), 1, [&](Value p) {
     Value first = kb.mul(p, kb.i64(heads.columns())), valid = kb.sub(kb.i64(sizes.headSize), first);
     SmallVector<Value> sums = heads.multiply(heads.zeros(), parts.upToSteps(keys), a, parts.block,
@@ -204,10 +214,11 @@ void AttentionGradEmitter::emitKeyGradients(Value rows, Value skipped, Value t) 
   Value depth = kb.sub(parts.upToSteps(rows), skipped);
   kb.loop(kb.i64(0), kb.i64(parts.headWidth / heads.columns()), 1, [&](Value p) {
     Value first = kb.add(kb.mul(t, kb.i64(parts.headWidth)), kb.mul(p, kb.i64(heads.columns())));
-    for (auto [left, right, grads] : {std::tuple(probabilities, gradRows, valueGrads),
-                                      std::tuple(scoreGrads, queryRows, keyGrads)}) {
-      Value a = parts.at(left, kb.add(kb.mul(skipped, kb.i64(block)), t)), tile = parts.at(grads, first);
-      Value panel = parts.at(parts.panel(right, p, block, heads), kb.mul(skipped, kb.i64(heads.columns())));
+    forPair([&](Value which) {
+      Value a = parts.at(pairMember(scores, block * block, which), kb.add(kb.mul(skipped, kb.i64(block)), t));
+      Value tile = parts.at(pairMember(grads, parts.rowsSize(), which), first);
+      Value panel = parts.at(parts.panel(pairMember(pairRows, parts.rowsSize(), which), p, block, heads),
+                             kb.mul(skipped, kb.i64(heads.columns())));
       heads.store(heads.multiply(
                       heads.load(tile, parts.headWidth), depth,
                       [&](Value k) {
@@ -219,7 +230,7 @@ void AttentionGradEmitter::emitKeyGradients(Value rows, Value skipped, Value t) 
                       },
                       panel, /*wholeSteps=*/true),
                   tile, parts.headWidth);
-    }
+    });
   });
 }
 

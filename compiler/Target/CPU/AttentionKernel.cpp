@@ -42,8 +42,8 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
   Type vectorType = scales.getType();
   Value zero = kb.i64(0);
 
-  Value keyPanels = parts.transposedScratch(), valuePanels = parts.rowsScratch();
-  Value out = kb.scratch(parts.bytes(block * parts.headWidth));
+  Value keyPanels = kb.scratch(parts.bytes(parts.transposedSize()));
+  Value valuePanels = kb.scratch(parts.bytes(parts.rowsSize())), out = kb.scratch(parts.bytes(parts.rowsSize()));
   Value tile = kb.scratch(parts.bytes(tileRows * block));
   Value maxima = kb.scratch(parts.bytes(block)), sums = kb.scratch(parts.bytes(block));
   Value factors = kb.scratch(parts.bytes(tileRows));
@@ -62,7 +62,7 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
   Value k = headAt(kb.param(params->inputs[1]), sequenceRow, keyStride, kvHead);
   Value v = headAt(kb.param(params->inputs[2]), sequenceRow, keyStride, kvHead);
 
-  kb.fillZero(out, element, block * parts.headWidth);
+  kb.fillZero(out, element, parts.rowsSize());
   kb.fillZero(sums, element, block);
   kb.loop(zero, kb.i64(block), 1, [&](Value r) { kb.store(kb.constant(element, kLowest), maxima, r); });
 

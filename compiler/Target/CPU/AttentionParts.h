@@ -48,9 +48,9 @@ public:
   Value at(Value pointer, Value offset) const { return kb.at(pointer, offset, sizes.element); }
   Value at(Value pointer, int64_t offset) const { return kb.at(pointer, kb.i64(offset), sizes.element); }
 
-  /// Scratch of transposed panels [headSize, keys] of one block, and of row panels [rows, headWidth].
-  Value transposedScratch() const { return kb.scratch(bytes(sizes.headSize * block)); }
-  Value rowsScratch() const { return kb.scratch(bytes(headWidth * block)); }
+  /// Elements of the transposed panels [headSize, keys] of one block, and of row panels [rows, headWidth].
+  int64_t transposedSize() const { return sizes.headSize * block; }
+  int64_t rowsSize() const { return headWidth * block; }
   /// Packs `count` rows from `source` (`left` rows exist from there on) as columns of panels for `scores`.
   void packTransposed(Value panels, Value source, int64_t stride, Value count, Value left) const;
   /// Packs `count` rows as rows of panels for `heads`; they become whole steps: rows that do not exist repeat the last one.

@@ -25,7 +25,7 @@ namespace {
 // A packed block of B should leave room for the A tile in a first-level cache of 32-48 KiB, or at worst stream from the second level.
 constexpr int64_t kPanelBytes = 64 * 1024;
 constexpr int64_t kChunkRows = 256;
-constexpr int64_t kOuterChunkRows = 128;
+constexpr int64_t kChunkBytes = 512 * 1024; // of A: half of a second-level cache
 constexpr int64_t kLeastChunkRows = 64; // below it, packing B costs more than 5 %
 constexpr int64_t kWantedGrid = 16;
 
@@ -207,12 +207,13 @@ LogicalResult MatmulEmitter::analyse() {
 void MatmulEmitter::chooseBlocks() {
   panels = llvm::divideCeil(columns, tile->columns());
   depthBlock = kPanelBytes / (tile->columns() * tile->elementBytes());
-  bool transposed = false;
+  int64_t most = kChunkRows;
   for (const Product &product : products) {
     blocked |= grouping == Grouping::Depth || product.depth > depthBlock;
-    transposed |= product.ta;
+    if (!product.ta)
+      most = std::min(most, kChunkBytes / (product.depth * tile->elementBytes()));
   }
-  int64_t most = transposed ? kOuterChunkRows : kChunkRows;
+  most = llvm::alignTo(std::max(most, kLeastChunkRows), tile->rows());
   if (grouping == Grouping::Rows) {
     chunkRows = most; // of C; a workgroup goes through all rows of its expert
     return;

@@ -110,16 +110,20 @@ void MicroTile::packColumns(Value panel, Value depth, Value source, int64_t stri
   std::optional<int64_t> known = constantOf(depth);
   Value whole = known ? kb.i64(*known / numLanes * numLanes) : kb.sub(depth, kb.rem(depth, kb.i64(numLanes)));
   if (!known || *known >= numLanes)
-    for (int64_t v = 0; v < numVectors; ++v)
+    kb.loop(kb.i64(0), kb.i64(columns()), numLanes, [&](Value first) {
+      SmallVector<Value> starts;
+      for (int64_t j = 0; j < numLanes; ++j)
+        starts.push_back(column(kb.add(first, kb.i64(j))));
       kb.loop(kb.i64(0), whole, numLanes, [&](Value k) {
         SmallVector<Value> block;
-        for (int64_t j = 0; j < numLanes; ++j)
-          block.push_back(kb.load(element, column(kb.i64(v * numLanes + j)), k, numLanes));
+        for (Value start : starts)
+          block.push_back(kb.load(element, start, k, numLanes));
         transpose(kb, block);
-        Value to = kb.at(panel, kb.add(kb.mul(k, kb.i64(columns())), kb.i64(v * numLanes)), element);
+        Value to = kb.at(panel, kb.add(kb.mul(k, kb.i64(columns())), first), element);
         for (int64_t i = 0; i < numLanes; ++i)
           kb.store(block[i], to, kb.i64(i * columns()));
       });
+    });
   if (!known || *known % numLanes != 0)
     kb.loop(kb.i64(0), kb.i64(columns()), 1, [&](Value j) {
       Value from = column(j);

@@ -140,7 +140,8 @@ Json ManifestBuilder::states() {
     StringRef kind = state.getKind();
     bool saved = kind == "parameter" || kind == "optimizer" || kind == "balance" || state.getSymName() == "counter.step";
     ArrayRef<int64_t> layers = state.getLayers().value_or(ArrayRef<int64_t>{0, 1});
-    list.push_back({{"name", state.getSymName().str()},
+    // `#n` tells symbols of layers that take turns apart; first and step already do so for names.
+    list.push_back({{"name", state.getSymName().split('#').first.str()},
                     {"offset", *state.getOffset()},
                     {"dtype", dtypeName(state.getTensorType().getElementType())},
                     {"shape", std::vector<int64_t>(state.getTensorType().getShape())},

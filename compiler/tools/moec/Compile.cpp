@@ -18,7 +18,7 @@ struct Options {
 
 int runCompile(const Options &options) {
   auto context = makeContext();
-  spec::DiagnosticPrinter printer(context.get(), llvm::errs());
+  DiagnosticPrinter printer(context.get(), llvm::errs());
   CompileSession session(*context, options.compile);
   std::string output = options.output.empty() ? std::filesystem::path(options.spec).stem().string() + ".moec" : options.output;
   if (failed(session.load(options.spec)) || failed(session.writePlan(output)))

@@ -7,6 +7,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "llvm/Support/FormatVariadic.h"
+
 using namespace moec;
 using namespace moec::tool;
 
@@ -25,10 +27,9 @@ constexpr std::pair<const char *, const char *> views[] = {
 
 void listPhases() {
   for (const Phase &phase : phases())
-    llvm::outs() << llvm::left_justify(phase.name, 10) << llvm::left_justify((phase.from + " -> " + phase.to).str(), 34)
-                 << phase.summary << "\n";
+    llvm::outs() << llvm::formatv("{0,-10}{1,-34}{2}\n", phase.name, (phase.from + " -> " + phase.to).str(), phase.summary);
   for (auto [name, summary] : views)
-    llvm::outs() << llvm::left_justify(name, 10) << llvm::left_justify("plan", 34) << summary << "\n";
+    llvm::outs() << llvm::formatv("{0,-10}{1,-34}{2}\n", name, "plan", summary);
 }
 
 int describePlan(const std::string &path) {
@@ -55,9 +56,9 @@ int runInspect(const Options &options) {
     return kUsage;
   }
   auto context = makeContext();
-  spec::DiagnosticPrinter printer(context.get(), llvm::errs());
+  DiagnosticPrinter printer(context.get(), llvm::errs());
   CompileSession session(*context, options.compile);
-  if (failed(session.load(options.input)) || failed(session.runTo(isView ? phases().back().name : llvm::StringRef(options.to))))
+  if (failed(session.load(options.input)) || failed(session.runTo(isView ? llvm::StringRef(phases().back().name) : llvm::StringRef(options.to))))
     return kUserError;
   mlir::Operation *shown = isView ? session.kernels().getOperation() : session.module().getOperation();
   if (options.to == "llvm" && failed(session.lowerKernels()))

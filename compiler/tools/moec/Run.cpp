@@ -25,7 +25,7 @@ int runWith(const Options &options, const std::string &verb, const std::vector<s
   std::string runDir = options.runDir;
   if (!llvm::StringRef(options.input).ends_with(".moec")) {
     auto context = makeContext();
-    spec::DiagnosticPrinter printer(context.get(), llvm::errs());
+    DiagnosticPrinter printer(context.get(), llvm::errs());
     CompileSession session(*context, options.compile);
     if (failed(session.load(options.input)))
       return kUserError;

@@ -20,7 +20,7 @@ public:
     }
     std::string name = (std::filesystem::temp_directory_path() / ("moec-plan-" + std::to_string(getpid()) + ".moec")).string();
     auto context = makeContext();
-    spec::DiagnosticPrinter printer(context.get(), llvm::errs());
+    DiagnosticPrinter printer(context.get(), llvm::errs());
     CompileSession session(*context, options);
     if (succeeded(session.load(input)) && succeeded(session.writePlan(name))) {
       file = name;

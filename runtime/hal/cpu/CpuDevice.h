@@ -1,5 +1,5 @@
-// The processor as a device: one mapping that holds the arena and every thread's scratch, a worker pool, and the kernels
-// of one plan.
+// The processor as a device: one mapping that holds the arena and every thread's scratch, a worker pool, and the
+// kernels of one plan.
 #ifndef MOEC_RUNTIME_HAL_CPU_CPUDEVICE_H
 #define MOEC_RUNTIME_HAL_CPU_CPUDEVICE_H
 

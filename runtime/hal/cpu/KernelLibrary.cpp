@@ -60,7 +60,7 @@ KernelLibrary::~KernelLibrary() {
 }
 
 KernelLibrary::KernelLibrary(KernelLibrary &&other) noexcept
-    : handle(std::exchange(other.handle, nullptr)), file(std::move(other.file)),
-      functions(std::move(other.functions)) {}
+    : handle(std::exchange(other.handle, nullptr)), file(std::move(other.file)), functions(std::move(other.functions)) {
+}
 
 } // namespace moec::rt

@@ -27,7 +27,8 @@ private:
   KernelLibrary() = default;
 
   void *handle = nullptr;
-  // Open as long as the library is: the loader knows it by the name /proc/self/fd/N, which must not come to mean another.
+  // Open as long as the library is: the loader knows it by the name /proc/self/fd/N, which must not come to mean
+  // another.
   UniqueFd file;
   std::vector<KernelFunction> functions;
 };

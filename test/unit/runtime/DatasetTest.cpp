@@ -59,8 +59,8 @@ TEST_CASE("no window comes twice within an epoch, and weights are met", "[data]"
 
 TEST_CASE("validation walks windows in order, set by set", "[data]") {
   SampleOrder order(17, {3, 2}, {0.9, 0.1});
-  std::vector<std::pair<uint32_t, uint64_t>> found, expected = {{0, 0}, {1, 0}, {0, 1}, {1, 1},
-                                                                {0, 2}, {1, 0}, {0, 0}, {1, 1}};
+  std::vector<std::pair<uint32_t, uint64_t>> found,
+      expected = {{0, 0}, {1, 0}, {0, 1}, {1, 1}, {0, 2}, {1, 0}, {0, 0}, {1, 1}};
   for (uint64_t i = 0; i < 8; ++i)
     found.emplace_back(order.validation(i).set, order.validation(i).window);
   CHECK(found == expected);

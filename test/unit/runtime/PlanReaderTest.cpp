@@ -14,9 +14,7 @@ using namespace moec::rt;
 using namespace moec::rt::test;
 using nlohmann::json;
 
-static Status parse(const std::string &file) {
-  return parsePlan(std::as_bytes(std::span(file)), "tiny.moec").status();
-}
+static Status parse(const std::string &file) { return parsePlan(std::as_bytes(std::span(file)), "tiny.moec").status(); }
 
 /// The same file with a valid hash: what a bad writer, not a bad disk, would make.
 static std::string rehashed(std::string file) {
@@ -166,6 +164,7 @@ TEST_CASE("manifest values are checked", "[plan]") {
       {"/generate/function", "nobody"},
       {"/generate/tokens/shape", json::array({16})},
       {"/metrics/0/when", "never"},
+      {"/metrics/0/name", "tokens"},
       {"/metrics/0/dtype", "bf16"},
       {"/metrics/0/shape", json::array({0})},
       {"/functions/0/body/0/op", "jump"},
@@ -247,9 +246,9 @@ TEST_CASE("operands stay inside the arena over all loop iterations", "[plan]") {
   copy["bytes"] = 100;
   CHECK(parseWith("/functions/2/body/0", copy).isOk());
   // What the runtime touches itself lies in state.
-  for (std::string pointer : {"/batch/offset", "/batch/domains_offset", "/generate/tokens/offset",
-                              "/generate/position/offset", "/generate/logits/offset", "/metrics/0/offset",
-                              "/state/0/offset", "/buffers/0/offset"}) {
+  for (std::string pointer :
+       {"/batch/offset", "/batch/domains_offset", "/generate/tokens/offset", "/generate/position/offset",
+        "/generate/logits/offset", "/metrics/0/offset", "/state/0/offset", "/buffers/0/offset"}) {
     INFO(pointer);
     CHECK_CODE(parseWith(pointer, state), "MOEC-P008");
   }

@@ -118,6 +118,33 @@ TEST_CASE("a loss that is not finite stops the run and names the step", "[run]")
   CHECK(listCheckpoints(dir / "run/checkpoints") == std::vector<int64_t>{2, 4, 6});
 }
 
+TEST_CASE("a step whose loss is not finite is not saved", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.saveEvery = 7, .logEvery = 20, .explodes = true});
+  CHECK_CODE(train(plan, quiet(dir / "run")).status(), "MOEC-R002");
+  CHECK(listCheckpoints(dir / "run/checkpoints").empty());
+}
+
+TEST_CASE("a start that is refused changes nothing", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  RunOptions options = quiet(dir / "run");
+  options.resume = true;
+  CHECK_CODE(train(plan, options).status(), "MOEC-C001");
+  options.resume = false; // the failed one left no run behind
+  options.maxSteps = 10;
+  REQUIRE_OK(train(plan, options).status());
+  std::string before = slurp(dir / "run/run.json"), metrics = slurp(dir / "run/metrics.jsonl");
+  Plan other = makeTinyPlan(dir.path(), {.steps = 30});
+  options.resume = true;
+  CHECK_CODE(train(other, options).status(), "MOEC-C005");
+  CHECK(slurp(dir / "run/run.json") == before);
+  CHECK(slurp(dir / "run/metrics.jsonl") == metrics);
+  options.allowOtherSpec = true;
+  options.maxSteps = -1;
+  CHECK(train(other, options)->step == 30);
+}
+
 TEST_CASE("an interrupted and resumed run equals one that was not", "[run]") {
   TempDir dir;
   Plan plan = makeTinyPlan(dir.path(), {.steps = 20, .saveEvery = 4, .logEvery = 1});
@@ -220,7 +247,8 @@ TEST_CASE("a signal finishes the step, saves, and the run goes on from there", "
     (void)!std::freopen("/dev/null", "w", stdout);
     ::_exit(runCommandLine(arguments));
   }
-  for (int i = 0; i < 1000 && (!exists(dir / "run/metrics.jsonl") || slurp(dir / "run/metrics.jsonl").size() < 500); ++i)
+  for (int i = 0; i < 1000 && (!exists(dir / "run/metrics.jsonl") || slurp(dir / "run/metrics.jsonl").size() < 500);
+       ++i)
     ::usleep(10000);
   ::kill(child, signal);
   int state = 0;
@@ -268,7 +296,8 @@ TEST_CASE("a counter that does not move ends the run with an error", "[run]") {
 TEST_CASE("the metrics log keeps whole lines up to the step it resumes from", "[run]") {
   TempDir dir;
   std::string path = dir / "metrics.jsonl";
-  spill(path, "{\"step\":1,\"time_s\":2.5}\nnot json\n{\"step\":2,\"time_s\":4}\n{\"step\":3,\"time_s\":6}\n{\"step\":2,");
+  spill(path,
+        "{\"step\":1,\"time_s\":2.5}\nnot json\n{\"step\":2,\"time_s\":4}\n{\"step\":3,\"time_s\":6}\n{\"step\":2,");
   Result<MetricsLog> log = MetricsLog::open(path, 2);
   REQUIRE_OK(log.status());
   CHECK(log->lastTime() == 4);

@@ -30,8 +30,10 @@ static std::string entry(const std::string &name, const std::string &dtype, cons
 }
 
 TEST_CASE("what is written is read back, aligned", "[safetensors]") {
-  std::vector<SafetensorsEntry> entries = {{"b", "F64", {2, 3}, 0, 0}, {"scalar", "I64", {}, 0, 0},
-                                           {"empty", "F32", {0, 4}, 0, 0}, {"a", "BOOL", {5}, 0, 0}};
+  std::vector<SafetensorsEntry> entries = {{"b", "F64", {2, 3}, 0, 0},
+                                           {"scalar", "I64", {}, 0, 0},
+                                           {"empty", "F32", {0, 4}, 0, 0},
+                                           {"a", "BOOL", {5}, 0, 0}};
   std::string header = safetensorsHeader(entries);
   CHECK(header.size() % 8 == 0);
   auto found = read(header + std::string(48 + 8 + 5, 'd'));
@@ -77,9 +79,9 @@ TEST_CASE("bad entries are refused", "[safetensors]") {
   CHECK_CODE(one("F33", "[2]", "[0,8]", 8), "MOEC-C010");
   CHECK_CODE(one("F32", "[2]", "[0,9]", 9), "MOEC-C010");
   CHECK_CODE(one("F32", "[2]", "[8,0]", 8), "MOEC-C010");
-  CHECK_CODE(one("F32", "[2]", "[1,9]", 9), "MOEC-C010");  // a hole at the start
-  CHECK_CODE(one("F32", "[2]", "[0,8]", 9), "MOEC-C010");  // bytes after the end
-  CHECK_CODE(one("F32", "[2]", "[0,8]", 7), "MOEC-C010");  // and missing
+  CHECK_CODE(one("F32", "[2]", "[1,9]", 9), "MOEC-C010"); // a hole at the start
+  CHECK_CODE(one("F32", "[2]", "[0,8]", 9), "MOEC-C010"); // bytes after the end
+  CHECK_CODE(one("F32", "[2]", "[0,8]", 7), "MOEC-C010"); // and missing
   CHECK_CODE(one("F32", "[-2]", "[0,8]", 8), "MOEC-C010");
   CHECK_CODE(one("F32", "[2e0]", "[0,8]", 8), "MOEC-C010");
   CHECK_CODE(one("F32", "2", "[0,8]", 8), "MOEC-C010");

@@ -154,10 +154,24 @@ struct Layout {
     for (uint64_t dim : shape)
       bytes *= dim;
     uint64_t offset = end;
-    state.push_back({{"name", name},   {"offset", offset}, {"dtype", dtype},     {"shape", shape}, {"count", count},
-                     {"first", 1},     {"step", 2},        {"kind", kind},       {"checkpoint", saved}});
-    buffers.push_back({{"name", name}, {"function", ""}, {"offset", offset}, {"bytes", bytes * count},
-                       {"dtype", dtype}, {"shape", shape}, {"first", 0}, {"last", 9}, {"loc", "/model"}});
+    state.push_back({{"name", name},
+                     {"offset", offset},
+                     {"dtype", dtype},
+                     {"shape", shape},
+                     {"count", count},
+                     {"first", 1},
+                     {"step", 2},
+                     {"kind", kind},
+                     {"checkpoint", saved}});
+    buffers.push_back({{"name", name},
+                       {"function", ""},
+                       {"offset", offset},
+                       {"bytes", bytes * count},
+                       {"dtype", dtype},
+                       {"shape", shape},
+                       {"first", 0},
+                       {"last", 9},
+                       {"loc", "/model"}});
     end += (bytes * count + 63) / 64 * 64;
     return offset;
   }
@@ -202,8 +216,13 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
 
   json kernels = json::array();
   auto kernel = [&](const char *symbol, int params) {
-    kernels.push_back({{"name", symbol}, {"symbol", symbol}, {"params", params}, {"flops", 1000}, {"bytes", 2048},
-                       {"summary", "hand made"}, {"loc", "/model"}});
+    kernels.push_back({{"name", symbol},
+                       {"symbol", symbol},
+                       {"params", params},
+                       {"flops", 1000},
+                       {"bytes", 2048},
+                       {"summary", "hand made"},
+                       {"loc", "/model"}});
     return kernels.size() - 1;
   };
   auto kBias = kernel("tiny_bias", 2), kForward = kernel("tiny_forward", 5), kBackward = kernel("tiny_backward", 4),
@@ -236,15 +255,17 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
     forwardBackward.push_back(fill(biasSum, kRow));
   forwardBackward.push_back(sumBias);
   forwardBackward.push_back(forward);
-  forwardBackward.push_back(launch(kBackward, kVocabulary, {at(batch), at(d), at(gradW), at(gradBias)},
-                                   {batchBytes, dBytes, kTable, kRow}));
+  forwardBackward.push_back(
+      launch(kBackward, kVocabulary, {at(batch), at(d), at(gradW), at(gradBias)}, {batchBytes, dBytes, kTable, kRow}));
   forwardBackward.push_back(addLoss(sum));
-  json update = {
-      launch(kUpdate, kVocabulary, {at(w), at(momentum), at(gradW), at(rate)}, {kTable, kTable, kTable, 4}),
-      repeat(2, false, list(launch(kUpdateBias, 1, list(list(bias, kRow), at(gradBias)), {kRow, kRow}))),
-      finish(sum, loss, trainDivisor), fill(gradW, kTable), fill(gradBias, kRow), fill(sum, 4)};
-  json init = list(launch(kInit, kVocabulary, {at(rate), at(trainDivisor), at(validationDivisor), at(w)},
-                          {4, 8, 8, kTable}));
+  json update = {launch(kUpdate, kVocabulary, {at(w), at(momentum), at(gradW), at(rate)}, {kTable, kTable, kTable, 4}),
+                 repeat(2, false, list(launch(kUpdateBias, 1, list(list(bias, kRow), at(gradBias)), {kRow, kRow}))),
+                 finish(sum, loss, trainDivisor),
+                 fill(gradW, kTable),
+                 fill(gradBias, kRow),
+                 fill(sum, 4)};
+  json init =
+      list(launch(kInit, kVocabulary, {at(rate), at(trainDivisor), at(validationDivisor), at(w)}, {4, 8, 8, kTable}));
   if (options.explodes)
     init.push_back(launch(kExplode, 1, list(at(trainDivisor)), list(8)));
   json logitsBody = {fill(biasSum, kRow), sumBias,
@@ -272,7 +293,11 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
       {"element_type", "f32"},
       {"seed", 17},
       {"target",
-       {{"kind", "cpu"}, {"triple", "x86_64"}, {"cpu", "any"}, {"features", json::array({"sse2"})}, {"vector_bytes", 16}}},
+       {{"kind", "cpu"},
+        {"triple", "x86_64"},
+        {"cpu", "any"},
+        {"features", json::array({"sse2"})},
+        {"vector_bytes", 16}}},
       {"memory", {{"state_bytes", state}, {"arena_bytes", arena}, {"scratch_bytes", kRow}}},
       {"blobs", json::array()},
       {"kernels", kernels},
@@ -298,7 +323,10 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
       {"metrics",
        {{{"name", "loss"}, {"offset", loss}, {"dtype", "f32"}, {"shape", {1, 1}}, {"when", "train"}},
         {{"name", "expert_tokens"}, {"offset", experts}, {"dtype", "i64"}, {"shape", {2, 4}}, {"when", "train"}},
-        {{"name", "validation_loss"}, {"offset", validationLoss}, {"dtype", "f32"}, {"shape", {1, 1}},
+        {{"name", "validation_loss"},
+         {"offset", validationLoss},
+         {"dtype", "f32"},
+         {"shape", {1, 1}},
          {"when", "validation"}}}},
       {"programs", {{"init", list(call("init"))}, {"train", train}, {"evaluate", evaluate}}},
       {"checkpoint", {{"keep_last", options.keepLast}}},

@@ -12,9 +12,9 @@ namespace moec::rt::test {
 
 struct TinyOptions {
   int64_t steps = 20, saveEvery = 10, logEvery = 5, keepLast = 3;
-  double rate = 2;                   // learning rate, kept in the spec and in a constant of the plan
-  bool forgetsToZero = false;        // adds to a value that was never written: poison must show it
-  bool explodes = false;             // loss becomes NaN at step 7
+  double rate = 2;            // learning rate, kept in the spec and in a constant of the plan
+  bool forgetsToZero = false; // adds to a value that was never written: poison must show it
+  bool explodes = false;      // loss becomes NaN at step 7
 };
 
 /// The manifest as the compiler would write it; "blobs" and "spec_hash" come from the plan writer.

@@ -1,0 +1,161 @@
+#include "test/unit/compiler/Evaluator.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+#include <numeric>
+
+using namespace mlir;
+
+namespace moec::test {
+
+static Matrix makeMatrix(Value like) {
+  auto type = cast<RankedTensorType>(like.getType());
+  int64_t cols = type.getShape().back();
+  return {type.getNumElements() / cols, cols, std::vector<double>(type.getNumElements())};
+}
+
+static double evaluateScalar(Operation *op, ArrayRef<double> x) {
+  return llvm::TypeSwitch<Operation *, double>(op)
+      .Case<arith::ConstantOp>([&](auto constant) { return cast<FloatAttr>(constant.getValue()).getValueAsDouble(); })
+      .Case<arith::AddFOp>([&](auto) { return x[0] + x[1]; })
+      .Case<arith::SubFOp>([&](auto) { return x[0] - x[1]; })
+      .Case<arith::MulFOp>([&](auto) { return x[0] * x[1]; })
+      .Case<arith::DivFOp>([&](auto) { return x[0] / x[1]; })
+      .Case<arith::NegFOp>([&](auto) { return -x[0]; })
+      .Case<arith::MinimumFOp>([&](auto) { return std::min(x[0], x[1]); })
+      .Case<arith::MaximumFOp>([&](auto) { return std::max(x[0], x[1]); })
+      .Case<arith::CmpFOp>([&](auto) { return x[0] < x[1] ? 1.0 : 0.0; })
+      .Case<arith::SelectOp>([&](auto) { return x[0] != 0 ? x[1] : x[2]; })
+      .Case<arith::SIToFPOp, arith::ExtFOp, arith::TruncFOp>([&](auto) { return x[0]; })
+      .Case<math::ExpOp>([&](auto) { return std::exp(x[0]); })
+      .Case<math::ExpM1Op>([&](auto) { return std::expm1(x[0]); })
+      .Case<math::LogOp>([&](auto) { return std::log(x[0]); })
+      .Case<math::SqrtOp>([&](auto) { return std::sqrt(x[0]); })
+      .Case<math::CosOp>([&](auto) { return std::cos(x[0]); })
+      .Default([](Operation *other) {
+        FAIL("no rule for " << other->getName().getStringRef().str());
+        return 0.0;
+      });
+}
+
+void Evaluator::visitMap(moe::MapOp op) {
+  std::vector<Matrix> results;
+  for (Value result : op.getResults())
+    results.push_back(makeMatrix(result));
+  int64_t rows = results[0].rows, cols = results[0].cols;
+  for (int64_t place = 0; place < rows * cols; ++place) {
+    llvm::DenseMap<Value, double> scalars;
+    for (auto [argument, input] : llvm::zip(op.getBlock()->getArguments(), op.getInputs())) {
+      const Matrix &m = get(input);
+      scalars[argument] = m.at(place / cols * m.rows / rows, m.cols == 1 ? 0 : place % cols);
+    }
+    for (Operation &inner : op.getBlock()->without_terminator()) {
+      SmallVector<double> operands;
+      for (Value operand : inner.getOperands())
+        operands.push_back(scalars.at(operand));
+      scalars[inner.getResult(0)] = evaluateScalar(&inner, operands);
+    }
+    for (auto [matrix, value] : llvm::zip(results, op.getYield().getValues()))
+      matrix.values[place] = scalars.at(value);
+  }
+  for (auto [result, matrix] : llvm::zip(op.getResults(), results))
+    set(result, matrix);
+}
+
+static Matrix softmax(Matrix x) {
+  for (int64_t row = 0; row < x.rows; ++row) {
+    auto first = x.values.begin() + row * x.cols, last = first + x.cols;
+    double sum = std::accumulate(first, last, 0.0, [](double s, double v) { return s + std::exp(v); });
+    std::for_each(first, last, [&](double &v) { v = std::exp(v) / sum; });
+  }
+  return x;
+}
+
+// Result [row, col] = f(row, col) for ops that are a formula over whole operands.
+template <typename Formula> static Matrix fill(Value result, Formula formula) {
+  Matrix m = makeMatrix(result);
+  for (int64_t row = 0; row < m.rows; ++row)
+    for (int64_t col = 0; col < m.cols; ++col)
+      m.values[row * m.cols + col] = formula(row, col);
+  return m;
+}
+
+static Matrix sumRows(const Matrix &x, Value result) {
+  int64_t group = x.rows / makeMatrix(result).rows;
+  return fill(result, [&](int64_t row, int64_t col) {
+    double sum = 0;
+    for (int64_t i = 0; i < group; ++i)
+      sum += x.at(row * group + i, col);
+    return sum;
+  });
+}
+
+static Matrix countIds(const Matrix &ids, Value result) {
+  int64_t group = ids.rows / makeMatrix(result).rows * ids.cols;
+  return fill(result, [&](int64_t row, int64_t col) {
+    auto first = ids.values.begin() + row * group;
+    return static_cast<double>(std::count(first, first + group, col));
+  });
+}
+
+void Evaluator::visit(Operation &operation) {
+  llvm::TypeSwitch<Operation *>(&operation)
+      .Case<arith::ConstantOp>([&](auto op) {
+        Matrix m = makeMatrix(op.getResult());
+        auto attr = cast<DenseElementsAttr>(op.getValue());
+        double value = isa<FloatType>(attr.getElementType()) ? attr.template getSplatValue<APFloat>().convertToDouble()
+                                                             : attr.template getSplatValue<APInt>().getSExtValue();
+        std::fill(m.values.begin(), m.values.end(), value);
+        set(op.getResult(), m);
+      })
+      .Case<moe::MapOp>([&](auto op) { visitMap(op); })
+      .Case<moe::ReadOp>([&](auto op) { set(op.getResult(), states.at(op.getState().str())); })
+      .Case<moe::WriteOp>([&](auto op) { states[op.getState().str()] = get(op.getValue()); })
+      .Case<moe::AccumulateOp>([&](auto op) {
+        Matrix &state = states.at(op.getState().str());
+        for (auto [sum, value] : llvm::zip(state.values, get(op.getValue()).values))
+          sum += value;
+      })
+      .Case<moe::ReshapeOp>([&](auto op) {
+        Matrix m = makeMatrix(op.getResult());
+        m.values = get(op.getInput()).values;
+        set(op.getResult(), m);
+      })
+      .Case<moe::RowReduceOp>([&](auto op) {
+        const Matrix &x = get(op.getInput());
+        set(op.getResult(), fill(op.getResult(), [&](int64_t row, int64_t) {
+              auto first = x.values.begin() + row * x.cols;
+              return std::accumulate(first, first + x.cols, 0.0);
+            }));
+      })
+      .Case<moe::ColReduceOp>([&](auto op) { set(op.getResult(), sumRows(get(op.getInput()), op.getResult())); })
+      .Case<moe::CountIdsOp>([&](auto op) { set(op.getResult(), countIds(get(op.getIds()), op.getResult())); })
+      .Case<moe::SoftmaxOp>([&](auto op) { set(op.getResult(), softmax(get(op.getInput()))); })
+      .Case<moe::LogSumExpOp>([&](auto op) {
+        const Matrix &x = get(op.getInput());
+        set(op.getResult(), fill(op.getResult(), [&](int64_t row, int64_t) {
+              double sum = 0;
+              for (int64_t col = 0; col < x.cols; ++col)
+                sum += std::exp(x.at(row, col));
+              return std::log(sum);
+            }));
+      })
+      .Case<moe::TakeOp>([&](auto op) {
+        const Matrix &x = get(op.getInput()), &ids = get(op.getIds());
+        set(op.getResult(), fill(op.getResult(), [&](int64_t row, int64_t col) {
+              return ids.at(row, col) < 0 ? 0.0 : x.at(row, static_cast<int64_t>(ids.at(row, col)));
+            }));
+      })
+      .Default([](Operation *other) { FAIL("no rule for " << other->getName().getStringRef().str()); });
+}
+
+void Evaluator::run(Block &block) {
+  for (Operation &op : block)
+    visit(op);
+}
+
+} // namespace moec::test

@@ -1,0 +1,35 @@
+// Runs the ops that methods are made of on plain numbers, so that tests can check formulas without kernels.
+#ifndef MOEC_TEST_UNIT_COMPILER_EVALUATOR_H
+#define MOEC_TEST_UNIT_COMPILER_EVALUATOR_H
+
+#include "dialects/Moe/IR/Moe.h"
+
+#include <map>
+#include <vector>
+
+namespace moec::test {
+
+/// A matrix, row by row; integers are held as doubles too.
+struct Matrix {
+  int64_t rows = 1, cols = 1;
+  std::vector<double> values;
+  double at(int64_t row, int64_t col) const { return values[row * cols + col]; }
+};
+
+class Evaluator {
+public:
+  std::map<std::string, Matrix> states; // by symbol; copies are not told apart
+  /// Runs every op of the block in order. Fails the test at an op that it does not know.
+  void run(mlir::Block &block);
+  void set(mlir::Value value, Matrix matrix) { values[value.getAsOpaquePointer()] = std::move(matrix); }
+  const Matrix &get(mlir::Value value) const { return values.at(value.getAsOpaquePointer()); }
+
+private:
+  void visit(mlir::Operation &op);
+  void visitMap(moe::MapOp op);
+  std::map<const void *, Matrix> values;
+};
+
+} // namespace moec::test
+
+#endif

@@ -1,0 +1,255 @@
+// The formulas of scores, losses, optimizers and schedules, in numbers.
+#include "compiler/Methods/Methods.h"
+#include "compiler/tools/RegisterAll.h"
+#include "test/unit/compiler/Evaluator.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+using namespace moec;
+using moec::test::Evaluator;
+using moec::test::Matrix;
+
+namespace {
+
+/// A module to build in, in f64.
+class Bench : public StateDeclarer {
+public:
+  Bench()
+      : context(makeRegistry()),
+        module((context.loadAllAvailableDialects(), mlir::ModuleOp::create(mlir::UnknownLoc::get(&context)))),
+        b(mlir::ImplicitLocOpBuilder::atBlockEnd(module->getLoc(), module->getBody())), t(b, b.getF64Type()) {}
+
+  template <typename T> const T &find(const std::string &category, const std::string &kind) {
+    const exp::Method *method = exp::getMethods(&context).find(category, kind);
+    REQUIRE(method);
+    return static_cast<const T &>(*method);
+  }
+  exp::MethodAttr attr(llvm::StringRef category, llvm::StringRef kind, llvm::ArrayRef<mlir::NamedAttribute> fields) {
+    return exp::MethodAttr::get(&context, category, kind, b.getDictionaryAttr(fields));
+  }
+  mlir::NamedAttribute field(llvm::StringRef name, mlir::Attribute value) { return b.getNamedAttr(name, value); }
+  mlir::NamedAttribute field(llvm::StringRef name, int64_t value) { return field(name, b.getI64IntegerAttr(value)); }
+  mlir::NamedAttribute field(llvm::StringRef name, double value) { return field(name, b.getF64FloatAttr(value)); }
+  mlir::NamedAttribute field(llvm::StringRef name, const char *value) { return field(name, b.getStringAttr(value)); }
+
+  /// A value that is read from a state of its name.
+  mlir::Value input(llvm::StringRef name, Matrix value, mlir::Type element = {}) {
+    auto type = mlir::RankedTensorType::get({value.rows, value.cols}, element ? element : t.element);
+    evaluator.states[name.str()] = std::move(value);
+    return moe::ReadOp::create(b, type, mlir::FlatSymbolRefAttr::get(&context, name), mlir::Value());
+  }
+  moe::StateOp state(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type) {
+    return moe::StateOp::create(b, b.getStringAttr(name), moe::StateKindAttr::get(&context, kind),
+                                mlir::TypeAttr::get(type), nullptr, nullptr, nullptr);
+  }
+  moe::StateOp perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type, bool) override {
+    int64_t cols = type.getDimSize(1);
+    evaluator.states.insert({name.str(), Matrix{1, cols, std::vector<double>(cols)}});
+    return state(name, kind, type);
+  }
+  Matrix evaluate(mlir::Value value) {
+    run();
+    return evaluator.get(value);
+  }
+  void run() {
+    for (mlir::Operation &op : llvm::make_early_inc_range(*module->getBody()))
+      if (mlir::isa<moe::StateOp>(op))
+        op.moveBefore(holder->getBody(), holder->getBody()->end());
+    evaluator.run(*module->getBody());
+  }
+
+  mlir::MLIRContext context;
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+  mlir::OwningOpRef<mlir::ModuleOp> holder = mlir::ModuleOp::create(mlir::UnknownLoc::get(&context));
+  mlir::ImplicitLocOpBuilder b;
+  TensorBuilder t;
+  Evaluator evaluator;
+
+private:
+  static mlir::DialectRegistry makeRegistry() {
+    mlir::DialectRegistry registry;
+    registerAllDialects(registry);
+    return registry;
+  }
+};
+
+double factor(exp::MethodAttr (*make)(Bench &), const char *kind, int64_t step, int64_t total) {
+  Bench bench;
+  mlir::Value done = bench.input("step", {1, 1, {static_cast<double>(step)}});
+  const auto &method = bench.find<ScheduleMethod>("schedule", kind);
+  return bench.evaluate(method.buildFactor(bench.t, make(bench), done, total)).values[0];
+}
+
+const Matrix kLogits{4, 4, {2, 1, 0, -1, 0, 3, 1, -2, 1, 1, 1, 1, -30, 0, 2, 40}};
+const Matrix kIds{4, 2, {0, 1, 1, 2, 0, 1, 3, 2}};
+
+Matrix weights(const char *kind, const char *order, bool normalize, Matrix ids = kIds) {
+  Bench bench;
+  llvm::SmallVector<mlir::NamedAttribute> fields;
+  if (order)
+    fields.push_back(bench.field("order", order));
+  const auto &method = bench.find<ScoreMethod>("score", kind);
+  exp::MethodAttr attr = bench.attr("score", kind, fields);
+  mlir::Value logits = bench.input("logits", kLogits);
+  mlir::Value chosen = bench.input("ids", ids, bench.b.getI32Type());
+  mlir::Value scores = method.buildScores(bench.t, attr, logits);
+  return bench.evaluate(method.buildWeights(bench.t, attr, logits, scores, chosen, normalize));
+}
+
+/// load_balance over `logits` for each micro-batch in turn, in one step.
+std::vector<double> balance(const char *scope, std::vector<std::pair<Matrix, Matrix>> batches, int64_t seqLen) {
+  std::vector<double> results;
+  std::map<std::string, Matrix> kept;
+  for (auto &[scores, ids] : batches) {
+    Bench bench;
+    bench.evaluator.states = kept;
+    RoutingValues r;
+    r.rowScores = bench.input("scores", scores);
+    r.ids = bench.input("ids", ids, bench.b.getI32Type());
+    r.counts =
+        moe::CountIdsOp::create(bench.b, mlir::RankedTensorType::get({1, scores.cols}, bench.b.getI64Type()), r.ids);
+    r.numTokens = scores.rows, r.numExperts = scores.cols, r.topK = ids.cols, r.seqLen = seqLen;
+    r.microBatches = batches.size();
+    exp::MethodAttr attr = bench.attr("loss", "load_balance", {bench.field("scope", scope)});
+    const auto &method = bench.find<LossMethod>("loss", "load_balance");
+    results.push_back(bench.evaluate(method.buildLayer(bench.t, attr, r, bench)).values[0]);
+    kept = bench.evaluator.states;
+  }
+  return results;
+}
+
+} // namespace
+
+TEST_CASE("schedules: warm-up, end points, shapes", "[methods]") {
+  auto cosine = [](Bench &b) {
+    return b.attr("schedule", "cosine", {b.field("floor", 0.1), b.field("warmup", int64_t(10))});
+  };
+  CHECK(factor(cosine, "cosine", 0, 110) == Approx(0.1));
+  CHECK(factor(cosine, "cosine", 9, 110) == Approx(1.0));
+  CHECK(factor(cosine, "cosine", 10, 110) == Approx(1.0));
+  CHECK(factor(cosine, "cosine", 60, 110) == Approx(0.55));
+  CHECK(factor(cosine, "cosine", 110, 110) == Approx(0.1));
+  auto linear = [](Bench &b) {
+    return b.attr("schedule", "linear", {b.field("floor", 0.0), b.field("warmup", int64_t(0))});
+  };
+  CHECK(factor(linear, "linear", 0, 100) == Approx(1.0));
+  CHECK(factor(linear, "linear", 25, 100) == Approx(0.75));
+  CHECK(factor(linear, "linear", 200, 100) == Approx(0.0).margin(1e-12));
+  auto wsd = [](Bench &b) {
+    return b.attr("schedule", "wsd",
+                  {b.field("decay", int64_t(20)), b.field("floor", 0.0), b.field("shape", "1-sqrt"),
+                   b.field("warmup", int64_t(10))});
+  };
+  CHECK(factor(wsd, "wsd", 4, 100) == Approx(0.5));
+  CHECK(factor(wsd, "wsd", 50, 100) == Approx(1.0));
+  CHECK(factor(wsd, "wsd", 80, 100) == Approx(1.0));
+  CHECK(factor(wsd, "wsd", 85, 100) == Approx(0.5));
+  auto constant = [](Bench &b) { return b.attr("schedule", "constant", {b.field("warmup", int64_t(0))}); };
+  CHECK(factor(constant, "constant", 7, 10) == 1.0);
+}
+
+TEST_CASE("softmax: normalised pre is post", "[methods]") {
+  Matrix pre = weights("softmax", "pre", true), post = weights("softmax", "post", false);
+  for (size_t i = 0; i < pre.values.size(); ++i)
+    CHECK(pre.values[i] == Approx(post.values[i]).epsilon(1e-12));
+  Matrix raw = weights("softmax", "pre", false);
+  CHECK(raw.at(2, 0) == Approx(0.25));
+  CHECK(raw.at(0, 0) == Approx(std::exp(2.0) / (std::exp(2.0) + std::exp(1.0) + 1 + std::exp(-1.0))));
+}
+
+TEST_CASE("sigmoid: normalised for k > 1 only, stable far out", "[methods]") {
+  Matrix many = weights("sigmoid", nullptr, true);
+  for (int64_t row = 0; row < many.rows; ++row)
+    CHECK(many.at(row, 0) + many.at(row, 1) == Approx(1.0));
+  Matrix one = weights("sigmoid", nullptr, true, Matrix{4, 1, {0, 1, 2, 0}});
+  CHECK(one.values[0] == Approx(1 / (1 + std::exp(-2.0))));
+  CHECK(one.values[3] == Approx(std::exp(-30.0) / (1 + std::exp(-30.0))));
+}
+
+TEST_CASE("load_balance: known values", "[methods]") {
+  Matrix uniform{2, 2, {0.5, 0.5, 0.5, 0.5}}, oneHot{2, 2, {1, 0, 1, 0}};
+  Matrix spread{2, 1, {0, 1}}, first{2, 1, {0, 0}};
+  for (const char *scope : {"micro", "sequence", "global"}) {
+    CHECK(balance(scope, {{uniform, first}}, 1)[0] == Approx(1.0));
+    CHECK(balance(scope, {{oneHot, first}}, 1)[0] == Approx(2.0));
+  }
+  // By sequence of one token each; over the whole micro-batch the same choices are balanced.
+  Matrix sorted{2, 2, {1, 0, 0, 1}};
+  CHECK(balance("sequence", {{sorted, spread}}, 1)[0] == Approx(2.0));
+  CHECK(balance("micro", {{sorted, spread}}, 1)[0] == Approx(1.0));
+}
+
+TEST_CASE("load_balance: global counts cover the step so far", "[methods]") {
+  Matrix p{2, 2, {0.75, 0.25, 0.75, 0.25}}, ids0{2, 1, {0, 0}}, ids1{2, 1, {1, 1}}, ids2{2, 1, {0, 1}};
+  std::vector<double> losses = balance("global", {{p, ids0}, {p, ids1}, {p, ids0}}, 1);
+  CHECK(losses[0] == Approx(2 * 0.75));                      // f = (1, 0)
+  CHECK(losses[1] == Approx(1.0));                           // f = (1/2, 1/2)
+  CHECK(losses[2] == Approx(2 * (0.75 * 2 / 3 + 0.25 / 3))); // f = (2/3, 1/3), that of the whole batch
+  CHECK(balance("micro", {{p, ids0}, {p, ids1}}, 1)[1] == Approx(2 * 0.25));
+}
+
+TEST_CASE("router_z", "[methods]") {
+  Bench bench;
+  RoutingValues r;
+  r.logits = bench.input("logits", {2, 2, {0, 0, 1, 1}});
+  r.numTokens = 2;
+  double ln2 = std::log(2.0), expected = (ln2 * ln2 + (1 + ln2) * (1 + ln2)) / 2;
+  const auto &method = bench.find<LossMethod>("loss", "router_z");
+  mlir::Value loss = method.buildLayer(bench.t, bench.attr("loss", "router_z", {}), r, bench);
+  CHECK(bench.evaluate(loss).values[0] == Approx(expected));
+}
+
+TEST_CASE("adamw: two steps by hand", "[methods]") {
+  double p = 0.5, m = 0, v = 0, lr = 0.1, b1 = 0.9, b2 = 0.99, eps = 1e-8, decay = 0.1;
+  std::map<std::string, Matrix> kept{{"p", {1, 1, {p}}}, {"m", {1, 1, {0}}}, {"v", {1, 1, {0}}}};
+  for (int step = 1; step <= 2; ++step) {
+    double g = step == 1 ? 2.0 : -0.5, clip = 0.5;
+    Bench bench;
+    bench.evaluator.states = kept;
+    bench.evaluator.states["g"] = {1, 1, {g}};
+    auto type = bench.t.type(1, 1);
+    auto declare = [&](llvm::StringRef name) { return bench.state(name, moe::StateKind::optimizer, type); };
+    OptimizerMethod::Update update{bench.state("p", moe::StateKind::parameter, type),
+                                   bench.state("g", moe::StateKind::gradient, type),
+                                   bench.input("clip", {1, 1, {clip}}), bench.input("lr", {1, 1, {lr}}),
+                                   bench.input("t", {1, 1, {static_cast<double>(step)}})};
+    exp::MethodAttr attr = bench.attr("optimizer", "adamw",
+                                      {bench.field("betas", bench.b.getDenseF64ArrayAttr({b1, b2})),
+                                       bench.field("eps", eps), bench.field("weight_decay", decay)});
+    bench.find<OptimizerMethod>("optimizer", "adamw").buildUpdate(bench.t, attr, update, declare);
+    bench.run();
+    kept = bench.evaluator.states;
+
+    g *= clip;
+    m = b1 * m + (1 - b1) * g;
+    v = b2 * v + (1 - b2) * g * g;
+    double mHat = m / (1 - std::pow(b1, step)), vHat = v / (1 - std::pow(b2, step));
+    p -= lr * (mHat / (std::sqrt(vHat) + eps) + decay * p);
+    CHECK(kept["p"].values[0] == Approx(p).epsilon(1e-12));
+    CHECK(kept["m"].values[0] == Approx(m).epsilon(1e-12));
+    CHECK(kept["v"].values[0] == Approx(v).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("the registry knows every method of the tree", "[methods]") {
+  Bench bench;
+  exp::MethodRegistry &registry = exp::getMethods(&bench.context);
+  auto kinds = [&](const char *category) {
+    std::string text;
+    for (const exp::Method *method : registry.all(category)) {
+      text += method->kind() + " ";
+      CHECK_FALSE(method->summary().empty());
+      CHECK_FALSE(method->source().empty());
+    }
+    return text;
+  };
+  CHECK(kinds("score") == "sigmoid softmax ");
+  CHECK(kinds("loss") == "load_balance router_z ");
+  CHECK(kinds("optimizer") == "adamw ");
+  CHECK(kinds("schedule") == "constant cosine linear wsd ");
+}
