@@ -67,9 +67,10 @@ std::string PlainDiagnostic::text() const {
 
 std::string PlainDiagnostic::json() const {
   using spec::Json;
-  std::string out = "{\"severity\":" + spec::quote(severity) + ",\"code\":" + spec::quote(code) + ",\"file\":" + spec::quote(file) +
-                    ",\"line\":" + std::to_string(line) + ",\"column\":" + std::to_string(column) +
-                    ",\"pointer\":" + spec::quote(pointer) + ",\"message\":" + spec::quote(message) + ",\"notes\":[";
+  std::string out = "{\"severity\":" + spec::quote(severity) + ",\"code\":" + spec::quote(code) +
+                    ",\"file\":" + spec::quote(file) + ",\"line\":" + std::to_string(line) +
+                    ",\"column\":" + std::to_string(column) + ",\"pointer\":" + spec::quote(pointer) +
+                    ",\"message\":" + spec::quote(message) + ",\"notes\":[";
   for (const PlainDiagnostic &note : notes)
     out += (&note == &notes.front() ? "" : ",") + note.json();
   return out + "]}";

@@ -1,5 +1,5 @@
-// Diagnostics as people read them: `file:line:column: error[MOEC-S032]: /model/moe/top_k: message`. Locations carry the JSON pointer as a NameLoc
-// and codes stand at the beginning of the message, so this works for a failure in any pass.
+// Diagnostics as people read them: `file:line:column: error[MOEC-S032]: /model/moe/top_k: message`. Locations carry the
+// JSON pointer as a NameLoc and codes stand at the beginning of the message, so this works for a failure in any pass.
 #ifndef MOEC_COMPILER_SPEC_DIAGNOSTICS_H
 #define MOEC_COMPILER_SPEC_DIAGNOSTICS_H
 

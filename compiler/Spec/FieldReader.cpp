@@ -1,4 +1,5 @@
-// Types are checked here, where the JSON is still at hand; ranges and choices by exp::checkValue, which hand-written IR goes through too.
+// Types are checked here, where the JSON is still at hand; ranges and choices by exp::checkValue, which hand-written IR
+// goes through too.
 #include "compiler/Spec/FieldReader.h"
 
 #include <cmath>
@@ -26,7 +27,8 @@ Attribute FieldReader::convertSteps(const Field &field, const Json &value, const
   Builder b(context);
   // The length of the run cannot be a share of itself.
   bool isRun = field.attribute == "steps";
-  std::string expected = isRun ? "{\"steps\": n} or {\"tokens\": n}" : "{\"steps\": n}, {\"tokens\": n} or {\"fraction\": x}";
+  std::string expected =
+      isRun ? "{\"steps\": n} or {\"tokens\": n}" : "{\"steps\": n}, {\"tokens\": n} or {\"fraction\": x}";
   if (value.isNull() && field.minimum == 0)
     return b.getI64IntegerAttr(0);
   auto bad = [&](Place place, const std::string &where, const std::string &found) {
@@ -59,14 +61,17 @@ Attribute FieldReader::convertSteps(const Field &field, const Json &value, const
     bool low = amount.number < std::max(least, fraction ? 0.0 : field.minimum);
     error(Rule::Range, amount.place, where,
           amount.string + " is out of range; expected " +
-              (low ? "at least " + numberText(fraction ? 0.0 : std::max(0.0, field.minimum)) : "at most " + numberText(most)));
+              (low ? "at least " + numberText(fraction ? 0.0 : std::max(0.0, field.minimum))
+                   : "at most " + numberText(most)));
     return {};
   }
   if (only->key == "steps")
     return b.getI64IntegerAttr(static_cast<int64_t>(amount.number));
   if (fraction)
-    return totalSteps ? b.getI64IntegerAttr(std::llround(amount.number * static_cast<double>(*totalSteps))) : Attribute();
-  return tokensPerStep ? b.getI64IntegerAttr(static_cast<int64_t>(std::ceil(amount.number / *tokensPerStep))) : Attribute();
+    return totalSteps ? b.getI64IntegerAttr(std::llround(amount.number * static_cast<double>(*totalSteps)))
+                      : Attribute();
+  return tokensPerStep ? b.getI64IntegerAttr(static_cast<int64_t>(std::ceil(amount.number / *tokensPerStep)))
+                       : Attribute();
 }
 
 Attribute FieldReader::convert(const Field &field, const Json &value, const std::string &pointer) {
@@ -77,7 +82,8 @@ Attribute FieldReader::convert(const Field &field, const Json &value, const std:
     if (!isNumber || value.number != std::floor(value.number))
       return wrongType(value, pointer, "an integer");
     if (std::abs(value.number) >= kMaxInteger) {
-      error(Rule::Range, value.place, pointer, value.string + " is out of range; expected at most " + numberText(field.maximum));
+      error(Rule::Range, value.place, pointer,
+            value.string + " is out of range; expected at most " + numberText(field.maximum));
       return {};
     }
     return b.getI64IntegerAttr(static_cast<int64_t>(value.number));
@@ -86,7 +92,8 @@ Attribute FieldReader::convert(const Field &field, const Json &value, const std:
       return b.getF64FloatAttr(0.0);
     return isNumber ? Attribute(b.getF64FloatAttr(value.number)) : wrongType(value, pointer, "a number");
   case FieldType::Boolean:
-    return value.kind == Json::Kind::Boolean ? Attribute(b.getBoolAttr(value.boolean)) : wrongType(value, pointer, "true or false");
+    return value.kind == Json::Kind::Boolean ? Attribute(b.getBoolAttr(value.boolean))
+                                             : wrongType(value, pointer, "true or false");
   case FieldType::Text:
     return value.isString() ? Attribute(b.getStringAttr(value.string)) : wrongType(value, pointer, "a text");
   case FieldType::Choice: {
@@ -188,7 +195,8 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
       fields.emplace_back(StringAttr::get(context, field.key), value);
   }
   for (const Member *member : members) {
-    if (member->value.removes || llvm::any_of(method->fields(), [&](const Field &field) { return field.key == member->key; }))
+    if (member->value.removes ||
+        llvm::any_of(method->fields(), [&](const Field &field) { return field.key == member->key; }))
       continue;
     std::string text = category + " " + quote(kind) + " has no key " + quote(member->key);
     std::string owner;
@@ -203,7 +211,8 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
   return ok ? exp::MethodAttr::get(context, category, kind, DictionaryAttr::get(context, fields)) : exp::MethodAttr();
 }
 
-exp::MethodAttr FieldReader::readMethodValue(const Field &field, const Json &value, const std::string &pointer, Given given) {
+exp::MethodAttr FieldReader::readMethodValue(const Field &field, const Json &value, const std::string &pointer,
+                                             Given given) {
   if (value.isString())
     return readMethod(field.category, value.string, value.place, pointer, {}, pointer, {}, {}, given);
   const Json *kind = value.isObject() ? value.find("kind") : nullptr;

@@ -22,10 +22,12 @@ public:
   mlir::Attribute readDefault(const exp::Field &field);
 
   using Given = llvm::function_ref<void(const std::string &key, const std::string &pointer, Place place)>;
-  /// A method: `members` are its keys other than "kind". Keys not given come from `inherited` when that is of the same kind, else from their
-  /// defaults. `alsoKnown`: other keys of the same object, for suggestions. Calls `given` for each key that was written.
-  exp::MethodAttr readMethod(const std::string &category, llvm::StringRef kind, Place kindPlace, const std::string &kindPointer,
-                             llvm::ArrayRef<const Member *> members, const std::string &pointer, exp::MethodAttr inherited,
+  /// A method: `members` are its keys other than "kind". Keys not given come from `inherited` when that is of the same
+  /// kind, else from their defaults. `alsoKnown`: other keys of the same object, for suggestions. Calls `given` for
+  /// each key that was written.
+  exp::MethodAttr readMethod(const std::string &category, llvm::StringRef kind, Place kindPlace,
+                             const std::string &kindPointer, llvm::ArrayRef<const Member *> members,
+                             const std::string &pointer, exp::MethodAttr inherited,
                              llvm::ArrayRef<std::string> alsoKnown, Given given);
   /// A field of type Method: {"kind": ..., ...}, or the kind alone.
   exp::MethodAttr readMethodValue(const exp::Field &field, const Json &value, const std::string &pointer, Given given);

@@ -16,14 +16,15 @@ struct ReadOptions {
   bool checkPaths = false; // warn of data files that do not exist
 };
 
-/// Reads a spec and what it extends. Null when anything is wrong: all that could be found has then been reported to the context, in the order
-/// of the text. The context must allow the exp dialect with its methods (moec::registerMethods).
+/// Reads a spec and what it extends. Null when anything is wrong: all that could be found has then been reported to the
+/// context, in the order of the text. The context must allow the exp dialect with its methods (moec::registerMethods).
 mlir::OwningOpRef<mlir::ModuleOp> readSpec(mlir::MLIRContext *context, llvm::StringRef path, ReadOptions options = {});
 /// The same from memory; `name` stands for the path.
 mlir::OwningOpRef<mlir::ModuleOp> readSpecText(mlir::MLIRContext *context, llvm::StringRef text, llvm::StringRef name,
                                                ReadOptions options = {});
 /// A `.mlir` file with one exp.experiment, or a spec: by the end of its name.
-mlir::OwningOpRef<mlir::ModuleOp> readExperiment(mlir::MLIRContext *context, llvm::StringRef path, ReadOptions options = {});
+mlir::OwningOpRef<mlir::ModuleOp> readExperiment(mlir::MLIRContext *context, llvm::StringRef path,
+                                                 ReadOptions options = {});
 /// The one experiment of the module, or null.
 exp::ExperimentOp findExperiment(mlir::ModuleOp module);
 

@@ -48,7 +48,8 @@ std::optional<Json> SpecFiles::finish(llvm::StringRef text, unsigned file) {
   if (!value)
     return std::nullopt;
   if (!value->isObject()) {
-    issues.push_back({Rule::WrongType, value->place, "/", std::string("expected an object, found ") + value->kindName(), {}});
+    issues.push_back(
+        {Rule::WrongType, value->place, "/", std::string("expected an object, found ") + value->kindName(), {}});
     return std::nullopt;
   }
   const Json *extends = value->find("extends");

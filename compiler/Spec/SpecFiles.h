@@ -25,7 +25,8 @@ private:
   std::vector<std::string> active; // being loaded, for cycles
 };
 
-/// Objects merge key by key; anything else replaces. A null replaces too, and is marked: it takes away what the base gave.
+/// Objects merge key by key; anything else replaces. A null replaces too, and is marked: it takes away what the base
+/// gave.
 void merge(Json &base, const Json &patch);
 
 } // namespace moec::spec

@@ -1,4 +1,5 @@
-// JSON -> exp, driven by the field table. Nothing stops at the first error: a section with errors is left out and the rest is read on.
+// JSON -> exp, driven by the field table. Nothing stops at the first error: a section with errors is left out and the
+// rest is read on.
 #include "compiler/Spec/FieldReader.h"
 #include "compiler/Spec/Spec.h"
 #include "compiler/Spec/SpecFiles.h"
@@ -20,7 +21,7 @@ namespace {
 /// One object of the spec that becomes one op.
 struct Instance {
   const exp::Section *section;
-  std::string pointer, name; // name: of a map's entry
+  std::string pointer, name;  // name: of a map's entry
   const Json *json = nullptr; // null: not given, all defaults
   Place place;
   bool failed = false;
@@ -49,7 +50,9 @@ private:
   Attribute derive(Instance &instance, const Field &field);
   void learnLengths();
   Operation *build(OpBuilder &builder, Instance &instance, Region *body);
-  Location at(Place place) const { return FileLineColLoc::get(context, files.path(place.file), place.line, place.column); }
+  Location at(Place place) const {
+    return FileLineColLoc::get(context, files.path(place.file), place.line, place.column);
+  }
   Location at(const std::string &pointer, Place place) const {
     return NameLoc::get(StringAttr::get(context, pointer), at(place));
   }
@@ -81,7 +84,8 @@ static const Json *resolve(const Json &root, llvm::StringRef pointer, const Json
   return at;
 }
 
-void Reader::addInstance(const exp::Section &section, std::string pointer, std::string name, const Json *json, Place place) {
+void Reader::addInstance(const exp::Section &section, std::string pointer, std::string name, const Json *json,
+                         Place place) {
   auto instance = std::make_unique<Instance>();
   instance->section = &section;
   instance->pointer = std::move(pointer);
@@ -154,13 +158,13 @@ void Reader::scanKey(Instance &instance, const Member &member, const std::string
     if (member.value.isNull() && (member.value.removes || key == section.nullableKey))
       return;
     // A kind alone, as everywhere.
-    if (member.value.isString() && exp::findSection(section.pointer) && llvm::any_of(section.fields, [&](const Field &field) {
-          return field.key == key + ".kind";
-        })) {
+    if (member.value.isString() && exp::findSection(section.pointer) &&
+        llvm::any_of(section.fields, [&](const Field &field) { return field.key == key + ".kind"; })) {
       instance.given[key + ".kind"] = &member.value;
       return;
     }
-    fields.error(Rule::WrongType, member.value.place, where, std::string("expected an object, found ") + member.value.kindName());
+    fields.error(Rule::WrongType, member.value.place, where,
+                 std::string("expected an object, found ") + member.value.kindName());
     instance.failed = true;
     return;
   }
@@ -168,7 +172,8 @@ void Reader::scanKey(Instance &instance, const Member &member, const std::string
     return;
   std::string templated = section.isMap() ? "" : where;
   for (const exp::Section &other : exp::sections())
-    if (!templated.empty() && (other.pointer == templated || llvm::StringRef(other.pointer).starts_with(templated + "/")))
+    if (!templated.empty() &&
+        (other.pointer == templated || llvm::StringRef(other.pointer).starts_with(templated + "/")))
       return; // has an instance of its own
   for (const exp::Unsupported &unsupported : exp::unsupportedKeys()) {
     if (unsupported.pointer != templated)
@@ -185,7 +190,8 @@ void Reader::scanKey(Instance &instance, const Member &member, const std::string
     unknownKey(instance, member, key.substr(0, key.size() - member.key.size()), where);
 }
 
-void Reader::unknownKey(Instance &instance, const Member &member, const std::string &prefix, const std::string &pointer) {
+void Reader::unknownKey(Instance &instance, const Member &member, const std::string &prefix,
+                        const std::string &pointer) {
   std::vector<std::string> near;
   std::string elsewhere;
   auto candidate = [&](llvm::StringRef key) { near.push_back(key.split('.').first.str()); };
@@ -193,7 +199,8 @@ void Reader::unknownKey(Instance &instance, const Member &member, const std::str
     if (llvm::StringRef(field.key).starts_with(prefix) && !field.key.empty())
       candidate(llvm::StringRef(field.key).drop_front(prefix.size()));
   for (const exp::Section &section : exp::sections()) {
-    auto [parent, name] = llvm::StringRef(section.isMap() ? llvm::StringRef(section.pointer).drop_back(2) : section.pointer).rsplit('/');
+    auto [parent, name] =
+        llvm::StringRef(section.isMap() ? llvm::StringRef(section.pointer).drop_back(2) : section.pointer).rsplit('/');
     if (prefix.empty() && parent == instance.pointer && !name.empty())
       candidate(name);
     if (name == member.key && elsewhere.empty())
@@ -232,7 +239,10 @@ void Reader::checkMissing(Instance &instance) {
       const Json *inner = outer.empty() ? nullptr : instance.json->find(outer);
       Place place = inner && inner->isObject() ? inner->place : instance.json->place;
       bool inside = inner && inner->isObject();
-      fields.error(Rule::MissingKey, place, inside ? below(instance.pointer, outer) : instance.pointer.empty() ? "/" : instance.pointer,
+      fields.error(Rule::MissingKey, place,
+                   inside                     ? below(instance.pointer, outer)
+                   : instance.pointer.empty() ? "/"
+                                              : instance.pointer,
                    "required key " + quote(inside ? key.substr(outer.size() + 1) : key) + " is missing");
     }
     return;
@@ -285,8 +295,8 @@ Attribute Reader::derive(Instance &instance, const Field &field) {
   int64_t a = cast<IntegerAttr>(value->second).getInt(), b = cast<IntegerAttr>(divisor->second).getInt();
   if (a % b != 0) {
     fields.error(Rule::Derived, instance.place, fieldPointer(instance, field.key),
-                 field.key + " is not given, and its default " + field.fallback.substr(1) + " = " + std::to_string(a) + " / " +
-                     std::to_string(b) + " is not whole");
+                 field.key + " is not given, and its default " + field.fallback.substr(1) + " = " + std::to_string(a) +
+                     " / " + std::to_string(b) + " is not whole");
     return {};
   }
   return IntegerAttr::get(IntegerType::get(context, 64), a / b);
@@ -304,9 +314,11 @@ void Reader::readField(Instance &instance, const Field &field) {
     const Json &value = given == instance.given.end() ? fallback : *given->second;
     if (given != instance.given.end())
       note(attribute, pointer, value.place);
-    set(instance, field, fields.readMethodValue(field, value, pointer, [&](const std::string &key, const std::string &where, Place place) {
-          note(attribute + "." + key, where, place);
-        }));
+    set(instance, field,
+        fields.readMethodValue(field, value, pointer,
+                               [&](const std::string &key, const std::string &where, Place place) {
+                                 note(attribute + "." + key, where, place);
+                               }));
     return;
   }
   if (given != instance.given.end()) {
@@ -325,7 +337,8 @@ void Reader::readInlineMethod(Instance &instance) {
   std::string kind = instance.name;
   Place place = instance.place;
   std::string kindPointer = instance.pointer;
-  // Groups take the default optimizer's kind, and with it what they do not give; losses are of the kind that they are named for.
+  // Groups take the default optimizer's kind, and with it what they do not give; losses are of the kind that they are
+  // named for.
   if (section.category == "optimizer" && section.isMap()) {
     auto outer = values.find("optimizer.kind");
     if (outer == values.end()) {
@@ -341,8 +354,8 @@ void Reader::readInlineMethod(Instance &instance) {
   if (given != instance.given.end()) {
     kindPointer = below(instance.pointer, "kind");
     if (!given->second->isString()) {
-      fields.error(Rule::WrongType, given->second->place, kindPointer, std::string("expected a kind of ") + section.category +
-                                                                            ", found " + given->second->kindName());
+      fields.error(Rule::WrongType, given->second->place, kindPointer,
+                   std::string("expected a kind of ") + section.category + ", found " + given->second->kindName());
       instance.failed = true;
       return;
     }
@@ -353,9 +366,15 @@ void Reader::readInlineMethod(Instance &instance) {
   std::vector<std::string> known = {"kind"};
   for (const Field &field : section.fields)
     known.push_back(field.key);
-  exp::MethodAttr method = fields.readMethod(section.category, kind, place, kindPointer, instance.others, instance.pointer,
-                                             inherited, known, note);
-  Field field{.key = "kind", .type = FieldType::Method, .fallback = "", .choices = {}, .unit = "", .doc = "", .attribute = "method"};
+  exp::MethodAttr method = fields.readMethod(section.category, kind, place, kindPointer, instance.others,
+                                             instance.pointer, inherited, known, note);
+  Field field{.key = "kind",
+              .type = FieldType::Method,
+              .fallback = "",
+              .choices = {},
+              .unit = "",
+              .doc = "",
+              .attribute = "method"};
   set(instance, field, method);
 }
 
@@ -363,7 +382,8 @@ void Reader::readInlineMethod(Instance &instance) {
 void Reader::learnLengths() {
   auto integer = [&](const char *path) -> std::optional<double> {
     auto it = values.find(path);
-    return it == values.end() ? std::nullopt : std::optional(static_cast<double>(cast<IntegerAttr>(it->second).getInt()));
+    return it == values.end() ? std::nullopt
+                              : std::optional(static_cast<double>(cast<IntegerAttr>(it->second).getInt()));
   };
   if (auto sequences = integer("batch.sequences"))
     if (auto length = integer("data.seq_len"))
@@ -396,7 +416,8 @@ Operation *Reader::build(OpBuilder &builder, Instance &instance, Region *body) {
 
 OwningOpRef<ModuleOp> Reader::run() {
   gather();
-  // Plain values, then those derived from them, then lengths of training, then methods, whose fields may be such lengths.
+  // Plain values, then those derived from them, then lengths of training, then methods, whose fields may be such
+  // lengths.
   auto stage = [](const Field &field) {
     if (field.type == FieldType::Method)
       return 3;
@@ -412,7 +433,8 @@ OwningOpRef<ModuleOp> Reader::run() {
           readField(*instance, field);
       }
       if (now == 3 && !instance->section->category.empty() &&
-          (instance->section->isMap() || instance->given.count("kind")) && (!instance->json || instance->json->isObject()))
+          (instance->section->isMap() || instance->given.count("kind")) &&
+          (!instance->json || instance->json->isObject()))
         readInlineMethod(*instance);
     }
   }
@@ -466,7 +488,8 @@ static void emit(MLIRContext *context, const SpecFiles &files, const Issue &issu
     Location where = FileLineColLoc::get(context, files.path(place.file), place.line, place.column);
     return pointer.empty() ? where : Location(NameLoc::get(StringAttr::get(context, pointer), where));
   };
-  InFlightDiagnostic diagnostic = emitError(loc(issue.place, issue.pointer)) << exp::codeOf(issue.rule) << ": " << issue.text;
+  InFlightDiagnostic diagnostic = emitError(loc(issue.place, issue.pointer))
+                                  << exp::codeOf(issue.rule) << ": " << issue.text;
   for (const Note &note : issue.notes)
     diagnostic.attachNote(loc(note.place, note.pointer)) << note.text;
 }
@@ -475,7 +498,8 @@ static void checkPaths(exp::ExperimentOp experiment) {
   for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
     llvm::StringRef path = dataset.getPath();
     if (!path.contains('*') && !llvm::sys::fs::exists(path))
-      exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning) << "file \"" << path << "\" does not exist (yet)";
+      exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning)
+          << "file \"" << path << "\" does not exist (yet)";
   }
 }
 
@@ -509,7 +533,8 @@ OwningOpRef<ModuleOp> moec::spec::readSpec(MLIRContext *context, llvm::StringRef
   return readMerged(context, files, std::move(root), issues, options);
 }
 
-OwningOpRef<ModuleOp> moec::spec::readSpecText(MLIRContext *context, llvm::StringRef text, llvm::StringRef name, ReadOptions options) {
+OwningOpRef<ModuleOp> moec::spec::readSpecText(MLIRContext *context, llvm::StringRef text, llvm::StringRef name,
+                                               ReadOptions options) {
   std::vector<Issue> issues;
   SpecFiles files(issues);
   std::optional<Json> root = files.loadText(text, name);

@@ -15,8 +15,8 @@ static std::string typeText(const Field &field) {
   auto bounds = [&](std::string type) {
     if (!(field.minimum < field.maximum))
       return type;
-    return type + (field.openMinimum ? " > " : " >= ") + numberText(field.minimum) + (field.openMaximum ? ", < " : ", <= ") +
-           numberText(field.maximum);
+    return type + (field.openMinimum ? " > " : " >= ") + numberText(field.minimum) +
+           (field.openMaximum ? ", < " : ", <= ") + numberText(field.maximum);
   };
   switch (field.type) {
   case FieldType::Integer:
@@ -38,8 +38,8 @@ static std::string typeText(const Field &field) {
   case FieldType::NumberList:
     return bounds(field.length ? "list of " + std::to_string(field.length) + " numbers" : "list of numbers");
   case FieldType::Steps:
-    return std::string("{\"steps\": n}, {\"tokens\": n}") + (field.attribute == "steps" ? "" : " or {\"fraction\": x}") +
-           (field.minimum == 0 ? ", or null" : "");
+    return std::string("{\"steps\": n}, {\"tokens\": n}") +
+           (field.attribute == "steps" ? "" : " or {\"fraction\": x}") + (field.minimum == 0 ? ", or null" : "");
   case FieldType::Method:
     return "kind of " + field.category + ", or an object with it";
   }
@@ -64,8 +64,9 @@ static std::string dotted(const exp::Section &section, const Field &field) {
 static void printFields(llvm::raw_ostream &os, llvm::ArrayRef<Field> fields) {
   os << "| key | type | default | unit | meaning |\n|---|---|---|---|---|\n";
   for (const Field &field : fields)
-    os << "| " << (field.key.empty() ? "(the value itself)" : "`" + field.key + "`") << " | " << typeText(field) << " | "
-       << (field.fallback.empty() ? "required" : "`" + defaultText(field) + "`") << " | " << field.unit << " | " << field.doc << " |\n";
+    os << "| " << (field.key.empty() ? "(the value itself)" : "`" + field.key + "`") << " | " << typeText(field)
+       << " | " << (field.fallback.empty() ? "required" : "`" + defaultText(field) + "`") << " | " << field.unit
+       << " | " << field.doc << " |\n";
   os << "\n";
 }
 
@@ -83,7 +84,8 @@ std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
   for (const char *category : {"score", "loss", "optimizer", "schedule"}) {
     os << "## Kinds of " << category << "\n\n";
     for (const exp::Method *method : methods.all(category)) {
-      os << "### " << category << " `" << method->kind() << "`\n\n" << method->summary() << " Source: " << method->source() << ".\n\n";
+      os << "### " << category << " `" << method->kind() << "`\n\n"
+         << method->summary() << " Source: " << method->source() << ".\n\n";
       if (!method->fields().empty())
         printFields(os, method->fields());
     }
@@ -97,23 +99,27 @@ std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
 std::string moec::spec::errorPage() {
   std::string text;
   llvm::raw_string_ostream os(text);
-  os << "# Errors of specs\n\nWritten by `moec explain --errors`; a test keeps it equal to the code. Codes never change their "
+  os << "# Errors of specs\n\nWritten by `moec explain --errors`; a test keeps it equal to the code. Codes never "
+        "change their "
         "meaning.\n\n| code | what is wrong | what to know |\n|---|---|---|\n";
   for (const exp::RuleInfo &info : exp::rules())
-    os << "| " << exp::codeOf(info.rule) << " | " << llvm::StringRef(info.title) << " | " << llvm::StringRef(info.text) << " |\n";
+    os << "| " << exp::codeOf(info.rule) << " | " << llvm::StringRef(info.title) << " | " << llvm::StringRef(info.text)
+       << " |\n";
   return text;
 }
 
 //===--- One topic ---===//
 
 static void explainField(llvm::raw_ostream &os, const std::string &path, const Field &field) {
-  os << path << ": " << field.doc << "\n  type:    " << typeText(field) << "\n  default: " << defaultText(field) << "\n";
+  os << path << ": " << field.doc << "\n  type:    " << typeText(field) << "\n  default: " << defaultText(field)
+     << "\n";
   if (!field.unit.empty())
     os << "  unit:    " << field.unit << "\n";
 }
 
 static void explainMethod(llvm::raw_ostream &os, const exp::Method &method) {
-  os << method.category() << " \"" << method.kind() << "\": " << method.summary() << "\n  source:  " << method.source() << "\n";
+  os << method.category() << " \"" << method.kind() << "\": " << method.summary() << "\n  source:  " << method.source()
+     << "\n";
   for (const Field &field : method.fields())
     explainField(os, "  " + field.key, field);
 }
@@ -122,7 +128,8 @@ std::optional<std::string> moec::spec::explainTopic(const exp::MethodRegistry &m
   std::string text;
   llvm::raw_string_ostream os(text);
   if (const exp::RuleInfo *info = exp::findRule(topic.str())) {
-    os << exp::codeOf(info->rule) << ": " << llvm::StringRef(info->title) << "\n" << llvm::StringRef(info->text) << "\n";
+    os << exp::codeOf(info->rule) << ": " << llvm::StringRef(info->title) << "\n"
+       << llvm::StringRef(info->text) << "\n";
     return text;
   }
   std::string path = topic.ltrim('/').str();
@@ -131,12 +138,14 @@ std::optional<std::string> moec::spec::explainTopic(const exp::MethodRegistry &m
     std::string name = section.pointer.empty() ? "" : section.pointer.substr(1);
     std::replace(name.begin(), name.end(), '/', '.');
     // "losses.load_balance" is an instance of "losses.*".
-    llvm::StringRef stem = llvm::StringRef(name).ends_with(".*") ? llvm::StringRef(name).drop_back(2) : llvm::StringRef(name);
+    llvm::StringRef stem =
+        llvm::StringRef(name).ends_with(".*") ? llvm::StringRef(name).drop_back(2) : llvm::StringRef(name);
     if (!name.empty() && (path == name || path == stem)) {
       os << section.pointer << ": " << section.summary << "\n";
       for (const Field &field : section.fields)
         explainField(os, "  " + dotted(section, field), field);
-      for (const exp::Method *method : section.category.empty() ? std::vector<const exp::Method *>() : methods.all(section.category))
+      for (const exp::Method *method :
+           section.category.empty() ? std::vector<const exp::Method *>() : methods.all(section.category))
         explainMethod(os, *method);
       return text;
     }
@@ -194,8 +203,8 @@ std::string moec::spec::explainExperiment(exp::ExperimentOp experiment) {
   auto method = [&](Operation *op, const std::string &pointer, const std::string &prefix, exp::MethodAttr attr) {
     const exp::Method *known = exp::getMethods(op->getContext()).find(attr.getCategory().str(), attr.getKind().str());
     os << pad(pointer + "/kind", 36) << ' ' << pad(quote(attr.getKind()), 20) << ' '
-       << pad(origin(op, prefix.empty() ? "method" : llvm::StringRef(prefix).drop_back()), 24) << ' ' << known->summary()
-       << "\n";
+       << pad(origin(op, prefix.empty() ? "method" : llvm::StringRef(prefix).drop_back()), 24) << ' '
+       << known->summary() << "\n";
     for (const Field &field : known->fields())
       line(op, pointer, field, prefix + field.key, attr.getFields().get(field.key));
   };

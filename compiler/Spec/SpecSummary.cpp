@@ -34,8 +34,8 @@ Summary moec::spec::summarize(exp::ExperimentOp experiment) {
     summary.activeParameters += summary.moeLayers * (fixed + integer(moe.getTopK()) * expert);
   }
   summary.steps = integer(experiment.section<exp::DurationOp>().getSteps());
-  summary.tokensPerStep =
-      integer(experiment.section<exp::BatchOp>().getSequences()) * integer(experiment.section<exp::DataOp>().getSeqLen());
+  summary.tokensPerStep = integer(experiment.section<exp::BatchOp>().getSequences()) *
+                          integer(experiment.section<exp::DataOp>().getSeqLen());
   summary.tokens = summary.steps * summary.tokensPerStep;
   return summary;
 }

@@ -15,7 +15,8 @@ static bool isDigit(char c) { return c >= '0' && c <= '9'; }
 namespace {
 constexpr unsigned kMaxDepth = 64;
 
-/// Recursive descent; depth is bounded, so the C++ stack is too. Methods return false after the first error that ends reading.
+/// Recursive descent; depth is bounded, so the C++ stack is too. Methods return false after the first error that ends
+/// reading.
 class Parser {
 public:
   Parser(llvm::StringRef text, unsigned file, std::vector<Issue> &issues) : text(text), issues(issues), file(file) {}
@@ -154,7 +155,9 @@ private:
         if (other.key == member.key)
           first = &other;
       if (first)
-        issues.push_back({Rule::DuplicateKey, member.place, below(pointer, member.key),
+        issues.push_back({Rule::DuplicateKey,
+                          member.place,
+                          below(pointer, member.key),
                           "key " + quote(member.key) + " is there twice",
                           {{first->place, below(pointer, member.key), "first given here"}}});
       else
@@ -259,7 +262,8 @@ private:
       return true;
     }
     if (c != 'u')
-      return fail(Rule::Syntax, pointer, "unknown escape in a text; expected one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\u");
+      return fail(Rule::Syntax, pointer,
+                  "unknown escape in a text; expected one of \\\" \\\\ \\/ \\b \\f \\n \\r \\t \\u");
     ++at;
     unsigned code;
     if (!readHex(pointer, code))

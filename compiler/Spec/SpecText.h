@@ -71,7 +71,8 @@ struct Issue {
   std::vector<Note> notes;
 };
 
-/// Reads one value. Problems go to `issues`; null when the text is not JSON at all (duplicate keys are reported but do not hinder).
+/// Reads one value. Problems go to `issues`; null when the text is not JSON at all (duplicate keys are reported but do
+/// not hinder).
 std::optional<Json> parseText(llvm::StringRef text, unsigned file, std::vector<Issue> &issues);
 /// A constant of ours that is known to be JSON.
 Json parseConstant(llvm::StringRef text);

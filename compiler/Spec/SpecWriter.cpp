@@ -19,7 +19,8 @@ static Json stepsJson(int64_t steps) {
 /// Fields of a method, after whatever `out` already holds.
 static void addMethod(Json &out, exp::MethodAttr method) {
   out.set("kind", Json::makeString(method.getKind()));
-  const exp::Method *known = exp::getMethods(method.getContext()).find(method.getCategory().str(), method.getKind().str());
+  const exp::Method *known =
+      exp::getMethods(method.getContext()).find(method.getCategory().str(), method.getKind().str());
   if (!known)
     return;
   for (const Field &field : known->fields())

@@ -1,5 +1,6 @@
-// Causal attention and its gradient as plain loops over a full row of scores: what the blocked kernels are tested against.
-// q, o [B*S, H*dh], k, v [B*S, G*dh], lse [B*S, H]. Query head h reads key head h / (H/G). Row-major, any floating type.
+// Causal attention and its gradient as plain loops over a full row of scores: what the blocked kernels are tested
+// against. q, o [B*S, H*dh], k, v [B*S, G*dh], lse [B*S, H]. Query head h reads key head h / (H/G). Row-major, any
+// floating type.
 #ifndef MOEC_RUNTIME_KERNELS_ATTENTIONLOOPS_H
 #define MOEC_RUNTIME_KERNELS_ATTENTIONLOOPS_H
 
@@ -14,8 +15,7 @@ struct AttentionShape {
   int64_t B, S, H, G, dh;
 };
 
-template <typename T>
-void attention(const AttentionShape &shape, const T *q, const T *k, const T *v, T *o, T *lse) {
+template <typename T> void attention(const AttentionShape &shape, const T *q, const T *k, const T *v, T *o, T *lse) {
   auto [B, S, H, G, dh] = shape;
   T scale = 1 / std::sqrt(static_cast<T>(dh));
   std::vector<T> scores(S);

@@ -1,4 +1,5 @@
-// Matrix products as plain loops, in the order of docs: what the generated kernels are tested against. Row-major, any floating type.
+// Matrix products as plain loops, in the order of docs: what the generated kernels are tested against. Row-major, any
+// floating type.
 #ifndef MOEC_RUNTIME_KERNELS_PRODUCTLOOPS_H
 #define MOEC_RUNTIME_KERNELS_PRODUCTLOOPS_H
 
@@ -19,8 +20,7 @@ void matmul(const T *a, const T *b, T *c, int64_t M, int64_t N, int64_t K, bool 
 }
 
 /// result[r] = input[rows[r]], zeros for -1.
-template <typename T, typename I>
-void gatherRows(const T *input, const I *rows, T *result, int64_t R, int64_t D) {
+template <typename T, typename I> void gatherRows(const T *input, const I *rows, T *result, int64_t R, int64_t D) {
   for (int64_t r = 0; r < R; ++r)
     for (int64_t d = 0; d < D; ++d)
       result[r * D + d] = rows[r] < 0 ? T(0) : input[static_cast<int64_t>(rows[r]) * D + d];

@@ -18,8 +18,7 @@ template <typename T> void colReduce(const T *x, T *out, int64_t N, int64_t C, i
 }
 
 /// out [V, D] = sum of the rows n of grad [N, D] with ids[n] = v, in order.
-template <typename T, typename I>
-void embedGrad(const T *grad, const I *ids, T *out, int64_t N, int64_t V, int64_t D) {
+template <typename T, typename I> void embedGrad(const T *grad, const I *ids, T *out, int64_t N, int64_t V, int64_t D) {
   for (int64_t i = 0; i < V * D; ++i)
     out[i] = 0;
   for (int64_t n = 0; n < N; ++n)

@@ -16,8 +16,8 @@ inline int64_t permutedRows(int64_t slots, int64_t E, int64_t align) {
   return (slots + E * (align - 1) + align - 1) / align * align;
 }
 
-/// ids [N, K] -> offsets [E+1], counts [E], rowToken [R], rowSlot [R], slotRow [N, K]. Groups by expert, then token, then slot; each starts at a multiple
-/// of `align`.
+/// ids [N, K] -> offsets [E+1], counts [E], rowToken [R], rowSlot [R], slotRow [N, K]. Groups by expert, then token,
+/// then slot; each starts at a multiple of `align`.
 template <typename I>
 void permute(const I *ids, I *offsets, I *counts, I *rowToken, I *rowSlot, I *slotRow, int64_t N, int64_t K, int64_t E,
              int64_t align, int64_t R) {
@@ -42,10 +42,11 @@ void permute(const I *ids, I *offsets, I *counts, I *rowToken, I *rowSlot, I *sl
       slotRow[i] = I(-1);
 }
 
-/// ids [N, K] with the slots beyond `capacity` of each expert replaced by -1: those of lowest weight (ties: the later ones; NaN lowest of all), or the
-/// last ones (`byPosition`).
+/// ids [N, K] with the slots beyond `capacity` of each expert replaced by -1: those of lowest weight (ties: the later
+/// ones; NaN lowest of all), or the last ones (`byPosition`).
 template <typename I, typename T>
-void limitCapacity(const I *ids, const T *weights, I *out, int64_t N, int64_t K, int64_t E, int64_t capacity, bool byPosition) {
+void limitCapacity(const I *ids, const T *weights, I *out, int64_t N, int64_t K, int64_t E, int64_t capacity,
+                   bool byPosition) {
   for (int64_t i = 0; i < N * K; ++i)
     out[i] = I(-1);
   for (int64_t e = 0; e < E; ++e) {

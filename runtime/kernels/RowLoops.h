@@ -1,6 +1,8 @@
-// Reference loops of the row ops (dialects/Moe/IR/MoeComputeOps.td), in plain order. T is float or double, I any type that holds ids. All matrices are row-major.
+// Reference loops of the row ops (dialects/Moe/IR/MoeComputeOps.td), in plain order. T is float or double, I any type
+// that holds ids. All matrices are row-major.
 //
-// N rows (tokens), D columns, E experts, K slots a token, R permuted rows, V vocabulary, S positions, dh columns of a head.
+// N rows (tokens), D columns, E experts, K slots a token, R permuted rows, V vocabulary, S positions, dh columns of a
+// head.
 #ifndef MOEC_RUNTIME_KERNELS_ROWLOOPS_H
 #define MOEC_RUNTIME_KERNELS_ROWLOOPS_H
 
@@ -74,9 +76,9 @@ template <typename T> void logSumExp(const T *x, T *out, int64_t N, int64_t D) {
   }
 }
 
-/// ids [N, K]: columns of the K largest of scores [N, E], largest first; equal ones lowest column first; NaN below every number.
-template <typename T, typename I>
-void topK(const T *scores, I *ids, int64_t N, int64_t E, int64_t K) {
+/// ids [N, K]: columns of the K largest of scores [N, E], largest first; equal ones lowest column first; NaN below
+/// every number.
+template <typename T, typename I> void topK(const T *scores, I *ids, int64_t N, int64_t E, int64_t K) {
   auto before = [](T a, T b) { return std::isnan(b) ? !std::isnan(a) : a > b; };
   for (int64_t n = 0; n < N; ++n) {
     std::vector<bool> taken(E, false);
@@ -92,15 +94,13 @@ void topK(const T *scores, I *ids, int64_t N, int64_t E, int64_t K) {
 }
 
 /// out [N, K] = x[n, ids[n, k]], 0 where the id is negative. x [N, E].
-template <typename T, typename I>
-void take(const T *x, const I *ids, T *out, int64_t N, int64_t E, int64_t K) {
+template <typename T, typename I> void take(const T *x, const I *ids, T *out, int64_t N, int64_t E, int64_t K) {
   for (int64_t i = 0; i < N * K; ++i)
     out[i] = ids[i] < 0 ? T(0) : x[i / K * E + int64_t(ids[i])];
 }
 
 /// out [N, E] = zeros, then out[n, ids[n, k]] += values[n, k] over k in order.
-template <typename T, typename I>
-void put(const T *values, const I *ids, T *out, int64_t N, int64_t E, int64_t K) {
+template <typename T, typename I> void put(const T *values, const I *ids, T *out, int64_t N, int64_t E, int64_t K) {
   for (int64_t i = 0; i < N * E; ++i)
     out[i] = 0;
   for (int64_t i = 0; i < N * K; ++i)
@@ -142,7 +142,9 @@ template <typename T, typename I>
 void spreadRows(const T *input, const I *rowSlot, const T *weights, T *out, int64_t R, int64_t K, int64_t D) {
   for (int64_t r = 0; r < R; ++r)
     for (int64_t d = 0; d < D; ++d)
-      out[r * D + d] = rowSlot[r] < 0 ? T(0) : (weights ? weights[int64_t(rowSlot[r])] : T(1)) * input[int64_t(rowSlot[r]) / K * D + d];
+      out[r * D + d] = rowSlot[r] < 0
+                           ? T(0)
+                           : (weights ? weights[int64_t(rowSlot[r])] : T(1)) * input[int64_t(rowSlot[r]) / K * D + d];
 }
 
 /// out [N, K] = dot(input[n], rows[slot_row[n, k]]); 0 for -1.
@@ -162,8 +164,9 @@ template <typename I> void sliceColumns(const I *input, I *out, int64_t N, int64
     out[i] = input[i / C * S + first + i % C];
 }
 
-/// Elements 0..count-1 of copy `copy` (moe.random_normal): Philox4x32-10, Box-Muller in double. With the four words w of pair j:
-/// u = ((w0 | w1 << 32) >> 11) + 1, v = (w2 | w3 << 32) >> 11, both times 2^-53; r = sqrt(-2 log u); element 2j = r cos(2 pi v), 2j+1 = r sin(2 pi v).
+/// Elements 0..count-1 of copy `copy` (moe.random_normal): Philox4x32-10, Box-Muller in double. With the four words w
+/// of pair j: u = ((w0 | w1 << 32) >> 11) + 1, v = (w2 | w3 << 32) >> 11, both times 2^-53; r = sqrt(-2 log u); element
+/// 2j = r cos(2 pi v), 2j+1 = r sin(2 pi v).
 template <typename T>
 void randomNormal(T *out, int64_t count, uint64_t seed, uint32_t stream, uint32_t copy, double mean, double stddev) {
   for (int64_t i = 0; i < count; ++i) {
@@ -171,7 +174,8 @@ void randomNormal(T *out, int64_t count, uint64_t seed, uint32_t stream, uint32_
     uint32_t c[4] = {uint32_t(j), uint32_t(j >> 32), stream, copy}, key[2] = {uint32_t(seed), uint32_t(seed >> 32)};
     for (int round = 0; round < 10; ++round) {
       uint64_t p0 = uint64_t{0xD2511F53} * c[0], p1 = uint64_t{0xCD9E8D57} * c[2];
-      uint32_t next[4] = {uint32_t(p1 >> 32) ^ c[1] ^ key[0], uint32_t(p1), uint32_t(p0 >> 32) ^ c[3] ^ key[1], uint32_t(p0)};
+      uint32_t next[4] = {uint32_t(p1 >> 32) ^ c[1] ^ key[0], uint32_t(p1), uint32_t(p0 >> 32) ^ c[3] ^ key[1],
+                          uint32_t(p0)};
       for (int w = 0; w < 4; ++w)
         c[w] = next[w];
       key[0] += 0x9E3779B9;

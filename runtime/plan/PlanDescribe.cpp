@@ -10,8 +10,7 @@ static std::string operandText(const Operand &operand) {
   std::string text = "@" + std::to_string(operand.offset);
   for (size_t i = 0; i < operand.strides.size(); ++i)
     if (operand.strides[i] != 0)
-      text += (operand.strides[i] < 0 ? " - " : " + ") + std::to_string(std::abs(operand.strides[i])) + "*i" +
-              std::to_string(i);
+      text += " + " + std::to_string(operand.strides[i]) + "*i" + std::to_string(i);
   return text;
 }
 

@@ -17,7 +17,7 @@ show() {
   printf '\n$ %s\n' "${*@Q}" | sed "s/'\([A-Za-z0-9_.,:=\/+-]*\)'/\1/g"
   "$@"
 }
-trap 'printf "\nrun.sh: stopped; the lines above say why. Once that is mended, run it again.\n" >&2' ERR
+trap 'test $? -eq 0 || printf "\nrun.sh: stopped; the lines above say why. Once that is mended, run it again.\n" >&2' EXIT
 
 "$root/.ci/setup.sh"
 PATH=$build/bin:$PATH

@@ -79,7 +79,8 @@ TEST_CASE("attention: forward and backward", "[attention]") {
 
 TEST_CASE("attention: every target", "[attention]") {
   std::string target = GENERATE("x86-64", "x86-64-v3"), element = GENERATE("f32", "f64");
-  loops::AttentionShape shape = GENERATE(loops::AttentionShape{1, 70, 2, 1, 12}, loops::AttentionShape{1, 64, 2, 2, 16});
+  loops::AttentionShape shape =
+      GENERATE(loops::AttentionShape{1, 70, 2, 1, 12}, loops::AttentionShape{1, 64, 2, 2, 16});
   Case c(shape);
   double tolerance = toleranceOf(element);
   Outcome outcome = CompiledDispatch(forward(c, shape), element, target).run({c.q, c.k, c.v});
@@ -105,13 +106,13 @@ TEST_CASE("attention: inputs through reshapes, result in a state", "[attention]"
   loops::AttentionShape shape{2, 20, 2, 1, 8};
   Case c(shape);
   std::string flat = tensor({c.q.size() / 8, 8});
-  std::string text = module("moe.state @o output : " + c.query, {{"q", flat}, {"k", c.key}, {"v", c.key}}, {flat},
-                            "    %q2 = moe.reshape %q : " + flat + " -> " + c.query +
-                                "\n    %r:2 = moe.attention %q2, %k, %v" + attributes(shape) + " : " + c.query + ", " +
-                                c.key + " -> " + c.sums + "\n    moe.write @o, %r#0 : " + c.query +
-                                "\n    %o2 = moe.reshape %r#0 : " + c.query + " -> " + flat +
-                                "\n    moe.yield %o2 : " + flat,
-                            "attention");
+  std::string text =
+      module("moe.state @o output : " + c.query, {{"q", flat}, {"k", c.key}, {"v", c.key}}, {flat},
+             "    %q2 = moe.reshape %q : " + flat + " -> " + c.query + "\n    %r:2 = moe.attention %q2, %k, %v" +
+                 attributes(shape) + " : " + c.query + ", " + c.key + " -> " + c.sums +
+                 "\n    moe.write @o, %r#0 : " + c.query + "\n    %o2 = moe.reshape %r#0 : " + c.query + " -> " + flat +
+                 "\n    moe.yield %o2 : " + flat,
+             "attention");
   Outcome outcome = CompiledDispatch(text, element).run({c.q, c.k, c.v});
   REQUIRE(difference(outcome.results[0], c.o, toleranceOf(element)) == "");
   REQUIRE(difference(outcome.states["o"], c.o, toleranceOf(element)) == "");

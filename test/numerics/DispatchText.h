@@ -6,7 +6,6 @@
 
 namespace moec::test {
 
-
 inline std::string tensor(std::vector<int64_t> shape, const std::string &element = "$T") {
   std::string text = "tensor<";
   for (int64_t dim : shape)
@@ -19,7 +18,8 @@ struct Operand {
   std::string name, type;
 };
 inline std::string module(const std::string &states, const std::vector<Operand> &operands,
-                   const std::vector<std::string> &results, const std::string &body, const std::string &kind = "matmul") {
+                          const std::vector<std::string> &results, const std::string &body,
+                          const std::string &kind = "matmul") {
   std::string arguments, bindings, types, outs;
   for (const Operand &operand : operands) {
     std::string comma = arguments.empty() ? "" : ", ";
@@ -37,7 +37,7 @@ inline std::string module(const std::string &states, const std::vector<Operand> 
 }
 
 inline std::string product(const std::string &result, const std::string &op, const std::vector<Operand> &operands,
-                    const std::string &type) {
+                           const std::string &type) {
   std::string names, types;
   for (const Operand &operand : operands) {
     names += (names.empty() ? "" : ", ") + operand.name;
@@ -47,8 +47,8 @@ inline std::string product(const std::string &result, const std::string &op, con
 }
 
 inline std::string map(const std::string &results, const std::vector<Operand> &operands, const std::string &type,
-                const std::string &arguments, const std::string &body, const std::string &yields = "%y",
-                int count = 1) {
+                       const std::string &arguments, const std::string &body, const std::string &yields = "%y",
+                       int count = 1) {
   std::string names, types, outs, scalars;
   for (const Operand &operand : operands) {
     names += (names.empty() ? "" : ", ") + operand.name;

@@ -1,7 +1,9 @@
-// Compiles one moe.dispatch and runs it on plain arrays, the way the runtime would, so that a test is: text, inputs, reference.
+// Compiles one moe.dispatch and runs it on plain arrays, the way the runtime would, so that a test is: text, inputs,
+// reference.
 //
-// What `run` checks by itself: workgroups in order, in reverse and on two threads give the same bits; nothing is written outside the operands
-// (guard bytes around each buffer); nothing reads what nobody wrote (outputs and scratch start as NaN).
+// What `run` checks by itself: workgroups in order, in reverse and on two threads give the same bits; nothing is
+// written outside the operands (guard bytes around each buffer); nothing reads what nobody wrote (outputs and scratch
+// start as NaN).
 #ifndef MOEC_TEST_NUMERICS_HARNESS_H
 #define MOEC_TEST_NUMERICS_HARNESS_H
 
@@ -40,14 +42,17 @@ struct Outcome {
 
 class CompiledDispatch {
 public:
-  /// `text`: moe.state ops and one function that holds one moe.dispatch, whose operands may be arguments of the function. Every `$T` in it becomes
-  /// `element` first. Throws std::runtime_error with the diagnostics when anything fails.
+  /// `text`: moe.state ops and one function that holds one moe.dispatch, whose operands may be arguments of the
+  /// function. Every `$T` in it becomes `element` first. Throws std::runtime_error with the diagnostics when anything
+  /// fails.
   CompiledDispatch(std::string text, const std::string &element, const std::string &target = "native");
   ~CompiledDispatch();
   CompiledDispatch(const CompiledDispatch &) = delete;
 
-  /// `inputs`: tensor operands in order. `states`: by symbol; those not given start as NaN / garbage. `copy`: the value of every index operand.
-  Outcome run(const std::vector<Array> &inputs, const std::map<std::string, Array> &states = {}, int64_t copy = 0) const;
+  /// `inputs`: tensor operands in order. `states`: by symbol; those not given start as NaN / garbage. `copy`: the value
+  /// of every index operand.
+  Outcome run(const std::vector<Array> &inputs, const std::map<std::string, Array> &states = {},
+              int64_t copy = 0) const;
   /// Only the launch, on one thread, for timing: seconds of the fastest of `repeats`.
   double time(const std::vector<Array> &inputs, const std::map<std::string, Array> &states, int repeats) const;
 
@@ -60,7 +65,8 @@ private:
   std::unique_ptr<Impl> impl;
 };
 
-/// "" when every element agrees within tolerance * max|expected| (NaN equals NaN, infinities exactly), else what differs most.
+/// "" when every element agrees within tolerance * max|expected| (NaN equals NaN, infinities exactly), else what
+/// differs most.
 std::string difference(const Array &actual, const Array &expected, double tolerance);
 /// The tolerance of an element type: 1e-12 or 1e-5.
 double toleranceOf(const std::string &element);

@@ -93,14 +93,14 @@ TEST_CASE("matmul: gathered rows, -1 is zeros", "[matmul]") {
   bool ta = GENERATE(false, true);
   int64_t R = 27, T = 11, D = 19, N = 40;
   int64_t M = ta ? D : R, K = ta ? R : D;
-  CompiledDispatch kernel(
-      module("", {{"x", tensor({T, D})}, {"rows", tensor({R, 1}, "i32")}, {"b", tensor({K, N})}}, {tensor({M, N})},
-             "    %a = moe.gather_rows %x, %rows : " + tensor({T, D}) + ", " + tensor({R, 1}, "i32") + " -> " +
-                 tensor({R, D}) + "\n" +
-                 product("%p", ta ? "moe.matmul ta" : "moe.matmul", {{"%a", tensor({R, D})}, {"%b", tensor({K, N})}},
-                         tensor({M, N})) +
-                 "    moe.yield %p : " + tensor({M, N})),
-      element);
+  CompiledDispatch kernel(module("", {{"x", tensor({T, D})}, {"rows", tensor({R, 1}, "i32")}, {"b", tensor({K, N})}},
+                                 {tensor({M, N})},
+                                 "    %a = moe.gather_rows %x, %rows : " + tensor({T, D}) + ", " +
+                                     tensor({R, 1}, "i32") + " -> " + tensor({R, D}) + "\n" +
+                                     product("%p", ta ? "moe.matmul ta" : "moe.matmul",
+                                             {{"%a", tensor({R, D})}, {"%b", tensor({K, N})}}, tensor({M, N})) +
+                                     "    moe.yield %p : " + tensor({M, N})),
+                          element);
   Array x = Array::random({T, D}, 1), rows = Array::integers({R, 1}, 3, -1, T), b = Array::random({K, N}, 2);
   REQUIRE(difference(kernel.run({x, rows, b}).results[0], multiply(gather(x, rows), b, ta), toleranceOf(element)) ==
           "");
@@ -118,24 +118,34 @@ TEST_CASE("matmul: epilogue with every kind of operand", "[matmul]") {
       %3 = arith.addf %2, %1 : $T
       %y = arith.addf %3, %g0 : $T
 )";
-  CompiledDispatch kernel(
-      module("", {{"a", tensor({M, K})}, {"b", tensor({K, N})}, {"r", full}, {"c", tensor({M, 1})}, {"w", tensor({1, N})},
-                  {"s", tensor({1, 1})}, {"g", tensor({2, N})}},
-             {full, full},
-             product("%p", "moe.matmul", {{"%a", tensor({M, K})}, {"%b", tensor({K, N})}}, full) +
-                 map("%q", {{"%p", full}, {"%r", full}, {"%c", tensor({M, 1})}, {"%w", tensor({1, N})},
-                            {"%s", tensor({1, 1})}, {"%g", tensor({2, N})}},
-                     full, "%p0: $T, %r0: $T, %c0: $T, %w0: $T, %s0: $T, %g0: $T", body) +
-                 "    moe.yield %q, %p : " + full + ", " + full),
-      element);
+  CompiledDispatch kernel(module("",
+                                 {{"a", tensor({M, K})},
+                                  {"b", tensor({K, N})},
+                                  {"r", full},
+                                  {"c", tensor({M, 1})},
+                                  {"w", tensor({1, N})},
+                                  {"s", tensor({1, 1})},
+                                  {"g", tensor({2, N})}},
+                                 {full, full},
+                                 product("%p", "moe.matmul", {{"%a", tensor({M, K})}, {"%b", tensor({K, N})}}, full) +
+                                     map("%q",
+                                         {{"%p", full},
+                                          {"%r", full},
+                                          {"%c", tensor({M, 1})},
+                                          {"%w", tensor({1, N})},
+                                          {"%s", tensor({1, 1})},
+                                          {"%g", tensor({2, N})}},
+                                         full, "%p0: $T, %r0: $T, %c0: $T, %w0: $T, %s0: $T, %g0: $T", body) +
+                                     "    moe.yield %q, %p : " + full + ", " + full),
+                          element);
   std::vector<Array> in = {Array::random({M, K}, 1), Array::random({K, N}, 2), Array::random({M, N}, 3),
                            Array::random({M, 1}, 4), Array::random({1, N}, 5), Array::random({1, 1}, 6),
                            Array::random({2, N}, 7)};
   Array p = multiply(in[0], in[1]), q = p;
   for (int64_t m = 0; m < M; ++m)
     for (int64_t n = 0; n < N; ++n)
-      q.at(m, n) = p.at(m, n) + in[2].at(m, n) * in[3].at(m, 0) + in[4].at(0, n) * in[5].at(0, 0) +
-                   in[6].at(m * 2 / M, n);
+      q.at(m, n) =
+          p.at(m, n) + in[2].at(m, n) * in[3].at(m, 0) + in[4].at(0, n) * in[5].at(0, 0) + in[6].at(m * 2 / M, n);
   Outcome outcome = kernel.run(in);
   REQUIRE(difference(outcome.results[0], q, toleranceOf(element)) == "");
   REQUIRE(difference(outcome.results[1], p, toleranceOf(element)) == "");
@@ -151,7 +161,8 @@ TEST_CASE("matmul: map with position and ids", "[matmul]") {
                  " {\n    ^bb0(%p0: $T, %t0: i32, %row: i64, %col: i64):\n      %t64 = arith.extsi %t0 : i32 to i64\n"
                  "      %yes = arith.cmpi eq, %col, %t64 : i64\n      %one = arith.constant 1.0 : $T\n"
                  "      %less = arith.subf %p0, %one : $T\n      %y = arith.select %yes, %less, %p0 : $T\n"
-                 "      moe.yield %y : $T\n    }\n    moe.yield %q : " + full),
+                 "      moe.yield %y : $T\n    }\n    moe.yield %q : " +
+                 full),
       element);
   Array a = Array::random({M, K}, 1), b = Array::random({K, N}, 2), t = Array::integers({M, 1}, 3, 0, N);
   Array q = multiply(a, b);
@@ -190,10 +201,11 @@ TEST_CASE("matmul: weight gradient accumulates", "[matmul]") {
   std::string element = GENERATE("f32", "f64");
   int64_t T = GENERATE(1, 100, 1300), K = 37, N = 70;
   std::string full = tensor({K, N});
-  CompiledDispatch kernel(module("moe.state @g gradient : " + full, {{"x", tensor({T, K})}, {"dy", tensor({T, N})}}, {},
-                                 product("%p", "moe.matmul ta", {{"%x", tensor({T, K})}, {"%dy", tensor({T, N})}}, full) +
-                                     "    moe.accumulate @g, %p : " + full + "\n    moe.yield"),
-                          element);
+  CompiledDispatch kernel(
+      module("moe.state @g gradient : " + full, {{"x", tensor({T, K})}, {"dy", tensor({T, N})}}, {},
+             product("%p", "moe.matmul ta", {{"%x", tensor({T, K})}, {"%dy", tensor({T, N})}}, full) +
+                 "    moe.accumulate @g, %p : " + full + "\n    moe.yield"),
+      element);
   Array x = Array::random({T, K}, 1), dy = Array::random({T, N}, 2), old = Array::random({K, N}, 3);
   Array expected = multiply(x, dy, true);
   for (int64_t i = 0; i < K * N; ++i)
@@ -222,8 +234,13 @@ TEST_CASE("grouped matmul: SwiGLU over gathered rows", "[matmul]") {
               op = tb ? "moe.grouped_matmul tb" : "moe.grouped_matmul", off = tensor({1, E + 1}, "i32"),
               cnt = tensor({1, E}, "i32");
   CompiledDispatch kernel(
-      module("", {{"x", tensor({T, K})}, {"rows", tensor({R, 1}, "i32")}, {"wg", weights}, {"wu", weights}, {"off", off},
-                  {"cnt", cnt}},
+      module("",
+             {{"x", tensor({T, K})},
+              {"rows", tensor({R, 1}, "i32")},
+              {"wg", weights},
+              {"wu", weights},
+              {"off", off},
+              {"cnt", cnt}},
              {full, full, full},
              "    %a = moe.gather_rows %x, %rows : " + tensor({T, K}) + ", " + tensor({R, 1}, "i32") + " -> " +
                  tensor({R, K}) + "\n" +
@@ -254,17 +271,22 @@ TEST_CASE("grouped outer: yields and accumulates", "[matmul]") {
   std::string full = tensor({E, K, N}), off = tensor({1, E + 1}, "i32"), cnt = tensor({1, E}, "i32"),
               input = gathered ? tensor({T, K}) : tensor({R, K});
   CompiledDispatch kernel(
-      module("moe.state @g gradient : " + full + " count 2",
-             {{"x", input}, {"rows", tensor({R, 1}, "i32")}, {"dy", tensor({R, N})}, {"off", off}, {"cnt", cnt},
-              {"l", "index"}},
-             {full},
-             (gathered ? "    %a = moe.gather_rows %x, %rows : " + input + ", " + tensor({R, 1}, "i32") + " -> " +
-                             tensor({R, K}) + "\n"
-                       : std::string("")) +
-                 product("%p", "moe.grouped_outer",
-                         {{gathered ? "%a" : "%x", tensor({R, K})}, {"%dy", tensor({R, N})}, {"%off", off}, {"%cnt", cnt}},
-                         full) +
-                 "    moe.accumulate @g[%l], %p : " + full + "\n    moe.yield %p : " + full),
+      module(
+          "moe.state @g gradient : " + full + " count 2",
+          {{"x", input},
+           {"rows", tensor({R, 1}, "i32")},
+           {"dy", tensor({R, N})},
+           {"off", off},
+           {"cnt", cnt},
+           {"l", "index"}},
+          {full},
+          (gathered ? "    %a = moe.gather_rows %x, %rows : " + input + ", " + tensor({R, 1}, "i32") + " -> " +
+                          tensor({R, K}) + "\n"
+                    : std::string("")) +
+              product("%p", "moe.grouped_outer",
+                      {{gathered ? "%a" : "%x", tensor({R, K})}, {"%dy", tensor({R, N})}, {"%off", off}, {"%cnt", cnt}},
+                      full) +
+              "    moe.accumulate @g[%l], %p : " + full + "\n    moe.yield %p : " + full),
       element);
   Array x = Array::random(gathered ? std::vector{T, K} : std::vector{R, K}, 1), dy = Array::random({R, N}, 2),
         old = Array::random({2, E, K, N}, 3);

@@ -13,10 +13,14 @@ TEST_CASE("col_reduce in groups, yielded and accumulated", "[reduction]") {
       for (int64_t g : {1, 2, 6}) {
         CAPTURE(element, n, c, g);
         std::string x = tensor(n, c), y = tensor(g, c);
-        CompiledDispatch kernel(dispatchText("col_reduce", {{"x", x}}, y,
-            "%r = moe.col_reduce %x : " + x + " -> " + y + "\n" +
-            mapText("%h", {{"%r", y, "a"}}, y, "%two = arith.constant 0.5 : $T\n%p = arith.mulf %a, %two : $T", "p") +
-            "moe.accumulate @s, %h : " + y + "\nmoe.yield %r : " + y, "moe.state @s gradient : " + y), element);
+        CompiledDispatch kernel(
+            dispatchText("col_reduce", {{"x", x}}, y,
+                         "%r = moe.col_reduce %x : " + x + " -> " + y + "\n" +
+                             mapText("%h", {{"%r", y, "a"}}, y,
+                                     "%two = arith.constant 0.5 : $T\n%p = arith.mulf %a, %two : $T", "p") +
+                             "moe.accumulate @s, %h : " + y + "\nmoe.yield %r : " + y,
+                         "moe.state @s gradient : " + y),
+            element);
         Array a = Array::random({n, c}, 1), state = Array::random({g, c}, 2), sum({g, c});
         loops::colReduce(a.data(), sum.data(), n, c, g);
         Outcome outcome = kernel.run({a}, {{"s", state}});
@@ -33,9 +37,14 @@ TEST_CASE("col_reduce of maps", "[reduction]") {
     CAPTURE(n, c);
     std::string x = tensor(n, c), r = tensor(n, 1), y = tensor(1, c);
     CompiledDispatch kernel(dispatchText("col_reduce", {{"x", x}, {"dy", x}, {"r", r}}, x,
-        mapText("%m", {{"%x", x, "a"}, {"%dy", x, "b"}, {"%r", r, "d"}}, x, "%p = arith.mulf %a, %b : $T\n%q = arith.mulf %p, %d : $T", "q") +
-        "%s = moe.col_reduce %m : " + x + " -> " + y + "\nmoe.accumulate @g, %s : " + y + "\nmoe.yield %m : " + x, "moe.state @g gradient : " + y), "f64");
-    Array a = Array::random({n, c}, 1), dy = Array::random({n, c}, 2), rr = Array::random({n, 1}, 3), state = Array::random({1, c}, 4);
+                                         mapText("%m", {{"%x", x, "a"}, {"%dy", x, "b"}, {"%r", r, "d"}}, x,
+                                                 "%p = arith.mulf %a, %b : $T\n%q = arith.mulf %p, %d : $T", "q") +
+                                             "%s = moe.col_reduce %m : " + x + " -> " + y +
+                                             "\nmoe.accumulate @g, %s : " + y + "\nmoe.yield %m : " + x,
+                                         "moe.state @g gradient : " + y),
+                            "f64");
+    Array a = Array::random({n, c}, 1), dy = Array::random({n, c}, 2), rr = Array::random({n, 1}, 3),
+          state = Array::random({1, c}, 4);
     Array product({n, c});
     for (int64_t i = 0; i < n * c; ++i) {
       product.values[i] = a.values[i] * dy.values[i] * rr.values[i / c];
@@ -57,17 +66,22 @@ TEST_CASE("embed_grad", "[reduction]") {
       CAPTURE(element, v, d);
       std::string grad = tensor(n, d), ids = tensor(n, 1, "i32"), table = tensor(v, d);
       std::string body = "%e = moe.embed_grad %g, %ids : " + grad + ", " + ids + " -> " + table + "\n";
-      Array g = Array::random({n, d}, 1), id = Array::integers({n, 1}, 2, 0, v), state = Array::random({v, d}, 3), expected({v, d});
+      Array g = Array::random({n, d}, 1), id = Array::integers({n, 1}, 2, 0, v), state = Array::random({v, d}, 3),
+            expected({v, d});
       loops::embedGrad(g.data(), id.data(), expected.data(), n, v, d);
       Array sum = state;
       for (int64_t i = 0; i < v * d; ++i)
         sum.values[i] += expected.values[i];
 
-      CompiledDispatch toState(dispatchText("embed_grad", {{"g", grad}, {"ids", ids}}, "", body + "moe.accumulate @s, %e : " + table + "\nmoe.yield",
-                                            "moe.state @s gradient : " + table), element);
+      CompiledDispatch toState(dispatchText("embed_grad", {{"g", grad}, {"ids", ids}}, "",
+                                            body + "moe.accumulate @s, %e : " + table + "\nmoe.yield",
+                                            "moe.state @s gradient : " + table),
+                               element);
       CHECK(difference(toState.run({g, id}, {{"s", state}}).states["s"], sum, toleranceOf(element)) == "");
       CompiledDispatch both(dispatchText("embed_grad", {{"g", grad}, {"ids", ids}}, table,
-                                         body + "moe.accumulate @s, %e : " + table + "\nmoe.yield %e : " + table, "moe.state @s gradient : " + table), element);
+                                         body + "moe.accumulate @s, %e : " + table + "\nmoe.yield %e : " + table,
+                                         "moe.state @s gradient : " + table),
+                            element);
       Outcome outcome = both.run({g, id}, {{"s", state}});
       CHECK(difference(outcome.states["s"], sum, toleranceOf(element)) == "");
       CHECK(difference(outcome.results[0], expected, toleranceOf(element)) == "");

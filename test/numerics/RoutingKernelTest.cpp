@@ -17,7 +17,9 @@ struct Routing {
 
 std::vector<Routing> routings() {
   std::vector<Routing> all;
-  auto addCase = [&](std::string name, int64_t n, int64_t k, int64_t e, Array ids) { all.push_back({name, n, k, e, std::move(ids)}); };
+  auto addCase = [&](std::string name, int64_t n, int64_t k, int64_t e, Array ids) {
+    all.push_back({name, n, k, e, std::move(ids)});
+  };
   addCase("random", 37, 2, 8, Array::integers({37, 2}, 1, 0, 8));
   addCase("dropped slots", 37, 3, 5, Array::integers({37, 3}, 2, -1, 5));
   addCase("all to one expert", 29, 2, 6, Array({29, 2}, 3.0));
@@ -39,11 +41,14 @@ TEST_CASE("permute", "[routing]") {
       auto [name, n, k, e, ids] = routing;
       CAPTURE(name, align);
       int64_t r = loops::permutedRows(n * k, e, align);
-      std::string idsType = tensor(n, k, "i32"), offsets = tensor(1, e + 1, "i32"), counts = tensor(1, e, "i32"), rows = tensor(r, 1, "i32");
+      std::string idsType = tensor(n, k, "i32"), offsets = tensor(1, e + 1, "i32"), counts = tensor(1, e, "i32"),
+                  rows = tensor(r, 1, "i32");
       std::string results = offsets + ", " + counts + ", " + rows + ", " + rows + ", " + idsType;
-      std::string op = "%o, %c, %rt, %rs, %sr = moe.permute %ids experts " + std::to_string(e) + " align " + std::to_string(align) + " : " + idsType +
-                       " -> " + offsets + ", " + counts + ", " + rows + "\n";
-      CompiledDispatch kernel(dispatchText("permute", {{"ids", idsType}}, results, op + "moe.yield %o, %c, %rt, %rs, %sr : " + results), "f32");
+      std::string op = "%o, %c, %rt, %rs, %sr = moe.permute %ids experts " + std::to_string(e) + " align " +
+                       std::to_string(align) + " : " + idsType + " -> " + offsets + ", " + counts + ", " + rows + "\n";
+      CompiledDispatch kernel(
+          dispatchText("permute", {{"ids", idsType}}, results, op + "moe.yield %o, %c, %rt, %rs, %sr : " + results),
+          "f32");
       Array o({1, e + 1}), c({1, e}), rt({r, 1}), rs({r, 1}), sr({n, k});
       loops::permute(ids.data(), o.data(), c.data(), rt.data(), rs.data(), sr.data(), n, k, e, align, r);
       Outcome outcome = kernel.run({ids});
@@ -68,8 +73,11 @@ TEST_CASE("limit_capacity", "[routing]") {
           CAPTURE(element, name, capacity, byPosition);
           std::string idsType = tensor(n, k, "i32"), weights = tensor(n, k);
           CompiledDispatch kernel(dispatchText("limit_capacity", {{"ids", idsType}, {"w", weights}}, idsType,
-              std::string("%l = moe.limit_capacity ") + (byPosition ? "position" : "lowest_weight") + " %ids, %w experts " + std::to_string(e) +
-              " capacity " + std::to_string(capacity) + " : " + idsType + ", " + weights + "\nmoe.yield %l : " + idsType), element);
+                                               std::string("%l = moe.limit_capacity ") +
+                                                   (byPosition ? "position" : "lowest_weight") + " %ids, %w experts " +
+                                                   std::to_string(e) + " capacity " + std::to_string(capacity) + " : " +
+                                                   idsType + ", " + weights + "\nmoe.yield %l : " + idsType),
+                                  element);
           Array random = Array::random({n, k}, 5), tied = Array::integers({n, k}, 6, -1, 2), odd = random;
           for (int64_t i = 0; i < odd.size(); i += 3)
             odd.values[i] = i % 2 ? NAN : (i % 4 ? -0.0 : -INFINITY);
@@ -88,8 +96,10 @@ TEST_CASE("count_ids, by group and into a counter", "[routing]") {
       CAPTURE(name, g);
       std::string idsType = tensor(n, k, "i32"), counts = tensor(g, e, "i64");
       std::string op = "%c = moe.count_ids %ids : " + idsType + " -> " + counts + "\n";
-      CompiledDispatch kernel(dispatchText("count_ids", {{"ids", idsType}}, counts, op + "moe.accumulate @load, %c : " + counts + "\nmoe.yield %c : " + counts,
-                                           "moe.state @load counter : " + counts), "f32");
+      CompiledDispatch kernel(dispatchText("count_ids", {{"ids", idsType}}, counts,
+                                           op + "moe.accumulate @load, %c : " + counts + "\nmoe.yield %c : " + counts,
+                                           "moe.state @load counter : " + counts),
+                              "f32");
       Array expected({g, e}), total({g, e}, 5.0);
       loops::countIds(ids.data(), expected.data(), n, k, e, g);
       Outcome outcome = kernel.run({ids}, {{"load", total}});

@@ -13,7 +13,8 @@ inline std::string tensor(int64_t rows, int64_t columns, const std::string &elem
   return "tensor<" + std::to_string(rows) + "x" + std::to_string(columns) + "x" + element + ">";
 }
 
-/// A function with one dispatch over named operands: dispatchText("row", {{"a", type}}, "type, type", body that uses %a and yields).
+/// A function with one dispatch over named operands: dispatchText("row", {{"a", type}}, "type, type", body that uses %a
+/// and yields).
 inline std::string dispatchText(const std::string &kind, const std::vector<std::pair<std::string, std::string>> &inputs,
                                 const std::string &results, const std::string &body, const std::string &states = "") {
   std::string arguments, bindings, types;
@@ -25,11 +26,12 @@ inline std::string dispatchText(const std::string &kind, const std::vector<std::
   }
   size_t first = results.find("tensor");
   bool isOne = first != std::string::npos && results.find("tensor", first + 1) == std::string::npos;
-  return states + "\nfunc.func @f(" + arguments + ") {\n  moe.dispatch \"" + kind + "\" (" + bindings + ") : (" + types +
-         ") -> " + (isOne ? results : "(" + results + ")") + " {\n" + body + "\n  }\n  return\n}\n";
+  return states + "\nfunc.func @f(" + arguments + ") {\n  moe.dispatch \"" + kind + "\" (" + bindings + ") : (" +
+         types + ") -> " + (isOne ? results : "(" + results + ")") + " {\n" + body + "\n  }\n  return\n}\n";
 }
 
-/// `%result = moe.map(operands) : (types) -> type { body }`, where operands are "%a : type" pairs and the body uses the names given after them.
+/// `%result = moe.map(operands) : (types) -> type { body }`, where operands are "%a : type" pairs and the body uses the
+/// names given after them.
 struct MapOperand {
   std::string value, type, name, element = "$T";
 };

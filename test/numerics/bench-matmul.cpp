@@ -1,9 +1,11 @@
-// Speed of the product kernels, one thread, f32: GF/s of each shape beside OpenBLAS (when libopenblas.so.0 can be opened) in the same run.
+// Speed of the product kernels, one thread, f32: GF/s of each shape beside OpenBLAS (when libopenblas.so.0 can be
+// opened) in the same run.
 #include "test/numerics/DispatchText.h"
 #include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <dlfcn.h>
 #include <functional>
@@ -19,9 +21,7 @@ Sgemm sgemm = nullptr;
 const char *filter = "";
 constexpr int kRounds = 5;
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 double best(const std::function<void()> &work) {
   double fastest = std::numeric_limits<double>::infinity();
@@ -33,7 +33,8 @@ double best(const std::function<void()> &work) {
   return fastest;
 }
 
-// What one core can do at all: independent fused multiply-adds on full vectors. No lambda inside: it would not inherit the target.
+// What one core can do at all: independent fused multiply-adds on full vectors. No lambda inside: it would not inherit
+// the target.
 __attribute__((target("avx512f"))) double peak() {
   using Vector = float __attribute__((vector_size(64)));
   constexpr int kChains = 16, kTrips = 1 << 20;
@@ -79,13 +80,13 @@ void dense(const char *name, int M, int N, int K, bool ta, bool tb, bool accumul
   std::vector<int64_t> aShape = ta ? std::vector<int64_t>{K, M} : std::vector<int64_t>{M, K},
                        bShape = tb ? std::vector<int64_t>{N, K} : std::vector<int64_t>{K, N};
   std::string full = tensor({M, N}), op = std::string("moe.matmul") + (ta ? " ta" : "") + (tb ? " tb" : "");
-  CompiledDispatch kernel(
-      module(accumulates ? "moe.state @g gradient : " + full : "", {{"a", tensor(aShape)}, {"b", tensor(bShape)}},
-             accumulates ? std::vector<std::string>{} : std::vector<std::string>{full},
-             product("%p", op, {{"%a", tensor(aShape)}, {"%b", tensor(bShape)}}, full) +
-                 (accumulates ? "    moe.accumulate @g, %p : " + full + "\n    moe.yield"
-                              : "    moe.yield %p : " + full)),
-      "f32");
+  CompiledDispatch kernel(module(accumulates ? "moe.state @g gradient : " + full : "",
+                                 {{"a", tensor(aShape)}, {"b", tensor(bShape)}},
+                                 accumulates ? std::vector<std::string>{} : std::vector<std::string>{full},
+                                 product("%p", op, {{"%a", tensor(aShape)}, {"%b", tensor(bShape)}}, full) +
+                                     (accumulates ? "    moe.accumulate @g, %p : " + full + "\n    moe.yield"
+                                                  : "    moe.yield %p : " + full)),
+                          "f32");
   Array a = Array::random(aShape, 1), b = Array::random(bShape, 2);
   auto fa = a.as<float>(), fb = b.as<float>();
   std::vector<float> fc(M * N);
@@ -111,8 +112,13 @@ void swiglu(const char *name, int K, int N, bool gathered) {
               cnt = tensor({1, E}, "i32"), source = gathered ? tensor({T, K}) : tensor({R, K});
   std::string a = gathered ? "%a" : "%x";
   CompiledDispatch kernel(
-      module("", {{"x", source}, {"rows", tensor({R, 1}, "i32")}, {"wg", weights}, {"wu", weights}, {"off", off},
-                  {"cnt", cnt}},
+      module("",
+             {{"x", source},
+              {"rows", tensor({R, 1}, "i32")},
+              {"wg", weights},
+              {"wu", weights},
+              {"off", off},
+              {"cnt", cnt}},
              {full, full, full},
              (gathered ? "    %a = moe.gather_rows %x, %rows : " + source + ", " + tensor({R, 1}, "i32") + " -> " +
                              tensor({R, K}) + "\n"
@@ -139,8 +145,10 @@ void swiglu(const char *name, int K, int N, bool gathered) {
     for (int e = 0; e < E; ++e) {
       auto first = static_cast<int64_t>(groups.offsets.values[e]);
       auto count = static_cast<int>(kCounts[e]);
-      sgemm(101, 111, 111, count, N, K, 1, fx.data() + first * K, K, fg.data() + e * K * N, N, 0, g.data() + first * N, N);
-      sgemm(101, 111, 111, count, N, K, 1, fx.data() + first * K, K, fu.data() + e * K * N, N, 0, u.data() + first * N, N);
+      sgemm(101, 111, 111, count, N, K, 1, fx.data() + first * K, K, fg.data() + e * K * N, N, 0, g.data() + first * N,
+            N);
+      sgemm(101, 111, 111, count, N, K, 1, fx.data() + first * K, K, fu.data() + e * K * N, N, 0, u.data() + first * N,
+            N);
     }
     for (int64_t i = 0; i < R * N; ++i)
       h[i] = g[i] / (1 + std::exp(-g[i])) * u[i];
@@ -155,11 +163,12 @@ void grouped(const char *name, int K, int N, bool tb) {
   int64_t R = groups.rows;
   std::string full = tensor({R, N}), weights = tb ? tensor({E, N, K}) : tensor({E, K, N}),
               off = tensor({1, E + 1}, "i32"), cnt = tensor({1, E}, "i32");
-  CompiledDispatch kernel(module("", {{"x", tensor({R, K})}, {"w", weights}, {"off", off}, {"cnt", cnt}}, {full},
-                                 product("%g", tb ? "moe.grouped_matmul tb" : "moe.grouped_matmul",
-                                         {{"%x", tensor({R, K})}, {"%w", weights}, {"%off", off}, {"%cnt", cnt}}, full) +
-                                     "    moe.yield %g : " + full),
-                          "f32");
+  CompiledDispatch kernel(
+      module("", {{"x", tensor({R, K})}, {"w", weights}, {"off", off}, {"cnt", cnt}}, {full},
+             product("%g", tb ? "moe.grouped_matmul tb" : "moe.grouped_matmul",
+                     {{"%x", tensor({R, K})}, {"%w", weights}, {"%off", off}, {"%cnt", cnt}}, full) +
+                 "    moe.yield %g : " + full),
+      "f32");
   Array x = Array::random({R, K}, 1), w = Array::random({E, K, N}, 2);
   auto fx = x.as<float>(), fw = w.as<float>();
   std::vector<float> g(R * N);
@@ -180,10 +189,10 @@ void outer(const char *name, int K, int N) {
   int64_t R = groups.rows;
   std::string full = tensor({E, K, N}), off = tensor({1, E + 1}, "i32"), cnt = tensor({1, E}, "i32");
   CompiledDispatch kernel(
-      module("moe.state @g gradient : " + full, {{"x", tensor({R, K})}, {"d", tensor({R, N})}, {"off", off}, {"cnt", cnt}},
-             {},
-             product("%g", "moe.grouped_outer", {{"%x", tensor({R, K})}, {"%d", tensor({R, N})}, {"%off", off}, {"%cnt", cnt}},
-                     full) +
+      module("moe.state @g gradient : " + full,
+             {{"x", tensor({R, K})}, {"d", tensor({R, N})}, {"off", off}, {"cnt", cnt}}, {},
+             product("%g", "moe.grouped_outer",
+                     {{"%x", tensor({R, K})}, {"%d", tensor({R, N})}, {"%off", off}, {"%cnt", cnt}}, full) +
                  "    moe.accumulate @g, %g : " + full + "\n    moe.yield"),
       "f32");
   Array x = Array::random({R, K}, 1), d = Array::random({R, N}, 2);
@@ -204,8 +213,8 @@ void attention(const char *name, int S, int H, int G, int dh, bool backward) {
     return;
   int B = 4;
   std::string q = tensor({B * S, H * dh}), k = tensor({B * S, G * dh}), lse = tensor({B * S, H}),
-              attributes = " heads " + std::to_string(H) + " kv_heads " + std::to_string(G) + " seq_len " +
-                           std::to_string(S);
+              attributes =
+                  " heads " + std::to_string(H) + " kv_heads " + std::to_string(G) + " seq_len " + std::to_string(S);
   std::string text =
       backward ? module("", {{"q", q}, {"k", k}, {"v", k}, {"o", q}, {"l", lse}, {"g", q}}, {q, k, k},
                         "    %r:3 = moe.attention_grad %q, %k, %v, %o, %l, %g" + attributes + " : " + q + ", " + k +
@@ -232,6 +241,9 @@ void attention(const char *name, int S, int H, int G, int dh, bool backward) {
 int main(int argc, char **argv) {
   if (argc > 1)
     filter = argv[1];
+  // Version 0.3.21 does not know newer cores and falls back to AVX2 there; the comparison should be with its best.
+  if (__builtin_cpu_supports("avx512f"))
+    setenv("OPENBLAS_CORETYPE", "SkylakeX", /*overwrite=*/0);
   if (void *handle = dlopen("libopenblas.so.0", RTLD_NOW)) {
     sgemm = reinterpret_cast<Sgemm>(dlsym(handle, "cblas_sgemm"));
     if (auto setThreads = reinterpret_cast<void (*)(int)>(dlsym(handle, "openblas_set_num_threads")))

@@ -1,4 +1,5 @@
-// The reader on texts in memory: what it makes of a good one, and that no damage to the text makes it crash or fall silent.
+// The reader on texts in memory: what it makes of a good one, and that no damage to the text makes it crash or fall
+// silent.
 #include "test/spec/Support.h"
 
 #include "compiler/Spec/SpecText.h"
@@ -65,8 +66,23 @@ TEST_CASE("a byte replaced, removed or repeated") {
 
 TEST_CASE("any value for any key") {
   Fixture fixture;
-  const char *values[] = {"null", "true", "0", "-1", "1.5", "1e15", "1e300", "\"\"", "\"x\"", "[]", "[1]", "[\"a\"]", "{}",
-                          "{\"kind\": \"x\"}", "{\"steps\": 1}", "{\"tokens\": 1e17}", "{\"a\": {\"b\": []}}"};
+  const char *values[] = {"null",
+                          "true",
+                          "0",
+                          "-1",
+                          "1.5",
+                          "1e15",
+                          "1e300",
+                          "\"\"",
+                          "\"x\"",
+                          "[]",
+                          "[1]",
+                          "[\"a\"]",
+                          "{}",
+                          "{\"kind\": \"x\"}",
+                          "{\"steps\": 1}",
+                          "{\"tokens\": 1e17}",
+                          "{\"a\": {\"b\": []}}"};
   const spec::Json good = spec::parseConstant(goodText());
   auto put = [&](const std::string &pointer, const std::string &value) {
     spec::Json root = good;

@@ -10,10 +10,12 @@
 #include <sstream>
 
 struct Fixture {
-  Fixture() : context(registry(), mlir::MLIRContext::Threading::DISABLED), handler(&context, [this](mlir::Diagnostic &diagnostic) {
-    reported.push_back(moec::PlainDiagnostic::from(diagnostic));
-    return mlir::success();
-  }) {}
+  Fixture()
+      : context(registry(), mlir::MLIRContext::Threading::DISABLED),
+        handler(&context, [this](mlir::Diagnostic &diagnostic) {
+          reported.push_back(moec::PlainDiagnostic::from(diagnostic));
+          return mlir::success();
+        }) {}
 
   static mlir::DialectRegistry registry() {
     mlir::DialectRegistry registry;

@@ -3,8 +3,9 @@
 
   run.py MOEC [--update] [NAME...]
 
-bad/NAME.json must be refused (exit code 1) with exactly the text of bad/NAME.expected. good/NAME.json must be accepted in silence, and survive
-JSON -> exp -> JSON -> exp: both exp texts equal, both JSON texts equal. --update writes the .expected files: read the diff.
+bad/NAME.json must be refused (exit code 1) with exactly the text of bad/NAME.expected. good/NAME.json must be accepted in
+silence, and survive JSON -> exp -> JSON -> exp: both exp texts equal, both JSON texts equal. --update writes the .expected
+files: read the diff.
 """
 import pathlib
 import re

@@ -15,6 +15,7 @@ public:
 
   /// The kernel of `dispatch`, emitted at its first use.
   mlir::FailureOr<plan::KernelOp> get(moe::DispatchOp dispatch);
+  mlir::ModuleOp getModule() { return module; }
 
 private:
   mlir::ModuleOp module, kernels;

@@ -86,6 +86,7 @@ private:
                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd);
   Value alloc(Value value, StringRef name, OpBuilder &b);
   Value bufferOf(Value value, OpBuilder &b);
+  Value anywhere(Location loc, Value index, OpBuilder &b);
   Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b);
 
   KernelTable &kernels;
@@ -107,6 +108,14 @@ Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Valu
     return address;
   return plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), state.getCopyBytes()), address,
                                buffers.lookup(index), 0, state.getCopyBytes());
+}
+
+/// No bytes at all, `index` bytes behind the start of the arena's first state: how a kernel is told an index (see DispatchParam).
+Value FunctionLowering::anywhere(Location loc, Value index, OpBuilder &b) {
+  plan::StateOp first = *kernels.getModule().getOps<plan::StateOp>().begin();
+  Value address = stateBuffer(loc, FlatSymbolRefAttr::get(first), Value(), b);
+  return plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), 0), address,
+                               index ? buffers.lookup(index) : Value(), 0, index ? 1 : 0);
 }
 
 Value FunctionLowering::bufferOf(Value value, OpBuilder &b) {
@@ -145,6 +154,12 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
     }
     case moe::DispatchParam::Kind::State:
       operands.push_back(stateBuffer(dispatch.getLoc(), param.state, outerIndex(param.copy), b));
+      break;
+    case moe::DispatchParam::Kind::Base:
+      operands.push_back(anywhere(dispatch.getLoc(), Value(), b));
+      break;
+    case moe::DispatchParam::Kind::Index:
+      operands.push_back(anywhere(dispatch.getLoc(), outerIndex(param.copy), b));
       break;
     case moe::DispatchParam::Kind::Result: {
       Value result = dispatch.getResult(param.index);

@@ -1,8 +1,10 @@
 // Causal softmax attention, backward. P is recomputed from lse, block by block:
 //
-//   P = exp(scale Q K^T - lse)   D = rowsum(dO * O)   dS = scale P * (dO V^T - D)   dQ = dS K   dK = dS^T Q   dV = P^T dO
+//   P = exp(scale Q K^T - lse)    D = rowsum(dO * O)    dS = scale P * (dO V^T - D)
+//   dQ = dS K    dK = dS^T Q    dV = P^T dO
 //
-//   workgroup = (sequence, key head): it owns dk, dv of that head and dq of all query heads that read it, so nothing is added across workgroups
+//   workgroup = (sequence, key head): it owns dk, dv of that head and dq of all query heads that read it, so nothing is
+//   added across workgroups
 //     D, and dq = 0
 //     for each block of keys: pack K^T, V^T, K; dK = dV = 0
 //       for each query head; for each block of query rows from the diagonal on: pack Q, dO
@@ -42,7 +44,7 @@ private:
 
   void emitRowSums();
   void emitQueryBlock(Value member, Value firstQuery, Value firstKey, Value keys);
-  void emitProbabilities(Value member, Value firstQuery, Value firstKey, Value t);
+  void emitProbabilities(Value member, Value firstQuery, Value firstKey, Value t, Value keys);
   void emitQueryGradient(Value member, Value firstQuery, Value t, Value existing, Value keys);
   void emitKeyGradients(Value rows, Value skipped, Value t);
 
@@ -51,12 +53,11 @@ private:
   const AttentionParams &params;
   AttentionParts parts;
 
-  // The steps come in pairs that differ in pointers only: (Q K^T, dO V^T), (dV, dK). Each is emitted once, in a loop over the pair.
+  // The steps come in pairs that differ in pointers only: (Q K^T, dO V^T), (dV, dK). Each is emitted once, in a loop
+  // over the pair.
   void forPair(llvm::function_ref<void(Value)> pair) { kb.loop(kb.i64(0), kb.i64(2), 1, pair); }
   Value pairMember(Value pair, int64_t size, Value which) { return parts.at(pair, kb.mul(which, kb.i64(size))); }
-  Value either(Value which, Value first, Value second) {
-    return kb.select(kb.equal(which, kb.i64(0)), first, second);
-  }
+  Value either(Value which, Value first, Value second) { return kb.select(kb.equal(which, kb.i64(0)), first, second); }
 
   Value kvHead, sequenceRow;
   Value rowSums;  // [group, S]
@@ -84,8 +85,8 @@ void AttentionGradEmitter::emit() {
     Value left = kb.sub(kb.i64(S), firstKey), keys = kb.min(kb.i64(block), left);
     Value k = key(params.inputs[1], firstKey), v = key(params.inputs[2], firstKey);
     forPair([&](Value which) {
-      parts.packTransposed(pairMember(columns, parts.transposedSize(), which), either(which, k, v), sizes.keyStride(), keys,
-                           left);
+      parts.packTransposed(pairMember(columns, parts.transposedSize(), which), either(which, k, v), sizes.keyStride(),
+                           keys, left);
     });
     parts.packRows(keyRows, k, sizes.keyStride(), keys, left);
     kb.fillZero(grads, sizes.element, 2 * parts.rowsSize());
@@ -97,7 +98,8 @@ void AttentionGradEmitter::emit() {
       SmallVector<Value> pointers;
       for (unsigned param : params.results[2 - which])
         pointers.push_back(key(param, firstKey));
-      parts.storeHeads(parts.at(grads, which * parts.rowsSize()), keys, pointers, sizes.keyStride(), [](Value, Value vector) { return vector; });
+      parts.storeHeads(parts.at(grads, which * parts.rowsSize()), keys, pointers, sizes.keyStride(),
+                       [](Value, Value vector) { return vector; });
     }
   });
 }
@@ -137,7 +139,7 @@ void AttentionGradEmitter::emitQueryBlock(Value member, Value firstQuery, Value 
                            parts.at(either(which, q, grad), offset), stride, existing,
                            pairMember(columns, parts.transposedSize(), which), seen);
     });
-    emitProbabilities(member, firstQuery, firstKey, t);
+    emitProbabilities(member, firstQuery, firstKey, t, seen);
     emitQueryGradient(member, firstQuery, t, existing, seen);
   });
   kb.loop(kb.i64(0), keys, tileRows, [&](Value t) {
@@ -147,8 +149,9 @@ void AttentionGradEmitter::emitQueryBlock(Value member, Value firstQuery, Value 
   });
 }
 
-// P and dS of a tile of query rows, zeros where a row does not see a key or does not exist.
-void AttentionGradEmitter::emitProbabilities(Value member, Value firstQuery, Value firstKey, Value t) {
+// P and dS of a tile of query rows that sees `keys` keys, zeros where a row does not see a key or does not exist. Keys
+// after those are not written: on the diagonal nobody reads them, see `skipped`.
+void AttentionGradEmitter::emitProbabilities(Value member, Value firstQuery, Value firstKey, Value t, Value keys) {
   Type element = sizes.element;
   int64_t block = parts.block, lanes = parts.scores.lanes();
   double scale = 1.0 / std::sqrt(static_cast<double>(sizes.headSize));
@@ -161,10 +164,9 @@ void AttentionGradEmitter::emitProbabilities(Value member, Value firstQuery, Val
     Value seen = kb.select(exists, kb.add(kb.sub(position, firstKey), kb.i64(1)), kb.i64(0));
     Value lse = kb.load(element, kb.param(params.inputs[4]), lseAt(member, row));
     Value shift = kb.splat(kb.fsub(kb.constant(element, 0), lse), lanes);
-    Value rowSum = kb.splat(
-        kb.load(element, rowSums, kb.add(kb.mul(member, kb.i64(sizes.positions)), row)), lanes);
+    Value rowSum = kb.splat(kb.load(element, rowSums, kb.add(kb.mul(member, kb.i64(sizes.positions)), row)), lanes);
     Value start = kb.mul(r, kb.i64(block));
-    kb.loop(kb.i64(0), kb.i64(block), lanes, [&](Value j) {
+    kb.loop(kb.i64(0), parts.upToLanes(keys), lanes, [&](Value j) {
       Value mask = parts.below(j, seen), at = kb.add(start, j);
       Value s = kb.load(element, probabilities, at, lanes), dp = kb.load(element, scoreGrads, at, lanes);
       Value p = kb.exp(kb.fma(s, scales, shift));

@@ -1,4 +1,5 @@
-// Causal softmax attention, forward: O = softmax(scale * Q K^T) V by blocks of keys, never a full score matrix (Dao et al. 2022).
+// Causal softmax attention, forward: O = softmax(scale * Q K^T) V by blocks of keys, never a full score matrix (Dao et
+// al. 2022).
 //
 //   workgroup = (sequence, query head, block of query rows)
 //     O block = 0, m = -big, l = 0
@@ -46,7 +47,7 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
   Value valuePanels = kb.scratch(parts.bytes(parts.rowsSize())), out = kb.scratch(parts.bytes(parts.rowsSize()));
   Value tile = kb.scratch(parts.bytes(tileRows * block));
   Value maxima = kb.scratch(parts.bytes(block)), sums = kb.scratch(parts.bytes(block));
-  Value factors = kb.scratch(parts.bytes(tileRows));
+  Value factors = kb.scratch(parts.bytes(tileRows)), partials = kb.scratch(parts.bytes(tileRows * lanes));
 
   Value queryBlock = kb.rem(kb.workgroup(), kb.i64(blocks)), rest = kb.div(kb.workgroup(), kb.i64(blocks));
   Value head = kb.rem(rest, kb.i64(sizes.heads)), sequence = kb.div(rest, kb.i64(sizes.heads));
@@ -74,42 +75,53 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
     // Rows before the first key see none of the block.
     kb.loop(kb.max(zero, kb.sub(firstKey, firstQuery)), rows, tileRows, [&](Value t) {
       Value rowsLeft = kb.sub(rows, t);
-      Value tileKeys = kb.min(kb.i64(block), kb.sub(kb.add(kb.add(firstQuery, t), kb.min(kb.i64(tileRows), rowsLeft)),
-                                                    firstKey));
-      parts.multiplyScores(tile, parts.at(q, kb.mul(t, kb.i64(queryStride))), queryStride, rowsLeft, keyPanels, tileKeys);
+      Value tileKeys =
+          kb.min(kb.i64(block), kb.sub(kb.add(kb.add(firstQuery, t), kb.min(kb.i64(tileRows), rowsLeft)), firstKey));
+      parts.multiplyScores(tile, parts.at(q, kb.mul(t, kb.i64(queryStride))), queryStride, rowsLeft, keyPanels,
+                           tileKeys);
       Value tileMaxima = parts.at(maxima, t), tileSums = parts.at(sums, t);
       // Row t + r sees keys up to itself.
-      auto visible = [&](Value r) {
-        return kb.add(kb.sub(kb.add(kb.add(firstQuery, t), r), firstKey), kb.i64(1));
+      auto visible = [&](Value r) { return kb.add(kb.sub(kb.add(kb.add(firstQuery, t), r), firstKey), kb.i64(1)); };
+      // A vector a row is kept aside, so that the rows of the tile are reduced side by side.
+      auto reduceRows = [&](Value start, llvm::function_ref<Value(Value row, Value r, Value j, Value)> body,
+                            llvm::function_ref<Value(Value, Value)> join) {
+        kb.loop(zero, kb.i64(tileRows), 1, [&](Value r) {
+          Value row = parts.at(tile, kb.mul(r, kb.i64(block)));
+          Value partial =
+              kb.loop(zero, parts.upToLanes(tileKeys), lanes, ValueRange{start},
+                      [&](Value j, ValueRange carried) { return SmallVector<Value>{body(row, r, j, carried[0])}; })[0];
+          kb.store(partial, partials, kb.mul(r, kb.i64(lanes)));
+        });
+        SmallVector<Value> vectors;
+        for (int64_t r = 0; r < tileRows; ++r)
+          vectors.push_back(kb.load(element, partials, kb.i64(r * lanes), lanes));
+        return parts.joinRows(vectors, join);
       };
+      auto larger = [&](Value x, Value y) { return parts.larger(x, y); };
       Value oldMaxima = kb.load(element, tileMaxima, zero, tileRows);
-      kb.loop(zero, kb.i64(tileRows), 1, [&](Value r) {
-        Value row = parts.at(tile, kb.mul(r, kb.i64(block))), seen = visible(r);
-        Value most = kb.loop(zero, kb.i64(block), lanes, ValueRange{kb.constant(vectorType, kLowest)},
-                             [&](Value j, ValueRange carried) {
-                               Value s = kb.select(parts.below(j, seen), kb.load(element, row, j, lanes),
-                                                   kb.constant(vectorType, kLowest));
-                               return SmallVector<Value>{kb.fmax(carried[0], s)};
-                             })[0];
-        Value old = kb.load(element, tileMaxima, r);
-        kb.store(kb.fmax(old, kb.fmul(kb.maxLanes(most), scale)), tileMaxima, r);
-      });
-      Value newMaxima = kb.load(element, tileMaxima, zero, tileRows);
-      kb.store(kb.exp(kb.fsub(oldMaxima, newMaxima)), factors, zero);
-      kb.loop(zero, kb.i64(tileRows), 1, [&](Value r) {
-        Value row = parts.at(tile, kb.mul(r, kb.i64(block))), seen = visible(r);
-        Value shift = kb.splat(kb.fsub(kb.constant(element, 0), kb.load(element, tileMaxima, r)), lanes);
-        Value total = kb.loop(zero, kb.i64(block), lanes, ValueRange{kb.constant(vectorType, 0)},
-                              [&](Value j, ValueRange carried) {
-                                Value s = kb.load(element, row, j, lanes);
-                                Value p = kb.select(parts.below(j, seen), kb.exp(kb.fma(s, scales, shift)),
-                                                    kb.constant(vectorType, 0));
-                                kb.store(p, row, j);
-                                return SmallVector<Value>{kb.fadd(carried[0], p)};
-                              })[0];
-        Value old = kb.load(element, tileSums, r);
-        kb.store(kb.fma(old, kb.load(element, factors, r), kb.sumLanes(total)), tileSums, r);
-      });
+      Value newMaxima = reduceRows(
+          kb.constant(vectorType, kLowest),
+          [&](Value row, Value r, Value j, Value most) {
+            Value s = kb.load(element, row, j, lanes);
+            return kb.select(parts.below(j, visible(r)), larger(s, most), most);
+          },
+          larger);
+      newMaxima = larger(kb.fmul(newMaxima, kb.splat(scale, tileRows)), oldMaxima);
+      kb.store(newMaxima, tileMaxima, zero);
+      Value factor = kb.exp(kb.fsub(oldMaxima, newMaxima));
+      kb.store(factor, factors, zero);
+      Value newSums = reduceRows(
+          kb.constant(vectorType, 0),
+          [&](Value row, Value r, Value j, Value total) {
+            Value shift = kb.splat(kb.fsub(kb.constant(element, 0), kb.load(element, tileMaxima, r)), lanes);
+            Value p =
+                kb.select(parts.below(j, visible(r)), kb.exp(kb.fma(kb.load(element, row, j, lanes), scales, shift)),
+                          kb.constant(vectorType, 0));
+            kb.store(p, row, j);
+            return kb.fadd(total, p);
+          },
+          [&](Value x, Value y) { return kb.fadd(x, y); });
+      kb.store(kb.fma(kb.load(element, tileSums, zero, tileRows), factor, newSums), tileSums, zero);
       kb.loop(zero, kb.i64(parts.headWidth / parts.heads.columns()), 1, [&](Value p) {
         const MicroTile &heads = parts.heads;
         Value at = parts.at(out, kb.add(kb.mul(t, kb.i64(parts.headWidth)), kb.mul(p, kb.i64(heads.columns()))));

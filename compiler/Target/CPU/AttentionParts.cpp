@@ -100,6 +100,44 @@ void AttentionParts::multiplyScores(Value tile, Value rows, int64_t stride, Valu
   });
 }
 
+Value AttentionParts::larger(Value a, Value b) const {
+  return kb.select(arith::CmpFOp::create(kb.b, arith::CmpFPredicate::OGT, a, b), a, b);
+}
+
+Value AttentionParts::joinRows(SmallVector<Value> vectors, llvm::function_ref<Value(Value, Value)> join) const {
+  int64_t lanes = KernelBuilder::lanesOf(vectors[0].getType()), rows = vectors.size();
+  // Joins neighbouring lanes of two vectors, laid end to end, into `count` lanes.
+  auto joinPairs = [&](Value a, Value b, int64_t count) {
+    SmallVector<int64_t> even, odd;
+    for (int64_t i = 0; i < count; ++i) {
+      even.push_back(2 * i);
+      odd.push_back(2 * i + 1);
+    }
+    return join(vector::ShuffleOp::create(kb.b, a, b, even), vector::ShuffleOp::create(kb.b, a, b, odd));
+  };
+  // Rows stay in order, each with half as many lanes a step; first two vectors become one, then the last one shrinks.
+  int64_t left = lanes;
+  for (; left > 1 && vectors.size() > 1; left /= 2) {
+    SmallVector<Value> next;
+    for (size_t i = 0; i < vectors.size(); i += 2)
+      next.push_back(joinPairs(vectors[i], vectors[i + 1], lanes));
+    vectors = next;
+  }
+  for (int64_t count = lanes; left > 1; left /= 2)
+    vectors[0] = joinPairs(vectors[0], vectors[0], count /= 2);
+  // Fewer lanes than rows: what is left is one lane a row, in several vectors.
+  for (int64_t count = lanes; vectors.size() > 1; count *= 2) {
+    SmallVector<int64_t> all(llvm::to_vector(llvm::seq<int64_t>(0, 2 * count)));
+    SmallVector<Value> next;
+    for (size_t i = 0; i < vectors.size(); i += 2)
+      next.push_back(vector::ShuffleOp::create(kb.b, vectors[i], vectors[i + 1], all));
+    vectors = next;
+  }
+  assert(KernelBuilder::lanesOf(vectors[0].getType()) == rows && "rows and lanes are powers of two");
+  (void)rows;
+  return vectors[0];
+}
+
 Value AttentionParts::below(Value first, Value count) const {
   int64_t lanes = scores.lanes();
   Value bound = kb.toI32(kb.sub(count, first));

@@ -25,8 +25,9 @@ struct AttentionSizes {
 
 /// Parameters of an attention-like op in a dispatch that holds nothing else but views and state accesses.
 struct AttentionParams {
-  llvm::SmallVector<unsigned> inputs;                    // by operand
-  llvm::SmallVector<llvm::SmallVector<unsigned>> results; // by result: where it goes, perhaps nowhere or to several places
+  llvm::SmallVector<unsigned> inputs; // by operand
+  llvm::SmallVector<llvm::SmallVector<unsigned>>
+      results; // by result: where it goes, perhaps nowhere or to several places
 };
 mlir::FailureOr<AttentionParams> findAttentionParams(const DispatchBody &body, mlir::Operation *op);
 
@@ -53,7 +54,8 @@ public:
   int64_t rowsSize() const { return headWidth * block; }
   /// Packs `count` rows from `source` (`left` rows exist from there on) as columns of panels for `scores`.
   void packTransposed(Value panels, Value source, int64_t stride, Value count, Value left) const;
-  /// Packs `count` rows as rows of panels for `heads`; they become whole steps: rows that do not exist repeat the last one.
+  /// Packs `count` rows as rows of panels for `heads`; they become whole steps: rows that do not exist repeat the last
+  /// one.
   void packRows(Value panels, Value source, int64_t stride, Value count, Value left) const;
   Value panel(Value panels, Value index, int64_t rows, const MicroTile &tile) const {
     return at(panels, kb.mul(index, kb.i64(rows * tile.columns())));
@@ -64,6 +66,17 @@ public:
 
   /// tile[r, 0 .. count) = rows of A (stride; the first `existing` of them exist) times the transposed panels.
   void multiplyScores(Value tile, Value rows, int64_t stride, Value existing, Value panels, Value count) const;
+  /// `count` keys up to whole vectors and whole steps: what of a row of scores is written, and read again.
+  Value upToLanes(Value count) const {
+    int64_t whole = std::max(scores.lanes(), MicroTile::kUnroll);
+    return kb.mul(ceilDiv(count, whole), kb.i64(whole));
+  }
+  /// The larger of two, one instruction: a NaN in `a` is dropped here, and comes back through the exponential of its
+  /// score.
+  Value larger(Value a, Value b) const;
+  /// One value for each row of a tile out of one vector for each row: lanes are joined pairwise, in an order fixed by
+  /// the target.
+  Value joinRows(llvm::SmallVector<Value> vectors, llvm::function_ref<Value(Value, Value)> join) const;
   /// Lanes first .. first+lanes of a row of a block: which are below `count`.
   Value below(Value first, Value count) const;
   /// Writes `rows` rows of headSize from [.., headWidth] to all of `pointers`, each row through `value`.

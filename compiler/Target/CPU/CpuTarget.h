@@ -14,7 +14,8 @@ struct CpuTarget {
   std::string llvmFeatures;          // "+avx512f,-amx-bf16,..." beyond what `cpu` implies
   std::vector<std::string> required; // names for __builtin_cpu_supports, checked by the runtime before loading
   int64_t vectorBytes = 32;          // 64 with AVX-512, 32 with AVX2, 16 otherwise
-  /// Register tile of a matrix product: rows, and vectors of columns. 8 x 2 fills 16 of 32 registers of AVX-512 with accumulators.
+  /// Register tile of a matrix product: rows, and vectors of columns. 8 x 2 fills 16 of 32 registers of AVX-512 with
+  /// accumulators.
   int64_t tileRows = 4;
   int64_t tileVectors = 2;
 

@@ -76,8 +76,8 @@ SmallVector<Value> emitMap(KernelBuilder &kb, moe::MapOp map, int64_t lanes, Val
     if (lanes > 1) {
       SmallVector<int64_t> steps(llvm::to_vector(llvm::seq<int64_t>(0, lanes)));
       auto type = VectorType::get(lanes, kb.b.getI64Type());
-      columns = kb.add(columns,
-                       arith::ConstantOp::create(kb.b, DenseElementsAttr::get(type, ArrayRef<int64_t>(steps))));
+      columns =
+          kb.add(columns, arith::ConstantOp::create(kb.b, DenseElementsAttr::get(type, ArrayRef<int64_t>(steps))));
     }
     values.map(block->getArgument(numInputs + 1), columns);
   }

@@ -10,8 +10,7 @@ namespace moec::cpu {
 
 class DispatchBody {
 public:
-  explicit DispatchBody(moe::DispatchOp dispatch)
-      : dispatch(dispatch), params(moe::collectDispatchParams(dispatch)) {}
+  explicit DispatchBody(moe::DispatchOp dispatch) : dispatch(dispatch), params(moe::collectDispatchParams(dispatch)) {}
 
   unsigned numParams() const { return params.size(); }
   /// The value that `value` is a view of.
@@ -35,7 +34,8 @@ public:
   llvm::SmallVector<moe::DispatchParam> params;
 };
 
-/// The results of `map` on `lanes` lanes (1: scalars) of one row, of operands given by operand number. `row` and `column` are those of lane 0.
+/// The results of `map` on `lanes` lanes (1: scalars) of one row, of operands given by operand number. `row` and
+/// `column` are those of lane 0.
 llvm::SmallVector<mlir::Value> emitMap(KernelBuilder &kb, moe::MapOp map, int64_t lanes, mlir::Value row,
                                        mlir::Value column, llvm::function_ref<mlir::Value(unsigned)> operand);
 

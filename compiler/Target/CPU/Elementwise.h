@@ -1,4 +1,5 @@
-// Evaluates the maps of a dispatch at one piece of one row: what a template puts before (prologue) or after (epilogue) its root op.
+// Evaluates the maps of a dispatch at one piece of one row: what a template puts before (prologue) or after (epilogue)
+// its root op.
 #ifndef MOEC_COMPILER_TARGET_CPU_ELEMENTWISE_H
 #define MOEC_COMPILER_TARGET_CPU_ELEMENTWISE_H
 

@@ -17,8 +17,8 @@ struct KernelInfo {
   double bytes = 0;         // read + written once
 };
 
-/// Emits the kernel of `dispatch` into `kernels` as a func.func over scf/arith/math/vector/llvm. Fails with a diagnostic at the dispatch when its kind
-/// has no template.
+/// Emits the kernel of `dispatch` into `kernels` as a func.func over scf/arith/math/vector/llvm. Fails with a
+/// diagnostic at the dispatch when its kind has no template.
 mlir::FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, mlir::ModuleOp kernels, llvm::StringRef symbol,
                                        const CpuTarget &target);
 
@@ -26,9 +26,12 @@ mlir::FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, mlir::ModuleOp 
 mlir::FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
 mlir::FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
 mlir::FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
-mlir::FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
-mlir::FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &); // col_reduce, embed_grad
-mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);   // permute, limit_capacity, count_ids
+mlir::FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                    const CpuTarget &);
+mlir::FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                const CpuTarget &); // col_reduce, embed_grad
+mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                              const CpuTarget &); // permute, limit_capacity, count_ids
 
 } // namespace moec::cpu
 

@@ -12,7 +12,9 @@ using namespace mlir;
 namespace moec::cpu {
 
 namespace {
-int64_t byteWidth(Type element) { return isa<LLVM::LLVMPointerType>(element) ? 8 : element.getIntOrFloatBitWidth() / 8; }
+int64_t byteWidth(Type element) {
+  return isa<LLVM::LLVMPointerType>(element) ? 8 : element.getIntOrFloatBitWidth() / 8;
+}
 } // namespace
 
 Type KernelBuilder::elementOf(Type type) {
@@ -49,7 +51,8 @@ Value KernelBuilder::scratch(int64_t bytes) {
   return pointer;
 }
 
-//===--- Integers ---------------------------------------------------------------------------------------------------===//
+//===--- Integers
+//---------------------------------------------------------------------------------------------------===//
 
 Value KernelBuilder::i64(int64_t value) { return arith::ConstantOp::create(b, b.getI64IntegerAttr(value)); }
 Value KernelBuilder::i32(int64_t value) { return arith::ConstantOp::create(b, b.getI32IntegerAttr(value)); }
@@ -70,7 +73,8 @@ Value KernelBuilder::select(Value condition, Value a, Value c) {
 Value KernelBuilder::toI64(Value value) { return b.createOrFold<arith::ExtSIOp>(b.getI64Type(), value); }
 Value KernelBuilder::toI32(Value value) { return b.createOrFold<arith::TruncIOp>(b.getI32Type(), value); }
 
-//===--- Floats -----------------------------------------------------------------------------------------------------===//
+//===--- Floats
+//-----------------------------------------------------------------------------------------------------===//
 
 Value KernelBuilder::constant(Type type, double value) {
   TypedAttr scalar;
@@ -154,9 +158,12 @@ Value KernelBuilder::orderedKey(Value a) {
   return select(isNan, splat(i64(kNanKey), lanes), key);
 }
 
-//===--- Memory -----------------------------------------------------------------------------------------------------===//
+//===--- Memory
+//-----------------------------------------------------------------------------------------------------===//
 
-int64_t KernelBuilder::lanes(Type element) const { return std::max<int64_t>(1, target.vectorBytes / byteWidth(element)); }
+int64_t KernelBuilder::lanes(Type element) const {
+  return std::max<int64_t>(1, target.vectorBytes / byteWidth(element));
+}
 
 Value KernelBuilder::at(Value pointer, Value offset, Type element) {
   if (matchPattern(offset, m_Zero()))
@@ -191,8 +198,7 @@ Value KernelBuilder::tailMask(int64_t lanes, Value count) {
   auto type = VectorType::get(lanes, b.getI32Type());
   Value index = arith::ConstantOp::create(b, DenseElementsAttr::get(type, ArrayRef<int32_t>(steps)));
   Value bounded = toI32(min(max(count, i64(0)), i64(lanes)));
-  return arith::CmpIOp::create(b, arith::CmpIPredicate::slt, index,
-                               vector::BroadcastOp::create(b, type, bounded));
+  return arith::CmpIOp::create(b, arith::CmpIPredicate::slt, index, vector::BroadcastOp::create(b, type, bounded));
 }
 
 Value KernelBuilder::loadPart(Type element, Value pointer, Value offset, int64_t lanes, Value count) {
@@ -231,7 +237,8 @@ void KernelBuilder::fillZero(Value pointer, Type element, int64_t count) {
   });
 }
 
-//===--- Control ----------------------------------------------------------------------------------------------------===//
+//===--- Control
+//----------------------------------------------------------------------------------------------------===//
 
 void KernelBuilder::loop(Value from, Value to, int64_t step, Body body) {
   auto loopOp = scf::ForOp::create(b, from, to, i64(step));
@@ -302,16 +309,14 @@ Value KernelBuilder::reduceVectors(Type element, int64_t count, Value init,
       done = end;
     }
     if (done < vectors * width)
-      sum = loop(i64(done), i64(vectors * width), width, ValueRange{sum}, [&](Value i, ValueRange carried) {
-        return SmallVector<Value>{body(i, width, carried[0])};
-      })[0];
+      sum = loop(i64(done), i64(vectors * width), width, ValueRange{sum},
+                 [&](Value i, ValueRange carried) { return SmallVector<Value>{body(i, width, carried[0])}; })[0];
     total = joinLanes(sum);
     done = vectors * width;
   }
   if (done < count)
-    total = loop(i64(done), i64(count), 1, ValueRange{total}, [&](Value i, ValueRange carried) {
-      return SmallVector<Value>{body(i, 1, carried[0])};
-    })[0];
+    total = loop(i64(done), i64(count), 1, ValueRange{total},
+                 [&](Value i, ValueRange carried) { return SmallVector<Value>{body(i, 1, carried[0])}; })[0];
   return total;
 }
 

@@ -1,7 +1,8 @@
-// A small embedded language for writing one kernel as scf/arith/math/vector/llvm IR: loops, loads, stores, vector arithmetic.
+// A small embedded language for writing one kernel as scf/arith/math/vector/llvm IR: loops, loads, stores, vector
+// arithmetic.
 //
-// A kernel is `void kernel(ptr args, i64 workgroup, ptr scratch)` (docs/plan-format.md). Everything inside is i64 indices, LLVM pointers and
-// scalars or 1-D vectors; there are no memrefs, so what is written here is what LLVM sees.
+// A kernel is `void kernel(ptr args, i64 workgroup, ptr scratch)` (docs/plan-format.md). Everything inside is i64
+// indices, LLVM pointers and scalars or 1-D vectors; there are no memrefs, so what is written here is what LLVM sees.
 #ifndef MOEC_COMPILER_TARGET_CPU_KERNELBUILDER_H
 #define MOEC_COMPILER_TARGET_CPU_KERNELBUILDER_H
 
@@ -64,7 +65,8 @@ public:
   Value splat(Value scalar, int64_t lanes); // lanes == 1: the scalar itself
   Value sumLanes(Value vector);             // scalar passes through; order: halves onto halves
   Value maxLanes(Value vector);
-  /// i64 of the same order as a float: -0 equals +0, NaN (kNanKey) is below everything. Non-NaN keys of f32 fit into 32 bits.
+  /// i64 of the same order as a float: -0 equals +0, NaN (kNanKey) is below everything. Non-NaN keys of f32 fit into 32
+  /// bits.
   Value orderedKey(Value a);
   static constexpr int64_t kNanKey = std::numeric_limits<int64_t>::min() + 1;
   Value iota(int64_t lanes); // i64: 0, 1, ...
@@ -74,7 +76,8 @@ public:
   Value at(Value pointer, Value offset, mlir::Type element);
   Value load(mlir::Type element, Value pointer, Value offset, int64_t lanes = 1); // lanes == 1: scalar
   void store(Value value, Value pointer, Value offset);
-  /// Only the first `count` of the lanes exist (count is a constant or an i64 value); the others read as 0 / are not written.
+  /// Only the first `count` of the lanes exist (count is a constant or an i64 value); the others read as 0 / are not
+  /// written.
   Value loadPart(mlir::Type element, Value pointer, Value offset, int64_t lanes, Value count);
   void storePart(Value value, Value pointer, Value offset, Value count);
   void fillZero(Value pointer, mlir::Type element, int64_t count);
@@ -98,10 +101,11 @@ public:
     loopPieces(lanes(element), count, body);
   }
   void loopPieces(int64_t lanes, int64_t count, llvm::function_ref<void(Value, Piece)> body);
-  /// The same with a reduction (`init` is a scalar and must be the neutral element of `join`): `body(i, lanes, accumulator)` returns the new accumulator of `lanes` lanes; `join` folds two of equal width.
+  /// The same with a reduction (`init` is a scalar and must be the neutral element of `join`): `body(i, lanes,
+  /// accumulator)` returns the new accumulator of `lanes` lanes; `join` folds two of equal width.
   Value reduceVectors(mlir::Type element, int64_t count, Value init,
-                      llvm::function_ref<Value(Value, int64_t, Value)> body, llvm::function_ref<Value(Value, Value)> join,
-                      llvm::function_ref<Value(Value)> joinLanes);
+                      llvm::function_ref<Value(Value, int64_t, Value)> body,
+                      llvm::function_ref<Value(Value, Value)> join, llvm::function_ref<Value(Value)> joinLanes);
   void when(Value condition, llvm::function_ref<void()> then);
   void when(Value condition, llvm::function_ref<void()> then, llvm::function_ref<void()> otherwise);
   /// The element type of a scalar or a vector.

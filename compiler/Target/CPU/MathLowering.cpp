@@ -25,12 +25,13 @@ struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
   StringRef getDescription() const override { return "Polynomials for f32 math, libm calls for the rest"; }
 
   void getDependentDialects(DialectRegistry &registry) const override {
-    registry.insert<arith::ArithDialect, math::MathDialect, vector::VectorDialect, func::FuncDialect,
-                    LLVM::LLVMDialect, ub::UBDialect>();
+    registry.insert<arith::ArithDialect, math::MathDialect, vector::VectorDialect, func::FuncDialect, LLVM::LLVMDialect,
+                    ub::UBDialect>();
   }
 
   void runOnOperation() override {
-    // These match f32 only, scalars and vectors alike. sin and cos are left to libm: they fill tables once, with large arguments.
+    // These match f32 only, scalars and vectors alike. sin and cos are left to libm: they fill tables once, with large
+    // arguments.
     RewritePatternSet polynomials(&getContext());
     populateMathPolynomialApproximationPatterns(polynomials, [](StringRef name) {
       static const StringRef names[] = {math::ExpOp::getOperationName(),   math::LogOp::getOperationName(),

@@ -1,17 +1,20 @@
-// Template of dispatches around matrix products: any number of products with results of one shape, then maps, then stores.
+// Template of dispatches around matrix products: products with results of one shape, then maps, then stores.
 //
 //   product   A [M, K] (or its transpose, or gathered rows) x B [K, N] (or its transpose) -> [M, N]
 //   grouped   rows offsets[e] .. of A x w[e]; M counts the rows of all experts
 //   outer     A_e^T B_e for every expert e: M = columns of A, K = rows of the expert; the result is [E, M, N]
 //
-//   workgroup = (expert, chunk of rows, panel of columns), panels fastest so that a chunk of A stays in the second-level cache
+//   workgroup = (expert, chunk of rows, panel of columns), panels fastest: a chunk of A stays in the second-level cache
 //     pack the panel of B of each product                                     [K, NR] in scratch
 //     for each tile of MR rows:  accumulators = A tile * panel -> C tile      [MR, NR] in scratch
 //                                for each row of the C tile: maps, stores     (the epilogue)
 //   or, when K is long or counted at run time ("blocked"):
-//     C chunk = 0; for each product, for each block of K: pack the block; for each tile: C tile += A tile * block; then the epilogue.
+//     C chunk = 0
+//     for each product, for each block of K: pack the block; for each tile: C tile += A tile * block
+//     the epilogue
 //
 // The C tile passes through scratch so that the epilogue is one row of code, not MR of them, and ends at any row count.
+// Prefetching the next panel and the lines of C from inside the mainloop was tried and made no difference.
 #include "compiler/Target/CPU/DispatchBody.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/CPU/MicroTile.h"
@@ -22,14 +25,16 @@ namespace moec::cpu {
 
 namespace {
 
-// A packed block of B should leave room for the A tile in a first-level cache of 32-48 KiB, or at worst stream from the second level.
+// A packed block of B should leave room for the A tile in a first-level cache of 32-48 KiB, or at worst stream from the
+// second level.
 constexpr int64_t kPanelBytes = 64 * 1024;
 constexpr int64_t kChunkRows = 256;
 constexpr int64_t kChunkBytes = 512 * 1024; // of A: half of a second-level cache
-constexpr int64_t kLeastChunkRows = 64; // below it, packing B costs more than 5 %
+constexpr int64_t kLeastChunkRows = 64;     // below it, packing B costs more than 5 %
 constexpr int64_t kWantedGrid = 16;
 
-// A matrix [rows, columns] in memory. With `rowMap` (a parameter of row numbers) its rows are those rows of the parameter.
+// A matrix [rows, columns] in memory. With `rowMap` (a parameter of row numbers) its rows are those rows of the
+// parameter.
 struct Factor {
   unsigned param = 0;
   std::optional<unsigned> rowMap;
@@ -47,7 +52,8 @@ enum class Grouping { None, Rows, Depth };
 
 class MatmulEmitter {
 public:
-  MatmulEmitter(moe::DispatchOp dispatch, const CpuTarget &target) : dispatch(dispatch), body(dispatch), target(target) {}
+  MatmulEmitter(moe::DispatchOp dispatch, const CpuTarget &target)
+      : dispatch(dispatch), body(dispatch), target(target) {}
 
   LogicalResult analyse();
   KernelInfo emit(ModuleOp kernels, StringRef symbol);
@@ -92,7 +98,7 @@ private:
   SmallVector<Value> panelOf, tileOf; // scratch, by product
 };
 
-//===--- Analysis ---------------------------------------------------------------------------------------------------===//
+//===--- Analysis -------------------------------------------------------------------------------------------------===//
 
 LogicalResult MatmulEmitter::addFactor(Value value, Factor &factor) {
   auto type = cast<RankedTensorType>(value.getType());
@@ -175,7 +181,8 @@ LogicalResult MatmulEmitter::checkEpilogue() {
     computed.push_back(product.value);
   for (moe::MapOp map : maps) {
     RankedTensorType shape = map.getShapeType();
-    if (shape.getDimSize(1) != columns || shape.getNumElements() != rows * columns * (grouping == Grouping::Depth ? experts : 1))
+    if (shape.getDimSize(1) != columns ||
+        shape.getNumElements() != rows * columns * (grouping == Grouping::Depth ? experts : 1))
       return dispatch.emitOpError("has a map whose shape is not that of its products");
     for (Value input : map.getInputs())
       if (!llvm::is_contained(computed, DispatchBody::stripViews(input)) && !body.paramOf(input))
@@ -195,7 +202,8 @@ LogicalResult MatmulEmitter::analyse() {
         return failure();
     } else if (auto map = dyn_cast<moe::MapOp>(op)) {
       maps.push_back(map);
-    } else if (!isa<moe::GatherRowsOp, moe::ReshapeOp, moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::YieldOp>(op)) {
+    } else if (!isa<moe::GatherRowsOp, moe::ReshapeOp, moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::YieldOp>(
+                   op)) {
       return dispatch.emitOpError("has no CPU template: '") << op.getName() << "' inside a matmul kernel";
     }
   }
@@ -225,7 +233,7 @@ void MatmulEmitter::chooseBlocks() {
   chunks = llvm::divideCeil(rows, chunkRows);
 }
 
-//===--- Mainloop ---------------------------------------------------------------------------------------------------===//
+//===--- Mainloop -------------------------------------------------------------------------------------------------===//
 
 // Row `row` of a factor; `base` (may be null) points at what the factor is within its parameter.
 Value MatmulEmitter::rowPointer(const Factor &factor, Value row, Value base) {
@@ -339,7 +347,7 @@ void MatmulEmitter::emitBlocked(Value rowBegin, Value rowEnd) {
   });
 }
 
-//===--- Epilogue ---------------------------------------------------------------------------------------------------===//
+//===--- Epilogue -------------------------------------------------------------------------------------------------===//
 
 // An operand of a map that lies in memory, for the vector that starts at `column`. Shapes broadcast as moe.map says.
 Value MatmulEmitter::mapOperand(Value operand, int64_t mapRows, Value row, Value column, int64_t vector) {
@@ -383,7 +391,8 @@ void MatmulEmitter::emitEpilogue(Value row, ArrayRef<Value> rowsOfTiles) {
       Value value = computed.lookup(sink.value), pointer = kb->param(sink.param);
       Type scalar = KernelBuilder::elementOf(value.getType());
       if (sink.accumulates) {
-        Value old = count ? kb->loadPart(scalar, pointer, offset, lanes, count) : kb->load(scalar, pointer, offset, lanes);
+        Value old =
+            count ? kb->loadPart(scalar, pointer, offset, lanes, count) : kb->load(scalar, pointer, offset, lanes);
         value = isa<FloatType>(scalar) ? kb->fadd(old, value) : kb->add(old, value);
       }
       if (count)
@@ -394,7 +403,7 @@ void MatmulEmitter::emitEpilogue(Value row, ArrayRef<Value> rowsOfTiles) {
   }
 }
 
-//===--- Kernel -----------------------------------------------------------------------------------------------------===//
+//===--- Kernel ---------------------------------------------------------------------------------------------------===//
 
 KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol) {
   KernelBuilder builder(kernels, dispatch.getLoc(), symbol, body.numParams(), target);
@@ -437,9 +446,8 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol) {
     kb->when(kb->less(kb->i64(0), groupCount), [&] {
       if (!blocked)
         return emitRows(groupBegin, groupEnd);
-      kb->loop(groupBegin, groupEnd, chunkRows, [&](Value rowBegin) {
-        emitRows(rowBegin, kb->min(kb->add(rowBegin, kb->i64(chunkRows)), groupEnd));
-      });
+      kb->loop(groupBegin, groupEnd, chunkRows,
+               [&](Value rowBegin) { emitRows(rowBegin, kb->min(kb->add(rowBegin, kb->i64(chunkRows)), groupEnd)); });
     });
   } else {
     if (rows % tile->rows() != 0)

@@ -127,14 +127,14 @@ void MicroTile::packColumns(Value panel, Value depth, Value source, int64_t stri
   if (!known || *known % numLanes != 0)
     kb.loop(kb.i64(0), kb.i64(columns()), 1, [&](Value j) {
       Value from = column(j);
-      kb.loop(whole, depth, 1, [&](Value k) {
-        kb.store(kb.load(element, from, k), panel, kb.add(kb.mul(k, kb.i64(columns())), j));
-      });
+      kb.loop(whole, depth, 1,
+              [&](Value k) { kb.store(kb.load(element, from, k), panel, kb.add(kb.mul(k, kb.i64(columns())), j)); });
     });
 }
 
 void transpose(KernelBuilder &kb, SmallVectorImpl<Value> &vectors) {
-  // Swaps the off-diagonal quarters of 2s x 2s blocks, for s from half the size down to 1: log2(lanes) shuffles an element.
+  // Swaps the off-diagonal quarters of 2s x 2s blocks, for s from half the size down to 1: log2(lanes) shuffles an
+  // element.
   int64_t lanes = vectors.size();
   for (int64_t s = lanes / 2; s >= 1; s /= 2) {
     SmallVector<int64_t> low, high;

@@ -2,8 +2,9 @@
 //
 //   C [rows, columns] += A [rows, depth] * panel [depth, columns]
 //
-// rows x vectors accumulators live in registers over the loop on depth; an element of A is broadcast from memory, a panel row is `vectors` loads.
-// A panel is contiguous (row k at k * columns()) and padded to whole vectors, so the mainloop is the same whatever B was.
+// rows x vectors accumulators live in registers over the loop on depth; an element of A is broadcast from memory, a
+// panel row is `vectors` loads. A panel is contiguous (row k at k * columns()) and padded to whole vectors, so the
+// mainloop is the same whatever B was.
 #ifndef MOEC_COMPILER_TARGET_CPU_MICROTILE_H
 #define MOEC_COMPILER_TARGET_CPU_MICROTILE_H
 
@@ -34,16 +35,19 @@ public:
   /// Accumulators from / to `tile`, whose row r starts at element r * stride.
   llvm::SmallVector<Value> load(Value tile, int64_t stride) const;
   void store(mlir::ValueRange accumulators, Value tile, int64_t stride) const;
-  /// The mainloop: accumulators + A * panel over 0 <= k < depth, in the order of k. `wholeSteps`: depth is known to be a multiple of kUnroll.
+  /// The mainloop: accumulators + A * panel over 0 <= k < depth, in the order of k. `wholeSteps`: depth is known to be
+  /// a multiple of kUnroll.
   llvm::SmallVector<Value> multiply(mlir::ValueRange accumulators, Value depth, LeftAt leftAt, Value panel,
                                     bool wholeSteps = false) const;
   /// The same with row r of A at rows + r * stride.
   llvm::SmallVector<Value> multiply(mlir::ValueRange accumulators, Value depth, Value rows, int64_t stride, Value panel,
                                     bool wholeSteps = false) const;
 
-  /// panel[k, j] = source(k)[j] for k < depth; only columns j < `valid` of the source exist (null: all do), the others become 0.
+  /// panel[k, j] = source(k)[j] for k < depth; only columns j < `valid` of the source exist (null: all do), the others
+  /// become 0.
   void packRows(Value panel, Value depth, llvm::function_ref<Value(Value k)> source, Value valid) const;
-  /// panel[k, j] = source[j * stride + k] for k < depth. Columns j >= `valid` (null: none; else >= 1) repeat column valid-1: finite, never stored.
+  /// panel[k, j] = source[j * stride + k] for k < depth. Columns j >= `valid` (null: none; else >= 1) repeat column
+  /// valid-1: finite, never stored.
   void packColumns(Value panel, Value depth, Value source, int64_t stride, Value valid) const;
 
 private:

@@ -40,7 +40,8 @@ namespace moec::cpu {
 
 namespace {
 
-// Kernels that share one LLVM module. Cut by number, never by `threads`: the bytes of a plan must not depend on who compiled it.
+// Kernels that share one LLVM module. Cut by number, never by `threads`: the bytes of a plan must not depend on who
+// compiled it.
 constexpr size_t kKernelsPerPart = 16;
 
 struct Part {
@@ -65,9 +66,9 @@ std::unique_ptr<llvm::TargetMachine> createMachine(const CpuTarget &target, std:
   llvm::TargetOptions options;
   // a*b + c may become one fma; nothing else is relaxed.
   options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
-  return std::unique_ptr<llvm::TargetMachine>(
-      found->createTargetMachine(triple, target.cpu, target.llvmFeatures, options, llvm::Reloc::PIC_, std::nullopt,
-                                 llvm::CodeGenOptLevel::Default));
+  return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(triple, target.cpu, target.llvmFeatures,
+                                                                         options, llvm::Reloc::PIC_, std::nullopt,
+                                                                         llvm::CodeGenOptLevel::Default));
 }
 
 void optimise(llvm::Module &module, llvm::TargetMachine &machine) {
@@ -106,7 +107,8 @@ void compilePart(Part &part, const CpuTarget &target) {
   part.module.reset();
 }
 
-// Moves the functions of `kernels` into modules of kKernelsPerPart; declarations (libm) are copied to those that use them.
+// Moves the functions of `kernels` into modules of kKernelsPerPart; declarations (libm) are copied to those that use
+// them.
 SmallVector<OwningOpRef<ModuleOp>> split(ModuleOp kernels) {
   SmallVector<OwningOpRef<ModuleOp>> parts;
   llvm::StringMap<Operation *> declarations;
@@ -143,9 +145,11 @@ FailureOr<std::vector<char>> link(ArrayRef<std::unique_ptr<Part>> parts, Locatio
   auto cleanup = llvm::scope_exit([&] { llvm::sys::fs::remove_directories(folder); });
 
   std::string output = (folder + "/kernels.so").str();
-  // --strip-debug keeps the symbols of kernels for profilers. Undefined symbols are libm's, which the runtime's process provides.
-  std::vector<std::string> args = {"ld.lld", "-shared", "-z", "now", "--hash-style=gnu", "--build-id=none",
-                                   "--soname=kernels.so", "--strip-debug", "--threads=1", "-o", output};
+  // --strip-debug keeps the symbols of kernels for profilers. Undefined symbols are libm's, which the runtime's process
+  // provides.
+  std::vector<std::string> args = {
+      "ld.lld",        "-shared",     "-z", "now", "--hash-style=gnu", "--build-id=none", "--soname=kernels.so",
+      "--strip-debug", "--threads=1", "-o", output};
   for (size_t i = 0; i < parts.size(); ++i) {
     std::string path = (folder + "/" + Twine(i) + ".o").str();
     std::error_code code;

@@ -1,8 +1,8 @@
 // Templates "col_reduce" and "embed_grad": sums over rows whose order never depends on who computes them.
 //
-// col_reduce: a workgroup owns a block of columns of one group and adds the rows in order. Maps before it are evaluated on the fly.
-// embed_grad into a state: a workgroup owns a block of columns and adds grad's rows in order to wherever they belong.
-// embed_grad into anything else: a workgroup owns a range of vocabulary rows, and scans the ids.
+// col_reduce: a workgroup owns a block of columns of one group and adds the rows in order. Maps before it are evaluated
+// on the fly. embed_grad into a state: a workgroup owns a block of columns and adds grad's rows in order to wherever
+// they belong. embed_grad into anything else: a workgroup owns a range of vocabulary rows, and scans the ids.
 #include "compiler/Target/CPU/Elementwise.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/CPU/RowSchedule.h"
@@ -17,7 +17,8 @@ constexpr int64_t kBlockVectors = 4; // one row of a block is a few cache lines
 
 Type elementType(Value value) { return cast<RankedTensorType>(value.getType()).getElementType(); }
 
-// Calls body(first column, offsets and pieces) for the block of a workgroup; at most two copies of the body are emitted.
+// Calls body(first column, offsets and pieces) for the block of a workgroup; at most two copies of the body are
+// emitted.
 struct ColumnBlocks {
   int64_t columns, lanes;
 
@@ -113,7 +114,8 @@ LogicalResult emitEmbedGrad(moe::EmbedGradOp op, DispatchBody &body, KernelBuild
   info.flops = double(rows) * columns;
   Elementwise here(k, body);
   auto idAt = [&](Value row) { return k.toI64(k.load(k.b.getI32Type(), k.param(*idsParam), row)); };
-  auto addRow = [&](Value row, Value pointer, Value targetRow, Value first, ArrayRef<std::pair<int64_t, Piece>> pieces) {
+  auto addRow = [&](Value row, Value pointer, Value targetRow, Value first,
+                    ArrayRef<std::pair<int64_t, Piece>> pieces) {
     for (auto [offset, piece] : pieces) {
       Value column = k.add(first, k.i64(offset));
       here.moveTo(rows, row, column, piece);
@@ -145,9 +147,8 @@ LogicalResult emitEmbedGrad(moe::EmbedGradOp op, DispatchBody &body, KernelBuild
     Value mine = k.both(k.less(k.sub(start, k.i64(1)), id), k.less(id, end));
     k.when(mine, [&] {
       Value target = k.sub(id, start);
-      k.loopPieces(element, columns, [&](Value column, Piece piece) {
-        addRow(row, sums, target, column, {{0, piece}});
-      });
+      k.loopPieces(element, columns,
+                   [&](Value column, Piece piece) { addRow(row, sums, target, column, {{0, piece}}); });
     });
   });
   k.loop(start, end, 1, [&](Value row) {

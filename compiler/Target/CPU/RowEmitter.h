@@ -16,8 +16,8 @@ public:
 
   /// One whole row.
   void emitRow(Value rowIndex);
-  /// Columns first .. first + count - 1 of the only row (RowSchedule::splitsColumns); the rest of the row that does not fill a vector
-  /// belongs to whoever `isLast`.
+  /// Columns first .. first + count - 1 of the only row (RowSchedule::splitsColumns); the rest of the row that does not
+  /// fill a vector belongs to whoever `isLast`.
   void emitColumns(Value first, int64_t count, Value isLast);
 
 private:

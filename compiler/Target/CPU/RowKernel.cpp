@@ -1,4 +1,5 @@
-// Template "row": see RowSchedule.h for the plan of a row. Workgroups share out rows; a lone wide row of maps is shared out by columns.
+// Template "row": see RowSchedule.h for the plan of a row. Workgroups share out rows; a lone wide row of maps is shared
+// out by columns.
 #include "compiler/Target/CPU/RowEmitter.h"
 
 #include "compiler/Target/CPU/EmitKernel.h"
@@ -23,7 +24,8 @@ Type elementType(Value value) { return cast<RankedTensorType>(value.getType()).g
 int64_t mapWeight(moe::MapOp map) { return std::distance(map.getBlock()->begin(), map.getBlock()->end()); }
 } // namespace
 
-//===--- Values -----------------------------------------------------------------------------------------------------===//
+//===--- Values
+//-----------------------------------------------------------------------------------------------------===//
 
 Value RowEmitter::rowPointer(Value value) {
   if (auto found = pointers.find(value); found != pointers.end())
@@ -86,7 +88,8 @@ Value RowEmitter::element(Value value, Value column) {
   return k.load(elementType(value), rowPointer(value), column);
 }
 
-//===--- Sinks ------------------------------------------------------------------------------------------------------===//
+//===--- Sinks
+//------------------------------------------------------------------------------------------------------===//
 
 void RowEmitter::storeTo(const RowSink &sink, Value value, Value pointer, Value column, Piece piece) {
   if (sink.accumulates) {
@@ -118,13 +121,15 @@ void RowEmitter::emitDeferred() {
         storeTo(sink, scalar(value), target, k.i64(0), Piece{1, 1});
         continue;
       }
-      Value from = info.home ? k.at(k.param(*info.home), k.mul(row, k.i64(columns)), element) : scratchRows.lookup(value);
+      Value from =
+          info.home ? k.at(k.param(*info.home), k.mul(row, k.i64(columns)), element) : scratchRows.lookup(value);
       k.loopPieces(element, columns,
                    [&](Value i, Piece piece) { storeTo(sink, k.load(element, from, i, piece), target, i, piece); });
     }
 }
 
-//===--- Loops over columns -----------------------------------------------------------------------------------------===//
+//===--- Loops over columns
+//-----------------------------------------------------------------------------------------===//
 
 Value RowEmitter::neutral(moe::RowReduceOp op, Type type) {
   return k.constant(type, op.getKind() == moe::Reduction::sum ? 0.0 : -std::numeric_limits<double>::infinity());
@@ -151,9 +156,8 @@ int64_t RowEmitter::laneCount(const RowStage &stage) const {
     llvm::for_each(item.op->getOperands(), note);
     llvm::for_each(item.op->getResults(), note);
     // Lanes that do not exist hold zeros, by which integers cannot be divided.
-    if (auto map = dyn_cast<moe::MapOp>(item.op); map && llvm::any_of(map.getBlock()->getOperations(), [](Operation &op) {
-          return divides(&op);
-        }))
+    if (auto map = dyn_cast<moe::MapOp>(item.op);
+        map && llvm::any_of(map.getBlock()->getOperations(), [](Operation &op) { return divides(&op); }))
       return 1;
   }
   return floats ? floats : integers;
@@ -365,8 +369,8 @@ void RowEmitter::emitLoop(const RowStage &stage) {
     sums = k.loop(k.i64(0), k.i64(end), step, sums, [&](Value column, ValueRange carried) {
       SmallVector<Value> next;
       for (int64_t chain = 0; chain < chains; ++chain)
-        llvm::append_range(next, run(k.add(column, k.i64(chain * width)), Piece{width, width},
-                                     carried.slice(chain * each, each)));
+        llvm::append_range(
+            next, run(k.add(column, k.i64(chain * width)), Piece{width, width}, carried.slice(chain * each, each)));
       return next;
     });
     for (int64_t distance = chains / 2; distance >= 1; distance /= 2)
@@ -374,9 +378,8 @@ void RowEmitter::emitLoop(const RowStage &stage) {
         sums[i] = join(reduces[i % each], sums[i], sums[i + distance * each]);
     sums.truncate(each);
     if (end < vectors * width)
-      sums = k.loop(k.i64(end), k.i64(vectors * width), width, sums, [&](Value column, ValueRange carried) {
-        return run(column, Piece{width, width}, carried);
-      });
+      sums = k.loop(k.i64(end), k.i64(vectors * width), width, sums,
+                    [&](Value column, ValueRange carried) { return run(column, Piece{width, width}, carried); });
     fold(sums);
   }
   if (int64_t rest = stage.width - vectors * width) {
@@ -410,7 +413,8 @@ void RowEmitter::emitColumns(Value first, int64_t count, Value isLast) {
   emitRow(k.i64(0));
 }
 
-//===--- The template -----------------------------------------------------------------------------------------------===//
+//===--- The template
+//-----------------------------------------------------------------------------------------------===//
 
 namespace {
 void countWork(const RowSchedule &schedule, const DispatchBody &body, KernelInfo &info) {
@@ -424,9 +428,9 @@ void countWork(const RowSchedule &schedule, const DispatchBody &body, KernelInfo
         info.flops += double(schedule.rows) * schedule.columnsOf(map.getResult(0)) * (mapWeight(map) - 1);
       else if (item.op)
         info.flops += double(schedule.rows) * schedule.columnsOf(item.op->getOperands().empty() ? item.op->getResult(0)
-                                                                : isa<IndexType>(item.op->getOperand(0).getType())
-                                                                    ? item.op->getResult(0)
-                                                                    : item.op->getOperand(0));
+                                                                 : isa<IndexType>(item.op->getOperand(0).getType())
+                                                                     ? item.op->getResult(0)
+                                                                     : item.op->getOperand(0));
     }
 }
 } // namespace

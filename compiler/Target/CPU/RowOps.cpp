@@ -59,8 +59,8 @@ void RowEmitter::emitSerial(Operation *op) {
   emitRandomNormal(cast<moe::RandomNormalOp>(op));
 }
 
-// Scores become integers of the same order, with NaN below all of them and what was chosen below NaN. Then each choice is two passes: the largest key,
-// and the first column that has it.
+// Scores become integers of the same order, with NaN below all of them and what was chosen below NaN. Then each choice
+// is two passes: the largest key, and the first column that has it.
 void RowEmitter::emitTopK(moe::TopKOp op) {
   constexpr int64_t kTaken = std::numeric_limits<int64_t>::min();
   static_assert(kTaken < KernelBuilder::kNanKey);
@@ -125,8 +125,8 @@ void RowEmitter::emitTopK(moe::TopKOp op) {
       Value taken = k.splat(first, lanes);
       SmallVector<Value> next;
       for (auto [v, key] : llvm::enumerate(keys))
-        next.push_back(k.select(compare(k, arith::CmpIPredicate::eq, columnsFrom(k.i64(v * lanes)), taken),
-                                filled(kTaken), key));
+        next.push_back(
+            k.select(compare(k, arith::CmpIPredicate::eq, columnsFrom(k.i64(v * lanes)), taken), filled(kTaken), key));
       return next;
     };
     if (count == 1)

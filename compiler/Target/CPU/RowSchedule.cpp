@@ -26,7 +26,8 @@ bool isLoopOp(Operation *op) {
 
 namespace {
 bool isSupported(Operation *op) {
-  return isLoopOp(op) || isa<moe::TopKOp, moe::TakeOp, moe::PutOp, moe::RopeOp, moe::DotRowsOp, moe::RandomNormalOp>(op);
+  return isLoopOp(op) ||
+         isa<moe::TopKOp, moe::TakeOp, moe::PutOp, moe::RopeOp, moe::DotRowsOp, moe::RandomNormalOp>(op);
 }
 
 bool isStructure(Operation *op) {
@@ -97,7 +98,8 @@ FailureOr<RowSchedule> RowSchedule::create(DispatchBody &body) {
     schedule.rows = tensorRows(ops.empty() ? sinks.front().value : ops.front()->getResult(0));
     for (Operation *op : ops)
       if (tensorRows(op->getResult(0)) != schedule.rows)
-        return op->emitOpError("has ") << tensorRows(op->getResult(0)) << " rows, but the dispatch has " << schedule.rows;
+        return op->emitOpError("has ") << tensorRows(op->getResult(0)) << " rows, but the dispatch has "
+                                       << schedule.rows;
   }
   for (Operation *op : ops)
     if (failed(schedule.place(body, op)))
@@ -172,7 +174,8 @@ LogicalResult RowSchedule::place(DispatchBody &body, Operation *op) {
     if (found == values.end())
       continue;
     if (!isRowAligned(op, operand.getOperandNumber()))
-      return op->emitOpError("reads operand ") << operand.getOperandNumber() << " as a whole, but this dispatch computes it";
+      return op->emitOpError("reads operand ")
+             << operand.getOperandNumber() << " as a whole, but this dispatch computes it";
     if (columnsOf(operand.get()) != columnsOf(source) || rowsOf(operand.get()) != rowsOf(source))
       return op->emitOpError("uses another shape of a value that this dispatch computes");
     Operation *producer = source.getDefiningOp();

@@ -1,8 +1,9 @@
-// What a "row" dispatch does to one row, as a list of stages: loops over columns, each of which runs as many ops as can share it, and serial ops
-// between them. Pure analysis; RowKernel.cpp emits it.
+// What a "row" dispatch does to one row, as a list of stages: loops over columns, each of which runs as many ops as can
+// share it, and serial ops between them. Pure analysis; RowKernel.cpp emits it.
 //
-// Terms. A computed value is "wide" (more than one column) or a scalar (one column; lives in a register). An op of a loop stage makes one vector of
-// columns of its result from the same columns of its operands. Values that cross stages need memory: their sink's, or a row of scratch.
+// Terms. A computed value is "wide" (more than one column) or a scalar (one column; lives in a register). An op of a
+// loop stage makes one vector of columns of its result from the same columns of its operands. Values that cross stages
+// need memory: their sink's, or a row of scratch.
 #ifndef MOEC_COMPILER_TARGET_CPU_ROWSCHEDULE_H
 #define MOEC_COMPILER_TARGET_CPU_ROWSCHEDULE_H
 
@@ -45,7 +46,8 @@ public:
   /// Rows that the kernel walks. Bodies of nothing but elementwise maps on one shape are flattened to one row.
   int64_t rows = 1;
   bool flat = false;
-  /// Columns may be shared out among workgroups: one loop width, no reductions, nothing left over for the end of the row.
+  /// Columns may be shared out among workgroups: one loop width, no reductions, nothing left over for the end of the
+  /// row.
   bool splitsColumns = false;
   llvm::SmallVector<RowStage> stages;
   llvm::MapVector<mlir::Value, RowValue> values; // keys without views

@@ -270,7 +270,7 @@ FailureOr<std::string> ManifestBuilder::build() {
     scratch = std::max<int64_t>(scratch, kernel.getScratch());
   Json programs = Json::object();
   for (auto program : module.getOps<plan::ProgramOp>())
-    programs[program.getSymName().str()] = programBody(program.getBody().front());
+    programs[program.getName().str()] = programBody(program.getBody().front());
 
   Json manifest;
   manifest["format"] = 1;

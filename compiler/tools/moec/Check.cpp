@@ -45,16 +45,17 @@ static int runCheck(const CheckOptions &options) {
   if (options.explain)
     llvm::outs() << spec::explainExperiment(experiment) << "\n";
   llvm::outs() << "ok: " << experiment.getSymName() << ": " << shortNumber(sizes.parameters) << " parameters, "
-               << shortNumber(sizes.activeParameters) << " active per token; " << sizes.moeLayers << " MoE and " << sizes.denseLayers
-               << " dense layers; " << sizes.steps << " steps of " << shortNumber(sizes.tokensPerStep) << " tokens = "
-               << shortNumber(sizes.tokens) << " tokens\n";
+               << shortNumber(sizes.activeParameters) << " active per token; " << sizes.moeLayers << " MoE and "
+               << sizes.denseLayers << " dense layers; " << sizes.steps << " steps of "
+               << shortNumber(sizes.tokensPerStep) << " tokens = " << shortNumber(sizes.tokens) << " tokens\n";
   return kOk;
 }
 
 Action moec::tool::addCheck(CLI::App &app) {
   auto options = std::make_shared<CheckOptions>();
   app.add_option("spec", options->path, "A spec (.json), or an experiment in exp dialect (.mlir)")->required();
-  app.add_flag("--explain", options->explain, "Also print every field: its value, where that comes from, what it means");
+  app.add_flag("--explain", options->explain,
+               "Also print every field: its value, where that comes from, what it means");
   app.add_flag("--json", options->json, "Print what is wrong as a JSON array");
   return [options] { return runCheck(*options); };
 }

@@ -28,7 +28,8 @@ static int runExplain(const ExplainOptions &options) {
     return kOk;
   }
   if (options.topic.empty()) {
-    llvm::errs() << "error: name a field (model.moe.top_k), a kind (adamw) or a code (MOEC-S032), or give --reference or --errors\n";
+    llvm::errs() << "error: name a field (model.moe.top_k), a kind (adamw) or a code (MOEC-S032), or give --reference "
+                    "or --errors\n";
     return kUsage;
   }
   if (auto text = spec::explainTopic(methods, options.topic)) {
@@ -38,8 +39,9 @@ static int runExplain(const ExplainOptions &options) {
   std::vector<std::string> names;
   for (const exp::Section &section : exp::sections())
     for (const exp::Field &field : section.fields)
-      names.push_back(llvm::StringRef(field.key).rsplit('.').second.empty() ? field.key
-                                                                          : llvm::StringRef(field.key).rsplit('.').second.str());
+      names.push_back(llvm::StringRef(field.key).rsplit('.').second.empty()
+                          ? field.key
+                          : llvm::StringRef(field.key).rsplit('.').second.str());
   llvm::StringRef last = llvm::StringRef(options.topic).rsplit('.').second;
   llvm::errs() << "error: nothing is called \"" << options.topic << "\""
                << exp::suggest(last.empty() ? llvm::StringRef(options.topic) : last, names) << "\n";
@@ -48,7 +50,8 @@ static int runExplain(const ExplainOptions &options) {
 
 Action moec::tool::addExplain(CLI::App &app) {
   auto options = std::make_shared<ExplainOptions>();
-  app.add_option("topic", options->topic, "A field (model.moe.top_k), section (model.moe), kind (adamw) or code (MOEC-S032)");
+  app.add_option("topic", options->topic,
+                 "A field (model.moe.top_k), section (model.moe), kind (adamw) or code (MOEC-S032)");
   app.add_flag("--reference", options->reference, "Print the whole reference of the spec language, as Markdown");
   app.add_flag("--errors", options->errors, "Print the table of error codes, as Markdown");
   return [options] { return runExplain(*options); };

@@ -1,4 +1,5 @@
-// What a subcommand of moec is. To add one: a file with its `add` function, a declaration here, a line in the table of main.cpp.
+// What a subcommand of moec is. To add one: a file with its `add` function, a declaration here, a line in the table of
+// main.cpp.
 #ifndef MOEC_COMPILER_TOOLS_MOEC_SUBCOMMANDS_H
 #define MOEC_COMPILER_TOOLS_MOEC_SUBCOMMANDS_H
 

@@ -16,7 +16,8 @@ struct Subcommand {
 
 const Subcommand subcommands[] = {
     {"check", "Check a spec and say what it declares", "moec check specs/base/tiny.json --explain", addCheck},
-    {"export", "Write a spec with every default, as JSON or as exp dialect", "moec export specs/base/tiny.json --to exp", addExport},
+    {"export", "Write a spec with every default, as JSON or as exp dialect",
+     "moec export specs/base/tiny.json --to exp", addExport},
     {"explain", "Explain a field, a method or an error code", "moec explain model.moe.top_k", addExplain},
     {"compile", "Compile a spec into a plan file", "moec compile specs/base/tiny.json -o tiny.moec", addCompile},
     {"train", "Compile a spec and train it", "moec train specs/base/tiny.json --run-dir runs/tiny", addTrain},

@@ -24,8 +24,9 @@ namespace moec::exp {
 /// The registry of the context's exp dialect (loads the dialect). compiler/Methods fills it once.
 MethodRegistry &getMethods(mlir::MLIRContext *context);
 
-/// Where the value of `field` (an attribute of the section; "score.order" for a field of the method in `score`; fields of a method
-/// that stands in the section itself go by their own name) was written. The op's location when it was not: a default.
+/// Where the value of `field` (an attribute of the section; "score.order" for a field of the method in `score`; fields
+/// of a method that stands in the section itself go by their own name) was written. The op's location when it was not:
+/// a default.
 mlir::Location fieldLoc(mlir::Operation *section, llvm::StringRef field);
 
 /// True when the spec gave the field a value; false for a default and for hand-written IR.
@@ -40,20 +41,22 @@ std::string pointerOf(mlir::Operation *section);
 /// True when layer i of an experiment with this moe section is a mixture.
 bool isMoeLayer(MoeOp moe, int64_t layer);
 
-/// What is wrong with a value of a field, if anything: its type, range, choices, length, characters. Methods' fields are checked too.
+/// What is wrong with a value of a field, if anything: its type, range, choices, length, characters. Methods' fields
+/// are checked too.
 std::optional<Problem> checkValue(const Field &field, mlir::Attribute value, mlir::MLIRContext *context);
 
 /// "did you mean ..." in the form `; did you mean "top_k"?`, or empty when no candidate is near.
 std::string suggest(llvm::StringRef given, llvm::ArrayRef<std::string> candidates);
 
-/// An error (or warning) at a field, in the form that the diagnostic printer understands: code first, pointer in the location.
+/// An error (or warning) at a field, in the form that the diagnostic printer understands: code first, pointer in the
+/// location.
 mlir::InFlightDiagnostic report(mlir::Operation *section, llvm::StringRef attribute, Rule rule,
                                 mlir::DiagnosticSeverity severity = mlir::DiagnosticSeverity::Error);
 /// Location of a field for notes, with its JSON pointer also where the field was not given.
 mlir::Location placeOf(mlir::Operation *section, llvm::StringRef attribute);
 
-/// Runs every check of every section and then, when these pass and the experiment is complete, those between sections, without stopping at
-/// the first that fails. Unlike the verifier it also warns.
+/// Runs every check of every section and then, when these pass and the experiment is complete, those between sections,
+/// without stopping at the first that fails. Unlike the verifier it also warns.
 llvm::LogicalResult checkAll(ExperimentOp experiment, bool complete = true);
 
 } // namespace moec::exp

@@ -12,12 +12,13 @@ def Exp_Dialect : Dialect {
   let cppNamespace = "::moec::exp";
   let summary = "The experiment as its author declared it";
   let description = [{
-    One `exp.experiment` holds one section op for each section of the JSON spec. No tensors: this is what the user said, with every default
-    filled in. The JSON reader makes it; a hand-written `.mlir` file with the same ops compiles the same way. compiler/Model removes it.
+    One `exp.experiment` holds one section op for each section of the JSON spec. No tensors: this is what the user said,
+    with every default filled in. The JSON reader makes it; a hand-written `.mlir` file with the same ops compiles the same
+    way. compiler/Model removes it.
 
-    Sections are ops, fields are their attributes (same names as the JSON keys, listed once in dialects/Exp/IR/Fields.cpp), methods are
-    `#exp.method` attributes whose fields each method's own file declares. Every op's location names the JSON pointer and the place in the file;
-    `fieldLoc` finds the place of one field.
+    Sections are ops, fields are their attributes (listed once in dialects/Exp/IR/Fields.cpp), methods are `#exp.method`
+    attributes whose fields each method's own file declares. Every op's location names the JSON pointer and the place in the
+    file; `fieldLoc` finds the place of one field. docs/dialects/Exp.md lists the rules by label.
   }];
   let useDefaultAttributePrinterParser = 1;
   let extraClassDeclaration = [{
@@ -41,10 +42,11 @@ class Exp_Section<string mnemonic, list<Trait> traits = []>
 
 def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
   let mnemonic = "method";
-  let summary = "A method of one category with its fields: #exp.method<\"loss\", \"load_balance\", {scope = \"micro\"}>";
+  let summary = "A method with its fields: #exp.method<\"loss\", \"load_balance\", {scope = \"micro\"}>";
   let description = [{
-    `category` is one of score, loss, optimizer, schedule (routing, balance and growth follow). (C1) the kind is registered; (C2) every field is one of the method's,
-    of its type and in its range, and all of them are there (the reader fills in defaults).
+    `category` is one of score, loss, optimizer, schedule (routing, balance and growth follow). (method_c1) the kind is
+    registered; (method_c2) every field is one of the method's, of its type and in its range, and all of them are there (the
+    reader fills in defaults).
   }];
   let parameters = (ins StringRefParameter<>:$category, StringRefParameter<>:$kind, "::mlir::DictionaryAttr":$fields);
   let assemblyFormat = "`<` $category `,` $kind `,` $fields `>`";
@@ -61,9 +63,10 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
 def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, IsolatedFromAbove]> {
   let summary = "One experiment";
   let description = [{
-    Constraints across sections: (C1) exactly one of model, attention, optimizer, data, batch, duration, precision, memory, evaluate, checkpoint, metrics;
-    at most one ffn, at most one moe; (C2) router is there exactly when moe is; (C3) loss, group and dataset names are unique; (C4) micro_sequences divides
-    sequences; (C5) hidden layers that are not MoE need ffn; (C6) losses on routers need moe.
+    Constraints across sections: (C1) exactly one of model, attention, optimizer, data, batch, duration, precision, memory,
+    evaluate, checkpoint, metrics; at most one ffn, at most one moe; (C2) router is there exactly when moe is; (C3) loss,
+    group and dataset names are unique; (C4) micro_sequences divides sequences; (C5) ffn is there exactly when some layer is
+    not MoE; (C6) losses on routers need moe.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$version, I64Attr:$seed);
   let regions = (region SizedRegion<1>:$body);
@@ -89,7 +92,8 @@ def Exp_ModelOp : Exp_Section<"model"> {
 }
 def Exp_AttentionOp : Exp_Section<"attention"> {
   let summary = "/model/attention: grouped-query causal attention";
-  let arguments = (ins I64Attr:$num_heads, I64Attr:$num_kv_heads, I64Attr:$head_dim, F64Attr:$rope_theta, StrAttr:$qk_norm); // none | head | full
+  let arguments = (ins I64Attr:$num_heads, I64Attr:$num_kv_heads, I64Attr:$head_dim, F64Attr:$rope_theta,
+    StrAttr:$qk_norm); // none | head | full
 }
 def Exp_FfnOp : Exp_Section<"ffn"> {
   let summary = "/model/ffn: the feed-forward block of dense layers";
@@ -97,7 +101,10 @@ def Exp_FfnOp : Exp_Section<"ffn"> {
 }
 def Exp_MoeOp : Exp_Section<"moe"> {
   let summary = "/model/moe: which layers are mixtures, and of what";
-  let description = "Layer i is MoE when i >= first_layer and (i - first_layer) % every == 0. capacity_factor 0 = dropless. drop: lowest_weight | position.";
+  let description = [{
+    Layer i is MoE when i >= first_layer and (i - first_layer) % every == 0. capacity_factor 0 = dropless.
+    drop: lowest_weight | position.
+  }];
   let arguments = (ins I64Attr:$first_layer, I64Attr:$every, I64Attr:$num_experts, I64Attr:$top_k, StrAttr:$expert_kind,
     I64Attr:$expert_inner_size, I64Attr:$shared_experts, F64Attr:$capacity_factor, StrAttr:$drop);
 }
@@ -116,7 +123,10 @@ def Exp_OptimizerOp : Exp_Section<"optimizer"> {
 }
 def Exp_GroupOp : Exp_Section<"group"> {
   let summary = "/optimizer/groups/<name>: parameters by name pattern with their own method, or changed fields";
-  let description = "Patterns know `*` (any run of characters), `{a,b}` and `{0..3}`. The first group that matches wins; groups keep the order of the file.";
+  let description = [{
+    Patterns know `*` (any run of characters), `{a,b}` and `{0..3}`. The first group that matches wins; groups keep the order
+    of the file.
+  }];
   let arguments = (ins StrAttr:$name, StrArrayAttr:$match, Exp_MethodAttr:$method, F64Attr:$lr);
 }
 def Exp_DataOp : Exp_Section<"data"> {

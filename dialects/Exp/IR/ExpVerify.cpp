@@ -1,5 +1,6 @@
-// The rules of the exp dialect. Labels (C1), (attention_c1), ... are those of the ODS descriptions, docs/dialects/Exp.md and test/dialects/Exp.
-// No check stops at the first failure: an author wants to hear of all of them.
+// The rules of the exp dialect. Labels (C1), (attention_c1), ... are those of the ODS descriptions,
+// docs/dialects/Exp.md and test/dialects/Exp. No check stops at the first failure: an author wants to hear of all of
+// them.
 #include "dialects/Exp/IR/Exp.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -40,7 +41,12 @@ static LogicalResult checkFields(Operation *op) {
     }
   }
   if (!section->category.empty()) {
-    Field method{.key = "kind", .type = FieldType::Method, .fallback = "", .choices = {}, .unit = "", .doc = "",
+    Field method{.key = "kind",
+                 .type = FieldType::Method,
+                 .fallback = "",
+                 .choices = {},
+                 .unit = "",
+                 .doc = "",
                  .category = section->category};
     if (auto problem = checkValue(method, op->getAttr("method"), op->getContext())) {
       report(op, "method", problem->rule) << problem->text;
@@ -49,7 +55,8 @@ static LogicalResult checkFields(Operation *op) {
   }
   if (section->isMap()) {
     llvm::StringRef name = op->getAttrOfType<StringAttr>("name").getValue();
-    bool good = !name.empty() && llvm::all_of(name, [](char c) { return llvm::isLower(c) || llvm::isDigit(c) || c == '_'; });
+    bool good =
+        !name.empty() && llvm::all_of(name, [](char c) { return llvm::isLower(c) || llvm::isDigit(c) || c == '_'; });
     if (!good) {
       report(op, "", Rule::Name) << "\"" << name << "\" is not a name; expected only a-z, 0-9 and _";
       ok = false;
@@ -68,8 +75,8 @@ static LogicalResult checkAttention(AttentionOp op) {
     ok = false;
   }
   if (op.getHeadDim() % 2 != 0) { // attention_c2
-    report(op, "head_dim", Rule::HeadDim) << "head_dim " << asInt(op.getHeadDim())
-                                          << " is odd; rotary positions need pairs of elements";
+    report(op, "head_dim", Rule::HeadDim)
+        << "head_dim " << asInt(op.getHeadDim()) << " is odd; rotary positions need pairs of elements";
     ok = false;
   }
   return success(ok);
@@ -89,7 +96,8 @@ static LogicalResult checkBatch(BatchOp op) {
   if (op.getSequences() % op.getMicroSequences() == 0) // (C4)
     return success();
   report(op, "micro_sequences", Rule::MicroBatch)
-          .append("micro_sequences ", asInt(op.getMicroSequences()), " does not divide sequences ", asInt(op.getSequences()))
+          .append("micro_sequences ", asInt(op.getMicroSequences()), " does not divide sequences ",
+                  asInt(op.getSequences()))
           .attachNote(placeOf(op, "sequences"))
       << "sequences is " << asInt(op.getSequences());
   return failure();
@@ -157,7 +165,8 @@ void ExperimentCheck::checkPresence() {
       if (op.getName().getStringRef() != section.op)
         continue;
       if (found) {
-        error(&op, "", Rule::Sections).append(section.op, " is there twice").attachNote(found->getLoc()) << "first here";
+        error(&op, "", Rule::Sections).append(section.op, " is there twice").attachNote(found->getLoc())
+            << "first here";
       }
       found = &op;
     }
@@ -183,7 +192,9 @@ void ExperimentCheck::checkNames() {
       continue;
     auto [it, fresh] = seen.try_emplace(pointerOf(&op), &op);
     if (!fresh)
-      error(&op, "", Rule::Repeated).append("name \"", name.getValue(), "\" is there twice").attachNote(it->second->getLoc())
+      error(&op, "", Rule::Repeated)
+              .append("name \"", name.getValue(), "\" is there twice")
+              .attachNote(it->second->getLoc())
           << "first here";
   }
 }
@@ -193,7 +204,8 @@ void ExperimentCheck::checkLayers(ModelOp model, FfnOp ffn, MoeOp moe) {
   int64_t layers = model.getNumLayers();
   if (moe && asInt(moe.getFirstLayer()) >= layers) {
     error(moe, "first_layer", Rule::FirstLayer)
-            .append("layers.from ", asInt(moe.getFirstLayer()), " is not below num_layers ", layers, ", so no layer is a mixture")
+            .append("layers.from ", asInt(moe.getFirstLayer()), " is not below num_layers ", layers,
+                    ", so no layer is a mixture")
             .attachNote(placeOf(model, "num_layers"))
         << "num_layers is " << layers;
     return;
@@ -256,9 +268,9 @@ void ExperimentCheck::checkData() {
   auto data = experiment.section<DataOp>();
   auto evaluate = experiment.section<EvaluateOp>();
   if (data.getTokenizer() == "byte" && model.getVocabSize() < 256)
-    error(model, "vocab_size", Rule::Vocabulary).append("vocab_size ", asInt(model.getVocabSize()),
-                                                        " is too small; the byte tokenizer needs at least 256")
-        .attachNote(placeOf(data, "tokenizer"))
+    error(model, "vocab_size", Rule::Vocabulary)
+            .append("vocab_size ", asInt(model.getVocabSize()), " is too small; the byte tokenizer needs at least 256")
+            .attachNote(placeOf(data, "tokenizer"))
         << "tokenizer is byte";
   std::map<std::string, std::pair<int, double>> splits; // number of sources, sum of weights
   Operation *firstOf[2] = {};
@@ -270,13 +282,16 @@ void ExperimentCheck::checkData() {
     first = first ? first : dataset.getOperation();
   }
   if (!splits["train"].first)
-    error(data, "", Rule::NoTrainingData) << "\"train\" has no source; expected for example {\"text\": {\"path\": \"text.txt\"}}";
+    error(data, "", Rule::NoTrainingData)
+        << "\"train\" has no source; expected for example {\"text\": {\"path\": \"text.txt\"}}";
   for (auto &[split, sum] : splits)
     if (sum.first && sum.second == 0.0)
-      error(firstOf[split == "validation"], "weight", Rule::NoWeight) << "all sources of data." << split << " have weight 0";
+      error(firstOf[split == "validation"], "weight", Rule::NoWeight)
+          << "all sources of data." << split << " have weight 0";
   int validation = splits["validation"].first;
   if (evaluate.getEverySteps() && !validation)
-    error(evaluate, "every_steps", Rule::NoValidationData) << "evaluate.every is given, but data.validation has no source";
+    error(evaluate, "every_steps", Rule::NoValidationData)
+        << "evaluate.every is given, but data.validation has no source";
   if (warnings && !evaluate.getEverySteps() && validation)
     report(firstOf[1], "", Rule::UnusedValidation, DiagnosticSeverity::Warning)
         << "validation data is given, but evaluate.every is not: it is never read";
@@ -298,8 +313,8 @@ void ExperimentCheck::checkSizes() {
   double widest = std::max({hidden, heads, number(model.getVocabSize())});
   auto check = [&](Operation *section, llvm::StringRef attribute, const char *what, double elements) {
     if (elements > limit)
-      error(section, attribute, Rule::TooLarge) << what << " would have " << llvm::formatv("{0:e2}", elements).str()
-                                                << " elements; at most 2^48 are allowed";
+      error(section, attribute, Rule::TooLarge)
+          << what << " would have " << llvm::formatv("{0:e2}", elements).str() << " elements; at most 2^48 are allowed";
   };
   check(model, "vocab_size", "the embedding", number(model.getVocabSize()) * hidden);
   check(attention, "num_heads", "the attention weights", layers * heads * hidden);

@@ -67,9 +67,7 @@ static std::optional<Problem> checkNumbers(const Field &field, llvm::ArrayRef<do
 
 /// Braces hold a list of words or a range, and are not nested.
 static std::optional<Problem> checkPattern(llvm::StringRef pattern) {
-  auto bad = [&](const char *why) {
-    return Problem{Rule::Pattern, "pattern \"" + pattern.str() + "\" " + why};
-  };
+  auto bad = [&](const char *why) { return Problem{Rule::Pattern, "pattern \"" + pattern.str() + "\" " + why}; };
   if (pattern.empty())
     return bad("is empty");
   for (size_t i = 0; i < pattern.size(); ++i) {
@@ -113,7 +111,8 @@ static std::optional<Problem> checkMethod(llvm::StringRef category, llvm::String
     keys.push_back(field.key);
     Attribute value = fields.get(field.key);
     if (!value)
-      return Problem{Rule::MissingKey, "\"" + field.key + "\" of " + category.str() + " \"" + kind.str() + "\" is missing"};
+      return Problem{Rule::MissingKey,
+                     "\"" + field.key + "\" of " + category.str() + " \"" + kind.str() + "\" is missing"};
     if (auto problem = checkValue(field, value, context)) {
       problem->text = field.key + ": " + problem->text;
       return problem;
@@ -136,7 +135,8 @@ std::optional<Problem> moec::exp::checkValue(const Field &field, Attribute value
     if (!number || !number.getType().isInteger(64))
       return wrong("a 64-bit integer");
     if (field.attribute == "version" && number.getInt() != 1)
-      return Problem{Rule::Version, "language version " + std::to_string(number.getInt()) + " is not known; this compiler reads 1"};
+      return Problem{Rule::Version,
+                     "language version " + std::to_string(number.getInt()) + " is not known; this compiler reads 1"};
     return outOfRange(field, static_cast<double>(number.getInt()), std::to_string(number.getInt()));
   }
   case FieldType::Number: {
@@ -156,7 +156,8 @@ std::optional<Problem> moec::exp::checkValue(const Field &field, Attribute value
     if (field.attribute == "sym_name")
       for (char c : word.getValue())
         if (!llvm::isAlnum(c) && !llvm::StringRef("_-.").contains(c))
-          return Problem{Rule::Name, "\"" + word.getValue().str() + "\" is not a name; expected only A-Z, a-z, 0-9, _ - and ."};
+          return Problem{Rule::Name,
+                         "\"" + word.getValue().str() + "\" is not a name; expected only A-Z, a-z, 0-9, _ - and ."};
     return std::nullopt;
   }
   case FieldType::Choice: {
@@ -165,8 +166,8 @@ std::optional<Problem> moec::exp::checkValue(const Field &field, Attribute value
       return wrong("a word");
     if (llvm::is_contained(field.choices, word.getValue()))
       return std::nullopt;
-    return Problem{Rule::Choice, "\"" + word.getValue().str() + "\" is not a choice; expected " + listOf(field.choices) +
-                                     suggest(word.getValue(), field.choices)};
+    return Problem{Rule::Choice, "\"" + word.getValue().str() + "\" is not a choice; expected " +
+                                     listOf(field.choices) + suggest(word.getValue(), field.choices)};
   }
   case FieldType::TextList: {
     auto list = dyn_cast<ArrayAttr>(value);
@@ -234,7 +235,8 @@ Location moec::exp::placeOf(Operation *section, llvm::StringRef attribute) {
   return NameLoc::get(StringAttr::get(section->getContext(), pointer), place);
 }
 
-InFlightDiagnostic moec::exp::report(Operation *section, llvm::StringRef attribute, Rule rule, DiagnosticSeverity severity) {
+InFlightDiagnostic moec::exp::report(Operation *section, llvm::StringRef attribute, Rule rule,
+                                     DiagnosticSeverity severity) {
   Location place = placeOf(section, attribute);
   InFlightDiagnostic diagnostic =
       severity == DiagnosticSeverity::Warning ? mlir::emitWarning(place) : mlir::emitError(place);

@@ -9,28 +9,52 @@ constexpr double kMaxSize = 1 << 24;
 constexpr double kMaxCount = 1 << 20;
 constexpr double kMaxSteps = 1e12;
 
-Field integer(std::string key, std::string attribute, std::string fallback, double minimum, double maximum, std::string unit,
-              std::string doc) {
-  return {.key = std::move(key), .type = FieldType::Integer, .fallback = std::move(fallback), .minimum = minimum,
-          .maximum = maximum, .choices = {}, .unit = std::move(unit), .doc = std::move(doc),
+Field integer(std::string key, std::string attribute, std::string fallback, double minimum, double maximum,
+              std::string unit, std::string doc) {
+  return {.key = std::move(key),
+          .type = FieldType::Integer,
+          .fallback = std::move(fallback),
+          .minimum = minimum,
+          .maximum = maximum,
+          .choices = {},
+          .unit = std::move(unit),
+          .doc = std::move(doc),
           .attribute = std::move(attribute)};
 }
 
 /// Minimum 0 and excluded unless `zero`.
 Field number(std::string key, std::string attribute, std::string fallback, bool zero, double maximum, std::string doc) {
-  return {.key = std::move(key), .type = FieldType::Number, .fallback = std::move(fallback), .minimum = 0,
-          .maximum = maximum, .choices = {}, .unit = "", .doc = std::move(doc), .openMinimum = !zero,
+  return {.key = std::move(key),
+          .type = FieldType::Number,
+          .fallback = std::move(fallback),
+          .minimum = 0,
+          .maximum = maximum,
+          .choices = {},
+          .unit = "",
+          .doc = std::move(doc),
+          .openMinimum = !zero,
           .attribute = std::move(attribute)};
 }
 
-Field choice(std::string key, std::string attribute, std::string fallback, std::vector<std::string> choices, std::string doc) {
-  return {.key = std::move(key), .type = FieldType::Choice, .fallback = std::move(fallback), .choices = std::move(choices),
-          .unit = "", .doc = std::move(doc), .attribute = std::move(attribute)};
+Field choice(std::string key, std::string attribute, std::string fallback, std::vector<std::string> choices,
+             std::string doc) {
+  return {.key = std::move(key),
+          .type = FieldType::Choice,
+          .fallback = std::move(fallback),
+          .choices = std::move(choices),
+          .unit = "",
+          .doc = std::move(doc),
+          .attribute = std::move(attribute)};
 }
 
 Field other(FieldType type, std::string key, std::string attribute, std::string fallback, std::string doc) {
-  return {.key = std::move(key), .type = type, .fallback = std::move(fallback), .choices = {}, .unit = "",
-          .doc = std::move(doc), .attribute = std::move(attribute)};
+  return {.key = std::move(key),
+          .type = type,
+          .fallback = std::move(fallback),
+          .choices = {},
+          .unit = "",
+          .doc = std::move(doc),
+          .attribute = std::move(attribute)};
 }
 
 Field steps(std::string key, std::string attribute, std::string fallback, double minimum, std::string doc) {
@@ -57,28 +81,28 @@ std::vector<Section> modelSections() {
       {.pointer = "/model",
        .op = "exp.model",
        .summary = "The decoder as a whole.",
-       .fields =
-           {integer("vocab_size", "vocab_size", "256", 1, kMaxSize, "tokens", "Rows of the embedding and of the head."),
-            integer("hidden_size", "hidden_size", "", 1, kMaxCount, "elements", "Width of the residual stream."),
-            integer("num_layers", "num_layers", "", 1, 4096, "layers", "Decoder layers."),
-            other(FieldType::Boolean, "tie_embeddings", "tie_embeddings", "false",
-                  "Whether the head is the transposed embedding."),
-            choice("norm.kind", "", "\"rms\"", {"rms"}, "Kind of every norm."),
-            choice("norm.placement", "norm_placement", "\"pre\"", {"pre", "peri"},
-                   "pre: a norm before each block; peri: one before and one after."),
-            number("norm.eps", "norm_eps", "1e-5", false, 1, "Added to the mean square under the root."),
-            choice("init.kind", "", "\"normal\"", {"normal"}, "Distribution of initial weights."),
-            number("init.std", "init_std", "0.02", true, 100, "Standard deviation of initial weights."),
-            choice("init.residual_scale", "residual_scale", "\"1/sqrt(2L)\"", {"none", "1/sqrt(2L)"},
-                   "Factor on the initial weights that write to the residual stream (L = num_layers).")}},
+       .fields = {integer("vocab_size", "vocab_size", "256", 1, kMaxSize, "tokens",
+                          "Rows of the embedding and of the head."),
+                  integer("hidden_size", "hidden_size", "", 1, kMaxCount, "elements", "Width of the residual stream."),
+                  integer("num_layers", "num_layers", "", 1, 4096, "layers", "Decoder layers."),
+                  other(FieldType::Boolean, "tie_embeddings", "tie_embeddings", "false",
+                        "Whether the head is the transposed embedding."),
+                  choice("norm.kind", "", "\"rms\"", {"rms"}, "Kind of every norm."),
+                  choice("norm.placement", "norm_placement", "\"pre\"", {"pre", "peri"},
+                         "pre: a norm before each block; peri: one before and one after."),
+                  number("norm.eps", "norm_eps", "1e-5", false, 1, "Added to the mean square under the root."),
+                  choice("init.kind", "", "\"normal\"", {"normal"}, "Distribution of initial weights."),
+                  number("init.std", "init_std", "0.02", true, 100, "Standard deviation of initial weights."),
+                  choice("init.residual_scale", "residual_scale", "\"1/sqrt(2L)\"", {"none", "1/sqrt(2L)"},
+                         "Factor on the initial weights that write to the residual stream (L = num_layers).")}},
       {.pointer = "/model/attention",
        .op = "exp.attention",
        .summary = "Grouped-query causal attention.",
        .fields = {integer("num_heads", "num_heads", "", 1, 65536, "heads", "Query heads."),
                   integer("num_kv_heads", "num_kv_heads", "=model.attention.num_heads", 1, 65536, "heads",
                           "Heads of keys and values; each serves num_heads / num_kv_heads query heads."),
-                  integer("head_dim", "head_dim", "=model.hidden_size / model.attention.num_heads", 1, 65536, "elements",
-                          "Width of a head; even."),
+                  integer("head_dim", "head_dim", "=model.hidden_size / model.attention.num_heads", 1, 65536,
+                          "elements", "Width of a head; even."),
                   number("rope.theta", "rope_theta", "10000", false, 1e12, "Base of the rotary position frequencies."),
                   choice("qk_norm", "qk_norm", "\"none\"", {"none", "head", "full"},
                          "Norm of queries and keys: of each head, or of all heads at once.")}},
@@ -91,18 +115,20 @@ std::vector<Section> modelSections() {
       {.pointer = "/model/moe",
        .op = "exp.moe",
        .summary = "Which layers are mixtures of experts, and of what. null: a dense model.",
-       .fields = {integer("layers.from", "first_layer", "0", 0, 4096, "layers", "The first layer that is a mixture."),
-                  integer("layers.every", "every", "1", 1, 4096, "layers", "From there, every how-manieth layer is one."),
-                  integer("num_experts", "num_experts", "", 1, 65536, "experts", "Routed experts of a layer."),
-                  integer("top_k", "top_k", "", 1, 1024, "experts", "Experts that a token goes to."),
-                  choice("expert.kind", "expert_kind", "\"swiglu\"", {"swiglu"}, "Shape of an expert."),
-                  integer("expert.inner_size", "expert_inner_size", "", 1, kMaxCount, "elements", "Width inside an expert."),
-                  integer("shared_experts", "shared_experts", "0", 0, 1024, "experts",
-                          "Experts that every token goes to, beside the routed ones."),
-                  number("capacity.factor", "capacity_factor", "0", false, 65536,
-                         "Rows of an expert = factor * tokens * top_k / num_experts; with capacity null no token is dropped."),
-                  choice("capacity.drop", "drop", "\"lowest_weight\"", {"lowest_weight", "position"},
-                         "Which tokens an overfull expert drops: those of the lowest weight, or the last ones.")},
+       .fields =
+           {integer("layers.from", "first_layer", "0", 0, 4096, "layers", "The first layer that is a mixture."),
+            integer("layers.every", "every", "1", 1, 4096, "layers", "From there, every how-manieth layer is one."),
+            integer("num_experts", "num_experts", "", 1, 65536, "experts", "Routed experts of a layer."),
+            integer("top_k", "top_k", "", 1, 1024, "experts", "Experts that a token goes to."),
+            choice("expert.kind", "expert_kind", "\"swiglu\"", {"swiglu"}, "Shape of an expert."),
+            integer("expert.inner_size", "expert_inner_size", "", 1, kMaxCount, "elements", "Width inside an expert."),
+            integer("shared_experts", "shared_experts", "0", 0, 1024, "experts",
+                    "Experts that every token goes to, beside the routed ones."),
+            number(
+                "capacity.factor", "capacity_factor", "0", false, 65536,
+                "Rows of an expert = factor * tokens * top_k / num_experts; with capacity null no token is dropped."),
+            choice("capacity.drop", "drop", "\"lowest_weight\"", {"lowest_weight", "position"},
+                   "Which tokens an overfull expert drops: those of the lowest weight, or the last ones.")},
        .optional = true,
        .nullableKey = "capacity",
        .nullSwitch = "capacity.factor"},
@@ -132,7 +158,8 @@ std::vector<Section> trainingSections() {
        .fields = {number("lr", "lr", "", false, 1e6, "Peak learning rate."),
                   orNull(number("clip_norm", "clip_norm", "1", true, 1e12,
                                 "Gradients are scaled down to this norm (over all parameters); null: never.")),
-                  method("schedule", "schedule", "schedule", "\"constant\"", "Learning rate over the run, as a factor.")},
+                  method("schedule", "schedule", "schedule", "\"constant\"",
+                         "Learning rate over the run, as a factor.")},
        .category = "optimizer"},
       {.pointer = "/optimizer/groups/*",
        .op = "exp.group",

@@ -1,4 +1,5 @@
-// The field table: every key of the spec language, once. The JSON reader, the checks, the defaults, the reference page and the schema read it.
+// The field table: every key of the spec language, once. The JSON reader, the checks, the defaults, the reference page
+// and the schema read it.
 #ifndef MOEC_DIALECTS_EXP_IR_FIELDS_H
 #define MOEC_DIALECTS_EXP_IR_FIELDS_H
 
@@ -10,16 +11,18 @@
 
 namespace moec::exp {
 
-/// What a field holds, and the attribute it becomes: Integer i64, Number f64, Boolean, Text and Choice strings, TextList an array of
-/// strings, NumberList array<f64>. Steps is a length of training, written {"steps": n}, {"tokens": n} or {"fraction": x} (of the run),
-/// and becomes a whole number of steps (i64); null is 0. Method is {"kind": ...} or the kind alone, and becomes #exp.method.
+/// What a field holds, and the attribute it becomes: Integer i64, Number f64, Boolean, Text and Choice strings,
+/// TextList an array of strings, NumberList array<f64>. Steps is a length of training, written {"steps": n}, {"tokens":
+/// n} or {"fraction": x} (of the run), and becomes a whole number of steps (i64); null is 0. Method is {"kind": ...} or
+/// the kind alone, and becomes #exp.method.
 enum class FieldType { Integer, Number, Boolean, Text, Choice, TextList, NumberList, Steps, Method };
 
 /// One key: where it stands, what it may hold, what it is when absent.
 struct Field {
-  std::string key;  // JSON key, for example "inner_size"
+  std::string key; // JSON key, for example "inner_size"
   FieldType type;
-  std::string fallback;             // default as JSON text; empty: required; "=a.b" or "=a.b / c.d": that field, or the exact quotient of two
+  std::string fallback; // default as JSON text; empty: required; "=a.b" or "=a.b / c.d": that field, or the exact
+                        // quotient of two
   double minimum = 0, maximum = 0;  // numbers, when minimum < maximum
   std::vector<std::string> choices; // FieldType::Choice
   std::string unit;                 // "elements", "steps", ... or empty
@@ -34,18 +37,19 @@ struct Field {
   std::string category = {};  // FieldType::Method
 };
 
-/// One object of the spec and the op it becomes. In keys of fields a dot is nesting: "norm.eps" is {"norm": {"eps": ...}}; the key "" is the
-/// section's own value.
+/// One object of the spec and the op it becomes. In keys of fields a dot is nesting: "norm.eps" is {"norm": {"eps":
+/// ...}}; the key "" is the section's own value.
 struct Section {
   std::string pointer; // "/model/moe"; a last part "*" makes it a map of named objects
   std::string op;      // "exp.moe"
   std::string summary;
   std::vector<Field> fields;
-  bool optional = false;         // absent or null: no op
-  std::string category = {};     // "kind" and the fields of a method of this category stand in the section itself (attribute `method`)
-  std::string nullableKey = {};  // an inner object that may be null, and
-  std::string nullSwitch = {};   // its field that is 0 when so
-  std::string presentWith = {};  // pointer of the section with which this one appears, when it is not given
+  bool optional = false; // absent or null: no op
+  std::string category =
+      {}; // "kind" and the fields of a method of this category stand in the section itself (attribute `method`)
+  std::string nullableKey = {}; // an inner object that may be null, and
+  std::string nullSwitch = {};  // its field that is 0 when so
+  std::string presentWith = {}; // pointer of the section with which this one appears, when it is not given
 
   bool isMap() const { return pointer.ends_with("/*"); }
 };
@@ -56,13 +60,15 @@ const Section *findSection(const std::string &pointer);
 const Section *findSectionOfOp(const std::string &op, const std::string &split = "train");
 const Field *findField(const Section &section, const std::string &attribute);
 
-/// Keys of the language that this version does not do. `neutral` is the JSON text that asks for nothing and is accepted, beside null.
+/// Keys of the language that this version does not do. `neutral` is the JSON text that asks for nothing and is
+/// accepted, beside null.
 struct Unsupported {
   std::string pointer, neutral;
 };
 const std::vector<Unsupported> &unsupportedKeys();
 
-/// A method that users choose by "kind". Its build functions live in the interfaces of compiler/Methods; the dialect needs only this much.
+/// A method that users choose by "kind". Its build functions live in the interfaces of compiler/Methods; the dialect
+/// needs only this much.
 class Method {
 public:
   virtual ~Method() = default;

@@ -11,19 +11,16 @@ namespace {
 
 constexpr unsigned maxProducts = 2; // two accumulator tiles fill the registers
 
+/// The template that a group starting with `op` needs: "matmul", "row", or the op's own.
 StringRef kindOf(Operation *op) {
   if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
     return "matmul";
-  if (isa<AttentionOp>(op))
-    return "attention";
-  if (isa<AttentionGradOp>(op))
-    return "attention_grad";
-  if (isa<ColReduceOp, EmbedGradOp>(op))
-    return "reduction";
-  if (isa<PermuteOp, LimitCapacityOp, CountIdsOp>(op))
-    return "routing";
+  if (isa<AttentionOp, AttentionGradOp, ColReduceOp, EmbedGradOp, PermuteOp, LimitCapacityOp, CountIdsOp>(op))
+    return op->getName().stripDialect();
   return "row";
 }
+
+bool isReduction(StringRef kind) { return kind == "col_reduce" || kind == "embed_grad"; }
 
 bool isSink(Operation *op) { return isa<WriteOp, AccumulateOp>(op); }
 
@@ -122,9 +119,7 @@ bool DispatchGroups::writeFits(Operation *write, unsigned index) const {
 bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std::string &why) const {
   StringRef kind = group.kind;
   if (isSink(op)) {
-    if (kind == "row" || kind == "matmul" || kind == "reduction")
-      return true;
-    if (kind == "routing" && isa<AccumulateOp>(op) && isa<CountIdsOp>(group.ops.front()))
+    if (kind == "row" || kind == "matmul" || isReduction(kind) || (kind == "count_ids" && isa<AccumulateOp>(op)))
       return true;
     why = "the " + kind.str() + " template does not write states";
     return false;
@@ -140,7 +135,7 @@ bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std:
     return false;
   }
   auto map = dyn_cast<MapOp>(op);
-  if ((kind == "matmul" || kind == "reduction") && map && map.getShapeType().getShape() == group.shape.getShape() &&
+  if ((kind == "matmul" || isReduction(kind)) && map && map.getShapeType().getShape() == group.shape.getShape() &&
       !map.getPosition()) {
     for (Value input : map.getInputs()) {
       auto type = cast<RankedTensorType>(input.getType());

@@ -9,7 +9,7 @@ namespace moec::moe {
 
 /// Ops that will become one dispatch, in order; or one op that stays as it is (a repeat).
 struct DispatchGroup {
-  std::string kind; // "row", "matmul", "reduction", "routing", "attention", "attention_grad", or "" for an op that stays
+  std::string kind; // "row", "matmul", the mnemonic of an op with a template of its own, or "" for an op that stays
   llvm::SmallVector<mlir::Operation *> ops;
   mlir::RankedTensorType shape; // row: rows count; others: the root's first result
   unsigned roots = 0;           // products in a matmul group

@@ -132,11 +132,12 @@ def Plan_RepeatOp : Plan_Op<"repeat", [NoTerminator, SingleBlock]> {
 
 //===--- Programs -----------------------------------------------------------------------------------------------------===//
 
-def Plan_ProgramOp : Plan_Op<"program", [Symbol, NoTerminator, SingleBlock, IsolatedFromAbove]> {
+def Plan_ProgramOp : Plan_Op<"program", [NoTerminator, SingleBlock]> {
   let summary = "What a run does: init, train or evaluate";
-  let arguments = (ins SymbolNameAttr:$sym_name);
+  let description = "Not a symbol: only the runtime starts programs, and `init` is a function's name too.";
+  let arguments = (ins StrAttr:$name);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "$sym_name attr-dict-with-keyword $body";
+  let assemblyFormat = "$name attr-dict-with-keyword $body";
 }
 def Plan_StepsOp : Plan_Op<"steps", [NoTerminator, SingleBlock]> {
   let summary = "The training loop: until the step counter reaches `count`";

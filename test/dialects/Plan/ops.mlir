@@ -27,8 +27,8 @@ plan.func @f {
   }
 }
 
-// CHECK-LABEL: plan.program @train
-plan.program @train {
+// CHECK-LABEL: plan.program "train"
+plan.program "train" {
   // CHECK: plan.steps 10 {
   plan.steps 10 {
     // CHECK: plan.repeat 2 {
