@@ -158,7 +158,7 @@ static void readCounter(Fields &root, Plan &plan) {
                      plan.stepCounterOffset);
 }
 
-static void readDataSets(Fields &fields, std::string_view key, std::vector<PlanDataSet> &sets) {
+static void readDataSets(Fields &fields, std::string_view key, bool mayBeEmpty, std::vector<PlanDataSet> &sets) {
   double total = 0;
   readRows(fields, key, sets, [&](Fields &row, PlanDataSet &set) {
     set.name = row.string("name");
@@ -168,7 +168,7 @@ static void readDataSets(Fields &fields, std::string_view key, std::vector<PlanD
       row.errors().fail(row.pointerTo("weight"), "must be >= 0");
     total += set.weight;
   });
-  if (!(total > 0))
+  if (!(total > 0) && !(mayBeEmpty && sets.empty()))
     fields.errors().fail(fields.pointerTo(key), "needs at least one data set with a weight above 0");
 }
 
@@ -182,8 +182,8 @@ static void readData(Fields &root, Plan &plan) {
   plan.data.seqLen = static_cast<uint64_t>(fields.integer("seq_len", 1, 1 << 30));
   plan.data.sequences = static_cast<uint64_t>(fields.integer("sequences", 1, 1 << 20));
   plan.data.baseDir = fields.string("base_dir");
-  readDataSets(fields, "train", plan.data.train);
-  readDataSets(fields, "validation", plan.data.validation);
+  readDataSets(fields, "train", /*mayBeEmpty=*/false, plan.data.train);
+  readDataSets(fields, "validation", /*mayBeEmpty=*/true, plan.data.validation);
   fields.finish();
 
   Fields batch(root.object("batch"), "/batch", root.errors());

@@ -45,14 +45,14 @@ struct BuildPrograms : PassWrapper<BuildPrograms, OperationPass<ModuleOp>> {
     auto checkpoint = experiment.section<exp::CheckpointOp>();
     int64_t steps = experiment.section<exp::DurationOp>().getSteps();
     int64_t microBatches = batch.getSequences() / batch.getMicroSequences();
-    bool evaluates = evaluation.getEverySteps() > 0 && evaluation.getBatches() > 0 &&
-                     llvm::any_of(experiment.sections<exp::DatasetOp>(),
-                                  [](exp::DatasetOp data) { return data.getSplit() == "validation"; });
+    bool canEvaluate = evaluation.getBatches() > 0 &&
+                       llvm::any_of(experiment.sections<exp::DatasetOp>(),
+                                    [](exp::DatasetOp data) { return data.getSplit() == "validation"; });
 
     OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
     plan::StateOp::create(b, batch.getLoc(), "batch.domains", "batch",
-                          RankedTensorType::get({static_cast<int64_t>(batch.getMicroSequences()), 1}, b.getI32Type()), 1,
-                          DenseI64ArrayAttr(), IntegerAttr());
+                          RankedTensorType::get({static_cast<int64_t>(batch.getMicroSequences()), 1}, b.getI32Type()),
+                          1, DenseI64ArrayAttr(), IntegerAttr());
 
     ProgramBuilder p(module, experiment.getLoc());
     p.program("init", [&] { p.call("init"); });
@@ -65,7 +65,7 @@ struct BuildPrograms : PassWrapper<BuildPrograms, OperationPass<ModuleOp>> {
         });
         p.call("update");
         p.log(experiment.section<exp::MetricsOp>().getEverySteps());
-        if (evaluates)
+        if (canEvaluate && evaluation.getEverySteps() > 0)
           p.every(evaluation.getEverySteps(), [&] { p.evaluate(); });
         // Cadence 0 saves at the end only: `every` also runs at the last step.
         int64_t saves = checkpoint.getEverySteps() > 0 ? static_cast<int64_t>(checkpoint.getEverySteps()) : steps;
@@ -73,7 +73,7 @@ struct BuildPrograms : PassWrapper<BuildPrograms, OperationPass<ModuleOp>> {
       });
     });
     p.program("evaluate", [&] {
-      if (!evaluates)
+      if (!canEvaluate)
         return;
       p.call("begin_evaluate");
       p.repeat(evaluation.getBatches(), [&] {
