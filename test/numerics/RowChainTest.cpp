@@ -64,8 +64,8 @@ TEST_CASE("combine, residual and norm in one loop", "[chain]") {
         dispatchText("row",
                      {{"x", x}, {"rows", rows}, {"slots", slots}, {"rs", one}, {"w", w}, {"scale", tensor(1, c)}},
                      x + ", " + x,
-                     "%combined = moe.combine_rows %rows, %slots, %rs weights %w : " + w + " : " + rows + ", " + slots +
-                         ", " + one + " -> " + x + "\n" +
+                     "%combined = moe.combine_rows %rows, %slots row_slot %rs : " + one + " weights %w : " + w + " : " +
+                         rows + ", " + slots + " -> " + x + "\n" +
                          mapText("%h", {{"%x", x, "a"}, {"%combined", x, "b"}}, x, "%p = arith.addf %a, %b : $T", "p") +
                          normText(n, c) + "moe.yield %h, %n : " + x + ", " + x),
         "f64");

@@ -262,9 +262,9 @@ TEST_CASE("rows go to experts and back", "[row]") {
 
           CompiledDispatch byToken(
               rowDispatch({{"x", x}, {"rows", rows}, {"slots", slots}, {"rs", one}, {"w", w}}, x + ", " + w,
-                          "%c = moe.combine_rows %rows, %slots, %rs" + weights + " : " + rows + ", " + slots + ", " +
-                              one + " -> " + x + "\n%d = moe.dot_rows %x, %rows, %slots : " + x + ", " + rows + ", " +
-                              slots + " -> " + w + "\nmoe.yield %c, %d : " + x + ", " + w),
+                          "%c = moe.combine_rows %rows, %slots" + weights + " : " + rows + ", " + slots + " -> " + x +
+                              "\n%d = moe.dot_rows %x, %rows, %slots : " + x + ", " + rows + ", " + slots + " -> " + w +
+                              "\nmoe.yield %c, %d : " + x + ", " + w),
               element);
           Array combined({n, d}), dots({n, k});
           loops::combineRows(permuted.data(), slotRow.data(), given, combined.data(), n, k, d);

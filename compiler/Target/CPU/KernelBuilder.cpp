@@ -51,8 +51,7 @@ Value KernelBuilder::scratch(int64_t bytes) {
   return pointer;
 }
 
-//===--- Integers
-//---------------------------------------------------------------------------------------------------===//
+//===--- Integers ---===//
 
 Value KernelBuilder::i64(int64_t value) { return arith::ConstantOp::create(b, b.getI64IntegerAttr(value)); }
 Value KernelBuilder::i32(int64_t value) { return arith::ConstantOp::create(b, b.getI32IntegerAttr(value)); }
@@ -73,8 +72,7 @@ Value KernelBuilder::select(Value condition, Value a, Value c) {
 Value KernelBuilder::toI64(Value value) { return b.createOrFold<arith::ExtSIOp>(b.getI64Type(), value); }
 Value KernelBuilder::toI32(Value value) { return b.createOrFold<arith::TruncIOp>(b.getI32Type(), value); }
 
-//===--- Floats
-//-----------------------------------------------------------------------------------------------------===//
+//===--- Floats ---===//
 
 Value KernelBuilder::constant(Type type, double value) {
   TypedAttr scalar;
@@ -158,8 +156,7 @@ Value KernelBuilder::orderedKey(Value a) {
   return select(isNan, splat(i64(kNanKey), lanes), key);
 }
 
-//===--- Memory
-//-----------------------------------------------------------------------------------------------------===//
+//===--- Memory ---===//
 
 int64_t KernelBuilder::lanes(Type element) const {
   return std::max<int64_t>(1, target.vectorBytes / byteWidth(element));
@@ -237,8 +234,7 @@ void KernelBuilder::fillZero(Value pointer, Type element, int64_t count) {
   });
 }
 
-//===--- Control
-//----------------------------------------------------------------------------------------------------===//
+//===--- Control ---===//
 
 void KernelBuilder::loop(Value from, Value to, int64_t step, Body body) {
   auto loopOp = scf::ForOp::create(b, from, to, i64(step));

@@ -24,8 +24,7 @@ Type elementType(Value value) { return cast<RankedTensorType>(value.getType()).g
 int64_t mapWeight(moe::MapOp map) { return std::distance(map.getBlock()->begin(), map.getBlock()->end()); }
 } // namespace
 
-//===--- Values
-//-----------------------------------------------------------------------------------------------------===//
+//===--- Values ---===//
 
 Value RowEmitter::rowPointer(Value value) {
   if (auto found = pointers.find(value); found != pointers.end())
@@ -88,8 +87,7 @@ Value RowEmitter::element(Value value, Value column) {
   return k.load(elementType(value), rowPointer(value), column);
 }
 
-//===--- Sinks
-//------------------------------------------------------------------------------------------------------===//
+//===--- Sinks ---===//
 
 void RowEmitter::storeTo(const RowSink &sink, Value value, Value pointer, Value column, Piece piece) {
   if (sink.accumulates) {
@@ -128,8 +126,7 @@ void RowEmitter::emitDeferred() {
     }
 }
 
-//===--- Loops over columns
-//-----------------------------------------------------------------------------------------===//
+//===--- Loops over columns ---===//
 
 Value RowEmitter::neutral(moe::RowReduceOp op, Type type) {
   return k.constant(type, op.getKind() == moe::Reduction::sum ? 0.0 : -std::numeric_limits<double>::infinity());
@@ -413,8 +410,7 @@ void RowEmitter::emitColumns(Value first, int64_t count, Value isLast) {
   emitRow(k.i64(0));
 }
 
-//===--- The template
-//-----------------------------------------------------------------------------------------------===//
+//===--- The template ---===//
 
 namespace {
 void countWork(const RowSchedule &schedule, const DispatchBody &body, KernelInfo &info) {
