@@ -140,12 +140,19 @@ Json ManifestBuilder::states() {
     StringRef kind = state.getKind();
     bool saved = kind == "parameter" || kind == "optimizer" || kind == "balance" || state.getSymName() == "counter.step";
     ArrayRef<int64_t> layers = state.getLayers().value_or(ArrayRef<int64_t>{0, 1});
+    // Copies that are not named by layer are one tensor.
+    std::vector<int64_t> shape(state.getTensorType().getShape());
+    int64_t count = state.getCount();
+    if (count > 1 && !state.getSymName().contains("{}")) {
+      shape.insert(shape.begin(), count);
+      count = 1;
+    }
     // `#n` tells symbols of layers that take turns apart; first and step already do so for names.
     list.push_back({{"name", state.getSymName().split('#').first.str()},
                     {"offset", *state.getOffset()},
                     {"dtype", dtypeName(state.getTensorType().getElementType())},
-                    {"shape", std::vector<int64_t>(state.getTensorType().getShape())},
-                    {"count", state.getCount()},
+                    {"shape", shape},
+                    {"count", count},
                     {"first", layers[0]},
                     {"step", layers[1]},
                     {"kind", kind.str()},
