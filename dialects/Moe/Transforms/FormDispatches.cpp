@@ -33,12 +33,16 @@ void materializeStaleReads(Block &block) {
     SmallVector<Value> values{read.getResult()};
     while (!values.empty())
       for (Operation *user : values.pop_back_val().getUsers()) {
-        if (auto reshape = dyn_cast<ReshapeOp>(user))
-          values.push_back(reshape.getResult());
+        // A gather may be done as late as by its users.
+        if (isa<ReshapeOp, GatherRowsOp>(user))
+          values.push_back(user->getResult(0));
         users.push_back(block.findAncestorOpInBlock(*user));
       }
     bool stale = llvm::any_of(found->second, [&](Operation *write) {
-      return read->isBeforeInBlock(write) && llvm::any_of(users, [&](Operation *user) { return write->isBeforeInBlock(user); });
+      // A repeat that writes what it captures would meet its own writes in the next iteration.
+      return read->isBeforeInBlock(write) && llvm::any_of(users, [&](Operation *user) {
+               return write->isBeforeInBlock(user) || (write == user && isa<RepeatOp>(user));
+             });
     });
     if (!stale)
       continue;
