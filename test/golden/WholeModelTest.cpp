@@ -1,4 +1,5 @@
-// What must hold for a whole model whatever its numbers are: same bits for any thread count, micro-batch split in f64, routing at its worst.
+// What must hold for a whole model whatever its numbers are: same bits for any thread count, micro-batch split in f64,
+// routing at its worst.
 #include "test/golden/CompiledModel.h"
 
 #include <algorithm>
@@ -67,7 +68,8 @@ double largestDifference(CompiledModel &a, CompiledModel &b, rt::StateKind kind)
 }
 
 void expectFinite(CompiledModel &model) {
-  for (rt::StateKind kind : {rt::StateKind::Parameter, rt::StateKind::Gradient, rt::StateKind::Optimizer, rt::StateKind::Metric})
+  for (rt::StateKind kind :
+       {rt::StateKind::Parameter, rt::StateKind::Gradient, rt::StateKind::Optimizer, rt::StateKind::Metric})
     for (const std::string &name : model.names(kind)) {
       INFO(name);
       if (name.find("validation") != std::string::npos)
@@ -144,8 +146,8 @@ TEST_CASE("every expert chosen by every token (k = E), and one token a sequence"
     CHECK(count == 80);
   expectFinite(dense);
 
-  std::string tiny = changed(changed(base, "\"seq_len\": 20", "\"seq_len\": 1"), "\"sequences\": 4, \"micro_sequences\": 4",
-                             "\"sequences\": 1, \"micro_sequences\": 1");
+  std::string tiny = changed(changed(base, "\"seq_len\": 20", "\"seq_len\": 1"),
+                             "\"sequences\": 4, \"micro_sequences\": 4", "\"sequences\": 1, \"micro_sequences\": 1");
   CompiledModel single(tiny, {});
   single.call("init");
   trainStep(single, 0, 1, 1, 1);
@@ -155,7 +157,8 @@ TEST_CASE("every expert chosen by every token (k = E), and one token a sequence"
 }
 
 TEST_CASE("capacity drops slots, dropless drops none") {
-  std::string limited = changed(base, "\"shared_experts\": 1", "\"shared_experts\": 1, \"capacity\": {\"factor\": 0.5, \"drop\": \"position\"}");
+  std::string limited = changed(base, "\"shared_experts\": 1",
+                                "\"shared_experts\": 1, \"capacity\": {\"factor\": 0.5, \"drop\": \"position\"}");
   CompiledModel a(base, {}), b(limited, {});
   for (CompiledModel *model : {&a, &b}) {
     model->call("init");
