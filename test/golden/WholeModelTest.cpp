@@ -18,7 +18,8 @@ const std::string base = R"({
     "vocab_size": 256, "hidden_size": 32, "num_layers": 3,
     "attention": {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "qk_norm": "head"},
     "ffn": {"inner_size": 48},
-    "moe": {"layers": {"from": 1, "every": 1}, "num_experts": 6, "top_k": 2, "expert": {"inner_size": 24}, "shared_experts": 1},
+    "moe": {"layers": {"from": 1, "every": 1}, "num_experts": 6, "top_k": 2,
+            "expert": {"inner_size": 24}, "shared_experts": 1},
     "router": {"kind": "token_choice", "score": "softmax"}
   },
   "losses": {"load_balance": {"weight": 0.01, "scope": "sequence"}, "router_z": {"weight": 0.001}},
