@@ -8,8 +8,8 @@ namespace moec::rt {
 #define MOEC_CPU_FEATURES(X) \
   X("sse") X("sse2") X("sse3") X("ssse3") X("sse4.1") X("sse4.2") X("popcnt") X("avx") \
   X("avx2") X("fma") X("bmi") X("bmi2") X("aes") X("pclmul") X("gfni") X("vpclmulqdq") \
-  X("avx512f") X("avx512vl") X("avx512bw") X("avx512dq") X("avx512cd") X("avx512ifma") X("avx512vbmi") X("avx512vbmi2") \
-  X("avx512vnni") X("avx512bitalg") X("avx512vpopcntdq") X("avx512bf16")
+  X("avx512f") X("avx512vl") X("avx512bw") X("avx512dq") X("avx512cd") X("avx512ifma") X("avx512vbmi") \
+  X("avx512vbmi2") X("avx512vnni") X("avx512bitalg") X("avx512vpopcntdq") X("avx512bf16")
 // clang-format on
 
 CpuFeature cpuFeature(std::string_view name) {
