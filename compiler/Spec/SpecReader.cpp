@@ -5,8 +5,10 @@
 #include "compiler/Spec/SpecFiles.h"
 
 #include "mlir/Parser/Parser.h"
+#include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
 
 #include <map>
 
@@ -494,17 +496,20 @@ static void emit(MLIRContext *context, const SpecFiles &files, const Issue &issu
     diagnostic.attachNote(loc(note.place, note.pointer)) << note.text;
 }
 
-static void checkPaths(exp::ExperimentOp experiment) {
+// A relative path starts at the folder of the spec, as it does when the plan runs.
+static void checkPaths(exp::ExperimentOp experiment, llvm::StringRef specPath) {
   for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
     llvm::StringRef path = dataset.getPath();
-    if (!path.contains('*') && !llvm::sys::fs::exists(path))
+    llvm::SmallString<256> full(llvm::sys::path::is_absolute(path) ? "" : llvm::sys::path::parent_path(specPath));
+    llvm::sys::path::append(full, path);
+    if (!path.contains('*') && !llvm::sys::fs::exists(full))
       exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning)
           << "file \"" << path << "\" does not exist (yet)";
   }
 }
 
 static OwningOpRef<ModuleOp> readMerged(MLIRContext *context, SpecFiles &files, std::optional<Json> root,
-                                        std::vector<Issue> &issues, ReadOptions options) {
+                                        std::vector<Issue> &issues, llvm::StringRef path, ReadOptions options) {
   context->getOrLoadDialect<exp::ExpDialect>();
   std::vector<Diagnostic> caught;
   OwningOpRef<ModuleOp> module;
@@ -520,7 +525,7 @@ static OwningOpRef<ModuleOp> readMerged(MLIRContext *context, SpecFiles &files, 
     if (!issues.empty())
       module = {};
     if (module && options.checkPaths)
-      checkPaths(findExperiment(*module));
+      checkPaths(findExperiment(*module), path);
   }
   replay(context, caught, files);
   return module;
@@ -530,7 +535,7 @@ OwningOpRef<ModuleOp> moec::spec::readSpec(MLIRContext *context, llvm::StringRef
   std::vector<Issue> issues;
   SpecFiles files(issues);
   std::optional<Json> root = files.load(path);
-  return readMerged(context, files, std::move(root), issues, options);
+  return readMerged(context, files, std::move(root), issues, path, options);
 }
 
 OwningOpRef<ModuleOp> moec::spec::readSpecText(MLIRContext *context, llvm::StringRef text, llvm::StringRef name,
@@ -538,7 +543,7 @@ OwningOpRef<ModuleOp> moec::spec::readSpecText(MLIRContext *context, llvm::Strin
   std::vector<Issue> issues;
   SpecFiles files(issues);
   std::optional<Json> root = files.loadText(text, name);
-  return readMerged(context, files, std::move(root), issues, options);
+  return readMerged(context, files, std::move(root), issues, name, options);
 }
 
 exp::ExperimentOp moec::spec::findExperiment(ModuleOp module) {
@@ -559,6 +564,6 @@ OwningOpRef<ModuleOp> moec::spec::readExperiment(MLIRContext *context, llvm::Str
     return {};
   }
   if (options.checkPaths)
-    checkPaths(*experiments.begin());
+    checkPaths(*experiments.begin(), path);
   return module;
 }

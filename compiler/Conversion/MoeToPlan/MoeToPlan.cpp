@@ -1,5 +1,5 @@
-// Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or stacked by it are written in place
-// where that is safe, else copied.
+// Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or
+// stacked by it are written in place where that is safe, else copied.
 #include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
 
 #include "compiler/Conversion/MoeToPlan/KernelTable.h"
@@ -49,8 +49,8 @@ bool isFill(moe::DispatchOp dispatch) {
   return writes && dispatch.getNumResults() == 0;
 }
 
-/// Whether result `number` of `dispatch` may share memory with input `argument`: every element of the input is read before the same element of the
-/// result is stored, and never after.
+/// Whether result `number` of `dispatch` may share memory with input `argument`: every element of the input is read
+/// before the same element of the result is stored, and never after.
 bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argument) {
   Value made = dispatch.getYield().getValues()[number];
   Operation *maker = made.getDefiningOp();
@@ -110,7 +110,8 @@ Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Valu
                                buffers.lookup(index), 0, state.getCopyBytes());
 }
 
-/// No bytes at all, `index` bytes behind the start of the arena's first state: how a kernel is told an index (see DispatchParam).
+/// No bytes at all, `index` bytes behind the start of the arena's first state: how a kernel is told an index (see
+/// DispatchParam).
 Value FunctionLowering::anywhere(Location loc, Value index, OpBuilder &b) {
   plan::StateOp first = *kernels.getModule().getOps<plan::StateOp>().begin();
   Value address = stateBuffer(loc, FlatSymbolRefAttr::get(first), Value(), b);
@@ -173,11 +174,13 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
     }
     }
   }
-  plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(*kernel), operands, b.getDenseI64ArrayAttr(writes));
+  plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(*kernel), operands,
+                         b.getDenseI64ArrayAttr(writes));
   return success();
 }
 
-/// Chooses where the values that the body yields are made: in their final place when nothing else needs that place, else anywhere with a copy.
+/// Chooses where the values that the body yields are made: in their final place when nothing else needs that place,
+/// else anywhere with a copy.
 void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
                                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd) {
   Block *body = repeat.getBlock();
@@ -199,10 +202,11 @@ void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carrie
         if (auto reshape = dyn_cast<moe::ReshapeOp>(user)) {
           views.push_back(reshape.getResult());
         } else if (user == dispatch) {
-          safe &= use.get() == carry &&
-                  canOverwrite(dispatch, cast<OpResult>(base).getResultNumber(), dispatch.getBlock()->getArgument(use.getOperandNumber()));
+          safe &= use.get() == carry && canOverwrite(dispatch, cast<OpResult>(base).getResultNumber(),
+                                                     dispatch.getBlock()->getArgument(use.getOperandNumber()));
         } else if (isa<moe::YieldOp>(user)) {
-          // Stacked copies of the carried value are taken at the start of the body; carrying it elsewhere needs it at the end.
+          // Stacked copies of the carried value are taken at the start of the body; carrying it elsewhere needs it at
+          // the end.
           safe &= use.getOperandNumber() >= carries.size();
         } else {
           Operation *ancestor = body->findAncestorOpInBlock(*user);
@@ -278,7 +282,8 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   assignYields(repeat, carries, slices, inner, copies);
   if (failed(lowerBlock(*repeat.getBlock(), inner)))
     return failure();
-  // A copy into one carried buffer must not destroy the source of another: sources that are carried go through a temporary.
+  // A copy into one carried buffer must not destroy the source of another: sources that are carried go through a
+  // temporary.
   SmallVector<std::pair<Value, Value>> moves;
   for (auto [value, place] : copies) {
     Value source = bufferOf(value, inner);
@@ -360,6 +365,8 @@ struct MoeToPlan : PassWrapper<MoeToPlan, OperationPass<ModuleOp>> {
 
 } // namespace
 
-std::unique_ptr<Pass> createMoeToPlanPass(cpu::CpuTarget target) { return std::make_unique<MoeToPlan>(std::move(target)); }
+std::unique_ptr<Pass> createMoeToPlanPass(cpu::CpuTarget target) {
+  return std::make_unique<MoeToPlan>(std::move(target));
+}
 
 } // namespace moec

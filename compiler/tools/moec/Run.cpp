@@ -17,8 +17,9 @@ struct Options {
   CompileOptions compile;
 };
 
-constexpr char moreOptions[] = "Options of the runtime follow the spec as they are: --threads, --resume, --overwrite, --max-steps, --profile,\n"
-                               "--prompt, --bytes, ... `moec-run PLAN ";
+constexpr char moreOptions[] =
+    "Options of the runtime follow the spec as they are: --threads, --resume, --overwrite, --max-steps, --profile,\n"
+    "--prompt, --bytes, ... `moec-run PLAN ";
 
 int runWith(const Options &options, const std::string &verb, const std::vector<std::string> &rest) {
   std::string planPath = options.input;

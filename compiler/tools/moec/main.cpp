@@ -22,10 +22,13 @@ const Subcommand subcommands[] = {
     {"compile", "Compile a spec into a plan file", "moec compile specs/base/tiny.json -o tiny.moec", addCompile},
     {"train", "Compile a spec and train it", "moec train specs/base/tiny.json --run-dir runs/tiny", addTrain},
     {"eval", "Validation loss of a trained run", "moec eval specs/base/tiny.json", addEval},
-    {"generate", "Continue a prompt with a trained run", "moec generate specs/base/tiny.json --prompt \"The \"", addGenerate},
+    {"generate", "Continue a prompt with a trained run", "moec generate specs/base/tiny.json --prompt \"The \"",
+     addGenerate},
     {"run", "Run a plan file (train, eval, generate or describe)", "moec run tiny.moec train --resume", addRun},
-    {"inspect", "Print the IR after a phase, or what is in a plan file", "moec inspect specs/base/tiny.json --to=dispatch", addInspect},
-    {"plan", "Print the memory map: every buffer with offset, size and lifetime", "moec plan specs/base/tiny.json", addPlan},
+    {"inspect", "Print the IR after a phase, or what is in a plan file",
+     "moec inspect specs/base/tiny.json --to=dispatch", addInspect},
+    {"plan", "Print the memory map: every buffer with offset, size and lifetime", "moec plan specs/base/tiny.json",
+     addPlan},
 };
 } // namespace
 
