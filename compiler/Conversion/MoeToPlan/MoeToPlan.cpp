@@ -1,5 +1,5 @@
-// Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or stacked by it are written in place
-// where that is safe, else copied.
+// Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or
+// stacked by it are written in place where that is safe, else copied.
 #include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
 
 #include "compiler/Conversion/MoeToPlan/KernelTable.h"
@@ -9,6 +9,8 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
 
 using namespace mlir;
 
@@ -34,6 +36,44 @@ bool isZero(Operation *op) {
 
 int64_t bytesOf(Value value) { return plan::tensorBytes(cast<RankedTensorType>(value.getType())); }
 
+/// The section of the spec that an op comes from, with dots: "attention", "losses.router_z".
+std::string sectionOf(Location loc) {
+  std::string section;
+  loc->walk([&](Location part) {
+    auto name = dyn_cast<NameLoc>(part);
+    if (!name || !name.getName().getValue().starts_with("/"))
+      return WalkResult::advance();
+    section = llvm::join(llvm::split(name.getName().getValue().drop_front(), '/'), ".");
+    return WalkResult::interrupt();
+  });
+  if (StringRef(section).starts_with("model."))
+    section = section.substr(StringRef("model.").size());
+  return section.empty() ? "model" : section;
+}
+
+/// What a value is, for people: the section of the spec and the op that gives it its meaning, "attention.matmul". Maps
+/// on the way say little, so the name is that of the op which they work on.
+std::string describeValue(Value value) {
+  value = underReshapes(value);
+  Operation *op = value.getDefiningOp();
+  if (auto dispatch = dyn_cast_if_present<moe::DispatchOp>(op)) {
+    Operation *maker = dispatch.getYield().getValues()[cast<OpResult>(value).getResultNumber()].getDefiningOp();
+    op = maker ? maker : op;
+    while (maker && isa<moe::MapOp>(maker)) {
+      Operation *next = nullptr;
+      for (Value operand : maker->getOperands())
+        if (Operation *producer = operand.getDefiningOp();
+            producer && !producer->hasTrait<OpTrait::ConstantLike>() && !next)
+          next = producer;
+      if ((maker = next) && !isa<moe::ReadOp>(maker))
+        op = maker;
+    }
+  }
+  if (!op)
+    return "layer_input"; // carried into the body of a repeat
+  return sectionOf(op->getLoc()) + "." + op->getName().stripDialect().str();
+}
+
 /// A dispatch that only writes zeros is a fill.
 bool isFill(moe::DispatchOp dispatch) {
   bool writes = false;
@@ -49,8 +89,8 @@ bool isFill(moe::DispatchOp dispatch) {
   return writes && dispatch.getNumResults() == 0;
 }
 
-/// Whether result `number` of `dispatch` may share memory with input `argument`: every element of the input is read before the same element of the
-/// result is stored, and never after.
+/// Whether result `number` of `dispatch` may share memory with input `argument`: every element of the input is read
+/// before the same element of the result is stored, and never after.
 bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argument) {
   Value made = dispatch.getYield().getValues()[number];
   Operation *maker = made.getDefiningOp();
@@ -84,7 +124,7 @@ private:
   LogicalResult lowerRepeat(moe::RepeatOp repeat, OpBuilder &b);
   void assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd);
-  Value alloc(Value value, StringRef name, OpBuilder &b);
+  Value alloc(Value value, const Twine &name, OpBuilder &b);
   Value bufferOf(Value value, OpBuilder &b);
   Value anywhere(Location loc, Value index, OpBuilder &b);
   Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b);
@@ -92,10 +132,15 @@ private:
   KernelTable &kernels;
   SymbolTable &symbols;
   llvm::DenseMap<Value, Value> buffers;     // moe value -> plan buffer (or index -> index)
+  llvm::StringMap<int> taken;               // names of buffers
   llvm::DenseMap<Value, Value> destination; // dispatch result -> buffer that it must be written to
 };
 
-Value FunctionLowering::alloc(Value value, StringRef name, OpBuilder &b) {
+/// Names are numbered from the second on: "attention.matmul", "attention.matmul.2".
+Value FunctionLowering::alloc(Value value, const Twine &what, OpBuilder &b) {
+  std::string name = what.str();
+  if (int number = ++taken[name]; number > 1)
+    name += "." + std::to_string(number);
   auto type = cast<RankedTensorType>(value.getType());
   return plan::AllocOp::create(b, value.getLoc(), plan::BufferType::get(b.getContext(), plan::tensorBytes(type)),
                                b.getStringAttr(name), TypeAttr::get(type), IntegerAttr(), IntegerAttr(), IntegerAttr());
@@ -110,7 +155,8 @@ Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Valu
                                buffers.lookup(index), 0, state.getCopyBytes());
 }
 
-/// No bytes at all, `index` bytes behind the start of the arena's first state: how a kernel is told an index (see DispatchParam).
+/// No bytes at all, `index` bytes behind the start of the arena's first state: how a kernel is told an index (see
+/// DispatchParam).
 Value FunctionLowering::anywhere(Location loc, Value index, OpBuilder &b) {
   plan::StateOp first = *kernels.getModule().getOps<plan::StateOp>().begin();
   Value address = stateBuffer(loc, FlatSymbolRefAttr::get(first), Value(), b);
@@ -167,17 +213,19 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
       if (Value place = destination.lookup(result))
         buffer = place;
       else
-        buffer = alloc(result, kernel->getSummary(), b);
+        buffer = alloc(result, describeValue(result), b);
       operands.push_back(buffer);
       break;
     }
     }
   }
-  plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(*kernel), operands, b.getDenseI64ArrayAttr(writes));
+  plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(*kernel), operands,
+                         b.getDenseI64ArrayAttr(writes));
   return success();
 }
 
-/// Chooses where the values that the body yields are made: in their final place when nothing else needs that place, else anywhere with a copy.
+/// Chooses where the values that the body yields are made: in their final place when nothing else needs that place,
+/// else anywhere with a copy.
 void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
                                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd) {
   Block *body = repeat.getBlock();
@@ -199,10 +247,11 @@ void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carrie
         if (auto reshape = dyn_cast<moe::ReshapeOp>(user)) {
           views.push_back(reshape.getResult());
         } else if (user == dispatch) {
-          safe &= use.get() == carry &&
-                  canOverwrite(dispatch, cast<OpResult>(base).getResultNumber(), dispatch.getBlock()->getArgument(use.getOperandNumber()));
+          safe &= use.get() == carry && canOverwrite(dispatch, cast<OpResult>(base).getResultNumber(),
+                                                     dispatch.getBlock()->getArgument(use.getOperandNumber()));
         } else if (isa<moe::YieldOp>(user)) {
-          // Stacked copies of the carried value are taken at the start of the body; carrying it elsewhere needs it at the end.
+          // Stacked copies of the carried value are taken at the start of the body; carrying it elsewhere needs it at
+          // the end.
           safe &= use.getOperandNumber() >= carries.size();
         } else {
           Operation *ancestor = body->findAncestorOpInBlock(*user);
@@ -236,7 +285,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     if (base.getDefiningOp<moe::DispatchOp>() && base.hasOneUse() && init.hasOneUse() && !destination.contains(base)) {
       carry = buffers.lookup(base);
     } else {
-      carry = alloc(init, "carried", b);
+      carry = alloc(init, "carried." + describeValue(init), b);
       if (isZero(base.getDefiningOp()))
         plan::FillOp::create(b, loc, carry);
       else if (Value buffer = bufferOf(init, b))
@@ -249,8 +298,8 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     buffers[final] = carry;
   }
   SmallVector<Value> stacks;
-  for (Value out : repeat.getOuts()) {
-    stacks.push_back(alloc(out, "stacked", b));
+  for (auto [out, yielded] : llvm::zip(repeat.getOuts(), repeat.getYield().getValues().drop_front(carries.size()))) {
+    stacks.push_back(alloc(out, "kept." + describeValue(yielded), b));
     buffers[out] = stacks.back();
   }
   SmallVector<Value> inputs;
@@ -278,7 +327,8 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   assignYields(repeat, carries, slices, inner, copies);
   if (failed(lowerBlock(*repeat.getBlock(), inner)))
     return failure();
-  // A copy into one carried buffer must not destroy the source of another: sources that are carried go through a temporary.
+  // A copy into one carried buffer must not destroy the source of another: sources that are carried go through a
+  // temporary.
   SmallVector<std::pair<Value, Value>> moves;
   for (auto [value, place] : copies) {
     Value source = bufferOf(value, inner);
@@ -289,7 +339,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     if (!source)
       return repeat.emitOpError("internal: a yielded value has no buffer");
     if (copies.size() > 1 && llvm::is_contained(carries, source)) {
-      Value temporary = alloc(value, "carried", inner);
+      Value temporary = alloc(value, "carried." + describeValue(value), inner);
       plan::CopyOp::create(inner, loc, temporary, source);
       source = temporary;
     }
@@ -360,6 +410,8 @@ struct MoeToPlan : PassWrapper<MoeToPlan, OperationPass<ModuleOp>> {
 
 } // namespace
 
-std::unique_ptr<Pass> createMoeToPlanPass(cpu::CpuTarget target) { return std::make_unique<MoeToPlan>(std::move(target)); }
+std::unique_ptr<Pass> createMoeToPlanPass(cpu::CpuTarget target) {
+  return std::make_unique<MoeToPlan>(std::move(target));
+}
 
 } // namespace moec
