@@ -5,7 +5,6 @@
 #include "compiler/Spec/SpecFiles.h"
 
 #include "mlir/Parser/Parser.h"
-#include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/Path.h"
@@ -496,20 +495,23 @@ static void emit(MLIRContext *context, const SpecFiles &files, const Issue &issu
     diagnostic.attachNote(loc(note.place, note.pointer)) << note.text;
 }
 
-// A relative path starts at the folder of the spec, as it does when the plan runs.
-static void checkPaths(exp::ExperimentOp experiment, llvm::StringRef specPath) {
+/// Relative paths start at the folder of the spec, as in the plan (base_dir).
+static void checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
   for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
-    llvm::StringRef path = dataset.getPath();
-    llvm::SmallString<256> full(llvm::sys::path::is_absolute(path) ? "" : llvm::sys::path::parent_path(specPath));
-    llvm::sys::path::append(full, path);
-    if (!path.contains('*') && !llvm::sys::fs::exists(full))
+    llvm::SmallString<256> path(dataset.getPath());
+    if (!llvm::sys::path::is_absolute(path)) {
+      path = llvm::sys::path::parent_path(spec);
+      llvm::sys::path::append(path, dataset.getPath());
+      llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
+    }
+    if (!path.str().contains('*') && !llvm::sys::fs::exists(path))
       exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning)
           << "file \"" << path << "\" does not exist (yet)";
   }
 }
 
 static OwningOpRef<ModuleOp> readMerged(MLIRContext *context, SpecFiles &files, std::optional<Json> root,
-                                        std::vector<Issue> &issues, llvm::StringRef path, ReadOptions options) {
+                                        std::vector<Issue> &issues, ReadOptions options) {
   context->getOrLoadDialect<exp::ExpDialect>();
   std::vector<Diagnostic> caught;
   OwningOpRef<ModuleOp> module;
@@ -525,7 +527,7 @@ static OwningOpRef<ModuleOp> readMerged(MLIRContext *context, SpecFiles &files, 
     if (!issues.empty())
       module = {};
     if (module && options.checkPaths)
-      checkPaths(findExperiment(*module), path);
+      checkPaths(findExperiment(*module), files.path(0));
   }
   replay(context, caught, files);
   return module;
@@ -535,7 +537,7 @@ OwningOpRef<ModuleOp> moec::spec::readSpec(MLIRContext *context, llvm::StringRef
   std::vector<Issue> issues;
   SpecFiles files(issues);
   std::optional<Json> root = files.load(path);
-  return readMerged(context, files, std::move(root), issues, path, options);
+  return readMerged(context, files, std::move(root), issues, options);
 }
 
 OwningOpRef<ModuleOp> moec::spec::readSpecText(MLIRContext *context, llvm::StringRef text, llvm::StringRef name,
@@ -543,7 +545,7 @@ OwningOpRef<ModuleOp> moec::spec::readSpecText(MLIRContext *context, llvm::Strin
   std::vector<Issue> issues;
   SpecFiles files(issues);
   std::optional<Json> root = files.loadText(text, name);
-  return readMerged(context, files, std::move(root), issues, name, options);
+  return readMerged(context, files, std::move(root), issues, options);
 }
 
 exp::ExperimentOp moec::spec::findExperiment(ModuleOp module) {

@@ -62,6 +62,12 @@ public:
     return runGenerate(*plan);
   }
 
+  std::string optionsOf(const std::string &subcommand) {
+    std::string text = app.get_subcommand(subcommand)->help();
+    size_t options = text.find("\nOptions:");
+    return options == std::string::npos ? "" : text.substr(options + 1);
+  }
+
 private:
   void addCommon(CLI::App *command) {
     command->add_option("--run-dir", options.runDir, "folder of the run (default: runs/<plan name>)");
@@ -159,5 +165,7 @@ private:
 } // namespace
 
 int runCommandLine(const std::vector<std::string> &arguments) { return CommandLine().run(arguments); }
+
+std::string commandLineOptions(const std::string &subcommand) { return CommandLine().optionsOf(subcommand); }
 
 } // namespace moec::rt

@@ -9,6 +9,8 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
 
 using namespace mlir;
 
@@ -33,6 +35,44 @@ bool isZero(Operation *op) {
 }
 
 int64_t bytesOf(Value value) { return plan::tensorBytes(cast<RankedTensorType>(value.getType())); }
+
+/// The section of the spec that an op comes from, with dots: "attention", "losses.router_z".
+std::string sectionOf(Location loc) {
+  std::string section;
+  loc->walk([&](Location part) {
+    auto name = dyn_cast<NameLoc>(part);
+    if (!name || !name.getName().getValue().starts_with("/"))
+      return WalkResult::advance();
+    section = llvm::join(llvm::split(name.getName().getValue().drop_front(), '/'), ".");
+    return WalkResult::interrupt();
+  });
+  if (StringRef(section).starts_with("model."))
+    section = section.substr(StringRef("model.").size());
+  return section.empty() ? "model" : section;
+}
+
+/// What a value is, for people: the section of the spec and the op that gives it its meaning, "attention.matmul". Maps
+/// on the way say little, so the name is that of the op which they work on.
+std::string describeValue(Value value) {
+  value = underReshapes(value);
+  Operation *op = value.getDefiningOp();
+  if (auto dispatch = dyn_cast_if_present<moe::DispatchOp>(op)) {
+    Operation *maker = dispatch.getYield().getValues()[cast<OpResult>(value).getResultNumber()].getDefiningOp();
+    op = maker ? maker : op;
+    while (maker && isa<moe::MapOp>(maker)) {
+      Operation *next = nullptr;
+      for (Value operand : maker->getOperands())
+        if (Operation *producer = operand.getDefiningOp();
+            producer && !producer->hasTrait<OpTrait::ConstantLike>() && !next)
+          next = producer;
+      if ((maker = next) && !isa<moe::ReadOp>(maker))
+        op = maker;
+    }
+  }
+  if (!op)
+    return "layer_input"; // carried into the body of a repeat
+  return sectionOf(op->getLoc()) + "." + op->getName().stripDialect().str();
+}
 
 /// A dispatch that only writes zeros is a fill.
 bool isFill(moe::DispatchOp dispatch) {
@@ -84,7 +124,7 @@ private:
   LogicalResult lowerRepeat(moe::RepeatOp repeat, OpBuilder &b);
   void assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd);
-  Value alloc(Value value, StringRef name, OpBuilder &b);
+  Value alloc(Value value, const Twine &name, OpBuilder &b);
   Value bufferOf(Value value, OpBuilder &b);
   Value anywhere(Location loc, Value index, OpBuilder &b);
   Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b);
@@ -92,10 +132,15 @@ private:
   KernelTable &kernels;
   SymbolTable &symbols;
   llvm::DenseMap<Value, Value> buffers;     // moe value -> plan buffer (or index -> index)
+  llvm::StringMap<int> taken;               // names of buffers
   llvm::DenseMap<Value, Value> destination; // dispatch result -> buffer that it must be written to
 };
 
-Value FunctionLowering::alloc(Value value, StringRef name, OpBuilder &b) {
+/// Names are numbered from the second on: "attention.matmul", "attention.matmul.2".
+Value FunctionLowering::alloc(Value value, const Twine &what, OpBuilder &b) {
+  std::string name = what.str();
+  if (int number = ++taken[name]; number > 1)
+    name += "." + std::to_string(number);
   auto type = cast<RankedTensorType>(value.getType());
   return plan::AllocOp::create(b, value.getLoc(), plan::BufferType::get(b.getContext(), plan::tensorBytes(type)),
                                b.getStringAttr(name), TypeAttr::get(type), IntegerAttr(), IntegerAttr(), IntegerAttr());
@@ -168,7 +213,7 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
       if (Value place = destination.lookup(result))
         buffer = place;
       else
-        buffer = alloc(result, kernel->getSummary(), b);
+        buffer = alloc(result, describeValue(result), b);
       operands.push_back(buffer);
       break;
     }
@@ -240,7 +285,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     if (base.getDefiningOp<moe::DispatchOp>() && base.hasOneUse() && init.hasOneUse() && !destination.contains(base)) {
       carry = buffers.lookup(base);
     } else {
-      carry = alloc(init, "carried", b);
+      carry = alloc(init, "carried." + describeValue(init), b);
       if (isZero(base.getDefiningOp()))
         plan::FillOp::create(b, loc, carry);
       else if (Value buffer = bufferOf(init, b))
@@ -253,8 +298,8 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     buffers[final] = carry;
   }
   SmallVector<Value> stacks;
-  for (Value out : repeat.getOuts()) {
-    stacks.push_back(alloc(out, "stacked", b));
+  for (auto [out, yielded] : llvm::zip(repeat.getOuts(), repeat.getYield().getValues().drop_front(carries.size()))) {
+    stacks.push_back(alloc(out, "kept." + describeValue(yielded), b));
     buffers[out] = stacks.back();
   }
   SmallVector<Value> inputs;
@@ -294,7 +339,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     if (!source)
       return repeat.emitOpError("internal: a yielded value has no buffer");
     if (copies.size() > 1 && llvm::is_contained(carries, source)) {
-      Value temporary = alloc(value, "carried", inner);
+      Value temporary = alloc(value, "carried." + describeValue(value), inner);
       plan::CopyOp::create(inner, loc, temporary, source);
       source = temporary;
     }

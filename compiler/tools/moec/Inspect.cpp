@@ -37,7 +37,7 @@ int describePlan(const std::string &path) {
   auto plan = rt::loadPlan(path, /*checkCpu=*/false);
   if (!plan.isOk()) {
     llvm::errs() << "error: " << plan.status().text() << "\n";
-    return kUserError;
+    return rt::exitCode(plan.status());
   }
   llvm::outs() << rt::describe(*plan);
   return kOk;

@@ -2,6 +2,7 @@
 #include "compiler/Driver/CompileSession.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/tools/moec/Subcommands.h"
+#include "compiler/tools/moec/TemporaryPlan.h"
 #include "runtime/api/moec.h"
 
 #include <CLI/CLI.hpp>
@@ -17,35 +18,11 @@ struct Options {
   CompileOptions compile;
 };
 
-constexpr char moreOptions[] =
-    "Options of the runtime follow the spec as they are: --threads, --resume, --overwrite, --max-steps, --profile,\n"
-    "--prompt, --bytes, ... `moec-run PLAN ";
+bool isPlan(llvm::StringRef input) { return input.ends_with(".moec"); }
 
-int runWith(const Options &options, const std::string &verb, const std::vector<std::string> &rest) {
-  std::string planPath = options.input;
-  std::string runDir = options.runDir;
-  if (!llvm::StringRef(options.input).ends_with(".moec")) {
-    auto context = makeContext();
-    DiagnosticPrinter printer(context.get(), llvm::errs());
-    CompileSession session(*context, options.compile);
-    if (failed(session.load(options.input)))
-      return kUserError;
-    if (runDir.empty())
-      runDir = "runs/" + session.experiment().getSymName().str();
-    // Beside the run folder, not inside: the runtime owns what is inside.
-    planPath = std::filesystem::path(runDir).lexically_normal().string();
-    while (planPath.size() > 1 && planPath.back() == '/')
-      planPath.pop_back();
-    planPath += ".moec";
-    std::error_code error;
-    std::filesystem::path parent = std::filesystem::path(planPath).parent_path();
-    if (!parent.empty())
-      std::filesystem::create_directories(parent, error);
-    if (failed(session.writePlan(planPath)))
-      return kUserError;
-    llvm::errs() << "compiled " << options.input << " to " << planPath << "\n";
-  }
-  std::vector<std::string> arguments{planPath, verb};
+int runPlan(const std::string &plan, const std::string &verb, const std::string &runDir,
+            const std::vector<std::string> &rest) {
+  std::vector<std::string> arguments{plan, verb};
   if (!runDir.empty()) {
     arguments.push_back("--run-dir");
     arguments.push_back(runDir);
@@ -54,14 +31,66 @@ int runWith(const Options &options, const std::string &verb, const std::vector<s
   return rt::runCommandLine(arguments);
 }
 
+/// The runtime checks the folder as well, but by then the plan of the run that is in it would have been replaced.
+rt::Status checkRunFolder(const std::string &runDir, const std::vector<std::string> &rest) {
+  rt::RunOptions options;
+  for (llvm::StringRef word : rest) {
+    options.resume |= word == "--resume" || word.starts_with("--resume-from") || word == "--help" || word == "-h";
+    options.overwrite |= word == "--overwrite";
+  }
+  return rt::checkRunFolder(runDir, options);
+}
+
+int compileAndTrain(const Options &options, const std::vector<std::string> &rest) {
+  auto context = makeContext();
+  DiagnosticPrinter printer(context.get(), llvm::errs());
+  CompileSession session(*context, options.compile);
+  if (failed(session.load(options.input)))
+    return kUserError;
+  std::string runDir = options.runDir;
+  if (runDir.empty())
+    runDir = "runs/" + session.experiment().getSymName().str();
+  if (rt::Status status = checkRunFolder(runDir, rest); !status.isOk()) {
+    llvm::errs() << "error: " << status.text() << "\n";
+    return rt::exitCode(status);
+  }
+  // Beside the run folder, not inside: the runtime owns what is inside.
+  std::string planPath = std::filesystem::path(runDir).lexically_normal().string();
+  while (planPath.size() > 1 && planPath.back() == '/')
+    planPath.pop_back();
+  planPath += ".moec";
+  std::error_code error;
+  std::filesystem::path parent = std::filesystem::path(planPath).parent_path();
+  if (!parent.empty())
+    std::filesystem::create_directories(parent, error);
+  if (failed(session.writePlan(planPath)))
+    return kUserError;
+  llvm::errs() << "compiled " << options.input << " to " << planPath << "\n";
+  return runPlan(planPath, "train", runDir, rest);
+}
+
+/// eval and generate leave the plan of the run as it is.
+int compileAndLook(const Options &options, const std::string &verb, const std::vector<std::string> &rest) {
+  TemporaryPlan plan(options.input, options.compile);
+  if (plan.path().empty())
+    return kUserError;
+  return runPlan(plan.path(), verb, options.runDir, rest);
+}
+
 Action addVerb(CLI::App &app, const std::string &verb) {
   auto options = std::make_shared<Options>();
   app.add_option("spec", options->input, "A spec (.json), an experiment (.mlir), or a plan (.moec)")->required();
   app.add_option("--run-dir", options->runDir, "Folder of the run (default: runs/<name>)");
   addCompileOptions(app, options->compile);
   app.allow_extras();
-  app.footer(app.get_footer() + "\n" + moreOptions + verb + " --help` lists them.");
-  return [options, verb, &app] { return runWith(*options, verb, app.remaining()); };
+  app.footer("Of the runtime, also as `moec-run PLAN " + verb + "`:\n" + rt::commandLineOptions(verb) + "\n" +
+             app.get_footer());
+  return [options, verb, &app] {
+    std::vector<std::string> rest = app.remaining();
+    if (isPlan(options->input))
+      return runPlan(options->input, verb, options->runDir, rest);
+    return verb == "train" ? compileAndTrain(*options, rest) : compileAndLook(*options, verb, rest);
+  };
 }
 } // namespace
 

@@ -43,8 +43,14 @@ int main(int argc, char **argv) {
                "Begin with: moec check specs/base/tiny.json");
   app.require_subcommand(1);
   app.set_version_flag("--version", "moec 0.1.0");
-  app.footer("Exit codes: 0 done, 1 the input is wrong, 2 the command line is wrong, 3 a fault of moec itself.\n"
-             "`moec COMMAND --help` shows the options of a command.");
+  app.footer("Exit codes:\n"
+             "  0 done                                    5 checkpoint missing or damaged (MOEC-C)\n"
+             "  1 the input is wrong                      6 the loss became NaN or infinite\n"
+             "  2 the command line is wrong, or a run     7 stopped by SIGINT or SIGTERM; a checkpoint was saved\n"
+             "    folder is in the way                    8 a fault of moec itself\n"
+             "  3 plan refused (MOEC-P)\n"
+             "  4 data missing or unfit (MOEC-D)\n"
+             "`moec COMMAND --help` shows the options of a command and an example; docs/cli.md has all of it.");
   std::vector<std::pair<CLI::App *, Action>> actions;
   for (const Subcommand &subcommand : subcommands) {
     CLI::App *sub = app.add_subcommand(subcommand.name, subcommand.summary);
