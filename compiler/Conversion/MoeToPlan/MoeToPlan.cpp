@@ -1,8 +1,7 @@
 // Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or
 // stacked by it are written in place where that is safe, else copied.
-#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
-
 #include "compiler/Conversion/MoeToPlan/KernelTable.h"
+#include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -15,6 +14,8 @@
 using namespace mlir;
 
 namespace moec {
+#define GEN_PASS_DEF_MOETOPLAN
+#include "compiler/Conversion/MoeToPlan/Passes.h.inc"
 
 namespace {
 
@@ -367,18 +368,17 @@ LogicalResult FunctionLowering::lowerBlock(Block &block, OpBuilder &b) {
   return success();
 }
 
-struct MoeToPlan : PassWrapper<MoeToPlan, OperationPass<ModuleOp>> {
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(MoeToPlan)
-  explicit MoeToPlan(cpu::CpuTarget target) : target(std::move(target)) {}
-  StringRef getArgument() const override { return "moec-moe-to-plan"; }
-  StringRef getDescription() const override { return "Turns dispatches into plan instructions, buffers and kernels"; }
-  void getDependentDialects(DialectRegistry &registry) const override {
-    registry.insert<plan::PlanDialect, LLVM::LLVMDialect, math::MathDialect, scf::SCFDialect, vector::VectorDialect,
-                    arith::ArithDialect, func::FuncDialect>();
-  }
+struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
+  using Base::Base;
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    cpu::CpuTarget target = cpu::CpuTarget::get(cpu);
+    if (target.triple.empty()) {
+      std::string name = cpu;
+      module.emitError() << "unknown CPU \"" << name << "\"; expected native, x86-64, x86-64-v3 or x86-64-v4";
+      return signalPassFailure();
+    }
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
     SmallVector<moe::StateOp> states(module.getOps<moe::StateOp>());
     SmallVector<func::FuncOp> functions(module.getOps<func::FuncOp>());
@@ -404,14 +404,7 @@ struct MoeToPlan : PassWrapper<MoeToPlan, OperationPass<ModuleOp>> {
     }
     kernels->moveBefore(module.getBody(), module.getBody()->end());
   }
-
-  cpu::CpuTarget target;
 };
 
 } // namespace
-
-std::unique_ptr<Pass> createMoeToPlanPass(cpu::CpuTarget target) {
-  return std::make_unique<MoeToPlan>(std::move(target));
-}
-
 } // namespace moec

@@ -1,5 +1,4 @@
 // moec inspect
-#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
 #include "compiler/Driver/CompileSession.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/tools/moec/Subcommands.h"
