@@ -283,7 +283,10 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   for (auto [init, argument, final] : llvm::zip(repeat.getInits(), repeat.getCarryArguments(), repeat.getFinals())) {
     Value base = underReshapes(init);
     Value carry;
-    if (base.getDefiningOp<moe::DispatchOp>() && base.hasOneUse() && init.hasOneUse() && !destination.contains(base)) {
+    // Made in the same block: what an outer loop captures is needed again in its next iteration.
+    auto maker = base.getDefiningOp<moe::DispatchOp>();
+    if (maker && maker->getBlock() == repeat->getBlock() && base.hasOneUse() && init.hasOneUse() &&
+        !destination.contains(base)) {
       carry = buffers.lookup(base);
     } else {
       carry = alloc(init, "carried." + describeValue(init), b);
@@ -331,10 +334,11 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   // A copy into one carried buffer must not destroy the source of another: sources that are carried go through a
   // temporary.
   SmallVector<std::pair<Value, Value>> moves;
+  SmallVector<Value> zeroed;
   for (auto [value, place] : copies) {
     Value source = bufferOf(value, inner);
     if (isZero(underReshapes(value).getDefiningOp())) {
-      plan::FillOp::create(inner, loc, place);
+      zeroed.push_back(place);
       continue;
     }
     if (!source)
@@ -348,6 +352,8 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   }
   for (auto [place, source] : moves)
     plan::CopyOp::create(inner, loc, place, source);
+  for (Value place : zeroed)
+    plan::FillOp::create(inner, loc, place);
   return success();
 }
 

@@ -30,6 +30,12 @@ StringRef stateOf(Operation *op) { return op->getAttrOfType<FlatSymbolRefAttr>("
 
 int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }
 
+/// Whether `op` reads its operand row by row, or element by element.
+bool isAlignedOperand(Operation *op, unsigned number) {
+  auto rowOp = dyn_cast<RowOpInterface>(op);
+  return isSink(op) || isa<SliceColumnsOp>(op) || (rowOp && rowOp.isRowAligned(number));
+}
+
 /// The value under reshapes.
 Value underReshapes(Value value) {
   while (auto reshape = value.getDefiningOp<ReshapeOp>())
@@ -110,7 +116,8 @@ bool DispatchGroups::writeFits(Operation *write, unsigned index) const {
       return false;
     if (access.group > index)
       return false;
-    if (access.group == index && (access.isWrite || access.type != underReshapes(sinkValue(write)).getType()))
+    bool fitsInside = !access.isWrite && access.isAligned && access.type == underReshapes(sinkValue(write)).getType();
+    if (access.group == index && !fitsInside)
       return false;
   }
   return true;
@@ -158,11 +165,10 @@ bool DispatchGroups::canJoin(Operation *op, unsigned index, std::string &why) co
       why = "a loop stands between";
     return false;
   }
-  auto rowOp = dyn_cast<RowOpInterface>(op);
   for (auto [number, operand] : llvm::enumerate(op->getOperands())) {
     if (operand.getType().isIndex())
       continue;
-    bool aligned = isSink(op) || isa<SliceColumnsOp>(op) || (rowOp && rowOp.isRowAligned(number));
+    bool aligned = isAlignedOperand(op, number);
     SmallVector<Dependence> deps;
     SmallVector<Operation *> reads;
     // A sink may store its value under another shape: the bytes are the same.
@@ -192,16 +198,17 @@ bool DispatchGroups::canJoin(Operation *op, unsigned index, std::string &why) co
 void DispatchGroups::join(Operation *op, unsigned index) {
   groups[index].ops.push_back(op);
   groupOf[op] = index;
-  for (Value operand : op->getOperands()) {
+  for (auto [number, operand] : llvm::enumerate(op->getOperands())) {
     SmallVector<Dependence> deps;
     SmallVector<Operation *> reads;
     if (!operand.getType().isIndex())
       collect(operand, true, deps, reads);
+    bool aligned = isAlignedOperand(op, number);
     for (Operation *read : reads)
-      accesses[stateOf(read)].push_back({index, false, versionOf.lookup(read), operand.getType()});
+      accesses[stateOf(read)].push_back({index, false, versionOf.lookup(read), operand.getType(), aligned});
   }
   if (isSink(op))
-    accesses[stateOf(op)].push_back({index, true, versionOf.lookup(op), underReshapes(sinkValue(op)).getType()});
+    accesses[stateOf(op)].push_back({index, true, versionOf.lookup(op), underReshapes(sinkValue(op)).getType(), true});
 }
 
 unsigned DispatchGroups::open(Operation *op, StringRef kind) {
@@ -242,17 +249,28 @@ int DispatchGroups::findMatmulPartner(Operation *op) const {
   return -1;
 }
 
+/// A repeat is a group of its own. It reads what is read inside, and each state whose value it takes or captures.
+void DispatchGroups::addRepeat(Operation *repeat) {
+  unsigned index = open(repeat, "");
+  groups[index].ops.push_back(repeat);
+  groupOf[repeat] = index;
+  repeat->walk([&](Operation *inner) {
+    SmallVector<Dependence> deps;
+    SmallVector<Operation *> reads;
+    for (Value operand : inner->getOperands())
+      collect(operand, false, deps, reads);
+    if (isa<ReadOp>(inner) || isSink(inner))
+      accesses[stateOf(inner)].push_back({index, isSink(inner), versionOf.lookup(inner), Type(), false});
+    for (Operation *read : reads)
+      accesses[stateOf(read)].push_back({index, false, versionOf.lookup(read), Type(), false});
+  });
+}
+
 void DispatchGroups::place(Operation *op) {
   if (isCloned(op))
     return;
   if (isa<RepeatOp>(op)) {
-    unsigned index = open(op, "");
-    groups[index].ops.push_back(op);
-    groupOf[op] = index;
-    op->walk([&](Operation *inner) {
-      if (isa<ReadOp>(inner) || isSink(inner))
-        accesses[stateOf(inner)].push_back({index, isSink(inner), versionOf.lookup(inner), Type()});
-    });
+    addRepeat(op);
     return;
   }
   StringRef kind = isSink(op) ? "row" : kindOf(op);

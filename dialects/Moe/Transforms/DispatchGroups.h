@@ -32,6 +32,7 @@ private:
     bool isWrite;
     unsigned version;
     mlir::Type type; // shape under which it is accessed
+    bool isAligned;  // each element is read before the kernel may write it
   };
   struct Dependence {
     int group;   // producer, or -1 when outside the block
@@ -47,6 +48,7 @@ private:
   bool readFits(mlir::Operation *read, unsigned index, bool aligned) const;
   bool writeFits(mlir::Operation *write, unsigned index) const;
   void join(mlir::Operation *op, unsigned index);
+  void addRepeat(mlir::Operation *repeat);
   unsigned open(mlir::Operation *op, llvm::StringRef kind);
   int findMatmulPartner(mlir::Operation *op) const;
 

@@ -1,8 +1,7 @@
 // Groups the ops of every block into moe.dispatch: one dispatch is one kernel.
 //
-// Ops are taken in program order and put into the latest group that may hold them, else into a new one. Constants,
-// state reads, reshapes and gathers that only feed products are not grouped: each user gets its own copy (a gather then
-// happens in the product's loads).
+// Ops are taken in program order and put into the latest group that may hold them, else into a new one. Constants, state reads, reshapes and
+// gathers that only feed products are not grouped: each user gets its own copy (a gather then happens in the product's loads).
 #include "dialects/Moe/Transforms/DispatchGroups.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
@@ -17,15 +16,13 @@ namespace moec::moe {
 
 namespace {
 
-/// A state must be read before the block overwrites it. A read that is used after a later write gets a copy of the
-/// value at its place.
+/// A state must be read before the block overwrites it. A read that is used after a later write gets a copy of the value at its place.
 void materializeStaleReads(Block &block) {
   llvm::StringMap<SmallVector<Operation *>> writes;
   for (Operation &op : block)
     op.walk([&](Operation *inner) {
       if (isa<WriteOp, AccumulateOp>(inner))
-        writes[inner->getAttrOfType<FlatSymbolRefAttr>("state").getValue()].push_back(
-            block.findAncestorOpInBlock(*inner));
+        writes[inner->getAttrOfType<FlatSymbolRefAttr>("state").getValue()].push_back(block.findAncestorOpInBlock(*inner));
     });
   for (ReadOp read : llvm::make_early_inc_range(block.getOps<ReadOp>())) {
     auto found = writes.find(read.getState());
@@ -36,13 +33,16 @@ void materializeStaleReads(Block &block) {
     SmallVector<Value> values{read.getResult()};
     while (!values.empty())
       for (Operation *user : values.pop_back_val().getUsers()) {
-        if (auto reshape = dyn_cast<ReshapeOp>(user))
-          values.push_back(reshape.getResult());
+        // A gather may be done as late as by its users.
+        if (isa<ReshapeOp, GatherRowsOp>(user))
+          values.push_back(user->getResult(0));
         users.push_back(block.findAncestorOpInBlock(*user));
       }
     bool stale = llvm::any_of(found->second, [&](Operation *write) {
-      return read->isBeforeInBlock(write) &&
-             llvm::any_of(users, [&](Operation *user) { return write->isBeforeInBlock(user); });
+      // A repeat that writes what it captures would meet its own writes in the next iteration.
+      return read->isBeforeInBlock(write) && llvm::any_of(users, [&](Operation *user) {
+               return write->isBeforeInBlock(user) || (write == user && isa<RepeatOp>(user));
+             });
     });
     if (!stale)
       continue;
@@ -56,15 +56,15 @@ void materializeStaleReads(Block &block) {
       source = ReshapeOp::create(b, read.getLoc(), flat, source);
       first = source.getDefiningOp();
     }
-    auto copy =
-        MapOp::create(b, read.getLoc(), TypeRange{flat}, ValueRange{source},
-                      [&](OpBuilder &, Location, ValueRange scalars) { return SmallVector<Value>{scalars[0]}; });
+    auto copy = MapOp::create(b, read.getLoc(), TypeRange{flat}, ValueRange{source},
+                              [&](OpBuilder &, Location, ValueRange scalars) { return SmallVector<Value>{scalars[0]}; });
     first = first ? first : copy.getOperation();
     Value result = copy.getResult(0);
     if (flat != type)
       result = ReshapeOp::create(b, read.getLoc(), type, result);
-    read.getResult().replaceUsesWithIf(
-        result, [&](OpOperand &use) { return use.getOwner() != first && use.getOwner() != copy.getOperation(); });
+    read.getResult().replaceUsesWithIf(result, [&](OpOperand &use) {
+      return use.getOwner() != first && use.getOwner() != copy.getOperation();
+    });
   }
 }
 

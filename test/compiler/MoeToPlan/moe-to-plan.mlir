@@ -1,0 +1,388 @@
+// RUN: moec-opt %s -split-input-file -pass-pipeline='builtin.module(moec-moe-to-plan)' | FileCheck %s
+
+// A launch names inputs, then states, then results, and says which it writes. Results get a buffer.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK: plan.state @x "batch" : tensor<8x4xf32> count 1
+// CHECK: plan.state @y "output" : tensor<8x4xf32> count 1
+// CHECK-LABEL: plan.func @launch
+// CHECK-NEXT: %[[X:.*]] = plan.address @x : !plan.buffer<128>
+// CHECK-NEXT: %[[R:.*]] = plan.alloc "map" : tensor<8x4xf32> -> !plan.buffer<128>
+// CHECK-NEXT: plan.launch @[[EXP:.*]](%[[X]], %[[R]]) writes [1]
+// CHECK-NEXT: %[[Y:.*]] = plan.address @y
+// CHECK-NEXT: plan.launch @[[ADD:.*]](%[[R]], %[[Y]]) writes [1]
+// CHECK-NEXT: }
+// CHECK: plan.kernel @[[EXP]] params 2 grid {{.*}} "map" note "why not"
+// CHECK: plan.kernel @[[ADD]] params 2 grid {{.*}} "map + accumulate"
+// CHECK: module @kernels
+// CHECK: func.func @[[EXP]](
+// CHECK: func.func @[[ADD]](
+func.func @launch() {
+  %r = moe.dispatch "row" note "why not" () : () -> tensor<8x4xf32> {
+    %x = moe.read @x : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = math.exp %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %r) : (tensor<8x4xf32>) -> () {
+    %e = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = arith.addf %s, %s : f32
+      moe.yield %t : f32
+    }
+    moe.accumulate @y, %e : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// Dispatches that differ in nothing but the names of states and the copy share a kernel, in all functions. Another constant is another kernel.
+moe.state @x batch : tensor<8x4xf32> count 3
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @shared
+// CHECK: %[[X:.*]] = plan.address @x : !plan.buffer<384>
+// CHECK: %[[COPY:.*]] = plan.slice %[[X]][%{{.*}}] offset 0 stride 128 : !plan.buffer<384> -> !plan.buffer<128>
+// CHECK: plan.launch @[[K:.*]](%[[COPY]]) writes [0]
+// CHECK: plan.address @y
+// CHECK: plan.launch @[[K]](
+// CHECK-LABEL: plan.func @elsewhere
+// CHECK: plan.launch @[[K]](
+// CHECK-NOT: plan.launch @[[K]](
+// CHECK: plan.launch @[[OTHER:.*]](
+// CHECK-COUNT-2: func.func @moec_row
+// CHECK-NOT: func.func
+func.func @shared() {
+  moe.repeat %l of 3 {
+    moe.dispatch "row" (%i = %l) : (index) -> () {
+      %x = moe.read @x[%i] : tensor<8x4xf32>
+      %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+      ^bb0(%s: f32):
+        %c = arith.constant 2.0 : f32
+        %t = arith.mulf %s, %c : f32
+        moe.yield %t : f32
+      }
+      moe.write @x[%i], %e : tensor<8x4xf32>
+      moe.yield
+    }
+    moe.yield
+  }
+  moe.dispatch "row" () : () -> () {
+    %x = moe.read @y : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %c = arith.constant 2.0 : f32
+      %t = arith.mulf %s, %c : f32
+      moe.yield %t : f32
+    }
+    moe.write @y, %e : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+func.func @elsewhere() {
+  moe.dispatch "row" () : () -> () {
+    %x = moe.read @y : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %c = arith.constant 2.0 : f32
+      %t = arith.mulf %s, %c : f32
+      moe.yield %t : f32
+    }
+    moe.write @y, %e : tensor<8x4xf32>
+    moe.yield
+  }
+  moe.dispatch "row" () : () -> () {
+    %x = moe.read @y : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %c = arith.constant 3.0 : f32
+      %t = arith.mulf %s, %c : f32
+      moe.yield %t : f32
+    }
+    moe.write @y, %e : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// What a loop carries is made in place, and stacked results in their slice; the carried value is stacked before it changes.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+moe.state @z output : tensor<3x8x4xf32>
+// CHECK-LABEL: plan.func @in_place
+// CHECK: %[[C:.*]] = plan.alloc "carried" : tensor<8x4xf32>
+// CHECK: plan.copy %[[C]], %{{.*}}
+// CHECK-DAG: %[[S0:.*]] = plan.alloc "stacked" : tensor<3x8x4xf32>
+// CHECK-DAG: %[[S1:.*]] = plan.alloc "stacked" : tensor<3x8x4xf32>
+// CHECK: plan.repeat 3 {
+// CHECK-NEXT: ^bb0(%[[L:.*]]: index):
+// CHECK-NEXT: %[[T0:.*]] = plan.slice %[[S0]][%[[L]]] offset 0 stride 128
+// CHECK-NEXT: %[[T1:.*]] = plan.slice %[[S1]][%[[L]]] offset 0 stride 128
+// CHECK-NEXT: plan.copy %[[T1]], %[[C]]
+// CHECK-NEXT: plan.launch @[[EXP:.*]](%[[C]], %[[T0]]) writes [1]
+// CHECK-NEXT: plan.launch @[[ADD:.*]](%[[C]], %[[T0]], %[[C]]) writes [2]
+// CHECK-NEXT: }
+func.func @in_place() {
+  %x = moe.read @x : tensor<8x4xf32>
+  %r, %s0, %s1 = moe.repeat %l of 3 carry(%c = %x : tensor<8x4xf32>) -> (tensor<3x8x4xf32>, tensor<3x8x4xf32>) {
+    %h = moe.dispatch "row" (%a = %c) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+      %e = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+      ^bb0(%s: f32):
+        %t = math.exp %s : f32
+        moe.yield %t : f32
+      }
+      moe.yield %e : tensor<8x4xf32>
+    }
+    %n = moe.dispatch "row" (%a = %c, %b = %h) : (tensor<8x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32> {
+      %e = moe.map(%a, %b) : (tensor<8x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32> {
+      ^bb0(%s: f32, %u: f32):
+        %t = arith.addf %s, %u : f32
+        moe.yield %t : f32
+      }
+      moe.yield %e : tensor<8x4xf32>
+    }
+    moe.yield %n, %h, %c : tensor<8x4xf32>, tensor<8x4xf32>, tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %r) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// The old value is read after the new one is made: the new one goes elsewhere and is copied at the end.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @old_read_later
+// CHECK: %[[C:.*]] = plan.alloc "carried"
+// CHECK: plan.repeat 3 {
+// CHECK: %[[N:.*]] = plan.alloc "map"
+// CHECK-NEXT: plan.launch @{{.*}}(%[[C]], %[[N]]) writes [1]
+// CHECK: plan.launch @{{.*}}(%[[C]], %{{.*}}) writes [1]
+// CHECK-NEXT: plan.copy %[[C]], %[[N]]
+func.func @old_read_later() {
+  %x = moe.read @x : tensor<8x4xf32>
+  %r = moe.repeat %l of 3 carry(%c = %x : tensor<8x4xf32>) {
+    %n = moe.dispatch "row" (%a = %c) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+      %e = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+      ^bb0(%s: f32):
+        %t = math.exp %s : f32
+        moe.yield %t : f32
+      }
+      moe.yield %e : tensor<8x4xf32>
+    }
+    moe.dispatch "row" (%a = %c) : (tensor<8x4xf32>) -> () {
+      moe.accumulate @y, %a : tensor<8x4xf32>
+      moe.yield
+    }
+    moe.yield %n : tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %r) : (tensor<8x4xf32>) -> () {
+    moe.write @x, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// A product reads all of what is carried, so it cannot be made in its place.
+moe.state @x batch : tensor<4x4xf32>
+moe.state @w parameter : tensor<4x4xf32>
+// CHECK-LABEL: plan.func @product
+// CHECK: %[[C:.*]] = plan.alloc "carried"
+// CHECK: plan.repeat 3 {
+// CHECK: %[[N:.*]] = plan.alloc "matmul"
+// CHECK-NEXT: plan.launch @{{.*}}(%[[C]], %{{.*}}, %[[N]]) writes [2]
+// CHECK-NEXT: plan.copy %[[C]], %[[N]]
+func.func @product() {
+  %x = moe.read @x : tensor<4x4xf32>
+  %r = moe.repeat %l of 3 carry(%c = %x : tensor<4x4xf32>) {
+    %n = moe.dispatch "matmul" (%a = %c) : (tensor<4x4xf32>) -> tensor<4x4xf32> {
+      %w = moe.read @w : tensor<4x4xf32>
+      %p = moe.matmul %a, %w : tensor<4x4xf32>, tensor<4x4xf32> -> tensor<4x4xf32>
+      moe.yield %p : tensor<4x4xf32>
+    }
+    moe.yield %n : tensor<4x4xf32>
+  }
+  moe.dispatch "row" (%a = %r) : (tensor<4x4xf32>) -> () {
+    moe.write @x, %a : tensor<4x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// Two carried values that change places go through temporaries.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @swap
+// CHECK: %[[A:.*]] = plan.alloc "carried"
+// CHECK: %[[B:.*]] = plan.alloc "carried"
+// CHECK: plan.repeat 3 {
+// CHECK: %[[T0:.*]] = plan.alloc "carried"
+// CHECK-NEXT: plan.copy %[[T0]], %[[B]]
+// CHECK-NEXT: %[[T1:.*]] = plan.alloc "carried"
+// CHECK-NEXT: plan.copy %[[T1]], %[[A]]
+// CHECK-NEXT: plan.copy %[[A]], %[[T0]]
+// CHECK-NEXT: plan.copy %[[B]], %[[T1]]
+// CHECK-NEXT: }
+func.func @swap() {
+  %x = moe.read @x : tensor<8x4xf32>
+  %y = moe.read @y : tensor<8x4xf32>
+  %r:2 = moe.repeat %l of 3 carry(%a = %x : tensor<8x4xf32>, %b = %y : tensor<8x4xf32>) {
+    moe.yield %b, %a : tensor<8x4xf32>, tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %r#0) : (tensor<8x4xf32>) -> () {
+    moe.write @x, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// A carried value that becomes zero is zeroed when nobody needs the old one any more.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @shift
+// CHECK: %[[A:.*]] = plan.alloc "carried"
+// CHECK: %[[B:.*]] = plan.alloc "carried"
+// CHECK-NEXT: plan.fill %[[B]]
+// CHECK: plan.repeat 3 {
+// CHECK: %[[T:.*]] = plan.alloc "carried"
+// CHECK-NEXT: plan.copy %[[T]], %[[A]]
+// CHECK-NEXT: plan.copy %[[B]], %[[T]]
+// CHECK-NEXT: plan.fill %[[A]]
+// CHECK-NEXT: }
+func.func @shift() {
+  %x = moe.read @x : tensor<8x4xf32>
+  %zero = arith.constant dense<0.0> : tensor<8x4xf32>
+  %r:2 = moe.repeat %l of 3 carry(%a = %x : tensor<8x4xf32>, %b = %zero : tensor<8x4xf32>) {
+    moe.yield %zero, %a : tensor<8x4xf32>, tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %r#1) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// Zeros written to states need no kernel; minus zero does.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @n counter : tensor<1x4xi64> count 2
+// CHECK-LABEL: plan.func @zeros
+// CHECK-NEXT: %[[X:.*]] = plan.address @x
+// CHECK-NEXT: plan.fill %[[X]] : !plan.buffer<128>
+// CHECK-NEXT: %[[N:.*]] = plan.address @n
+// CHECK-NEXT: plan.fill %[[N]] : !plan.buffer<64>
+// CHECK: plan.launch
+// CHECK-NOT: plan.launch
+func.func @zeros() {
+  moe.dispatch "row" () : () -> () {
+    %zero = arith.constant dense<0.0> : tensor<8x4xf32>
+    moe.write @x, %zero : tensor<8x4xf32>
+    moe.yield
+  }
+  moe.dispatch "row" () : () -> () {
+    %zero = arith.constant dense<0> : tensor<2x1x4xi64>
+    moe.write @n, %zero : tensor<2x1x4xi64>
+    moe.yield
+  }
+  moe.dispatch "row" () : () -> () {
+    %zero = moe.map() : () -> tensor<8x4xf32> {
+      %c = arith.constant -0.0 : f32
+      moe.yield %c : f32
+    }
+    moe.write @x, %zero : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// The only reader of a value may carry it in its own place, unless that reader is inside another loop: it comes back for it.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @inits
+// CHECK: %[[E:.*]] = plan.alloc "map"
+// CHECK-NEXT: plan.launch @[[EXP:.*]](%{{.*}}, %[[E]]) writes [1]
+// CHECK-NEXT: plan.repeat 3 {
+// CHECK-NEXT: ^bb0
+// CHECK-NEXT: %[[C:.*]] = plan.alloc "carried"
+// CHECK-NEXT: plan.copy %[[C]], %[[E]]
+// CHECK-NEXT: plan.repeat 2 {
+// CHECK-NEXT: ^bb0
+// CHECK-NEXT: plan.launch @{{.*}}(%[[C]], %[[C]]) writes [1]
+// CHECK: %[[F:.*]] = plan.alloc "map"
+// CHECK-NEXT: plan.launch @[[EXP]](%{{.*}}, %[[F]]) writes [1]
+// CHECK-NEXT: plan.repeat 2 reverse {
+// CHECK-NEXT: ^bb0
+// CHECK-NEXT: plan.launch @{{.*}}(%[[F]], %[[F]]) writes [1]
+func.func @inits() {
+  %e = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+    %x = moe.read @x : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = math.exp %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  moe.repeat %l of 3 {
+    %r = moe.repeat %m of 2 carry(%c = %e : tensor<8x4xf32>) {
+      %n = moe.dispatch "row" (%a = %c) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+        %d = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+        ^bb0(%s: f32):
+          %t = arith.addf %s, %s : f32
+          moe.yield %t : f32
+        }
+        moe.yield %d : tensor<8x4xf32>
+      }
+      moe.yield %n : tensor<8x4xf32>
+    }
+    moe.dispatch "row" (%a = %r) : (tensor<8x4xf32>) -> () {
+      moe.accumulate @y, %a : tensor<8x4xf32>
+      moe.yield
+    }
+    moe.yield
+  }
+  %f = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+    %x = moe.read @x : tensor<8x4xf32>
+    %e2 = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = math.exp %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e2 : tensor<8x4xf32>
+  }
+  %r = moe.repeat reverse %m of 2 carry(%c = %f : tensor<8x4xf32>) {
+    %n = moe.dispatch "row" (%a = %c) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+      %d = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+      ^bb0(%s: f32):
+        %t = arith.addf %s, %s : f32
+        moe.yield %t : f32
+      }
+      moe.yield %d : tensor<8x4xf32>
+    }
+    moe.yield %n : tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %r) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}

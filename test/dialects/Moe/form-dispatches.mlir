@@ -1,0 +1,399 @@
+// RUN: moec-opt %s -split-input-file -moe-form-dispatches | FileCheck %s
+
+// Row ops of the same rows are one kernel; its results are what others read.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: func @row_fusion()
+func.func @row_fusion() {
+  // CHECK-NEXT: moe.dispatch "row" () : () -> () {
+  // CHECK-NEXT: %[[X:.*]] = moe.read @x
+  // CHECK-NEXT: %[[M:.*]] = moe.row_reduce max %[[X]]
+  // CHECK-NEXT: %[[Y:.*]] = moe.map(%[[X]], %[[M]])
+  // CHECK: moe.write @y, %[[Y]]
+  // CHECK-NEXT: moe.yield
+  // CHECK-NEXT: }
+  // CHECK-NEXT: return
+  %x = moe.read @x : tensor<8x4xf32>
+  %m = moe.row_reduce max %x : tensor<8x4xf32> -> tensor<8x1xf32>
+  %y = moe.map(%x, %m) : (tensor<8x4xf32>, tensor<8x1xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32, %b: f32):
+    %d = arith.subf %a, %b : f32
+    moe.yield %d : f32
+  }
+  moe.write @y, %y : tensor<8x4xf32>
+  return
+}
+
+// -----
+
+// Other rows start another kernel, and the first says so.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<1x1xf32>
+// CHECK-LABEL: func @other_rows()
+func.func @other_rows() {
+  // CHECK: %[[R:.*]] = moe.dispatch "row" note "moe.col_reduce not fused: it starts a kernel of its own" () : () -> tensor<8x1xf32> {
+  // CHECK: moe.dispatch "col_reduce" (%[[IN:.*]] = %[[R]]) : (tensor<8x1xf32>) -> () {
+  // CHECK-NEXT: %[[SUM:.*]] = moe.col_reduce %[[IN]]
+  // CHECK-NEXT: %[[ROOT:.*]] = moe.map(%[[SUM]])
+  // CHECK: moe.write @y, %[[ROOT]]
+  %x = moe.read @x : tensor<8x4xf32>
+  %r = moe.row_reduce sum %x : tensor<8x4xf32> -> tensor<8x1xf32>
+  %t = moe.col_reduce %r : tensor<8x1xf32> -> tensor<1x1xf32>
+  %y = moe.map(%t) : (tensor<1x1xf32>) -> tensor<1x1xf32> {
+  ^bb0(%a: f32):
+    %s = math.sqrt %a : f32
+    moe.yield %s : f32
+  }
+  moe.write @y, %y : tensor<1x1xf32>
+  return
+}
+
+// -----
+
+// Products of one A share it, and take what is done with their results; a third is one too many.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @gate parameter : tensor<4x6xf32>
+moe.state @up parameter : tensor<4x6xf32>
+moe.state @other parameter : tensor<4x6xf32>
+moe.state @y output : tensor<8x6xf32>
+moe.state @z output : tensor<8x6xf32>
+// CHECK-LABEL: func @gated()
+func.func @gated() {
+  %x = moe.read @x : tensor<8x4xf32>
+  %wg = moe.read @gate : tensor<4x6xf32>
+  %wu = moe.read @up : tensor<4x6xf32>
+  %wo = moe.read @other : tensor<4x6xf32>
+  // CHECK-NEXT: moe.dispatch "matmul" () : () -> () {
+  // CHECK-DAG: %[[G:.*]] = moe.matmul %{{.*}}, %[[WG:.*]] : tensor<8x4xf32>
+  // CHECK-DAG: %[[WG]] = moe.read @gate
+  // CHECK-DAG: %[[U:.*]] = moe.matmul %{{.*}}, %[[WU:.*]] : tensor<8x4xf32>
+  // CHECK-DAG: %[[WU]] = moe.read @up
+  // CHECK: %[[H:.*]] = moe.map(%[[G]], %[[U]])
+  // CHECK: moe.accumulate @y, %[[H]]
+  // CHECK: moe.dispatch "matmul" () : () -> () {
+  // CHECK: %[[O:.*]] = moe.matmul
+  // CHECK: moe.write @z, %[[O]]
+  // CHECK-NOT: moe.dispatch
+  %g = moe.matmul %x, %wg : tensor<8x4xf32>, tensor<4x6xf32> -> tensor<8x6xf32>
+  %u = moe.matmul %x, %wu : tensor<8x4xf32>, tensor<4x6xf32> -> tensor<8x6xf32>
+  %o = moe.matmul %x, %wo : tensor<8x4xf32>, tensor<4x6xf32> -> tensor<8x6xf32>
+  %h = moe.map(%g, %u) : (tensor<8x6xf32>, tensor<8x6xf32>) -> tensor<8x6xf32> {
+  ^bb0(%a: f32, %b: f32):
+    %p = arith.mulf %a, %b : f32
+    moe.yield %p : f32
+  }
+  moe.accumulate @y, %h : tensor<8x6xf32>
+  moe.write @z, %o : tensor<8x6xf32>
+  return
+}
+
+// -----
+
+// An epilogue is elementwise: a reduction of the rows of a product is another kernel.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @w parameter : tensor<4x6xf32>
+moe.state @y output : tensor<8x1xf32>
+// CHECK-LABEL: func @no_epilogue()
+func.func @no_epilogue() {
+  // CHECK: %[[H:.*]] = moe.dispatch "matmul" note "moe.row_reduce not fused: the matmul template only takes elementwise epilogues of its own shape"
+  // CHECK: moe.dispatch "row" (%{{.*}} = %[[H]])
+  %x = moe.read @x : tensor<8x4xf32>
+  %w = moe.read @w : tensor<4x6xf32>
+  %h = moe.matmul %x, %w : tensor<8x4xf32>, tensor<4x6xf32> -> tensor<8x6xf32>
+  %r = moe.row_reduce sum %h : tensor<8x6xf32> -> tensor<8x1xf32>
+  moe.write @y, %r : tensor<8x1xf32>
+  return
+}
+
+// -----
+
+// A gather that only feeds products happens in their loads; what it gathers from is made before. One that is also read otherwise is stored.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @rows batch : tensor<12x1xi32>
+moe.state @offsets batch : tensor<1x3xi32>
+moe.state @counts batch : tensor<1x2xi32>
+moe.state @w parameter : tensor<2x4x6xf32>
+moe.state @y output : tensor<12x6xf32>
+moe.state @z output : tensor<12x4xf32>
+// CHECK-LABEL: func @gather()
+func.func @gather() {
+  // CHECK: %[[E:.*]] = moe.dispatch "row" note "moe.gather_rows not fused: it has other rows" () : () -> tensor<8x4xf32> {
+  // CHECK: moe.dispatch "matmul" (%[[IN:.*]] = %[[E]]) : (tensor<8x4xf32>) -> () {
+  // CHECK: %[[G:.*]] = moe.gather_rows %[[IN]]
+  // CHECK: moe.grouped_matmul %[[G]]
+  // CHECK: moe.write @y
+  // CHECK: moe.dispatch "row" (%[[IN2:.*]] = %[[E]])
+  // CHECK: %[[G2:.*]] = moe.gather_rows %[[IN2]]
+  // CHECK: moe.write @z, %[[G2]]
+  %x = moe.read @x : tensor<8x4xf32>
+  %rows = moe.read @rows : tensor<12x1xi32>
+  %offsets = moe.read @offsets : tensor<1x3xi32>
+  %counts = moe.read @counts : tensor<1x2xi32>
+  %w = moe.read @w : tensor<2x4x6xf32>
+  %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32):
+    %s = math.exp %a : f32
+    moe.yield %s : f32
+  }
+  %g = moe.gather_rows %e, %rows : tensor<8x4xf32>, tensor<12x1xi32> -> tensor<12x4xf32>
+  %h = moe.grouped_matmul %g, %w, %offsets, %counts
+    : tensor<12x4xf32>, tensor<2x4x6xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<12x6xf32>
+  moe.write @y, %h : tensor<12x6xf32>
+  %g2 = moe.gather_rows %e, %rows : tensor<8x4xf32>, tensor<12x1xi32> -> tensor<12x4xf32>
+  moe.write @z, %g2 : tensor<12x4xf32>
+  return
+}
+
+// -----
+
+// A whole operand exists before the kernel starts, though the rows would agree.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @rows batch : tensor<8x1xi32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: func @whole_operand()
+func.func @whole_operand() {
+  // CHECK: %[[E:.*]] = moe.dispatch "row" note "moe.gather_rows not fused: it needs a whole operand that this kernel makes"
+  // CHECK: moe.dispatch "row" (%[[IN:.*]] = %[[E]])
+  // CHECK: moe.gather_rows %[[IN]]
+  %x = moe.read @x : tensor<8x4xf32>
+  %rows = moe.read @rows : tensor<8x1xi32>
+  %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32):
+    %s = math.exp %a : f32
+    moe.yield %s : f32
+  }
+  %g = moe.gather_rows %e, %rows : tensor<8x4xf32>, tensor<8x1xi32> -> tensor<8x4xf32>
+  moe.write @y, %g : tensor<8x4xf32>
+  return
+}
+
+// -----
+
+// A state may be read and written in one kernel when each element is read first. Its value behind the write is another one.
+moe.state @p parameter : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: func @read_write_read()
+func.func @read_write_read() {
+  // CHECK-NEXT: moe.dispatch "row" () : () -> () {
+  // CHECK: %[[OLD:.*]] = moe.read @p
+  // CHECK: %[[NEW:.*]] = moe.map(%[[OLD]])
+  // CHECK: moe.write @p, %[[NEW]]
+  // CHECK: moe.dispatch "row" () : () -> () {
+  // CHECK: %[[AGAIN:.*]] = moe.read @p
+  // CHECK: %[[Y:.*]] = moe.map(%[[AGAIN]])
+  // CHECK: moe.write @y, %[[Y]]
+  %old = moe.read @p : tensor<8x4xf32>
+  %new = moe.map(%old) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32):
+    %s = arith.negf %a : f32
+    moe.yield %s : f32
+  }
+  moe.write @p, %new : tensor<8x4xf32>
+  %again = moe.read @p : tensor<8x4xf32>
+  %y = moe.map(%again) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32):
+    %s = math.exp %a : f32
+    moe.yield %s : f32
+  }
+  moe.write @y, %y : tensor<8x4xf32>
+  return
+}
+
+// -----
+
+// A value that was read before a write and is used after it gets a copy, which may be stored where it is made.
+moe.state @p parameter : tensor<8x4xf32>
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: func @stale_read()
+func.func @stale_read() {
+  // CHECK-NEXT: moe.dispatch "row" () : () -> () {
+  // CHECK-NEXT: %[[OLD:.*]] = moe.read @p
+  // CHECK-NEXT: %[[COPY:.*]] = moe.map(%[[OLD]])
+  // CHECK: moe.write @y, %[[COPY]]
+  // CHECK: moe.dispatch "row" () : () -> () {
+  // CHECK-NEXT: %[[X:.*]] = moe.read @x
+  // CHECK-NEXT: moe.write @p, %[[X]]
+  %old = moe.read @p : tensor<8x4xf32>
+  %x = moe.read @x : tensor<8x4xf32>
+  moe.write @p, %x : tensor<8x4xf32>
+  moe.write @y, %old : tensor<8x4xf32>
+  return
+}
+
+// -----
+
+// So does one that a gather passes on to a product behind the write.
+moe.state @p parameter : tensor<8x4xf32>
+moe.state @x batch : tensor<8x4xf32>
+moe.state @rows batch : tensor<12x1xi32>
+moe.state @offsets batch : tensor<1x3xi32>
+moe.state @counts batch : tensor<1x2xi32>
+moe.state @w parameter : tensor<2x4x6xf32>
+moe.state @y output : tensor<12x6xf32>
+// CHECK-LABEL: func @stale_gather()
+func.func @stale_gather() {
+  // CHECK: %[[COPY:.*]] = moe.dispatch "row" {{.*}}() : () -> tensor<8x4xf32> {
+  // CHECK: moe.read @p
+  // CHECK: moe.write @p
+  // CHECK: moe.dispatch "matmul" (%[[IN:.*]] = %[[COPY]]
+  // CHECK: moe.gather_rows %[[IN]]
+  %old = moe.read @p : tensor<8x4xf32>
+  %x = moe.read @x : tensor<8x4xf32>
+  %rows = moe.read @rows : tensor<12x1xi32>
+  %offsets = moe.read @offsets : tensor<1x3xi32>
+  %counts = moe.read @counts : tensor<1x2xi32>
+  %w = moe.read @w : tensor<2x4x6xf32>
+  %g = moe.gather_rows %old, %rows : tensor<8x4xf32>, tensor<12x1xi32> -> tensor<12x4xf32>
+  moe.write @p, %x : tensor<8x4xf32>
+  %h = moe.grouped_matmul %g, %w, %offsets, %counts
+    : tensor<12x4xf32>, tensor<2x4x6xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<12x6xf32>
+  moe.write @y, %h : tensor<12x6xf32>
+  return
+}
+
+// -----
+
+// A product reads all of its operands: it cannot write one of them.
+moe.state @x batch : tensor<4x4xf32>
+moe.state @w parameter : tensor<4x4xf32>
+// CHECK-LABEL: func @product_over_operand()
+func.func @product_over_operand() {
+  // CHECK: %[[P:.*]] = moe.dispatch "matmul" note "moe.write not fused: the state @w is used in between"
+  // CHECK: moe.dispatch "row" (%[[IN:.*]] = %[[P]])
+  // CHECK-NEXT: moe.write @w, %[[IN]]
+  %x = moe.read @x : tensor<4x4xf32>
+  %w = moe.read @w : tensor<4x4xf32>
+  %p = moe.matmul %x, %w : tensor<4x4xf32>, tensor<4x4xf32> -> tensor<4x4xf32>
+  moe.write @w, %p : tensor<4x4xf32>
+  return
+}
+
+// -----
+
+// A write stays behind the loop that captures what it replaces, though its value is made before.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @p parameter : tensor<8x4xf32>
+// CHECK-LABEL: func @captured_before_write()
+func.func @captured_before_write() {
+  // CHECK: %[[E:.*]] = moe.dispatch "row" note "moe.write not fused: the state @p is used in between"
+  // CHECK: %[[P:.*]] = moe.read @p
+  // CHECK: moe.repeat %[[L:.*]] of 3 carry(%[[C:.*]] = %{{.*}} : tensor<8x4xf32>) {
+  // CHECK: moe.dispatch "row" (%{{.*}} = %[[C]], %{{.*}} = %[[P]])
+  // CHECK: moe.dispatch "row" (%[[IN:.*]] = %[[E]])
+  // CHECK-NEXT: moe.write @p, %[[IN]]
+  %x = moe.read @x : tensor<8x4xf32>
+  %p = moe.read @p : tensor<8x4xf32>
+  %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32):
+    %s = math.exp %a : f32
+    moe.yield %s : f32
+  }
+  %z = moe.repeat %l of 3 carry(%c = %x : tensor<8x4xf32>) {
+    %n = moe.map(%c, %p) : (tensor<8x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%a: f32, %b: f32):
+      %s = arith.addf %a, %b : f32
+      moe.yield %s : f32
+    }
+    moe.yield %n : tensor<8x4xf32>
+  }
+  moe.write @p, %e : tensor<8x4xf32>
+  moe.write @x, %z : tensor<8x4xf32>
+  return
+}
+
+// -----
+
+// A loop that changes what it captured gets a copy: its second iteration must not see what the first one wrote.
+moe.state @p parameter : tensor<8x4xf32>
+// CHECK-LABEL: func @captured_and_written()
+func.func @captured_and_written() {
+  // CHECK: %[[COPY:.*]] = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+  // CHECK-NEXT: moe.read @p
+  // CHECK: moe.repeat
+  // CHECK: moe.dispatch "row" (%[[IN:.*]] = %[[COPY]])
+  // CHECK: %[[D:.*]] = moe.map(%[[IN]])
+  // CHECK: moe.accumulate @p, %[[D]]
+  %p = moe.read @p : tensor<8x4xf32>
+  moe.repeat %l of 3 {
+    %d = moe.map(%p) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%a: f32):
+      %s = arith.addf %a, %a : f32
+      moe.yield %s : f32
+    }
+    moe.accumulate @p, %d : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// A captured value is an operand of the dispatches that use it; a copy of a stacked state goes by the loop's index. Nothing is fused across a loop.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @s parameter : tensor<1x4xf32> count 3
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: func @repeat()
+func.func @repeat() {
+  // CHECK: %[[E:.*]] = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+  // CHECK: moe.yield %{{.*}} : tensor<8x4xf32>
+  // CHECK: %[[X:.*]] = moe.read @x
+  // CHECK: %[[R:.*]] = moe.repeat %[[L:.*]] of 3 carry(%[[C:.*]] = %[[X]] : tensor<8x4xf32>) {
+  // CHECK-NEXT: %[[N:.*]] = moe.dispatch "row" (%[[A0:.*]] = %[[C]], %[[A1:.*]] = %[[L]], %[[A2:.*]] = %[[E]]) : (tensor<8x4xf32>, index, tensor<8x4xf32>) -> tensor<8x4xf32> {
+  // CHECK: %[[S:.*]] = moe.read @s[%[[A1]]]
+  // CHECK: moe.map(%[[A0]], %[[S]], %[[A2]])
+  // CHECK: moe.yield %[[N]]
+  // CHECK: moe.dispatch "row" (%{{.*}} = %[[R]])
+  // CHECK: moe.write @y
+  %x = moe.read @x : tensor<8x4xf32>
+  %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32):
+    %s = math.exp %a : f32
+    moe.yield %s : f32
+  }
+  %r = moe.repeat %l of 3 carry(%c = %x : tensor<8x4xf32>) {
+    %scale = moe.read @s[%l] : tensor<1x4xf32>
+    %n = moe.map(%c, %scale, %e) : (tensor<8x4xf32>, tensor<1x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%a: f32, %b: f32, %d: f32):
+      %s = math.fma %a, %b, %d : f32
+      moe.yield %s : f32
+    }
+    moe.yield %n : tensor<8x4xf32>
+  }
+  %y = moe.map(%r) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32):
+    %s = math.exp %a : f32
+    moe.yield %s : f32
+  }
+  moe.write @y, %y : tensor<8x4xf32>
+  return
+}
+
+// -----
+
+// A reshape is no obstacle between a value and its store.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<4x8xf32>
+// CHECK-LABEL: func @reshaped_store()
+func.func @reshaped_store() {
+  // CHECK-NEXT: moe.dispatch "row" () : () -> () {
+  // CHECK: %[[E:.*]] = moe.map
+  // CHECK: moe.write @y, %[[E]]
+  %x = moe.read @x : tensor<8x4xf32>
+  %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32):
+    %s = math.exp %a : f32
+    moe.yield %s : f32
+  }
+  %flat = moe.reshape %e : tensor<8x4xf32> -> tensor<4x8xf32>
+  moe.write @y, %flat : tensor<4x8xf32>
+  return
+}
+
+// -----
+
+// CHECK-LABEL: func @empty()
+func.func @empty() {
+  // CHECK-NEXT: return
+  return
+}
