@@ -8,8 +8,8 @@
 
 namespace moec {
 
-/// Module pass. Before: plan.funcs. After: also the programs init, train and evaluate, and the state that tells which data set a row came from.
-/// `experiment` must outlive the pass.
+/// Module pass. Before: plan.funcs. After: also the programs init, train and evaluate, and the state that tells which
+/// data set a row came from. `experiment` must outlive the pass.
 std::unique_ptr<mlir::Pass> createBuildProgramsPass(exp::ExperimentOp experiment);
 
 } // namespace moec
