@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -104,7 +105,12 @@ int exitCode(const Status &status);
 /// returns an ExitCode. `moec train spec.json ...` compiles and then hands the rest over to this.
 int runCommandLine(const std::vector<std::string> &arguments);
 
-/// The options of one of its subcommands ("train"), as `moec-run PLAN train --help` prints them.
+/// Only reads the arguments. An exit code when that is all there is to do: they are wrong, or ask for help; it has been
+/// printed.
+std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options);
+
+/// The options of one of its subcommands ("train"), as `moec-run PLAN train --help` prints them, but for --help
+/// and --run-dir, which `moec train` has itself.
 std::string commandLineOptions(const std::string &subcommand);
 
 } // namespace moec::rt

@@ -20,25 +20,15 @@ struct Options {
 
 bool isPlan(llvm::StringRef input) { return input.ends_with(".moec"); }
 
-int runPlan(const std::string &plan, const std::string &verb, const std::string &runDir,
-            const std::vector<std::string> &rest) {
+std::vector<std::string> argumentsFor(const std::string &plan, const std::string &verb, const std::string &runDir,
+                                      const std::vector<std::string> &rest) {
   std::vector<std::string> arguments{plan, verb};
   if (!runDir.empty()) {
     arguments.push_back("--run-dir");
     arguments.push_back(runDir);
   }
   arguments.insert(arguments.end(), rest.begin(), rest.end());
-  return rt::runCommandLine(arguments);
-}
-
-/// The runtime checks the folder as well, but by then the plan of the run that is in it would have been replaced.
-rt::Status checkRunFolder(const std::string &runDir, const std::vector<std::string> &rest) {
-  rt::RunOptions options;
-  for (llvm::StringRef word : rest) {
-    options.resume |= word == "--resume" || word.starts_with("--resume-from") || word == "--help" || word == "-h";
-    options.overwrite |= word == "--overwrite";
-  }
-  return rt::checkRunFolder(runDir, options);
+  return arguments;
 }
 
 int compileAndTrain(const Options &options, const std::vector<std::string> &rest) {
@@ -50,7 +40,11 @@ int compileAndTrain(const Options &options, const std::vector<std::string> &rest
   std::string runDir = options.runDir;
   if (runDir.empty())
     runDir = "runs/" + session.experiment().getSymName().str();
-  if (rt::Status status = checkRunFolder(runDir, rest); !status.isOk()) {
+  // The runtime checks all this again, but by then the plan of a run in the way would have been replaced.
+  rt::RunOptions runOptions;
+  if (std::optional<int> code = rt::parseCommandLine(argumentsFor(options.input, "train", runDir, rest), runOptions))
+    return *code;
+  if (rt::Status status = rt::checkRunFolder(runDir, runOptions); !status.isOk()) {
     llvm::errs() << "error: " << status.text() << "\n";
     return rt::exitCode(status);
   }
@@ -66,15 +60,19 @@ int compileAndTrain(const Options &options, const std::vector<std::string> &rest
   if (failed(session.writePlan(planPath)))
     return kUserError;
   llvm::errs() << "compiled " << options.input << " to " << planPath << "\n";
-  return runPlan(planPath, "train", runDir, rest);
+  return rt::runCommandLine(argumentsFor(planPath, "train", runDir, rest));
 }
 
 /// eval and generate leave the plan of the run as it is.
 int compileAndLook(const Options &options, const std::string &verb, const std::vector<std::string> &rest) {
+  rt::RunOptions runOptions;
+  if (std::optional<int> code =
+          rt::parseCommandLine(argumentsFor(options.input, verb, options.runDir, rest), runOptions))
+    return *code;
   TemporaryPlan plan(options.input, options.compile);
   if (plan.path().empty())
     return kUserError;
-  return runPlan(plan.path(), verb, options.runDir, rest);
+  return rt::runCommandLine(argumentsFor(plan.path(), verb, options.runDir, rest));
 }
 
 Action addVerb(CLI::App &app, const std::string &verb) {
@@ -83,12 +81,12 @@ Action addVerb(CLI::App &app, const std::string &verb) {
   app.add_option("--run-dir", options->runDir, "Folder of the run (default: runs/<name>)");
   addCompileOptions(app, options->compile);
   app.allow_extras();
-  app.footer("Of the runtime, also as `moec-run PLAN " + verb + "`:\n" + rt::commandLineOptions(verb) + "\n" +
-             app.get_footer());
+  app.footer("Options of the runtime, after the spec (`moec-run PLAN " + verb + "` takes them too):\n" +
+             rt::commandLineOptions(verb) + "\n" + app.get_footer());
   return [options, verb, &app] {
     std::vector<std::string> rest = app.remaining();
     if (isPlan(options->input))
-      return runPlan(options->input, verb, options->runDir, rest);
+      return rt::runCommandLine(argumentsFor(options->input, verb, options->runDir, rest));
     return verb == "train" ? compileAndTrain(*options, rest) : compileAndLook(*options, verb, rest);
   };
 }
@@ -100,5 +98,8 @@ Action moec::tool::addGenerate(CLI::App &app) { return addVerb(app, "generate");
 
 Action moec::tool::addRun(CLI::App &app) {
   app.prefix_command();
+  app.footer("moec run PLAN train|eval|generate|describe [OPTIONS] is moec-run PLAN ...; `moec run PLAN train "
+             "--help` lists\noptions.\n\n" +
+             app.get_footer());
   return [&app] { return rt::runCommandLine(app.remaining()); };
 }

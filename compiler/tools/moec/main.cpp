@@ -40,7 +40,8 @@ std::unique_ptr<mlir::MLIRContext> moec::tool::makeContext() {
 
 int main(int argc, char **argv) {
   CLI::App app("moec compiles a declared experiment - one JSON file - into a training program.\n"
-               "Begin with: moec check specs/base/tiny.json");
+               "Begin with: moec check specs/base/tiny.json",
+               "moec");
   app.require_subcommand(1);
   app.set_version_flag("--version", "moec 0.1.0");
   app.footer("Exit codes:\n"
