@@ -76,7 +76,8 @@ install_packages() {
   check_available "$log" "${missing[@]}"
   "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
     -o DPkg::Lock::Timeout=300 "${missing[@]}" < /dev/null > "$log" 2>&1 ||
-    { tail -n 8 "$log" >&2; fail "apt-get install failed; its last lines are above, all of it is in $log"; }
+    { tail -n 8 "$log" >&2; fail "apt-get install failed; its last lines are above, all of it is in $log" \
+        "usually the network or the disk: run this again"; }
   rm -f "$log"
 }
 

@@ -1,6 +1,6 @@
 #include "compiler/Driver/CompileSession.h"
 
-#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
+#include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Spec/Spec.h"
 #include "compiler/Target/CPU/ObjectEmitter.h"
 #include "compiler/Target/Plan/ManifestBuilder.h"
@@ -63,7 +63,7 @@ LogicalResult CompileSession::load(const std::string &path) {
 }
 
 LogicalResult CompileSession::runTo(StringRef name) {
-  PhaseOptions phaseOptions{declared, target};
+  PhaseOptions phaseOptions{declared, options.cpu, target};
   for (; done < phases().size(); ++done) {
     const Phase &phase = phases()[done];
     LogicalResult result = timed(phase.name, [&] {

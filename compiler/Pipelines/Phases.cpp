@@ -1,8 +1,8 @@
 #include "compiler/Pipelines/Phases.h"
 
 #include "compiler/Conversion/ExpToMoe/Passes.h"
-#include "compiler/Conversion/ExpToPlan/BuildPrograms.h"
-#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
+#include "compiler/Conversion/ExpToPlan/Passes.h"
+#include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Target/CPU/ObjectEmitter.h"
 #include "dialects/Moe/Transforms/Passes.h"
 #include "dialects/Plan/Transforms/Passes.h"
@@ -48,9 +48,9 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &) {
 }
 
 void buildPlanPipeline(OpPassManager &pm, const PhaseOptions &options) {
-  pm.addPass(createMoeToPlanPass(options.target));
+  pm.addPass(createMoeToPlan({options.cpu}));
   // Programs name functions, so they come after those have become plan functions.
-  pm.addPass(createBuildProgramsPass(options.experiment));
+  pm.addPass(createBuildPrograms());
 }
 
 void buildPlacePipeline(OpPassManager &pm, const PhaseOptions &) {

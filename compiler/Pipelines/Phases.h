@@ -1,4 +1,5 @@
-// The phases of a compilation: one table that `moec inspect`, `moec compile --to`, the docs page and the pipeline tests read.
+// The phases of a compilation: one table that `moec inspect`, `moec compile --to`, the docs page and the pipeline tests
+// read.
 #ifndef MOEC_COMPILER_PIPELINES_PHASES_H
 #define MOEC_COMPILER_PIPELINES_PHASES_H
 
@@ -10,6 +11,7 @@ namespace moec {
 
 struct PhaseOptions {
   exp::ExperimentOp experiment; // as declared; outlives the pipeline
+  std::string cpu; // name of the target, as in --cpu
   cpu::CpuTarget target;
 };
 

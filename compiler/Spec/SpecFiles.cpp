@@ -1,6 +1,7 @@
 // `extends`.
 #include "compiler/Spec/SpecFiles.h"
 
+#include "dialects/Exp/IR/Fields.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/FileSystem.h"
@@ -43,6 +44,32 @@ std::optional<Json> SpecFiles::loadFile(const std::string &path, const Json *ext
   return value;
 }
 
+static void rebase(Json &value, llvm::StringRef folder) {
+  if (!value.isString() || value.string.empty() || llvm::sys::path::is_absolute(value.string))
+    return;
+  llvm::SmallString<256> path(folder);
+  llvm::sys::path::append(path, value.string);
+  llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
+  value.string = std::string(path);
+}
+
+/// Paths of data are relative to the file in which they stand. What a base gave is written anew, relative to the file
+/// that extends it; `folder` leads from the one to the other. In every section, the key "path" names files.
+static void rebasePaths(Json &root, llvm::StringRef folder) {
+  for (const exp::Section &section : exp::sections()) {
+    if (!section.isMap() || llvm::none_of(section.fields, [](const exp::Field &field) { return field.key == "path"; }))
+      continue;
+    Json *map = &root;
+    for (llvm::StringRef key : llvm::split(llvm::StringRef(section.pointer).drop_front().drop_back(2), '/'))
+      map = map && map->isObject() ? map->find(key) : nullptr;
+    if (!map || !map->isObject())
+      continue;
+    for (Member &entry : map->members)
+      if (Json *path = entry.value.isObject() ? entry.value.find("path") : nullptr)
+        rebase(*path, folder);
+  }
+}
+
 std::optional<Json> SpecFiles::finish(llvm::StringRef text, unsigned file) {
   std::optional<Json> value = parseText(text, file, issues);
   if (!value)
@@ -68,6 +95,7 @@ std::optional<Json> SpecFiles::finish(llvm::StringRef text, unsigned file) {
   std::optional<Json> base = loadFile(std::string(path), extends);
   if (!base)
     return std::nullopt;
+  rebasePaths(*base, llvm::sys::path::parent_path(extends->string));
   merge(*base, *value);
   // What is missing is missing in the spec, not in its base.
   base->place = value->place;

@@ -7,6 +7,7 @@
 #include "mlir/Parser/Parser.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/FileSystem.h"
+#include "llvm/Support/Path.h"
 
 #include <map>
 
@@ -494,10 +495,16 @@ static void emit(MLIRContext *context, const SpecFiles &files, const Issue &issu
     diagnostic.attachNote(loc(note.place, note.pointer)) << note.text;
 }
 
-static void checkPaths(exp::ExperimentOp experiment) {
+/// Relative paths start at the folder of the spec, as in the plan (base_dir).
+static void checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
   for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
-    llvm::StringRef path = dataset.getPath();
-    if (!path.contains('*') && !llvm::sys::fs::exists(path))
+    llvm::SmallString<256> path(dataset.getPath());
+    if (!llvm::sys::path::is_absolute(path)) {
+      path = llvm::sys::path::parent_path(spec);
+      llvm::sys::path::append(path, dataset.getPath());
+      llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
+    }
+    if (!path.str().contains('*') && !llvm::sys::fs::exists(path))
       exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning)
           << "file \"" << path << "\" does not exist (yet)";
   }
@@ -520,7 +527,7 @@ static OwningOpRef<ModuleOp> readMerged(MLIRContext *context, SpecFiles &files, 
     if (!issues.empty())
       module = {};
     if (module && options.checkPaths)
-      checkPaths(findExperiment(*module));
+      checkPaths(findExperiment(*module), files.path(0));
   }
   replay(context, caught, files);
   return module;
@@ -559,6 +566,6 @@ OwningOpRef<ModuleOp> moec::spec::readExperiment(MLIRContext *context, llvm::Str
     return {};
   }
   if (options.checkPaths)
-    checkPaths(*experiments.begin());
+    checkPaths(*experiments.begin(), path);
   return module;
 }

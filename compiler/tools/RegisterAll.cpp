@@ -1,7 +1,8 @@
 #include "compiler/tools/RegisterAll.h"
 
 #include "compiler/Conversion/ExpToMoe/Passes.h"
-#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
+#include "compiler/Conversion/ExpToPlan/Passes.h"
+#include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Methods/Methods.h"
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/Moe.h"
@@ -32,7 +33,8 @@ void registerAllPasses() {
   registerExpToMoePasses();
   moe::registerMoePasses();
   plan::registerPlanPasses();
-  mlir::registerPass([] { return createMoeToPlanPass(cpu::CpuTarget::get("native")); });
+  registerExpToPlanPasses();
+  registerMoeToPlanPasses();
 }
 
 } // namespace moec

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <cstdio>
 
 namespace moec::rt {
@@ -39,7 +40,8 @@ public:
     addDescribe();
   }
 
-  int run(std::vector<std::string> arguments) {
+  /// Nothing when the arguments are fine; else what was to be printed has been, and this is the exit code.
+  std::optional<int> parse(std::vector<std::string> arguments) {
     std::reverse(arguments.begin(), arguments.end()); // CLI11 takes them last first
     try {
       app.parse(arguments);
@@ -49,6 +51,14 @@ public:
       std::fprintf(stderr, "moec-run: %s\n", error.what());
       return kExitUsage;
     }
+    return std::nullopt;
+  }
+
+  const RunOptions &runOptions() const { return options; }
+
+  int run(const std::vector<std::string> &arguments) {
+    if (std::optional<int> code = parse(arguments))
+      return *code;
     bool onlyLooks = app.got_subcommand("describe");
     Result<Plan> plan = loadPlan(planPath, !onlyLooks);
     if (!plan.isOk())
@@ -60,6 +70,17 @@ public:
     if (app.got_subcommand("eval"))
       return fail(evaluate(*plan, options).status());
     return runGenerate(*plan);
+  }
+
+  std::string optionsOf(const std::string &subcommand) {
+    std::string text = app.get_subcommand(subcommand)->help();
+    size_t begin = text.find("\nOptions:\n");
+    begin = begin == std::string::npos ? text.size() : begin + std::string_view("\nOptions:\n").size();
+    text = text.substr(begin, text.find("\n\n", begin) - begin) + "\n";
+    for (const char *own : {"  -h,--help", "  --run-dir"})
+      if (size_t line = text.find(own); line != std::string::npos)
+        text.erase(line, text.find('\n', line) + 1 - line);
+    return text;
   }
 
 private:
@@ -159,5 +180,14 @@ private:
 } // namespace
 
 int runCommandLine(const std::vector<std::string> &arguments) { return CommandLine().run(arguments); }
+
+std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options) {
+  CommandLine line;
+  std::optional<int> code = line.parse(arguments);
+  options = line.runOptions();
+  return code;
+}
+
+std::string commandLineOptions(const std::string &subcommand) { return CommandLine().optionsOf(subcommand); }
 
 } // namespace moec::rt

@@ -4,6 +4,7 @@
 #include "runtime/base/Text.h"
 
 #include <algorithm>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 namespace moec::rt {
@@ -22,13 +23,23 @@ static std::string stepText(const StepView &view) {
   return text;
 }
 
+/// 0 when the terminal does not say.
+static size_t terminalColumns(std::FILE *terminal) {
+  struct winsize size{};
+  return ::ioctl(::fileno(terminal), TIOCGWINSZ, &size) == 0 ? size.ws_col : 0;
+}
+
 bool Progress::wantsStep() const { return live && nowSeconds() - lastDraw >= kRedrawSeconds; }
 
 void Progress::step(const StepView &view) {
   if (!live)
     return;
+  // A line that wraps cannot be drawn over.
+  std::string text = stepText(view);
+  if (size_t columns = terminalColumns(out); columns > 1 && text.size() >= columns)
+    text.resize(columns - 1);
   // Back to the first column, then erase what an earlier, longer line left.
-  std::fprintf(out, "\r%s\x1b[K", stepText(view).c_str());
+  std::fprintf(out, "\r%s\x1b[K", text.c_str());
   std::fflush(out);
   lineOpen = true;
   lastDraw = nowSeconds();

@@ -46,13 +46,18 @@ static Status writeRunFile(const Plan &plan, const std::string &folder) {
   return writeFileAtomic(folder + "/run.json", run.dump(2) + "\n");
 }
 
-Result<RunFolder> RunFolder::openForTraining(const Plan &plan, const RunOptions &options) {
-  std::string folder = pathFor(plan, options);
+Status checkRunFolder(const std::string &folder, const RunOptions &options) {
   bool resumes = options.resume || !options.resumeFrom.empty();
   if (holdsRun(folder) && !resumes && !options.overwrite)
     return Status::error("MOEC-R001", folder,
                          "this folder already holds a run; --resume goes on with it, --overwrite "
                          "throws it away, --run-dir chooses another folder");
+  return Status::ok();
+}
+
+Result<RunFolder> RunFolder::openForTraining(const Plan &plan, const RunOptions &options) {
+  std::string folder = pathFor(plan, options);
+  MOEC_RETURN_IF_ERROR(checkRunFolder(folder, options));
   MOEC_RETURN_IF_ERROR(makeDirectories(folder));
   MOEC_ASSIGN_OR_RETURN(UniqueFd lock, lockFolder(folder));
   return RunFolder(folder, std::move(lock));

@@ -69,7 +69,8 @@ std::vector<MetricValue> Session::readMetrics(bool validation) {
 
 Result<EvaluateReport> Session::runEvaluation() {
   if (countBatches(plan.evaluate, true) == 0)
-    return Status::error("MOEC-D004", plan.specFile, "the spec names no validation data; give data.validation a source");
+    return Status::error("MOEC-D004", plan.specFile,
+                         "the spec names no validation data; give data.validation a source");
   // A runner of its own: the one that is training must not lose its place.
   MOEC_RETURN_IF_ERROR(ProgramRunner(*engine, *this).run(plan.evaluate));
   if (!baseline)

@@ -11,6 +11,7 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -80,6 +81,10 @@ Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options);
 /// The bytes after the prompt, as they are; escapeBytes() of runtime/base/Text.h makes them fit for a terminal.
 Result<std::string> generate(const Plan &plan, const RunOptions &options, const GenerateOptions &request);
 
+/// What train() would say of its folder: an error (MOEC-R001) when it holds a run that the options neither go on with
+/// nor throw away. For those who have work to do before train(), such as compiling.
+Status checkRunFolder(const std::string &folder, const RunOptions &options);
+
 /// Tables of memory, buffers, kernels and instructions.
 std::string describe(const Plan &plan, const DescribeOptions &options = {});
 
@@ -99,6 +104,14 @@ int exitCode(const Status &status);
 /// `moec-run` without its main: arguments after the program name, e.g. {"a.moec", "train", "--resume"}. Prints, and
 /// returns an ExitCode. `moec train spec.json ...` compiles and then hands the rest over to this.
 int runCommandLine(const std::vector<std::string> &arguments);
+
+/// Only reads the arguments. An exit code when that is all there is to do: they are wrong, or ask for help; it has been
+/// printed.
+std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options);
+
+/// The options of one of its subcommands ("train"), as `moec-run PLAN train --help` prints them, but for --help
+/// and --run-dir, which `moec train` has itself.
+std::string commandLineOptions(const std::string &subcommand);
 
 } // namespace moec::rt
 

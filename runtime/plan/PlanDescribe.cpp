@@ -2,6 +2,7 @@
 
 #include "runtime/base/Text.h"
 
+#include <algorithm>
 #include <map>
 
 namespace moec::rt {
@@ -14,53 +15,137 @@ static std::string operandText(const Operand &operand) {
   return text;
 }
 
-static std::string describeHead(const Plan &plan, uint64_t threads) {
+/// "3.89 MiB" and "4083712", side by side in every table.
+static std::vector<std::string> sizeCells(uint64_t bytes) { return {formatBytes(bytes), std::to_string(bytes)}; }
+
+static std::string describeHead(const Plan &plan) {
   const PlanTarget &target = plan.target;
   std::string features;
   for (const std::string &feature : target.features)
     features += (features.empty() ? "" : ", ") + feature;
   std::string text =
-      "plan " + plan.name + " (" + plan.compiler + ", from " + plan.specFile + ", spec " + plan.specHash + ")\n";
-  text += "target: " + target.kind + ", " + target.triple + ", " + target.cpu + " [" + features + "], vectors of " +
-          std::to_string(target.vectorBytes) + " bytes, elements " + std::string(dtypeInfo(plan.elementType).name) +
-          "\n";
+      "plan " + plan.name + ", from " + plan.specFile + " (spec " + plan.specHash + ") by " + plan.compiler + "\n";
+  text += "for " + target.kind + " " + target.cpu + " (" + features + "), elements " +
+          std::string(dtypeInfo(plan.elementType).name) + "\n";
   text += "data: " + plan.data.tokenizer + " tokens, " + std::to_string(plan.data.sequences) + " sequences of " +
-          std::to_string(plan.data.seqLen) + ", " + std::to_string(plan.data.train.size()) + " training and " +
-          std::to_string(plan.data.validation.size()) + " validation sets\n\n";
+          std::to_string(plan.data.seqLen) + " at a time, " + std::to_string(plan.data.train.size()) +
+          " training and " + std::to_string(plan.data.validation.size()) + " validation sources\n\n";
+  return text;
+}
 
-  TextTable memory({"memory", "bytes", ""}, "01");
-  auto row = [&](const std::string &name, uint64_t bytes) {
-    memory.row({name, std::to_string(bytes), formatBytes(bytes)});
+static std::string_view segmentName(StateKind kind) {
+  switch (kind) {
+  case StateKind::Parameter:
+    return "parameters";
+  case StateKind::Gradient:
+    return "gradients";
+  case StateKind::Optimizer:
+    return "optimizer state";
+  case StateKind::Balance:
+    return "balance state";
+  case StateKind::Batch:
+    return "batch";
+  case StateKind::Output:
+    return "outputs";
+  case StateKind::Constant:
+    return "constant tables";
+  case StateKind::Metric:
+    return "metrics";
+  case StateKind::Counter:
+    return "counters";
+  }
+  return "";
+}
+
+static constexpr StateKind kSegments[] = {StateKind::Parameter, StateKind::Gradient, StateKind::Optimizer,
+                                          StateKind::Balance,   StateKind::Batch,    StateKind::Output,
+                                          StateKind::Constant,  StateKind::Metric,   StateKind::Counter};
+
+static uint64_t stateBytesOf(const PlanState &state) { return state.copyBytes * state.count; }
+
+/// The compiler names what the forward keeps for the backward, one copy for each layer, "kept.<what>".
+static bool isKept(const PlanBuffer &buffer) { return buffer.name.starts_with("kept."); }
+
+static std::string describeMemory(const Plan &plan, uint64_t threads) {
+  uint64_t peak = plan.peakBytes(threads);
+  std::string threadText = std::to_string(threads) + (threads == 1 ? " thread" : " threads");
+  std::string text = "peak memory: " + formatBytes(peak) + " (" + std::to_string(peak) + " bytes) with " + threadText +
+                     ", allocated once at the start\n\n";
+  TextTable table({"memory", "size", "bytes", "share"}, "0111");
+  uint64_t rest = peak;
+  auto row = [&](std::string name, uint64_t bytes) {
+    if (bytes == 0)
+      return;
+    rest -= bytes;
+    table.row({std::move(name), formatBytes(bytes), std::to_string(bytes),
+               formatFixed(100.0 * static_cast<double>(bytes) / static_cast<double>(peak), 1) + " %"});
   };
-  row("state", plan.memory.stateBytes);
-  row("values of functions (shared)", plan.memory.arenaBytes - plan.memory.stateBytes);
-  row("scratch of each thread", plan.memory.scratchBytes);
-  row("peak with " + std::to_string(threads) + (threads == 1 ? " thread" : " threads"), plan.peakBytes(threads));
-  return text + memory.text() + "\n";
+  for (StateKind kind : kSegments) {
+    uint64_t bytes = 0;
+    for (const PlanState &state : plan.state)
+      bytes += state.kind == kind ? stateBytesOf(state) : 0;
+    row(std::string(segmentName(kind)), bytes);
+  }
+  uint64_t kept = 0;
+  for (const PlanBuffer &buffer : plan.buffers)
+    kept += isKept(buffer) ? buffer.bytes : 0;
+  uint64_t values = plan.memory.arenaBytes - plan.memory.stateBytes;
+  // Kept values live through the whole pass, so they take room of their own; a hand-made plan may say otherwise.
+  kept = std::min(kept, values);
+  row("activations kept", kept);
+  row("temporaries", values - kept);
+  row("scratch of " + threadText, threads * plan.memory.scratchBytes);
+  row("alignment", rest);
+  return text + table.text() + "\n";
 }
 
 static std::string describeState(const Plan &plan) {
-  std::map<std::string_view, uint64_t> totals;
-  TextTable table({"state", "offset", "bytes", "type", "shape", "copies", "kind", "saved"}, "011001");
-  for (const PlanState &state : plan.state) {
-    totals[stateKindName(state.kind)] += state.copyBytes * state.count;
-    table.row({state.name, std::to_string(state.offset), std::to_string(state.copyBytes * state.count),
-               std::string(dtypeInfo(state.dtype).name), formatShape(state.shape), std::to_string(state.count),
-               std::string(stateKindName(state.kind)), state.checkpoint ? "yes" : "no"});
+  std::map<uint64_t, std::string_view> places;
+  for (const PlanBuffer &buffer : plan.buffers)
+    if (buffer.function.empty())
+      places[buffer.offset] = buffer.loc;
+  TextTable table({"state", "size", "bytes", "type", "shape", "copies", "saved", "offset", "from"}, "011001010");
+  for (StateKind kind : kSegments)
+    for (const PlanState &state : plan.state) {
+      if (state.kind != kind)
+        continue;
+      std::vector<std::string> cells = sizeCells(stateBytesOf(state));
+      table.row({state.name, cells[0], cells[1], std::string(dtypeInfo(state.dtype).name), formatShape(state.shape),
+                 std::to_string(state.count), state.checkpoint ? "yes" : "no", std::to_string(state.offset),
+                 std::string(places[state.offset])});
+    }
+  return "state: what outlives a call\n\n" + table.text() + "\n";
+}
+
+static std::string describeValues(const Plan &plan, const std::string &function) {
+  std::vector<const PlanBuffer *> buffers;
+  uint64_t top = plan.memory.stateBytes, sum = 0;
+  for (const PlanBuffer &buffer : plan.buffers)
+    if (buffer.function == function) {
+      buffers.push_back(&buffer);
+      top = std::max(top, buffer.offset + buffer.bytes);
+      sum += buffer.bytes;
+    }
+  if (buffers.empty())
+    return "";
+  std::stable_sort(buffers.begin(), buffers.end(),
+                   [](const PlanBuffer *a, const PlanBuffer *b) { return a->first < b->first; });
+  TextTable table({"value", "size", "bytes", "type", "shape", "live", "offset", "from"}, "01100010");
+  for (const PlanBuffer *buffer : buffers) {
+    std::vector<std::string> cells = sizeCells(buffer->bytes);
+    table.row({buffer->name, cells[0], cells[1], std::string(dtypeInfo(buffer->dtype).name), formatShape(buffer->shape),
+               std::to_string(buffer->first) + ".." + std::to_string(buffer->last), std::to_string(buffer->offset),
+               buffer->loc});
   }
-  TextTable sums({"state by kind", "bytes", ""}, "01");
-  for (const auto &[kind, bytes] : totals)
-    sums.row({std::string(kind), std::to_string(bytes), formatBytes(bytes)});
-  return sums.text() + "\n" + table.text() + "\n";
+  return "values of " + function + ": " + std::to_string(buffers.size()) + " of together " + formatBytes(sum) +
+         " share " + formatBytes(top - plan.memory.stateBytes) + "\n\n" + table.text() + "\n";
 }
 
 static std::string describeBuffers(const Plan &plan) {
-  TextTable table({"buffer", "function", "offset", "bytes", "type", "shape", "live", "from"}, "0011");
-  for (const PlanBuffer &buffer : plan.buffers)
-    table.row({buffer.name, buffer.function.empty() ? "(state)" : buffer.function, std::to_string(buffer.offset),
-               std::to_string(buffer.bytes), std::string(dtypeInfo(buffer.dtype).name), formatShape(buffer.shape),
-               std::to_string(buffer.first) + ".." + std::to_string(buffer.last), buffer.loc});
-  return table.text() + "\n";
+  std::string text;
+  for (const PlanFunction &function : plan.functions)
+    text += describeValues(plan, function.name);
+  return text;
 }
 
 static std::string describeKernels(const Plan &plan) {
@@ -137,8 +222,8 @@ static void describeProgram(const Plan &plan, const std::vector<ProgramOp> &body
 }
 
 std::string describePlan(const Plan &plan, const PlanDescribeOptions &options) {
-  std::string text =
-      describeHead(plan, options.threads) + describeState(plan) + describeBuffers(plan) + describeKernels(plan);
+  std::string text = describeHead(plan) + describeMemory(plan, options.threads) + describeState(plan) +
+                     describeBuffers(plan) + describeKernels(plan);
   if (!options.instructions)
     return text;
   for (const PlanFunction &function : plan.functions) {

@@ -1,4 +1,5 @@
-// One small whole model in f64 against test/golden/oracle/oracle.py: losses, every gradient, every updated parameter, over three steps.
+// One small whole model in f64 against test/golden/oracle/oracle.py: losses, every gradient, every updated parameter,
+// over three steps.
 #include "test/golden/Goldens.h"
 
 #include <catch2/catch.hpp>
@@ -68,6 +69,10 @@ void followsOracle(const std::string &name) {
 
 } // namespace
 
-TEST_CASE("oracle case 1: sigmoid router, shared expert, GQA, head QK norm, sequence balance") { followsOracle("case1"); }
+TEST_CASE("oracle case 1: sigmoid router, shared expert, GQA, head QK norm, sequence balance") {
+  followsOracle("case1");
+}
 
-TEST_CASE("oracle case 2: softmax router, peri norm, tied embeddings, full QK norm, micro balance") { followsOracle("case2"); }
+TEST_CASE("oracle case 2: softmax router, peri norm, tied embeddings, full QK norm, micro balance") {
+  followsOracle("case2");
+}

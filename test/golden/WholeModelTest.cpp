@@ -1,4 +1,5 @@
-// What must hold for a whole model whatever its numbers are: same bits for any thread count, micro-batch split in f64, routing at its worst.
+// What must hold for a whole model whatever its numbers are: same bits for any thread count, micro-batch split in f64,
+// routing at its worst.
 #include "test/golden/CompiledModel.h"
 
 #include <algorithm>
@@ -17,7 +18,8 @@ const std::string base = R"({
     "vocab_size": 256, "hidden_size": 32, "num_layers": 3,
     "attention": {"num_heads": 4, "num_kv_heads": 2, "head_dim": 8, "qk_norm": "head"},
     "ffn": {"inner_size": 48},
-    "moe": {"layers": {"from": 1, "every": 1}, "num_experts": 6, "top_k": 2, "expert": {"inner_size": 24}, "shared_experts": 1},
+    "moe": {"layers": {"from": 1, "every": 1}, "num_experts": 6, "top_k": 2,
+            "expert": {"inner_size": 24}, "shared_experts": 1},
     "router": {"kind": "token_choice", "score": "softmax"}
   },
   "losses": {"load_balance": {"weight": 0.01, "scope": "sequence"}, "router_z": {"weight": 0.001}},
@@ -67,7 +69,8 @@ double largestDifference(CompiledModel &a, CompiledModel &b, rt::StateKind kind)
 }
 
 void expectFinite(CompiledModel &model) {
-  for (rt::StateKind kind : {rt::StateKind::Parameter, rt::StateKind::Gradient, rt::StateKind::Optimizer, rt::StateKind::Metric})
+  for (rt::StateKind kind :
+       {rt::StateKind::Parameter, rt::StateKind::Gradient, rt::StateKind::Optimizer, rt::StateKind::Metric})
     for (const std::string &name : model.names(kind)) {
       INFO(name);
       if (name.find("validation") != std::string::npos)
@@ -144,8 +147,8 @@ TEST_CASE("every expert chosen by every token (k = E), and one token a sequence"
     CHECK(count == 80);
   expectFinite(dense);
 
-  std::string tiny = changed(changed(base, "\"seq_len\": 20", "\"seq_len\": 1"), "\"sequences\": 4, \"micro_sequences\": 4",
-                             "\"sequences\": 1, \"micro_sequences\": 1");
+  std::string tiny = changed(changed(base, "\"seq_len\": 20", "\"seq_len\": 1"),
+                             "\"sequences\": 4, \"micro_sequences\": 4", "\"sequences\": 1, \"micro_sequences\": 1");
   CompiledModel single(tiny, {});
   single.call("init");
   trainStep(single, 0, 1, 1, 1);
@@ -155,7 +158,8 @@ TEST_CASE("every expert chosen by every token (k = E), and one token a sequence"
 }
 
 TEST_CASE("capacity drops slots, dropless drops none") {
-  std::string limited = changed(base, "\"shared_experts\": 1", "\"shared_experts\": 1, \"capacity\": {\"factor\": 0.5, \"drop\": \"position\"}");
+  std::string limited = changed(base, "\"shared_experts\": 1",
+                                "\"shared_experts\": 1, \"capacity\": {\"factor\": 0.5, \"drop\": \"position\"}");
   CompiledModel a(base, {}), b(limited, {});
   for (CompiledModel *model : {&a, &b}) {
     model->call("init");

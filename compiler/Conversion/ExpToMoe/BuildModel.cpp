@@ -27,7 +27,6 @@ struct BuildModelPass : impl::BuildModelBase<BuildModelPass> {
     options.rowAlign = rowAlign;
     if (failed(buildModel(experiments.front(), getOperation(), options)))
       return signalPassFailure();
-    experiments.front()->erase();
   }
 };
 

@@ -1,8 +1,13 @@
-#include "compiler/Conversion/ExpToPlan/BuildPrograms.h"
+// The loop around the functions: what a run does, from the declared cadences.
+#include "compiler/Conversion/ExpToPlan/Passes.h"
+#include "dialects/Exp/IR/Exp.h"
+#include "dialects/Plan/IR/Plan.h"
 
 using namespace mlir;
 
 namespace moec {
+#define GEN_PASS_DEF_BUILDPROGRAMS
+#include "compiler/Conversion/ExpToPlan/Passes.h.inc"
 
 namespace {
 
@@ -31,15 +36,15 @@ private:
   Location loc;
 };
 
-struct BuildPrograms : PassWrapper<BuildPrograms, OperationPass<ModuleOp>> {
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(BuildPrograms)
-  explicit BuildPrograms(exp::ExperimentOp experiment) : experiment(experiment) {}
-  StringRef getArgument() const override { return "moec-build-programs"; }
-  StringRef getDescription() const override { return "Builds the programs of a plan from the declared cadences"; }
-  void getDependentDialects(DialectRegistry &registry) const override { registry.insert<plan::PlanDialect>(); }
-
+struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    auto experiments = llvm::to_vector(module.getOps<exp::ExperimentOp>());
+    if (experiments.size() != 1) {
+      module.emitError() << "holds " << experiments.size() << " experiments, expected 1";
+      return signalPassFailure();
+    }
+    exp::ExperimentOp experiment = experiments.front();
     auto batch = experiment.section<exp::BatchOp>();
     auto evaluation = experiment.section<exp::EvaluateOp>();
     auto checkpoint = experiment.section<exp::CheckpointOp>();
@@ -81,15 +86,9 @@ struct BuildPrograms : PassWrapper<BuildPrograms, OperationPass<ModuleOp>> {
         p.call("evaluate");
       });
     });
+    experiment->erase();
   }
-
-  exp::ExperimentOp experiment;
 };
 
 } // namespace
-
-std::unique_ptr<Pass> createBuildProgramsPass(exp::ExperimentOp experiment) {
-  return std::make_unique<BuildPrograms>(experiment);
-}
-
 } // namespace moec

@@ -8,7 +8,8 @@ namespace moec {
 
 namespace {
 
-/// What makes two dispatches the same kernel: everything but the names of states and which copy is meant. Those are pointers by then.
+/// What makes two dispatches the same kernel: everything but the names of states and which copy is meant. Those are
+/// pointers by then.
 std::string keyOf(moe::DispatchOp dispatch, ArrayRef<moe::DispatchParam> params) {
   std::string key;
   llvm::raw_string_ostream out(key);
@@ -93,8 +94,8 @@ FailureOr<plan::KernelOp> KernelTable::get(moe::DispatchOp dispatch) {
     return failure();
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   auto kernel = plan::KernelOp::create(b, dispatch.getLoc(), symbol, static_cast<int64_t>(params.size()), info->grid,
-                                       info->scratchBytes, APFloat(info->flops), APFloat(info->bytes), summarize(dispatch),
-                                       dispatch.getNoteAttr());
+                                       info->scratchBytes, APFloat(info->flops), APFloat(info->bytes),
+                                       summarize(dispatch), dispatch.getNoteAttr());
   known[key] = kernel;
   return kernel;
 }

@@ -1,18 +1,21 @@
-// Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or stacked by it are written in place
-// where that is safe, else copied.
-#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
-
+// Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or
+// stacked by it are written in place where that is safe, else copied.
 #include "compiler/Conversion/MoeToPlan/KernelTable.h"
+#include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/StringMap.h"
 
 using namespace mlir;
 
 namespace moec {
+#define GEN_PASS_DEF_MOETOPLAN
+#include "compiler/Conversion/MoeToPlan/Passes.h.inc"
 
 namespace {
 
@@ -34,6 +37,44 @@ bool isZero(Operation *op) {
 
 int64_t bytesOf(Value value) { return plan::tensorBytes(cast<RankedTensorType>(value.getType())); }
 
+/// The section of the spec that an op comes from, with dots: "attention", "losses.router_z".
+std::string sectionOf(Location loc) {
+  std::string section;
+  loc->walk([&](Location part) {
+    auto name = dyn_cast<NameLoc>(part);
+    if (!name || !name.getName().getValue().starts_with("/"))
+      return WalkResult::advance();
+    section = llvm::join(llvm::split(name.getName().getValue().drop_front(), '/'), ".");
+    return WalkResult::interrupt();
+  });
+  if (StringRef(section).starts_with("model."))
+    section = section.substr(StringRef("model.").size());
+  return section.empty() ? "model" : section;
+}
+
+/// What a value is, for people: the section of the spec and the op that gives it its meaning, "attention.matmul". Maps
+/// on the way say little, so the name is that of the op which they work on.
+std::string describeValue(Value value) {
+  value = underReshapes(value);
+  Operation *op = value.getDefiningOp();
+  if (auto dispatch = dyn_cast_if_present<moe::DispatchOp>(op)) {
+    Operation *maker = dispatch.getYield().getValues()[cast<OpResult>(value).getResultNumber()].getDefiningOp();
+    op = maker ? maker : op;
+    while (maker && isa<moe::MapOp>(maker)) {
+      Operation *next = nullptr;
+      for (Value operand : maker->getOperands())
+        if (Operation *producer = operand.getDefiningOp();
+            producer && !producer->hasTrait<OpTrait::ConstantLike>() && !next)
+          next = producer;
+      if ((maker = next) && !isa<moe::ReadOp>(maker))
+        op = maker;
+    }
+  }
+  if (!op)
+    return "layer_input"; // carried into the body of a repeat
+  return sectionOf(op->getLoc()) + "." + op->getName().stripDialect().str();
+}
+
 /// A dispatch that only writes zeros is a fill.
 bool isFill(moe::DispatchOp dispatch) {
   bool writes = false;
@@ -49,8 +90,8 @@ bool isFill(moe::DispatchOp dispatch) {
   return writes && dispatch.getNumResults() == 0;
 }
 
-/// Whether result `number` of `dispatch` may share memory with input `argument`: every element of the input is read before the same element of the
-/// result is stored, and never after.
+/// Whether result `number` of `dispatch` may share memory with input `argument`: every element of the input is read
+/// before the same element of the result is stored, and never after.
 bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argument) {
   Value made = dispatch.getYield().getValues()[number];
   Operation *maker = made.getDefiningOp();
@@ -84,7 +125,7 @@ private:
   LogicalResult lowerRepeat(moe::RepeatOp repeat, OpBuilder &b);
   void assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd);
-  Value alloc(Value value, StringRef name, OpBuilder &b);
+  Value alloc(Value value, const Twine &name, OpBuilder &b);
   Value bufferOf(Value value, OpBuilder &b);
   Value anywhere(Location loc, Value index, OpBuilder &b);
   Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b);
@@ -92,10 +133,15 @@ private:
   KernelTable &kernels;
   SymbolTable &symbols;
   llvm::DenseMap<Value, Value> buffers;     // moe value -> plan buffer (or index -> index)
+  llvm::StringMap<int> taken;               // names of buffers
   llvm::DenseMap<Value, Value> destination; // dispatch result -> buffer that it must be written to
 };
 
-Value FunctionLowering::alloc(Value value, StringRef name, OpBuilder &b) {
+/// Names are numbered from the second on: "attention.matmul", "attention.matmul.2".
+Value FunctionLowering::alloc(Value value, const Twine &what, OpBuilder &b) {
+  std::string name = what.str();
+  if (int number = ++taken[name]; number > 1)
+    name += "." + std::to_string(number);
   auto type = cast<RankedTensorType>(value.getType());
   return plan::AllocOp::create(b, value.getLoc(), plan::BufferType::get(b.getContext(), plan::tensorBytes(type)),
                                b.getStringAttr(name), TypeAttr::get(type), IntegerAttr(), IntegerAttr(), IntegerAttr());
@@ -110,7 +156,8 @@ Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Valu
                                buffers.lookup(index), 0, state.getCopyBytes());
 }
 
-/// No bytes at all, `index` bytes behind the start of the arena's first state: how a kernel is told an index (see DispatchParam).
+/// No bytes at all, `index` bytes behind the start of the arena's first state: how a kernel is told an index (see
+/// DispatchParam).
 Value FunctionLowering::anywhere(Location loc, Value index, OpBuilder &b) {
   plan::StateOp first = *kernels.getModule().getOps<plan::StateOp>().begin();
   Value address = stateBuffer(loc, FlatSymbolRefAttr::get(first), Value(), b);
@@ -167,17 +214,19 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
       if (Value place = destination.lookup(result))
         buffer = place;
       else
-        buffer = alloc(result, kernel->getSummary(), b);
+        buffer = alloc(result, describeValue(result), b);
       operands.push_back(buffer);
       break;
     }
     }
   }
-  plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(*kernel), operands, b.getDenseI64ArrayAttr(writes));
+  plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(*kernel), operands,
+                         b.getDenseI64ArrayAttr(writes));
   return success();
 }
 
-/// Chooses where the values that the body yields are made: in their final place when nothing else needs that place, else anywhere with a copy.
+/// Chooses where the values that the body yields are made: in their final place when nothing else needs that place,
+/// else anywhere with a copy.
 void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
                                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd) {
   Block *body = repeat.getBlock();
@@ -199,10 +248,11 @@ void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carrie
         if (auto reshape = dyn_cast<moe::ReshapeOp>(user)) {
           views.push_back(reshape.getResult());
         } else if (user == dispatch) {
-          safe &= use.get() == carry &&
-                  canOverwrite(dispatch, cast<OpResult>(base).getResultNumber(), dispatch.getBlock()->getArgument(use.getOperandNumber()));
+          safe &= use.get() == carry && canOverwrite(dispatch, cast<OpResult>(base).getResultNumber(),
+                                                     dispatch.getBlock()->getArgument(use.getOperandNumber()));
         } else if (isa<moe::YieldOp>(user)) {
-          // Stacked copies of the carried value are taken at the start of the body; carrying it elsewhere needs it at the end.
+          // Stacked copies of the carried value are taken at the start of the body; carrying it elsewhere needs it at
+          // the end.
           safe &= use.getOperandNumber() >= carries.size();
         } else {
           Operation *ancestor = body->findAncestorOpInBlock(*user);
@@ -239,7 +289,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
         !destination.contains(base)) {
       carry = buffers.lookup(base);
     } else {
-      carry = alloc(init, "carried", b);
+      carry = alloc(init, "carried." + describeValue(init), b);
       if (isZero(base.getDefiningOp()))
         plan::FillOp::create(b, loc, carry);
       else if (Value buffer = bufferOf(init, b))
@@ -252,8 +302,8 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     buffers[final] = carry;
   }
   SmallVector<Value> stacks;
-  for (Value out : repeat.getOuts()) {
-    stacks.push_back(alloc(out, "stacked", b));
+  for (auto [out, yielded] : llvm::zip(repeat.getOuts(), repeat.getYield().getValues().drop_front(carries.size()))) {
+    stacks.push_back(alloc(out, "kept." + describeValue(yielded), b));
     buffers[out] = stacks.back();
   }
   SmallVector<Value> inputs;
@@ -281,7 +331,8 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   assignYields(repeat, carries, slices, inner, copies);
   if (failed(lowerBlock(*repeat.getBlock(), inner)))
     return failure();
-  // A copy into one carried buffer must not destroy the source of another: sources that are carried go through a temporary.
+  // A copy into one carried buffer must not destroy the source of another: sources that are carried go through a
+  // temporary.
   SmallVector<std::pair<Value, Value>> moves;
   SmallVector<Value> zeroed;
   for (auto [value, place] : copies) {
@@ -293,7 +344,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     if (!source)
       return repeat.emitOpError("internal: a yielded value has no buffer");
     if (copies.size() > 1 && llvm::is_contained(carries, source)) {
-      Value temporary = alloc(value, "carried", inner);
+      Value temporary = alloc(value, "carried." + describeValue(value), inner);
       plan::CopyOp::create(inner, loc, temporary, source);
       source = temporary;
     }
@@ -323,18 +374,17 @@ LogicalResult FunctionLowering::lowerBlock(Block &block, OpBuilder &b) {
   return success();
 }
 
-struct MoeToPlan : PassWrapper<MoeToPlan, OperationPass<ModuleOp>> {
-  MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(MoeToPlan)
-  explicit MoeToPlan(cpu::CpuTarget target) : target(std::move(target)) {}
-  StringRef getArgument() const override { return "moec-moe-to-plan"; }
-  StringRef getDescription() const override { return "Turns dispatches into plan instructions, buffers and kernels"; }
-  void getDependentDialects(DialectRegistry &registry) const override {
-    registry.insert<plan::PlanDialect, LLVM::LLVMDialect, math::MathDialect, scf::SCFDialect, vector::VectorDialect,
-                    arith::ArithDialect, func::FuncDialect>();
-  }
+struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
+  using Base::Base;
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
+    cpu::CpuTarget target = cpu::CpuTarget::get(cpu);
+    if (target.triple.empty()) {
+      std::string name = cpu;
+      module.emitError() << "unknown CPU \"" << name << "\"; expected native, x86-64, x86-64-v3 or x86-64-v4";
+      return signalPassFailure();
+    }
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
     SmallVector<moe::StateOp> states(module.getOps<moe::StateOp>());
     SmallVector<func::FuncOp> functions(module.getOps<func::FuncOp>());
@@ -360,12 +410,7 @@ struct MoeToPlan : PassWrapper<MoeToPlan, OperationPass<ModuleOp>> {
     }
     kernels->moveBefore(module.getBody(), module.getBody()->end());
   }
-
-  cpu::CpuTarget target;
 };
 
 } // namespace
-
-std::unique_ptr<Pass> createMoeToPlanPass(cpu::CpuTarget target) { return std::make_unique<MoeToPlan>(std::move(target)); }
-
 } // namespace moec

@@ -27,7 +27,8 @@ struct Place {
 
 class ManifestBuilder {
 public:
-  ManifestBuilder(ModuleOp module, const ManifestInputs &inputs) : module(module), inputs(inputs), experiment(inputs.experiment), symbols(module) {}
+  ManifestBuilder(ModuleOp module, const ManifestInputs &inputs)
+      : module(module), inputs(inputs), experiment(inputs.experiment), symbols(module) {}
 
   FailureOr<std::string> build();
 
@@ -112,8 +113,8 @@ Json ManifestBuilder::kernels() {
 
 Json ManifestBuilder::buffers() {
   Json list = Json::array();
-  auto add = [&](StringRef name, StringRef function, int64_t offset, int64_t bytes, RankedTensorType type, int64_t first,
-                 int64_t last, Location loc) {
+  auto add = [&](StringRef name, StringRef function, int64_t offset, int64_t bytes, RankedTensorType type,
+                 int64_t first, int64_t last, Location loc) {
     list.push_back({{"name", name.str()},
                     {"function", function.str()},
                     {"offset", offset},
@@ -138,7 +139,8 @@ Json ManifestBuilder::states() {
   Json list = Json::array();
   for (auto state : module.getOps<plan::StateOp>()) {
     StringRef kind = state.getKind();
-    bool saved = kind == "parameter" || kind == "optimizer" || kind == "balance" || state.getSymName() == "counter.step";
+    bool saved =
+        kind == "parameter" || kind == "optimizer" || kind == "balance" || state.getSymName() == "counter.step";
     ArrayRef<int64_t> layers = state.getLayers().value_or(ArrayRef<int64_t>{0, 1});
     // Copies that are not named by layer are one tensor.
     std::vector<int64_t> shape(state.getTensorType().getShape());
@@ -224,7 +226,8 @@ Json ManifestBuilder::functionBody(Block &block, SmallVectorImpl<Value> &indices
       indices.push_back(body.getArgument(0));
       Json inner = functionBody(body, indices);
       indices.pop_back();
-      list.push_back({{"op", "repeat"}, {"count", repeat.getCount()}, {"reverse", repeat.getReverse()}, {"body", inner}});
+      list.push_back(
+          {{"op", "repeat"}, {"count", repeat.getCount()}, {"reverse", repeat.getReverse()}, {"body", inner}});
     }
   }
   return list;
@@ -234,7 +237,8 @@ Json ManifestBuilder::functions() {
   Json list = Json::array();
   for (auto function : module.getOps<plan::FuncOp>()) {
     SmallVector<Value> indices;
-    list.push_back({{"name", function.getSymName().str()}, {"body", functionBody(function.getBody().front(), indices)}});
+    list.push_back(
+        {{"name", function.getSymName().str()}, {"body", functionBody(function.getBody().front(), indices)}});
   }
   return list;
 }
@@ -292,9 +296,8 @@ FailureOr<std::string> ManifestBuilder::build() {
                         {"cpu", inputs.target.cpu},
                         {"features", inputs.target.required},
                         {"vector_bytes", inputs.target.vectorBytes}};
-  manifest["memory"] = {{"state_bytes", stateBytes.getInt()},
-                        {"arena_bytes", arena.getInt()},
-                        {"scratch_bytes", plan::alignUp(scratch)}};
+  manifest["memory"] = {
+      {"state_bytes", stateBytes.getInt()}, {"arena_bytes", arena.getInt()}, {"scratch_bytes", plan::alignUp(scratch)}};
   manifest["kernels"] = kernels();
   manifest["buffers"] = buffers();
   manifest["state"] = states();

@@ -17,7 +17,8 @@ struct ManifestInputs {
   cpu::CpuTarget target;
 };
 
-/// The manifest as JSON text, without "blobs" (the plan file's writer adds those). Reports what is missing at its place.
+/// The manifest as JSON text, without "blobs" (the plan file's writer adds those). Reports what is missing at its
+/// place.
 mlir::FailureOr<std::string> buildManifest(mlir::ModuleOp plan, const ManifestInputs &inputs);
 
 /// "/model/attention (specs/tiny.json:9:5)" for a location that names a place in a spec; else file:line:col.

@@ -20,17 +20,19 @@ int runCompile(const Options &options) {
   auto context = makeContext();
   DiagnosticPrinter printer(context.get(), llvm::errs());
   CompileSession session(*context, options.compile);
-  std::string output = options.output.empty() ? std::filesystem::path(options.spec).stem().string() + ".moec" : options.output;
+  std::string output =
+      options.output.empty() ? std::filesystem::path(options.spec).stem().string() + ".moec" : options.output;
   if (failed(session.load(options.spec)) || failed(session.writePlan(output)))
     return kUserError;
-  llvm::outs() << output << ": " << std::filesystem::file_size(output) << " bytes, " << session.countKernels() << " kernels for "
-               << options.compile.cpu << "\n";
+  llvm::outs() << output << ": " << std::filesystem::file_size(output) << " bytes, " << session.countKernels()
+               << " kernels for " << options.compile.cpu << "\n";
   return kOk;
 }
 } // namespace
 
 void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
-  app.add_option("--cpu", options.cpu, "Processor to compile for: native, x86-64, x86-64-v3 or x86-64-v4")->capture_default_str();
+  app.add_option("--cpu", options.cpu, "Processor to compile for: native, x86-64, x86-64-v3 or x86-64-v4")
+      ->capture_default_str();
   app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)");
   app.add_option("--dump-to", options.dumpTo, "Folder for the IR after each phase");
   app.add_flag("--timing", options.timing, "Print the seconds of each phase");

@@ -1,5 +1,4 @@
 // moec inspect
-#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
 #include "compiler/Driver/CompileSession.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/tools/moec/Subcommands.h"
@@ -27,7 +26,8 @@ constexpr std::pair<const char *, const char *> views[] = {
 
 void listPhases() {
   for (const Phase &phase : phases())
-    llvm::outs() << llvm::formatv("{0,-10}{1,-34}{2}\n", phase.name, (phase.from + " -> " + phase.to).str(), phase.summary);
+    llvm::outs() << llvm::formatv("{0,-10}{1,-34}{2}\n", phase.name, (phase.from + " -> " + phase.to).str(),
+                                  phase.summary);
   for (auto [name, summary] : views)
     llvm::outs() << llvm::formatv("{0,-10}{1,-34}{2}\n", name, "plan", summary);
 }
@@ -36,7 +36,7 @@ int describePlan(const std::string &path) {
   auto plan = rt::loadPlan(path, /*checkCpu=*/false);
   if (!plan.isOk()) {
     llvm::errs() << "error: " << plan.status().text() << "\n";
-    return kUserError;
+    return rt::exitCode(plan.status());
   }
   llvm::outs() << rt::describe(*plan);
   return kOk;
@@ -58,7 +58,8 @@ int runInspect(const Options &options) {
   auto context = makeContext();
   DiagnosticPrinter printer(context.get(), llvm::errs());
   CompileSession session(*context, options.compile);
-  if (failed(session.load(options.input)) || failed(session.runTo(isView ? llvm::StringRef(phases().back().name) : llvm::StringRef(options.to))))
+  if (failed(session.load(options.input)) ||
+      failed(session.runTo(isView ? llvm::StringRef(phases().back().name) : llvm::StringRef(options.to))))
     return kUserError;
   mlir::Operation *shown = isView ? session.kernels().getOperation() : session.module().getOperation();
   if (options.to == "llvm" && failed(session.lowerKernels()))

@@ -23,7 +23,7 @@ Action moec::tool::addPlan(CLI::App &app) {
     auto loaded = rt::loadPlan(plan.path(), /*checkCpu=*/false);
     if (!loaded.isOk()) {
       llvm::errs() << "error: " << loaded.status().text() << "\n";
-      return static_cast<int>(kUserError);
+      return rt::exitCode(loaded.status());
     }
     rt::DescribeOptions how;
     how.threads = *threads;

@@ -2,6 +2,7 @@
 #include "compiler/Driver/CompileSession.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/tools/moec/Subcommands.h"
+#include "compiler/tools/moec/TemporaryPlan.h"
 #include "runtime/api/moec.h"
 
 #include <CLI/CLI.hpp>
@@ -17,40 +18,61 @@ struct Options {
   CompileOptions compile;
 };
 
-constexpr char moreOptions[] = "Options of the runtime follow the spec as they are: --threads, --resume, --overwrite, --max-steps, --profile,\n"
-                               "--prompt, --bytes, ... `moec-run PLAN ";
+bool isPlan(llvm::StringRef input) { return input.ends_with(".moec"); }
 
-int runWith(const Options &options, const std::string &verb, const std::vector<std::string> &rest) {
-  std::string planPath = options.input;
-  std::string runDir = options.runDir;
-  if (!llvm::StringRef(options.input).ends_with(".moec")) {
-    auto context = makeContext();
-    DiagnosticPrinter printer(context.get(), llvm::errs());
-    CompileSession session(*context, options.compile);
-    if (failed(session.load(options.input)))
-      return kUserError;
-    if (runDir.empty())
-      runDir = "runs/" + session.experiment().getSymName().str();
-    // Beside the run folder, not inside: the runtime owns what is inside.
-    planPath = std::filesystem::path(runDir).lexically_normal().string();
-    while (planPath.size() > 1 && planPath.back() == '/')
-      planPath.pop_back();
-    planPath += ".moec";
-    std::error_code error;
-    std::filesystem::path parent = std::filesystem::path(planPath).parent_path();
-    if (!parent.empty())
-      std::filesystem::create_directories(parent, error);
-    if (failed(session.writePlan(planPath)))
-      return kUserError;
-    llvm::errs() << "compiled " << options.input << " to " << planPath << "\n";
-  }
-  std::vector<std::string> arguments{planPath, verb};
+std::vector<std::string> argumentsFor(const std::string &plan, const std::string &verb, const std::string &runDir,
+                                      const std::vector<std::string> &rest) {
+  std::vector<std::string> arguments{plan, verb};
   if (!runDir.empty()) {
     arguments.push_back("--run-dir");
     arguments.push_back(runDir);
   }
   arguments.insert(arguments.end(), rest.begin(), rest.end());
-  return rt::runCommandLine(arguments);
+  return arguments;
+}
+
+int compileAndTrain(const Options &options, const std::vector<std::string> &rest) {
+  auto context = makeContext();
+  DiagnosticPrinter printer(context.get(), llvm::errs());
+  CompileSession session(*context, options.compile);
+  if (failed(session.load(options.input)))
+    return kUserError;
+  std::string runDir = options.runDir;
+  if (runDir.empty())
+    runDir = "runs/" + session.experiment().getSymName().str();
+  // The runtime checks all this again, but by then the plan of a run in the way would have been replaced.
+  rt::RunOptions runOptions;
+  if (std::optional<int> code = rt::parseCommandLine(argumentsFor(options.input, "train", runDir, rest), runOptions))
+    return *code;
+  if (rt::Status status = rt::checkRunFolder(runDir, runOptions); !status.isOk()) {
+    llvm::errs() << "error: " << status.text() << "\n";
+    return rt::exitCode(status);
+  }
+  // Beside the run folder, not inside: the runtime owns what is inside.
+  std::string planPath = std::filesystem::path(runDir).lexically_normal().string();
+  while (planPath.size() > 1 && planPath.back() == '/')
+    planPath.pop_back();
+  planPath += ".moec";
+  std::error_code error;
+  std::filesystem::path parent = std::filesystem::path(planPath).parent_path();
+  if (!parent.empty())
+    std::filesystem::create_directories(parent, error);
+  if (failed(session.writePlan(planPath)))
+    return kUserError;
+  llvm::errs() << "compiled " << options.input << " to " << planPath << "\n";
+  return rt::runCommandLine(argumentsFor(planPath, "train", runDir, rest));
+}
+
+/// eval and generate leave the plan of the run as it is.
+int compileAndLook(const Options &options, const std::string &verb, const std::vector<std::string> &rest) {
+  rt::RunOptions runOptions;
+  if (std::optional<int> code =
+          rt::parseCommandLine(argumentsFor(options.input, verb, options.runDir, rest), runOptions))
+    return *code;
+  TemporaryPlan plan(options.input, options.compile);
+  if (plan.path().empty())
+    return kUserError;
+  return rt::runCommandLine(argumentsFor(plan.path(), verb, options.runDir, rest));
 }
 
 Action addVerb(CLI::App &app, const std::string &verb) {
@@ -59,8 +81,14 @@ Action addVerb(CLI::App &app, const std::string &verb) {
   app.add_option("--run-dir", options->runDir, "Folder of the run (default: runs/<name>)");
   addCompileOptions(app, options->compile);
   app.allow_extras();
-  app.footer(app.get_footer() + "\n" + moreOptions + verb + " --help` lists them.");
-  return [options, verb, &app] { return runWith(*options, verb, app.remaining()); };
+  app.footer("Options of the runtime, after the spec (`moec-run PLAN " + verb + "` takes them too):\n" +
+             rt::commandLineOptions(verb) + "\n" + app.get_footer());
+  return [options, verb, &app] {
+    std::vector<std::string> rest = app.remaining();
+    if (isPlan(options->input))
+      return rt::runCommandLine(argumentsFor(options->input, verb, options->runDir, rest));
+    return verb == "train" ? compileAndTrain(*options, rest) : compileAndLook(*options, verb, rest);
+  };
 }
 } // namespace
 
@@ -70,5 +98,8 @@ Action moec::tool::addGenerate(CLI::App &app) { return addVerb(app, "generate");
 
 Action moec::tool::addRun(CLI::App &app) {
   app.prefix_command();
+  app.footer("moec run PLAN train|eval|generate|describe [OPTIONS] is moec-run PLAN ...; `moec run PLAN train "
+             "--help` lists\noptions.\n\n" +
+             app.get_footer());
   return [&app] { return rt::runCommandLine(app.remaining()); };
 }

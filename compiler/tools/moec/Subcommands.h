@@ -17,8 +17,8 @@ struct CompileOptions;
 
 namespace moec::tool {
 
-/// Exit codes; docs/cli.md.
-enum ExitCode { kOk = 0, kUserError = 1, kUsage = 2, kInternal = 3 };
+/// Exit codes; docs/cli.md. 3 to 7 are those of the runtime (runtime/api/moec.h).
+enum ExitCode { kOk = 0, kUserError = 1, kUsage = 2, kInternal = 8 };
 
 /// Declares options on the subcommand and returns what to run when it is chosen.
 using Action = std::function<int()>;

@@ -18,7 +18,8 @@ public:
       file = input;
       return;
     }
-    std::string name = (std::filesystem::temp_directory_path() / ("moec-plan-" + std::to_string(getpid()) + ".moec")).string();
+    std::string name =
+        (std::filesystem::temp_directory_path() / ("moec-plan-" + std::to_string(getpid()) + ".moec")).string();
     auto context = makeContext();
     DiagnosticPrinter printer(context.get(), llvm::errs());
     CompileSession session(*context, options);

@@ -22,10 +22,13 @@ const Subcommand subcommands[] = {
     {"compile", "Compile a spec into a plan file", "moec compile specs/base/tiny.json -o tiny.moec", addCompile},
     {"train", "Compile a spec and train it", "moec train specs/base/tiny.json --run-dir runs/tiny", addTrain},
     {"eval", "Validation loss of a trained run", "moec eval specs/base/tiny.json", addEval},
-    {"generate", "Continue a prompt with a trained run", "moec generate specs/base/tiny.json --prompt \"The \"", addGenerate},
+    {"generate", "Continue a prompt with a trained run", "moec generate specs/base/tiny.json --prompt \"The \"",
+     addGenerate},
     {"run", "Run a plan file (train, eval, generate or describe)", "moec run tiny.moec train --resume", addRun},
-    {"inspect", "Print the IR after a phase, or what is in a plan file", "moec inspect specs/base/tiny.json --to=dispatch", addInspect},
-    {"plan", "Print the memory map: every buffer with offset, size and lifetime", "moec plan specs/base/tiny.json", addPlan},
+    {"inspect", "Print the IR after a phase, or what is in a plan file",
+     "moec inspect specs/base/tiny.json --to=dispatch", addInspect},
+    {"plan", "Print the memory map: every buffer with offset, size and lifetime", "moec plan specs/base/tiny.json",
+     addPlan},
 };
 } // namespace
 
@@ -37,11 +40,18 @@ std::unique_ptr<mlir::MLIRContext> moec::tool::makeContext() {
 
 int main(int argc, char **argv) {
   CLI::App app("moec compiles a declared experiment - one JSON file - into a training program.\n"
-               "Begin with: moec check specs/base/tiny.json");
+               "Begin with: moec check specs/base/tiny.json",
+               "moec");
   app.require_subcommand(1);
   app.set_version_flag("--version", "moec 0.1.0");
-  app.footer("Exit codes: 0 done, 1 the input is wrong, 2 the command line is wrong, 3 a fault of moec itself.\n"
-             "`moec COMMAND --help` shows the options of a command.");
+  app.footer("Exit codes:\n"
+             "  0 done                                    5 checkpoint missing or damaged (MOEC-C)\n"
+             "  1 the input is wrong                      6 the loss became NaN or infinite\n"
+             "  2 the command line is wrong, or a run     7 stopped by SIGINT or SIGTERM; a checkpoint was saved\n"
+             "    folder is in the way                    8 a fault of moec itself\n"
+             "  3 plan refused (MOEC-P)\n"
+             "  4 data missing or unfit (MOEC-D)\n"
+             "`moec COMMAND --help` shows the options of a command and an example; docs/cli.md has all of it.");
   std::vector<std::pair<CLI::App *, Action>> actions;
   for (const Subcommand &subcommand : subcommands) {
     CLI::App *sub = app.add_subcommand(subcommand.name, subcommand.summary);

@@ -201,7 +201,7 @@ std::vector<Section> trainingSections() {
       {.pointer = "/memory",
        .op = "exp.memory",
        .summary = "Memory against time.",
-       .fields = {choice("remat", "remat", "\"none\"", {"none", "selective", "full"},
+       .fields = {choice("remat", "remat", "\"selective\"", {"none", "selective", "full"},
                          "What the backward computes again instead of keeping it.")}},
       {.pointer = "/evaluate",
        .op = "exp.evaluate",

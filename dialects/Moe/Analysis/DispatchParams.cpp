@@ -66,7 +66,8 @@ SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch) {
   }
   SmallVector<BlockArgument> indices;
   for (auto random : dispatch.getBlock()->getOps<RandomNormalOp>())
-    if (auto index = dyn_cast_if_present<BlockArgument>(random.getIndex()); index && !llvm::is_contained(indices, index))
+    if (auto index = dyn_cast_if_present<BlockArgument>(random.getIndex());
+        index && !llvm::is_contained(indices, index))
       indices.push_back(index);
   if (!indices.empty()) {
     DispatchParam base;

@@ -1,4 +1,5 @@
-// What memory a dispatch touches, in the order of its kernel's parameters. The code generators and the plan both read this list.
+// What memory a dispatch touches, in the order of its kernel's parameters. The code generators and the plan both read
+// this list.
 #ifndef MOEC_DIALECTS_MOE_ANALYSIS_DISPATCHPARAMS_H
 #define MOEC_DIALECTS_MOE_ANALYSIS_DISPATCHPARAMS_H
 
@@ -8,12 +9,14 @@ namespace moec::moe {
 
 /// One pointer argument of a dispatch's kernel.
 struct DispatchParam {
-  /// Base and Index: the kernel needs the value of an index operand (moe.random_normal of a copy). It comes as the distance of two pointers:
-  /// Base is any place in memory, Index lies `value` bytes after it (stride 1 in the enclosing repeat). Neither is ever dereferenced.
+  /// Base and Index: the kernel needs the value of an index operand (moe.random_normal of a copy). It comes as the
+  /// distance of two pointers: Base is any place in memory, Index lies `value` bytes after it (stride 1 in the
+  /// enclosing repeat). Neither is ever dereferenced.
   enum class Kind { Input, State, Result, Base, Index } kind;
   /// Input: position among the dispatch's operands. Result: position among its results. State: unused.
   unsigned index = 0;
-  /// State: the symbol, and the block argument (of index type) that selects the copy, or null for the whole state. Index: the block argument.
+  /// State: the symbol, and the block argument (of index type) that selects the copy, or null for the whole state.
+  /// Index: the block argument.
   mlir::FlatSymbolRefAttr state;
   mlir::BlockArgument copy;
   /// The type behind the pointer (a whole stacked state: [count, ...]); null for Base and Index.
@@ -22,8 +25,8 @@ struct DispatchParam {
   bool isWritten = false;
 };
 
-/// Tensor inputs in operand order, then states in order of first access (one entry for each symbol and copy), then results,
-/// then, when a moe.random_normal names a copy, Base and one Index for each index operand so used.
+/// Tensor inputs in operand order, then states in order of first access (one entry for each symbol and copy), then
+/// results, then, when a moe.random_normal names a copy, Base and one Index for each index operand so used.
 llvm::SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch);
 
 } // namespace moec::moe

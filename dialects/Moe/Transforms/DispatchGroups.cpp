@@ -88,8 +88,8 @@ void DispatchGroups::collect(Value value, bool direct, SmallVectorImpl<Dependenc
   deps.push_back({static_cast<int>(groupOf.lookup(def)), direct});
 }
 
-/// A read of version v belongs after write v and before write v+1. Reading and overwriting in one dispatch is fine when each element is read
-/// before it is written (`aligned`).
+/// A read of version v belongs after write v and before write v+1. Reading and overwriting in one dispatch is fine when
+/// each element is read before it is written (`aligned`).
 bool DispatchGroups::readFits(Operation *read, unsigned index, bool aligned) const {
   auto found = accesses.find(stateOf(read));
   if (found == accesses.end())
@@ -146,7 +146,8 @@ bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std:
       !map.getPosition()) {
     for (Value input : map.getInputs()) {
       auto type = cast<RankedTensorType>(input.getType());
-      if ((type.getDimSize(0) != 1 && type.getDimSize(0) != group.shape.getDimSize(0)) || !isa<FloatType>(type.getElementType())) {
+      if ((type.getDimSize(0) != 1 && type.getDimSize(0) != group.shape.getDimSize(0)) ||
+          !isa<FloatType>(type.getElementType())) {
         why = "an operand does not fit an epilogue";
         return false;
       }
@@ -175,7 +176,8 @@ bool DispatchGroups::canJoin(Operation *op, unsigned index, std::string &why) co
     for (const Dependence &dep : deps) {
       if (dep.group < static_cast<int>(index) || (dep.direct && dep.group == static_cast<int>(index)))
         continue;
-      why = dep.group == static_cast<int>(index) ? "it needs a whole operand that this kernel makes" : "an operand is made later";
+      why = dep.group == static_cast<int>(index) ? "it needs a whole operand that this kernel makes"
+                                                 : "an operand is made later";
       return false;
     }
     for (Operation *read : reads) {
@@ -333,8 +335,9 @@ Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &
         return result;
       }
       Value mapped = outer.lookupOrDefault(base);
-      Value shaped = mapped.getType() == value.getType() ? mapped
-                                                          : Value(ReshapeOp::create(builder, def->getLoc(), value.getType(), mapped));
+      Value shaped = mapped.getType() == value.getType()
+                         ? mapped
+                         : Value(ReshapeOp::create(builder, def->getLoc(), value.getType(), mapped));
       Value result = asInput(shaped);
       inner.map(value, result);
       return result;

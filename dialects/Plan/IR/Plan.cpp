@@ -25,9 +25,7 @@ void PlanDialect::initialize() {
       >();
 }
 
-int64_t tensorBytes(RankedTensorType type) {
-  return type.getNumElements() * ((type.getElementTypeBitWidth() + 7) / 8);
-}
+int64_t tensorBytes(RankedTensorType type) { return type.getNumElements() * ((type.getElementTypeBitWidth() + 7) / 8); }
 
 LogicalResult BufferType::verify(function_ref<InFlightDiagnostic()> emitError, int64_t bytes) {
   if (bytes < 0)
@@ -62,8 +60,8 @@ LogicalResult AddressOp::verifySymbolUses(SymbolTableCollection &tables) {
   if (!state)
     return emitOpError("names @") << getState() << ", which is not a plan.state";
   if (getType().getBytes() != state.getBytes()) {
-    InFlightDiagnostic diag = emitOpError("has ") << getType().getBytes() << " bytes but @" << getState() << " has "
-                                                  << state.getBytes();
+    InFlightDiagnostic diag = emitOpError("has ")
+                              << getType().getBytes() << " bytes but @" << getState() << " has " << state.getBytes();
     diag.attachNote(state.getLoc()) << "state declared here";
     return diag;
   }
@@ -94,8 +92,8 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
   if (!kernel)
     return emitOpError("names @") << getKernel() << ", which is not a plan.kernel";
   if (getOperands().size() != kernel.getParams()) { // C1
-    InFlightDiagnostic diag = emitOpError("has ") << getOperands().size() << " operands but @" << getKernel() << " takes "
-                                                  << kernel.getParams();
+    InFlightDiagnostic diag = emitOpError("has ") << getOperands().size() << " operands but @" << getKernel()
+                                                  << " takes " << kernel.getParams();
     diag.attachNote(kernel.getLoc()) << "kernel declared here";
     return diag;
   }
@@ -107,7 +105,8 @@ LogicalResult LaunchOp::verifySymbolUses(SymbolTableCollection &tables) {
 
 LogicalResult CopyOp::verify() {
   if (getDst().getType() != getSrc().getType()) // C1
-    return emitOpError("copies ") << getSrc().getType().getBytes() << " bytes to a buffer of " << getDst().getType().getBytes();
+    return emitOpError("copies ") << getSrc().getType().getBytes() << " bytes to a buffer of "
+                                  << getDst().getType().getBytes();
   return success();
 }
 

@@ -12,8 +12,8 @@ struct Lifetime {
   int64_t first, last; // positions, both inclusive
 };
 
-/// Positions count the ops of the function in textual order; a repeat also has a position at its end. A value used inside a repeat that does not
-/// contain its alloc lives for the whole repeat, since every iteration uses it.
+/// Positions count the ops of the function in textual order; a repeat also has a position at its end. A value used
+/// inside a repeat that does not contain its alloc lives for the whole repeat, since every iteration uses it.
 llvm::SmallVector<Lifetime> computeLifetimes(FuncOp function);
 
 } // namespace moec::plan

@@ -12,8 +12,8 @@ namespace {
 LogicalResult meet(Operation *a, int64_t aBegin, int64_t aBytes, Operation *b, int64_t bBegin, int64_t bBytes) {
   if (aBegin + aBytes <= bBegin || bBegin + bBytes <= aBegin)
     return success();
-  InFlightDiagnostic diag = b->emitOpError("takes bytes ") << bBegin << ".." << bBegin + bBytes
-                                                           << ", which are in use at the same time";
+  InFlightDiagnostic diag = b->emitOpError("takes bytes ")
+                            << bBegin << ".." << bBegin + bBytes << ", which are in use at the same time";
   diag.attachNote(a->getLoc()) << "by this one at " << aBegin << ".." << aBegin + aBytes;
   return failure();
 }
@@ -33,7 +33,8 @@ struct VerifyPlacement : impl::VerifyPlacementBase<VerifyPlacement> {
         state.emitOpError("is not placed inside the ") << stateBytes.getInt() << " bytes of state";
         return signalPassFailure();
       }
-      if (previous && failed(meet(previous, *previous.getOffset(), previous.getBytes(), state, *state.getOffset(), state.getBytes())))
+      if (previous && failed(meet(previous, *previous.getOffset(), previous.getBytes(), state, *state.getOffset(),
+                                  state.getBytes())))
         return signalPassFailure();
       previous = state;
     }

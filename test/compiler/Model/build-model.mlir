@@ -1,7 +1,7 @@
 // RUN: moec-opt -moec-build-model %S/Inputs/base.mlir | FileCheck %s
 // RUN: moec-opt -moec-build-model %S/Inputs/base.mlir --verify-roundtrip -o /dev/null
 
-// CHECK-NOT: exp.
+// CHECK: exp.experiment @base
 // CHECK-DAG: moe.state @embed parameter : tensor<256x32xf32> gradient @grad.embed
 // CHECK-DAG: moe.state @"layers.{}.attention.k" parameter : tensor<32x16xf32> count 4 layers [0, 1] gradient @"grad.layers.{}.attention.k"
 // CHECK-DAG: moe.state @"layers.{}.moe.experts.down" parameter : tensor<8x48x32xf32> count 4

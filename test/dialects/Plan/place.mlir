@@ -1,6 +1,6 @@
 // RUN: moec-opt %s --moec-plan-place --moec-plan-verify-placement | FileCheck %s
 
-// CHECK: module attributes {plan.arena_bytes = 448 : i64, plan.state_bytes = 192 : i64}
+// CHECK: module attributes {plan.arena_bytes = 384 : i64, plan.state_bytes = 192 : i64}
 module {
   // CHECK: plan.state @a "parameter" : tensor<20xf32> count 1 at 0
   plan.state @a "parameter" : tensor<20xf32> count 1
@@ -22,14 +22,14 @@ module {
     plan.launch @k (%1, %2) writes [1] : !plan.buffer<64>, !plan.buffer<64>
   }
 
-  // A value used inside a repeat lives for all of it; a value of the body for one iteration.
+  // The larger value is placed first. A value used inside a repeat lives for all of it; a value of the body for one iteration.
   // CHECK-LABEL: plan.func @loop
   plan.func @loop {
-    // CHECK: plan.alloc "carried" : tensor<16xf32> at 192 from 0 to 5
+    // CHECK: plan.alloc "carried" : tensor<16xf32> at 320 from 0 to 5
     %0 = plan.alloc "carried" : tensor<16xf32> -> !plan.buffer<64>
     plan.repeat 4 {
     ^bb0(%i: index):
-      // CHECK: plan.alloc "inner" : tensor<32xf32> at 256 from 2 to 3
+      // CHECK: plan.alloc "inner" : tensor<32xf32> at 192 from 2 to 3
       %1 = plan.alloc "inner" : tensor<32xf32> -> !plan.buffer<128>
       plan.launch @k (%0, %1) writes [1] : !plan.buffer<64>, !plan.buffer<128>
       plan.fill %0 : !plan.buffer<64>

@@ -1,0 +1,65 @@
+#!/usr/bin/env python3
+"""Same bits: 20 steps at once against 7, kill -9 and 13 more; two runs; 1 and 2 threads; SIGTERM; with --poison.
+
+  resume.py BIN_FOLDER
+"""
+import signal
+
+from clilib import Test, metrics, tensors
+
+with Test() as t:
+    def same(run, what):
+        first, other = tensors(t.dir / "whole/checkpoints/step-00000020"), tensors(t.dir / run / "checkpoints/step-00000020")
+        differ = [name for name in first if first[name] != other.get(name)]
+        t.check(len(first) > 20 and first.keys() == other.keys() and not differ,
+                f"{what}: the {len(first)} tensors of step 20 have the same bytes {differ}")
+        lines = metrics(t.dir / "whole"), metrics(t.dir / run)
+        t.check(lines[0] == lines[1], f"{what}: the same {len(lines[0])} lines of metrics, to the last digit")
+
+    t.must(t.moec, "train", t.spec, "--run-dir", "whole", "--threads", 2)
+    lines = metrics(t.dir / "whole")
+    steps = [line["step"] for line in lines if line["split"] == "train"]
+    losses = [line["loss"] for line in lines if line["split"] == "train"]
+    t.check(steps == list(range(1, 21)), f"a line for each step: {steps}")
+    t.check(float(losses[-1]) < float(losses[0]) - 0.5, f"it learns: {losses[0]} to {losses[-1]}")
+    t.check(any(line["split"] == "validation" for line in lines), "validation lines")
+    plan = t.dir / "whole.moec"
+
+    def train(run, *more):
+        return [t.moec_run, plan, "train", "--run-dir", run, *more]
+
+    for attempt in range(5):
+        code = t.stop_after("killed/checkpoints/step-00000007", signal.SIGKILL, *train("killed", "--overwrite", "--threads", 2))
+        names = sorted(path.name for path in (t.dir / "killed/checkpoints").glob("step-*"))
+        if names == ["step-00000007"]:
+            break
+    t.check(code == -signal.SIGKILL and names == ["step-00000007"], f"killed after step 7: {code}, {names}")
+    done = t.must(*train("killed", "--resume", "--threads", 2))
+    t.check("resumed from" in done.stdout and "this time 13" in done.stdout, "13 steps after the kill")
+    same("killed", "kill -9 and resume")
+
+    t.must(*train("again", "--threads", 2))
+    same("again", "a second run")
+    t.must(*train("one", "--threads", 1))
+    same("one", "one thread")
+    t.must(*train("poison", "--threads", 2, "--poison"))
+    same("poison", "values filled with NaN before each function")
+
+    code = t.stop_after("stopped/checkpoints/step-00000007", signal.SIGTERM, *train("stopped", "--overwrite", "--threads", 2))
+    saved = sorted(path.name for path in (t.dir / "stopped/checkpoints").glob("step-*"))
+    t.check(code == 7, f"SIGTERM: exit code 7, is {code}")
+    t.check("step-00000020" not in saved and len(saved) > 0, f"SIGTERM: a checkpoint before the end: {saved}")
+    t.must(*train("stopped", "--resume", "--threads", 1))
+    same("stopped", "SIGTERM and resume, with one thread")
+
+    t.must(*train("max", "--max-steps", 7, "--threads", 1))
+    t.must(*train("max", "--resume"))
+    same("max", "--max-steps 7 and resume")
+
+    # From elsewhere: the paths in the spec do not depend on the directory.
+    other = t.dir / "elsewhere"
+    other.mkdir()
+    (other / "child.json").write_text('{"extends": "../small.json", "name": "child", "duration": {"steps": 20}}')
+    t.must("sh", "-c", f"cd elsewhere && {t.moec} check child.json && {t.moec} train child.json --run-dir ../moved")
+    same("moved", "a spec that extends it from another folder")
+    t.must("sh", "-c", f"cd / && {t.moec} check {other}/child.json")
