@@ -7,7 +7,8 @@ using namespace moec::test;
 
 namespace {
 
-// Values of f64 kernels have 15 digits; differences of them over a step of 1e-5 about 10; the largest error seen is 1e-9.
+// Values of f64 kernels have 15 digits; differences of them over a step of 1e-5 about 10; the largest error seen is
+// 1e-9.
 constexpr double kTolerance = 1e-7;
 
 void check(std::vector<GradientCase> cases) {

@@ -1,6 +1,6 @@
 #include "test/golden/PlanInterpreter.h"
 
-#include "compiler/Conversion/MoeToPlan/MoeToPlan.h"
+#include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Target/CPU/ObjectEmitter.h"
 #include "compiler/tools/RegisterAll.h"
 #include "dialects/Moe/Transforms/Passes.h"
@@ -76,7 +76,7 @@ struct PlanInterpreter::Impl {
     function.addPass(createCanonicalizerPass());
     function.addPass(createCSEPass());
     function.addPass(moe::createMoeFormDispatches());
-    pm.addPass(createMoeToPlanPass(cpu::CpuTarget::get("native")));
+    pm.addPass(createMoeToPlan());
     pm.addPass(plan::createPlace());
     pm.addPass(plan::createVerifyPlacement());
   }
