@@ -246,6 +246,55 @@ TEST_CASE("gradients: routing", "[gradients]") {
   check(cases);
 }
 
+TEST_CASE("gradients: layers of experts", "[gradients]") {
+  std::string r = std::to_string(permutedRows(20, 4));
+  std::vector<GradientCase> cases;
+  for (std::string remat : {"", "moe.remat"}) {
+    std::string mark = remat.empty() ? "" : " {moe.remat}", tail = remat.empty() ? "" : "_remat";
+    // As models have it: norm, router, limited capacity, two products, combination and residual; a loss of
+    // each layer is carried beside the stream. The table that the stream starts from is also what it ends with.
+    GradientCase layers{"experts" + tail,
+                        {{"table", {7, 6}},
+                         {"scale", {1, 6}, 0.5, 1.5, 3},
+                         {"router", {6, 4}, -2, 2, 3},
+                         {"up", {4, 6, 9}, -1, 1, 3},
+                         {"down", {4, 9, 6}, -1, 1, 3}}};
+    layers.ids = {{"tokens", {10, 1}, {3, 1, 4, 6, 0, 2, 5, 5, 3, 6}}};
+    layers.body =
+        "%x0 = moe.embed %table, %tokens : <7x6>, <10x1i> -> <10x6>\n"
+        "%zero = arith.constant dense<0.0> : <1x1>\n"
+        "%x3, %lost = moe.repeat %l of 3 carry(%x = %x0 : <10x6>, %sum = %zero : <1x1>) {\n"
+        "%s = moe.read @self.scale[%l] : <1x6>\n%wr = moe.read @self.router[%l] : <6x4>\n"
+        "%wu = moe.read @self.up[%l] : <4x6x9>\n%wd = moe.read @self.down[%l] : <4x9x6>\n"
+        "%n = moe.rms_norm %x, %s {eps = 1.0e-2 : f64" +
+        std::string(remat.empty() ? "" : ", moe.remat") +
+        "} : <10x6>, <1x6>\n%logits = moe.matmul %n, %wr : <10x6>, <6x4> -> <10x4>\n"
+        "%p = moe.softmax %logits" +
+        mark + " : <10x4>\n%chosen = moe.top_k %p : <10x4> -> <10x2i>\n%w = moe.take %p, %chosen" + mark +
+        " : <10x4>, <10x2i> -> <10x2>\n"
+        "%ids = moe.limit_capacity lowest_weight %chosen, %w experts 4 capacity 6 : <10x2i>, <10x2>\n" +
+        permuteOp("%ids", "10x2", 4, 20) + "%g = moe.gather_rows %n, %row_token slot_row %slot_row : <10x2i>" + mark +
+        " : <10x6>, <" + r + "x1i> -> <" + r + "x6>\n" + "%u = moe.grouped_matmul %g, %wu, %offsets, %counts" + mark +
+        " : <" + r + "x6>, <4x6x9>, <1x5i>, <1x4i> -> <" + r + "x9>\n" +
+        mapOp("%h", {{"%u", "<" + r + "x9>"}}, "<" + r + "x9>", "%r = math.tanh %0 : f64", mark) +
+        "%d = moe.grouped_matmul %h, %wd, %offsets, %counts" + mark + " : <" + r + "x9>, <4x9x6>, <1x5i>, <1x4i> -> <" +
+        r + "x6>\n" + "%c = moe.combine_rows %d, %slot_row row_slot %row_slot : <" + r + "x1i> weights %w : <10x2>" +
+        mark + " : <" + r + "x6>, <10x2i> -> <10x6>\n" +
+        mapOp("%next", {{"%x", "<10x6>"}, {"%c", "<10x6>"}}, "<10x6>", "%r = arith.addf %0, %1 : f64", mark) +
+        "%lse = moe.log_sum_exp %logits" + mark + " : <10x4> -> <10x1>\n" + "%part = moe.col_reduce %lse" + mark +
+        " : <10x1> -> <1x1>\n" +
+        mapOp("%sums", {{"%sum", "<1x1>"}, {"%part", "<1x1>"}}, "<1x1>",
+              "%q = arith.mulf %1, %1 : f64\n%r = arith.addf %0, %q : f64", mark) +
+        "moe.yield %next, %sums : <10x6>, <1x1>\n}\n"
+        "%scores = moe.matmul tb %x3, %table : <10x6>, <7x6> -> <10x7>\n" +
+        mapOp("%y", {{"%scores", "<10x7>"}, {"%lost", "<1x1>"}}, "<10x7>",
+              "%t = math.tanh %0 : f64\n%k = arith.constant 0.001 : f64\n%r = math.fma %1, %k, %t : f64");
+    layers.shape = {10, 7};
+    cases.push_back(layers);
+  }
+  check(cases);
+}
+
 TEST_CASE("gradients: repeat", "[gradients]") {
   std::vector<GradientCase> cases;
   for (std::string remat : {"", "moe.remat"}) {
