@@ -11,7 +11,7 @@ namespace moec {
 
 struct PhaseOptions {
   exp::ExperimentOp experiment; // as declared; outlives the pipeline
-  std::string cpu; // name of the target, as in --cpu
+  std::string cpu;              // name of the target, as in --cpu
   cpu::CpuTarget target;
 };
 

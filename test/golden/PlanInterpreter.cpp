@@ -76,7 +76,7 @@ struct PlanInterpreter::Impl {
     function.addPass(createCanonicalizerPass());
     function.addPass(createCSEPass());
     function.addPass(moe::createMoeFormDispatches());
-    pm.addPass(createMoeToPlan({"native"}));
+    pm.addPass(createMoeToPlan());
     pm.addPass(plan::createPlace());
     pm.addPass(plan::createVerifyPlacement());
   }

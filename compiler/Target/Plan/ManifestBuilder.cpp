@@ -97,15 +97,12 @@ Json ManifestBuilder::kernels() {
   Json list = Json::array();
   for (auto kernel : module.getOps<plan::KernelOp>()) {
     kernelNumbers[kernel.getSymName()] = list.size();
-    std::string summary = kernel.getSummary().str();
-    if (kernel.getNote())
-      summary += " (" + kernel.getNote()->str() + ")";
     list.push_back({{"name", kernel.getSymName().drop_front(StringRef("moec_").size()).str()},
                     {"symbol", kernel.getSymName().str()},
                     {"params", kernel.getParams()},
                     {"flops", kernel.getFlops().convertToDouble()},
                     {"bytes", kernel.getBytes().convertToDouble()},
-                    {"summary", summary},
+                    {"summary", kernel.getSummary().str()},
                     {"loc", describeLocation(kernel.getLoc())}});
   }
   return list;

@@ -1,7 +1,8 @@
 // Groups the ops of every block into moe.dispatch: one dispatch is one kernel.
 //
-// Ops are taken in program order and put into the latest group that may hold them, else into a new one. Constants, state reads, reshapes and
-// gathers that only feed products are not grouped: each user gets its own copy (a gather then happens in the product's loads).
+// Ops are taken in program order and put into the latest group that may hold them, else into a new one. Constants,
+// state reads, reshapes and gathers that only feed products are not grouped: each user gets its own copy (a gather then
+// happens in the product's loads).
 #include "dialects/Moe/Transforms/DispatchGroups.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
@@ -16,13 +17,15 @@ namespace moec::moe {
 
 namespace {
 
-/// A state must be read before the block overwrites it. A read that is used after a later write gets a copy of the value at its place.
+/// A state must be read before the block overwrites it. A read that is used after a later write gets a copy of the
+/// value at its place.
 void materializeStaleReads(Block &block) {
   llvm::StringMap<SmallVector<Operation *>> writes;
   for (Operation &op : block)
     op.walk([&](Operation *inner) {
       if (isa<WriteOp, AccumulateOp>(inner))
-        writes[inner->getAttrOfType<FlatSymbolRefAttr>("state").getValue()].push_back(block.findAncestorOpInBlock(*inner));
+        writes[inner->getAttrOfType<FlatSymbolRefAttr>("state").getValue()].push_back(
+            block.findAncestorOpInBlock(*inner));
     });
   for (ReadOp read : llvm::make_early_inc_range(block.getOps<ReadOp>())) {
     auto found = writes.find(read.getState());
@@ -56,15 +59,15 @@ void materializeStaleReads(Block &block) {
       source = ReshapeOp::create(b, read.getLoc(), flat, source);
       first = source.getDefiningOp();
     }
-    auto copy = MapOp::create(b, read.getLoc(), TypeRange{flat}, ValueRange{source},
-                              [&](OpBuilder &, Location, ValueRange scalars) { return SmallVector<Value>{scalars[0]}; });
+    auto copy =
+        MapOp::create(b, read.getLoc(), TypeRange{flat}, ValueRange{source},
+                      [&](OpBuilder &, Location, ValueRange scalars) { return SmallVector<Value>{scalars[0]}; });
     first = first ? first : copy.getOperation();
     Value result = copy.getResult(0);
     if (flat != type)
       result = ReshapeOp::create(b, read.getLoc(), type, result);
-    read.getResult().replaceUsesWithIf(result, [&](OpOperand &use) {
-      return use.getOwner() != first && use.getOwner() != copy.getOperation();
-    });
+    read.getResult().replaceUsesWithIf(
+        result, [&](OpOperand &use) { return use.getOwner() != first && use.getOwner() != copy.getOperation(); });
   }
 }
 

@@ -1,6 +1,8 @@
 // A weight of 0 leaves nothing behind: no term, no metric, no counter.
 // RUN: sed -e 's/weight = 0.01 /weight = 0.0 /' -e 's/weight = 0.001 /weight = 0.0 /' %S/Inputs/base.mlir \
 // RUN:   | moec-opt -moec-build-model | FileCheck %s --check-prefix=ZERO
+// The declaration stays; states and tensor ops do not mention it.
+// ZERO: exp.metrics
 // ZERO-NOT: load_balance
 // ZERO-NOT: router_z
 // ZERO-LABEL: func.func @forward_backward

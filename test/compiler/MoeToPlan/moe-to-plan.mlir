@@ -7,7 +7,7 @@ moe.state @y output : tensor<8x4xf32>
 // CHECK: plan.state @y "output" : tensor<8x4xf32> count 1
 // CHECK-LABEL: plan.func @launch
 // CHECK-NEXT: %[[X:.*]] = plan.address @x : !plan.buffer<128>
-// CHECK-NEXT: %[[R:.*]] = plan.alloc "model.{{[^"]*}}" : tensor<8x4xf32> -> !plan.buffer<128>
+// CHECK-NEXT: %[[R:.*]] = plan.alloc {{"[^"]*"}} : tensor<8x4xf32> -> !plan.buffer<128>
 // CHECK-NEXT: plan.launch @[[EXP:.*]](%[[X]], %[[R]]) writes [1]
 // CHECK-NEXT: %[[Y:.*]] = plan.address @y
 // CHECK-NEXT: plan.launch @[[ADD:.*]](%[[R]], %[[Y]]) writes [1]
@@ -117,10 +117,10 @@ moe.state @x batch : tensor<8x4xf32>
 moe.state @y output : tensor<8x4xf32>
 moe.state @z output : tensor<3x8x4xf32>
 // CHECK-LABEL: plan.func @in_place
-// CHECK: %[[C:.*]] = plan.alloc "carried.{{[^"]*}}" : tensor<8x4xf32>
+// CHECK: %[[C:.*]] = plan.alloc {{"[^"]*"}} : tensor<8x4xf32>
 // CHECK: plan.copy %[[C]], %{{.*}}
-// CHECK-DAG: %[[S0:.*]] = plan.alloc "kept.{{[^"]*}}" : tensor<3x8x4xf32>
-// CHECK-DAG: %[[S1:.*]] = plan.alloc "kept.{{[^"]*}}" : tensor<3x8x4xf32>
+// CHECK-DAG: %[[S0:.*]] = plan.alloc {{"[^"]*"}} : tensor<3x8x4xf32>
+// CHECK-DAG: %[[S1:.*]] = plan.alloc {{"[^"]*"}} : tensor<3x8x4xf32>
 // CHECK: plan.repeat 3 {
 // CHECK-NEXT: ^bb0(%[[L:.*]]: index):
 // CHECK-NEXT: %[[T0:.*]] = plan.slice %[[S0]][%[[L]]] offset 0 stride 128
@@ -163,9 +163,9 @@ func.func @in_place() {
 moe.state @x batch : tensor<8x4xf32>
 moe.state @y output : tensor<8x4xf32>
 // CHECK-LABEL: plan.func @old_read_later
-// CHECK: %[[C:.*]] = plan.alloc "carried.{{[^"]*}}"
+// CHECK: %[[C:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK: plan.repeat 3 {
-// CHECK: %[[N:.*]] = plan.alloc "model.{{[^"]*}}"
+// CHECK: %[[N:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK-NEXT: plan.launch @{{.*}}(%[[C]], %[[N]]) writes [1]
 // CHECK: plan.launch @{{.*}}(%[[C]], %{{.*}}) writes [1]
 // CHECK-NEXT: plan.copy %[[C]], %[[N]]
@@ -199,9 +199,9 @@ func.func @old_read_later() {
 moe.state @x batch : tensor<4x4xf32>
 moe.state @w parameter : tensor<4x4xf32>
 // CHECK-LABEL: plan.func @product
-// CHECK: %[[C:.*]] = plan.alloc "carried.{{[^"]*}}"
+// CHECK: %[[C:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK: plan.repeat 3 {
-// CHECK: %[[N:.*]] = plan.alloc "model.matmul"
+// CHECK: %[[N:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK-NEXT: plan.launch @{{.*}}(%[[C]], %{{.*}}, %[[N]]) writes [2]
 // CHECK-NEXT: plan.copy %[[C]], %[[N]]
 func.func @product() {
@@ -227,12 +227,12 @@ func.func @product() {
 moe.state @x batch : tensor<8x4xf32>
 moe.state @y output : tensor<8x4xf32>
 // CHECK-LABEL: plan.func @swap
-// CHECK: %[[A:.*]] = plan.alloc "carried.{{[^"]*}}"
-// CHECK: %[[B:.*]] = plan.alloc "carried.{{[^"]*}}"
+// CHECK: %[[A:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK: %[[B:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK: plan.repeat 3 {
-// CHECK: %[[T0:.*]] = plan.alloc "carried.{{[^"]*}}"
+// CHECK: %[[T0:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK-NEXT: plan.copy %[[T0]], %[[B]]
-// CHECK-NEXT: %[[T1:.*]] = plan.alloc "carried.{{[^"]*}}"
+// CHECK-NEXT: %[[T1:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK-NEXT: plan.copy %[[T1]], %[[A]]
 // CHECK-NEXT: plan.copy %[[A]], %[[T0]]
 // CHECK-NEXT: plan.copy %[[B]], %[[T1]]
@@ -256,11 +256,11 @@ func.func @swap() {
 moe.state @x batch : tensor<8x4xf32>
 moe.state @y output : tensor<8x4xf32>
 // CHECK-LABEL: plan.func @shift
-// CHECK: %[[A:.*]] = plan.alloc "carried.{{[^"]*}}"
-// CHECK: %[[B:.*]] = plan.alloc "carried.{{[^"]*}}"
+// CHECK: %[[A:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK: %[[B:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK-NEXT: plan.fill %[[B]]
 // CHECK: plan.repeat 3 {
-// CHECK: %[[T:.*]] = plan.alloc "carried.{{[^"]*}}"
+// CHECK: %[[T:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK-NEXT: plan.copy %[[T]], %[[A]]
 // CHECK-NEXT: plan.copy %[[B]], %[[T]]
 // CHECK-NEXT: plan.fill %[[A]]
@@ -318,16 +318,16 @@ func.func @zeros() {
 moe.state @x batch : tensor<8x4xf32>
 moe.state @y output : tensor<8x4xf32>
 // CHECK-LABEL: plan.func @inits
-// CHECK: %[[E:.*]] = plan.alloc "model.{{[^"]*}}"
+// CHECK: %[[E:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK-NEXT: plan.launch @[[EXP:.*]](%{{.*}}, %[[E]]) writes [1]
 // CHECK-NEXT: plan.repeat 3 {
 // CHECK-NEXT: ^bb0
-// CHECK-NEXT: %[[C:.*]] = plan.alloc "carried.{{[^"]*}}"
+// CHECK-NEXT: %[[C:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK-NEXT: plan.copy %[[C]], %[[E]]
 // CHECK-NEXT: plan.repeat 2 {
 // CHECK-NEXT: ^bb0
 // CHECK-NEXT: plan.launch @{{.*}}(%[[C]], %[[C]]) writes [1]
-// CHECK: %[[F:.*]] = plan.alloc "model.{{[^"]*}}"
+// CHECK: %[[F:.*]] = plan.alloc {{"[^"]*"}}
 // CHECK-NEXT: plan.launch @[[EXP]](%{{.*}}, %[[F]]) writes [1]
 // CHECK-NEXT: plan.repeat 2 reverse {
 // CHECK-NEXT: ^bb0
