@@ -29,7 +29,7 @@ show moec train spec.json --run-dir run --overwrite "$@"
 # Training has left the plan beside the run folder; no need to compile again.
 show moec eval run.moec --run-dir run
 for prompt in 'The package ' 'template <typename _Tp' 'Das Paket '; do
-  show moec generate run.moec --run-dir run --prompt "$prompt" --bytes 200
+  show moec generate run.moec --run-dir run --prompt "$prompt" --bytes 200 --temperature 0.5
 done
 
 printf '\nDone in %d s. All of it is in %s:\n' $((SECONDS - start)) "$PWD"
