@@ -2,7 +2,7 @@
 # Installs what is missing, builds, and runs the tests. Works from any directory; can be repeated.
 #
 #   test/run.sh                 every test
-#   test/run.sh -L unit         the tests of one label: lit unit spec numerics golden lint
+#   test/run.sh -L unit         the tests of one label: lit unit spec cli numerics golden lint
 #   test/run.sh -R name         the tests whose name matches; all options go to ctest
 #
 # Environment: MOEC_BUILD_DIR, MOEC_JOBS, MOEC_SKIP_PACKAGES (see .ci/setup.sh).

@@ -69,6 +69,8 @@ Status RunFolder::begin(const Plan &plan, bool overwrite) {
       MOEC_RETURN_IF_ERROR(removeTree(folder + "/" + name));
   MOEC_RETURN_IF_ERROR(makeDirectories(checkpointsPath()));
   MOEC_RETURN_IF_ERROR(removeLeftovers(checkpointsPath()));
+  // A kill between saving and pruning leaves one too many.
+  MOEC_RETURN_IF_ERROR(pruneCheckpoints(checkpointsPath(), plan.keepLast));
   return writeRunFile(plan, folder);
 }
 

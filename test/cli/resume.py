@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Same bits: 20 steps at once against 7, kill -9 and 13 more; two runs; 1 and 2 threads; SIGTERM; with --poison.
+"""Same bits: a plan compiled twice; 20 steps at once against 7, kill -9 and 13 more; two runs; 1 and 2 threads;
+SIGTERM; --poison; a spec that extends the other from elsewhere.
 
   resume.py BIN_FOLDER
 """
@@ -24,6 +25,10 @@ with Test() as t:
     t.check(float(losses[-1]) < float(losses[0]) - 0.5, f"it learns: {losses[0]} to {losses[-1]}")
     t.check(any(line["split"] == "validation" for line in lines), "validation lines")
     plan = t.dir / "whole.moec"
+
+    for threads in (1, 2):
+        t.must(t.moec, "compile", t.spec, "--compile-threads", threads, "-o", "twice.moec")
+        t.check((t.dir / "twice.moec").read_bytes() == plan.read_bytes(), f"compiled again with {threads} threads: the same plan")
 
     def train(run, *more):
         return [t.moec_run, plan, "train", "--run-dir", run, *more]
