@@ -48,8 +48,7 @@ LogicalResult CompileSession::load(const std::string &path) {
   specPath = path;
   target = cpu::CpuTarget::get(options.cpu);
   if (target.triple.empty())
-    return emitError(UnknownLoc::get(&context))
-           << "unknown CPU \"" << options.cpu << "\"; expected native, x86-64, x86-64-v3 or x86-64-v4";
+    return emitError(UnknownLoc::get(&context)) << cpu::CpuTarget::unknown(options.cpu);
   if (failed(timed("read", [&] {
         source = spec::readExperiment(&context, path);
         return success(static_cast<bool>(source));

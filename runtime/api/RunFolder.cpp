@@ -48,10 +48,15 @@ static Status writeRunFile(const Plan &plan, const std::string &folder) {
 
 Status checkRunFolder(const std::string &folder, const RunOptions &options) {
   bool resumes = options.resume || !options.resumeFrom.empty();
-  if (holdsRun(folder) && !resumes && !options.overwrite)
+  if (holdsRun(folder) && !resumes && !options.overwrite) {
+    bool hasCheckpoint = newestCheckpoint(folder + "/checkpoints").isOk();
     return Status::error("MOEC-R001", folder,
-                         "this folder already holds a run; --resume goes on with it, --overwrite "
-                         "throws it away, --run-dir chooses another folder");
+                         hasCheckpoint
+                             ? "this folder already holds a run; --resume goes on with it, --overwrite throws it away"
+                             : "this folder holds a run that was stopped before its first checkpoint; --overwrite "
+                               "starts it again",
+                         ", --run-dir chooses another folder");
+  }
   return Status::ok();
 }
 

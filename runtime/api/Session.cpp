@@ -37,9 +37,10 @@ Result<std::string> Session::chooseCheckpoint() const {
   std::string folder = RunFolder::pathFor(plan, options);
   Result<std::string> path = newestCheckpoint(folder + "/checkpoints");
   if (!path.isOk() && path.status().code() == "MOEC-C001")
-    return Status::error("MOEC-C001", folder,
-                         "this run has no checkpoint yet; train it first, or name a folder with "
-                         "--run-dir or a checkpoint with --resume-from");
+    return Status::error(
+        "MOEC-C001", folder,
+        "this run has no checkpoint; train it first (--overwrite starts a stopped run again), or name a "
+        "folder with --run-dir or a checkpoint with --resume-from");
   return path;
 }
 

@@ -154,8 +154,6 @@ private:
     result.interrupted = interrupted;
     result.metrics = readMetrics(false);
     result.allocatedBytes = executor().device().allocatedBytes();
-    if (stepsHere == 0)
-      progress().note("nothing to do: " + std::to_string(result.step) + " steps are done");
     printProfile();
     return result;
   }

@@ -128,8 +128,10 @@ static std::string describeValues(const Plan &plan, const std::string &function)
     }
   if (buffers.empty())
     return "";
-  std::stable_sort(buffers.begin(), buffers.end(),
-                   [](const PlanBuffer *a, const PlanBuffer *b) { return a->first < b->first; });
+  // Those that start together stay in the order of the plan.
+  std::sort(buffers.begin(), buffers.end(), [](const PlanBuffer *a, const PlanBuffer *b) {
+    return a->first != b->first ? a->first < b->first : a < b;
+  });
   TextTable table({"value", "size", "bytes", "type", "shape", "live", "offset", "from"}, "01100010");
   for (const PlanBuffer *buffer : buffers) {
     std::vector<std::string> cells = sizeCells(buffer->bytes);
@@ -226,6 +228,9 @@ std::string describePlan(const Plan &plan, const PlanDescribeOptions &options) {
                      describeBuffers(plan) + describeKernels(plan);
   if (!options.instructions)
     return text;
+  text += "instructions: kernel xWORKGROUPS (@offset + stride*index:bytes, ...); i0 is the outermost loop's index; :0 "
+          "marks an "
+          "index that is handed over as a distance\n";
   for (const PlanFunction &function : plan.functions) {
     text += "function " + function.name + "\n";
     describeBody(plan, function.body, "  ", text);

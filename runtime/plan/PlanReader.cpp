@@ -40,7 +40,8 @@ static Status checkHeader(std::span<const std::byte> file, const std::string &pa
   if (headerBytes != kPlanHeaderBytes)
     return Status::error("MOEC-P003", path, "header size is ", headerBytes, ", expected ", kPlanHeaderBytes);
   if (fileBytes != file.size())
-    return Status::error("MOEC-P003", path, "file has ", file.size(), " bytes, its header says ", fileBytes);
+    return Status::error("MOEC-P003", path, "file has ", file.size(), " bytes, its header says ", fileBytes,
+                         "; it was cut short or appended to: compile or copy it again");
   if (manifestOffset < kPlanHeaderBytes || !rangeInside(manifestOffset, manifestBytes, fileBytes))
     return Status::error("MOEC-P003", path, "manifest at ", manifestOffset, " with ", manifestBytes,
                          " bytes does not lie between the header and the end of the file at ", fileBytes);

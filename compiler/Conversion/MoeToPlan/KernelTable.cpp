@@ -94,8 +94,8 @@ FailureOr<plan::KernelOp> KernelTable::get(moe::DispatchOp dispatch) {
     return failure();
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
   auto kernel = plan::KernelOp::create(b, dispatch.getLoc(), symbol, static_cast<int64_t>(params.size()), info->grid,
-                                       info->scratchBytes, APFloat(info->flops), APFloat(info->bytes),
-                                       summarize(dispatch), dispatch.getNoteAttr());
+                                       info->scratchBytes, static_cast<int64_t>(info->flops),
+                                       static_cast<int64_t>(info->bytes), summarize(dispatch), dispatch.getNoteAttr());
   known[key] = kernel;
   return kernel;
 }

@@ -19,11 +19,7 @@ namespace moec {
 
 namespace {
 
-Value underReshapes(Value value) {
-  while (auto reshape = value.getDefiningOp<moe::ReshapeOp>())
-    value = reshape.getInput();
-  return value;
-}
+using moe::underReshapes;
 
 bool isZero(Operation *op) {
   auto constant = dyn_cast_if_present<arith::ConstantOp>(op);
@@ -72,6 +68,13 @@ std::string describeValue(Value value) {
   }
   if (!op)
     return "layer_input"; // carried into the body of a repeat
+  // A product is best known by its weights: "attention.q".
+  if (isa<moe::MatmulOp, moe::GroupedMatmulOp>(op))
+    if (auto weights = op->getOperand(1).getDefiningOp<moe::ReadOp>()) {
+      StringRef name = weights.getState();
+      name.consume_front("layers.{}.");
+      return name.split('#').first.str();
+    }
   return sectionOf(op->getLoc()) + "." + op->getName().stripDialect().str();
 }
 
@@ -125,7 +128,7 @@ private:
   LogicalResult lowerRepeat(moe::RepeatOp repeat, OpBuilder &b);
   void assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd);
-  Value alloc(Value value, const Twine &name, OpBuilder &b);
+  Value alloc(Value value, Location loc, const Twine &name, OpBuilder &b);
   Value bufferOf(Value value, OpBuilder &b);
   Value anywhere(Location loc, Value index, OpBuilder &b);
   Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b);
@@ -138,12 +141,12 @@ private:
 };
 
 /// Names are numbered from the second on: "attention.matmul", "attention.matmul.2".
-Value FunctionLowering::alloc(Value value, const Twine &what, OpBuilder &b) {
+Value FunctionLowering::alloc(Value value, Location loc, const Twine &what, OpBuilder &b) {
   std::string name = what.str();
   if (int number = ++taken[name]; number > 1)
     name += "." + std::to_string(number);
   auto type = cast<RankedTensorType>(value.getType());
-  return plan::AllocOp::create(b, value.getLoc(), plan::BufferType::get(b.getContext(), plan::tensorBytes(type)),
+  return plan::AllocOp::create(b, loc, plan::BufferType::get(b.getContext(), plan::tensorBytes(type)),
                                b.getStringAttr(name), TypeAttr::get(type), IntegerAttr(), IntegerAttr(), IntegerAttr());
 }
 
@@ -214,7 +217,7 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
       if (Value place = destination.lookup(result))
         buffer = place;
       else
-        buffer = alloc(result, describeValue(result), b);
+        buffer = alloc(result, result.getLoc(), describeValue(result), b);
       operands.push_back(buffer);
       break;
     }
@@ -289,7 +292,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
         !destination.contains(base)) {
       carry = buffers.lookup(base);
     } else {
-      carry = alloc(init, "carried." + describeValue(init), b);
+      carry = alloc(init, init.getLoc(), "carried." + describeValue(init), b);
       if (isZero(base.getDefiningOp()))
         plan::FillOp::create(b, loc, carry);
       else if (Value buffer = bufferOf(init, b))
@@ -303,7 +306,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   }
   SmallVector<Value> stacks;
   for (auto [out, yielded] : llvm::zip(repeat.getOuts(), repeat.getYield().getValues().drop_front(carries.size()))) {
-    stacks.push_back(alloc(out, "kept." + describeValue(yielded), b));
+    stacks.push_back(alloc(out, yielded.getLoc(), "kept." + describeValue(yielded), b));
     buffers[out] = stacks.back();
   }
   SmallVector<Value> inputs;
@@ -344,7 +347,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     if (!source)
       return repeat.emitOpError("internal: a yielded value has no buffer");
     if (copies.size() > 1 && llvm::is_contained(carries, source)) {
-      Value temporary = alloc(value, "carried." + describeValue(value), inner);
+      Value temporary = alloc(value, value.getLoc(), "carried." + describeValue(value), inner);
       plan::CopyOp::create(inner, loc, temporary, source);
       source = temporary;
     }
@@ -381,8 +384,7 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
     ModuleOp module = getOperation();
     cpu::CpuTarget target = cpu::CpuTarget::get(cpu);
     if (target.triple.empty()) {
-      std::string name = cpu;
-      module.emitError() << "unknown CPU \"" << name << "\"; expected native, x86-64, x86-64-v3 or x86-64-v4";
+      module.emitError() << cpu::CpuTarget::unknown(cpu);
       return signalPassFailure();
     }
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());

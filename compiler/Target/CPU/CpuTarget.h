@@ -11,7 +11,6 @@ namespace moec::cpu {
 struct CpuTarget {
   std::string triple;
   std::string cpu;                   // LLVM's name, for example x86-64-v4
-  std::string llvmFeatures;          // "+avx512f,-amx-bf16,..." beyond what `cpu` implies
   std::vector<std::string> required; // names for __builtin_cpu_supports, checked by the runtime before loading
   int64_t vectorBytes = 32;          // 64 with AVX-512, 32 with AVX2, 16 otherwise
   /// Register tile of a matrix product: rows, and vectors of columns. 8 x 2 fills 16 of 32 registers of AVX-512 with
@@ -21,6 +20,8 @@ struct CpuTarget {
 
   /// name: "native", "x86-64-v3", "x86-64-v4", "x86-64". Empty triple in the result: unknown name.
   static CpuTarget get(const std::string &name);
+  /// What to say when `get` knows no such name.
+  static std::string unknown(const std::string &name);
 };
 
 } // namespace moec::cpu

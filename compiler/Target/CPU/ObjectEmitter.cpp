@@ -66,9 +66,8 @@ std::unique_ptr<llvm::TargetMachine> createMachine(const CpuTarget &target, std:
   llvm::TargetOptions options;
   // a*b + c may become one fma; nothing else is relaxed.
   options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
-  return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(triple, target.cpu, target.llvmFeatures,
-                                                                         options, llvm::Reloc::PIC_, std::nullopt,
-                                                                         llvm::CodeGenOptLevel::Default));
+  return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(
+      triple, target.cpu, /*features=*/"", options, llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Default));
 }
 
 void optimise(llvm::Module &module, llvm::TargetMachine &machine) {

@@ -50,14 +50,14 @@ private:
   exp::ExperimentOp experiment;
   SymbolTable symbols;
   llvm::StringMap<int64_t> kernelNumbers;
-  bool failed = false;
+  bool incomplete = false;
 };
 
 plan::StateOp ManifestBuilder::state(StringRef name) {
   auto found = symbols.lookup<plan::StateOp>(name);
   if (!found) {
     module.emitError("internal: the plan has no state @") << name;
-    failed = true;
+    incomplete = true;
   }
   return found;
 }
@@ -100,8 +100,8 @@ Json ManifestBuilder::kernels() {
     list.push_back({{"name", kernel.getSymName().drop_front(StringRef("moec_").size()).str()},
                     {"symbol", kernel.getSymName().str()},
                     {"params", kernel.getParams()},
-                    {"flops", kernel.getFlops().convertToDouble()},
-                    {"bytes", kernel.getBytes().convertToDouble()},
+                    {"flops", kernel.getFlops()},
+                    {"bytes", kernel.getBytes()},
                     {"summary", kernel.getSummary().str()},
                     {"loc", describeLocation(kernel.getLoc())}});
   }
@@ -268,7 +268,7 @@ FailureOr<std::string> ManifestBuilder::build() {
   auto batch = state("batch.tokens"), domains = state("batch.domains"), step = state("counter.step");
   auto arena = module->getAttrOfType<IntegerAttr>("plan.arena_bytes");
   auto stateBytes = module->getAttrOfType<IntegerAttr>("plan.state_bytes");
-  if (failed || !arena || !stateBytes)
+  if (incomplete || !arena || !stateBytes)
     return failure();
   auto place = [](plan::StateOp state) {
     return Json{{"offset", *state.getOffset()}, {"shape", std::vector<int64_t>(state.getTensorType().getShape())}};

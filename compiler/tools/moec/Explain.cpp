@@ -36,6 +36,19 @@ static int runExplain(const ExplainOptions &options) {
     llvm::outs() << *text;
     return kOk;
   }
+  // Codes of the runtime live with what they are about.
+  static constexpr std::pair<const char *, const char *> runtimeCodes[] = {
+      {"MOEC-P", "a plan file that cannot be used: docs/plan-format.md, Errors"},
+      {"MOEC-C", "a checkpoint that cannot be used: docs/checkpoint-format.md"},
+      {"MOEC-D", "data that cannot be used: runtime/README.md"},
+      {"MOEC-R", "the run folder: runtime/README.md"},
+      {"MOEC-I", "reading or writing a file: runtime/README.md"},
+  };
+  for (auto [prefix, text] : runtimeCodes)
+    if (llvm::StringRef(options.topic).starts_with(prefix)) {
+      llvm::outs() << options.topic << " is about " << text << "\n";
+      return kOk;
+    }
   std::vector<std::string> names;
   for (const exp::Section &section : exp::sections())
     for (const exp::Field &field : section.fields)

@@ -47,8 +47,14 @@ int runInspect(const Options &options) {
     listPhases();
     return kOk;
   }
-  if (llvm::StringRef(options.input).ends_with(".moec"))
+  if (llvm::StringRef(options.input).ends_with(".moec")) {
+    if (options.to != Options().to || !options.symbol.empty()) {
+      llvm::errs() << "error: a plan holds no IR: --to and --symbol want the spec; " << options.input
+                   << " alone prints what is in the plan\n";
+      return kUsage;
+    }
     return describePlan(options.input);
+  }
   bool isView = llvm::any_of(views, [&](auto view) { return options.to == view.first; });
   if (!isView && !findPhase(options.to)) {
     llvm::errs() << "error: no phase \"" << options.to << "\"; there are:\n";

@@ -42,4 +42,10 @@ void MoeDialect::initialize() {
   addInterfaces<MoeFoldInterface>();
 }
 
+Value underReshapes(Value value) {
+  while (auto reshape = value.getDefiningOp<ReshapeOp>())
+    value = reshape.getInput();
+  return value;
+}
+
 } // namespace moec::moe

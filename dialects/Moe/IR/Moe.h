@@ -20,4 +20,9 @@
 #define GET_OP_CLASSES
 #include "dialects/Moe/IR/MoeOps.h.inc"
 
+namespace moec::moe {
+/// The value behind any number of moe.reshape: the one that has memory.
+mlir::Value underReshapes(mlir::Value value);
+} // namespace moec::moe
+
 #endif

@@ -9,7 +9,7 @@ namespace moec::moe {
 
 namespace {
 
-constexpr unsigned maxProducts = 2; // two accumulator tiles fill the registers
+constexpr unsigned maxProducts = 2; // gate and up, key and value: more have not been seen to help
 
 /// The template that a group starting with `op` needs: "matmul", "row", or the op's own.
 StringRef kindOf(Operation *op) {
@@ -34,13 +34,6 @@ int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).get
 bool isAlignedOperand(Operation *op, unsigned number) {
   auto rowOp = dyn_cast<RowOpInterface>(op);
   return isSink(op) || isa<SliceColumnsOp>(op) || (rowOp && rowOp.isRowAligned(number));
-}
-
-/// The value under reshapes.
-Value underReshapes(Value value) {
-  while (auto reshape = value.getDefiningOp<ReshapeOp>())
-    value = reshape.getInput();
-  return value;
 }
 
 } // namespace
@@ -154,7 +147,9 @@ bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std:
     }
     return true;
   }
-  why = "the " + kind.str() + " template only takes elementwise epilogues of its own shape";
+  why = kind == "matmul" || isReduction(kind)
+            ? "the " + kind.str() + " template only takes elementwise epilogues of its own shape"
+            : "nothing can follow inside the " + kind.str() + " template";
   return false;
 }
 
@@ -221,7 +216,8 @@ unsigned DispatchGroups::open(Operation *op, StringRef kind) {
   return groups.size() - 1;
 }
 
-/// Products of the same A with the same result shape share the loads of A.
+/// Products of the same A with the same result shape share a kernel: A stays in cache between them, and one epilogue
+/// sees both.
 int DispatchGroups::findMatmulPartner(Operation *op) const {
   if (groups.empty())
     return -1;
@@ -306,8 +302,32 @@ void DispatchGroups::place(Operation *op) {
   join(op, open(op, kind));
 }
 
-Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &builder, IRMapping &outer,
-                                         ArrayRef<DispatchGroup> all) {
+/// Whatever somebody outside the group reads, seen through the reshapes that users look through.
+SmallVector<Value> DispatchGroups::escapingResults(const DispatchGroup &group) {
+  SmallVector<Value> escaping;
+  for (Operation *op : group.ops)
+    for (Value result : op->getResults()) {
+      SmallVector<Value> pending{result};
+      bool escapes = false;
+      while (!pending.empty() && !escapes)
+        for (OpOperand &use : pending.pop_back_val().getUses()) {
+          Operation *user = use.getOwner();
+          if (llvm::is_contained(group.ops, user))
+            continue;
+          if (user->getBlock() == &block && isa<ReshapeOp>(user)) {
+            // A reshape may feed only sinks of this very group.
+            pending.push_back(user->getResult(0));
+            continue;
+          }
+          escapes = true;
+        }
+      if (escapes)
+        escaping.push_back(result);
+    }
+  return escaping;
+}
+
+Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &builder, IRMapping &outer) {
   Block *body = new Block;
   OpBuilder inside(builder.getContext());
   inside.setInsertionPointToStart(body);
@@ -369,27 +389,7 @@ Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &
       inner.map(from, to);
   }
 
-  // Results: whatever somebody outside the group reads, seen through the ops that their users clone.
-  SmallVector<Value> escaping;
-  for (Operation *op : group.ops)
-    for (Value result : op->getResults()) {
-      SmallVector<Value> pending{result};
-      bool escapes = false;
-      while (!pending.empty() && !escapes)
-        for (OpOperand &use : pending.pop_back_val().getUses()) {
-          Operation *user = use.getOwner();
-          if (llvm::is_contained(group.ops, user))
-            continue;
-          if (user->getBlock() == &block && isa<ReshapeOp>(user)) {
-            // A reshape may feed only sinks of this very group.
-            pending.push_back(user->getResult(0));
-            continue;
-          }
-          escapes = true;
-        }
-      if (escapes)
-        escaping.push_back(result);
-    }
+  SmallVector<Value> escaping = escapingResults(group);
   SmallVector<Value> yields;
   SmallVector<Type> types;
   for (Value value : escaping) {
@@ -429,7 +429,7 @@ void DispatchGroups::rewrite() {
   };
   for (const DispatchGroup &group : groups) {
     if (!group.kind.empty()) {
-      buildDispatch(group, builder, outer, groups);
+      buildDispatch(group, builder, outer);
       continue;
     }
     Operation *op = group.ops.front();

@@ -52,8 +52,8 @@ private:
   unsigned open(mlir::Operation *op, llvm::StringRef kind);
   int findMatmulPartner(mlir::Operation *op) const;
 
-  mlir::Operation *buildDispatch(const DispatchGroup &group, mlir::OpBuilder &builder, mlir::IRMapping &outer,
-                                 llvm::ArrayRef<DispatchGroup> all);
+  mlir::Operation *buildDispatch(const DispatchGroup &group, mlir::OpBuilder &builder, mlir::IRMapping &outer);
+  llvm::SmallVector<mlir::Value> escapingResults(const DispatchGroup &group);
 
   mlir::Block &block;
   llvm::SmallVector<DispatchGroup> groups;

@@ -16,7 +16,7 @@ plan.state @state_layers "parameter" : tensor<4xf32> count 1 layers [1]
 // -----
 
 // expected-error @+1 {{'plan.kernel' op has grid 0, params 1, scratch 0; expected a grid of 1 or more and no negative number}}
-plan.kernel @kernel_c1 params 1 grid 0 scratch 0 flops 0.0 bytes 0.0 "map"
+plan.kernel @kernel_c1 params 1 grid 0 scratch 0 flops 0 bytes 0 "map"
 
 // -----
 
@@ -60,7 +60,7 @@ plan.func @slice_index {
 // -----
 
 // expected-note @+1 {{kernel declared here}}
-plan.kernel @k params 2 grid 1 scratch 0 flops 0.0 bytes 0.0 "map"
+plan.kernel @k params 2 grid 1 scratch 0 flops 0 bytes 0 "map"
 plan.func @launch_c1 {
   %0 = plan.alloc "x" : tensor<4xf32> -> !plan.buffer<16>
   // expected-error @+1 {{'plan.launch' op has 1 operands but @k takes 2}}
@@ -69,7 +69,7 @@ plan.func @launch_c1 {
 
 // -----
 
-plan.kernel @k params 1 grid 1 scratch 0 flops 0.0 bytes 0.0 "map"
+plan.kernel @k params 1 grid 1 scratch 0 flops 0 bytes 0 "map"
 plan.func @launch_c2 {
   %0 = plan.alloc "x" : tensor<4xf32> -> !plan.buffer<16>
   // expected-error @+1 {{'plan.launch' op writes operand 1 of 1}}

@@ -4,8 +4,8 @@
 plan.state @w "parameter" : tensor<4x4xf32> count 3 layers [1, 2] at 128
 // CHECK: plan.state @batch "batch" : tensor<1x5xi32> count 1
 plan.state @batch "batch" : tensor<1x5xi32> count 1
-// CHECK: plan.kernel @k params 2 grid 4 scratch 64 flops 1.000000e+03 bytes 5.120000e+02 "matmul + map" note "moe.row_reduce not fused"
-plan.kernel @k params 2 grid 4 scratch 64 flops 1.0e+03 bytes 5.12e+02 "matmul + map" note "moe.row_reduce not fused"
+// CHECK: plan.kernel @k params 2 grid 4 scratch 64 flops 1000 bytes 512 "matmul + map" note "moe.row_reduce not fused"
+plan.kernel @k params 2 grid 4 scratch 64 flops 1000 bytes 512 "matmul + map" note "moe.row_reduce not fused"
 
 // CHECK-LABEL: plan.func @f
 plan.func @f {

@@ -6,7 +6,7 @@ module {
   plan.state @a "parameter" : tensor<20xf32> count 1
   // CHECK: plan.state @b "parameter" : tensor<4xf32> count 1 at 128
   plan.state @b "parameter" : tensor<4xf32> count 1
-  plan.kernel @k params 2 grid 1 scratch 0 flops 0.0 bytes 0.0 "map"
+  plan.kernel @k params 2 grid 1 scratch 0 flops 0 bytes 0 "map"
 
   // Three values in a chain: the third may take the place of the first.
   // CHECK-LABEL: plan.func @chain

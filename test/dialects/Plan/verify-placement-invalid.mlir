@@ -1,7 +1,7 @@
 // RUN: moec-opt %s -split-input-file -verify-diagnostics --moec-plan-verify-placement
 
 module attributes {plan.arena_bytes = 256 : i64, plan.state_bytes = 0 : i64} {
-  plan.kernel @k params 2 grid 1 scratch 0 flops 0.0 bytes 0.0 "map"
+  plan.kernel @k params 2 grid 1 scratch 0 flops 0 bytes 0 "map"
   plan.func @overlap {
     // expected-note @+1 {{by this one at 0..64}}
     %0 = plan.alloc "a" : tensor<16xf32> at 0 from 0 to 2 -> !plan.buffer<64>
