@@ -14,7 +14,7 @@ namespace moec {
 namespace {
 
 /// Hands out one random stream for each parameter: a hash of its symbol, so that adding a parameter changes no other's
-/// values.
+/// values, short of a collision of hashes.
 class Streams {
 public:
   int64_t get(StringRef symbol) {

@@ -1,5 +1,5 @@
-// The phases of a compilation: one table that `moec inspect`, `moec compile --to`, the docs page and the pipeline tests
-// read.
+// The phases of a compilation: one table that `moec inspect`, `moec compile --dump-to`, the docs page and the pipeline
+// tests read.
 #ifndef MOEC_COMPILER_PIPELINES_PHASES_H
 #define MOEC_COMPILER_PIPELINES_PHASES_H
 

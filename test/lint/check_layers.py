@@ -20,8 +20,7 @@ LAYERS = [
     ("runtime/api", ["runtime/base", "runtime/plan", "runtime/hal", "runtime/hal/*", "runtime/io", "runtime/exec"]),
     ("runtime/tools/*", ["runtime/api", "runtime/base"]),
     # IR below Analysis below Transforms; a dialect sees no other.
-    ("dialects/Support", ["mlir"]),
-    ("dialects/*/IR", ["mlir", "dialects/Support"]),
+    ("dialects/*/IR", ["mlir"]),
     ("dialects/*/Analysis", ["mlir", "dialects/{0}/IR"]),
     ("dialects/*/Transforms", ["mlir", "dialects/{0}/IR", "dialects/{0}/Analysis"]),
     ("dialects/cmake", ["mlir"]),

@@ -1,5 +1,5 @@
-// The field table: every key of the spec language, once. The JSON reader, the checks, the defaults, the reference page
-// and the schema read it.
+// The field table: every key of the spec language, once. The JSON reader, the checks, the defaults and the reference
+// page read it.
 #ifndef MOEC_DIALECTS_EXP_IR_FIELDS_H
 #define MOEC_DIALECTS_EXP_IR_FIELDS_H
 

@@ -25,7 +25,8 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
   let description = [{
     A state has a kind, a tensor type and, when `count` is given, that many copies back to back (one for each layer of a segment).
     `layers` = [first, step] names copy i `layers.<first + step*i>` wherever the symbol has `{}`. Parameters name their gradient state;
-    `parameter`, `optimizer`, `balance` and `counter` states go into checkpoints.
+    `parameter`, `optimizer` and `balance` states go into checkpoints, and of the `counter` states only `counter.step`. `balance` is
+    reserved for what balancing methods keep from step to step (a bias of each expert); no method has such state yet.
 
     Constraints: (C1) a parameter names a gradient state of the same type and count, or none if it is frozen; (C2) `count` >= 1.
 
@@ -141,8 +142,8 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, Recursi
   let description = [{
     Made by `moe-form-dispatches`, read by the code generators. `kind` names the template that can emit the body (see
     docs/codegen-cpu.md): `row`, `matmul`, or the mnemonic of a single op. Operands are tensors and at most one index per enclosing repeat;
-    block arguments mirror them. State is read and written inside through `moe.read`, `moe.write`, `moe.accumulate`. `note` says what was fused
-    and why the next op was not. `note "..."` comes after the kind.
+    block arguments mirror them. State is read and written inside through `moe.read`, `moe.write`, `moe.accumulate`. `note "..."`, after
+    the kind, says why the first consumer of a value of this group that could not join did not.
 
     Constraints: (C1) block arguments mirror the operands; (C2) the body yields the results; (C3) an index into a state is a block argument.
     ```mlir

@@ -10,8 +10,8 @@ def MoeAssignRemat : Pass<"moe-assign-remat", "::mlir::func::FuncOp"> {
     each layer.
     After: ops inside repeats that are cheap to run again carry the unit attribute `moe.remat`. `selective` marks
     row ops and views (maps, norms, softmax, rope, gathers): they cost one pass over memory, as loading a saved copy
-    does. `full` marks everything but the routing decision (top_k, limit_capacity, permute): integers decide which
-    rows meet which expert, and are small.
+    does. `full` marks everything but the routing decision (top_k, limit_capacity, permute, count_ids): integers
+    decide which rows meet which expert, and are small.
     Why here: the choice is about values, which only exist as such before differentiation wires them to the
     backward.
     ```mlir
@@ -69,7 +69,8 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
   let description = [{
     Before: decomposed ops of forward, backward and update. After: every block holds only `moe.dispatch`, `moe.repeat`, views and constants.
     Row ops with the same rows form one dispatch; products of one A share it, take a gather into their loads and elementwise maps into their
-    epilogue; writes and accumulations happen where their value is made. `note` of a dispatch says why the next op was not taken.
+    epilogue; writes and accumulations happen where their value is made. `note` of a dispatch says why the first
+    consumer of its values that could not join did not.
     Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
     code generators.
     ```mlir
