@@ -87,6 +87,12 @@ Action addVerb(CLI::App &app, const std::string &verb) {
     std::vector<std::string> rest = app.remaining();
     if (isPlan(options->input))
       return rt::runCommandLine(argumentsFor(options->input, verb, options->runDir, rest));
+    // `--threads 2 own.json` leaves "2" here: only options of the compiler may come first.
+    if (!std::filesystem::exists(options->input) && !rest.empty()) {
+      llvm::errs() << "error: there is no file \"" << options->input
+                   << "\"; the spec comes first, options of the runtime after it\n";
+      return static_cast<int>(kUsage);
+    }
     return verb == "train" ? compileAndTrain(*options, rest) : compileAndLook(*options, verb, rest);
   };
 }
