@@ -60,6 +60,23 @@ Status checkRunFolder(const std::string &folder, const RunOptions &options) {
   return Status::ok();
 }
 
+Status checkSameSpec(const std::string &folder, const Plan &plan, const RunOptions &options) {
+  if ((!options.resume && options.resumeFrom.empty()) || options.allowOtherSpec)
+    return Status::ok();
+  constexpr uint64_t kMaxRunFile = 16 << 20;
+  Result<std::string> text = readFile(folder + "/run.json", kMaxRunFile);
+  if (!text.isOk()) // no run here: train() knows what to say
+    return Status::ok();
+  MOEC_ASSIGN_OR_RETURN(Json run, Json::parse(*text));
+  const Json *hash = run.find("spec_hash");
+  if (!hash || !hash->isString() || hash->asString() == plan.specHash)
+    return Status::ok();
+  return Status::error("MOEC-C005", folder, "the run is of spec ", hash->asString(), ", this plan is of spec ",
+                       plan.specHash,
+                       "; undo the change of the spec, choose another folder with --run-dir, or go on with "
+                       "--allow-other-spec if the tensors fit");
+}
+
 Result<RunFolder> RunFolder::openForTraining(const Plan &plan, const RunOptions &options) {
   std::string folder = pathFor(plan, options);
   MOEC_RETURN_IF_ERROR(checkRunFolder(folder, options));

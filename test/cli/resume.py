@@ -68,3 +68,11 @@ with Test() as t:
     t.must("sh", "-c", f"cd elsewhere && {t.moec} check child.json && {t.moec} train child.json --run-dir ../moved")
     same("moved", "a spec that extends it from another folder")
     t.must("sh", "-c", f"cd / && {t.moec} check {other}/child.json")
+
+    # Going on with a changed spec is refused, and the plan of the run stays.
+    before = (t.dir / "moved.moec").read_bytes()
+    (other / "child.json").write_text('{"extends": "../small.json", "name": "child", "duration": {"steps": 30}}')
+    code = t.run("sh", "-c", f"cd elsewhere && {t.moec} train child.json --run-dir ../moved --resume").returncode
+    t.check(code == 5, f"resume with a changed spec: exit code 5, is {code}")
+    t.check((t.dir / "moved.moec").read_bytes() == before, "the plan of the run is as it was")
+    t.check(not (t.dir / "moved.moec.new").exists(), "nothing is left behind")

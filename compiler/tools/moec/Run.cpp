@@ -57,8 +57,22 @@ int compileAndTrain(const Options &options, const std::vector<std::string> &rest
   std::filesystem::path parent = std::filesystem::path(planPath).parent_path();
   if (!parent.empty())
     std::filesystem::create_directories(parent, error);
-  if (failed(session.writePlan(planPath)))
+  // The run's plan is replaced only once it is known to be of the same spec.
+  std::string newPath = planPath + ".new";
+  if (failed(session.writePlan(newPath)))
     return kUserError;
+  auto plan = rt::loadPlan(newPath);
+  rt::Status fits = plan.isOk() ? rt::checkSameSpec(runDir, *plan, runOptions) : plan.status();
+  if (!fits.isOk()) {
+    std::filesystem::remove(newPath, error);
+    llvm::errs() << "error: " << fits.text() << "\n";
+    return rt::exitCode(fits);
+  }
+  std::filesystem::rename(newPath, planPath, error);
+  if (error) {
+    llvm::errs() << "error: cannot rename " << newPath << " to " << planPath << ": " << error.message() << "\n";
+    return kUserError;
+  }
   llvm::errs() << "compiled " << options.input << " to " << planPath << "\n";
   return rt::runCommandLine(argumentsFor(planPath, "train", runDir, rest));
 }
