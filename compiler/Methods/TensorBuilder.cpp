@@ -134,7 +134,6 @@ Value ScalarBuilder::exp(Value x) { return math::ExpOp::create(b, loc, x); }
 Value ScalarBuilder::expm1(Value x) { return math::ExpM1Op::create(b, loc, x); }
 Value ScalarBuilder::log(Value x) { return math::LogOp::create(b, loc, x); }
 Value ScalarBuilder::sqrt(Value x) { return math::SqrtOp::create(b, loc, x); }
-Value ScalarBuilder::pow(Value x, double exponent) { return exp(mul(log(x), constant(exponent))); }
 Value ScalarBuilder::cos(Value x) { return math::CosOp::create(b, loc, x); }
 Value ScalarBuilder::sin(Value x) { return math::SinOp::create(b, loc, x); }
 Value ScalarBuilder::min(Value x, Value y) { return arith::MinimumFOp::create(b, loc, x, y); }

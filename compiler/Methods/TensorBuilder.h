@@ -73,7 +73,6 @@ public:
   Value expm1(Value x); // exp(x) - 1 without cancellation near 0
   Value log(Value x);
   Value sqrt(Value x);
-  Value pow(Value x, double exponent); // exp(log(x) * exponent)
   Value cos(Value x);
   Value sin(Value x);
   Value min(Value x, Value y);

@@ -33,7 +33,14 @@ Status fileError(const std::string &code, const std::string &path, const std::st
   return Status::error(code, path, "cannot ", what, ": ", std::strerror(errno));
 }
 
-Result<MappedFile> MappedFile::open(const std::string &path) {
+namespace {
+struct OpenFile {
+  UniqueFd fd;
+  uint64_t bytes;
+};
+} // namespace
+
+static Result<OpenFile> openRegular(const std::string &path) {
   // O_NONBLOCK: opening a FIFO must fail below, not wait for a writer.
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0)
@@ -43,10 +50,15 @@ Result<MappedFile> MappedFile::open(const std::string &path) {
     return fileError("MOEC-I001", path, "stat");
   if (!S_ISREG(info.st_mode))
     return Status::error("MOEC-I001", path, "not a regular file");
-  size_t size = static_cast<size_t>(info.st_size);
+  return OpenFile{std::move(fd), static_cast<uint64_t>(info.st_size)};
+}
+
+Result<MappedFile> MappedFile::open(const std::string &path) {
+  MOEC_ASSIGN_OR_RETURN(OpenFile file, openRegular(path));
+  size_t size = static_cast<size_t>(file.bytes);
   if (size == 0)
     return MappedFile(nullptr, 0);
-  void *data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
+  void *data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd.get(), 0);
   if (data == MAP_FAILED)
     return fileError("MOEC-I001", path, "map");
   return MappedFile(data, size);
@@ -106,19 +118,12 @@ Status syncDirectory(const std::string &path) {
 }
 
 Result<std::string> readFile(const std::string &path, uint64_t maxBytes) {
-  UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
-  if (fd.get() < 0)
-    return fileError("MOEC-I001", path, "open");
-  struct stat info;
-  if (::fstat(fd.get(), &info) != 0)
-    return fileError("MOEC-I001", path, "stat");
-  if (!S_ISREG(info.st_mode))
-    return Status::error("MOEC-I001", path, "not a regular file");
-  uint64_t size = static_cast<uint64_t>(info.st_size);
+  MOEC_ASSIGN_OR_RETURN(OpenFile file, openRegular(path));
+  uint64_t size = file.bytes;
   if (size > maxBytes)
     return Status::error("MOEC-I001", path, "file has ", size, " bytes, more than the ", maxBytes, " expected at most");
   std::string content(size, '\0');
-  MOEC_RETURN_IF_ERROR(readAt(fd.get(), 0, content.data(), content.size(), path));
+  MOEC_RETURN_IF_ERROR(readAt(file.fd.get(), 0, content.data(), content.size(), path));
   return content;
 }
 

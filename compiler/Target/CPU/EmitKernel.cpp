@@ -10,8 +10,6 @@ FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, ModuleOp kernels, Str
   static const std::pair<StringRef, Template> templates[] = {
       {"row", emitRowKernel},
       {"matmul", emitMatmulKernel},
-      {"grouped_matmul", emitMatmulKernel},
-      {"grouped_outer", emitMatmulKernel},
       {"attention", emitAttentionKernel},
       {"attention_grad", emitAttentionGradKernel},
       {"col_reduce", emitReductionKernel},

@@ -55,7 +55,6 @@ Value KernelBuilder::scratch(int64_t bytes) {
 
 Value KernelBuilder::i64(int64_t value) { return arith::ConstantOp::create(b, b.getI64IntegerAttr(value)); }
 Value KernelBuilder::i32(int64_t value) { return arith::ConstantOp::create(b, b.getI32IntegerAttr(value)); }
-Value KernelBuilder::boolean(bool value) { return arith::ConstantOp::create(b, b.getBoolAttr(value)); }
 Value KernelBuilder::add(Value a, Value c) { return b.createOrFold<arith::AddIOp>(a, c); }
 Value KernelBuilder::sub(Value a, Value c) { return b.createOrFold<arith::SubIOp>(a, c); }
 Value KernelBuilder::mul(Value a, Value c) { return b.createOrFold<arith::MulIOp>(a, c); }

@@ -37,7 +37,6 @@ public:
   //===--- Integers (all i64 unless said) ---===//
   Value i64(int64_t value);
   Value i32(int64_t value);
-  Value boolean(bool value);
   Value add(Value a, Value b);
   Value sub(Value a, Value b);
   Value mul(Value a, Value b);
