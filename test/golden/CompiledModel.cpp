@@ -36,7 +36,7 @@ rt::Plan compile(const std::string &folder, const std::string &specText, const s
     return mlir::success();
   });
   CompileOptions options;
-  options.cpu = cpu;
+  options.target = cpu;
   CompileSession session(context, options);
   if (failed(session.load(specPath)) || failed(session.writePlan(planPath)))
     throw std::runtime_error(diagnostics);
@@ -48,7 +48,7 @@ rt::Plan compile(const std::string &folder, const std::string &specText, const s
 } // namespace
 
 CompiledModel::CompiledModel(const std::string &specText, const ModelOptions &options) : folder(temporaryFolder()) {
-  loaded = std::make_unique<rt::Plan>(compile(folder, specText, options.cpu));
+  loaded = std::make_unique<rt::Plan>(compile(folder, specText, options.target));
   rt::ExecutorOptions how;
   how.threads = options.threads;
   how.poison = options.poison;

@@ -147,7 +147,7 @@ struct CompiledDispatch::Impl {
   OwningOpRef<ModuleOp> module;
   moe::DispatchOp dispatch;
   llvm::SmallVector<moe::DispatchParam> params;
-  cpu::KernelInfo info;
+  KernelInfo info;
   void *handle = nullptr;
   Kernel kernel = nullptr;
   double milliseconds = 0;
@@ -250,7 +250,7 @@ CompiledDispatch::CompiledDispatch(std::string text, const std::string &element,
     fail("unknown target");
   double start = now();
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(impl->module->getLoc());
-  FailureOr<cpu::KernelInfo> info = cpu::emitKernel(impl->dispatch, *kernels, "moec_kernel", target);
+  FailureOr<KernelInfo> info = cpu::emitKernel(impl->dispatch, *kernels, "moec_kernel", target);
   if (failed(info))
     fail("emitting");
   impl->info = *info;
