@@ -48,7 +48,7 @@ rt::Plan compile(const std::string &folder, const std::string &specText, const s
 } // namespace
 
 CompiledModel::CompiledModel(const std::string &specText, const ModelOptions &options) : folder(temporaryFolder()) {
-  loaded = std::make_unique<rt::Plan>(compile(folder, specText, options.target));
+  loaded = std::make_unique<rt::Plan>(compile(folder, specText, options.cpu));
   rt::ExecutorOptions how;
   how.threads = options.threads;
   how.poison = options.poison;
