@@ -2,7 +2,6 @@
 
 #include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Spec/Spec.h"
-#include "compiler/Target/CPU/ObjectEmitter.h"
 #include "compiler/Target/Plan/ManifestBuilder.h"
 #include "runtime/plan/PlanWriter.h"
 #include "llvm/Support/Format.h"
@@ -46,9 +45,9 @@ void CompileSession::dump(StringRef phase) {
 
 LogicalResult CompileSession::load(const std::string &path) {
   specPath = path;
-  target = cpu::CpuTarget::get(options.cpu);
-  if (target.triple.empty())
-    return emitError(UnknownLoc::get(&context)) << cpu::CpuTarget::unknown(options.cpu);
+  target = createTarget(options.target);
+  if (!target)
+    return emitError(UnknownLoc::get(&context)) << unknownTarget(options.target);
   if (failed(timed("read", [&] {
         source = spec::readExperiment(&context, path);
         return success(static_cast<bool>(source));
@@ -62,7 +61,7 @@ LogicalResult CompileSession::load(const std::string &path) {
 }
 
 LogicalResult CompileSession::runTo(StringRef name) {
-  PhaseOptions phaseOptions{declared, options.cpu, target};
+  PhaseOptions phaseOptions{declared, target.get()};
   for (; done < phases().size(); ++done) {
     const Phase &phase = phases()[done];
     LogicalResult result = timed(phase.name, [&] {
@@ -85,7 +84,7 @@ ModuleOp CompileSession::kernels() { return current->lookupSymbol<ModuleOp>(kern
 
 LogicalResult CompileSession::lowerKernels() {
   PassManager pm(&context);
-  cpu::buildKernelLoweringPipeline(pm, target);
+  target->buildKernelLowering(pm);
   return pm.run(kernels());
 }
 
@@ -99,21 +98,24 @@ LogicalResult CompileSession::writePlan(const std::string &path) {
   inputs.effectiveSpec = spec::effectiveSpec(declared);
   inputs.specFile = specPath;
   inputs.baseDir = std::filesystem::absolute(specPath).parent_path().lexically_normal().string();
-  inputs.target = target;
-  FailureOr<std::string> manifest = buildManifest(*current, inputs);
-  if (failed(manifest))
-    return failure();
-  std::vector<char> object;
-  if (failed(timed("object code", [&] {
-        FailureOr<std::vector<char>> bytes = cpu::emitSharedObject(kernels(), target, options.threads);
-        if (failed(bytes))
+  inputs.target = target.get();
+  std::vector<CodeBlob> code;
+  if (failed(timed("machine code", [&] {
+        FailureOr<std::vector<CodeBlob>> blobs = target->assemble(kernels(), {options.threads});
+        if (failed(blobs))
           return failure();
-        object = std::move(*bytes);
+        code = std::move(*blobs);
         return success();
       })))
     return failure();
-  rt::PlanWriterBlob blob{"kernels.so", std::string_view(object.data(), object.size())};
-  rt::Status status = rt::writePlan(path, *manifest, std::span(&blob, 1));
+  inputs.code = code;
+  FailureOr<std::string> manifest = buildManifest(*current, inputs);
+  if (failed(manifest))
+    return failure();
+  std::vector<rt::PlanWriterBlob> blobs;
+  for (const CodeBlob &blob : code)
+    blobs.push_back({blob.name, std::string_view(blob.bytes.data(), blob.bytes.size())});
+  rt::Status status = rt::writePlan(path, *manifest, blobs);
   if (!status.isOk())
     return emitError(UnknownLoc::get(&context)) << status.text();
   return success();

@@ -11,7 +11,7 @@
 namespace moec {
 
 struct CompileOptions {
-  std::string cpu = "native";
+  std::string target = "native";
   unsigned threads = 0; // 0: all
   std::string dumpTo;   // folder for the IR after each phase; empty: none
   bool timing = false;  // seconds a phase, on stderr
@@ -47,7 +47,7 @@ private:
   mlir::OwningOpRef<mlir::ModuleOp> source; // keeps `declared` alive
   mlir::OwningOpRef<mlir::ModuleOp> current;
   exp::ExperimentOp declared;
-  cpu::CpuTarget target;
+  std::unique_ptr<Target> target;
   size_t done = 0; // phases that have run
 };
 

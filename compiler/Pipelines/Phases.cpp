@@ -3,7 +3,6 @@
 #include "compiler/Conversion/ExpToMoe/Passes.h"
 #include "compiler/Conversion/ExpToPlan/Passes.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
-#include "compiler/Target/CPU/ObjectEmitter.h"
 #include "dialects/Moe/Transforms/Passes.h"
 #include "dialects/Plan/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -18,8 +17,7 @@ namespace {
 void buildExpPipeline(OpPassManager &, const PhaseOptions &) {}
 
 void buildModelPipeline(OpPassManager &pm, const PhaseOptions &options) {
-  // Groups of experts start at multiples of the row tile, so that no kernel needs a masked row.
-  pm.addPass(createBuildModel({options.target.tileRows}));
+  pm.addPass(createBuildModel({options.target->rowAlign()}));
 }
 
 void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
@@ -48,7 +46,7 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &) {
 }
 
 void buildPlanPipeline(OpPassManager &pm, const PhaseOptions &options) {
-  pm.addPass(createMoeToPlan({options.cpu}));
+  pm.addPass(createMoeToPlan({options.target->name()}));
   // Programs name functions, so they come after those have become plan functions.
   pm.addPass(createBuildPrograms());
 }

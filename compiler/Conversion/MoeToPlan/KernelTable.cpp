@@ -89,13 +89,14 @@ FailureOr<plan::KernelOp> KernelTable::get(moe::DispatchOp dispatch) {
   if (auto found = known.find(key); found != known.end())
     return found->second;
   std::string symbol = ("moec_" + dispatch.getKind() + "_" + Twine(known.size())).str();
-  FailureOr<cpu::KernelInfo> info = cpu::emitKernel(dispatch, kernels, symbol, target);
+  FailureOr<KernelInfo> info = target.emitKernel(dispatch, kernels, symbol);
   if (failed(info))
     return failure();
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-  auto kernel = plan::KernelOp::create(b, dispatch.getLoc(), symbol, static_cast<int64_t>(params.size()), info->grid,
-                                       info->scratchBytes, static_cast<int64_t>(info->flops),
-                                       static_cast<int64_t>(info->bytes), summarize(dispatch), dispatch.getNoteAttr());
+  auto kernel =
+      plan::KernelOp::create(b, dispatch.getLoc(), symbol, static_cast<int64_t>(params.size()), info->grid,
+                             info->scratchBytes, static_cast<int64_t>(info->flops), static_cast<int64_t>(info->bytes),
+                             summarize(dispatch), dispatch.getNoteAttr(), info->launch);
   known[key] = kernel;
   return kernel;
 }

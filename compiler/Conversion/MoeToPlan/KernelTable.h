@@ -2,7 +2,7 @@
 #ifndef MOEC_COMPILER_CONVERSION_MOETOPLAN_KERNELTABLE_H
 #define MOEC_COMPILER_CONVERSION_MOETOPLAN_KERNELTABLE_H
 
-#include "compiler/Target/CPU/EmitKernel.h"
+#include "compiler/Target/Target.h"
 #include "dialects/Plan/IR/Plan.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -10,7 +10,7 @@ namespace moec {
 
 class KernelTable {
 public:
-  KernelTable(mlir::ModuleOp module, mlir::ModuleOp kernels, const cpu::CpuTarget &target)
+  KernelTable(mlir::ModuleOp module, mlir::ModuleOp kernels, const Target &target)
       : module(module), kernels(kernels), target(target) {}
 
   /// The kernel of `dispatch`, emitted at its first use.
@@ -19,7 +19,7 @@ public:
 
 private:
   mlir::ModuleOp module, kernels;
-  const cpu::CpuTarget &target;
+  const Target &target;
   llvm::StringMap<plan::KernelOp> known;
 };
 

@@ -5,6 +5,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -382,9 +383,9 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    cpu::CpuTarget target = cpu::CpuTarget::get(cpu);
-    if (target.triple.empty()) {
-      module.emitError() << cpu::CpuTarget::unknown(cpu);
+    std::unique_ptr<Target> machine = createTarget(target);
+    if (!machine) {
+      module.emitError() << unknownTarget(target);
       return signalPassFailure();
     }
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
@@ -399,7 +400,7 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
     }
     ModuleOp kernels = ModuleOp::create(b, module.getLoc(), kernelModuleName);
     SymbolTable symbols(module);
-    KernelTable table(module, kernels, target);
+    KernelTable table(module, kernels, *machine);
     for (func::FuncOp function : functions) {
       std::string name = function.getSymName().str();
       function.setSymName(name + ".moe");

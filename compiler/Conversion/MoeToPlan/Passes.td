@@ -17,9 +17,9 @@ def MoeToPlan : Pass<"moec-moe-to-plan", "::mlir::ModuleOp"> {
     plan.launch @moec_matmul_3(%x, %w, %h) writes [2] : !plan.buffer<128>, !plan.buffer<256>, !plan.buffer<512>
     ```
   }];
-  let options = [Option<"cpu", "cpu", "std::string", "\"native\"", "Processor that the kernels are for: native, x86-64, x86-64-v3 or x86-64-v4">];
+  let options = [Option<"target", "target", "std::string", "\"native\"", "Machine that the kernels are for, as in moec compile --target">];
   let dependentDialects = ["::moec::plan::PlanDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect", "::mlir::scf::SCFDialect",
-                           "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect"];
+                           "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::NVVM::NVVMDialect"];
 }
 
 #endif

@@ -4,9 +4,10 @@
 #ifndef MOEC_COMPILER_TARGET_CPU_ATTENTIONPARTS_H
 #define MOEC_COMPILER_TARGET_CPU_ATTENTIONPARTS_H
 
-#include "compiler/Target/CPU/DispatchBody.h"
+#include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/CPU/MicroTile.h"
+#include "compiler/Target/Kernel/DispatchBody.h"
 
 namespace moec::cpu {
 

@@ -15,9 +15,10 @@
 //
 // The C tile passes through scratch so that the epilogue is one row of code, not MR of them, and ends at any row count.
 // Prefetching the next panel and the lines of C between tiles gave 0-3 %, within the noise of a busy machine: left out.
-#include "compiler/Target/CPU/DispatchBody.h"
+#include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/CPU/MicroTile.h"
+#include "compiler/Target/Kernel/DispatchBody.h"
 
 using namespace mlir;
 

@@ -16,7 +16,29 @@ std::string dtypeName(Type element) {
     return "f32";
   if (element.isF64())
     return "f64";
+  if (element.isBF16())
+    return "bf16";
   return element.isInteger(32) ? "i32" : "i64";
+}
+
+/// Integers, strings, and arrays and dictionaries of such.
+Json toJson(Attribute attribute) {
+  if (auto integer = dyn_cast<IntegerAttr>(attribute))
+    return integer.getInt();
+  if (auto text = dyn_cast<StringAttr>(attribute))
+    return text.str();
+  if (auto numbers = dyn_cast<DenseI64ArrayAttr>(attribute))
+    return std::vector<int64_t>(numbers.asArrayRef());
+  if (auto list = dyn_cast<ArrayAttr>(attribute)) {
+    Json json = Json::array();
+    for (Attribute element : list)
+      json.push_back(toJson(element));
+    return json;
+  }
+  Json json = Json::object();
+  for (NamedAttribute entry : cast<DictionaryAttr>(attribute))
+    json[entry.getName().str()] = toJson(entry.getValue());
+  return json;
 }
 
 /// A place in the arena: constant offset plus a stride for each enclosing repeat.
@@ -97,13 +119,21 @@ Json ManifestBuilder::kernels() {
   Json list = Json::array();
   for (auto kernel : module.getOps<plan::KernelOp>()) {
     kernelNumbers[kernel.getSymName()] = list.size();
-    list.push_back({{"name", kernel.getSymName().drop_front(StringRef("moec_").size()).str()},
-                    {"symbol", kernel.getSymName().str()},
-                    {"params", kernel.getParams()},
-                    {"flops", kernel.getFlops()},
-                    {"bytes", kernel.getBytes()},
-                    {"summary", kernel.getSummary().str()},
-                    {"loc", describeLocation(kernel.getLoc())}});
+    Json record = {{"name", kernel.getSymName().drop_front(StringRef("moec_").size()).str()},
+                   {"symbol", kernel.getSymName().str()},
+                   {"params", kernel.getParams()},
+                   {"flops", kernel.getFlops()},
+                   {"bytes", kernel.getBytes()},
+                   {"summary", kernel.getSummary().str()},
+                   {"loc", describeLocation(kernel.getLoc())}};
+    if (DictionaryAttr launch = kernel.getLaunchAttr()) {
+      Json json = toJson(launch);
+      for (const CodeBlob &blob : inputs.code)
+        if (llvm::is_contained(blob.symbols, kernel.getSymName()))
+          json["module"] = blob.name;
+      record["launch"] = json;
+    }
+    list.push_back(std::move(record));
   }
   return list;
 }
@@ -288,11 +318,7 @@ FailureOr<std::string> ManifestBuilder::build() {
   manifest["spec_file"] = inputs.specFile;
   manifest["element_type"] = experiment.section<exp::PrecisionOp>().getCompute().str();
   manifest["seed"] = experiment.getSeed();
-  manifest["target"] = {{"kind", "cpu"},
-                        {"triple", inputs.target.triple},
-                        {"cpu", inputs.target.cpu},
-                        {"features", inputs.target.required},
-                        {"vector_bytes", inputs.target.vectorBytes}};
+  manifest["target"] = Json::parse(inputs.target->describe());
   manifest["memory"] = {
       {"state_bytes", stateBytes.getInt()}, {"arena_bytes", arena.getInt()}, {"scratch_bytes", plan::alignUp(scratch)}};
   manifest["kernels"] = kernels();

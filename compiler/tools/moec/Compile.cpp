@@ -25,13 +25,13 @@ int runCompile(const Options &options) {
   if (failed(session.load(options.spec)) || failed(session.writePlan(output)))
     return kUserError;
   llvm::outs() << output << ": " << std::filesystem::file_size(output) << " bytes, " << session.countKernels()
-               << " kernels for " << options.compile.cpu << "\n";
+               << " kernels for " << options.compile.target << "\n";
   return kOk;
 }
 } // namespace
 
 void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
-  app.add_option("--cpu", options.cpu, "Processor to compile for: native, x86-64, x86-64-v3 or x86-64-v4")
+  app.add_option("--target", options.target, "Machine to compile for: native, x86-64, x86-64-v3, x86-64-v4 or sm_90a")
       ->capture_default_str();
   app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)");
   app.add_option("--dump-to", options.dumpTo, "Folder for the IR after each phase");

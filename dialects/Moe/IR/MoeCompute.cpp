@@ -49,6 +49,15 @@ LogicalResult ReshapeOp::verify() {
   return expectSameElement(*this, "result", getResult(), "input", getInput());
 }
 
+LogicalResult CastOp::verify() {
+  // (C1)
+  Type from = cast<RankedTensorType>(getInput().getType()).getElementType();
+  Type to = cast<RankedTensorType>(getResult().getType()).getElementType();
+  if (!isa<FloatType>(from) || !isa<FloatType>(to) || from == to)
+    return emitOpError("casts ") << from << " to " << to << "; expected two floating-point types that differ";
+  return success();
+}
+
 OpFoldResult ReshapeOp::fold(FoldAdaptor) {
   if (getInput().getType() == getResult().getType())
     return getInput();

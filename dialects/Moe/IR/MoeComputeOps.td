@@ -23,6 +23,19 @@ def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable]> {
   let hasFolder = 1;
 }
 
+def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape]> {
+  let summary = "The same numbers in another floating-point type";
+  let description = [{
+    Stands at the border of a dispatch, between what is in memory and what is computed with: behind an input or a `moe.read`, before a `moe.yield` or a
+    `moe.write`. Made by `moe-narrow-storage`; templates take it as a view and convert when they load and store. Rounds to nearest, ties to even.
+    (C1) the element types differ.
+  }];
+  let arguments = (ins Moe_AnyTensor:$input);
+  let results = (outs Moe_AnyTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 //===--- Row ops ------------------------------------------------------------------------------------------------------===//
 
 def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, differentiable]> {

@@ -4,13 +4,13 @@
 // Terms. A computed value is "wide" (more than one column) or a scalar (one column; lives in a register). An op of a
 // loop stage makes one vector of columns of its result from the same columns of its operands. Values that cross stages
 // need memory: their sink's, or a row of scratch.
-#ifndef MOEC_COMPILER_TARGET_CPU_ROWSCHEDULE_H
-#define MOEC_COMPILER_TARGET_CPU_ROWSCHEDULE_H
+#ifndef MOEC_COMPILER_TARGET_KERNEL_ROWSCHEDULE_H
+#define MOEC_COMPILER_TARGET_KERNEL_ROWSCHEDULE_H
 
-#include "compiler/Target/CPU/DispatchBody.h"
+#include "compiler/Target/Kernel/DispatchBody.h"
 #include "llvm/ADT/MapVector.h"
 
-namespace moec::cpu {
+namespace moec::kernel {
 
 struct RowItem {
   mlir::Operation *op = nullptr; // null: `copied` goes to its sinks unchanged
@@ -79,6 +79,6 @@ int64_t tensorColumns(mlir::Value value);
 /// Ops that make their row column by column, and so join loops (moe.row_reduce only reads that way).
 bool isLoopOp(mlir::Operation *op);
 
-} // namespace moec::cpu
+} // namespace moec::kernel
 
 #endif

@@ -1,10 +1,10 @@
-#include "compiler/Target/CPU/RowSchedule.h"
+#include "compiler/Target/Kernel/RowSchedule.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
 
-namespace moec::cpu {
+namespace moec::kernel {
 
 TypedAttr splatOf(Value value) {
   auto constant = DispatchBody::stripViews(value).getDefiningOp<arith::ConstantOp>();
@@ -242,4 +242,4 @@ LogicalResult RowSchedule::placeSinks(DispatchBody &body) {
   return success();
 }
 
-} // namespace moec::cpu
+} // namespace moec::kernel

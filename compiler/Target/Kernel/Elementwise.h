@@ -1,11 +1,11 @@
 // Evaluates the maps of a dispatch at one piece of one row: what a template puts before (prologue) or after (epilogue)
 // its root op.
-#ifndef MOEC_COMPILER_TARGET_CPU_ELEMENTWISE_H
-#define MOEC_COMPILER_TARGET_CPU_ELEMENTWISE_H
+#ifndef MOEC_COMPILER_TARGET_KERNEL_ELEMENTWISE_H
+#define MOEC_COMPILER_TARGET_KERNEL_ELEMENTWISE_H
 
-#include "compiler/Target/CPU/DispatchBody.h"
+#include "compiler/Target/Kernel/DispatchBody.h"
 
-namespace moec::cpu {
+namespace moec::kernel {
 
 class Elementwise {
 public:
@@ -39,6 +39,6 @@ bool dependsOn(mlir::Value value, mlir::Operation *root);
 /// Fails with a diagnostic when the body holds anything but reads, views, constants, maps, sinks and `root`.
 mlir::LogicalResult checkRootBody(const DispatchBody &body, mlir::Operation *root, bool allowMaps);
 
-} // namespace moec::cpu
+} // namespace moec::kernel
 
 #endif

@@ -1,15 +1,15 @@
-#include "compiler/Target/CPU/DispatchBody.h"
+#include "compiler/Target/Kernel/DispatchBody.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/IRMapping.h"
 
 using namespace mlir;
 
-namespace moec::cpu {
+namespace moec::kernel {
 
 Value DispatchBody::stripViews(Value value) {
-  while (auto reshape = value.getDefiningOp<moe::ReshapeOp>())
-    value = reshape.getInput();
+  while (isa_and_present<moe::ReshapeOp, moe::CastOp>(value.getDefiningOp()))
+    value = value.getDefiningOp()->getOperand(0);
   return value;
 }
 
@@ -101,4 +101,4 @@ SmallVector<Value> emitMap(KernelBuilder &kb, moe::MapOp map, int64_t lanes, Val
   return results;
 }
 
-} // namespace moec::cpu
+} // namespace moec::kernel

@@ -1,11 +1,11 @@
-#include "compiler/Target/CPU/Elementwise.h"
+#include "compiler/Target/Kernel/Elementwise.h"
 
-#include "compiler/Target/CPU/RowSchedule.h"
+#include "compiler/Target/Kernel/RowSchedule.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
 
-namespace moec::cpu {
+namespace moec::kernel {
 
 void Elementwise::moveTo(int64_t newRows, Value newRow, Value newColumn, Piece newPiece) {
   known.clear();
@@ -78,4 +78,4 @@ LogicalResult checkRootBody(const DispatchBody &body, Operation *root, bool allo
   return success();
 }
 
-} // namespace moec::cpu
+} // namespace moec::kernel

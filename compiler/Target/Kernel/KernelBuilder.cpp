@@ -1,4 +1,4 @@
-#include "compiler/Target/CPU/KernelBuilder.h"
+#include "compiler/Target/Kernel/KernelBuilder.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -9,7 +9,7 @@
 
 using namespace mlir;
 
-namespace moec::cpu {
+namespace moec::kernel {
 
 namespace {
 int64_t byteWidth(Type element) {
@@ -27,28 +27,6 @@ int64_t KernelBuilder::lanesOf(Type type) {
   if (auto vector = dyn_cast<VectorType>(type))
     return vector.getNumElements();
   return 1;
-}
-
-KernelBuilder::KernelBuilder(ModuleOp module, Location loc, StringRef symbol, unsigned numParams,
-                             const CpuTarget &target)
-    : b(loc, module.getContext()), target(target) {
-  b.setInsertionPointToEnd(module.getBody());
-  Type pointer = LLVM::LLVMPointerType::get(b.getContext());
-  function = func::FuncOp::create(b, symbol, b.getFunctionType({pointer, b.getI64Type(), pointer}, {}));
-  Block *entry = function.addEntryBlock();
-  b.setInsertionPointToStart(entry);
-  group = entry->getArgument(1);
-  scratchBase = entry->getArgument(2);
-  for (unsigned i = 0; i < numParams; ++i)
-    params.push_back(load(pointer, entry->getArgument(0), i64(i)));
-}
-
-void KernelBuilder::finish() { func::ReturnOp::create(b); }
-
-Value KernelBuilder::scratch(int64_t bytes) {
-  Value pointer = at(scratchBase, i64(scratchUsed), b.getI8Type());
-  scratchUsed += llvm::alignTo(bytes, 64);
-  return pointer;
 }
 
 //===--- Integers ---===//
@@ -157,9 +135,7 @@ Value KernelBuilder::orderedKey(Value a) {
 
 //===--- Memory ---===//
 
-int64_t KernelBuilder::lanes(Type element) const {
-  return std::max<int64_t>(1, target.vectorBytes / byteWidth(element));
-}
+int64_t KernelBuilder::lanes(Type element) const { return std::max<int64_t>(1, vectorBytes / byteWidth(element)); }
 
 Value KernelBuilder::at(Value pointer, Value offset, Type element) {
   if (matchPattern(offset, m_Zero()))
@@ -331,4 +307,4 @@ void KernelBuilder::when(Value condition, llvm::function_ref<void()> then, llvm:
   otherwise();
 }
 
-} // namespace moec::cpu
+} // namespace moec::kernel

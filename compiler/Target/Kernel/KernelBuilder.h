@@ -1,17 +1,16 @@
 // A small embedded language for writing one kernel as scf/arith/math/vector/llvm IR: loops, loads, stores, vector
 // arithmetic.
 //
-// A kernel is `void kernel(ptr args, i64 workgroup, ptr scratch)` (docs/plan-format.md). Everything inside is i64
-// indices, LLVM pointers and scalars or 1-D vectors; there are no memrefs, so what is written here is what LLVM sees.
-#ifndef MOEC_COMPILER_TARGET_CPU_KERNELBUILDER_H
-#define MOEC_COMPILER_TARGET_CPU_KERNELBUILDER_H
+// Everything inside is i64 indices, LLVM pointers and scalars or 1-D vectors; there are no memrefs, so what is written
+// here is what LLVM sees. How a kernel begins and ends is its target's business: CPU/CpuKernelBuilder.h has one ABI of
+// docs/plan-format.md, GPU/SimtBuilder.h the other.
+#ifndef MOEC_COMPILER_TARGET_KERNEL_KERNELBUILDER_H
+#define MOEC_COMPILER_TARGET_KERNEL_KERNELBUILDER_H
 
-#include "compiler/Target/CPU/CpuTarget.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include <limits>
 
-namespace moec::cpu {
+namespace moec::kernel {
 
 class KernelBuilder {
 public:
@@ -19,20 +18,10 @@ public:
   using Body = llvm::function_ref<void(Value)>;
   using CarryBody = llvm::function_ref<llvm::SmallVector<Value>(Value, mlir::ValueRange)>;
 
-  /// Opens a kernel function named `symbol` with `numParams` pointers in `module` and puts the builder at its start.
-  KernelBuilder(mlir::ModuleOp module, mlir::Location loc, llvm::StringRef symbol, unsigned numParams,
-                const CpuTarget &target);
-  /// Adds the return. No more building afterwards.
-  void finish();
-
   mlir::ImplicitLocOpBuilder b;
-  const CpuTarget &target;
 
   Value param(unsigned index) const { return params[index]; } // pointer
   Value workgroup() const { return group; }                   // i64
-  /// `bytes` of the worker's scratch, 64-byte aligned; the total is what the plan announces.
-  Value scratch(int64_t bytes);
-  int64_t scratchBytes() const { return scratchUsed; }
 
   //===--- Integers (all i64 unless said) ---===//
   Value i64(int64_t value);
@@ -111,15 +100,19 @@ public:
   static mlir::Type elementOf(mlir::Type type);
   static int64_t lanesOf(mlir::Type type);
 
-private:
-  Value tailMask(int64_t lanes, Value count);
-  mlir::func::FuncOp function;
+protected:
+  /// A full vector holds `vectorBytes`. The target's builder opens the function, then sets `params` and `group`.
+  KernelBuilder(mlir::Location loc, int64_t vectorBytes) : b(loc, loc.getContext()), vectorBytes(vectorBytes) {}
+
   llvm::SmallVector<Value> params;
   Value group;
-  Value scratchBase;
-  int64_t scratchUsed = 0;
+
+private:
+  Value tailMask(int64_t lanes, Value count);
+
+  int64_t vectorBytes;
 };
 
-} // namespace moec::cpu
+} // namespace moec::kernel
 
 #endif

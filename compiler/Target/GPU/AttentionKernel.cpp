@@ -1,0 +1,11 @@
+#include "compiler/Target/GPU/EmitKernel.h"
+
+using namespace mlir;
+
+namespace moec::gpu {
+
+FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp, StringRef, const GpuTarget &) {
+  return dispatch.emitOpError("has no GPU template yet");
+}
+
+} // namespace moec::gpu

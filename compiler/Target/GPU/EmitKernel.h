@@ -1,0 +1,42 @@
+// From a moe.dispatch to its GPU kernel.
+#ifndef MOEC_COMPILER_TARGET_GPU_EMITKERNEL_H
+#define MOEC_COMPILER_TARGET_GPU_EMITKERNEL_H
+
+#include "compiler/Target/GPU/GpuTarget.h"
+#include "compiler/Target/Target.h"
+
+namespace moec::gpu {
+
+/// Emits the kernel of `dispatch` into `kernels`. Fails with a diagnostic at the dispatch when its kind has no
+/// template.
+mlir::FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, mlir::ModuleOp kernels, llvm::StringRef symbol,
+                                       const GpuTarget &target);
+
+/// The templates for any element type, one file each. All have emitKernel's contract.
+mlir::FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
+mlir::FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
+mlir::FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
+mlir::FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                    const GpuTarget &);
+mlir::FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                const GpuTarget &); // col_reduce, embed_grad
+mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                              const GpuTarget &); // permute, limit_capacity, count_ids
+
+} // namespace moec::gpu
+
+namespace moec::sm90 {
+
+/// The templates that use tensor cores. `covers...` says whether a dispatch's shapes and types fit; those that do not
+/// go to the templates above.
+bool coversMatmul(moe::DispatchOp dispatch);
+mlir::FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const gpu::GpuTarget &);
+bool coversAttention(moe::DispatchOp dispatch); // attention and attention_grad
+mlir::FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                const gpu::GpuTarget &);
+mlir::FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                    const gpu::GpuTarget &);
+
+} // namespace moec::sm90
+
+#endif

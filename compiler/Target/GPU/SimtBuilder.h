@@ -1,0 +1,61 @@
+// A kernel of the GPU ABI (docs/plan-format.md, "Plans for GPUs") under construction: one thread's program. Thread and
+// lane numbers, shared memory, warp shuffles and wide accesses on top of the shared KernelBuilder.
+#ifndef MOEC_COMPILER_TARGET_GPU_SIMTBUILDER_H
+#define MOEC_COMPILER_TARGET_GPU_SIMTBUILDER_H
+
+#include "compiler/Target/GPU/GpuTarget.h"
+#include "compiler/Target/Kernel/KernelBuilder.h"
+#include "compiler/Target/Target.h"
+
+namespace moec::gpu {
+
+class SimtBuilder : public kernel::KernelBuilder {
+public:
+  static constexpr int64_t kWarp = 32;
+  static constexpr int64_t kCounterBytes = 4096; // at the start of scratch; zero between kernels
+
+  /// Opens kernel `symbol` for blocks of `threads` with `numParams` global pointers.
+  SimtBuilder(mlir::ModuleOp module, mlir::Location loc, llvm::StringRef symbol, unsigned numParams, int64_t threads,
+              const GpuTarget &target);
+  /// Adds the return. No more building afterwards.
+  void finish();
+  /// {threads, shared, maps}: what was used.
+  mlir::DictionaryAttr launch();
+  int64_t scratchBytes() const { return scratchUsed; }
+
+  const GpuTarget &target;
+  const int64_t threads;
+
+  //===--- Who am I (i64) ---===//
+  Value thread() const { return threadId; } // 0 .. threads-1; workgroup() is the block
+  Value lane() const { return laneId; }
+  Value warp() const { return warpId; }
+
+  //===--- Memory ---===//
+  /// `bytes` of the block's shared memory, 16-byte aligned: !llvm.ptr<3>.
+  Value shared(int64_t bytes);
+  /// Pointer to the device's counters / to `bytes` of its workspace, shared by all blocks of the launch.
+  Value counters();
+  Value workspace(int64_t bytes);
+  /// Vector accesses that promise `alignment` bytes, so that they become one instruction (16 bytes at most).
+  Value loadAligned(mlir::Type element, Value pointer, Value offset, int64_t lanes, int64_t alignment);
+  void storeAligned(Value value, Value pointer, Value offset, int64_t alignment);
+
+  //===--- Together (all threads of the warp or block must arrive) ---===//
+  void barrier();
+  /// Value of the lane whose number differs from ours by `mask` (xor); 32-bit and 64-bit scalars.
+  Value shuffleXor(Value value, int64_t mask);
+  /// Joins over the lanes of a warp, then (when `threads` > 32 and `wholeBlock`) over warps in order; every thread gets
+  /// the result. The order depends on `threads` alone.
+  Value reduce(Value value, llvm::function_ref<Value(Value, Value)> join, bool wholeBlock);
+
+private:
+  Value threadId, laneId, warpId;
+  Value scratchBase;
+  Value sharedBase;
+  int64_t sharedUsed = 0, scratchUsed = 0;
+};
+
+} // namespace moec::gpu
+
+#endif

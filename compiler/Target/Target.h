@@ -1,0 +1,72 @@
+// What the compiler asks of a machine: kernels of dispatches, and their machine code. A target is one folder beside
+// this file; Targets.cpp lists them.
+#ifndef MOEC_COMPILER_TARGET_TARGET_H
+#define MOEC_COMPILER_TARGET_TARGET_H
+
+#include "dialects/Moe/Analysis/DispatchParams.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/PassManager.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace moec {
+
+/// What the plan needs to know of a kernel. Its parameters are those of moe::collectDispatchParams, in that order.
+struct KernelInfo {
+  std::string symbol;
+  int64_t grid = 1;         // workgroups; they never write the same bytes
+  int64_t scratchBytes = 0; // CPU: of a worker; GPU: of the device, counters included
+  double flops = 0;         // of one launch, worst case
+  double bytes = 0;         // read + written once
+  /// GPU: {threads, shared, maps}, the launch record of docs/plan-format.md; null on CPUs.
+  mlir::DictionaryAttr launch;
+};
+
+/// A piece of machine code, and the kernels in it.
+struct CodeBlob {
+  std::string name; // in the plan
+  std::vector<char> bytes;
+  std::vector<std::string> symbols;
+};
+
+struct AssembleOptions {
+  unsigned threads = 1;
+  bool verbose = false; // what the assembler says of each kernel, on stderr
+};
+
+class Target {
+public:
+  virtual ~Target() = default;
+
+  /// As in --target: "x86-64-v4", "sm_90a".
+  virtual std::string name() const = 0;
+  /// "cpu" or "cuda": which driver of the runtime runs the plan.
+  virtual std::string kind() const = 0;
+  /// The plan's "target" section as JSON text.
+  virtual std::string describe() const = 0;
+  /// Groups of rows of one expert start at multiples of this.
+  virtual int64_t rowAlign() const = 0;
+  /// The element type that tensors of a `compute: bf16` experiment have in memory; null: the target has none narrower
+  /// than f32, and computes with f32.
+  virtual mlir::FloatType narrowType(mlir::MLIRContext *context) const = 0;
+
+  /// Emits the kernel of `dispatch` into `kernels`. Fails with a diagnostic at the dispatch when there is no template.
+  virtual mlir::FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, mlir::ModuleOp kernels,
+                                                 llvm::StringRef symbol) const = 0;
+  /// Adds the passes from what emitKernel makes to the llvm dialect (`moec inspect --to=llvm`).
+  virtual void buildKernelLowering(mlir::OpPassManager &pm) const = 0;
+  /// Lowers `kernels` (consumed) to machine code. Reports failures through diagnostics.
+  virtual mlir::FailureOr<std::vector<CodeBlob>> assemble(mlir::ModuleOp kernels,
+                                                          const AssembleOptions &options) const = 0;
+};
+
+/// "native", a level of x86-64, or a GPU architecture. Null when there is no such target.
+std::unique_ptr<Target> createTarget(const std::string &name);
+/// What to say then.
+std::string unknownTarget(const std::string &name);
+
+} // namespace moec
+
+#endif
