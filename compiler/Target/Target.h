@@ -33,7 +33,8 @@ struct CodeBlob {
 
 struct AssembleOptions {
   unsigned threads = 1;
-  bool verbose = false; // what the assembler says of each kernel, on stderr
+  bool verbose = false;       // registers of each kernel, on stderr
+  bool strictKernels = false; // GPU: spilled registers are an error
 };
 
 class Target {
