@@ -14,9 +14,9 @@ struct CompileOptions {
   std::string target = "native";
   std::string like;       // target whose structure the plan takes over; empty: that of `target`
   bool reference = false; // compute in f64
-  unsigned threads = 0; // 0: all
-  std::string dumpTo;   // folder for the IR after each phase; empty: none
-  bool timing = false;  // seconds a phase, on stderr
+  unsigned threads = 0;   // 0: all
+  std::string dumpTo;     // folder for the IR after each phase; empty: none
+  bool timing = false;    // seconds a phase, on stderr
 };
 
 /// All failures have been reported as diagnostics of the context by the time a function returns failure.
@@ -50,7 +50,7 @@ private:
   mlir::OwningOpRef<mlir::ModuleOp> current;
   exp::ExperimentOp declared;
   std::unique_ptr<Target> target, like; // like: null unless it was asked for
-  size_t done = 0; // phases that have run
+  size_t done = 0;                      // phases that have run
 };
 
 } // namespace moec

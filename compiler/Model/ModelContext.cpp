@@ -18,8 +18,8 @@ ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const 
       attention(experiment.section<exp::AttentionOp>()), ffn(experiment.section<exp::FfnOp>()),
       moe(experiment.section<exp::MoeOp>()), router(experiment.section<exp::RouterOp>()),
       optimizer(experiment.section<exp::OptimizerOp>()),
-      b(ImplicitLocOpBuilder::atBlockEnd(experiment.getLoc(), module.getBody())), t(b, getElementType(experiment, options)),
-      segments(formSegments(experiment)) {}
+      b(ImplicitLocOpBuilder::atBlockEnd(experiment.getLoc(), module.getBody())),
+      t(b, getElementType(experiment, options)), segments(formSegments(experiment)) {}
 
 template <typename T> static const T *findMethod(Operation *section, exp::MethodAttr attr) {
   exp::MethodRegistry &registry = exp::getMethods(section->getContext());

@@ -62,7 +62,8 @@ std::string describeValue(Value value) {
   value = underReshapes(value);
   Operation *op = value.getDefiningOp();
   if (auto dispatch = dyn_cast_if_present<moe::DispatchOp>(op)) {
-    Operation *maker = underCasts(dispatch.getYield().getValues()[cast<OpResult>(value).getResultNumber()]).getDefiningOp();
+    Operation *maker =
+        underCasts(dispatch.getYield().getValues()[cast<OpResult>(value).getResultNumber()]).getDefiningOp();
     op = maker ? maker : op;
     while (maker && isa<moe::MapOp>(maker)) {
       Operation *next = nullptr;

@@ -89,8 +89,8 @@ private:
   // Rows of a table are taken from the copy too when there is one: they are rounded anyway.
   void redirect(ReadOp read) {
     FlatSymbolRefAttr copy = copyOf(read.getState());
-    if (!copy || !llvm::all_of(read->getUses(),
-                               [](OpOperand &use) { return readsFactor(use) || isa<EmbedOp>(use.getOwner()); }))
+    if (!copy ||
+        !llvm::all_of(read->getUses(), [](OpOperand &use) { return readsFactor(use) || isa<EmbedOp>(use.getOwner()); }))
       return;
     read.setStateAttr(copy);
   }
