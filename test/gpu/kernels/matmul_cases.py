@@ -208,7 +208,7 @@ def down(name, F, D, E, R, balanced=True, tb=False, terms=1, swiglu_grad=False):
         v = sum(by_group(x[2 + 2 * i], x[3 + 2 * i].transpose(1, 2) if tb else x[3 + 2 * i], o) for i in range(terms))
         if not swiglu_grad:
             return [v]
-        g, u = f(x[-2]), f(x[-1])
+        g, u = f(x[2 + 2 * terms]), f(x[3 + 2 * terms])
         q = torch.sigmoid(g)
         return [v * u * q * (1 + g * (1 - q)), v * g * q]
 

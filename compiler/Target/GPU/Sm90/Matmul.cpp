@@ -178,18 +178,16 @@ DictionaryAttr launchOf(tile::KernelOp kernel) {
   SmallVector<Attribute> maps;
   for (tile::MapOp map : tile::mapsOf(kernel)) {
     StringRef dtype = map.getElement().isBF16() ? "bf16" : map.getElement().isF32() ? "f32" : "f8e4m3";
-    maps.push_back(b.getDictionaryAttr({b.getNamedAttr("param", b.getI64IntegerAttr(map.getParam())),
-                                        b.getNamedAttr("offset", b.getI64IntegerAttr(map.getOffset())),
-                                        b.getNamedAttr("dtype", b.getStringAttr(dtype)),
-                                        b.getNamedAttr("dims", map.getDimsAttr()),
-                                        b.getNamedAttr("strides", map.getStridesAttr()),
-                                        b.getNamedAttr("box", map.getBoxAttr()),
-                                        b.getNamedAttr("swizzle", b.getI64IntegerAttr(map.getSwizzle()))}));
+    maps.push_back(
+        b.getDictionaryAttr({b.getNamedAttr("param", b.getI64IntegerAttr(map.getParam())),
+                             b.getNamedAttr("offset", b.getI64IntegerAttr(map.getOffset())),
+                             b.getNamedAttr("dtype", b.getStringAttr(dtype)), b.getNamedAttr("dims", map.getDimsAttr()),
+                             b.getNamedAttr("strides", map.getStridesAttr()), b.getNamedAttr("box", map.getBoxAttr()),
+                             b.getNamedAttr("swizzle", b.getI64IntegerAttr(map.getSwizzle()))}));
   }
-  return b.getDictionaryAttr(
-      {b.getNamedAttr("threads", b.getI64IntegerAttr(kernel.getSchedule().getThreads())),
-       b.getNamedAttr("shared", b.getI64IntegerAttr(kernel.getSharedBytes())),
-       b.getNamedAttr("maps", b.getArrayAttr(maps))});
+  return b.getDictionaryAttr({b.getNamedAttr("threads", b.getI64IntegerAttr(kernel.getSchedule().getThreads())),
+                              b.getNamedAttr("shared", b.getI64IntegerAttr(kernel.getSharedBytes())),
+                              b.getNamedAttr("maps", b.getArrayAttr(maps))});
 }
 
 } // namespace

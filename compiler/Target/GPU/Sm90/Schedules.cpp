@@ -6,7 +6,7 @@ namespace moec::sm90 {
 namespace {
 
 struct Row {
-  int64_t n; // columns of all sums together
+  int64_t n;         // columns of all sums together
   int64_t longDepth; // from here on
   int64_t stages, buffers;
 };
