@@ -28,6 +28,8 @@ Result<int64_t> Session::restore(const std::string &checkpoint) {
   if (engine->stepCounter() != step)
     return Status::error("MOEC-C002", checkpoint, "manifest says step ", step, ", the step counter inside says ",
                          engine->stepCounter());
+  // State that checkpoints do not hold and init made from other parameters than these.
+  MOEC_RETURN_IF_ERROR(ProgramRunner(*engine, *this).run(plan.restore));
   return step;
 }
 

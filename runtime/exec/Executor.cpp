@@ -1,24 +1,12 @@
 #include "runtime/exec/Executor.h"
 
 #include "runtime/base/Clock.h"
-#include "runtime/hal/cpu/CpuDevice.h"
-
-#include <algorithm>
-#include <sched.h>
+#include "runtime/exec/Devices.h"
 
 namespace moec::rt {
 
-unsigned defaultThreads() {
-  // The affinity mask, not the machine: containers and taskset narrow it.
-  cpu_set_t set;
-  if (::sched_getaffinity(0, sizeof set, &set) == 0)
-    return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
-  return 1;
-}
-
 Result<std::unique_ptr<Executor>> Executor::create(const Plan &plan, const ExecutorOptions &options) {
-  unsigned threads = options.threads == 0 ? defaultThreads() : options.threads;
-  MOEC_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, createCpuDevice(plan, threads));
+  MOEC_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, createDevice(plan, options.threads));
   return std::unique_ptr<Executor>(new Executor(plan, std::move(device), options));
 }
 

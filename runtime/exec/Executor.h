@@ -21,9 +21,6 @@ struct ExecutorOptions {
   bool poison = false;
 };
 
-/// What `threads == 0` stands for.
-unsigned defaultThreads();
-
 class Executor {
 public:
   /// `plan` must live as long as the executor.

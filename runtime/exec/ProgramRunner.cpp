@@ -5,7 +5,8 @@ namespace moec::rt {
 Status ProgramRunner::run(const std::vector<ProgramOp> &program) {
   stopped = false;
   validationBatch = 0;
-  return runBody(program);
+  MOEC_RETURN_IF_ERROR(runBody(program));
+  return executor.device().finish();
 }
 
 Status ProgramRunner::runBody(const std::vector<ProgramOp> &body) {

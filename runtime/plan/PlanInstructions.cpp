@@ -81,7 +81,8 @@ struct BodyReader {
       return;
     }
     op.kernel = static_cast<uint32_t>(kernel);
-    op.grid = fields.integer("grid", 1, int64_t{1} << 40);
+    // A GPU's grids have one dimension of at most 2^31 - 1 blocks.
+    op.grid = fields.integer("grid", 1, plan.target.kind == TargetKind::Cuda ? INT32_MAX : int64_t{1} << 40);
     const auto &args = fields.array("args").items();
     for (size_t i = 0; i < args.size(); ++i)
       op.operands.push_back(readOperand(args[i], fields.pointerTo("args") + "/" + std::to_string(i), depth, errors));
@@ -196,6 +197,8 @@ void parsePrograms(Fields &root, Plan &plan) {
   plan.init = reader.program(fields.array("init"), "/programs/init", {});
   plan.train = reader.program(fields.array("train"), "/programs/train", {.isTrain = true});
   plan.evaluate = reader.program(fields.array("evaluate"), "/programs/evaluate", {.isEvaluate = true});
+  if (const Json *restore = fields.optional("restore"))
+    plan.restore = reader.program(*restore, "/programs/restore", {});
   fields.finish();
 }
 
