@@ -3,6 +3,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 
 using namespace mlir;
@@ -135,7 +136,7 @@ Value SimtBuilder::ballot(Value condition) {
   return NVVM::VoteSyncOp::create(b, b.getI32Type(), i32(-1), condition, NVVM::VoteSyncKind::ballot);
 }
 
-Value SimtBuilder::countLanes(Value mask) { return toI64(LLVM::CtPopOp::create(b, mask)); }
+Value SimtBuilder::countLanes(Value mask) { return toI64(math::CtPopOp::create(b, mask)); }
 
 Value SimtBuilder::lanesBefore(Value mask) {
   Value below = sub(arith::ShLIOp::create(b, i32(1), toI32(laneId)), i32(1));

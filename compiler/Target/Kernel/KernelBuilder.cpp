@@ -148,7 +148,8 @@ Value KernelBuilder::orderedKey(Value a) {
 int64_t KernelBuilder::lanes(Type element) const { return std::max<int64_t>(1, vectorBytes / byteWidth(element)); }
 
 unsigned KernelBuilder::alignmentOf(Type type) const {
-  return static_cast<unsigned>(byteWidth(elementOf(type)) * (vectorsAligned ? lanesOf(type) : 1));
+  int64_t bytes = byteWidth(elementOf(type));
+  return static_cast<unsigned>(vectorsAligned ? std::max(bytes, std::min(bytes * lanesOf(type), vectorBytes)) : bytes);
 }
 
 Value KernelBuilder::at(Value pointer, Value offset, Type element) {

@@ -71,8 +71,8 @@ public:
   Value loadPart(mlir::Type element, Value pointer, Value offset, int64_t lanes, Value count);
   void storePart(Value value, Value pointer, Value offset, Value count);
   void fillZero(Value pointer, mlir::Type element, int64_t count);
-  /// From here on, vectors that are loaded and stored whole lie at multiples of their size, so that a target which must
-  /// know it can use wide accesses.
+  /// From here on, vectors that are loaded and stored whole lie at multiples of their size (or of a full vector's, when
+  /// that is less), so that a target which must know it can use wide accesses.
   void promiseAlignedVectors() { vectorsAligned = true; }
 
   /// A piece of a row: `lanes` lanes of which the first `count` exist.
