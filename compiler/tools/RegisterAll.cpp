@@ -9,6 +9,7 @@
 #include "dialects/Moe/Transforms/Passes.h"
 #include "dialects/Plan/IR/Plan.h"
 #include "dialects/Plan/Transforms/Passes.h"
+#include "dialects/Tile/IR/Tile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -22,7 +23,7 @@ namespace moec {
 void registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
-  registry.insert<exp::ExpDialect, moe::MoeDialect, plan::PlanDialect>();
+  registry.insert<exp::ExpDialect, moe::MoeDialect, plan::PlanDialect, tile::TileDialect>();
   registerMethods(registry);
 }
 

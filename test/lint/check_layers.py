@@ -33,7 +33,7 @@ LAYERS = [
     ("compiler/Conversion/ExpToMoe", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR", "compiler/Model"]),
     ("compiler/Conversion/ExpToPlan", ["mlir", "dialects/Exp/IR", "dialects/Plan/IR"]),
     ("compiler/Conversion/MoeToPlan",
-     ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "dialects/Plan/IR", "compiler/Target"]),
+     ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "dialects/Plan/IR", "dialects/Tile/IR", "compiler/Target"]),
     # A target is one folder; Targets.cpp alone knows them all.
     ("compiler/Target", ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "compiler/Target/CPU", "compiler/Target/GPU"]),
     ("compiler/Target/Kernel", ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis"]),

@@ -19,7 +19,7 @@ def MoeToPlan : Pass<"moec-moe-to-plan", "::mlir::ModuleOp"> {
   }];
   let options = [Option<"target", "target", "std::string", "\"native\"", "Machine that the kernels are for, as in moec compile --target">];
   let dependentDialects = ["::moec::plan::PlanDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect", "::mlir::scf::SCFDialect",
-                           "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::NVVM::NVVMDialect"];
+                           "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::NVVM::NVVMDialect", "::moec::tile::TileDialect"];
 }
 
 #endif

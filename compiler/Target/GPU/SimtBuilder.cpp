@@ -16,7 +16,8 @@ constexpr int64_t kVectorBytes = 16;
 constexpr llvm::StringLiteral kDeviceScope = "device";
 constexpr llvm::StringLiteral kSharedSymbol = "moec_shared";
 
-/// The block's dynamic shared memory: one symbol for all kernels of a module.
+} // namespace
+
 LLVM::GlobalOp sharedSymbol(ModuleOp module) {
   if (auto found = module.lookupSymbol<LLVM::GlobalOp>(kSharedSymbol))
     return found;
@@ -26,7 +27,6 @@ LLVM::GlobalOp sharedSymbol(ModuleOp module) {
                                        kSharedSymbol, Attribute(), /*alignment=*/1024, kShared);
   return global;
 }
-} // namespace
 
 SimtBuilder::SimtBuilder(ModuleOp module, Location loc, StringRef symbol, unsigned numParams, int64_t threads,
                          const GpuTarget &target)

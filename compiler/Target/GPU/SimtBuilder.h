@@ -6,8 +6,12 @@
 #include "compiler/Target/GPU/GpuTarget.h"
 #include "compiler/Target/Kernel/KernelBuilder.h"
 #include "compiler/Target/Target.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 
 namespace moec::gpu {
+
+/// The block's dynamic shared memory: one symbol for all kernels of a module.
+mlir::LLVM::GlobalOp sharedSymbol(mlir::ModuleOp module);
 
 class SimtBuilder : public kernel::KernelBuilder {
 public:
