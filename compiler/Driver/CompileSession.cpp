@@ -48,6 +48,8 @@ LogicalResult CompileSession::load(const std::string &path) {
   target = createTarget(options.target);
   if (!target)
     return emitError(UnknownLoc::get(&context)) << unknownTarget(options.target);
+  if (!options.like.empty() && !(like = createTarget(options.like)))
+    return emitError(UnknownLoc::get(&context)) << unknownTarget(options.like);
   if (failed(timed("read", [&] {
         source = spec::readExperiment(&context, path);
         return success(static_cast<bool>(source));
@@ -61,7 +63,7 @@ LogicalResult CompileSession::load(const std::string &path) {
 }
 
 LogicalResult CompileSession::runTo(StringRef name) {
-  PhaseOptions phaseOptions{declared, target.get()};
+  PhaseOptions phaseOptions{declared, target.get(), like ? like.get() : target.get(), options.reference};
   for (; done < phases().size(); ++done) {
     const Phase &phase = phases()[done];
     LogicalResult result = timed(phase.name, [&] {
@@ -101,7 +103,7 @@ LogicalResult CompileSession::writePlan(const std::string &path) {
   inputs.target = target.get();
   std::vector<CodeBlob> code;
   if (failed(timed("machine code", [&] {
-        FailureOr<std::vector<CodeBlob>> blobs = target->assemble(kernels(), {options.threads});
+        FailureOr<std::vector<CodeBlob>> blobs = target->assemble(kernels(), {.threads = options.threads});
         if (failed(blobs))
           return failure();
         code = std::move(*blobs);
