@@ -49,6 +49,8 @@ LogicalResult CompileSession::load(const std::string &path) {
   target = createTarget(options.target);
   if (!target)
     return emitError(UnknownLoc::get(&context)) << unknownTarget(options.target);
+  if (!options.like.empty() && !(like = createTarget(options.like)))
+    return emitError(UnknownLoc::get(&context)) << unknownTarget(options.like);
   if (failed(timed("read", [&] {
         source = spec::readExperiment(&context, path);
         return success(static_cast<bool>(source));
@@ -62,7 +64,7 @@ LogicalResult CompileSession::load(const std::string &path) {
 }
 
 LogicalResult CompileSession::runTo(StringRef name) {
-  PhaseOptions phaseOptions{declared, target.get()};
+  PhaseOptions phaseOptions{declared, target.get(), like ? like.get() : target.get(), options.reference};
   for (; done < phases().size(); ++done) {
     const Phase &phase = phases()[done];
     LogicalResult result = timed(phase.name, [&] {

@@ -12,10 +12,12 @@ namespace moec {
 
 struct CompileOptions {
   std::string target = "native";
-  unsigned threads = 0; // 0: all
-  std::string dumpTo;   // folder for the IR after each phase; empty: none
-  bool timing = false;  // seconds a phase, on stderr
-  AssembleOptions code; // its `threads` is set from the above
+  std::string like;       // target whose structure the plan takes over; empty: that of `target`
+  bool reference = false; // compute in f64
+  unsigned threads = 0;   // 0: all
+  std::string dumpTo;     // folder for the IR after each phase; empty: none
+  bool timing = false;    // seconds a phase, on stderr
+  AssembleOptions code;   // its `threads` is set from the above
 };
 
 /// All failures have been reported as diagnostics of the context by the time a function returns failure.
@@ -50,8 +52,8 @@ private:
   mlir::OwningOpRef<mlir::ModuleOp> source; // keeps `declared` alive
   mlir::OwningOpRef<mlir::ModuleOp> current;
   exp::ExperimentOp declared;
-  std::unique_ptr<Target> target;
-  size_t done = 0; // phases that have run
+  std::unique_ptr<Target> target, like; // like: null unless it was asked for
+  size_t done = 0;                      // phases that have run
 };
 
 } // namespace moec

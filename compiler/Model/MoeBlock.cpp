@@ -42,6 +42,8 @@ static RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Va
   r.microBatches = ctx.microBatches();
   r.layer = layer.index;
   r.logits = ctx.t.matmul(h, ctx.readParameter(layer.slot, "moe.router", layer.index));
+  // Which expert is the largest must not hang on a rounding.
+  r.logits.getDefiningOp()->setAttr("moe.full_precision", ctx.b.getUnitAttr());
   r.scores = ctx.score->buildScores(ctx.t, attr, r.logits);
   r.ids = moe::TopKOp::create(ctx.b, ctx.idType(r.numTokens, r.topK), r.scores);
   Value weights = ctx.score->buildWeights(ctx.t, attr, r.logits, r.scores, r.ids, ctx.router.getNormalize());

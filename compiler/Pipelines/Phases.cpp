@@ -17,7 +17,7 @@ namespace {
 void buildExpPipeline(OpPassManager &, const PhaseOptions &) {}
 
 void buildModelPipeline(OpPassManager &pm, const PhaseOptions &options) {
-  pm.addPass(createBuildModel({options.target->rowAlign()}));
+  pm.addPass(createBuildModel({options.structure->rowAlign(), options.reference}));
 }
 
 void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
@@ -36,13 +36,23 @@ void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(createCSEPass());
 }
 
-void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &) {
+void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   OpPassManager &function = pm.nest<func::FuncOp>();
   // Norms and softmaxes as their parts: the parts fuse with whatever stands beside them.
   function.addPass(moe::createMoeDecompose());
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
   function.addPass(moe::createMoeFormDispatches());
+  exp::ExperimentOp experiment = options.experiment;
+  auto precision = experiment.section<exp::PrecisionOp>();
+  if (precision.getCompute() != "bf16")
+    return;
+  moe::MoeNarrowStorageOptions storage;
+  storage.narrow = !options.reference && options.target->narrowType(experiment.getContext());
+  storage.master = precision.getMaster() == "bf16";
+  storage.optimizer = precision.getOptimizer() == "bf16";
+  storage.gradients = precision.getGradients() == "bf16";
+  pm.addPass(moe::createMoeNarrowStorage(storage));
 }
 
 void buildPlanPipeline(OpPassManager &pm, const PhaseOptions &options) {

@@ -11,7 +11,9 @@ namespace moec {
 
 struct PhaseOptions {
   exp::ExperimentOp experiment; // as declared; outlives the pipeline
-  const Target *target;
+  const Target *target;         // whose kernels are made
+  const Target *structure; // whose structure the plan has: row alignment, grouping (the same unless --like is given)
+  bool reference = false;  // f64 in the place of every float
 };
 
 struct Phase {

@@ -7,8 +7,8 @@
 
 namespace moec::rt {
 
-static constexpr std::string_view kStateKinds[] = {"parameter", "optimizer", "balance", "counter", "gradient",
-                                                   "metric",    "batch",     "output",  "constant"};
+static constexpr std::string_view kStateKinds[] = {"parameter", "optimizer", "balance", "counter",  "gradient",
+                                                   "metric",    "batch",     "output",  "constant", "copy"};
 
 std::string_view stateKindName(StateKind kind) { return kStateKinds[static_cast<size_t>(kind)]; }
 

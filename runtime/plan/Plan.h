@@ -78,7 +78,7 @@ struct PlanBuffer {
   std::string loc;
 };
 
-enum class StateKind { Parameter, Optimizer, Balance, Counter, Gradient, Metric, Batch, Output, Constant };
+enum class StateKind { Parameter, Optimizer, Balance, Counter, Gradient, Metric, Batch, Output, Constant, Copy };
 
 struct PlanState {
   std::string name;

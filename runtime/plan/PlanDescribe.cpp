@@ -55,6 +55,8 @@ static std::string_view segmentName(StateKind kind) {
     return "outputs";
   case StateKind::Constant:
     return "constant tables";
+  case StateKind::Copy:
+    return "narrow copies of parameters";
   case StateKind::Metric:
     return "metrics";
   case StateKind::Counter:
@@ -63,9 +65,9 @@ static std::string_view segmentName(StateKind kind) {
   return "";
 }
 
-static constexpr StateKind kSegments[] = {StateKind::Parameter, StateKind::Gradient, StateKind::Optimizer,
-                                          StateKind::Balance,   StateKind::Batch,    StateKind::Output,
-                                          StateKind::Constant,  StateKind::Metric,   StateKind::Counter};
+static constexpr StateKind kSegments[] = {
+    StateKind::Parameter, StateKind::Copy,   StateKind::Gradient, StateKind::Optimizer, StateKind::Balance,
+    StateKind::Batch,     StateKind::Output, StateKind::Constant, StateKind::Metric,    StateKind::Counter};
 
 static uint64_t stateBytesOf(const PlanState &state) { return state.copyBytes * state.count; }
 

@@ -71,7 +71,7 @@ std::string keyOf(moe::DispatchOp dispatch, ArrayRef<moe::DispatchParam> params)
 std::string summarize(moe::DispatchOp dispatch) {
   std::string text;
   for (Operation &op : *dispatch.getBlock()) {
-    if (isa<moe::ReadOp, moe::YieldOp>(op) || op.hasTrait<OpTrait::ConstantLike>())
+    if (isa<moe::ReadOp, moe::CastOp, moe::YieldOp>(op) || op.hasTrait<OpTrait::ConstantLike>())
       continue;
     StringRef name = op.getName().stripDialect();
     if (!text.empty())

@@ -33,6 +33,13 @@ bool isZero(Operation *op) {
   return dense.getSplatValue<APInt>().isZero();
 }
 
+/// The value itself, whatever type it has in memory.
+Value underCasts(Value value) {
+  while (auto cast = value.getDefiningOp<moe::CastOp>())
+    value = cast.getInput();
+  return value;
+}
+
 int64_t bytesOf(Value value) { return plan::tensorBytes(cast<RankedTensorType>(value.getType())); }
 
 /// The section of the spec that an op comes from, with dots: "attention", "losses.router_z".
@@ -56,12 +63,13 @@ std::string describeValue(Value value) {
   value = underReshapes(value);
   Operation *op = value.getDefiningOp();
   if (auto dispatch = dyn_cast_if_present<moe::DispatchOp>(op)) {
-    Operation *maker = dispatch.getYield().getValues()[cast<OpResult>(value).getResultNumber()].getDefiningOp();
+    Operation *maker =
+        underCasts(dispatch.getYield().getValues()[cast<OpResult>(value).getResultNumber()]).getDefiningOp();
     op = maker ? maker : op;
     while (maker && isa<moe::MapOp>(maker)) {
       Operation *next = nullptr;
       for (Value operand : maker->getOperands())
-        if (Operation *producer = operand.getDefiningOp();
+        if (Operation *producer = underCasts(operand).getDefiningOp();
             producer && !producer->hasTrait<OpTrait::ConstantLike>() && !next)
           next = producer;
       if ((maker = next) && !isa<moe::ReadOp>(maker))
@@ -72,8 +80,9 @@ std::string describeValue(Value value) {
     return "layer_input"; // carried into the body of a repeat
   // A product is best known by its weights: "attention.q".
   if (isa<moe::MatmulOp, moe::GroupedMatmulOp>(op))
-    if (auto weights = op->getOperand(1).getDefiningOp<moe::ReadOp>()) {
+    if (auto weights = underCasts(op->getOperand(1)).getDefiningOp<moe::ReadOp>()) {
       StringRef name = weights.getState();
+      name.consume_front("copy.");
       name.consume_front("layers.{}.");
       return name.split('#').first.str();
     }
@@ -99,17 +108,23 @@ bool isFill(moe::DispatchOp dispatch) {
 /// before the same element of the result is stored, and never after.
 bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argument) {
   Value made = dispatch.getYield().getValues()[number];
-  Operation *maker = made.getDefiningOp();
+  Operation *maker = underCasts(made).getDefiningOp();
   if (!maker || made.getType() != argument.getType())
     return false;
-  for (OpOperand &use : argument.getUses()) {
-    Operation *user = use.getOwner();
-    if (maker->isBeforeInBlock(user) || isa<moe::YieldOp>(user))
+  SmallVector<OpOperand *> uses;
+  for (OpOperand &use : argument.getUses())
+    if (auto cast = dyn_cast<moe::CastOp>(use.getOwner()))
+      llvm::append_range(uses, llvm::make_pointer_range(cast->getUses()));
+    else
+      uses.push_back(&use);
+  for (OpOperand *use : uses) {
+    Operation *user = use->getOwner();
+    if (maker->isBeforeInBlock(user) || isa<moe::YieldOp, moe::CastOp>(user))
       return false;
     if (isa<moe::MapOp>(user))
       continue;
     auto rowOp = dyn_cast<moe::RowOpInterface>(user);
-    if (dispatch.getKind() != "row" || !rowOp || !rowOp.isRowAligned(use.getOperandNumber()) || user == maker)
+    if (dispatch.getKind() != "row" || !rowOp || !rowOp.isRowAligned(use->getOperandNumber()) || user == maker)
       return false;
   }
   return true;

@@ -105,6 +105,49 @@ Value SimtBuilder::shuffleXor(Value value, int64_t mask) {
   return NVVM::ShflOp::create(b, type, i32(-1), value, i32(mask), i32(kWarp - 1), NVVM::ShflKind::bfly, UnitAttr());
 }
 
+void SimtBuilder::syncWarp() { NVVM::SyncWarpOp::create(b, i32(-1)); }
+
+SmallVector<Value> SimtBuilder::reduceGroup(ValueRange values, int64_t group, bool again,
+                                            llvm::function_ref<Value(size_t, Value, Value)> joins) {
+  SmallVector<Value> totals(values);
+  auto overLanes = [&](int64_t lanes) {
+    for (int64_t mask = lanes / 2; mask > 0; mask /= 2)
+      for (auto [i, total] : llvm::enumerate(totals))
+        total = joins(i, total, shuffleXor(total, mask));
+  };
+  overLanes(std::min(group, kWarp));
+  int64_t warps = group / kWarp;
+  if (warps <= 1)
+    return totals;
+
+  // One part a warp; values of one kind lie side by side.
+  SmallVector<Value> parts;
+  for (Value total : totals)
+    parts.push_back(shared(warps * total.getType().getIntOrFloatBitWidth() / 8));
+  if (again)
+    barrier();
+  when(equal(laneId, i64(0)), [&] {
+    for (auto [part, total] : llvm::zip_equal(parts, totals))
+      store(total, part, warpId);
+  });
+  barrier();
+  // Few parts: every thread joins them in order. Many: lane i takes part i, and they are joined as lanes are.
+  bool isMany = warps > 4 && llvm::isPowerOf2_64(warps);
+  for (auto [i, total] : llvm::enumerate(totals)) {
+    Type type = total.getType();
+    if (isMany) {
+      total = load(type, parts[i], rem(laneId, i64(warps)));
+      continue;
+    }
+    total = load(type, parts[i], i64(0));
+    for (int64_t warp = 1; warp < warps; ++warp)
+      total = joins(i, total, load(type, parts[i], i64(warp)));
+  }
+  if (isMany)
+    overLanes(warps);
+  return totals;
+}
+
 Value SimtBuilder::reduce(Value value, llvm::function_ref<Value(Value, Value)> join, bool wholeBlock) {
   for (int64_t mask = kWarp / 2; mask > 0; mask /= 2)
     value = join(value, shuffleXor(value, mask));

@@ -52,6 +52,13 @@ public:
   /// Joins over the lanes of a warp, then (when `threads` > 32 and `wholeBlock`) over warps in order; every thread gets
   /// the result. The order depends on `threads` alone.
   Value reduce(Value value, llvm::function_ref<Value(Value, Value)> join, bool wholeBlock);
+  /// Threads of the warp see each other's writes.
+  void syncWarp();
+  /// Joins several values over groups of `group` neighbouring threads: a power of two up to a warp, or the whole block.
+  /// Every thread gets its group's results. `joins(i, a, b)` joins two of value i. `again`: the same code may run more
+  /// than once (it stands in a loop), so that its shared memory must be free before.
+  llvm::SmallVector<Value> reduceGroup(mlir::ValueRange values, int64_t group, bool again,
+                                       llvm::function_ref<Value(size_t, Value, Value)> joins);
 
 private:
   Value threadId, laneId, warpId;

@@ -319,7 +319,7 @@ FailureOr<std::string> ManifestBuilder::build() {
   manifest["name"] = experiment.getSymName().str();
   manifest["spec"] = Json::parse(inputs.effectiveSpec);
   manifest["spec_file"] = inputs.specFile;
-  manifest["element_type"] = experiment.section<exp::PrecisionOp>().getCompute().str();
+  manifest["element_type"] = dtypeName(logits.getTensorType().getElementType());
   manifest["seed"] = experiment.getSeed();
   manifest["target"] = Json::parse(inputs.target->describe());
   manifest["memory"] = {

@@ -34,6 +34,10 @@ int runCompile(const Options &options) {
 void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
   app.add_option("--target", options.target, "Machine to compile for: native, x86-64, x86-64-v3, x86-64-v4 or sm_90a")
       ->capture_default_str();
+  app.add_option(
+      "--like", options.like,
+      "Target whose structure the plan takes over (row alignment, grouping), for launch by launch comparison");
+  app.add_flag("--reference", options.reference, "Compute in f64 whatever the spec says");
   app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)");
   app.add_option("--dump-to", options.dumpTo, "Folder for the IR after each phase");
   app.add_flag("--timing", options.timing, "Print the seconds of each phase");

@@ -80,4 +80,34 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 
+def MoeNarrowStorage : Pass<"moe-narrow-storage", "::mlir::ModuleOp"> {
+  let summary = "Lays tensors in memory as bf16; dispatches go on computing with f32";
+  let description = [{
+    Before: dispatches that read and make f32. After: states and the values between dispatches lie in memory as bf16 where that is enough, and
+    `moe.cast` stands at the borders inside dispatches: behind an input or a read, before a yield, a write or an accumulation.
+    Narrow are results of products (but for those marked `moe.full_precision`: the router's logits), embeddings, attention's tensors, maps and row ops with a narrow
+    operand of their own shape, and all that a product reads. Reductions, statistics of rows, weights, scores and losses stay as they are.
+    A parameter that products read gets a state `copy.<name>`, written wherever the parameter is; the function `refresh` makes all of them again
+    from parameters that came from a checkpoint. `master` makes the parameters themselves narrow instead.
+    With `narrow=false` only the copies are made, in the type of the parameters: the same program for a machine without bf16.
+    Why here: what is stored is known only once dispatches are formed.
+    ```mlir
+    %y = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xbf16>, index) -> tensor<8x4xbf16> {
+      %af = moe.cast %a : tensor<8x4xbf16> -> tensor<8x4xf32>
+      %w = moe.read @"copy.layers.{}.attention.q"[%l] : tensor<4x4xbf16>
+      %wf = moe.cast %w : tensor<4x4xbf16> -> tensor<4x4xf32>
+      %p = moe.matmul %af, %wf : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
+      %n = moe.cast %p : tensor<8x4xf32> -> tensor<8x4xbf16>
+      moe.yield %n : tensor<8x4xbf16>
+    }
+    ```
+  }];
+  let options = [
+    Option<"narrow", "narrow", "bool", "true", "Whether the target has bf16; false: only the copies of parameters">,
+    Option<"master", "master", "bool", "false", "Parameters are bf16 themselves, without copies">,
+    Option<"optimizer", "optimizer", "bool", "false", "What the optimizer keeps is bf16">,
+    Option<"gradients", "gradients", "bool", "false", "Gradients are summed in bf16">];
+  let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect"];
+}
+
 #endif
