@@ -259,6 +259,14 @@ TEST_CASE("bench measures steps and writes nothing", "[cuda]") {
     CHECK(fake->count("cuStreamBeginCapture") == 2); // kept over the ends of the plan's steps
 }
 
+TEST_CASE("bench stops when the loss is not finite", "[cuda]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.explodes = true});
+  Status status = bench(plan, quiet(dir / "run"), {.seconds = 60}).status();
+  CHECK_CODE(status, "MOEC-R002");
+  CHECK(status.message().find("step 7") != std::string::npos);
+}
+
 TEST_CASE("state that follows from parameters is made anew after a checkpoint was loaded", "[cuda]") {
   FakeDriver fake;
   TempDir dir;
