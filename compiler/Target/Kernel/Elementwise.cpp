@@ -70,8 +70,9 @@ bool dependsOn(Value value, Operation *root) {
 LogicalResult checkRootBody(const DispatchBody &body, Operation *root, bool allowMaps) {
   moe::DispatchOp dispatch = body.dispatch;
   for (Operation &op : *dispatch.getBlock()) {
-    bool isStructure = isa<moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::ReshapeOp, moe::YieldOp>(op) ||
-                       op.hasTrait<OpTrait::ConstantLike>();
+    bool isStructure =
+        isa<moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::ReshapeOp, moe::CastOp, moe::YieldOp>(op) ||
+        op.hasTrait<OpTrait::ConstantLike>();
     if (!isStructure && &op != root && !(allowMaps && isa<moe::MapOp>(op)))
       return op.emitOpError("cannot be part of a '") << dispatch.getKind() << "' dispatch";
   }
