@@ -9,13 +9,13 @@ moe.state @norm_scale parameter : tensor<1x2048xf32>
 // CHECK: plan.kernel {{.*}} grid 64
 // CHECK: llvm.func @{{.*}}nvvm.reqntid = array<i32: 128, 1, 1>
 // CHECK-COUNT-2: llvm.load %{{.*}} invariant {alignment = 16 : i64} : !llvm.ptr<1> -> vector<8xbf16>
-// CHECK-NOT: vector<8xbf16>
+// CHECK-NOT: llvm.load %{{.*}} -> vector<8xbf16>
 // CHECK-COUNT-5: nvvm.shfl.sync bfly
 // CHECK: nvvm.barrier0
 // The factor of a row is one number.
 // CHECK: math.rsqrt %{{.*}} : f32
 // CHECK-NOT: math.rsqrt
-// CHECK-NOT: -> vector<8xbf16>
+// CHECK-NOT: llvm.load %{{.*}} -> vector<8xbf16>
 // CHECK-COUNT-2: llvm.store %{{.*}} {alignment = 16 : i64} : vector<8xbf16>
 // CHECK: llvm.return
 func.func @norm() {
