@@ -126,7 +126,7 @@ LogicalResult run(MLIRContext &context) {
         if (*fields.getString("symbol") != kernel.symbol)
           continue;
         fields["module"] = blob.name;
-        fields["symbol"] = kernel.entry;
+        fields["entry"] = kernel.entry; // what the module calls it
         break;
       }
   }
