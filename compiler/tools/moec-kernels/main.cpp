@@ -121,14 +121,11 @@ LogicalResult run(MLIRContext &context) {
     if (failed(writeFile(outputFolder + "/" + blob.name, StringRef(blob.bytes.data(), blob.bytes.size()))))
       return failure();
     for (llvm::json::Value &record : list)
-      for (const moec::CodeBlob::Kernel &kernel : blob.kernels) {
-        llvm::json::Object &fields = *record.getAsObject();
-        if (*fields.getString("symbol") != kernel.symbol)
-          continue;
-        fields["module"] = blob.name;
-        fields["entry"] = kernel.entry; // what the module calls it
-        break;
-      }
+      for (const moec::CodeBlob::Kernel &kernel : blob.kernels)
+        if (record.getAsObject()->getString("symbol") == llvm::StringRef(kernel.symbol)) {
+          (*record.getAsObject())["module"] = blob.name;
+          (*record.getAsObject())["entry"] = kernel.entry;
+        }
   }
   std::string text;
   llvm::raw_string_ostream(text) << llvm::json::Value(std::move(list));
