@@ -8,16 +8,16 @@
 // TILE: tile.mma
 // TILE-NOT: tile.epilogue
 // TILE: tile.store
-// PTX-LABEL: .entry dense(
+// PTX-LABEL: .entry dense_
 // PTX: .reqntid 384
 // PTX-NOT: .local
-// PTX: setmaxnreg.dec.sync.aligned.u32 40
-// PTX: cp.async.bulk.tensor.2d.shared::cluster.global
 // PTX: setmaxnreg.inc.sync.aligned.u32 232
 // PTX-COUNT-4: wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16
 // PTX-NOT: wgmma.mma_async
 // PTX: stmatrix
 // PTX: cp.async.bulk.tensor.2d.global.shared::cta
+// PTX: setmaxnreg.dec.sync.aligned.u32 40
+// PTX: cp.async.bulk.tensor.2d.shared::cluster.global
 func.func @dense(%a0: tensor<4096x2048xbf16>, %a1: tensor<2048x4096xbf16>) {
   %r = moe.dispatch "matmul" (%a = %a0, %b = %a1) : (tensor<4096x2048xbf16>, tensor<2048x4096xbf16>) -> tensor<4096x4096xbf16> {
     %x = moe.cast %a : tensor<4096x2048xbf16> -> tensor<4096x2048xf32>
@@ -33,11 +33,11 @@ func.func @dense(%a0: tensor<4096x2048xbf16>, %a1: tensor<2048x4096xbf16>) {
 // TILE-LABEL: tile.kernel @split
 // TILE-SAME: split = 8
 // TILE: tile.write accumulate
-// PTX-LABEL: .entry split(
+// PTX-LABEL: .entry split_
 // PTX-NOT: .local
-// PTX: wgmma.mma_async.sync.aligned.m64n64k16
-// PTX: atom{{.*}}add.u32
-// PTX: red.relaxed.gpu.global.add.v2.f32
+// PTX-DAG: wgmma.mma_async.sync.aligned.m64n64k16
+// PTX-DAG: atom{{.*}}add.u32
+// PTX-DAG: red.relaxed.gpu.global.add.v2.f32
 moe.state @sum gradient : tensor<2048x64xf32>
 func.func @split(%a0: tensor<32768x2048xbf16>, %a1: tensor<32768x64xbf16>) {
   moe.dispatch "matmul" (%a = %a0, %b = %a1) : (tensor<32768x2048xbf16>, tensor<32768x64xbf16>) -> () {
@@ -57,7 +57,7 @@ func.func @split(%a0: tensor<32768x2048xbf16>, %a1: tensor<32768x64xbf16>) {
 // TILE-NEXT: ^bb0(%{{.*}}: f32, %{{.*}}: f32):
 // TILE-NEXT: arith.mulf
 // TILE-NEXT: tile.yield
-// PTX-LABEL: .entry terms(
+// PTX-LABEL: .entry terms_
 // PTX-NOT: .local
 // PTX-COUNT-4: wgmma.mma_async
 // PTX-NOT: wgmma.mma_async
