@@ -64,6 +64,21 @@ def MoeDecompose : Pass<"moe-decompose"> {
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }
 
+def MoeWriteFirst : Pass<"moe-write-first", "::mlir::ModuleOp"> {
+  let summary = "The first sum into a gradient becomes a write; nothing zeroes it before";
+  let description = [{
+    Before: one function writes zeros to each gradient state, another, which runs once after it (a step has one micro-batch), adds to it.
+    After: where the first addition meets each copy exactly once, it is a `moe.write`, and the zeros are gone. Later additions (a parameter with two uses) stay.
+    Why here: behind differentiation, which makes the additions; before dispatches, which store what is written. It saves two passes over all gradients.
+    ```mlir
+    moe.write @grad.w, %zero : tensor<4x4xf32>            // in begin_step: erased
+    moe.accumulate @grad.w, %dw : tensor<4x4xf32>         // in forward_backward: becomes
+    moe.write @grad.w, %dw : tensor<4x4xf32>
+    ```
+  }];
+  let dependentDialects = ["::moec::moe::MoeDialect"];
+}
+
 def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
   let summary = "Groups ops into dispatches: one dispatch is one kernel";
   let description = [{
