@@ -46,7 +46,8 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(moe::createMoeDecompose());
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
-  function.addPass(moe::createMoeFormDispatches());
+  function.addPass(moe::createMoeJoinSums());
+  function.addPass(moe::createMoeFormDispatches({options.structure->wantsLightEpilogues()}));
   auto precision = experiment.section<exp::PrecisionOp>();
   if (precision.getCompute() != "bf16")
     return;

@@ -19,8 +19,7 @@ def MoeAssignRemat : Pass<"moe-assign-remat", "::mlir::func::FuncOp"> {
     ```
   }];
   let options = [Option<"policy", "policy", "::moec::moe::RematPolicy", "::moec::moe::RematPolicy::selective",
-    "none, selective or full",
-    [{::llvm::cl::values(
+                        "none, selective or full", [{::llvm::cl::values(
       clEnumValN(::moec::moe::RematPolicy::none, "none", "keep everything that the backward reads"),
       clEnumValN(::moec::moe::RematPolicy::selective, "selective", "compute cheap row ops again"),
       clEnumValN(::moec::moe::RematPolicy::full, "full", "recompute all but the routing decision"))}]>];
@@ -79,6 +78,23 @@ def MoeWriteFirst : Pass<"moe-write-first", "::mlir::ModuleOp"> {
   let dependentDialects = ["::moec::moe::MoeDialect"];
 }
 
+def MoeJoinSums : Pass<"moe-join-sums", "::mlir::func::FuncOp"> {
+  let summary = "Brings products together that only serve to be added up";
+  let description = [{
+    Before: the gradient of a value with several uses is a chain of sums, each product of which stands where its use was differentiated.
+    After: products of one kind that only feed such a chain stand side by side before one map that adds all its terms.
+    Why here: before dispatches are formed, which puts neighbours that feed one sum into one kernel. It adds them in its accumulators: nothing in between is
+    stored, or rounded.
+    ```mlir
+    %dq = moe.matmul tb %gq, %wq : ...
+    %dk = moe.matmul tb %gk, %wk : ...
+    %dv = moe.matmul tb %gv, %wv : ...
+    %dh = moe.map(%dv, %dk, %dq) : ... { ... dv + dk + dq ... }
+    ```
+  }];
+  let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
+}
+
 def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
   let summary = "Groups ops into dispatches: one dispatch is one kernel";
   let description = [{
@@ -86,12 +102,17 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     Row ops with the same rows form one dispatch; products of one A share it, take a gather into their loads and elementwise maps into their
     epilogue; writes and accumulations happen where their value is made. `note` of a dispatch says why the first
     consumer of its values that could not join did not.
+    A map becomes a product's epilogue where its result has to be stored anyway, or takes the place of the product's; a map that only feeds sums over rows is computed
+    inside them. With `light-epilogues` an epilogue makes one result and reads one tensor at most: what a tile of a GPU's
+    product has registers for.
     Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
     code generators.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x16xf32> { ... moe.matmul ... moe.map ... }
     ```
   }];
+  let options = [Option<"lightEpilogues", "light-epilogues", "bool", "false",
+                        "Epilogues of products make one result and read at most one tensor of its shape">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 
@@ -117,11 +138,11 @@ def MoeNarrowStorage : Pass<"moe-narrow-storage", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let options = [
-    Option<"narrow", "narrow", "bool", "true", "Whether the target has bf16; false: only the copies of parameters">,
-    Option<"master", "master", "bool", "false", "Parameters are bf16 themselves, without copies">,
-    Option<"optimizer", "optimizer", "bool", "false", "What the optimizer keeps is bf16">,
-    Option<"gradients", "gradients", "bool", "false", "Gradients are summed in bf16">];
+  let options = [Option<"narrow", "narrow", "bool", "true",
+                        "Whether the target has bf16; false: only the copies of parameters">,
+                 Option<"master", "master", "bool", "false", "Parameters are bf16 themselves, without copies">,
+                 Option<"optimizer", "optimizer", "bool", "false", "What the optimizer keeps is bf16">,
+                 Option<"gradients", "gradients", "bool", "false", "Gradients are summed in bf16">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect"];
 }
 
