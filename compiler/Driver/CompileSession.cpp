@@ -103,7 +103,7 @@ LogicalResult CompileSession::writePlan(const std::string &path) {
   inputs.target = target.get();
   std::vector<CodeBlob> code;
   if (failed(timed("machine code", [&] {
-        FailureOr<std::vector<CodeBlob>> blobs = target->assemble(kernels(), {options.threads});
+        FailureOr<std::vector<CodeBlob>> blobs = target->assemble(kernels(), {.threads = options.threads});
         if (failed(blobs))
           return failure();
         code = std::move(*blobs);

@@ -33,7 +33,8 @@ struct CodeBlob {
 
 struct AssembleOptions {
   unsigned threads = 1;
-  bool verbose = false; // what the assembler says of each kernel, on stderr
+  bool verbose = false;       // registers of each kernel, on stderr
+  bool strictKernels = false; // GPU: spilled registers are an error
 };
 
 class Target {
@@ -54,10 +55,13 @@ public:
   /// than f32, and computes with f32.
   virtual mlir::FloatType narrowType(mlir::MLIRContext *context) const = 0;
 
-  /// Emits the kernel of `dispatch` into `kernels`. Fails with a diagnostic at the dispatch when there is no template.
-  virtual mlir::FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, mlir::ModuleOp kernels,
-                                                 llvm::StringRef symbol) const = 0;
-  /// Adds the passes from what emitKernel makes to the llvm dialect (`moec inspect --to=llvm`).
+  /// Emits the kernels of `dispatch` into `kernels`: at least one, launched in this order, each with all parameters of
+  /// the dispatch. One is called `symbol`; the names of several start with it. What a kernel leaves in the workspace of
+  /// the scratch area, the next one of the dispatch finds there. Fails with a diagnostic at the dispatch when there is
+  /// no template.
+  virtual mlir::FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, mlir::ModuleOp kernels,
+                                                               llvm::StringRef symbol) const = 0;
+  /// Adds the passes from what emitKernels makes to the llvm dialect (`moec inspect --to=llvm`).
   virtual void buildKernelLowering(mlir::OpPassManager &pm) const = 0;
   /// Lowers `kernels` (consumed) to machine code. Reports failures through diagnostics.
   virtual mlir::FailureOr<std::vector<CodeBlob>> assemble(mlir::ModuleOp kernels,

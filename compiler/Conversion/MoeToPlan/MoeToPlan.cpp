@@ -203,8 +203,8 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
     }
     return success();
   }
-  FailureOr<plan::KernelOp> kernel = kernels.get(dispatch);
-  if (failed(kernel))
+  FailureOr<KernelTable::Kernels> launched = kernels.get(dispatch);
+  if (failed(launched))
     return failure();
   SmallVector<Value> operands;
   SmallVector<int64_t> writes;
@@ -240,8 +240,9 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
     }
     }
   }
-  plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(*kernel), operands,
-                         b.getDenseI64ArrayAttr(writes));
+  for (plan::KernelOp kernel : *launched)
+    plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(kernel), operands,
+                           b.getDenseI64ArrayAttr(writes));
   return success();
 }
 

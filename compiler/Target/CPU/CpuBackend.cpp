@@ -31,8 +31,12 @@ public:
     return llvm::formatv("{0}", llvm::json::Value(std::move(json))).str();
   }
 
-  FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol) const override {
-    return cpu::emitKernel(dispatch, kernels, symbol, target);
+  FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleOp kernels,
+                                                 StringRef symbol) const override {
+    FailureOr<KernelInfo> kernel = cpu::emitKernel(dispatch, kernels, symbol, target);
+    if (failed(kernel))
+      return failure();
+    return std::vector<KernelInfo>{std::move(*kernel)};
   }
   void buildKernelLowering(OpPassManager &pm) const override { buildKernelLoweringPipeline(pm, target); }
 

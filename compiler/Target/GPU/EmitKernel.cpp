@@ -4,9 +4,21 @@ using namespace mlir;
 
 namespace moec::gpu {
 
-FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
-                                 const GpuTarget &target) {
-  using Template = FailureOr<KernelInfo> (*)(moe::DispatchOp, ModuleOp, StringRef, const GpuTarget &);
+namespace {
+/// A template that makes one kernel as one that makes several.
+template <FailureOr<KernelInfo> (*emit)(moe::DispatchOp, ModuleOp, StringRef, const GpuTarget &)>
+FailureOr<std::vector<KernelInfo>> one(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
+                                       const GpuTarget &target) {
+  FailureOr<KernelInfo> kernel = emit(dispatch, kernels, symbol, target);
+  if (failed(kernel))
+    return failure();
+  return std::vector<KernelInfo>{std::move(*kernel)};
+}
+} // namespace
+
+FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
+                                               const GpuTarget &target) {
+  using Template = FailureOr<std::vector<KernelInfo>> (*)(moe::DispatchOp, ModuleOp, StringRef, const GpuTarget &);
   struct Entry {
     StringRef kind;
     Template emit;                            // for any shape
@@ -14,15 +26,15 @@ FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, ModuleOp kernels, Str
     Template emitFast = {};
   };
   static const Entry templates[] = {
-      {"row", emitRowKernel},
-      {"matmul", emitMatmulKernel, sm90::coversMatmul, sm90::emitMatmulKernel},
-      {"attention", emitAttentionKernel, sm90::coversAttention, sm90::emitAttentionKernel},
-      {"attention_grad", emitAttentionGradKernel, sm90::coversAttention, sm90::emitAttentionGradKernel},
-      {"col_reduce", emitReductionKernel},
-      {"embed_grad", emitReductionKernel},
-      {"permute", emitRoutingKernel},
-      {"limit_capacity", emitRoutingKernel},
-      {"count_ids", emitRoutingKernel},
+      {"row", one<emitRowKernel>},
+      {"matmul", one<emitMatmulKernel>, sm90::coversMatmul, one<sm90::emitMatmulKernel>},
+      {"attention", one<emitAttentionKernel>, sm90::coversAttention, one<sm90::emitAttentionKernel>},
+      {"attention_grad", one<emitAttentionGradKernel>, sm90::coversAttention, sm90::emitAttentionGradKernels},
+      {"col_reduce", one<emitReductionKernel>},
+      {"embed_grad", one<emitReductionKernel>},
+      {"permute", one<emitRoutingKernel>},
+      {"limit_capacity", one<emitRoutingKernel>},
+      {"count_ids", one<emitRoutingKernel>},
   };
   for (const Entry &entry : templates)
     if (entry.kind == dispatch.getKind()) {

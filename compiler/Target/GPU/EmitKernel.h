@@ -1,4 +1,4 @@
-// From a moe.dispatch to its GPU kernel.
+// From a moe.dispatch to its GPU kernels.
 #ifndef MOEC_COMPILER_TARGET_GPU_EMITKERNEL_H
 #define MOEC_COMPILER_TARGET_GPU_EMITKERNEL_H
 
@@ -7,12 +7,11 @@
 
 namespace moec::gpu {
 
-/// Emits the kernel of `dispatch` into `kernels`. Fails with a diagnostic at the dispatch when its kind has no
-/// template.
-mlir::FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, mlir::ModuleOp kernels, llvm::StringRef symbol,
-                                       const GpuTarget &target);
+/// Target::emitKernels.
+mlir::FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, mlir::ModuleOp kernels,
+                                                     llvm::StringRef symbol, const GpuTarget &target);
 
-/// The templates for any element type, one file each. All have emitKernel's contract.
+/// The templates for any element type, one file each. All have emitKernels' contract; most make one kernel.
 mlir::FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
 mlir::FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
 mlir::FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
@@ -34,8 +33,8 @@ mlir::FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp, mlir::ModuleOp, ll
 bool coversAttention(moe::DispatchOp dispatch); // attention and attention_grad
 mlir::FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                                 const gpu::GpuTarget &);
-mlir::FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
-                                                    const gpu::GpuTarget &);
+mlir::FailureOr<std::vector<KernelInfo>> emitAttentionGradKernels(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                                  const gpu::GpuTarget &);
 
 } // namespace moec::sm90
 

@@ -27,8 +27,9 @@ public:
         .str();
   }
 
-  FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol) const override {
-    return gpu::emitKernel(dispatch, kernels, symbol, target);
+  FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleOp kernels,
+                                                 StringRef symbol) const override {
+    return gpu::emitKernels(dispatch, kernels, symbol, target);
   }
   void buildKernelLowering(OpPassManager &pm) const override { buildKernelLoweringPipeline(pm, target); }
   FailureOr<std::vector<CodeBlob>> assemble(ModuleOp kernels, const AssembleOptions &options) const override {

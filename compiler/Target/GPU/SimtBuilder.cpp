@@ -3,6 +3,8 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 
 using namespace mlir;
 
@@ -11,6 +13,7 @@ namespace moec::gpu {
 namespace {
 constexpr unsigned kGlobal = 1, kShared = 3; // address spaces
 constexpr int64_t kVectorBytes = 16;
+constexpr llvm::StringLiteral kDeviceScope = "device";
 constexpr llvm::StringLiteral kSharedSymbol = "moec_shared";
 
 } // namespace
@@ -86,6 +89,11 @@ void SimtBuilder::storeAligned(Value value, Value pointer, Value offset, int64_t
   LLVM::StoreOp::create(b, value, at(pointer, offset, elementOf(value.getType())), static_cast<unsigned>(alignment));
 }
 
+Value SimtBuilder::atomicAdd(Value value, Value pointer, Value index) {
+  return LLVM::AtomicRMWOp::create(b, LLVM::AtomicBinOp::add, at(pointer, index, value.getType()), value,
+                                   LLVM::AtomicOrdering::monotonic, kDeviceScope);
+}
+
 //===--- Together ---===//
 
 void SimtBuilder::barrier() { NVVM::Barrier0Op::create(b); }
@@ -105,6 +113,49 @@ Value SimtBuilder::shuffleXor(Value value, int64_t mask) {
   return NVVM::ShflOp::create(b, type, i32(-1), value, i32(mask), i32(kWarp - 1), NVVM::ShflKind::bfly, UnitAttr());
 }
 
+void SimtBuilder::syncWarp() { NVVM::SyncWarpOp::create(b, i32(-1)); }
+
+SmallVector<Value> SimtBuilder::reduceGroup(ValueRange values, int64_t group, bool again,
+                                            llvm::function_ref<Value(size_t, Value, Value)> joins) {
+  SmallVector<Value> totals(values);
+  auto overLanes = [&](int64_t lanes) {
+    for (int64_t mask = lanes / 2; mask > 0; mask /= 2)
+      for (auto [i, total] : llvm::enumerate(totals))
+        total = joins(i, total, shuffleXor(total, mask));
+  };
+  overLanes(std::min(group, kWarp));
+  int64_t warps = group / kWarp;
+  if (warps <= 1)
+    return totals;
+
+  // One part a warp; values of one kind lie side by side.
+  SmallVector<Value> parts;
+  for (Value total : totals)
+    parts.push_back(shared(warps * total.getType().getIntOrFloatBitWidth() / 8));
+  if (again)
+    barrier();
+  when(equal(laneId, i64(0)), [&] {
+    for (auto [part, total] : llvm::zip_equal(parts, totals))
+      store(total, part, warpId);
+  });
+  barrier();
+  // Few parts: every thread joins them in order. Many: lane i takes part i, and they are joined as lanes are.
+  bool isMany = warps > 4 && llvm::isPowerOf2_64(warps);
+  for (auto [i, total] : llvm::enumerate(totals)) {
+    Type type = total.getType();
+    if (isMany) {
+      total = load(type, parts[i], rem(laneId, i64(warps)));
+      continue;
+    }
+    total = load(type, parts[i], i64(0));
+    for (int64_t warp = 1; warp < warps; ++warp)
+      total = joins(i, total, load(type, parts[i], i64(warp)));
+  }
+  if (isMany)
+    overLanes(warps);
+  return totals;
+}
+
 Value SimtBuilder::reduce(Value value, llvm::function_ref<Value(Value, Value)> join, bool wholeBlock) {
   for (int64_t mask = kWarp / 2; mask > 0; mask /= 2)
     value = join(value, shuffleXor(value, mask));
@@ -120,6 +171,69 @@ Value SimtBuilder::reduce(Value value, llvm::function_ref<Value(Value, Value)> j
     total = join(total, load(type, parts, i64(i)));
   barrier(); // `parts` may be written again
   return total;
+}
+
+Value SimtBuilder::ballot(Value condition) {
+  return NVVM::VoteSyncOp::create(b, b.getI32Type(), i32(-1), condition, NVVM::VoteSyncKind::ballot);
+}
+
+Value SimtBuilder::countLanes(Value mask) { return toI64(math::CtPopOp::create(b, mask)); }
+
+Value SimtBuilder::lanesBefore(Value mask) {
+  Value below = sub(arith::ShLIOp::create(b, i32(1), toI32(laneId)), i32(1));
+  return countLanes(both(mask, below));
+}
+
+Value SimtBuilder::matchLanes(Value value) {
+  return NVVM::MatchSyncOp::create(b, b.getI32Type(), i32(-1), value, NVVM::MatchSyncKind::any);
+}
+
+void SimtBuilder::fence() { LLVM::FenceOp::create(b, LLVM::AtomicOrdering::acq_rel, kDeviceScope); }
+
+void SimtBuilder::whenLast(Value index, int64_t blocks, llvm::function_ref<void()> then) {
+  Value arrived = shared(4), zero = i64(0);
+  fence();
+  barrier();
+  when(equal(threadId, zero), [&] {
+    Value before = atomicAdd(i32(1), counters(), index);
+    store(before, arrived, zero);
+    when(equal(before, i32(blocks - 1)), [&] { store(i32(0), counters(), index); });
+  });
+  barrier();
+  when(equal(load(b.getI32Type(), arrived, zero), i32(blocks - 1)), [&] {
+    fence();
+    then();
+  });
+}
+
+void SimtBuilder::gridBarrier(int64_t blocks) {
+  if (blocks == 1)
+    return barrier();
+  Type i32Type = b.getI32Type();
+  fence();
+  barrier();
+  when(equal(threadId, i64(0)), [&] {
+    atomicAdd(i32(1), counters(), i64(0));
+    auto wait = scf::WhileOp::create(b, TypeRange(), ValueRange());
+    {
+      OpBuilder::InsertionGuard guard(b);
+      b.createBlock(&wait.getBefore());
+      Value now = LLVM::LoadOp::create(b, i32Type, counters(), 4, /*isVolatile=*/false, /*isNonTemporal=*/false,
+                                       /*isInvariant=*/false, /*isInvariantGroup=*/false, LLVM::AtomicOrdering::acquire,
+                                       kDeviceScope);
+      scf::ConditionOp::create(b, less(now, i32(blocks)), ValueRange());
+      b.createBlock(&wait.getAfter());
+      scf::YieldOp::create(b);
+    }
+    // The last one to leave has seen everybody arrive.
+    Value left = atomicAdd(i32(1), counters(), i64(1));
+    when(equal(left, i32(blocks - 1)), [&] {
+      store(i32(0), counters(), i64(0));
+      store(i32(0), counters(), i64(1));
+    });
+  });
+  barrier();
+  fence();
 }
 
 } // namespace moec::gpu

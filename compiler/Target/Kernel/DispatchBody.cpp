@@ -48,6 +48,15 @@ unsigned DispatchBody::paramOfResult(unsigned index) const {
   llvm_unreachable("collectDispatchParams lists every result");
 }
 
+double DispatchBody::bytes() const {
+  double count = 0;
+  for (const moe::DispatchParam &param : params)
+    if (param.type)
+      count += double(param.type.getNumElements()) * param.type.getElementType().getIntOrFloatBitWidth() / 8 *
+               (param.isRead + param.isWritten);
+  return count;
+}
+
 SmallVector<DispatchBody::Sink> DispatchBody::sinks() const {
   SmallVector<Sink> sinks;
   moe::DispatchOp op = dispatch;

@@ -24,6 +24,9 @@ public:
   /// Element type of a parameter in memory.
   mlir::Type storageOf(unsigned param) const { return params[param].type.getElementType(); }
 
+  /// Bytes of all parameters, each read and written once.
+  double bytes() const;
+
   /// Where a value leaves the kernel.
   struct Sink {
     mlir::Value value; // without views

@@ -66,6 +66,23 @@ bool canFlatten(ArrayRef<Operation *> ops, ArrayRef<DispatchBody::Sink> sinks) {
 int64_t RowSchedule::columnsOf(Value value) const { return flat ? elements(value) : tensorColumns(value); }
 int64_t RowSchedule::rowsOf(Value value) const { return flat ? 1 : tensorRows(value); }
 
+double RowSchedule::flops() const {
+  double count = 0;
+  for (const RowStage &stage : stages)
+    for (const RowItem &item : stage.items) {
+      if (!item.op)
+        continue;
+      if (auto map = dyn_cast<moe::MapOp>(item.op)) {
+        count += double(columnsOf(map.getResult(0))) * (double(map.getBlock()->getOperations().size()) - 1);
+        continue;
+      }
+      // The work is that of the widest side: a row that is reduced, or a result that comes from nothing.
+      bool hasInput = item.op->getNumOperands() && isa<RankedTensorType>(item.op->getOperand(0).getType());
+      count += double(columnsOf(hasInput ? item.op->getOperand(0) : item.op->getResult(0)));
+    }
+  return double(rows) * count;
+}
+
 LogicalResult RowSchedule::checkBody(DispatchBody &body, SmallVectorImpl<Operation *> &ops) {
   SmallVector<unsigned> written;
   for (Operation &op : *body.dispatch.getBlock()) {

@@ -57,6 +57,8 @@ public:
   /// Shapes as the kernel sees them (flattened or not). Operands may have fewer rows than the kernel.
   int64_t rowsOf(mlir::Value value) const;
   int64_t columnsOf(mlir::Value value) const;
+  /// Floating-point operations of all rows.
+  double flops() const;
 
 private:
   struct Access {
