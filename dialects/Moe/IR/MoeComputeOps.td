@@ -11,8 +11,7 @@ defvar differentiable = DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface,
 defvar rowOp = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows"]>;
 defvar rowOpPartly = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows", "isRowAligned"]>;
 
-//===--- Views
-//--------------------------------------------------------------------------------------------------------===//
+//===--- Views --------------------------------------------------------------------------------------------------------===//
 
 def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable]> {
   let summary = "The same elements in the same order under another shape";
@@ -37,8 +36,7 @@ def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape]> {
   let hasVerifier = 1;
 }
 
-//===--- Row ops
-//------------------------------------------------------------------------------------------------------===//
+//===--- Row ops ------------------------------------------------------------------------------------------------------===//
 
 def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, differentiable]> {
   let summary = "Elementwise computation, as a region of scalar arith and math";
@@ -67,9 +65,8 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
   let hasCanonicalizer = 1;
   // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar a result.
   let builders = [OpBuilder<(ins "::mlir::TypeRange":$resultTypes, "::mlir::ValueRange":$inputs,
-      "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, "
-      "::mlir::ValueRange)>":$body,
-      CArg<"bool", "false">:$position)>];
+    "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, ::mlir::ValueRange)>":$body,
+    CArg<"bool", "false">:$position)>];
   let extraClassDeclaration = [{
     ::mlir::Block *getBlock() { return &getBody().front(); }
     YieldOp getYield();
@@ -77,8 +74,8 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
   }];
 }
 
-def Moe_Reduction
-    : I32EnumAttr<"Reduction", "how a row is reduced", [I32EnumAttrCase<"sum", 0>, I32EnumAttrCase<"max", 1>]> {
+def Moe_Reduction : I32EnumAttr<"Reduction", "how a row is reduced",
+    [I32EnumAttrCase<"sum", 0>, I32EnumAttrCase<"max", 1>]> {
   let cppNamespace = "::moec::moe";
   let genSpecializedAttr = 0;
 }
@@ -86,8 +83,7 @@ def Moe_ReductionAttr : EnumAttr<Moe_Dialect, Moe_Reduction, "reduction"> { let 
 
 def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable]> {
   let summary = "Sum or maximum of each row: [N, C] -> [N, 1]";
-  let description = "The order of additions is fixed: vector lanes first, then lanes in order. `max` has no gradient: "
-                    "it counts as a constant, as in a stable softmax.";
+  let description = "The order of additions is fixed: vector lanes first, then lanes in order. `max` has no gradient: it counts as a constant, as in a stable softmax.";
   let arguments = (ins Moe_ReductionAttr:$kind, Moe_Matrix:$input);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = "`` $kind $input attr-dict `:` type($input) `->` type($result)";
@@ -123,8 +119,7 @@ def Moe_LogSumExpOp : Moe_Op<"log_sum_exp", [Pure, rowOp, differentiable]> {
 
 def Moe_TopKOp : Moe_Op<"top_k", [Pure, rowOp]> {
   let summary = "Columns of the K largest entries of each row, largest first; ties go to the lowest column";
-  let description = "[N, E] -> i32 [N, K]. No gradient: the choice is constant. (C1) 1 <= K <= E. NaN counts as "
-                    "smaller than every number.";
+  let description = "[N, E] -> i32 [N, K]. No gradient: the choice is constant. (C1) 1 <= K <= E. NaN counts as smaller than every number.";
   let arguments = (ins Moe_Matrix:$scores);
   let results = (outs Moe_Ids:$ids);
   let assemblyFormat = "$scores attr-dict `:` type($scores) `->` type($ids)";
@@ -149,19 +144,16 @@ def Moe_PutOp : Moe_Op<"put", [Pure, rowOp, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_RopeOp : Moe_Op<"rope", [Pure, rowOpPartly, differentiable, AllTypesMatch<["input", "result"]>,
-                                 AllTypesMatch<["cos", "sin"]>]> {
+def Moe_RopeOp : Moe_Op<"rope", [Pure, rowOpPartly, differentiable, AllTypesMatch<["input", "result"]>, AllTypesMatch<["cos", "sin"]>]> {
   let summary = "Rotary position embedding of heads lying side by side";
   let description = [{
     x [N, H*dh]; row n is at position (n / heads) mod S: `heads` (1 if absent) of a token's heads lie in rows of their own, the others side by side; cos, sin [S, dh/2] are whole operands. For pair i of a head: (a, b) = (x[i], x[i + dh/2]) ->
     (a cos - b sin, b cos + a sin); `inverse` uses -sin (the backward). Su et al. 2021, in the half-split layout of GPT-NeoX and Llama.
     (C1) dh = 2 * columns of cos divides the columns of x; (C2) heads * S divides N.
   }];
-  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$cos, Moe_Matrix:$sin, UnitAttr:$inverse,
-      DefaultValuedAttr<I64Attr, "1">:$heads);
+  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$cos, Moe_Matrix:$sin, UnitAttr:$inverse, DefaultValuedAttr<I64Attr, "1">:$heads);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat =
-      "(`inverse` $inverse^)? $input `,` $cos `,` $sin (`heads` $heads^)? attr-dict `:` type($input) `,` type($cos)";
+  let assemblyFormat = "(`inverse` $inverse^)? $input `,` $cos `,` $sin (`heads` $heads^)? attr-dict `:` type($input) `,` type($cos)";
   let hasVerifier = 1;
 }
 
@@ -173,8 +165,7 @@ def Moe_GatherRowsOp : Moe_Op<"gather_rows", [Pure, rowOpPartly, differentiable]
   }];
   let arguments = (ins Moe_Matrix:$input, Moe_Ids:$rows, Optional<Moe_Ids>:$slot_row);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "$input `,` $rows (`slot_row` $slot_row^ `:` type($slot_row))? attr-dict `:` type($input) `,` "
-                       "type($rows) `->` type($result)";
+  let assemblyFormat = "$input `,` $rows (`slot_row` $slot_row^ `:` type($slot_row))? attr-dict `:` type($input) `,` type($rows) `->` type($result)";
   let hasVerifier = 1;
 }
 
@@ -194,10 +185,8 @@ def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, AttrSizedOperandSegments, 
 }
 
 def Moe_SpreadRowsOp : Moe_Op<"spread_rows", [Pure, rowOpPartly]> {
-  let summary =
-      "The adjoint of combine_rows in its rows: result[r] = weights[n, k] * input[n], with n*K + k = row_slot[r]";
-  let description = "input [N, D] and weights [N, K] (or absent for 1) are whole operands; row_slot i32 [R, 1]; -1 "
-                    "gives zeros. `top_k` = K.";
+  let summary = "The adjoint of combine_rows in its rows: result[r] = weights[n, k] * input[n], with n*K + k = row_slot[r]";
+  let description = "input [N, D] and weights [N, K] (or absent for 1) are whole operands; row_slot i32 [R, 1]; -1 gives zeros. `top_k` = K.";
   let arguments = (ins Moe_Matrix:$input, Moe_Ids:$row_slot, Optional<Moe_Matrix>:$weights, I64Attr:$top_k);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = [{
@@ -211,8 +200,7 @@ def Moe_DotRowsOp : Moe_Op<"dot_rows", [Pure, rowOpPartly]> {
   let description = "input [N, D] is row-aligned, rows [R, D] whole, slot_row i32 [N, K]; -1 gives 0.";
   let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$rows, Moe_Ids:$slot_row);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "$input `,` $rows `,` $slot_row attr-dict `:` type($input) `,` type($rows) `,` type($slot_row) "
-                       "`->` type($result)";
+  let assemblyFormat = "$input `,` $rows `,` $slot_row attr-dict `:` type($input) `,` type($rows) `,` type($slot_row) `->` type($result)";
   let hasVerifier = 1;
 }
 
@@ -225,8 +213,7 @@ def Moe_EmbedOp : Moe_Op<"embed", [Pure, rowOpPartly, differentiable]> {
   let hasVerifier = 1;
 }
 
-//===--- Reductions over rows
-//-----------------------------------------------------------------------------------------===//
+//===--- Reductions over rows -----------------------------------------------------------------------------------------===//
 
 def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable]> {
   let summary = "Sums over rows: [N, C] -> [G, C], G equal groups of consecutive rows";
@@ -245,8 +232,7 @@ def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure]> {
   let hasVerifier = 1;
 }
 
-//===--- Matrix products
-//----------------------------------------------------------------------------------------------===//
+//===--- Matrix products ----------------------------------------------------------------------------------------------===//
 
 def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable]> {
   let summary = "Matrix product; `ta` and `tb` transpose an operand";
@@ -274,27 +260,22 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable]> {
 
 def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure]> {
   let summary = "The weight gradient of grouped_matmul: result[e] = a_e^T b_e over the rows of expert e";
-  let description = "a [R, K], b [R, N], result [E, K, N]; only the counts[e] rows of each group are read; an expert "
-                    "without rows gets zeros.";
+  let description = "a [R, K], b [R, N], result [E, K, N]; only the counts[e] rows of each group are read; an expert without rows gets zeros.";
   let arguments = (ins Moe_Matrix:$a, Moe_Matrix:$b, Moe_Ids:$offsets, Moe_Ids:$counts);
   let results = (outs Moe_Stack:$result);
-  let assemblyFormat = "$a `,` $b `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($b) `,` type($offsets) `,` "
-                       "type($counts) `->` type($result)";
+  let assemblyFormat = "$a `,` $b `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($b) `,` type($offsets) `,` type($counts) `->` type($result)";
   let hasVerifier = 1;
 }
 
-//===--- Attention
-//----------------------------------------------------------------------------------------------------===//
+//===--- Attention ----------------------------------------------------------------------------------------------------===//
 
-def Moe_AttentionOp
-    : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<["k", "v"]>, AllTypesMatch<["q", "result"]>]> {
+def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<["k", "v"]>, AllTypesMatch<["q", "result"]>]> {
   let summary = "Causal softmax attention by blocks; grouped queries";
   let description = [{
     q [B*S, H*dh], k and v [B*S, G*dh], H = heads, G = kv_heads, G divides H, S = seq_len. Query head h reads key head h / (H/G).
     Scores are scaled by 1/sqrt(dh). Never holds a full score matrix (Dao et al. 2022). lse [B*S, H] = log-sum-exp of the scaled scores, for the backward.
   }];
-  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, I64Attr:$heads, I64Attr:$kv_heads,
-      I64Attr:$seq_len);
+  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len);
   let results = (outs Moe_Matrix:$result, Moe_Matrix:$lse);
   let assemblyFormat = [{
     $q `,` $k `,` $v `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len attr-dict `:` type($q) `,` type($k) `->` type($lse)
@@ -303,10 +284,10 @@ def Moe_AttentionOp
 }
 
 def Moe_AttentionGradOp : Moe_Op<"attention_grad", [Pure, AllTypesMatch<["k", "v", "dk", "dv"]>,
-                                                    AllTypesMatch<["q", "result", "grad", "dq"]>]> {
+    AllTypesMatch<["q", "result", "grad", "dq"]>]> {
   let summary = "Gradients of attention in q, k and v, recomputing the scores block by block";
-  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, Moe_Matrix:$result, Moe_Matrix:$lse,
-      Moe_Matrix:$grad, I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len);
+  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, Moe_Matrix:$result, Moe_Matrix:$lse, Moe_Matrix:$grad,
+                       I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len);
   let results = (outs Moe_Matrix:$dq, Moe_Matrix:$dk, Moe_Matrix:$dv);
   let assemblyFormat = [{
     $q `,` $k `,` $v `,` $result `,` $lse `,` $grad `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len attr-dict
@@ -315,11 +296,9 @@ def Moe_AttentionGradOp : Moe_Op<"attention_grad", [Pure, AllTypesMatch<["k", "v
   let hasVerifier = 1;
 }
 
-//===--- Routing
-//------------------------------------------------------------------------------------------------------===//
+//===--- Routing ------------------------------------------------------------------------------------------------------===//
 
-def Moe_PermuteOp
-    : Moe_Op<"permute", [Pure, AllTypesMatch<["ids", "slot_row"]>, AllTypesMatch<["row_token", "row_slot"]>]> {
+def Moe_PermuteOp : Moe_Op<"permute", [Pure, AllTypesMatch<["ids", "slot_row"]>, AllTypesMatch<["row_token", "row_slot"]>]> {
   let summary = "Sorts (token, slot) pairs by expert with a stable counting sort";
   let description = [{
     ids i32 [N, K] in 0..E-1, or -1 for a dropped slot. Groups are ordered by expert, then token, then slot, and each group starts at a multiple
@@ -340,7 +319,7 @@ def Moe_PermuteOp
 }
 
 def Moe_DropPolicy : I32EnumAttr<"DropPolicy", "which slots of an over-full expert are dropped",
-                                 [I32EnumAttrCase<"lowest_weight", 0>, I32EnumAttrCase<"position", 1>]> {
+    [I32EnumAttrCase<"lowest_weight", 0>, I32EnumAttrCase<"position", 1>]> {
   let cppNamespace = "::moec::moe";
   let genSpecializedAttr = 0;
 }
@@ -352,11 +331,9 @@ def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", 
     ids i32 [N, K], weights [N, K] -> ids i32 [N, K]. `lowest_weight` keeps the `capacity` slots of highest weight of each expert (ties: the earlier
     slot), `position` the first in token order.
   }];
-  let arguments = (ins Moe_DropPolicyAttr:$policy, Moe_Ids:$ids, Moe_Matrix:$weights, I64Attr:$experts,
-      I64Attr:$capacity);
+  let arguments = (ins Moe_DropPolicyAttr:$policy, Moe_Ids:$ids, Moe_Matrix:$weights, I64Attr:$experts, I64Attr:$capacity);
   let results = (outs Moe_Ids:$result);
-  let assemblyFormat = "`` $policy $ids `,` $weights `experts` $experts `capacity` $capacity attr-dict `:` type($ids) "
-                       "`,` type($weights)";
+  let assemblyFormat = "`` $policy $ids `,` $weights `experts` $experts `capacity` $capacity attr-dict `:` type($ids) `,` type($weights)";
   let hasVerifier = 1;
 }
 
@@ -369,8 +346,7 @@ def Moe_CountIdsOp : Moe_Op<"count_ids", [Pure]> {
   let hasVerifier = 1;
 }
 
-//===--- Sources
-//------------------------------------------------------------------------------------------------------===//
+//===--- Sources ------------------------------------------------------------------------------------------------------===//
 
 def Moe_SliceColumnsOp : Moe_Op<"slice_columns", [Pure]> {
   let summary = "Columns first .. first+C-1 of an id matrix, by row: the inputs or targets of a batch";
@@ -390,8 +366,7 @@ def Moe_RandomNormalOp : Moe_Op<"random_normal", [Pure, rowOp]> {
   }];
   let arguments = (ins Optional<Index>:$index, I64Attr:$seed, I64Attr:$stream, F64Attr:$mean, F64Attr:$stddev);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat =
-      "(`[` $index^ `]`)? `seed` $seed `stream` $stream `mean` $mean `stddev` $stddev attr-dict `:` type($result)";
+  let assemblyFormat = "(`[` $index^ `]`)? `seed` $seed `stream` $stream `mean` $mean `stddev` $stddev attr-dict `:` type($result)";
 }
 
 #endif

@@ -19,7 +19,8 @@ def MoeAssignRemat : Pass<"moe-assign-remat", "::mlir::func::FuncOp"> {
     ```
   }];
   let options = [Option<"policy", "policy", "::moec::moe::RematPolicy", "::moec::moe::RematPolicy::selective",
-                        "none, selective or full", [{::llvm::cl::values(
+    "none, selective or full",
+    [{::llvm::cl::values(
       clEnumValN(::moec::moe::RematPolicy::none, "none", "keep everything that the backward reads"),
       clEnumValN(::moec::moe::RematPolicy::selective, "selective", "compute cheap row ops again"),
       clEnumValN(::moec::moe::RematPolicy::full, "full", "recompute all but the routing decision"))}]>];
@@ -112,7 +113,7 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     ```
   }];
   let options = [Option<"lightEpilogues", "light-epilogues", "bool", "false",
-                        "Epilogues of products make one result and read at most one tensor of its shape">];
+    "Epilogues of products make one result and read at most one tensor of its shape">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 
@@ -138,11 +139,11 @@ def MoeNarrowStorage : Pass<"moe-narrow-storage", "::mlir::ModuleOp"> {
     }
     ```
   }];
-  let options = [Option<"narrow", "narrow", "bool", "true",
-                        "Whether the target has bf16; false: only the copies of parameters">,
-                 Option<"master", "master", "bool", "false", "Parameters are bf16 themselves, without copies">,
-                 Option<"optimizer", "optimizer", "bool", "false", "What the optimizer keeps is bf16">,
-                 Option<"gradients", "gradients", "bool", "false", "Gradients are summed in bf16">];
+  let options = [
+    Option<"narrow", "narrow", "bool", "true", "Whether the target has bf16; false: only the copies of parameters">,
+    Option<"master", "master", "bool", "false", "Parameters are bf16 themselves, without copies">,
+    Option<"optimizer", "optimizer", "bool", "false", "What the optimizer keeps is bf16">,
+    Option<"gradients", "gradients", "bool", "false", "Gradients are summed in bf16">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect"];
 }
 
