@@ -5,6 +5,7 @@
 #include "runtime/exec/MetricReader.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace moec::rt {
 
@@ -52,6 +53,9 @@ public:
     tokensPerStep = step.tokens;
     if (loss)
       lastLoss = step.metrics.values(*loss)[0];
+    if (!std::isfinite(lastLoss))
+      return Status::error("MOEC-R002", plan.path, "the metric \"", loss->name, "\" became ", lastLoss, " at step ",
+                           step.step, "; steps of no use are not worth measuring");
     if (steps == request.warmupSteps) {
       start = nowSeconds();
     } else if (steps > request.warmupSteps) {

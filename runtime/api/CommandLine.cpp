@@ -199,7 +199,8 @@ private:
                 plan.name.c_str(), report.tokensPerSecond, static_cast<long long>(report.steps),
                 static_cast<unsigned long long>(report.tokensPerStep), report.seconds, report.medianStepMs,
                 report.fastestStepMs, report.loss);
-    std::printf("memory: %llu bytes allocated, %llu announced (%s)", static_cast<unsigned long long>(report.allocatedBytes),
+    std::printf("memory: %llu bytes allocated, %llu announced (%s)",
+                static_cast<unsigned long long>(report.allocatedBytes),
                 static_cast<unsigned long long>(report.announcedBytes), formatBytes(report.announcedBytes).c_str());
     if (report.usedBytes > 0)
       std::printf("; %s of the device in use, by everything", formatBytes(report.usedBytes).c_str());

@@ -99,9 +99,7 @@ public:
     return !interrupted && (options.maxSteps < 0 || begun < options.maxSteps);
   }
 
-  bool wantsTrace(int64_t begun) override {
-    return !options.tracePath.empty() && begun == stepsBeforeTrace();
-  }
+  bool wantsTrace(int64_t begun) override { return !options.tracePath.empty() && begun == stepsBeforeTrace(); }
 
   Status traced(int64_t step, const std::vector<TimedLaunch> &launches) override {
     std::string trace = chromeTrace(plan, executor().device().limits(), step, launches);

@@ -67,9 +67,9 @@ struct GenerateOptions {
 };
 
 struct BenchOptions {
-  double seconds = 10;    // at least so long, after the warm-up
+  double seconds = 10; // at least so long, after the warm-up
   int64_t warmupSteps = 5;
-  bool realData = false;  // the spec's; else random tokens
+  bool realData = false; // the spec's; else random tokens
 };
 
 struct BenchReport {
@@ -78,8 +78,8 @@ struct BenchReport {
   double medianStepMs = 0, fastestStepMs = 0;
   double loss = 0; // of the last step
   uint64_t tokensPerStep = 0, allocatedBytes = 0, announcedBytes = 0;
-  uint64_t usedBytes = 0;               // of the device's memory, by whomever; 0 where nobody can tell
-  double clockMHz = 0, watts = 0;       // mean of what was seen; 0 where nobody can tell
+  uint64_t usedBytes = 0;         // of the device's memory, by whomever; 0 where nobody can tell
+  double clockMHz = 0, watts = 0; // mean of what was seen; 0 where nobody can tell
   std::string device;
 };
 

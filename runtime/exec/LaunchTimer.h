@@ -11,9 +11,9 @@ namespace moec::rt {
 
 struct TimedLaunch {
   Instruction::Kind kind = Instruction::Kind::Launch;
-  uint32_t kernel = 0;            // of a launch
-  uint64_t bytes = 0;             // of a fill or copy
-  double begin = 0, seconds = 0;  // begin counts from the timer's start
+  uint32_t kernel = 0;           // of a launch
+  uint64_t bytes = 0;            // of a fill or copy
+  double begin = 0, seconds = 0; // begin counts from the timer's start
 };
 
 class LaunchTimer {

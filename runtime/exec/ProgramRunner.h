@@ -54,8 +54,8 @@ private:
   ProgramHost &host;
   bool stopped = false;
   // Of the step begun last.
-  int64_t step = 0, target = 0; // step counts from 1
-  int64_t begun = 0;                // in this run
+  int64_t step = 0, target = 0;      // step counts from 1
+  int64_t begun = 0;                 // in this run
   std::unique_ptr<StepRunner> steps; // keeps its recordings from run to run
   uint64_t validationBatch = 0;
   std::vector<int32_t> batch; // of one that is written at once

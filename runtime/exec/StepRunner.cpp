@@ -37,8 +37,7 @@ Status StepRunner::prepare() {
       return device.finish();
     auto *words = reinterpret_cast<int32_t *>(host);
     for (size_t i = 0; i < microBatches; ++i, words += tokens + domains)
-      slot.batches.push_back(
-          {{words, data.sequences * (data.seqLen + 1)}, {words + tokens, data.sequences}});
+      slot.batches.push_back({{words, data.sequences * (data.seqLen + 1)}, {words + tokens, data.sequences}});
     slot.metrics.placeAt(host + batchBytes);
   }
   for (size_t i = 0; i < kMarks; ++i)
@@ -54,8 +53,7 @@ Status StepRunner::begin(int64_t step) {
   Slot &slot = slots[nextSlot];
   uint64_t sequences = executor.plan().data.sequences;
   for (size_t i = 0; i < microBatches; ++i)
-    MOEC_RETURN_IF_ERROR(
-        fillBatch((static_cast<uint64_t>(step - 1) * microBatches + i) * sequences, slot.batches[i]));
+    MOEC_RETURN_IF_ERROR(fillBatch((static_cast<uint64_t>(step - 1) * microBatches + i) * sequences, slot.batches[i]));
   // Evaluation or saving may have come between: time does not count over that.
   if (underWay.empty()) {
     lastFinished = -1;

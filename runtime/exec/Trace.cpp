@@ -23,9 +23,9 @@ static Json metadata(const char *name, const char *key, const std::string &value
 
 static Json eventOf(const Plan &plan, const DeviceLimits &limits, const TimedLaunch &launch) {
   bool isLaunch = launch.kind == Instruction::Kind::Launch;
-  std::string name = isLaunch                                  ? plan.kernels[launch.kernel].name
+  std::string name = isLaunch                                 ? plan.kernels[launch.kernel].name
                      : launch.kind == Instruction::Kind::Fill ? "(fill)"
-                                                               : "(copy)";
+                                                              : "(copy)";
   Rates rates = ratesOf(plan, launch);
   Json args = Json::object();
   args.set("kernel", Json::string(name));

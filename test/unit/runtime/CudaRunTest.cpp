@@ -105,7 +105,8 @@ TEST_CASE("a step is one replay, and the host never waits for all", "[cuda]") {
   std::map<std::string, int> between;
   for (auto call = begin; call != end; ++call)
     ++between[call->substr(0, call->find(' '))];
-  CHECK(between == std::map<std::string, int>{{"cuGraphLaunch", 27}, {"cuEventRecord", 26}, {"cuEventSynchronize", 26}});
+  CHECK(between ==
+        std::map<std::string, int>{{"cuGraphLaunch", 27}, {"cuEventRecord", 26}, {"cuEventSynchronize", 26}});
   // A step's wait comes after the next one is on its way.
   std::vector<std::string> order;
   for (auto call = begin; call != end && order.size() < 6; ++call)
@@ -131,8 +132,8 @@ TEST_CASE("a recorded step holds all of its work in order", "[cuda]") {
     if (name != "cuTensorMapEncodeTiled")
       names.push_back(name == "cuLaunchKernel" ? first : name.substr(2, name.find("Async") - 2));
   }
-  std::vector<std::string> micro = {"MemcpyHtoD", "MemcpyHtoD", "MemsetD8", "tiny_bias", "tiny_bias", "tiny_forward",
-                                    "tiny_backward", "tiny_sum"};
+  std::vector<std::string> micro = {"MemcpyHtoD", "MemcpyHtoD",   "MemsetD8",      "tiny_bias",
+                                    "tiny_bias",  "tiny_forward", "tiny_backward", "tiny_sum"};
   std::vector<std::string> expected = {"MemsetD8"};
   for (int i = 0; i < 2; ++i)
     expected.insert(expected.end(), micro.begin(), micro.end());
@@ -256,6 +257,14 @@ TEST_CASE("bench measures steps and writes nothing", "[cuda]") {
   CHECK_FALSE(exists(dir / "run"));
   if (onGpu)
     CHECK(fake->count("cuStreamBeginCapture") == 2); // kept over the ends of the plan's steps
+}
+
+TEST_CASE("bench stops when the loss is not finite", "[cuda]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.explodes = true});
+  Status status = bench(plan, quiet(dir / "run"), {.seconds = 60}).status();
+  CHECK_CODE(status, "MOEC-R002");
+  CHECK(status.message().find("step 7") != std::string::npos);
 }
 
 TEST_CASE("state that follows from parameters is made anew after a checkpoint was loaded", "[cuda]") {
