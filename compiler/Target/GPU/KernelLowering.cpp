@@ -3,6 +3,7 @@
 #include "compiler/Target/GPU/Assembler.h"
 #include "compiler/Target/GPU/MathLowering.h"
 #include "compiler/Target/GPU/PtxEmitter.h"
+#include "compiler/Target/GPU/Sm90/Passes.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/MathToLLVM/MathToLLVM.h"
@@ -98,6 +99,7 @@ LogicalResult report(const Part &part, const AssembleOptions &options) {
 } // namespace
 
 void buildKernelLoweringPipeline(OpPassManager &pm, const GpuTarget &) {
+  pm.addPass(sm90::createTileToNvvm());
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   // Before the conversions: whatever math is left after it has an instruction.

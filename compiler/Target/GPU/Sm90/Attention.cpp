@@ -1,8 +1,10 @@
 // From attention dispatches to tile kernels: shapes, schedules, tensor maps.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
+#include "compiler/Target/GPU/Sm90/LaunchRecord.h"
 #include "compiler/Target/Kernel/DispatchBody.h"
 #include "dialects/Tile/IR/Tile.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
 
 using namespace mlir;
 
@@ -37,8 +39,14 @@ std::optional<Attention> Attention::read(moe::DispatchOp dispatch) {
   auto query = cast<RankedTensorType>(found->getOperand(0).getType());
   auto number = [&](StringRef name) { return found->getAttrOfType<IntegerAttr>(name).getInt(); };
   int64_t heads = number("heads"), positions = number("seq_len");
-  Attention read{kernel::DispatchBody(dispatch),      query.getDimSize(0) / positions, positions, heads,
-                 number("kv_heads"),                  query.getDimSize(1) / heads,     {},        {}};
+  Attention read{kernel::DispatchBody(dispatch),
+                 query.getDimSize(0) / positions,
+                 positions,
+                 heads,
+                 number("kv_heads"),
+                 query.getDimSize(1) / heads,
+                 {},
+                 {}};
   if (read.headSize != 64 && read.headSize != 128)
     return std::nullopt;
   // Only lse is not bf16 in memory.
@@ -92,11 +100,10 @@ public:
 private:
   Value map(unsigned param, int64_t heads, int64_t rows) {
     int64_t headBytes = attention.headSize * 2, rowBytes = heads * headBytes;
-    return tile::MapOp::create(
-        b, static_cast<int64_t>(param), b.getBF16Type(),
-        ArrayRef<int64_t>{attention.headSize, attention.positions, heads, attention.sequences},
-        ArrayRef<int64_t>{rowBytes, headBytes, attention.positions * rowBytes}, ArrayRef<int64_t>{64, rows, 1, 1},
-        tile::kSwizzleBytes);
+    return tile::MapOp::create(b, tile::MapType::get(b.getContext()), static_cast<int64_t>(param), b.getBF16Type(),
+                               ArrayRef<int64_t>{attention.headSize, attention.positions, heads, attention.sequences},
+                               ArrayRef<int64_t>{rowBytes, headBytes, attention.positions * rowBytes},
+                               ArrayRef<int64_t>{64, rows, 1, 1}, tile::kSwizzleBytes);
   }
 
   const Attention &attention;
@@ -117,7 +124,7 @@ KernelInfo KernelWriter::info(double products, int64_t workspace) {
                (attention.positions + 1) / 2;
   for (const moe::DispatchParam &param : attention.body.params)
     info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8;
-  info.launch = launchOf(kernel);
+  info.launch = launchRecord(kernel);
   return info;
 }
 
@@ -136,8 +143,7 @@ int64_t querySection(const Attention &attention) {
   return sectionOf(attention.sequences * attention.heads, attention.heads / attention.kvHeads * inCache);
 }
 
-tile::ScheduleAttr schedule(const Attention &attention, int64_t n, int64_t stages, int64_t producer,
-                            int64_t consumer) {
+tile::ScheduleAttr schedule(const Attention &attention, int64_t n, int64_t stages, int64_t producer, int64_t consumer) {
   moe::DispatchOp dispatch = attention.body.dispatch;
   return tile::ScheduleAttr::get(dispatch.getContext(), /*m=*/128, n, /*k=*/attention.headSize, stages, producer,
                                  consumer, /*raster=*/8, /*buffers=*/0, /*split=*/1);

@@ -39,7 +39,6 @@ Value AttentionBuilder::element(Value vector, int64_t index) {
 Value AttentionBuilder::shuffleXor(Value x, int64_t mask) {
   return NVVM::ShflOp::create(b, x.getType(), i32(-1), x, i32(mask), i32(31), NVVM::ShflKind::bfly, UnitAttr());
 }
-void AttentionBuilder::syncWarp() { NVVM::SyncWarpOp::create(b, i32(-1)); }
 
 Values AttentionBuilder::choose(Value condition, llvm::function_ref<Values()> then,
                                 llvm::function_ref<Values()> otherwise) {
@@ -152,10 +151,6 @@ std::string offsetBy(StringRef name, size_t operand, int64_t offset) {
 }
 } // namespace
 
-Value AttentionBuilder::advance(Value descriptor, Value bytes) {
-  return add(descriptor, wide(shiftRight(bytes, 4)));
-}
-
 SmallVector<int64_t> AttentionBuilder::steps(int64_t depth, int64_t panelBytes) {
   SmallVector<int64_t> offsets;
   for (int64_t k = 0; k < depth; k += kStep)
@@ -193,8 +188,7 @@ Values AttentionBuilder::multiplyRegisters(Registers a, Value c, ArrayRef<int64_
   Values inputs(accumulators);
   inputs.append(a.begin(), a.end());
   inputs.push_back(c);
-  std::string constraints =
-      repeated("=f", count) + "," + tied(count) + "," + repeated("r", a.size()) + ",l,~{memory}";
+  std::string constraints = repeated("=f", count) + "," + tied(count) + "," + repeated("r", a.size()) + ",l,~{memory}";
   return unpack(inlineAsm(text, constraints, inputs, accumulatorType(count), true), count);
 }
 

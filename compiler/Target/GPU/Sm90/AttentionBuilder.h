@@ -2,8 +2,8 @@
 // carried values, and products whose left operand and accumulators are registers.
 //
 // Accumulators are lists of f32 values, one for each register. A product runs in the background from where it is issued
-// to the awaitProducts() that its accumulators are passed through; nothing may touch them, or the registers it reads, in
-// between.
+// to the awaitProducts() that its accumulators are passed through; nothing may touch them, or the registers it reads,
+// in between.
 #ifndef MOEC_COMPILER_TARGET_GPU_SM90_ATTENTIONBUILDER_H
 #define MOEC_COMPILER_TARGET_GPU_SM90_ATTENTIONBUILDER_H
 
@@ -46,7 +46,6 @@ public:
   //===--- Threads and control ---===//
   Value firstLane(Value x) { return shuffleFrom(x, i32(0)); }
   Value shuffleXor(Value x, int64_t mask);
-  void syncWarp();
   Values choose(Value condition, llvm::function_ref<Values()> then, llvm::function_ref<Values()> otherwise);
   /// for (i = 0; i < count; ++i)
   Values loop(Value count, Registers carried, llvm::function_ref<Values(Value i, Registers carried)> body);
@@ -67,7 +66,8 @@ public:
   void loadBytes(Value from, Value shared, Value barrier, int64_t bytes);
 
   //===--- Products: 64 rows of a warpgroup, in steps of 16 of depth ---===//
-  Value advance(Value descriptor, Value bytes);
+  using PipelineBuilder::descriptor;
+  Value descriptor(Value address) { return descriptor(address, /*blockStride=*/0); }
   /// Offsets of the steps of `depth` in a tile of panels of 64 columns: along its rows, or (transposed) down them.
   static llvm::SmallVector<int64_t> steps(int64_t depth, int64_t panelBytes);
   static llvm::SmallVector<int64_t> stepsTransposed(int64_t depth);
@@ -82,8 +82,7 @@ public:
   Values awaitProducts(int64_t pending, Registers accumulators, Registers read = {});
 
 private:
-  template <typename Op>
-  Value binary(Int x, Int y) {
+  template <typename Op> Value binary(Int x, Int y) {
     mlir::Type type = x.value ? x.value.getType() : y.value.getType();
     return b.createOrFold<Op>(value(x, type), value(y, type));
   }

@@ -46,8 +46,7 @@ private:
     return k.multiplyTiles(kBlock, queryRows, steps, k.descriptor(stage.data), steps);
   }
   Values addValues(ArrayRef<Value> p, const Stage &stage, ArrayRef<Value> sums) {
-    return k.multiplyRegisters(p, k.descriptor(stage.data, panel),
-                               AttentionBuilder::stepsTransposed(kBlock), sums);
+    return k.multiplyRegisters(p, k.descriptor(stage.data, panel), AttentionBuilder::stepsTransposed(kBlock), sums);
   }
 
   tile::AttentionFwdOp op;

@@ -33,7 +33,7 @@ public:
     staging = reserve(2 * tile);
     int64_t data = reserve(2 * queryTile * schedule.getStages());
     columnData = reserve(2 * kStatistics * schedule.getStages());
-    queries = reserveRing(data, 2 * queryTile);
+    queries = reserveRing(data, 2 * queryTile, kConsumers * kWarpgroup);
   }
   void emit() { emitRoles(); }
 
@@ -49,6 +49,8 @@ private:
   };
   Running block(Value number, const Running &before, bool diagonal);
   Value statisticsOf(const Stage &stage) { return k.add(address(columnData), k.mul(stage.index, 2 * kStatistics)); }
+  /// All threads read the statistics, so each says that it has.
+  void releaseColumns(Value barrier) { k.arrive(barrier); }
   Values columnValues(const Stage &stage, int64_t offset);
 
   tile::AttentionDkvOp op;
@@ -66,7 +68,7 @@ Value KeyGradients::produce(Value tileNumber, Value step) {
   copyTile(k.map(op.getK()), address(keys), address(tileFull), kBlock, firstRow, at.head, at.sequence);
   copyTile(k.map(op.getV()), address(values), address(tileFull), kBlock, firstRow, at.head, at.sequence);
   Value blocks = k.mul(k.sub(shape.getBlocks(), at.block), 2);
-  return k.loop(shape.getGroup(), {step}, [&](Value member, ArrayRef<Value> first) {
+  return k.loop(k.i32(shape.getGroup()), {step}, [&](Value member, ArrayRef<Value> first) {
     Value head = k.add(k.mul(at.head, shape.getGroup()), member);
     Value padded = k.mul(k.add(k.mul(at.flatHead, shape.getGroup()), member), shape.getPaddedPositions());
     k.loop(blocks, {}, [&](Value i, ArrayRef<Value>) {
@@ -122,7 +124,7 @@ KeyGradients::Running KeyGradients::block(Value number, const Running &before, b
   scores.assign(finished.begin(), finished.begin() + kQueries / 2);
   Running next;
   next.dk.assign(finished.begin() + kQueries / 2, finished.end());
-  k.when(k.compare(AttentionBuilder::Predicate::ne, before.empty, 0), [&] { release(before.empty); });
+  k.when(k.compare(AttentionBuilder::Predicate::ne, before.empty, 0), [&] { releaseColumns(before.empty); });
   Values shift = columnValues(here, 0);
   if (diagonal)
     scores = maskDiagonal(scores, row, arith::CmpIPredicate::slt);
@@ -161,12 +163,12 @@ Value KeyGradients::consume(Value tileNumber, Value step) {
   Running zero{Values(sums, k.f32(0)), Values(sums, k.f32(0)), Values(kQueries / 4, k.i32(0)), k.i32(0)};
   Values carried = close(zero);
   carried.push_back(step);
-  Values left = k.loop(shape.getGroup(), carried, [&](Value, ArrayRef<Value> all) {
+  Values left = k.loop(k.i32(shape.getGroup()), carried, [&](Value, ArrayRef<Value> all) {
     Value first = all.back();
     k.when(k.equal(consumer, 1), [&] {
       Stage skipped = stage(queries, first);
       k.wait(skipped.full, skipped.parity);
-      release(skipped.empty);
+      releaseColumns(skipped.empty);
     });
     Value start = k.add(first, consumer);
     Running running = block(start, open(all.drop_back()), /*diagonal=*/true);
@@ -179,7 +181,7 @@ Value KeyGradients::consume(Value tileNumber, Value step) {
   Value end = left.pop_back_val();
   Running running = open(left);
   Values dk = k.awaitProducts(0, running.dk, running.scoreGrads);
-  release(running.empty);
+  releaseColumns(running.empty);
   releaseTile();
   Value factor = k.f32(scoreScale());
   for (Value &sum : dk)

@@ -30,12 +30,12 @@ int64_t AttentionKernel::reserveBarrier(int64_t arrivals) {
   return offset;
 }
 
-AttentionKernel::Ring AttentionKernel::reserveRing(int64_t data, int64_t stageBytes) {
+AttentionKernel::Ring AttentionKernel::reserveRing(int64_t data, int64_t stageBytes, int64_t arrivals) {
   Ring ring{data, stageBytes, schedule.getStages(), used, used + 8 * schedule.getStages()};
   for (int64_t i = 0; i < schedule.getStages(); ++i)
     reserveBarrier(1);
   for (int64_t i = 0; i < schedule.getStages(); ++i)
-    reserveBarrier(kConsumers * kWarps);
+    reserveBarrier(arrivals);
   return ring;
 }
 
@@ -133,8 +133,7 @@ void AttentionKernel::emitConsumer() {
         k.wait(address(tileFull), carried[0]);
         // Read by the lane that later arrives for the warp, so that no other thread's read can be overtaken.
         Value tile = k.firstLane(k.choose(
-            k.equal(lane, 0),
-            [&] { return Values{k.loadVolatile(k.b.getI32Type(), k.pointer(address(tileSlot)))}; },
+            k.equal(lane, 0), [&] { return Values{k.loadVolatile(k.b.getI32Type(), k.pointer(address(tileSlot)))}; },
             [&] { return Values{k.i32(0)}; })[0]);
         return std::pair(k.compare(arith::CmpIPredicate::sge, tile, 0), Values{carried[0], carried[1], tile});
       },
@@ -160,7 +159,6 @@ AttentionKernel::Position AttentionKernel::position(Value tile, int64_t heads, b
 //===--- Consumers ---===//
 
 void AttentionKernel::release(Value barrier) {
-  k.syncWarp();
   k.when(k.equal(lane, 0), [&] { k.arrive(barrier); });
 }
 

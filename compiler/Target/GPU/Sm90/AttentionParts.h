@@ -30,19 +30,20 @@ protected:
   /// What consumers compute once.
   virtual void prepareConsumer() = 0;
 
-  static constexpr int64_t kBlock = 128;        // rows of a tile
-  static constexpr int64_t kPanel = 64;         // columns (128 bytes) of a tile's panel
+  static constexpr int64_t kBlock = 128; // rows of a tile
+  static constexpr int64_t kPanel = 64;  // columns (128 bytes) of a tile's panel
   double scoreScale() const;
 
   //===--- Shared memory (offsets) ---===//
-  static constexpr int64_t kConsumers = 2, kWarps = 4, kWarpgroup = 128; // consumer warpgroups, warps and threads of each
+  static constexpr int64_t kConsumers = 2, kWarps = 4,
+                           kWarpgroup = 128; // consumer warpgroups, warps and threads of each
   int64_t reserve(int64_t bytes);
   struct Ring {
     int64_t data, stageBytes, stages, full, empty;
   };
   int64_t reserveBarrier(int64_t arrivals);
-  /// A ring of stages of `tiles` tiles of `tileBytes` bytes each, after all data is reserved.
-  Ring reserveRing(int64_t data, int64_t stageBytes);
+  /// A ring of the schedule's stages of `stageBytes` at `data`, given back by `arrivals`; after all data is reserved.
+  Ring reserveRing(int64_t data, int64_t stageBytes, int64_t arrivals = kConsumers * kWarps);
   int64_t tileBytes(int64_t rows) const { return rows * shape.getHeadSize() * 2; }
   Value address(int64_t offset) { return k.add(k.sharedAddress(), offset); }
 
@@ -65,7 +66,7 @@ protected:
   };
   /// Which block of which head tile `tile` is.
   Position position(Value tile, int64_t heads, bool descending);
-  /// One arrival of each warp: what the warp read is free.
+  /// One arrival of each warp: what its products, or its first lane, read is free.
   void release(Value barrier);
   void releaseTile() { release(address(tileEmpty)); }
   /// Joins over the four threads that share a row.
@@ -80,7 +81,8 @@ protected:
   void endStaging(llvm::function_ref<void()> copies);
   void copyRowsOut(Value map, Value from, Value row, Value head, Value sequence);
 
-  /// Row statistics of the backward: -log2 e * lse and rowsum(dO * O), f32 [B*H, padded S] each, in the workspace of scratch.
+  /// Row statistics of the backward: -log2 e * lse and rowsum(dO * O), f32 [B*H, padded S] each, in the workspace of
+  /// scratch.
   std::pair<Value, Value> statistics();
 
   AttentionBuilder k;
