@@ -25,6 +25,7 @@ struct DeviceLimits {
 /// What a device is doing.
 struct DeviceSensors {
   double clockMHz = 0, watts = 0;
+  uint64_t usedBytes = 0; // of its memory, by everything
 };
 
 class Device {

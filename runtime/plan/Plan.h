@@ -66,6 +66,9 @@ struct PlanKernel {
   uint64_t params = 0;
   double flops = 0, bytes = 0; // of one launch
   std::string summary, loc;
+  // For tools: element types of the operands, and which of them are written. Both empty when the plan does not say.
+  std::vector<DType> types;
+  std::vector<uint64_t> writes;
   PlanLaunch launch; // cuda only
 };
 

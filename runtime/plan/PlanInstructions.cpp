@@ -2,6 +2,8 @@
 #include "runtime/plan/PlanFormat.h"
 #include "runtime/plan/PlanManifest.h"
 
+#include <algorithm>
+
 namespace moec::rt {
 
 uint32_t findFunction(const Plan &plan, const std::string &name, const std::string &pointer, FieldErrors &errors) {
@@ -113,7 +115,7 @@ struct BodyReader {
 
   /// Where a program instruction stands: some are only meant inside the training loop.
   struct Place {
-    bool inSteps = false, isTrain = false, isEvaluate = false;
+    bool inSteps = false, inEvery = false, isTrain = false, isEvaluate = false;
     size_t depth = 0;
   };
 
@@ -142,18 +144,21 @@ struct BodyReader {
       op.count = fields.integer("count", 0);
       place.inSteps = true;
       op.body = nested(fields, place);
+      checkOrder(fields, op.body);
     } else if (name == "next_batch") {
       op.kind = Kind::NextBatch;
       std::string split = fields.string("split");
       op.validation = split == "validation";
       if (split != "train" && split != "validation")
         errors.fail(fields.pointerTo("split"), "must be \"train\" or \"validation\", is \"", split, "\"");
-      require(op.validation ? place.isEvaluate : place.inSteps, fields, "next_batch",
-              op.validation ? "in the evaluate program for validation data" : "inside steps for training data");
+      require(op.validation ? place.isEvaluate : place.inSteps && !place.inEvery, fields, "next_batch",
+              op.validation ? "in the evaluate program for validation data"
+                            : "inside steps, but not inside every, for training data");
     } else if (name == "log" || name == "every") {
       op.kind = name == "log" ? Kind::Log : Kind::Every;
       require(place.inSteps, fields, name, "inside steps");
       op.count = fields.integer(name == "log" ? "every" : "steps", 1);
+      place.inEvery = true;
       if (name == "every")
         op.body = nested(fields, place);
     } else if (name == "evaluate" || name == "save") {
@@ -162,6 +167,22 @@ struct BodyReader {
     } else {
       errors.fail(fields.pointerTo("op"), "unknown instruction \"", name, "\"");
     }
+  }
+
+  static bool isWork(const ProgramOp &op) {
+    using Kind = ProgramOp::Kind;
+    if (op.kind == Kind::Repeat)
+      return std::all_of(op.body.begin(), op.body.end(), isWork);
+    return op.kind == Kind::Call || op.kind == Kind::NextBatch;
+  }
+
+  /// The work of a step is one piece, so that a device can be given all of it at once.
+  void checkOrder(Fields &fields, const std::vector<ProgramOp> &body) {
+    auto rest = std::find_if_not(body.begin(), body.end(), isWork);
+    for (auto op = rest; op != body.end(); ++op)
+      if (isWork(*op) || op->kind == ProgramOp::Kind::Repeat)
+        errors.fail(fields.pointerTo("body") + "/" + std::to_string(op - body.begin()),
+                    "calls, batches and loops of these come before what logs, evaluates and saves");
   }
 
   std::vector<ProgramOp> nested(Fields &fields, Place place) {

@@ -104,6 +104,26 @@ static void readMemory(Fields &root, const PlanTarget &target, PlanMemory &memor
     root.errors().fail("/memory/state_bytes", "is ", memory.stateBytes, ", more than arena_bytes ", memory.arenaBytes);
 }
 
+/// "types" and "writes" may be left out, together.
+static void readOperandInfo(Fields &fields, PlanKernel &kernel) {
+  const Json *types = fields.optional("types");
+  if (!types && !fields.optional("writes"))
+    return;
+  for (const std::string &name : fields.strings("types")) {
+    std::optional<DType> type = dtypeFromName(name);
+    if (!type)
+      fields.errors().fail(fields.pointerTo("types"), "unknown element type \"", name, "\"");
+    kernel.types.push_back(type.value_or(DType::F32));
+  }
+  kernel.writes = fields.sizes("writes");
+  if (kernel.types.size() != kernel.params)
+    fields.errors().fail(fields.pointerTo("types"), "has ", kernel.types.size(), " types for ", kernel.params,
+                         " operands");
+  for (uint64_t position : kernel.writes)
+    if (position >= kernel.params)
+      fields.errors().fail(fields.pointerTo("writes"), "names operand ", position, " of ", kernel.params);
+}
+
 static void readTables(Fields &root, Plan &plan) {
   readRows(root, "blobs", plan.blobs, [&](Fields &fields, PlanBlob &blob) {
     blob.name = fields.string("name");
@@ -123,6 +143,7 @@ static void readTables(Fields &root, Plan &plan) {
     kernel.bytes = fields.number("bytes");
     kernel.summary = fields.string("summary");
     kernel.loc = fields.string("loc");
+    readOperandInfo(fields, kernel);
     if (plan.target.kind == TargetKind::Cuda)
       parseLaunch(fields, plan, kernel);
   });

@@ -494,6 +494,21 @@ void SimtInterpreter::vote(Operation *op, const Mask &active) {
   }
 }
 
+void SimtInterpreter::match(Operation *op, const Mask &active) {
+  auto match = cast<NVVM::MatchSyncOp>(op);
+  if (match.getKind() != NVVM::MatchSyncKind::any)
+    fail(op, "this match is not interpreted");
+  const Slot &value = slot(match.getVal());
+  Slot &result = slot(match.getRes());
+  for (int64_t t = 0; t < threads; ++t) {
+    int64_t first = t - t % kWarp;
+    uint64_t same = 0;
+    for (int64_t other = first; other < std::min(first + kWarp, threads); ++other)
+      same |= uint64_t(active[other] && value.bits[other] == value.bits[t]) << (other - first);
+    result.bits[t] = same;
+  }
+}
+
 bool SimtInterpreter::runTogether(Operation *op, const Mask &active) {
   auto fill = [&](auto number) {
     Slot &result = slot(op->getResult(0));
@@ -522,6 +537,8 @@ bool SimtInterpreter::runTogether(Operation *op, const Mask &active) {
     shuffle(op, active);
   else if (isa<NVVM::VoteSyncOp>(op))
     vote(op, active);
+  else if (isa<NVVM::MatchSyncOp>(op))
+    match(op, active);
   else
     return isa<LLVM::FenceOp>(op) || op->getName().getStringRef() == "nvvm.memory.barrier";
   return true;

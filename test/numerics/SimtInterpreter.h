@@ -62,6 +62,7 @@ private:
   bool runTogether(Operation *op, const Mask &active);
   void shuffle(Operation *op, const Mask &active);
   void vote(Operation *op, const Mask &active);
+  void match(Operation *op, const Mask &active);
 
   //===--- Arithmetic (SimtArithmetic.cpp) ---===//
   bool runArithmetic(Operation *op);

@@ -3,6 +3,8 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/Dialect/SCF/IR/SCF.h"
 
 using namespace mlir;
 
@@ -11,6 +13,7 @@ namespace moec::gpu {
 namespace {
 constexpr unsigned kGlobal = 1, kShared = 3; // address spaces
 constexpr int64_t kVectorBytes = 16;
+constexpr llvm::StringLiteral kDeviceScope = "device";
 constexpr llvm::StringLiteral kSharedSymbol = "moec_shared";
 
 } // namespace
@@ -84,6 +87,11 @@ Value SimtBuilder::loadAligned(Type element, Value pointer, Value offset, int64_
 
 void SimtBuilder::storeAligned(Value value, Value pointer, Value offset, int64_t alignment) {
   LLVM::StoreOp::create(b, value, at(pointer, offset, elementOf(value.getType())), static_cast<unsigned>(alignment));
+}
+
+Value SimtBuilder::atomicAdd(Value value, Value pointer, Value index) {
+  return LLVM::AtomicRMWOp::create(b, LLVM::AtomicBinOp::add, at(pointer, index, value.getType()), value,
+                                   LLVM::AtomicOrdering::monotonic, kDeviceScope);
 }
 
 //===--- Together ---===//
@@ -163,6 +171,69 @@ Value SimtBuilder::reduce(Value value, llvm::function_ref<Value(Value, Value)> j
     total = join(total, load(type, parts, i64(i)));
   barrier(); // `parts` may be written again
   return total;
+}
+
+Value SimtBuilder::ballot(Value condition) {
+  return NVVM::VoteSyncOp::create(b, b.getI32Type(), i32(-1), condition, NVVM::VoteSyncKind::ballot);
+}
+
+Value SimtBuilder::countLanes(Value mask) { return toI64(math::CtPopOp::create(b, mask)); }
+
+Value SimtBuilder::lanesBefore(Value mask) {
+  Value below = sub(arith::ShLIOp::create(b, i32(1), toI32(laneId)), i32(1));
+  return countLanes(both(mask, below));
+}
+
+Value SimtBuilder::matchLanes(Value value) {
+  return NVVM::MatchSyncOp::create(b, b.getI32Type(), i32(-1), value, NVVM::MatchSyncKind::any);
+}
+
+void SimtBuilder::fence() { LLVM::FenceOp::create(b, LLVM::AtomicOrdering::acq_rel, kDeviceScope); }
+
+void SimtBuilder::whenLast(Value index, int64_t blocks, llvm::function_ref<void()> then) {
+  Value arrived = shared(4), zero = i64(0);
+  fence();
+  barrier();
+  when(equal(threadId, zero), [&] {
+    Value before = atomicAdd(i32(1), counters(), index);
+    store(before, arrived, zero);
+    when(equal(before, i32(blocks - 1)), [&] { store(i32(0), counters(), index); });
+  });
+  barrier();
+  when(equal(load(b.getI32Type(), arrived, zero), i32(blocks - 1)), [&] {
+    fence();
+    then();
+  });
+}
+
+void SimtBuilder::gridBarrier(int64_t blocks) {
+  if (blocks == 1)
+    return barrier();
+  Type i32Type = b.getI32Type();
+  fence();
+  barrier();
+  when(equal(threadId, i64(0)), [&] {
+    atomicAdd(i32(1), counters(), i64(0));
+    auto wait = scf::WhileOp::create(b, TypeRange(), ValueRange());
+    {
+      OpBuilder::InsertionGuard guard(b);
+      b.createBlock(&wait.getBefore());
+      Value now = LLVM::LoadOp::create(b, i32Type, counters(), 4, /*isVolatile=*/false, /*isNonTemporal=*/false,
+                                       /*isInvariant=*/false, /*isInvariantGroup=*/false, LLVM::AtomicOrdering::acquire,
+                                       kDeviceScope);
+      scf::ConditionOp::create(b, less(now, i32(blocks)), ValueRange());
+      b.createBlock(&wait.getAfter());
+      scf::YieldOp::create(b);
+    }
+    // The last one to leave has seen everybody arrive.
+    Value left = atomicAdd(i32(1), counters(), i64(1));
+    when(equal(left, i32(blocks - 1)), [&] {
+      store(i32(0), counters(), i64(0));
+      store(i32(0), counters(), i64(1));
+    });
+  });
+  barrier();
+  fence();
 }
 
 } // namespace moec::gpu

@@ -17,6 +17,7 @@ class SimtBuilder : public kernel::KernelBuilder {
 public:
   static constexpr int64_t kWarp = 32;
   static constexpr int64_t kCounterBytes = 4096; // at the start of scratch; zero between kernels
+  static constexpr int64_t kCounters = kCounterBytes / 4;
 
   /// Opens kernel `symbol` for blocks of `threads` with `numParams` global pointers.
   SimtBuilder(mlir::ModuleOp module, mlir::Location loc, llvm::StringRef symbol, unsigned numParams, int64_t threads,
@@ -41,6 +42,8 @@ public:
   /// Pointer to the device's counters / to `bytes` of its workspace, shared by all blocks of the launch.
   Value counters();
   Value workspace(int64_t bytes);
+  /// Adds to an integer in global or shared memory and returns what was there, in no particular order among threads.
+  Value atomicAdd(Value value, Value pointer, Value index);
   /// Vector accesses that promise `alignment` bytes, so that they become one instruction (16 bytes at most).
   Value loadAligned(mlir::Type element, Value pointer, Value offset, int64_t lanes, int64_t alignment);
   void storeAligned(Value value, Value pointer, Value offset, int64_t alignment);
@@ -59,8 +62,21 @@ public:
   /// than once (it stands in a loop), so that its shared memory must be free before.
   llvm::SmallVector<Value> reduceGroup(mlir::ValueRange values, int64_t group, bool again,
                                        llvm::function_ref<Value(size_t, Value, Value)> joins);
+  /// Masks of lanes, i32: those whose i1 is set; those that hold the same i32 as ours.
+  Value ballot(Value condition);
+  Value matchLanes(Value value);
+  /// How many lanes (i64) a mask has, and how many of them come before ours.
+  Value countLanes(Value mask);
+  Value lanesBefore(Value mask);
+  /// `then` runs in the last of `blocks` blocks that arrive at counter `index` (below kCounters), and sees what the
+  /// others wrote before they arrived.
+  void whenLast(Value index, int64_t blocks, llvm::function_ref<void()> then);
+  /// Waits for all `blocks` of the grid, which must fit on the device at once, with counters 0 and 1. Once a kernel.
+  void gridBarrier(int64_t blocks);
 
 private:
+  void fence();
+
   Value threadId, laneId, warpId;
   Value scratchBase;
   Value sharedBase;

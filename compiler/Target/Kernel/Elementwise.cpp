@@ -31,7 +31,8 @@ Value Elementwise::evaluate(Value value, int64_t atRows, Value atRow, Value atCo
   Value here;
   if (auto param = body.paramOf(source)) {
     Type element = cast<RankedTensorType>(value.getType()).getElementType();
-    here = k.load(element, k.param(*param), k.add(k.mul(ownRow, k.i64(columns)), ownColumn), own);
+    Value offset = k.add(k.mul(ownRow, k.i64(columns)), ownColumn);
+    here = k.convert(k.load(body.storageOf(*param), k.param(*param), offset, own), element);
   } else {
     auto map = source.getDefiningOp<moe::MapOp>();
     SmallVector<Value> results = emitMap(k, map, own.lanes, ownRow, ownColumn, [&](unsigned i) {
@@ -49,13 +50,13 @@ void Elementwise::store(ArrayRef<DispatchBody::Sink> sinks) {
   for (const DispatchBody::Sink &sink : sinks)
     values.push_back(get(sink.value));
   for (auto [sink, value] : llvm::zip_equal(sinks, values)) {
-    Type element = KernelBuilder::elementOf(value.getType());
+    Type element = KernelBuilder::elementOf(value.getType()), storage = body.storageOf(sink.param);
     Value offset = k.add(k.mul(row, k.i64(tensorColumns(sink.value))), column);
     if (sink.accumulates) {
-      Value old = k.load(element, k.param(sink.param), offset, piece);
+      Value old = k.convert(k.load(storage, k.param(sink.param), offset, piece), element);
       value = isa<FloatType>(element) ? k.fadd(old, value) : k.add(old, value);
     }
-    k.store(value, k.param(sink.param), offset, piece);
+    k.store(k.convert(value, storage), k.param(sink.param), offset, piece);
   }
 }
 
@@ -70,8 +71,9 @@ bool dependsOn(Value value, Operation *root) {
 LogicalResult checkRootBody(const DispatchBody &body, Operation *root, bool allowMaps) {
   moe::DispatchOp dispatch = body.dispatch;
   for (Operation &op : *dispatch.getBlock()) {
-    bool isStructure = isa<moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::ReshapeOp, moe::YieldOp>(op) ||
-                       op.hasTrait<OpTrait::ConstantLike>();
+    bool isStructure =
+        isa<moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::ReshapeOp, moe::CastOp, moe::YieldOp>(op) ||
+        op.hasTrait<OpTrait::ConstantLike>();
     if (!isStructure && &op != root && !(allowMaps && isa<moe::MapOp>(op)))
       return op.emitOpError("cannot be part of a '") << dispatch.getKind() << "' dispatch";
   }

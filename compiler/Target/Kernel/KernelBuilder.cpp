@@ -75,6 +75,16 @@ Value KernelBuilder::fma(Value a, Value c, Value d) { return math::FmaOp::create
 Value KernelBuilder::exp(Value a) { return math::ExpOp::create(b, a); }
 Value KernelBuilder::log(Value a) { return math::LogOp::create(b, a); }
 
+Value KernelBuilder::convert(Value a, Type element) {
+  Type from = elementOf(a.getType());
+  if (from == element)
+    return a;
+  Type type = isa<VectorType>(a.getType()) ? VectorType::get(lanesOf(a.getType()), element) : element;
+  if (from.getIntOrFloatBitWidth() < element.getIntOrFloatBitWidth())
+    return arith::ExtFOp::create(b, type, a);
+  return arith::TruncFOp::create(b, type, a);
+}
+
 Value KernelBuilder::splat(Value scalar, int64_t lanes) {
   if (lanes == 1)
     return scalar;
@@ -137,6 +147,11 @@ Value KernelBuilder::orderedKey(Value a) {
 
 int64_t KernelBuilder::lanes(Type element) const { return std::max<int64_t>(1, vectorBytes / byteWidth(element)); }
 
+unsigned KernelBuilder::alignmentOf(Type type) const {
+  int64_t bytes = byteWidth(elementOf(type));
+  return static_cast<unsigned>(vectorsAligned ? std::max(bytes, std::min(bytes * lanesOf(type), vectorBytes)) : bytes);
+}
+
 Value KernelBuilder::at(Value pointer, Value offset, Type element) {
   if (matchPattern(offset, m_Zero()))
     return pointer;
@@ -146,12 +161,12 @@ Value KernelBuilder::at(Value pointer, Value offset, Type element) {
 
 Value KernelBuilder::load(Type element, Value pointer, Value offset, int64_t lanes) {
   Type type = lanes == 1 ? element : VectorType::get(lanes, element);
-  return LLVM::LoadOp::create(b, type, at(pointer, offset, element), byteWidth(element));
+  return LLVM::LoadOp::create(b, type, at(pointer, offset, element), alignmentOf(type));
 }
 
 void KernelBuilder::store(Value value, Value pointer, Value offset) {
   Type element = elementOf(value.getType());
-  LLVM::StoreOp::create(b, value, at(pointer, offset, element), byteWidth(element));
+  LLVM::StoreOp::create(b, value, at(pointer, offset, element), alignmentOf(value.getType()));
 }
 
 Value KernelBuilder::tailMask(int64_t lanes, Value count) {

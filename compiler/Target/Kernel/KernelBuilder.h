@@ -50,6 +50,8 @@ public:
   Value fma(Value a, Value b, Value c);
   Value exp(Value a);
   Value log(Value a);
+  /// The same numbers in another type: between floats, or `a` itself.
+  Value convert(Value a, mlir::Type element);
   Value splat(Value scalar, int64_t lanes); // lanes == 1: the scalar itself
   Value sumLanes(Value vector);             // scalar passes through; order: halves onto halves
   Value maxLanes(Value vector);
@@ -69,6 +71,9 @@ public:
   Value loadPart(mlir::Type element, Value pointer, Value offset, int64_t lanes, Value count);
   void storePart(Value value, Value pointer, Value offset, Value count);
   void fillZero(Value pointer, mlir::Type element, int64_t count);
+  /// From here on, vectors that are loaded and stored whole lie at multiples of their size (or of a full vector's, when
+  /// that is less), so that a target which must know it can use wide accesses.
+  void promiseAlignedVectors() { vectorsAligned = true; }
 
   /// A piece of a row: `lanes` lanes of which the first `count` exist.
   struct Piece {
@@ -109,8 +114,10 @@ protected:
 
 private:
   Value tailMask(int64_t lanes, Value count);
+  unsigned alignmentOf(mlir::Type type) const;
 
   int64_t vectorBytes;
+  bool vectorsAligned = false;
 };
 
 } // namespace moec::kernel

@@ -31,7 +31,7 @@ bool isSupported(Operation *op) {
 }
 
 bool isStructure(Operation *op) {
-  return isa<moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::ReshapeOp, moe::YieldOp>(op) ||
+  return isa<moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::ReshapeOp, moe::CastOp, moe::YieldOp>(op) ||
          op->hasTrait<OpTrait::ConstantLike>();
 }
 

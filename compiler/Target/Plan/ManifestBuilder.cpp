@@ -64,6 +64,7 @@ private:
   Json functionBody(Block &block, SmallVectorImpl<Value> &indices);
   Json programBody(Block &block);
   Json operand(Value buffer, ArrayRef<Value> indices);
+  std::string elementOf(Value buffer);
   Place resolve(Value buffer, ArrayRef<Value> indices);
   plan::StateOp state(StringRef name);
 
@@ -115,7 +116,20 @@ Json ManifestBuilder::operand(Value buffer, ArrayRef<Value> indices) {
 
 int64_t bytesOf(Value buffer) { return cast<plan::BufferType>(buffer.getType()).getBytes(); }
 
+/// The element type of what a buffer is a part of.
+std::string ManifestBuilder::elementOf(Value buffer) {
+  while (auto slice = buffer.getDefiningOp<plan::SliceOp>())
+    buffer = slice.getSource();
+  auto address = buffer.getDefiningOp<plan::AddressOp>();
+  Type type = address ? symbols.lookup<plan::StateOp>(address.getState()).getType()
+                      : buffer.getDefiningOp<plan::AllocOp>().getType();
+  return dtypeName(cast<RankedTensorType>(type).getElementType());
+}
+
 Json ManifestBuilder::kernels() {
+  // All launches of a kernel have operands of the same types.
+  llvm::StringMap<plan::LaunchOp> launches;
+  module.walk([&](plan::LaunchOp launch) { launches.try_emplace(launch.getKernel(), launch); });
   Json list = Json::array();
   for (auto kernel : module.getOps<plan::KernelOp>()) {
     kernelNumbers[kernel.getSymName()] = list.size();
@@ -126,6 +140,13 @@ Json ManifestBuilder::kernels() {
                    {"bytes", kernel.getBytes()},
                    {"summary", kernel.getSummary().str()},
                    {"loc", describeLocation(kernel.getLoc())}};
+    if (plan::LaunchOp launch = launches.lookup(kernel.getSymName())) {
+      Json types = Json::array();
+      for (Value buffer : launch.getOperands())
+        types.push_back(elementOf(buffer));
+      record["types"] = types;
+      record["writes"] = launch.getWrites().vec();
+    }
     if (DictionaryAttr launch = kernel.getLaunchAttr()) {
       Json json = toJson(launch);
       for (const CodeBlob &blob : inputs.code)

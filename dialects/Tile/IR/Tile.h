@@ -16,8 +16,8 @@
 #define GET_ATTRDEF_CLASSES
 #include "dialects/Tile/IR/TileAttrs.h.inc"
 #define GET_TYPEDEF_CLASSES
-#include "dialects/Tile/IR/TileTypes.h.inc"
 #include "dialects/Tile/IR/TileInterfaces.h.inc"
+#include "dialects/Tile/IR/TileTypes.h.inc"
 #define GET_OP_CLASSES
 #include "dialects/Tile/IR/TileOps.h.inc"
 

@@ -10,8 +10,8 @@ namespace moec::tile {
 
 namespace {
 
-// A stage holds 128 bytes of depth of each row of both tiles; behind the stages lie the store buffers, then two barriers
-// a stage and a word for each consumer.
+// A stage holds 128 bytes of depth of each row of both tiles; behind the stages lie the store buffers, then two
+// barriers a stage and a word for each consumer.
 int64_t gemmSharedBytes(ScheduleAttr schedule) {
   constexpr int64_t kWords = 64;
   return schedule.getStages() * (schedule.getM() + schedule.getN()) * kSwizzleBytes +
@@ -36,9 +36,9 @@ LogicalResult verifyGemm(KernelOp kernel, bool ragged) {
   for (MmaOp mma : kernel.getBlock()->getOps<MmaOp>()) {
     auto lhs = cast<SlicesType>(mma.getLhs().front().getType()), rhs = cast<SlicesType>(mma.getRhs().front().getType());
     if (lhs.getRows() != schedule.getM() || lhs.getDepth() != schedule.getK())
-      return mma.emitOpError("multiplies tiles of ") << lhs.getRows() << " rows and depth " << lhs.getDepth()
-                                                     << "; the schedule has " << schedule.getM() << " and "
-                                                     << schedule.getK();
+      return mma.emitOpError("multiplies tiles of ")
+             << lhs.getRows() << " rows and depth " << lhs.getDepth() << "; the schedule has " << schedule.getM()
+             << " and " << schedule.getK();
     if (lhs.getDepth() * lhs.getElement().getIntOrFloatBitWidth() / 8 != kSwizzleBytes)
       return mma.emitOpError("has a stage of depth ") << lhs.getDepth() << "; expected " << kSwizzleBytes << " bytes";
     if (ragged && (lhs.getMajor() != Major::mn || rhs.getMajor() != Major::mn || mma.getLhs().size() != 1))
@@ -112,8 +112,8 @@ LogicalResult GatherOp::verify() {
   auto source = cast<RankedTensorType>(getSource().getType());
   SlicesType type = getType();
   if (source.getRank() != 2 || source.getElementType() != type.getElement() || source.getDimSize(1) % 8 != 0) // C1
-    return emitOpError("gathers rows of ") << source << "; expected [rows, columns] of " << type.getElement()
-                                           << " with columns a multiple of 8";
+    return emitOpError("gathers rows of ")
+           << source << "; expected [rows, columns] of " << type.getElement() << " with columns a multiple of 8";
   if (type.getRows() != 128) // C2
     return emitOpError("makes tiles of ") << type.getRows() << " rows; expected 128";
   return success();
@@ -132,8 +132,7 @@ LogicalResult MmaOp::verify() {
     return emitOpError("mixes operands ") << lhs << " and " << rhs;
   if (getType().getRows() != lhs.getRows() || getType().getColumns() != rhs.getRows()) // C3
     return emitOpError("makes ") << getType() << " of " << lhs << " and " << rhs;
-  if (lhs.getElement().getIntOrFloatBitWidth() == 8 &&
-      (lhs.getMajor() != Major::k || rhs.getMajor() != Major::k)) // C4
+  if (lhs.getElement().getIntOrFloatBitWidth() == 8 && (lhs.getMajor() != Major::k || rhs.getMajor() != Major::k)) // C4
     return emitOpError("takes ") << lhs.getElement() << " operands, which must be K-major";
   return success();
 }
@@ -153,8 +152,8 @@ LogicalResult EpilogueOp::verify() {
 
 LogicalResult StoreOp::verify() {
   auto map = getMap().getDefiningOp<MapOp>();
-  if (!map || !map.getElement().isBF16() || map.getBox().size() < 2 || map.getBox()[0] != 64 ||
-      map.getBox()[1] != 64 || map.getSwizzle() != kSwizzleBytes) // C1
+  if (!map || !map.getElement().isBF16() || map.getBox().size() < 2 || map.getBox()[0] != 64 || map.getBox()[1] != 64 ||
+      map.getSwizzle() != kSwizzleBytes) // C1
     return emitOpError("stores by another map than bf16 in boxes of 64 x 64 with swizzle ") << kSwizzleBytes;
   auto kernel = parentOf(*this);
   if (kernel && kernel.getSchedule().getBuffers() == 0) // C2

@@ -195,7 +195,11 @@ public:
       driver.deviceGetPciBusId(id, sizeof id, context->device());
       nvml.emplace(id);
     }
-    return nvml->read();
+    DeviceSensors found = nvml->read();
+    size_t free = 0, total = 0;
+    if (driver.memGetInfo(&free, &total) == kSuccess)
+      found.usedBytes = total - free;
+    return found;
   }
 
 private:
@@ -226,10 +230,11 @@ private:
 
   void remember(const std::string &name) {
     constexpr size_t kMostNames = 16;
-    if (recording || std::find(launched.begin(), launched.end(), name) != launched.end())
+    if (recording || (!launched.empty() && launched.back() == name))
       return;
-    if (launched.size() == kMostNames)
-      launched.erase(launched.begin());
+    auto known = std::find(launched.begin(), launched.end(), name);
+    if (known != launched.end() || launched.size() == kMostNames)
+      launched.erase(known != launched.end() ? known : launched.begin());
     launched.push_back(name);
   }
 

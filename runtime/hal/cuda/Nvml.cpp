@@ -33,11 +33,11 @@ Nvml::~Nvml() {
     ::dlclose(library);
 }
 
-std::optional<DeviceSensors> Nvml::read() const {
+DeviceSensors Nvml::read() const {
   unsigned megahertz = 0, milliwatts = 0;
   if (!device || clockInfo(device, kClockOfMultiprocessors, &megahertz) != 0 || powerUsage(device, &milliwatts) != 0)
-    return std::nullopt;
-  return DeviceSensors{static_cast<double>(megahertz), milliwatts * 1e-3};
+    return {};
+  return {static_cast<double>(megahertz), milliwatts * 1e-3};
 }
 
 } // namespace moec::rt::cu

@@ -4,7 +4,6 @@
 
 #include "runtime/hal/Device.h"
 
-#include <optional>
 #include <string>
 
 namespace moec::rt::cu {
@@ -15,7 +14,8 @@ public:
   ~Nvml();
   Nvml(const Nvml &) = delete;
 
-  std::optional<DeviceSensors> read() const;
+  /// Zeros where the library does not tell.
+  DeviceSensors read() const;
 
 private:
   using Handle = struct NvmlDeviceTag *;

@@ -6,6 +6,7 @@
 
 #include <cstdlib>
 #include <dlfcn.h>
+#include <map>
 
 namespace moec::rt::test {
 
@@ -24,7 +25,31 @@ json cudaManifest(const std::string &dataDir, const TinyOptions &options) {
   forward["shared"] = 100000;
   forward["threads"] = 384;
   forward["maps"] = json::array({map});
+  addOperandInfo(manifest);
   return manifest;
+}
+
+void addOperandInfo(json &manifest) {
+  const std::map<std::string, std::pair<json, json>> operands = {
+      {"tiny_bias", {{"f32", "f32"}, {1}}},
+      {"tiny_forward", {{"f32", "f32", "i32", "f32", "f32"}, {3, 4}}},
+      {"tiny_backward", {{"i32", "f32", "f32", "f32"}, {2, 3}}},
+      {"tiny_sum", {{"f32", "f32", "i32", "i64"}, {1, 3}}},
+      {"tiny_update", {{"f32", "f32", "f32", "f32"}, {0, 1}}},
+      {"tiny_update_bias", {{"f32", "f32"}, {0}}},
+      {"tiny_finish", {{"i64", "f32", "f32", "f32"}, {0, 2}}},
+      {"tiny_init", {{"f32", "f32", "f32", "f32"}, {0, 1, 2, 3}}},
+      {"tiny_explode", {{"f32"}, {0}}},
+      {"tiny_logits", {{"f32", "f32", "i32", "i32", "f32"}, {4}}}};
+  for (json &kernel : manifest["kernels"]) {
+    auto &[types, writes] = operands.at(kernel["name"]);
+    kernel["types"] = json::array();
+    for (const json &type : types)
+      kernel["types"].push_back(type);
+    kernel["writes"] = json::array();
+    for (const json &position : writes)
+      kernel["writes"].push_back(position);
+  }
 }
 
 std::string buildCuda(const json &manifest, std::string_view module) {

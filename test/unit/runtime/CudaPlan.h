@@ -10,6 +10,9 @@ namespace moec::rt::test {
 /// tinyManifest() with a target "cuda", launch records, and one tensor map over the table (kernel tiny_forward).
 nlohmann::json cudaManifest(const std::string &dataDir, const TinyOptions &options = {});
 
+/// What each kernel takes and changes: "types" and "writes", which plans may leave out.
+void addOperandInfo(nlohmann::json &manifest);
+
 /// Bytes of a plan file whose module is `module`.
 std::string buildCuda(const nlohmann::json &manifest, std::string_view module = tinyKernels());
 

@@ -126,8 +126,8 @@ void PipelineBuilder::setRegisters(int64_t count, bool increase) {
 //===--- Copies ---===//
 
 void PipelineBuilder::loadBox(Value map, Value shared, Value barrier, ValueRange coordinates) {
-  Value target = LLVM::AddrSpaceCastOp::create(b, LLVM::LLVMPointerType::get(b.getContext(), kCluster),
-                                               pointer(shared));
+  Value target =
+      LLVM::AddrSpaceCastOp::create(b, LLVM::LLVMPointerType::get(b.getContext(), kCluster), pointer(shared));
   NVVM::CpAsyncBulkTensorGlobalToSharedClusterOp::create(b, target, map, coordinates, pointer(barrier), ValueRange(),
                                                          Value(), Value(), NVVM::TMALoadMode::TILE,
                                                          /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), Value());
