@@ -300,11 +300,18 @@ CompiledDispatch::CompiledDispatch(std::string text, const std::string &element,
   if (!impl->onGpu && target.triple.empty())
     fail("unknown target");
   gpuTarget.hasTensorCores = false; // the interpreter has none
-  FailureOr<KernelInfo> info = impl->onGpu ? gpu::emitKernel(impl->dispatch, *kernels, "moec_kernel", gpuTarget)
-                                           : cpu::emitKernel(impl->dispatch, *kernels, "moec_kernel", target);
-  if (failed(info))
-    fail("emitting");
-  impl->info = *info;
+  if (impl->onGpu) {
+    // Without tensor cores a dispatch is one kernel.
+    FailureOr<std::vector<KernelInfo>> info = gpu::emitKernels(impl->dispatch, *kernels, "moec_kernel", gpuTarget);
+    if (failed(info))
+      fail("emitting");
+    impl->info = info->front();
+  } else {
+    FailureOr<KernelInfo> info = cpu::emitKernel(impl->dispatch, *kernels, "moec_kernel", target);
+    if (failed(info))
+      fail("emitting");
+    impl->info = *info;
+  }
   if (std::getenv("MOEC_DUMP_KERNELS"))
     kernels->dump();
   if (failed(verify(*kernels)))
