@@ -121,8 +121,14 @@ LogicalResult run(MLIRContext &context) {
     if (failed(writeFile(outputFolder + "/" + blob.name, StringRef(blob.bytes.data(), blob.bytes.size()))))
       return failure();
     for (llvm::json::Value &record : list)
-      if (llvm::is_contained(blob.symbols, record.getAsObject()->getString("symbol")->str()))
-        (*record.getAsObject())["module"] = blob.name;
+      for (const moec::CodeBlob::Kernel &kernel : blob.kernels) {
+        llvm::json::Object &fields = *record.getAsObject();
+        if (*fields.getString("symbol") != kernel.symbol)
+          continue;
+        fields["module"] = blob.name;
+        fields["entry"] = kernel.entry; // what the module calls it
+        break;
+      }
   }
   std::string text;
   llvm::raw_string_ostream(text) << llvm::json::Value(std::move(list));
