@@ -4,6 +4,7 @@
 #include "compiler/Conversion/ExpToPlan/Passes.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Methods/Methods.h"
+#include "compiler/Target/GPU/Sm90/Passes.h"
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/Moe.h"
 #include "dialects/Moe/Transforms/Passes.h"
@@ -36,6 +37,7 @@ void registerAllPasses() {
   plan::registerPlanPasses();
   registerExpToPlanPasses();
   registerMoeToPlanPasses();
+  sm90::registerSm90Passes();
 }
 
 } // namespace moec

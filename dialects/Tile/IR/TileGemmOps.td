@@ -58,7 +58,7 @@ def Tile_GatherOp : Tile_Op<"gather", [Pure]> {
     K-major: the rows of the tile are gathered (grouped and dense work). MN-major: the depth is (ragged work). The producer's 128 threads copy 16 bytes each.
     (C1) source is [rows, columns] of the slices' element with columns a multiple of 8; (C2) 128 rows a tile.
   }];
-  let arguments = (ins AnyRankedTensor:$source, AnyRankedTensor:$rows);
+  let arguments = (ins RankedTensorOf<[AnyType]>:$source, RankedTensorOf<[I32]>:$rows);
   let results = (outs Tile_SlicesType:$result);
   let assemblyFormat = "$source `rows` $rows attr-dict `:` type($source) `,` type($rows) `->` type($result)";
   let hasVerifier = 1;
