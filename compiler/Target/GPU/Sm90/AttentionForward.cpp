@@ -17,29 +17,18 @@ namespace moec::sm90 {
 
 namespace {
 
-constexpr AttentionSchedule kSchedule{/*stages=*/2, /*producerRegisters=*/24, /*consumerRegisters=*/240,
-                                      /*section=*/0};
-// Keys and values of the heads of a section stay in the second-level cache.
-constexpr int64_t kSectionBytes = 32 << 20;
-
-enum Map { kQ, kK, kV, kO };
-
 class Forward : AttentionKernel {
 public:
-  Forward(Sm90Builder &k, const AttentionShape &shape, const AttentionSchedule &schedule, Value lse)
-      : AttentionKernel(k, shape, schedule), lse(lse) {
-    tile = tileBytes(AttentionShape::kBlock);
-    panel = AttentionShape::kBlock * 128;
+  Forward(tile::KernelOp kernel, tile::AttentionFwdOp op) : AttentionKernel(kernel, op.getShape()), op(op) {
+    tile = tileBytes(kBlock);
+    panel = kBlock * 128;
     queries = reserve(tile);
-    int64_t keyData = reserve(tile * schedule.stages), valueData = reserve(tile * schedule.stages);
+    int64_t keyData = reserve(tile * schedule.getStages()), valueData = reserve(tile * schedule.getStages());
     staging = reserve(tile);
     keys = reserveRing(keyData, tile);
     values = reserveRing(valueData, tile);
   }
-  int64_t emit(int64_t tiles) {
-    emitRoles(tiles);
-    return sharedBytes();
-  }
+  void emit() { emitRoles(); }
 
 private:
   Value produce(Value tileNumber, Value step) override;
@@ -53,15 +42,14 @@ private:
   Values softmax(ArrayRef<Value> scores, Rows &rows, bool first);
   void storeLse(const Position &at, const Rows &rows);
   Values products(const Stage &stage) {
-    SmallVector<int64_t> steps = Sm90Builder::steps(shape.headSize, panel);
-    return k.multiply(AttentionShape::kBlock, queryRows, steps, k.descriptor(stage.data), steps);
+    SmallVector<int64_t> steps = AttentionBuilder::steps(shape.getHeadSize(), panel);
+    return k.multiplyTiles(kBlock, queryRows, steps, k.descriptor(stage.data), steps);
   }
   Values addValues(ArrayRef<Value> p, const Stage &stage, ArrayRef<Value> sums) {
-    return k.multiplyRegisters(p, k.descriptorTransposed(stage.data, panel),
-                               Sm90Builder::stepsTransposed(AttentionShape::kBlock), sums);
+    return k.multiplyRegisters(p, k.descriptor(stage.data, panel), AttentionBuilder::stepsTransposed(kBlock), sums);
   }
 
-  Value lse; // null: nobody wants it
+  tile::AttentionFwdOp op;
   int64_t tile, panel, queries, staging;
   Ring keys, values;
   Value queryRows; // descriptor
@@ -70,25 +58,25 @@ private:
 };
 
 Value Forward::produce(Value tileNumber, Value step) {
-  Position at = position(tileNumber, shape.heads, /*descending=*/true);
-  Value keyHead = k.div(at.head, shape.group()), firstRow = k.mul(at.block, AttentionShape::kBlock);
-  k.arriveExpecting(address(tileFull), tile);
-  copyTile(kQ, address(queries), address(tileFull), AttentionShape::kBlock, firstRow, at.head, at.sequence);
-  auto copy = [&](Map map, const Ring &ring, Value number, Value row) {
+  Position at = position(tileNumber, shape.getHeads(), /*descending=*/true);
+  Value keyHead = k.div(at.head, shape.getGroup()), firstRow = k.mul(at.block, kBlock);
+  k.expect(address(tileFull), k.i32(tile));
+  copyTile(k.map(op.getQ()), address(queries), address(tileFull), kBlock, firstRow, at.head, at.sequence);
+  auto copy = [&](Value map, const Ring &ring, Value number, Value row) {
     Stage to = stage(ring, number);
     acquire(to, tile);
-    copyTile(map, to.data, to.full, AttentionShape::kBlock, row, keyHead, at.sequence);
+    copyTile(map, to.data, to.full, kBlock, row, keyHead, at.sequence);
   };
   // In the order of use: the keys of a block come before the values of the one before.
-  copy(kK, keys, step, firstRow);
+  copy(k.map(op.getK()), keys, step, firstRow);
   Value last = k.loop(at.block, {firstRow}, [&](Value i, ArrayRef<Value> before) {
-    Value number = k.add(step, i), row = k.sub(before[0], AttentionShape::kBlock);
-    copy(kK, keys, k.add(number, 1), row);
-    copy(kV, values, number, before[0]);
+    Value number = k.add(step, i), row = k.sub(before[0], kBlock);
+    copy(k.map(op.getK()), keys, k.add(number, 1), row);
+    copy(k.map(op.getV()), values, number, before[0]);
     return Values{row};
   })[0];
   Value number = k.add(step, at.block);
-  copy(kV, values, number, last);
+  copy(k.map(op.getV()), values, number, last);
   return k.add(number, 1);
 }
 
@@ -96,7 +84,7 @@ void Forward::prepareConsumer() {
   // Rows of 128 bytes in each panel.
   queryRows = k.descriptor(k.add(address(queries), k.mul(consumer, 64 * 128)));
   out = k.add(address(staging), k.mul(consumer, tile / kConsumers));
-  scale = k.f32(shape.scale() * M_LOG2E);
+  scale = k.f32(scoreScale() * M_LOG2E);
 }
 
 Value Forward::perRow(ArrayRef<Value> registers, int64_t row, llvm::function_ref<Value(Value, Value)> join) {
@@ -108,21 +96,21 @@ Value Forward::perRow(ArrayRef<Value> registers, int64_t row, llvm::function_ref
 }
 
 // Scores -> probabilities; `rows` follow, with the factor for what was summed under the old maximum.
-Sm90Builder::Values Forward::softmax(ArrayRef<Value> scores, Rows &rows, bool first) {
-  auto larger = [&](Value x, Value y) { return k.fmax(x, y); };
+AttentionBuilder::Values Forward::softmax(ArrayRef<Value> scores, Rows &rows, bool first) {
+  auto larger = [&](Value x, Value y) { return k.larger(x, y); };
   Value shift[2];
   for (int64_t r : {0, 1}) {
     Value most = joinQuad(perRow(scores, r, larger), larger);
     if (!first) {
-      most = k.fmax(most, rows.most[r]);
-      rows.factor[r] = k.exp2(k.fmul(k.fsub(rows.most[r], most), scale));
+      most = k.larger(most, rows.most[r]);
+      rows.factor[r] = k.exp2Fast(k.fmul(k.fsub(rows.most[r], most), scale));
     }
     rows.most[r] = most;
     shift[r] = k.fsub(k.f32(0), k.fmul(most, scale));
   }
   Values p;
   for (auto [i, score] : llvm::enumerate(scores))
-    p.push_back(k.exp2(k.fma(score, scale, shift[(i >> 1) & 1])));
+    p.push_back(k.exp2Fast(k.fma(score, scale, shift[(i >> 1) & 1])));
   for (int64_t r : {0, 1}) {
     Value sum = perRow(p, r, [&](Value x, Value y) { return k.fadd(x, y); });
     rows.sum[r] = first ? sum : k.fma(rows.sum[r], rows.factor[r], sum);
@@ -133,27 +121,27 @@ Sm90Builder::Values Forward::softmax(ArrayRef<Value> scores, Rows &rows, bool fi
 void Forward::storeLse(const Position &at, const Rows &rows) {
   Type f32 = k.b.getF32Type();
   for (int64_t r : {0, 1}) {
-    Value position = k.add(k.add(k.mul(at.block, AttentionShape::kBlock), k.mul(consumer, 64)), k.add(row, 8 * r));
-    Value value = k.fmul(k.fma(rows.most[r], scale, k.log2(rows.sum[r])), k.f32(M_LN2));
+    Value position = k.add(k.add(k.mul(at.block, kBlock), k.mul(consumer, 64)), k.add(row, 8 * r));
+    Value value = k.fmul(k.fma(rows.most[r], scale, k.log2Fast(rows.sum[r])), k.f32(M_LN2));
     // One of the four threads that share the row.
-    k.when(k.both(k.less(position, shape.positions), k.equal(column, 0)), [&] {
-      Value index = k.add(k.mul(k.add(k.mul(at.sequence, shape.positions), position), shape.heads), at.head);
-      k.store(value, k.at(lse, index, f32));
+    k.when(k.both(k.less(position, shape.getPositions()), k.equal(column, 0)), [&] {
+      Value index = k.add(k.mul(k.add(k.mul(at.sequence, shape.getPositions()), position), shape.getHeads()), at.head);
+      k.storeWord(value, k.at(k.operand(op.getLse()), index, f32));
     });
   }
 }
 
 Value Forward::consume(Value tileNumber, Value step) {
-  Position at = position(tileNumber, shape.heads, /*descending=*/true);
+  Position at = position(tileNumber, shape.getHeads(), /*descending=*/true);
   Stage diagonal = stage(keys, step);
-  k.waitBarrier(diagonal.full, diagonal.parity);
-  Values scores = k.wait(0, products(diagonal));
+  k.wait(diagonal.full, diagonal.parity);
+  Values scores = k.awaitProducts(0, products(diagonal));
   release(diagonal.empty);
   Rows rows;
   Value firstRow = k.add(k.mul(consumer, 64), row);
   Values p = k.packBf16(softmax(maskDiagonal(scores, firstRow, arith::CmpIPredicate::sgt), rows, /*first=*/true));
 
-  size_t sums = shape.headSize / 2;
+  size_t sums = shape.getHeadSize() / 2;
   Values carried(sums, k.f32(0));
   auto carry = [&](ArrayRef<Value> o, ArrayRef<Value> p, const Rows &rows) {
     Values all(o);
@@ -173,16 +161,16 @@ Value Forward::consume(Value tileNumber, Value step) {
     auto [o, p] = open(all, rows);
     Value number = k.add(step, i);
     Stage nextKeys = stage(keys, k.add(number, 1)), theseValues = stage(values, number);
-    k.waitBarrier(nextKeys.full, nextKeys.parity);
+    k.wait(nextKeys.full, nextKeys.parity);
     Values scores = products(nextKeys);
-    k.waitBarrier(theseValues.full, theseValues.parity);
+    k.wait(theseValues.full, theseValues.parity);
     o = addValues(p, theseValues, o);
-    scores = k.wait(1, scores);
+    scores = k.awaitProducts(1, scores);
     release(nextKeys.empty);
     Values probabilities = softmax(scores, rows, /*first=*/false);
     // P of this block must not take the registers that the product still reads.
     o.append(probabilities);
-    o = k.wait(0, o, p);
+    o = k.awaitProducts(0, o, p);
     probabilities.assign(o.begin() + sums, o.end());
     o.truncate(sums);
     release(theseValues.empty);
@@ -195,51 +183,30 @@ Value Forward::consume(Value tileNumber, Value step) {
   auto [o, lastP] = open(left, rows);
   Value number = k.add(step, at.block);
   Stage lastValues = stage(values, number);
-  k.waitBarrier(lastValues.full, lastValues.parity);
+  k.wait(lastValues.full, lastValues.parity);
   o = addValues(lastP, lastValues, o);
   Value inverse[2];
   for (int64_t r : {0, 1}) {
     rows.sum[r] = joinQuad(rows.sum[r], [&](Value x, Value y) { return k.fadd(x, y); });
-    inverse[r] = k.reciprocal(rows.sum[r]);
+    inverse[r] = k.reciprocalFast(rows.sum[r]);
   }
-  if (lse)
+  if (op.getLse())
     storeLse(at, rows);
-  o = k.wait(0, o, lastP);
+  o = k.awaitProducts(0, o, lastP);
   release(lastValues.empty);
   for (auto [i, value] : llvm::enumerate(o))
     value = k.fmul(value, inverse[(i >> 1) & 1]);
   beginStaging();
   stageRows(out, o);
   endStaging([&] {
-    Value first = k.add(k.mul(at.block, AttentionShape::kBlock), k.mul(consumer, 64));
-    copyRowsOut(kO, out, first, at.head, at.sequence);
+    Value first = k.add(k.mul(at.block, kBlock), k.mul(consumer, 64));
+    copyRowsOut(k.map(op.getResult()), out, first, at.head, at.sequence);
   });
   return k.add(number, 1);
 }
 
 } // namespace
 
-FailureOr<KernelInfo> emitForward(const AttentionDispatch &dispatch, ModuleOp kernels, StringRef symbol,
-                                  const gpu::GpuTarget &target) {
-  const AttentionShape &shape = dispatch.shape;
-  AttentionSchedule schedule = kSchedule;
-  int64_t inCache = std::max<int64_t>(1, kSectionBytes / (shape.positions * shape.headSize * 4));
-  schedule.section = AttentionShape::section(shape.sequences * shape.heads, shape.group() * inCache);
-  int64_t block = AttentionShape::kBlock;
-  Sm90Builder k(kernels, dispatch.body.dispatch->getLoc(), symbol, dispatch.body.numParams(),
-                {shape.queryMap(dispatch.inputs[0], block), shape.keyMap(dispatch.inputs[1], block),
-                 shape.keyMap(dispatch.inputs[2], block), shape.queryMap(*dispatch.results[0], 64)},
-                3 * Sm90Builder::kWarpgroup);
-  int64_t tiles = shape.sequences * shape.heads * shape.blocks();
-  Forward forward(k, shape, schedule, dispatch.results[1] ? k.param(*dispatch.results[1]) : Value());
-  int64_t sharedBytes = forward.emit(tiles);
-  k.finish();
-
-  KernelInfo info = dispatch.info(symbol, /*products=*/2);
-  info.grid = std::min(tiles, target.numSms);
-  info.scratchBytes = Sm90Builder::kCounterBytes;
-  info.launch = k.launch(sharedBytes);
-  return info;
-}
+void expandAttentionFwd(tile::KernelOp kernel, tile::AttentionFwdOp op) { Forward(kernel, op).emit(); }
 
 } // namespace moec::sm90

@@ -19,33 +19,23 @@ namespace moec::sm90 {
 
 namespace {
 
-constexpr AttentionSchedule kSchedule{/*stages=*/3, /*producerRegisters=*/24, /*consumerRegisters=*/240,
-                                      /*section=*/0};
-// Smaller sections spoil the order of tiles: one is as long as a whole group of heads.
-constexpr int64_t kSection = 16;
 constexpr int64_t kQueries = 64;              // of a block
 constexpr int64_t kStatistics = kQueries * 4; // bytes of nlse, or D, of a block
 
-enum Map { kQ, kDO, kK, kV, kDK, kDV };
-
 class KeyGradients : AttentionKernel {
 public:
-  KeyGradients(Sm90Builder &k, const AttentionShape &shape, const AttentionSchedule &schedule, Value shifts,
-               Value rowSums)
-      : AttentionKernel(k, shape, schedule), shifts(shifts), rowSums(rowSums) {
-    tile = tileBytes(AttentionShape::kBlock);
+  KeyGradients(tile::KernelOp kernel, tile::AttentionDkvOp op) : AttentionKernel(kernel, op.getShape()), op(op) {
+    std::tie(shifts, rowSums) = statistics();
+    tile = tileBytes(kBlock);
     queryTile = tileBytes(kQueries);
     keys = reserve(tile);
     values = reserve(tile);
     staging = reserve(2 * tile);
-    int64_t data = reserve(2 * queryTile * schedule.stages);
-    statistics = reserve(2 * kStatistics * schedule.stages);
-    queries = reserveRing(data, 2 * queryTile);
+    int64_t data = reserve(2 * queryTile * schedule.getStages());
+    columnData = reserve(2 * kStatistics * schedule.getStages());
+    queries = reserveRing(data, 2 * queryTile, kConsumers * kWarpgroup);
   }
-  int64_t emit(int64_t tiles) {
-    emitRoles(tiles);
-    return sharedBytes();
-  }
+  void emit() { emitRoles(); }
 
 private:
   Value produce(Value tileNumber, Value step) override;
@@ -58,35 +48,38 @@ private:
     Value empty;               // barrier of the stage that it reads; 0: none
   };
   Running block(Value number, const Running &before, bool diagonal);
-  Value statisticsOf(const Stage &stage) { return k.add(address(statistics), k.mul(stage.index, 2 * kStatistics)); }
+  Value statisticsOf(const Stage &stage) { return k.add(address(columnData), k.mul(stage.index, 2 * kStatistics)); }
+  /// All threads read the statistics, so each says that it has.
+  void releaseColumns(Value barrier) { k.arrive(barrier); }
   Values columnValues(const Stage &stage, int64_t offset);
 
+  tile::AttentionDkvOp op;
   Value shifts, rowSums; // nlse and D
-  int64_t tile, queryTile, keys, values, staging, statistics;
+  int64_t tile, queryTile, keys, values, staging, columnData;
   Ring queries;             // of queries and gradients
   Value keyRows, valueRows; // descriptors
   Value out, scale;
 };
 
 Value KeyGradients::produce(Value tileNumber, Value step) {
-  Position at = position(tileNumber, shape.kvHeads, /*descending=*/false);
-  Value firstRow = k.mul(at.block, AttentionShape::kBlock);
-  k.arriveExpecting(address(tileFull), 2 * tile);
-  copyTile(kK, address(keys), address(tileFull), AttentionShape::kBlock, firstRow, at.head, at.sequence);
-  copyTile(kV, address(values), address(tileFull), AttentionShape::kBlock, firstRow, at.head, at.sequence);
-  Value blocks = k.mul(k.sub(shape.blocks(), at.block), 2);
-  return k.loop(shape.group(), {step}, [&](Value member, ArrayRef<Value> first) {
-    Value head = k.add(k.mul(at.head, shape.group()), member);
-    Value padded = k.mul(k.add(k.mul(at.flatHead, shape.group()), member), shape.paddedPositions());
+  Position at = position(tileNumber, shape.getKvHeads(), /*descending=*/false);
+  Value firstRow = k.mul(at.block, kBlock);
+  k.expect(address(tileFull), k.i32(2 * tile));
+  copyTile(k.map(op.getK()), address(keys), address(tileFull), kBlock, firstRow, at.head, at.sequence);
+  copyTile(k.map(op.getV()), address(values), address(tileFull), kBlock, firstRow, at.head, at.sequence);
+  Value blocks = k.mul(k.sub(shape.getBlocks(), at.block), 2);
+  return k.loop(k.i32(shape.getGroup()), {step}, [&](Value member, ArrayRef<Value> first) {
+    Value head = k.add(k.mul(at.head, shape.getGroup()), member);
+    Value padded = k.mul(k.add(k.mul(at.flatHead, shape.getGroup()), member), shape.getPaddedPositions());
     k.loop(blocks, {}, [&](Value i, ArrayRef<Value>) {
       Stage to = stage(queries, k.add(first[0], i));
       acquire(to, 2 * queryTile + 2 * kStatistics);
       Value position = k.add(firstRow, k.mul(i, kQueries));
-      copyTile(kQ, to.data, to.full, kQueries, position, head, at.sequence);
-      copyTile(kDO, k.add(to.data, queryTile), to.full, kQueries, position, head, at.sequence);
+      copyTile(k.map(op.getQ()), to.data, to.full, kQueries, position, head, at.sequence);
+      copyTile(k.map(op.getGrad()), k.add(to.data, queryTile), to.full, kQueries, position, head, at.sequence);
       Value index = k.add(padded, position), place = statisticsOf(to);
-      k.copyInFlat(k.at(shifts, index, k.b.getF32Type()), place, to.full, kStatistics);
-      k.copyInFlat(k.at(rowSums, index, k.b.getF32Type()), k.add(place, kStatistics), to.full, kStatistics);
+      k.loadBytes(k.at(shifts, index, k.b.getF32Type()), place, to.full, kStatistics);
+      k.loadBytes(k.at(rowSums, index, k.b.getF32Type()), k.add(place, kStatistics), to.full, kStatistics);
       return Values();
     });
     return Values{k.add(first[0], blocks)};
@@ -98,16 +91,16 @@ void KeyGradients::prepareConsumer() {
   keyRows = k.descriptor(k.add(address(keys), mine));
   valueRows = k.descriptor(k.add(address(values), mine));
   out = k.add(address(staging), k.mul(consumer, tile));
-  scale = k.f32(shape.scale() * M_LOG2E);
+  scale = k.f32(scoreScale() * M_LOG2E);
 }
 
 // One value for each column of this thread's accumulators: two neighbours in each eight.
-Sm90Builder::Values KeyGradients::columnValues(const Stage &stage, int64_t offset) {
+AttentionBuilder::Values KeyGradients::columnValues(const Stage &stage, int64_t offset) {
   Type pair = VectorType::get(2, k.b.getF32Type());
   Value base = k.add(k.add(statisticsOf(stage), offset), k.shiftLeft(column, 2));
   Values found;
   for (int64_t i = 0; i < kQueries; i += 8) {
-    Value both = k.load(pair, k.sharedPointer(k.add(base, i * 4)), 8);
+    Value both = k.loadAligned(pair, k.pointer(k.add(base, i * 4)), 8, /*isInvariant=*/false);
     found.push_back(k.element(both, 0));
     found.push_back(k.element(both, 1));
   }
@@ -115,47 +108,47 @@ Sm90Builder::Values KeyGradients::columnValues(const Stage &stage, int64_t offse
 }
 
 KeyGradients::Running KeyGradients::block(Value number, const Running &before, bool diagonal) {
-  int64_t panel = AttentionShape::kBlock * 128, queryPanel = kQueries * 128;
-  SmallVector<int64_t> keySteps = Sm90Builder::steps(shape.headSize, panel);
-  SmallVector<int64_t> querySteps = Sm90Builder::steps(shape.headSize, queryPanel);
-  SmallVector<int64_t> transposed = Sm90Builder::stepsTransposed(kQueries);
+  int64_t panel = kBlock * 128, queryPanel = kQueries * 128;
+  SmallVector<int64_t> keySteps = AttentionBuilder::steps(shape.getHeadSize(), panel);
+  SmallVector<int64_t> querySteps = AttentionBuilder::steps(shape.getHeadSize(), queryPanel);
+  SmallVector<int64_t> transposed = AttentionBuilder::stepsTransposed(kQueries);
   auto columnOf = [](size_t i) { return 2 * (i / 4) + (i & 1); };
   Stage here = stage(queries, number);
   Value gradData = k.add(here.data, queryTile);
-  k.waitBarrier(here.full, here.parity);
-  Values scores = k.multiply(kQueries, keyRows, keySteps, k.descriptor(here.data), querySteps);
-  Values gradients = k.multiply(kQueries, valueRows, keySteps, k.descriptor(gradData), querySteps);
+  k.wait(here.full, here.parity);
+  Values scores = k.multiplyTiles(kQueries, keyRows, keySteps, k.descriptor(here.data), querySteps);
+  Values gradients = k.multiplyTiles(kQueries, valueRows, keySteps, k.descriptor(gradData), querySteps);
   Values finished(scores);
   finished.append(before.dk);
-  finished = k.wait(1, finished, before.scoreGrads);
+  finished = k.awaitProducts(1, finished, before.scoreGrads);
   scores.assign(finished.begin(), finished.begin() + kQueries / 2);
   Running next;
   next.dk.assign(finished.begin() + kQueries / 2, finished.end());
-  k.when(k.compare(arith::CmpIPredicate::ne, before.empty, 0), [&] { release(before.empty); });
+  k.when(k.compare(AttentionBuilder::Predicate::ne, before.empty, 0), [&] { releaseColumns(before.empty); });
   Values shift = columnValues(here, 0);
   if (diagonal)
     scores = maskDiagonal(scores, row, arith::CmpIPredicate::slt);
   Values p;
   for (auto [i, score] : llvm::enumerate(scores))
-    p.push_back(k.exp2(k.fma(score, scale, shift[columnOf(i)])));
+    p.push_back(k.exp2Fast(k.fma(score, scale, shift[columnOf(i)])));
   Values probabilities = k.packBf16(p);
-  next.dv = k.multiplyRegisters(probabilities, k.descriptorTransposed(gradData, queryPanel), transposed, before.dv);
-  gradients = k.wait(1, gradients);
+  next.dv = k.multiplyRegisters(probabilities, k.descriptor(gradData, queryPanel), transposed, before.dv);
+  gradients = k.awaitProducts(1, gradients);
   Values rowSum = columnValues(here, kStatistics);
   for (auto [i, gradient] : llvm::enumerate(gradients))
     gradient = k.fmul(p[i], k.fsub(gradient, rowSum[columnOf(i)]));
   next.scoreGrads = k.packBf16(gradients);
-  next.dk = k.multiplyRegisters(next.scoreGrads, k.descriptorTransposed(here.data, queryPanel), transposed, next.dk);
-  next.dv = k.wait(1, next.dv, probabilities);
+  next.dk = k.multiplyRegisters(next.scoreGrads, k.descriptor(here.data, queryPanel), transposed, next.dk);
+  next.dv = k.awaitProducts(1, next.dv, probabilities);
   next.empty = here.empty;
   return next;
 }
 
 Value KeyGradients::consume(Value tileNumber, Value step) {
-  Position at = position(tileNumber, shape.kvHeads, /*descending=*/false);
-  Value blocks = k.mul(k.sub(shape.blocks(), at.block), 2);
+  Position at = position(tileNumber, shape.getKvHeads(), /*descending=*/false);
+  Value blocks = k.mul(k.sub(shape.getBlocks(), at.block), 2);
   Value unmasked = k.sub(k.sub(blocks, 1), consumer);
-  size_t sums = shape.headSize / 2;
+  size_t sums = shape.getHeadSize() / 2;
   auto close = [](const Running &running) {
     Values all(running.dk);
     all.append(running.dv);
@@ -170,12 +163,12 @@ Value KeyGradients::consume(Value tileNumber, Value step) {
   Running zero{Values(sums, k.f32(0)), Values(sums, k.f32(0)), Values(kQueries / 4, k.i32(0)), k.i32(0)};
   Values carried = close(zero);
   carried.push_back(step);
-  Values left = k.loop(shape.group(), carried, [&](Value, ArrayRef<Value> all) {
+  Values left = k.loop(k.i32(shape.getGroup()), carried, [&](Value, ArrayRef<Value> all) {
     Value first = all.back();
     k.when(k.equal(consumer, 1), [&] {
       Stage skipped = stage(queries, first);
-      k.waitBarrier(skipped.full, skipped.parity);
-      release(skipped.empty);
+      k.wait(skipped.full, skipped.parity);
+      releaseColumns(skipped.empty);
     });
     Value start = k.add(first, consumer);
     Running running = block(start, open(all.drop_back()), /*diagonal=*/true);
@@ -187,10 +180,10 @@ Value KeyGradients::consume(Value tileNumber, Value step) {
   });
   Value end = left.pop_back_val();
   Running running = open(left);
-  Values dk = k.wait(0, running.dk, running.scoreGrads);
-  release(running.empty);
+  Values dk = k.awaitProducts(0, running.dk, running.scoreGrads);
+  releaseColumns(running.empty);
   releaseTile();
-  Value factor = k.f32(shape.scale());
+  Value factor = k.f32(scoreScale());
   for (Value &sum : dk)
     sum = k.fmul(sum, factor);
   Value second = k.add(out, tile / kConsumers);
@@ -198,38 +191,15 @@ Value KeyGradients::consume(Value tileNumber, Value step) {
   stageRows(out, running.dv);
   stageRows(second, dk);
   endStaging([&] {
-    Value first = k.add(k.mul(at.block, AttentionShape::kBlock), k.mul(consumer, 64));
-    copyRowsOut(kDV, out, first, at.head, at.sequence);
-    copyRowsOut(kDK, second, first, at.head, at.sequence);
+    Value first = k.add(k.mul(at.block, kBlock), k.mul(consumer, 64));
+    copyRowsOut(k.map(op.getDv()), out, first, at.head, at.sequence);
+    copyRowsOut(k.map(op.getDk()), second, first, at.head, at.sequence);
   });
   return end;
 }
 
 } // namespace
 
-FailureOr<KernelInfo> emitKeyGradients(const AttentionDispatch &dispatch, ModuleOp kernels, StringRef symbol,
-                                       const gpu::GpuTarget &target) {
-  const AttentionShape &shape = dispatch.shape;
-  AttentionSchedule schedule = kSchedule;
-  schedule.section = AttentionShape::section(shape.sequences * shape.kvHeads, kSection);
-  int64_t block = AttentionShape::kBlock;
-  ArrayRef<unsigned> inputs = dispatch.inputs; // q, k, v, result, lse, grad
-  Sm90Builder k(kernels, dispatch.body.dispatch->getLoc(), symbol, dispatch.body.numParams(),
-                {shape.queryMap(inputs[0], kQueries), shape.queryMap(inputs[5], kQueries),
-                 shape.keyMap(inputs[1], block), shape.keyMap(inputs[2], block), shape.keyMap(*dispatch.results[1], 64),
-                 shape.keyMap(*dispatch.results[2], 64)},
-                3 * Sm90Builder::kWarpgroup);
-  int64_t tiles = shape.sequences * shape.kvHeads * shape.blocks();
-  auto [shifts, rowSums] = shape.statistics(k);
-  KeyGradients gradients(k, shape, schedule, shifts, rowSums);
-  int64_t sharedBytes = gradients.emit(tiles);
-  k.finish();
-
-  KernelInfo info = dispatch.info(symbol, /*products=*/3);
-  info.grid = std::min(tiles, target.numSms);
-  info.scratchBytes = Sm90Builder::kCounterBytes + shape.statisticsBytes();
-  info.launch = k.launch(sharedBytes);
-  return info;
-}
+void expandAttentionDkv(tile::KernelOp kernel, tile::AttentionDkvOp op) { KeyGradients(kernel, op).emit(); }
 
 } // namespace moec::sm90

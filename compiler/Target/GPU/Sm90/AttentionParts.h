@@ -9,61 +9,18 @@
 #ifndef MOEC_COMPILER_TARGET_GPU_SM90_ATTENTIONPARTS_H
 #define MOEC_COMPILER_TARGET_GPU_SM90_ATTENTIONPARTS_H
 
-#include "compiler/Target/GPU/GpuTarget.h"
-#include "compiler/Target/GPU/Sm90/Sm90Builder.h"
-#include "compiler/Target/Kernel/DispatchBody.h"
-#include "compiler/Target/Target.h"
+#include "compiler/Target/GPU/Sm90/AttentionBuilder.h"
 
 namespace moec::sm90 {
 
-struct AttentionShape {
-  int64_t sequences, positions, heads, kvHeads, headSize;
-
-  static constexpr int64_t kBlock = 128; // rows of a tile
-  static constexpr int64_t kPanel = 64;  // columns (128 bytes) of a tile's panel
-
-  int64_t group() const { return heads / kvHeads; } // query heads of one key head
-  int64_t blocks() const { return llvm::divideCeil(positions, kBlock); }
-  int64_t paddedPositions() const { return blocks() * kBlock; }
-  double scale() const;
-  /// Maps of [B*S, heads*dh], as (column, position, head, sequence), with boxes of one panel of `rows` rows.
-  TensorMap queryMap(unsigned param, int64_t rows) const { return map(param, heads, rows); }
-  TensorMap keyMap(unsigned param, int64_t rows) const { return map(param, kvHeads, rows); }
-  /// The row statistics of the backward in the workspace of scratch, f32 [B*H, padded S]: -log2 e * lse, and
-  /// rowsum(dO * O).
-  std::pair<mlir::Value, mlir::Value> statistics(Sm90Builder &k) const;
-  int64_t statisticsBytes() const { return 2 * sequences * heads * paddedPositions() * 4; }
-  /// Most sections of `count` heads that have at least `least` heads each and are all of a size; see Tiles.
-  static int64_t section(int64_t count, int64_t least);
-
-private:
-  TensorMap map(unsigned param, int64_t heads, int64_t rows) const;
-};
-
-/// A dispatch of moe.attention or moe.attention_grad and where its operands and results are.
-struct AttentionDispatch {
-  kernel::DispatchBody body;
-  AttentionShape shape;
-  llvm::SmallVector<unsigned> inputs; // by operand
-  llvm::SmallVector<std::optional<unsigned>> results;
-
-  /// None when no template here covers it.
-  static std::optional<AttentionDispatch> read(moe::DispatchOp dispatch);
-  KernelInfo info(llvm::StringRef symbol, double products) const;
-};
-
-struct AttentionSchedule {
-  int64_t stages, producerRegisters, consumerRegisters;
-  int64_t section; // heads that run at the same time: tiles are ordered by section, then longest first, then head
-};
-
+/// A template: expands its tile.kernel to an llvm.func where that op stands.
 class AttentionKernel {
 protected:
   using Value = mlir::Value;
-  using Values = Sm90Builder::Values;
+  using Values = AttentionBuilder::Values;
 
-  AttentionKernel(Sm90Builder &k, const AttentionShape &shape, const AttentionSchedule &schedule)
-      : k(k), shape(shape), schedule(schedule) {}
+  AttentionKernel(tile::KernelOp kernel, tile::AttentionAttr shape)
+      : k(kernel), kernel(kernel), shape(shape), schedule(kernel.getSchedule()) {}
   virtual ~AttentionKernel() = default;
 
   /// The producer's copies of a tile, and the consumers' work on it. `step` counts the ring's stages used so far; the
@@ -73,22 +30,26 @@ protected:
   /// What consumers compute once.
   virtual void prepareConsumer() = 0;
 
+  static constexpr int64_t kBlock = 128; // rows of a tile
+  static constexpr int64_t kPanel = 64;  // columns (128 bytes) of a tile's panel
+  double scoreScale() const;
+
   //===--- Shared memory (offsets) ---===//
-  static constexpr int64_t kConsumers = 2, kWarps = 4; // consumer warpgroups, warps of each
+  static constexpr int64_t kConsumers = 2, kWarps = 4,
+                           kWarpgroup = 128; // consumer warpgroups, warps and threads of each
   int64_t reserve(int64_t bytes);
   struct Ring {
     int64_t data, stageBytes, stages, full, empty;
   };
   int64_t reserveBarrier(int64_t arrivals);
-  /// A ring of stages of `tiles` tiles of `tileBytes` bytes each, after all data is reserved.
-  Ring reserveRing(int64_t data, int64_t stageBytes);
-  int64_t tileBytes(int64_t rows) const { return rows * shape.headSize * 2; }
-  int64_t sharedBytes() const { return used; }
-  Value address(int64_t offset) { return k.add(k.shared(), offset); }
+  /// A ring of the schedule's stages of `stageBytes` at `data`, given back by `arrivals`; after all data is reserved.
+  Ring reserveRing(int64_t data, int64_t stageBytes, int64_t arrivals = kConsumers * kWarps);
+  int64_t tileBytes(int64_t rows) const { return rows * shape.getHeadSize() * 2; }
+  Value address(int64_t offset) { return k.add(k.sharedAddress(), offset); }
 
   //===--- Skeleton ---===//
-  /// Reserve everything before. `tiles` are drawn from the first counter of scratch.
-  void emitRoles(int64_t tiles);
+  /// The whole kernel; reserve everything before. Tiles are drawn from the first counter of scratch.
+  void emitRoles();
 
   struct Stage {
     Value index, data, full, empty, parity; // number of the stage, addresses, parity of this round
@@ -97,7 +58,7 @@ protected:
   /// Producer: waits until consumers gave the stage back, and announces its bytes.
   void acquire(const Stage &stage, int64_t bytes);
   /// Copies a tile of `panels` panels of `rows` rows: row `row` of `head` of `sequence` on.
-  void copyTile(unsigned map, Value to, Value barrier, int64_t rows, Value row, Value head, Value sequence);
+  void copyTile(Value map, Value to, Value barrier, int64_t rows, Value row, Value head, Value sequence);
 
   //===--- Consumers ---===//
   struct Position {
@@ -105,26 +66,30 @@ protected:
   };
   /// Which block of which head tile `tile` is.
   Position position(Value tile, int64_t heads, bool descending);
-  /// One arrival of each warp: what the warp read is free.
+  /// One arrival of each warp: what its products, or its first lane, read is free.
   void release(Value barrier);
   void releaseTile() { release(address(tileEmpty)); }
   /// Joins over the four threads that share a row.
   Value joinQuad(Value x, llvm::function_ref<Value(Value, Value)> join);
   /// The scores of a 64-row block on the diagonal: `visible(column, row)` compares a register's column, a number, with
   /// the thread's row relative to its first column; others become -inf.
-  Values maskDiagonal(llvm::ArrayRef<Value> scores, Value firstRow, mlir::arith::CmpIPredicate hidden);
+  Values maskDiagonal(llvm::ArrayRef<Value> scores, Value firstRow, AttentionBuilder::Predicate hidden);
   /// Rounds 64 rows of accumulators to bf16 and lays them out as panels at `to`.
   void stageRows(Value to, llvm::ArrayRef<Value> accumulators);
   /// Waits until staging memory may be written again / hands it to copies out.
   void beginStaging();
   void endStaging(llvm::function_ref<void()> copies);
-  void copyRowsOut(unsigned map, Value from, Value row, Value head, Value sequence);
+  void copyRowsOut(Value map, Value from, Value row, Value head, Value sequence);
 
-  Sm90Builder &k;
-  const AttentionShape &shape;
-  const AttentionSchedule &schedule;
+  /// Row statistics of the backward: -log2 e * lse and rowsum(dO * O), f32 [B*H, padded S] each, in the workspace of
+  /// scratch.
+  std::pair<Value, Value> statistics();
 
-  Value threadId;   // of the block
+  AttentionBuilder k;
+  tile::KernelOp kernel;
+  tile::AttentionAttr shape;
+  tile::ScheduleAttr schedule;
+
   Value consumer;   // 0 or 1
   Value lane, warp; // of the warpgroup
   Value isLeader;   // first thread of the warpgroup
@@ -133,7 +98,7 @@ protected:
   int64_t tileFull = 0;
 
 private:
-  void emitProducer(int64_t tiles);
+  void emitProducer();
   void emitConsumer();
 
   struct Barrier {
@@ -144,13 +109,10 @@ private:
   Values matrixOffsets; // of this thread's address for storeMatrix, by 16 columns of a panel
 };
 
-/// Emits the kernel into `kernels`. dq writes the row statistics that dkv reads to the workspace.
-mlir::FailureOr<KernelInfo> emitForward(const AttentionDispatch &dispatch, mlir::ModuleOp kernels,
-                                        llvm::StringRef symbol, const gpu::GpuTarget &target);
-mlir::FailureOr<KernelInfo> emitQueryGradient(const AttentionDispatch &dispatch, mlir::ModuleOp kernels,
-                                              llvm::StringRef symbol, const gpu::GpuTarget &target);
-mlir::FailureOr<KernelInfo> emitKeyGradients(const AttentionDispatch &dispatch, mlir::ModuleOp kernels,
-                                             llvm::StringRef symbol, const gpu::GpuTarget &target);
+/// Each leaves the llvm.func of `kernel` where that op stands.
+void expandAttentionFwd(tile::KernelOp kernel, tile::AttentionFwdOp op);
+void expandAttentionDq(tile::KernelOp kernel, tile::AttentionDqOp op);
+void expandAttentionDkv(tile::KernelOp kernel, tile::AttentionDkvOp op);
 
 } // namespace moec::sm90
 

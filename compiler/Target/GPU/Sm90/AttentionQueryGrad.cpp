@@ -17,33 +17,19 @@ namespace moec::sm90 {
 
 namespace {
 
-constexpr AttentionSchedule kSchedule{/*stages=*/2, /*producerRegisters=*/40, /*consumerRegisters=*/232,
-                                      /*section=*/0};
-constexpr int64_t kSectionBytes = 32 << 20; // as in the forward
-
-enum Map { kQ, kDO, kK, kV, kDQ };
-
 class QueryGradient : AttentionKernel {
 public:
-  struct Pointers {
-    Value result, grad, lse; // parameters
-    Value shifts, rowSums;   // of the workspace: nlse and D, f32 [B*H, padded S]
-  };
-  QueryGradient(Sm90Builder &k, const AttentionShape &shape, const AttentionSchedule &schedule, Pointers pointers)
-      : AttentionKernel(k, shape, schedule), pointers(pointers) {
-    tile = tileBytes(AttentionShape::kBlock);
-    panel = AttentionShape::kBlock * 128;
+  QueryGradient(tile::KernelOp kernel, tile::AttentionDqOp op) : AttentionKernel(kernel, op.getShape()), op(op) {
+    tile = tileBytes(kBlock);
+    panel = kBlock * 128;
     queries = reserve(tile);
     grads = reserve(tile);
-    int64_t keyData = reserve(tile * schedule.stages), valueData = reserve(tile * schedule.stages);
+    int64_t keyData = reserve(tile * schedule.getStages()), valueData = reserve(tile * schedule.getStages());
     staging = reserve(tile);
     keys = reserveRing(keyData, tile);
     values = reserveRing(valueData, tile);
   }
-  int64_t emit(int64_t tiles) {
-    emitRoles(tiles);
-    return sharedBytes();
-  }
+  void emit() { emitRoles(); }
 
 private:
   Value produce(Value tileNumber, Value step) override;
@@ -53,7 +39,7 @@ private:
   struct Rows { // of this thread's two rows
     Value shift[2], rowSum[2];
   };
-  Rows statistics(const Position &at);
+  Rows rowStatistics(const Position &at);
   /// What the next block must wait for.
   struct Running {
     Values sums, scoreGrads; // dQ and the dS that it reads
@@ -61,7 +47,7 @@ private:
   };
   Running block(Value number, const Running *before, const Rows &rows);
 
-  Pointers pointers;
+  tile::AttentionDqOp op;
   int64_t tile, panel, queries, grads, staging;
   Ring keys, values;
   Value queryRows, gradRows; // descriptors
@@ -69,18 +55,18 @@ private:
 };
 
 Value QueryGradient::produce(Value tileNumber, Value step) {
-  Position at = position(tileNumber, shape.heads, /*descending=*/true);
-  Value keyHead = k.div(at.head, shape.group()), firstRow = k.mul(at.block, AttentionShape::kBlock);
-  k.arriveExpecting(address(tileFull), 2 * tile);
-  copyTile(kQ, address(queries), address(tileFull), AttentionShape::kBlock, firstRow, at.head, at.sequence);
-  copyTile(kDO, address(grads), address(tileFull), AttentionShape::kBlock, firstRow, at.head, at.sequence);
+  Position at = position(tileNumber, shape.getHeads(), /*descending=*/true);
+  Value keyHead = k.div(at.head, shape.getGroup()), firstRow = k.mul(at.block, kBlock);
+  k.expect(address(tileFull), k.i32(2 * tile));
+  copyTile(k.map(op.getQ()), address(queries), address(tileFull), kBlock, firstRow, at.head, at.sequence);
+  copyTile(k.map(op.getGrad()), address(grads), address(tileFull), kBlock, firstRow, at.head, at.sequence);
   Value blocks = k.add(at.block, 1);
   k.loop(blocks, {}, [&](Value i, ArrayRef<Value>) {
-    Value number = k.add(step, i), row = k.mul(k.sub(at.block, i), AttentionShape::kBlock);
-    for (auto [map, ring] : {std::pair(kK, keys), std::pair(kV, values)}) {
+    Value number = k.add(step, i), row = k.mul(k.sub(at.block, i), kBlock);
+    for (auto [map, ring] : {std::pair(k.map(op.getK()), keys), std::pair(k.map(op.getV()), values)}) {
       Stage to = stage(ring, number);
       acquire(to, tile);
-      copyTile(map, to.data, to.full, AttentionShape::kBlock, row, keyHead, at.sequence);
+      copyTile(map, to.data, to.full, kBlock, row, keyHead, at.sequence);
     }
     return Values();
   });
@@ -92,32 +78,33 @@ void QueryGradient::prepareConsumer() {
   queryRows = k.descriptor(k.add(address(queries), mine));
   gradRows = k.descriptor(k.add(address(grads), mine));
   out = k.add(address(staging), k.mul(consumer, tile / kConsumers));
-  scale = k.f32(shape.scale() * M_LOG2E);
+  scale = k.f32(scoreScale() * M_LOG2E);
 }
 
-QueryGradient::Rows QueryGradient::statistics(const Position &at) {
+QueryGradient::Rows QueryGradient::rowStatistics(const Position &at) {
   constexpr int64_t kChunk = 8; // elements of a 16-byte load
   Type f32 = k.b.getF32Type(), i32 = k.b.getI32Type(), four = VectorType::get(4, i32);
   Value quarter = k.bitAnd(lane, 3);
+  Value result = k.operand(op.getResult()), grad = k.operand(op.getGradRows()), lse = k.operand(op.getLse());
+  auto [shifts, rowSums] = statistics();
   Rows rows;
   for (int64_t r : {0, 1}) {
-    Value position = k.add(k.add(k.mul(at.block, AttentionShape::kBlock), k.mul(consumer, 64)), k.add(row, 8 * r));
-    Value headRow = k.add(k.mul(k.add(k.mul(at.sequence, shape.positions), position), shape.heads), at.head);
+    Value position = k.add(k.add(k.mul(at.block, kBlock), k.mul(consumer, 64)), k.add(row, 8 * r));
+    Value headRow = k.add(k.mul(k.add(k.mul(at.sequence, shape.getPositions()), position), shape.getHeads()), at.head);
     Values found = k.choose(
-        k.less(position, shape.positions),
+        k.less(position, shape.getPositions()),
         [&] {
           // The four threads of a row take every fourth chunk of it.
-          Value first = k.add(k.mul(k.widen(headRow), shape.headSize), k.widen(k.mul(quarter, kChunk)));
+          Value first = k.add(k.mul(k.wide(headRow), shape.getHeadSize()), k.wide(k.mul(quarter, kChunk)));
           Value sums[2] = {k.f32(0), k.f32(0)};
+          auto chunk = [&](Value rows, int64_t i) {
+            return k.loadAligned(four, k.at(rows, k.add(first, i), k.b.getBF16Type()), 16, /*isInvariant=*/true);
+          };
           SmallVector<std::pair<Value, Value>> chunks; // all loads first
-          for (int64_t i = 0; i < shape.headSize; i += 4 * kChunk)
-            for (Value base : {pointers.result, pointers.grad}) {
-              Value chunk = k.loadConstant(four, k.at(base, k.add(first, i), k.b.getBF16Type()), 16);
-              if (base == pointers.result)
-                chunks.push_back({chunk, Value()});
-              else
-                chunks.back().second = chunk;
-            }
+          for (int64_t i = 0; i < shape.getHeadSize(); i += 4 * kChunk) {
+            Value of = chunk(result, i);
+            chunks.push_back({of, chunk(grad, i)});
+          }
           for (auto [o, grad] : chunks)
             for (int64_t j = 0; j < 4; ++j) {
               auto [oLow, oHigh] = k.unpackBf16(k.element(o, j));
@@ -125,55 +112,55 @@ QueryGradient::Rows QueryGradient::statistics(const Position &at) {
               sums[0] = k.fma(oLow, gradLow, sums[0]);
               sums[1] = k.fma(oHigh, gradHigh, sums[1]);
             }
-          Value lse = k.loadConstant(f32, k.at(pointers.lse, headRow, f32));
-          return Values{k.fmul(lse, k.f32(-M_LOG2E)), k.fadd(sums[0], sums[1])};
+          Value shift = k.fmul(k.loadInvariant(f32, lse, headRow), k.f32(-M_LOG2E));
+          return Values{shift, k.fadd(sums[0], sums[1])};
         },
         [&] { return Values{k.f32(-INFINITY), k.f32(0)}; });
     rows.shift[r] = found[0];
     rows.rowSum[r] = joinQuad(found[1], [&](Value x, Value y) { return k.fadd(x, y); });
     k.when(k.equal(quarter, 0), [&] {
-      Value index = k.add(k.mul(at.flatHead, shape.paddedPositions()), position);
-      k.store(rows.shift[r], k.at(pointers.shifts, index, f32));
-      k.store(rows.rowSum[r], k.at(pointers.rowSums, index, f32));
+      Value index = k.add(k.mul(at.flatHead, shape.getPaddedPositions()), position);
+      k.storeWord(rows.shift[r], k.at(shifts, index, f32));
+      k.storeWord(rows.rowSum[r], k.at(rowSums, index, f32));
     });
   }
   return rows;
 }
 
 QueryGradient::Running QueryGradient::block(Value number, const Running *before, const Rows &rows) {
-  SmallVector<int64_t> steps = Sm90Builder::steps(shape.headSize, panel);
+  SmallVector<int64_t> steps = AttentionBuilder::steps(shape.getHeadSize(), panel);
   Stage theseKeys = stage(keys, number), theseValues = stage(values, number);
-  k.waitBarrier(theseKeys.full, theseKeys.parity);
-  Values scores = k.multiply(AttentionShape::kBlock, queryRows, steps, k.descriptor(theseKeys.data), steps);
+  k.wait(theseKeys.full, theseKeys.parity);
+  Values scores = k.multiplyTiles(kBlock, queryRows, steps, k.descriptor(theseKeys.data), steps);
   Running next;
   if (before) {
-    next.sums = k.wait(1, before->sums, before->scoreGrads);
+    next.sums = k.awaitProducts(1, before->sums, before->scoreGrads);
     release(before->keysEmpty);
   } else {
-    next.sums.assign(shape.headSize / 2, k.f32(0));
+    next.sums.assign(shape.getHeadSize() / 2, k.f32(0));
   }
-  k.waitBarrier(theseValues.full, theseValues.parity);
-  Values gradients = k.multiply(AttentionShape::kBlock, gradRows, steps, k.descriptor(theseValues.data), steps);
-  scores = k.wait(1, scores);
+  k.wait(theseValues.full, theseValues.parity);
+  Values gradients = k.multiplyTiles(kBlock, gradRows, steps, k.descriptor(theseValues.data), steps);
+  scores = k.awaitProducts(1, scores);
   if (!before)
     scores = maskDiagonal(scores, k.add(k.mul(consumer, 64), row), arith::CmpIPredicate::sgt);
   Values p;
   for (auto [i, score] : llvm::enumerate(scores))
-    p.push_back(k.exp2(k.fma(score, scale, rows.shift[(i >> 1) & 1])));
-  gradients = k.wait(0, gradients);
+    p.push_back(k.exp2Fast(k.fma(score, scale, rows.shift[(i >> 1) & 1])));
+  gradients = k.awaitProducts(0, gradients);
   release(theseValues.empty);
   for (auto [i, gradient] : llvm::enumerate(gradients))
     gradient = k.fmul(p[i], k.fsub(gradient, rows.rowSum[(i >> 1) & 1]));
   next.scoreGrads = k.packBf16(gradients);
-  next.sums = k.multiplyRegisters(next.scoreGrads, k.descriptorTransposed(theseKeys.data, panel),
-                                  Sm90Builder::stepsTransposed(AttentionShape::kBlock), next.sums);
+  next.sums = k.multiplyRegisters(next.scoreGrads, k.descriptor(theseKeys.data, panel),
+                                  AttentionBuilder::stepsTransposed(kBlock), next.sums);
   next.keysEmpty = theseKeys.empty;
   return next;
 }
 
 Value QueryGradient::consume(Value tileNumber, Value step) {
-  Position at = position(tileNumber, shape.heads, /*descending=*/true);
-  Rows rows = statistics(at);
+  Position at = position(tileNumber, shape.getHeads(), /*descending=*/true);
+  Rows rows = rowStatistics(at);
   auto close = [](const Running &running) {
     Values all(running.sums);
     all.append(running.scoreGrads);
@@ -181,7 +168,7 @@ Value QueryGradient::consume(Value tileNumber, Value step) {
     return all;
   };
   auto open = [&](ArrayRef<Value> all) {
-    size_t sums = shape.headSize / 2;
+    size_t sums = shape.getHeadSize() / 2;
     return Running{Values(all.take_front(sums)), Values(all.drop_front(sums).drop_back()), all.back()};
   };
   Running running = block(step, nullptr, rows);
@@ -191,46 +178,22 @@ Value QueryGradient::consume(Value tileNumber, Value step) {
   });
   releaseTile();
   running = open(left);
-  Values sums = k.wait(0, running.sums, running.scoreGrads);
+  Values sums = k.awaitProducts(0, running.sums, running.scoreGrads);
   release(running.keysEmpty);
-  Value factor = k.f32(shape.scale());
+  Value factor = k.f32(scoreScale());
   for (Value &sum : sums)
     sum = k.fmul(sum, factor);
   beginStaging();
   stageRows(out, sums);
   endStaging([&] {
-    Value first = k.add(k.mul(at.block, AttentionShape::kBlock), k.mul(consumer, 64));
-    copyRowsOut(kDQ, out, first, at.head, at.sequence);
+    Value first = k.add(k.mul(at.block, kBlock), k.mul(consumer, 64));
+    copyRowsOut(k.map(op.getDq()), out, first, at.head, at.sequence);
   });
   return k.add(k.add(step, at.block), 1);
 }
 
 } // namespace
 
-FailureOr<KernelInfo> emitQueryGradient(const AttentionDispatch &dispatch, ModuleOp kernels, StringRef symbol,
-                                        const gpu::GpuTarget &target) {
-  const AttentionShape &shape = dispatch.shape;
-  AttentionSchedule schedule = kSchedule;
-  int64_t inCache = std::max<int64_t>(1, kSectionBytes / (shape.positions * shape.headSize * 4));
-  schedule.section = AttentionShape::section(shape.sequences * shape.heads, shape.group() * inCache);
-  int64_t block = AttentionShape::kBlock;
-  ArrayRef<unsigned> inputs = dispatch.inputs; // q, k, v, result, lse, grad
-  Sm90Builder k(kernels, dispatch.body.dispatch->getLoc(), symbol, dispatch.body.numParams(),
-                {shape.queryMap(inputs[0], block), shape.queryMap(inputs[5], block), shape.keyMap(inputs[1], block),
-                 shape.keyMap(inputs[2], block), shape.queryMap(*dispatch.results[0], 64)},
-                3 * Sm90Builder::kWarpgroup);
-  int64_t tiles = shape.sequences * shape.heads * shape.blocks();
-  auto [shifts, rowSums] = shape.statistics(k);
-  QueryGradient gradient(k, shape, schedule,
-                         {k.param(inputs[3]), k.param(inputs[5]), k.param(inputs[4]), shifts, rowSums});
-  int64_t sharedBytes = gradient.emit(tiles);
-  k.finish();
-
-  KernelInfo info = dispatch.info(symbol, /*products=*/2);
-  info.grid = std::min(tiles, target.numSms);
-  info.scratchBytes = Sm90Builder::kCounterBytes + shape.statisticsBytes();
-  info.launch = k.launch(sharedBytes);
-  return info;
-}
+void expandAttentionDq(tile::KernelOp kernel, tile::AttentionDqOp op) { QueryGradient(kernel, op).emit(); }
 
 } // namespace moec::sm90

@@ -1,8 +1,10 @@
+#include "compiler/Target/GPU/Sm90/AttentionParts.h"
 #include "compiler/Target/GPU/Sm90/Gemm.h"
 #include "compiler/Target/GPU/Sm90/Passes.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
+#include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
 
@@ -14,7 +16,11 @@ namespace {
 struct TileToNvvmPass : impl::TileToNvvmBase<TileToNvvmPass> {
   void runOnOperation() override {
     for (auto kernel : llvm::make_early_inc_range(getOperation().getOps<tile::KernelOp>())) {
-      GemmEmitter(kernel).emit();
+      llvm::TypeSwitch<Operation *>(kernel.getWork())
+          .Case([&](tile::AttentionFwdOp op) { expandAttentionFwd(kernel, op); })
+          .Case([&](tile::AttentionDqOp op) { expandAttentionDq(kernel, op); })
+          .Case([&](tile::AttentionDkvOp op) { expandAttentionDkv(kernel, op); })
+          .Default([&](Operation *) { GemmEmitter(kernel).emit(); });
       std::string name = kernel.getSymName().str();
       auto function = cast<LLVM::LLVMFuncOp>(kernel->getPrevNode());
       kernel.erase();
