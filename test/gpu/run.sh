@@ -47,7 +47,9 @@ check() { # NAME LINES COMMAND...: the last lines of each check, more of those t
   else
     echo "FAILED  $name (exit code $code)"
     failed=$((failed + 1))
-    tail -60 "$log"
+    head -30 "$log" # tables have the worst first
+    echo ...
+    tail -4 "$log"
   fi
   rm -f "$log"
   return $code
