@@ -7,7 +7,7 @@ GpuTarget GpuTarget::get(const std::string &name) {
     return {};
   GpuTarget target;
   target.arch = name;
-  target.ptxFeature = "+ptx80";
+  target.ptxFeature = "+ptx81";
   target.computeMajor = 9;
   target.numSms = 132;
   target.sharedBytes = 232448;

@@ -218,6 +218,14 @@ def down(name, F, D, E, R, balanced=True, tb=False, terms=1, swiglu_grad=False):
         n = int(o[-1])
         w = [x[3 + 2 * i].transpose(1, 2) if tb else x[3 + 2 * i] for i in range(terms)]
         a = [x[2 + 2 * i][:n] for i in range(terms)]
+        if swiglu_grad:
+            g, u = x[2 + 2 * terms][:n], x[3 + 2 * terms][:n]
+
+            def backward(v):
+                q = torch.sigmoid(f(g))
+                return (f(v) * f(u) * q * (1 + f(g) * (1 - q))).bfloat16(), (f(v) * f(g) * q).bfloat16()
+            backward = torch.compile(backward)
+            return lambda: backward(torch._grouped_mm(a[0], w[0], offs=o))
         if terms == 1:
             return lambda: torch._grouped_mm(a[0], w[0], offs=o)
         return lambda: torch._grouped_mm(a[0], w[0], offs=o).add_(torch._grouped_mm(a[1], w[1], offs=o))
@@ -318,6 +326,9 @@ def fast():
     outer("f_dw_up", D, F, E, R, T)
     outer("f_dw_up2", D, F, E, R, T, True, "f32", True)
     outer("f_dw_down", F, D, E, R)
+    outer("f_dw_down_bf16", F, D, E, R, 0, True, None)
+    dense("f_fancy", T, 2048, 2048, tb=True, fancy=True)
+    dense("f_shallow", T, 2048, 64, tb=True, fancy=True)
 
 
 SETS = {"correct": correct, "fast": fast}

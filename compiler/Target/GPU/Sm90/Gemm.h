@@ -103,9 +103,19 @@ private:
   void joinParts(const Tile &tile, Values &accumulators, llvm::function_ref<void()> last);
 
   //===--- GemmEpilogue.cpp ---===//
-  void store(const Tile &tile, mlir::ArrayRef<Value> accumulators);
-  struct Place; // of this thread's elements
-  Values loadOperand(const Place &place, Value operand, int64_t chunk);
+  /// Where this thread's elements are: rows `row[h]` of the result, columns `column` + 8 j + c.
+  struct Place {
+    Value firstRow;     // of the consumer
+    Value row[2];       // a stack's rows are counted through
+    Value rowExists[2]; // null: all do
+    Value column;       // of the tile's first chunk
+  };
+  Place placeOf(const Tile &tile);
+  void store(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators,
+             llvm::SmallVector<Values> operands);
+  int64_t operandRegisters();
+  llvm::SmallVector<Values> fetchOperands(const Place &place, int64_t chunk);
+  Values spread(mlir::ArrayRef<Value> fetched);
   Values evaluate(mlir::ArrayRef<Value> inputs);
   void write(const Place &place, const Gemm::Sink &sink, int64_t chunk, mlir::ArrayRef<Value> values);
   void stage(mlir::ArrayRef<Value> values, Value buffer);

@@ -11,6 +11,8 @@ namespace {
 constexpr int64_t kRows = 64; // of a consumer
 constexpr int64_t kThreads = 128;
 constexpr int64_t kCounterBytes = 4096; // at the start of scratch
+// Registers for operands beside the accumulators in the mainloop.
+constexpr int64_t kOperandsBefore = 48;
 } // namespace
 
 void GemmEmitter::consume() {
@@ -31,17 +33,18 @@ void GemmEmitter::consume() {
     matrixRows.push_back(k.add(rowStart, k.bitXor(k.shiftLeft(k.bitXor(right, row), 4), k.i32(pair * 32))));
 
   walk({k.i32(0), k.i32(0)}, [&](const Tile &tile, ValueRange ring) {
+    Place place = placeOf(tile);
+    // The first operands of the epilogue come while the tensor cores are at work.
+    SmallVector<Values> operands;
+    if (!tile.part && operandRegisters() <= kOperandsBefore)
+      operands = fetchOperands(place, 0);
     Values accumulators;
     Values state = mainloop(tile, ring, accumulators);
-    auto finish = [&] {
-      if (gemm.work != Gemm::Work::Grouped)
-        return store(tile, accumulators);
-      // Groups are whole multiples of 64 rows: a consumer's rows all belong to it or none does.
-      Value first = k.add(tile.row, k.i32mul(consumer, kRows));
-      k.when(k.below(first, tile.rowEnd), [&] { store(tile, accumulators); });
-    };
+    auto finish = [&] { store(tile, place, accumulators, operands); };
     if (tile.part)
       joinParts(tile, accumulators, finish);
+    else if (gemm.work == Gemm::Work::Grouped) // of a consumer's 64 rows all belong to the group or none does
+      k.when(k.below(place.firstRow, tile.rowEnd), finish);
     else
       finish();
     return state;

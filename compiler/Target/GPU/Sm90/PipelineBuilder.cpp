@@ -148,6 +148,11 @@ void PipelineBuilder::copy16(Value shared, Value global, Value bytes) {
   NVVM::CpAsyncOp::create(b, pointer(shared), global, 16u, NVVM::LoadCacheModifierKind::CG, bytes);
 }
 
+void PipelineBuilder::addPair(Value global, Value first, Value second) {
+  inlineAsm("red.relaxed.gpu.global.add.v2.f32 [$0], {$1, $2};", "l,f,f,~{memory}", {global, first, second}, Type(),
+            true);
+}
+
 Value PipelineBuilder::loadInvariant(Type element, Value pointer, Value offset) {
   return LLVM::LoadOp::create(b, element, at(pointer, offset, element), /*alignment=*/0, /*isVolatile=*/false,
                               /*isNonTemporal=*/false, /*isInvariant=*/true);

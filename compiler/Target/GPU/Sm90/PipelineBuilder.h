@@ -67,6 +67,8 @@ public:
   void waitStores(int64_t pending, bool readOnly);
   /// 16 bytes from global to shared memory, or zeros where `bytes` is 0.
   void copy16(Value shared, Value global, Value bytes = {});
+  /// Adds two f32 to neighbours in global memory, without reading them.
+  void addPair(Value global, Value first, Value second);
   Value loadInvariant(mlir::Type element, Value pointer, Value offset);
   Value pointer(Value sharedAddress);
 
