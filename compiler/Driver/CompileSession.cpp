@@ -18,6 +18,7 @@ CompileSession::CompileSession(MLIRContext &context, CompileOptions options)
     : context(context), options(std::move(options)) {
   if (this->options.threads == 0)
     this->options.threads = std::max(1u, std::thread::hardware_concurrency());
+  this->options.code.threads = this->options.threads;
 }
 
 LogicalResult CompileSession::timed(StringRef what, function_ref<LogicalResult()> work) {
@@ -90,6 +91,27 @@ LogicalResult CompileSession::lowerKernels() {
   return pm.run(kernels());
 }
 
+FailureOr<std::string> CompileSession::emitPtx(StringRef symbol) {
+  if (target->kind() != "cuda")
+    return emitError(UnknownLoc::get(&context)) << "target " << target->name() << " has no PTX; see --target";
+  if (!symbol.empty()) {
+    if (!SymbolTable::lookupSymbolIn(kernels(), symbol))
+      return emitError(UnknownLoc::get(&context)) << "there is no kernel @" << symbol;
+    for (auto function : llvm::make_early_inc_range(kernels().getOps<FunctionOpInterface>()))
+      if (function.getName() != symbol)
+        function->erase();
+  }
+  AssembleOptions code = options.code;
+  code.form = CodeForm::Text;
+  FailureOr<std::vector<CodeBlob>> blobs = target->assemble(kernels(), code);
+  if (failed(blobs))
+    return failure();
+  std::string text;
+  for (const CodeBlob &blob : *blobs)
+    text.append(blob.bytes.begin(), blob.bytes.end());
+  return text;
+}
+
 int64_t CompileSession::countKernels() { return llvm::range_size(current->getOps<plan::KernelOp>()); }
 
 LogicalResult CompileSession::writePlan(const std::string &path) {
@@ -103,7 +125,7 @@ LogicalResult CompileSession::writePlan(const std::string &path) {
   inputs.target = target.get();
   std::vector<CodeBlob> code;
   if (failed(timed("machine code", [&] {
-        FailureOr<std::vector<CodeBlob>> blobs = target->assemble(kernels(), {.threads = options.threads});
+        FailureOr<std::vector<CodeBlob>> blobs = target->assemble(kernels(), options.code);
         if (failed(blobs))
           return failure();
         code = std::move(*blobs);

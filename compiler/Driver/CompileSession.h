@@ -17,6 +17,7 @@ struct CompileOptions {
   unsigned threads = 0;   // 0: all
   std::string dumpTo;     // folder for the IR after each phase; empty: none
   bool timing = false;    // seconds a phase, on stderr
+  AssembleOptions code;   // its `threads` is set from the above
 };
 
 /// All failures have been reported as diagnostics of the context by the time a function returns failure.
@@ -37,6 +38,8 @@ public:
   mlir::ModuleOp kernels();
   /// Lowers the kernels in place to the llvm dialect, for a look.
   llvm::LogicalResult lowerKernels();
+  /// PTX of the kernels, or of `symbol` alone. Consumes them; wants a GPU target.
+  llvm::FailureOr<std::string> emitPtx(llvm::StringRef symbol);
   int64_t countKernels();
 
 private:

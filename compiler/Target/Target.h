@@ -26,15 +26,26 @@ struct KernelInfo {
 
 /// A piece of machine code, and the kernels in it.
 struct CodeBlob {
+  struct Kernel {
+    std::string symbol; // as emitKernel was told
+    std::string entry;  // what the code calls it; kernels of equal code may share one
+  };
+
   std::string name; // in the plan
   std::vector<char> bytes;
-  std::vector<std::string> symbols;
+  std::vector<Kernel> kernels;
 };
+
+/// How far assemble goes. Automatic: machine code if this machine can make it, else what the driver assembles itself.
+enum class CodeForm { Automatic, Text, Binary };
 
 struct AssembleOptions {
   unsigned threads = 1;
+  // For GPUs alone:
   bool verbose = false;       // registers of each kernel, on stderr
-  bool strictKernels = false; // GPU: spilled registers are an error
+  bool strictKernels = false; // spilled registers are an error
+  bool useCache = true;
+  CodeForm form = CodeForm::Automatic;
 };
 
 class Target {

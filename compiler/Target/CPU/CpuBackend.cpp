@@ -44,7 +44,7 @@ public:
     CodeBlob blob;
     blob.name = rt::kKernelsBlob;
     for (auto kernel : kernels.getOps<func::FuncOp>())
-      blob.symbols.push_back(kernel.getSymName().str());
+      blob.kernels.push_back({kernel.getSymName().str(), kernel.getSymName().str()});
     FailureOr<std::vector<char>> object = emitSharedObject(kernels, target, options.threads);
     if (failed(object))
       return failure();

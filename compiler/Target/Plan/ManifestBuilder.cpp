@@ -150,8 +150,11 @@ Json ManifestBuilder::kernels() {
     if (DictionaryAttr launch = kernel.getLaunchAttr()) {
       Json json = toJson(launch);
       for (const CodeBlob &blob : inputs.code)
-        if (llvm::is_contained(blob.symbols, kernel.getSymName()))
-          json["module"] = blob.name;
+        for (const CodeBlob::Kernel &code : blob.kernels)
+          if (code.symbol == kernel.getSymName()) {
+            json["module"] = blob.name;
+            record["symbol"] = code.entry;
+          }
       record["launch"] = json;
     }
     list.push_back(std::move(record));

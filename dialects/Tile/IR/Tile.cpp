@@ -62,7 +62,7 @@ WorkOpInterface KernelOp::getWork() {
   return all.empty() ? WorkOpInterface() : *all.begin();
 }
 
-LogicalResult KernelOp::verify() {
+LogicalResult KernelOp::verifyRegions() {
   // What a thread of a block is started with; setmaxnreg can only hand on what others gave back.
   constexpr int64_t kStartRegisters = 168;
   ScheduleAttr schedule = getSchedule();

@@ -30,7 +30,7 @@ def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, NoTerminator, 
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$params, Tile_ScheduleAttr:$schedule);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$sym_name `params` $params $schedule attr-dict-with-keyword $body";
-  let hasVerifier = 1;
+  let hasRegionVerifier = 1; // after the ops inside have been found good
   let extraClassDeclaration = [{
     ::mlir::Block *getBlock() { return &getBody().front(); }
     WorkOpInterface getWork();

@@ -9,7 +9,7 @@
 llvm.mlir.global external @moec_shared() {addr_space = 3 : i32, alignment = 1024 : i64} : !llvm.array<0 x i8>
 
 // CHECK: .extern .shared .align 1024 .b8 moec_shared[];
-// CHECK: .visible .entry moec_row_0(
+// CHECK: .visible .entry moec_row_{{[0-9a-f]+}}(
 // CHECK: .reqntid 128, 1, 1
 llvm.func @moec_row_0(%x: !llvm.ptr<1>, %y: !llvm.ptr<1>, %s: !llvm.ptr<1>)
     attributes {nvvm.kernel, nvvm.reqntid = array<i32: 128, 1, 1>} {
@@ -39,7 +39,7 @@ llvm.func @moec_row_0(%x: !llvm.ptr<1>, %y: !llvm.ptr<1>, %s: !llvm.ptr<1>)
 // The second module. Shared memory is declared where it is used.
 // CHECK: .version
 // CHECK-NOT: moec_shared
-// CHECK: .visible .entry moec_row_1(
+// CHECK: .visible .entry moec_row_{{[0-9a-f]+}}(
 llvm.func @moec_row_1(%x: !llvm.ptr<1>, %y: !llvm.ptr<1>)
     attributes {nvvm.kernel, nvvm.reqntid = array<i32: 32, 1, 1>} {
   %v = llvm.load %x : !llvm.ptr<1> -> f64

@@ -5,11 +5,11 @@
 //   shared       stages x (left tile | 128 bytes of depth), stages x right tiles of all products,
 //                buffers x 8 KiB of staging a consumer, full barriers, empty barriers, a word a consumer
 //   producer     for each tile, term and slice: wait empty; expect bytes; TMA boxes, or 16-byte copies of gathered rows
-//   consumer     for each tile: zero accumulators; for each slice: wait full; 4 wgmma; give back the slice before;
+//   consumer     for each tile: zero accumulators; for each slice: wait full, 4 wgmma, give back the slice before;
 //                then the epilogue, 64 columns at a time, and the stores
 //
-// An accumulator element i = 4 j + 2 h + c of a thread is at row 16 warp + lane / 4 + 8 h, column 8 j + 2 (lane % 4) + c
-// of its consumer's 64 rows. Products stand side by side in j.
+// An accumulator element i = 4 j + 2 h + c of a thread is at row 16 warp + lane / 4 + 8 h, column 8 j + 2 (lane % 4) +
+// c of its consumer's 64 rows. Products stand side by side in j.
 #ifndef MOEC_COMPILER_TARGET_GPU_SM90_GEMM_H
 #define MOEC_COMPILER_TARGET_GPU_SM90_GEMM_H
 
@@ -36,8 +36,8 @@ struct Gemm {
     int64_t depth;
   };
   struct Sink {
-    mlir::Value value;   // fragment
-    mlir::Value map; // null: from registers
+    mlir::Value value; // fragment
+    mlir::Value map;   // null: from registers
     int64_t rank = 2;
     int64_t param = 0; // from registers
     mlir::Type element;
@@ -71,10 +71,10 @@ private:
   using Value = mlir::Value;
   using Values = PipelineBuilder::Values;
   struct Tile {
-    Value row, column;    // of its first element, group's rows not counted for ragged work
-    Value group, rowEnd;  // grouped
-    Value number, part;   // split: which tile, which part of its depth
-    Value first, slices;  // ragged: first row and count of slices; split: the same of the part; else null
+    Value row, column;   // of its first element, group's rows not counted for ragged work
+    Value group, rowEnd; // grouped
+    Value number, part;  // split: which tile, which part of its depth
+    Value first, slices; // ragged: first row and count of slices; split: the same of the part; else null
   };
   using TileBody = llvm::function_ref<Values(const Tile &, mlir::ValueRange)>;
 

@@ -28,8 +28,7 @@ void GemmEmitter::consume() {
   Value rowOfBox = k.add(k.add(k.i32mul(warp, 16), k.i32mul(down, 8)), row);
   Value rowStart = k.add(staging, k.i32mul(rowOfBox, tile::kSwizzleBytes));
   for (int64_t pair = 0; pair < 4; ++pair)
-    matrixRows.push_back(
-        k.add(rowStart, k.bitXor(k.shiftLeft(k.bitXor(right, row), 4), k.i32(pair * 32))));
+    matrixRows.push_back(k.add(rowStart, k.bitXor(k.shiftLeft(k.bitXor(right, row), 4), k.i32(pair * 32))));
 
   walk({k.i32(0), k.i32(0)}, [&](const Tile &tile, ValueRange ring) {
     Values accumulators;
@@ -74,24 +73,24 @@ GemmEmitter::Values GemmEmitter::mainloop(const Tile &tile, ValueRange ring, Val
   Type type = k.accumulatorType(n / 2);
   Value zero = LLVM::ZeroOp::create(k.b, type);
   Value slices = slicesOfTile(tile);
-  Values state =
-      k.loop32(k.i32(0), slices, k.i32(1), ValueRange{ring[0], ring[1], zero, k.i32(0)},
-               [&](Value slice, ValueRange state) {
-                 Value stage = state[0], parity = state[1];
-                 k.wait(full(stage), parity);
-                 // Copied rows were written by instructions of other threads, which the tensor cores see through this.
-                 if (gemm.gathers)
-                   k.fenceAsync();
-                 Value at = k.wide(stage);
-                 PipelineBuilder::Operand a{k.add(lhs, k.mul(at, k.i64(lhsBytes / 16))), left};
-                 PipelineBuilder::Operand c{k.add(rhs, k.mul(at, k.i64(rhsBytes / 16))), right};
-                 Value sums = k.multiply(state[2], n, a, c, gemm.element);
-                 // One slice stays in flight; the one before it has been read.
-                 k.waitProducts(1);
-                 k.when(k.compare(arith::CmpIPredicate::ne, slice, k.i32(0)), [&] { release(state[3]); });
-                 auto [nextStage, nextParity] = next(stage, parity);
-                 return Values{nextStage, nextParity, sums, stage};
-               });
+  Values state = k.loop32(k.i32(0), slices, k.i32(1), ValueRange{ring[0], ring[1], zero, k.i32(0)},
+                          [&](Value slice, ValueRange state) {
+                            Value stage = state[0], parity = state[1];
+                            k.wait(full(stage), parity);
+                            // Copied rows were written by instructions of other threads, which the tensor cores see
+                            // through this.
+                            if (gemm.gathers)
+                              k.fenceAsync();
+                            Value at = k.wide(stage);
+                            PipelineBuilder::Operand a{k.add(lhs, k.mul(at, k.i64(lhsBytes / 16))), left};
+                            PipelineBuilder::Operand c{k.add(rhs, k.mul(at, k.i64(rhsBytes / 16))), right};
+                            Value sums = k.multiply(state[2], n, a, c, gemm.element);
+                            // One slice stays in flight; the one before it has been read.
+                            k.waitProducts(1);
+                            k.when(k.compare(arith::CmpIPredicate::ne, slice, k.i32(0)), [&] { release(state[3]); });
+                            auto [nextStage, nextParity] = next(stage, parity);
+                            return Values{nextStage, nextParity, sums, stage};
+                          });
   accumulators = k.finishProducts(state[2]);
   // A group without rows has taken no stage.
   if (gemm.work == Gemm::Work::Ragged)

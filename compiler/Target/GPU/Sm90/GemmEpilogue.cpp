@@ -10,9 +10,9 @@ using namespace mlir;
 namespace moec::sm90 {
 
 namespace {
-constexpr int64_t kChunk = 64;            // columns
-constexpr int64_t kBlocks = kChunk / 8;   // of 8 columns in a chunk
-constexpr int64_t kValues = 4 * kBlocks;  // of a thread in a chunk
+constexpr int64_t kChunk = 64;           // columns
+constexpr int64_t kBlocks = kChunk / 8;  // of 8 columns in a chunk
+constexpr int64_t kValues = 4 * kBlocks; // of a thread in a chunk
 constexpr int64_t kThreads = 128;
 } // namespace
 
@@ -33,9 +33,7 @@ GemmEmitter::Values GemmEmitter::loadOperand(const Place &place, Value operand, 
     return element.isF32() ? value : arith::ExtFOp::create(k.b, f32, value).getResult();
   };
   // Rows and columns that do not exist read an element that does; what becomes of it is not stored.
-  auto rowAt = [&](int64_t h) {
-    return place.rowExists[h] ? k.min(place.row[h], k.i32(rows - 1)) : place.row[h];
-  };
+  auto rowAt = [&](int64_t h) { return place.rowExists[h] ? k.min(place.row[h], k.i32(rows - 1)) : place.row[h]; };
   Values values(kValues);
   if (columns == 1 && gemm.columns != 1) {
     for (int64_t h = 0; h < 2; ++h) {
@@ -114,7 +112,7 @@ void GemmEmitter::write(const Place &place, const Gemm::Sink &sink, int64_t chun
       Value at = clipped ? k.wide(k.min(k.i32add(place.column, offset), k.i32(gemm.columns - 2))) : k.i64(offset);
       targets.push_back(k.at(line, at, element));
       joined.push_back(sink.accumulates ? LLVM::LoadOp::create(k.b, pair, targets.back(), alignment).getResult()
-                                             : Value());
+                                        : Value());
     }
   }
   for (int64_t h = 0; h < 2; ++h)

@@ -57,9 +57,7 @@ Value GemmEmitter::offsetOf(Value group) {
 void GemmEmitter::walkGrouped(ValueRange carried, TileBody body) {
   int64_t m = gemm.schedule.getM(), n = gemm.columnsOfProduct();
   Value across = k.i32(llvm::divideCeil(gemm.columns, n)), groups = k.i32(gemm.groups);
-  auto tilesDown = [&](Value begin, Value end) {
-    return k.div(k.i32add(k.sub(end, begin), m - 1), k.i32(m));
-  };
+  auto tilesDown = [&](Value begin, Value end) { return k.div(k.i32add(k.sub(end, begin), m - 1), k.i32(m)); };
   Values start{k.block(), k.i32(0), k.i32(0), k.i32(0), offsetOf(k.i32(1))};
   start.append(carried.begin(), carried.end());
   SmallVector<Type> types(ValueRange(start).getTypes());
@@ -79,8 +77,7 @@ void GemmEmitter::walkGrouped(ValueRange carried, TileBody body) {
     Value goes = k.both(k.compare(arith::CmpIPredicate::uge, number, behind), k.below(test->getArgument(0), groups));
     scf::ConditionOp::create(k.b, goes, test->getArguments());
     Block *step = k.b.createBlock(&search.getAfter(), {}, four, SmallVector<Location>(4, k.b.getLoc()));
-    Value first =
-        k.add(step->getArgument(1), k.mul(tilesDown(step->getArgument(2), step->getArgument(3)), across));
+    Value first = k.add(step->getArgument(1), k.mul(tilesDown(step->getArgument(2), step->getArgument(3)), across));
     Value group = k.i32add(step->getArgument(0), 1);
     // Behind the last group there is no offset to read; the walk ends there.
     Value end = offsetOf(k.min(k.i32add(group, 1), groups));
