@@ -168,7 +168,8 @@ struct CompiledDispatch::Impl {
   bool onGpu = false;
   moe::DispatchOp dispatch;
   llvm::SmallVector<moe::DispatchParam> params;
-  KernelInfo info;
+  KernelInfo info;                    // the only kernel of a CPU target
+  std::vector<KernelInfo> gpuKernels; // in order
   void *handle = nullptr;
   Kernel kernel = nullptr;
   double milliseconds = 0;
@@ -243,26 +244,32 @@ struct CompiledDispatch::Impl {
     other.join();
   }
 
-  // Block after block. Counters at the start of scratch are zero before and after; the rest starts as NaN.
+  // Kernel after kernel, block after block. Counters at the start of scratch are zero before and after each; the rest
+  // starts as NaN.
   void interpret(Memory &memory, Order order) {
-    int64_t threads = cast<IntegerAttr>(info.launch.get("threads")).getInt();
-    SimtInterpreter gpu(*kernels, info.symbol, threads, cast<IntegerAttr>(info.launch.get("shared")).getInt());
-    std::vector<unsigned char> scratch(info.scratchBytes + 64, 0xFF);
+    int64_t scratchBytes = 0;
+    for (const KernelInfo &kernel : gpuKernels)
+      scratchBytes = std::max(scratchBytes, kernel.scratchBytes);
+    std::vector<unsigned char> scratch(scratchBytes + 64, 0xFF);
     unsigned char *start = scratch.data() + llvm::offsetToAlignedAddr(scratch.data(), llvm::Align(64));
-    int64_t counters = std::min<int64_t>(info.scratchBytes, gpu::SimtBuilder::kCounterBytes);
+    int64_t counters = std::min<int64_t>(scratchBytes, gpu::SimtBuilder::kCounterBytes);
     std::memset(start, 0, counters);
-    gpu.addMemory(start, info.scratchBytes);
-    for (auto &buffer : memory.buffers)
-      if (buffer)
-        gpu.addMemory(buffer->data(), buffer->bytes());
-    for (auto &[name, buffer] : memory.states)
-      gpu.addMemory(buffer->data(), buffer->bytes());
     std::vector<void *> arguments = memory.args;
     arguments.push_back(start);
-    for (int64_t i = 0; i < info.grid; ++i)
-      gpu.run(arguments, order == Order::Forward ? i : info.grid - 1 - i, info.grid);
-    if (std::any_of(start, start + counters, [](unsigned char byte) { return byte != 0; }))
-      throw std::runtime_error("the kernel leaves counters that are not zero");
+    for (const KernelInfo &kernel : gpuKernels) {
+      auto launchOf = [&](const char *name) { return cast<IntegerAttr>(kernel.launch.get(name)).getInt(); };
+      SimtInterpreter gpu(*kernels, kernel.symbol, launchOf("threads"), launchOf("shared"));
+      gpu.addMemory(start, scratchBytes);
+      for (auto &buffer : memory.buffers)
+        if (buffer)
+          gpu.addMemory(buffer->data(), buffer->bytes());
+      for (auto &[name, buffer] : memory.states)
+        gpu.addMemory(buffer->data(), buffer->bytes());
+      for (int64_t i = 0; i < kernel.grid; ++i)
+        gpu.run(arguments, order == Order::Forward ? i : kernel.grid - 1 - i, kernel.grid);
+      if (std::any_of(start, start + counters, [](unsigned char byte) { return byte != 0; }))
+        throw std::runtime_error("the kernel leaves counters that are not zero");
+    }
   }
 };
 
@@ -300,11 +307,18 @@ CompiledDispatch::CompiledDispatch(std::string text, const std::string &element,
   if (!impl->onGpu && target.triple.empty())
     fail("unknown target");
   gpuTarget.hasTensorCores = false; // the interpreter has none
-  FailureOr<KernelInfo> info = impl->onGpu ? gpu::emitKernel(impl->dispatch, *kernels, "moec_kernel", gpuTarget)
-                                           : cpu::emitKernel(impl->dispatch, *kernels, "moec_kernel", target);
-  if (failed(info))
-    fail("emitting");
-  impl->info = *info;
+  if (impl->onGpu) {
+    FailureOr<std::vector<KernelInfo>> infos = gpu::emitKernels(impl->dispatch, *kernels, "moec_kernel", gpuTarget);
+    if (failed(infos))
+      fail("emitting");
+    impl->gpuKernels = *infos;
+    impl->info = infos->front();
+  } else {
+    FailureOr<KernelInfo> info = cpu::emitKernel(impl->dispatch, *kernels, "moec_kernel", target);
+    if (failed(info))
+      fail("emitting");
+    impl->info = *info;
+  }
   if (std::getenv("MOEC_DUMP_KERNELS"))
     kernels->dump();
   if (failed(verify(*kernels)))

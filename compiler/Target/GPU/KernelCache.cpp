@@ -17,8 +17,8 @@ namespace moec::gpu {
 
 namespace {
 
-// An entry: this line, five 64-bit little-endian numbers (hash of the rest, bytes of the key, the PTX, the cubin and
-// the log), then those four. The key is there in full, so a collision of file names is no hit.
+// An entry: this line, five 64-bit little-endian numbers (hash of all that follows it, bytes of the key, the PTX, the
+// cubin and the log), then those four. The key is there in full, so a collision of file names is no hit.
 constexpr StringRef kMagic = "moec kernel 1\n";
 constexpr StringRef kSuffix = ".kernel";
 constexpr size_t kSections = 4;
@@ -65,7 +65,7 @@ std::optional<CompiledKernel> KernelCache::find(StringRef key) const {
   for (size_t i = 0; i < std::size(numbers); ++i)
     numbers[i] = llvm::support::endian::read64le(bytes.data() + kMagic.size() + 8 * i);
   StringRef rest = bytes.drop_front(kHeaderBytes), sections[kSections];
-  if (llvm::xxh3_64bits(rest) != numbers[0])
+  if (llvm::xxh3_64bits(bytes.drop_front(kMagic.size() + 8)) != numbers[0])
     return std::nullopt;
   for (size_t i = 0; i < kSections; ++i) {
     if (numbers[1 + i] > rest.size())
@@ -90,9 +90,18 @@ void KernelCache::store(StringRef key, const CompiledKernel &kernel) const {
   if (folder.empty() || fs::create_directories(folder))
     return;
   StringRef sections[kSections] = {key, kernel.ptx, StringRef(kernel.cubin.data(), kernel.cubin.size()), kernel.log};
-  std::string rest;
+  std::string body;
+  auto append = [](std::string &text, uint64_t value) {
+    char bytes[8];
+    llvm::support::endian::write64le(bytes, value);
+    text.append(bytes, sizeof(bytes));
+  };
   for (StringRef section : sections)
-    rest += section;
+    append(body, section.size());
+  for (StringRef section : sections)
+    body += section;
+  std::string head = kMagic.str();
+  append(head, llvm::xxh3_64bits(StringRef(body)));
   // Written beside and renamed: a reader sees a whole entry or none.
   llvm::Expected<fs::TempFile> file = fs::TempFile::create(folder + "/new-%%%%%%%%");
   if (!file)
@@ -100,16 +109,7 @@ void KernelCache::store(StringRef key, const CompiledKernel &kernel) const {
   bool failed = false;
   {
     llvm::raw_fd_ostream stream(file->FD, /*shouldClose=*/false);
-    auto number = [&](uint64_t value) {
-      char bytes[8];
-      llvm::support::endian::write64le(bytes, value);
-      stream.write(bytes, sizeof(bytes));
-    };
-    stream << kMagic;
-    number(llvm::xxh3_64bits(StringRef(rest)));
-    for (StringRef section : sections)
-      number(section.size());
-    stream << rest;
+    stream << head << body;
     stream.flush();
     failed = stream.has_error();
     stream.clear_error();

@@ -64,7 +64,8 @@ bool optimise(llvm::Module &module, llvm::TargetMachine &machine, bool usesTenso
   llvm::ModulePassManager passes;
   if (usesTensorCores) {
     // The full pipeline rotates and unrolls the main loop, which doubles the code and gains nothing.
-    const char *text = "function(sroa,early-cse,instcombine,simplifycfg,loop-mssa(licm),early-cse,dce)";
+    const char *text =
+        "function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse,dce)";
     if (llvm::Error failed = builder.parsePassPipeline(passes, text)) {
       error = llvm::toString(std::move(failed));
       return false;

@@ -11,7 +11,7 @@ class Module;
 namespace moec::gpu {
 
 /// Part of the key of the kernel cache. Raise it when emitPtx makes other PTX of the same IR.
-constexpr int kPtxEmitterVersion = 1;
+constexpr int kPtxEmitterVersion = 2;
 
 /// Optimises `module` and writes its PTX. `usesTensorCores`: its loops hold wgmma and must stay as they were written.
 /// Empty with `error` set when LLVM cannot.

@@ -121,8 +121,11 @@ LogicalResult run(MLIRContext &context) {
     if (failed(writeFile(outputFolder + "/" + blob.name, StringRef(blob.bytes.data(), blob.bytes.size()))))
       return failure();
     for (llvm::json::Value &record : list)
-      if (llvm::is_contained(blob.symbols, record.getAsObject()->getString("symbol")->str()))
-        (*record.getAsObject())["module"] = blob.name;
+      for (const moec::CodeBlob::Kernel &kernel : blob.kernels)
+        if (record.getAsObject()->getString("symbol") == llvm::StringRef(kernel.symbol)) {
+          (*record.getAsObject())["module"] = blob.name;
+          (*record.getAsObject())["entry"] = kernel.entry;
+        }
   }
   std::string text;
   llvm::raw_string_ostream(text) << llvm::json::Value(std::move(list));

@@ -15,6 +15,7 @@ moe.state @dv gradient : tensor<300x128xbf16>
 // CHECK-LABEL: plan.func @attention
 // CHECK: plan.launch @[[F:.*]](%
 // CHECK-NEXT: }
+// CHECK: plan.kernel @[[F]] params 5 grid 6 scratch 4096 {{.*}} threads = 384
 func.func @attention() {
   moe.dispatch "attention" () : () -> () {
     %q = moe.read @q : tensor<300x256xbf16>
@@ -59,7 +60,6 @@ func.func @attention_grad() {
   return
 }
 
-// CHECK: plan.kernel @[[F]] params 5 grid 6 scratch 4096 {{.*}} threads = 384
 // CHECK: plan.kernel @[[DQ]] params 8 grid 6 scratch 10240
 // CHECK: plan.kernel @[[DKV]] params 8 grid 3 scratch 10240
 // CHECK: tile.kernel @[[F]]

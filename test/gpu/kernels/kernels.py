@@ -53,7 +53,7 @@ class Kernel:
             check(cuda.cuModuleLoadData(C.byref(module), open(path, "rb").read()), "load " + path)
             Kernel.modules[path] = module
         self.function = C.c_void_p()
-        check(cuda.cuModuleGetFunction(C.byref(self.function), Kernel.modules[path], record["symbol"].encode()), record["symbol"])
+        check(cuda.cuModuleGetFunction(C.byref(self.function), Kernel.modules[path], record["entry"].encode()), record["symbol"])
         check(cuda.cuFuncSetAttribute(self.function, 8, launch["shared"]), "shared memory")
         need = max(4096, record["scratch"])
         if Kernel.scratch is None or Kernel.scratch.numel() < need:
