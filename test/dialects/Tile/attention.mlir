@@ -4,7 +4,7 @@
 // Products of 64 x 128 (dkv: 64 x 64 scores) in steps of 16: two of S and two of O, each 8 steps; the block on the
 // diagonal is written once more than the loop.
 // CHECK-LABEL: tile.kernel @forward params 5 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 240>
-// PTX-LABEL: .visible .entry forward(
+// PTX-LABEL: .visible .entry forward_
 // PTX: setmaxnreg.dec.sync.aligned.u32 24
 // PTX: setmaxnreg.inc.sync.aligned.u32 240
 // PTX-COUNT-16: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
@@ -22,7 +22,7 @@ tile.kernel @forward params 5 <m = 128, n = 128, k = 128, stages = 2, producer =
 }
 
 // CHECK-LABEL: tile.kernel @dq
-// PTX-LABEL: .visible .entry dq(
+// PTX-LABEL: .visible .entry dq_
 // PTX-COUNT-48: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
 // PTX-NOT: wgmma.mma_async
 tile.kernel @dq params 9 <m = 128, n = 128, k = 128, stages = 2, producer = 40, consumer = 232> {
@@ -40,7 +40,7 @@ tile.kernel @dq params 9 <m = 128, n = 128, k = 128, stages = 2, producer = 40, 
 }
 
 // CHECK-LABEL: tile.kernel @dkv
-// PTX-LABEL: .visible .entry dkv(
+// PTX-LABEL: .visible .entry dkv_
 // PTX-COUNT-16: wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16
 // PTX-COUNT-8: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
 // PTX-COUNT-16: wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16
