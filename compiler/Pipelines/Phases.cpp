@@ -37,13 +37,17 @@ void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
 }
 
 void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
+  exp::ExperimentOp experiment = options.experiment;
+  auto batch = experiment.section<exp::BatchOp>();
+  if (batch.getSequences() == batch.getMicroSequences())
+    pm.addPass(moe::createMoeWriteFirst());
   OpPassManager &function = pm.nest<func::FuncOp>();
   // Norms and softmaxes as their parts: the parts fuse with whatever stands beside them.
   function.addPass(moe::createMoeDecompose());
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
-  function.addPass(moe::createMoeFormDispatches());
-  exp::ExperimentOp experiment = options.experiment;
+  function.addPass(moe::createMoeJoinSums());
+  function.addPass(moe::createMoeFormDispatches({options.structure->wantsLightEpilogues()}));
   auto precision = experiment.section<exp::PrecisionOp>();
   if (precision.getCompute() != "bf16")
     return;

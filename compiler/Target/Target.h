@@ -60,6 +60,8 @@ public:
   virtual std::string describe() const = 0;
   /// Groups of rows of one expert start at multiples of this.
   virtual int64_t rowAlign() const = 0;
+  /// Whether products take only light maps into their epilogues (see moe-form-dispatches).
+  virtual bool wantsLightEpilogues() const { return false; }
   /// The element type that tensors of a `compute: bf16` experiment have in memory; null: the target has none narrower
   /// than f32, and computes with f32.
   virtual mlir::FloatType narrowType(mlir::MLIRContext *context) const = 0;

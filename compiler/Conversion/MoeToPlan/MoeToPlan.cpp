@@ -104,6 +104,19 @@ bool isFill(moe::DispatchOp dispatch) {
   return writes && dispatch.getNumResults() == 0;
 }
 
+/// The ops of a dispatch that `op` is computed from, itself included.
+llvm::SmallDenseSet<Operation *> sourcesOf(Operation *op) {
+  llvm::SmallDenseSet<Operation *> sources;
+  SmallVector<Operation *> pending{op};
+  while (!pending.empty()) {
+    Operation *next = pending.pop_back_val();
+    if (next && sources.insert(next).second)
+      for (Value operand : next->getOperands())
+        pending.push_back(operand.getDefiningOp());
+  }
+  return sources;
+}
+
 /// Whether result `number` of `dispatch` may share memory with input `argument`: every element of the input is read
 /// before the same element of the result is stored, and never after.
 bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argument) {
@@ -117,9 +130,11 @@ bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argum
       llvm::append_range(uses, llvm::make_pointer_range(cast->getUses()));
     else
       uses.push_back(&use);
+  // A reader that the result does not depend on might run after the result was stored.
+  llvm::SmallDenseSet<Operation *> sources = sourcesOf(maker);
   for (OpOperand *use : uses) {
     Operation *user = use->getOwner();
-    if (maker->isBeforeInBlock(user) || isa<moe::YieldOp, moe::CastOp>(user))
+    if (!sources.contains(user))
       return false;
     if (isa<moe::MapOp>(user))
       continue;
@@ -128,6 +143,36 @@ bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argum
       return false;
   }
   return true;
+}
+
+/// The operand of a row kernel whose memory its result `number` takes over, since nothing reads that value afterwards;
+/// -1: none.
+int findOverwritten(moe::DispatchOp dispatch, unsigned number, const llvm::DenseMap<Value, Value> &destination) {
+  if (dispatch.getKind() != "row")
+    return -1;
+  auto isLastUse = [&](Value base) {
+    SmallVector<Value> views{base};
+    unsigned here = 0;
+    while (!views.empty())
+      for (Operation *user : views.pop_back_val().getUsers()) {
+        if (isa<moe::ReshapeOp>(user))
+          views.push_back(user->getResult(0));
+        else if (user == dispatch)
+          ++here;
+        else if (!isa<moe::DispatchOp>(user) || user->getBlock() != dispatch->getBlock() ||
+                 !user->isBeforeInBlock(dispatch))
+          return false;
+      }
+    return here == 1;
+  };
+  for (auto [index, input] : llvm::enumerate(dispatch.getInputs())) {
+    Value base = underReshapes(input);
+    auto maker = base.getDefiningOp<moe::DispatchOp>();
+    if (maker && maker->getBlock() == dispatch->getBlock() && !destination.contains(base) &&
+        canOverwrite(dispatch, number, dispatch.getBlock()->getArgument(index)) && isLastUse(base))
+      return index;
+  }
+  return -1;
 }
 
 class FunctionLowering {
@@ -208,6 +253,7 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
     return failure();
   SmallVector<Value> operands;
   SmallVector<int64_t> writes;
+  llvm::SmallDenseSet<int> reused; // operands whose memory a result has
   for (const moe::DispatchParam &param : moe::collectDispatchParams(dispatch)) {
     if (param.isWritten)
       writes.push_back(operands.size());
@@ -231,10 +277,14 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
     case moe::DispatchParam::Kind::Result: {
       Value result = dispatch.getResult(param.index);
       Value &buffer = buffers[result];
-      if (Value place = destination.lookup(result))
+      int overwritten = findOverwritten(dispatch, param.index, destination);
+      if (Value place = destination.lookup(result)) {
         buffer = place;
-      else
+      } else if (overwritten >= 0 && reused.insert(overwritten).second) {
+        buffer = bufferOf(dispatch.getInputs()[overwritten], b);
+      } else {
         buffer = alloc(result, result.getLoc(), describeValue(result), b);
+      }
       operands.push_back(buffer);
       break;
     }

@@ -198,7 +198,7 @@ void RowEmitter::emitRope(moe::RopeOp op) {
   Type type = elementType(op.getInput());
   int64_t half = tensorColumns(op.getCos()), positions = tensorRows(op.getCos());
   int64_t columns = schedule.columnsOf(op.getInput());
-  Value position = k.rem(row, k.i64(positions));
+  Value position = k.rem(k.div(row, k.i64(op.getHeads())), k.i64(positions));
   Value cosRow = k.at(paramPointer(op.getCos()), k.mul(position, k.i64(half)), type);
   Value sinRow = k.at(paramPointer(op.getSin()), k.mul(position, k.i64(half)), type);
   Value from = rowPointer(op.getInput()), to = rowPointer(op.getResult());

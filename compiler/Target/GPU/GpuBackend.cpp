@@ -18,6 +18,7 @@ public:
   std::string name() const override { return target.arch; }
   std::string kind() const override { return "cuda"; }
   int64_t rowAlign() const override { return target.rowAlign; }
+  bool wantsLightEpilogues() const override { return true; }
   FloatType narrowType(MLIRContext *context) const override { return BFloat16Type::get(context); }
 
   std::string describe() const override {

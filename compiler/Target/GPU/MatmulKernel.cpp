@@ -9,6 +9,9 @@
 //       sums -> C tile in shared memory
 //     for each piece of a row of the C tile: maps, stores
 //
+// Where the result alone would leave the device idle and K is long, K is shared out among blocks: each leaves its sums
+// in the workspace, and the last to arrive adds them up in the blocks' order.
+//
 // Blocks of a grouped product take every n-th tile of their expert. Rows of padding (after counts[e] rows, up to the
 // next group) count as zeros, so that they come out as the epilogue of zeros.
 #include "compiler/Target/GPU/EmitKernel.h"
@@ -33,7 +36,8 @@ using Piece = SimtBuilder::Piece;
 constexpr int64_t kThreads = 256, kThreadColumns = 16; // threads of a block: 16 x 16
 constexpr int64_t kLanes = 4;
 constexpr int64_t kTileRows = 64, kTileDepth = 16;
-constexpr int64_t kPad = 4; // lanes after a row of a shared tile, against bank conflicts
+constexpr int64_t kLeastShare = 512; // of K, that is worth a block
+constexpr int64_t kPad = 4;          // lanes after a row of a shared tile, against bank conflicts
 
 // Brings tiles [kTileDepth, extent] of one factor to shared memory, whatever way the factor lies in memory.
 class TileLoader {
@@ -130,8 +134,12 @@ private:
   SmallVector<Value> multiply(const Product &product, const TileLoader &a, const TileLoader &b, Value row);
   SmallVector<Value> multiplyTiles(const TileLoader &a, const TileLoader &b, ValueRange sums);
   void emitEpilogue(Value row);
+  int64_t tileElements() const { return kTileRows * panelColumns; }
+  int64_t elementBytes() const { return element.getIntOrFloatBitWidth() / 8; }
+  void chooseSplits(int64_t numSms);
 
   int64_t panelColumns = 0, panels = 1, tiles = 1; // tiles: blocks along the rows of an expert
+  int64_t splits = 1;                              // blocks that share K
 
   SimtBuilder *k = nullptr;
   Type wide;                                        // kLanes of `element`
@@ -139,6 +147,7 @@ private:
   SmallVector<Value> sumTiles;                      // [kTileRows, panelColumns] in shared memory, by product
   Value threadRow, threadColumn;                    // this thread's first row and column within a tile
   Value column;                                     // first of the panel
+  Value split, tileIndex;                           // when K is shared
   Value expert, groupBegin, groupCount, groupLimit; // groupLimit: where the next group starts
 };
 
@@ -185,8 +194,14 @@ SmallVector<Value> MatmulEmitter::multiply(const Product &product, const TileLoa
 
   unsigned numSums = kLanes * panelColumns / kLanes / kThreadColumns;
   SmallVector<Value> carried(numSums, k->constant(wide, 0));
-  llvm::append_range(carried, load(zero));
-  carried = k->loop(zero, depth, kTileDepth, carried, [&](Value from, ValueRange so) {
+  Value begin = zero, end = depth;
+  if (splits > 1) {
+    int64_t share = llvm::alignTo(llvm::divideCeil(product.depth, splits), kTileDepth);
+    begin = k->mul(split, k->i64(share));
+    end = k->min(k->add(begin, k->i64(share)), depth);
+  }
+  llvm::append_range(carried, load(begin));
+  carried = k->loop(begin, end, kTileDepth, carried, [&](Value from, ValueRange so) {
     SmallVector<Value> tiles(so.drop_front(numSums));
     a.store(ArrayRef(tiles).take_front(a.count()));
     b.store(ArrayRef(tiles).drop_front(a.count()));
@@ -213,8 +228,33 @@ void MatmulEmitter::emitTile(Value row) {
       }
   }
   k->barrier();
-  emitEpilogue(row);
-  k->barrier(); // the sums may be written again
+  if (splits == 1) {
+    emitEpilogue(row);
+    k->barrier(); // the sums may be written again
+    return;
+  }
+  Value workspace = k->workspace(panels * tiles * splits * products.size() * tileElements() * elementBytes());
+  auto partOf = [&](Value part, size_t p) {
+    Value index = k->add(k->mul(k->add(k->mul(tileIndex, k->i64(splits)), part), k->i64(products.size())), k->i64(p));
+    return k->at(workspace, k->mul(index, k->i64(tileElements())), element);
+  };
+  auto forPieces = [&](llvm::function_ref<void(size_t, Value)> visit) {
+    k->loop(k->mul(k->thread(), k->i64(kLanes)), k->i64(tileElements()), kThreads * kLanes, [&](Value i) {
+      for (size_t p = 0; p < products.size(); ++p)
+        visit(p, i);
+    });
+  };
+  forPieces([&](size_t p, Value i) { k->store(k->load(element, sumTiles[p], i, kLanes), partOf(split, p), i); });
+  k->whenLast(tileIndex, splits, [&] {
+    forPieces([&](size_t p, Value i) {
+      Value sum = k->loop(k->i64(0), k->i64(splits), 1, k->constant(wide, 0), [&](Value part, ValueRange so) {
+        return SmallVector<Value>{k->fadd(so[0], k->load(element, partOf(part, p), i, kLanes))};
+      })[0];
+      k->store(sum, sumTiles[p], i);
+    });
+    k->barrier();
+    emitEpilogue(row);
+  });
 }
 
 void MatmulEmitter::emitEpilogue(Value row) {
@@ -236,26 +276,39 @@ void MatmulEmitter::emitEpilogue(Value row) {
   });
 }
 
+void MatmulEmitter::chooseSplits(int64_t numSms) {
+  int64_t depth = 0, blocks = tiles * panels;
+  for (const Product &product : products)
+    depth = std::max(depth, product.depth);
+  if (grouping != Grouping::None || blocks > numSms)
+    return;
+  splits = std::clamp<int64_t>(2 * numSms / blocks, 1, std::max<int64_t>(1, depth / kLeastShare));
+}
+
 KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol, const GpuTarget &target) {
   SimtBuilder builder(kernels, dispatch.getLoc(), symbol, body.numParams(), kThreads, target);
   k = &builder;
   k->promiseAlignedVectors();
   wide = VectorType::get(kLanes, element);
-  int64_t elementBytes = element.getIntOrFloatBitWidth() / 8;
-  panelColumns = kThreadColumns * kLanes * (elementBytes == 4 && columns > kThreadColumns * kLanes ? 2 : 1);
+  panelColumns = kThreadColumns * kLanes * (elementBytes() == 4 && columns > kThreadColumns * kLanes ? 2 : 1);
   panels = llvm::divideCeil(columns, panelColumns);
   tiles = llvm::divideCeil(rows, kTileRows);
   if (grouping == Grouping::Rows)
     tiles = llvm::divideCeil(tiles, experts);
+  chooseSplits(target.numSms);
 
   for (const Product &product : products) {
     loadersA.emplace_back(*k, body, product.a, !product.ta, kTileRows, element);
     loadersB.emplace_back(*k, body, product.b, product.tb, panelColumns, element);
-    sumTiles.push_back(k->shared(kTileRows * panelColumns * elementBytes));
+    sumTiles.push_back(k->shared(tileElements() * elementBytes()));
   }
   threadRow = k->mul(k->div(k->thread(), k->i64(kThreadColumns)), k->i64(kLanes));
   threadColumn = k->mul(k->rem(k->thread(), k->i64(kThreadColumns)), k->i64(kLanes));
   Value panel = k->rem(k->workgroup(), k->i64(panels)), rest = k->div(k->workgroup(), k->i64(panels));
+  if (splits > 1) {
+    split = k->div(rest, k->i64(tiles));
+    tileIndex = k->rem(k->workgroup(), k->i64(tiles * panels));
+  }
   column = k->mul(panel, k->i64(panelColumns));
   Value tile = k->rem(rest, k->i64(tiles));
   if (grouping != Grouping::None) {
@@ -274,7 +327,7 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol, const GpuTarg
 
   KernelInfo info;
   info.symbol = symbol.str();
-  info.grid = experts * tiles * panels;
+  info.grid = experts * tiles * panels * splits;
   info.scratchBytes = k->scratchBytes();
   info.flops = flops();
   info.bytes = bytes();

@@ -477,7 +477,8 @@ RowEmitter::Values RowEmitter::atRope(moe::RopeOp op, Sites &sites) {
     Value &base = bases[values];
     if (!base) {
       Hoist hoist(*this);
-      base = k.at(k.param(param), k.mul(k.rem(row, k.i64(positions)), k.i64(half)), body.storageOf(param));
+      base = k.at(k.param(param), k.mul(k.rem(k.div(row, k.i64(op.getHeads())), k.i64(positions)), k.i64(half)),
+                  body.storageOf(param));
     }
     Values loaded;
     for (Value angle : angles)

@@ -271,7 +271,8 @@ LogicalResult RopeOp::verify() {
   if (failed(expectDivides(*this, "head size", 2 * cols(getCos()), "columns", cols(getInput()))))
     return failure();
   // (C2)
-  if (failed(expectDivides(*this, "sequence length", rows(getCos()), "rows", rows(getInput()))))
+  if (failed(expectDivides(*this, "sequence length times heads", rows(getCos()) * std::max<int64_t>(1, getHeads()),
+                           "rows", rows(getInput()))))
     return failure();
   return expectSameElement(*this, "cos", getCos(), "input", getInput());
 }

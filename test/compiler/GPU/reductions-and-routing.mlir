@@ -73,7 +73,7 @@ moe.state @ids batch : tensor<32768x8xi32>
 moe.state @few batch : tensor<16x2xi32>
 // CHECK-LABEL: plan.func @sort
 // CHECK: plan.kernel @{{.*}} params 6 grid 128
-// CHECK: plan.kernel @{{.*}} params 6 grid 1 {{.*}} scratch 0
+// CHECK: plan.kernel @{{.*}} params 6 grid 1 scratch 0
 // CHECK: llvm.func @moec_permute
 // CHECK: scf.while
 // CHECK: llvm.load {{.*}} atomic syncscope("device") acquire
