@@ -5,12 +5,12 @@
 // diagonal is written once more than the loop.
 // CHECK-LABEL: tile.kernel @forward params 5 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 240>
 // PTX-LABEL: .visible .entry forward_
-// PTX: setmaxnreg.dec.sync.aligned.u32 24
 // PTX: setmaxnreg.inc.sync.aligned.u32 240
 // PTX-COUNT-16: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
 // PTX: wgmma.wait_group.sync.aligned 1
 // PTX-COUNT-16: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
 // PTX-NOT: wgmma.mma_async
+// PTX: setmaxnreg.dec.sync.aligned.u32 24
 tile.kernel @forward params 5 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 240> {
   %q = tile.map 0 : bf16 dims [128, 777, 4, 2] strides [1024, 256, 795648] box [64, 128, 1, 1] swizzle 128
   %k = tile.map 1 : bf16 dims [128, 777, 2, 2] strides [512, 256, 397824] box [64, 128, 1, 1] swizzle 128
