@@ -1,14 +1,14 @@
 // RUN: moec-opt %s --verify-roundtrip | FileCheck %s
 // RUN: env MOEC_PTXAS=none moec-translate --kernels-to-code %s | FileCheck %s --check-prefix=PTX
 
-// Products of 64 x 128 (dkv: 64 x 64 scores) in steps of 16: two of S and two of O, each 8 steps; the block on the
-// diagonal is written once more than the loop.
+// Products in 8 steps of 16: the block on the diagonal is written apart from the loop, and the scores of the next block
+// are issued before the product of this one with its values.
 // CHECK-LABEL: tile.kernel @forward params 5 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 240>
 // PTX-LABEL: .visible .entry forward_
 // PTX: setmaxnreg.inc.sync.aligned.u32 240
-// PTX-COUNT-16: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
+// PTX-COUNT-24: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
 // PTX: wgmma.wait_group.sync.aligned 1
-// PTX-COUNT-16: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
+// PTX-COUNT-8: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
 // PTX-NOT: wgmma.mma_async
 // PTX: setmaxnreg.dec.sync.aligned.u32 24
 tile.kernel @forward params 5 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 240> {
