@@ -7,7 +7,8 @@
 //
 // embed_grad: a block owns some columns of every R-th row of the vocabulary (neighbouring rows are about equally
 // frequent, so this spreads the frequent ones). It picks its ids out of all, in order, and each of its threads adds the
-// rows of the gradient there, in that order, to the columns that it alone owns.
+// rows of the gradient there, in that order, to the columns that it alone owns. The most frequent id of the block, as
+// far as a look at the round before tells, is kept apart: its rows are summed in registers.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -28,9 +29,11 @@ using Piece = SimtBuilder::Piece;
 
 constexpr int64_t kThreads = 256;
 constexpr int64_t kBlocksPerSm = 4;
-constexpr int64_t kRowsInFlight = 4; // of one thread of col_reduce
-constexpr int64_t kBatch = 8;        // ids in flight of one thread of embed_grad
-constexpr int64_t kIdsPerLane = 16;  // of one round of embed_grad
+constexpr int64_t kRowsInFlight = 4;  // of one thread of col_reduce
+constexpr int64_t kBatch = 8;         // ids in flight of one thread of embed_grad
+constexpr int64_t kHotBatch = 16;     // rows in flight of the frequent id
+constexpr int64_t kIdsPerLane = 16;   // of one round of embed_grad
+constexpr int64_t kRowsPerShare = 32; // least rows of a thread of col_reduce that are worth another block
 
 Type elementType(Value value) { return cast<RankedTensorType>(value.getType()).getElementType(); }
 int64_t bytesOf(Type element) { return element.getIntOrFloatBitWidth() / 8; }
@@ -94,7 +97,7 @@ ColReduceEmitter::ColReduceEmitter(moe::ColReduceOp op, const DispatchBody &body
   int64_t owners = columnBlocks * groups;
   splits = owners > SimtBuilder::kCounters ? 1
                                            : std::clamp<int64_t>(target.numSms * kBlocksPerSm / owners, 1,
-                                                                 llvm::divideCeil(rowsPerGroup, ty * kRowsInFlight));
+                                                                 llvm::divideCeil(rowsPerGroup, ty * kRowsPerShare));
   rowsPerSplit = llvm::alignTo(llvm::divideCeil(rowsPerGroup, splits), ty);
   splits = llvm::divideCeil(rowsPerGroup, rowsPerSplit);
 }
@@ -210,8 +213,12 @@ public:
   double flops() const { return double(rows) * double(columns); }
 
 private:
-  Value pickIds(SimtBuilder &k, Value first);
+  struct Picked {
+    Value count, hotCount;
+  };
+  Picked pickIds(SimtBuilder &k, Value first, Value hot);
   void addBatch(SimtBuilder &k, Value start, Value count);
+  void addHot(SimtBuilder &k, Value hot, Value count);
   void forEachOwnRow(SimtBuilder &k, llvm::function_ref<void(Value)> body);
 
   moe::EmbedGradOp op;
@@ -223,7 +230,7 @@ private:
 
   Value range, column, exists;
   Value sums; // [vocabulary, columns]: the state itself where it can be
-  Value pickedRows, pickedIds, warpCounts;
+  Value pickedRows, pickedIds, hotRows, warpCounts;
 };
 
 EmbedGradEmitter::EmbedGradEmitter(moe::EmbedGradOp op, const DispatchBody &body, const GpuTarget &target)
@@ -246,42 +253,78 @@ LogicalResult EmbedGradEmitter::check() {
   return success();
 }
 
-// The ids of one round that are this block's, in order, into `pickedRows` and `pickedIds`; how many.
-Value EmbedGradEmitter::pickIds(SimtBuilder &k, Value first) {
+// The ids of one round that are this block's, in order, into `pickedRows` and `pickedIds`; those that are `hot` into
+// `hotRows`.
+EmbedGradEmitter::Picked EmbedGradEmitter::pickIds(SimtBuilder &k, Value first, Value hot) {
   constexpr int64_t kPerWarp = SimtBuilder::kWarp * kIdsPerLane;
   Type i32 = k.b.getI32Type();
   Value start = k.add(first, k.mul(k.warp(), k.i64(kPerWarp)));
-  SmallVector<Value> idOf, mine;
-  Value count = k.i64(0);
+  SmallVector<Value> idOf, mine, hotOnes; // masks of lanes
+  Value count = k.i64(0), hotCount = k.i64(0);
   for (int64_t i = 0; i < kIdsPerLane; ++i) {
     Value row = k.add(k.add(start, k.i64(i * SimtBuilder::kWarp)), k.lane());
     Value id = k.load(i32, k.param(*ids), k.min(row, k.i64(rows - 1)));
     Value isMine = k.equal(arith::RemUIOp::create(k.b, id, k.i32(ranges)), k.toI32(range));
-    mine.push_back(k.ballot(k.both(isMine, k.less(row, k.i64(rows)))));
+    Value all = k.ballot(k.both(isMine, k.less(row, k.i64(rows))));
+    hotOnes.push_back(k.both(all, k.ballot(k.equal(id, hot))));
+    mine.push_back(k.sub(all, hotOnes.back()));
     idOf.push_back(id);
     count = k.add(count, k.countLanes(mine.back()));
+    hotCount = k.add(hotCount, k.countLanes(hotOnes.back()));
   }
   int64_t warps = threads / SimtBuilder::kWarp;
-  k.when(k.equal(k.lane(), k.i64(0)), [&] { k.store(count, warpCounts, k.warp()); });
+  k.when(k.equal(k.lane(), k.i64(0)), [&] {
+    k.store(count, warpCounts, k.warp());
+    k.store(hotCount, warpCounts, k.add(k.warp(), k.i64(warps)));
+  });
   k.barrier();
-  Value place = k.i64(0), total = k.i64(0);
+  Value zero = k.i64(0), place = zero, hotPlace = zero, total = zero, hotTotal = zero;
   for (int64_t w = 0; w < warps; ++w) {
+    Value isBefore = k.less(k.i64(w), k.warp());
     Value other = k.load(k.b.getI64Type(), warpCounts, k.i64(w));
-    place = k.add(place, k.select(k.less(k.i64(w), k.warp()), other, k.i64(0)));
+    Value otherHot = k.load(k.b.getI64Type(), warpCounts, k.i64(w + warps));
+    place = k.add(place, k.select(isBefore, other, zero));
+    hotPlace = k.add(hotPlace, k.select(isBefore, otherHot, zero));
     total = k.add(total, other);
+    hotTotal = k.add(hotTotal, otherHot);
   }
   Value bit = arith::ShLIOp::create(k.b, k.i32(1), k.toI32(k.lane()));
+  auto isIn = [&](Value mask) { return k.equal(k.both(mask, bit), bit); };
   for (int64_t i = 0; i < kIdsPerLane; ++i) {
-    Value isMine = k.equal(k.both(mine[i], bit), bit);
-    k.when(isMine, [&] {
+    Value row = k.toI32(k.add(k.add(start, k.i64(i * SimtBuilder::kWarp)), k.lane()));
+    k.when(isIn(mine[i]), [&] {
       Value at = k.add(place, k.lanesBefore(mine[i]));
-      k.store(k.toI32(k.add(k.add(start, k.i64(i * SimtBuilder::kWarp)), k.lane())), pickedRows, at);
+      k.store(row, pickedRows, at);
       k.store(idOf[i], pickedIds, at);
     });
+    k.when(isIn(hotOnes[i]), [&] { k.store(row, hotRows, k.add(hotPlace, k.lanesBefore(hotOnes[i]))); });
     place = k.add(place, k.countLanes(mine[i]));
+    hotPlace = k.add(hotPlace, k.countLanes(hotOnes[i]));
   }
   k.barrier();
-  return total;
+  return {total, hotTotal};
+}
+
+// Adds the rows of the frequent id: many in flight, for there is one sum, and that in registers.
+void EmbedGradEmitter::addHot(SimtBuilder &k, Value hot, Value count) {
+  Type i32 = k.b.getI32Type();
+  Value place = k.add(k.mul(k.toI64(hot), k.i64(columns)), column);
+  Value sum = k.load(element, sums, place, lanes), zero = k.constant(sum.getType(), 0);
+  sum = k.loop(k.i64(0), count, kHotBatch, ValueRange{sum}, [&](Value start, ValueRange so) {
+    SmallVector<Value> grads;
+    for (int64_t i = 0; i < kHotBatch; ++i) {
+      Value at = k.add(start, k.i64(i)), row = k.load(i32, hotRows, k.min(at, k.sub(count, k.i64(1))));
+      Elementwise here(k, body);
+      here.moveTo(rows, k.toI64(row), column, Piece{lanes, lanes});
+      grads.push_back(k.select(k.less(at, count), here.get(op.getGrad()), zero));
+    }
+    for (size_t width = grads.size(); width > 1; width /= 2)
+      for (size_t i = 0; i < width / 2; ++i)
+        grads[i] = k.fadd(grads[i], grads[i + width / 2]);
+    return SmallVector<Value>{k.fadd(so[0], grads[0])};
+  })[0];
+  auto storeSum = [&] { k.store(sum, sums, place); };
+  exists ? k.when(exists, storeSum) : storeSum();
 }
 
 // Adds kBatch picked rows. All loads come first; a row that occurs again in the batch goes on from its latest sum.
@@ -325,7 +368,8 @@ void EmbedGradEmitter::emit(SimtBuilder &k) {
   int64_t round = threads * kIdsPerLane;
   pickedRows = k.shared(round * 4);
   pickedIds = k.shared(round * 4);
-  warpCounts = k.shared(threads / SimtBuilder::kWarp * 8);
+  hotRows = k.shared(round * 4);
+  warpCounts = k.shared(2 * threads / SimtBuilder::kWarp * 8);
 
   bool inPlace = sinks.size() == 1 && sinks[0].value == op.getResult() && body.storageOf(sinks[0].param) == element;
   sums = inPlace ? k.param(sinks[0].param) : k.workspace(vocabulary * columns * bytesOf(element));
@@ -333,10 +377,16 @@ void EmbedGradEmitter::emit(SimtBuilder &k) {
     forEachOwnRow(k, [&](Value row) {
       k.store(k.constant(pieceType(element, lanes), 0), sums, k.add(k.mul(row, k.i64(columns)), column));
     });
-  k.loop(k.i64(0), k.i64(rows), round, [&](Value first) {
-    Value count = pickIds(k, first);
-    k.loop(k.i64(0), count, kBatch, [&](Value start) { addBatch(k, start, count); });
+  k.loop(k.i64(0), k.i64(rows), round, ValueRange{k.i32(-1)}, [&](Value first, ValueRange so) {
+    Value hot = so[0];
+    Picked picked = pickIds(k, first, hot);
+    k.when(k.less(k.i64(0), picked.hotCount), [&] { addHot(k, hot, picked.hotCount); });
+    k.loop(k.i64(0), picked.count, kBatch, [&](Value start) { addBatch(k, start, picked.count); });
+    // Most of the others may well be one id: the one in their middle is worth a try when it could be the larger part.
+    Value middle = k.load(k.b.getI32Type(), pickedIds, k.div(picked.count, k.i64(2)));
+    Value next = k.select(k.less(picked.hotCount, k.div(picked.count, k.i64(2))), middle, hot);
     k.barrier(); // the picked ids may be written again
+    return SmallVector<Value>{next};
   });
   if (!inPlace)
     forEachOwnRow(k, [&](Value row) {

@@ -5,8 +5,8 @@
 // (match) and from the counts of the steps, warps and blocks before. Blocks learn each other's counts in the workspace,
 // after a barrier of the whole grid.
 //
-// limit_capacity runs in one block: the capacity-th largest weight of each expert is found bit by bit, and what equals
-// it stays in slot order. count_ids: a block counts a share of one group; the last to arrive adds the shares.
+// limit_capacity runs in one block: the capacity-th largest weight of each expert is found digit by digit, and what
+// equals it stays in slot order. count_ids: a block counts a share of one group; the last to arrive adds the shares.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -25,6 +25,8 @@ using kernel::tensorRows;
 constexpr int64_t kSortThreads = 256, kSortBlocks = 128; // a grid barrier needs them all resident
 constexpr int64_t kSlotsPerBlock = 2048;                 // least share worth a block
 constexpr int64_t kLimitThreads = 1024;
+constexpr int64_t kDigitBits = 4;     // of a weight, found in one walk over the slots
+constexpr int64_t kSlotsInFlight = 8; // of one thread, in such a walk
 
 class RoutingEmitter {
 public:
@@ -259,8 +261,9 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
   Type element = cast<RankedTensorType>(op.getWeights().getType()).getElementType();
   unsigned weights = *body.paramOf(op.getWeights());
   bool byWeight = op.getPolicy() == moe::DropPolicy::lowest_weight;
-  Value thresholds = k->shared(experts * 8), left = k->shared(experts * 4), counts = k->shared(experts * 4);
-  Value counters = k->shared(warps * experts * 4);
+  constexpr int64_t kDigits = int64_t{1} << kDigitBits;
+  Value thresholds = k->shared(experts * 8), left = k->shared(experts * 4);
+  Value counts = k->shared(experts * kDigits * 4), counters = k->shared(warps * experts * 4);
   Stretch stretch = stretchOf(1);
 
   // Keys as unsigned numbers of `bits` bits, NaN lowest (0).
@@ -277,16 +280,27 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
   auto unsignedLess = [&](Value a, Value c) -> Value {
     return arith::CmpIOp::create(k->b, arith::CmpIPredicate::ult, a, c);
   };
-  // counts[expert] = its slots for which `holds(key, threshold)`.
-  auto countWhere = [&](llvm::function_ref<Value(Value, Value)> holds) {
-    forAll(experts, /*allBlocks=*/false, [&](Value expert) { k->store(k->i32(0), counts, expert); });
+  auto shiftRight = [&](Value a, Value bits) -> Value { return arith::ShRUIOp::create(k->b, a, bits); };
+  // counts[expert][digit] = its slots whose keys agree with the threshold in the digits before, by their next digit.
+  auto countDigits = [&](Value shift) {
+    forAll(experts * kDigits, /*allBlocks=*/false, [&](Value i) { k->store(k->i32(0), counts, i); });
     k->barrier();
-    walk(stretch, [&](Value slot, Value id) {
-      k->when(isId(id), [&] {
-        Value expert = k->toI64(id);
-        k->when(holds(keyAt(slot), k->load(i64Type, thresholds, expert)),
-                [&] { k->atomicAdd(k->i32(1), counts, expert); });
-      });
+    k->loop(k->thread(), k->i64(total), threads * kSlotsInFlight, [&](Value first) {
+      SmallVector<Value> idOf, keyOf;
+      for (int64_t i = 0; i < kSlotsInFlight; ++i) {
+        Value slot = k->add(first, k->i64(i * threads)), inside = k->less(slot, k->i64(total));
+        slot = k->min(slot, k->i64(total - 1));
+        idOf.push_back(k->select(inside, idAt(slot), k->i32(-1)));
+        keyOf.push_back(keyAt(slot));
+      }
+      for (auto [id, key] : llvm::zip_equal(idOf, keyOf)) {
+        Value expert = k->max(k->toI64(id), k->i64(0)), threshold = k->load(i64Type, thresholds, expert);
+        // Two shifts, since one by all bits of the number would mean nothing.
+        Value high = shiftRight(shiftRight(arith::XOrIOp::create(k->b, key, threshold), shift), k->i64(kDigitBits));
+        Value digit = k->both(shiftRight(key, shift), k->i64(kDigits - 1));
+        k->when(k->both(isId(id), k->equal(high, k->i64(0))),
+                [&] { k->atomicAdd(k->i32(1), counts, k->add(k->mul(expert, k->i64(kDigits)), digit)); });
+      }
     });
     k->barrier();
   };
@@ -297,26 +311,30 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
     k->store(k->i32(capacity), left, expert);
   });
   k->barrier();
-  if (byWeight) {
-    k->loop(k->i64(0), k->i64(bits), 1, [&](Value step) {
-      Value bit = arith::ShLIOp::create(k->b, k->i64(1), k->sub(k->i64(bits - 1), step));
-      auto candidate = [&](Value threshold) -> Value { return arith::OrIOp::create(k->b, threshold, bit); };
-      countWhere([&](Value key, Value threshold) {
-        return k->equal(unsignedLess(key, candidate(threshold)),
-                        arith::ConstantOp::create(k->b, k->b.getBoolAttr(false)));
-      });
+  if (byWeight)
+    k->loop(k->i64(0), k->i64(bits), kDigitBits, [&](Value done) {
+      Value shift = k->sub(k->i64(bits - kDigitBits), done);
+      countDigits(shift);
+      // The largest digit from which on there are enough slots; 0 when there never are.
       forAll(experts, /*allBlocks=*/false, [&](Value expert) {
-        Value threshold = k->load(i64Type, thresholds, expert);
-        Value enough = k->less(k->i32(capacity - 1), k->load(i32, counts, expert));
-        k->store(k->select(enough, candidate(threshold), threshold), thresholds, expert);
+        Value none = k->i64(-1);
+        SmallVector<Value> found = k->loop(
+            k->i64(0), k->i64(kDigits), 1, ValueRange{none, k->load(i32, left, expert)}, [&](Value i, ValueRange so) {
+              Value digit = k->sub(k->i64(kDigits - 1), i);
+              Value count = k->load(i32, counts, k->add(k->mul(expert, k->i64(kDigits)), digit));
+              Value isFound = k->less(none, so[0]), enough = k->less(k->sub(so[1], k->i32(1)), count);
+              enough = arith::OrIOp::create(k->b, enough, k->equal(digit, k->i64(0)));
+              Value stops = arith::OrIOp::create(k->b, isFound, enough);
+              Value here = k->select(isFound, so[0], k->select(enough, digit, none));
+              return SmallVector<Value>{here, k->select(stops, so[1], k->sub(so[1], count))};
+            });
+        Value digit = arith::ShLIOp::create(k->b, found[0], shift);
+        Value threshold = arith::OrIOp::create(k->b, k->load(i64Type, thresholds, expert), digit);
+        k->store(threshold, thresholds, expert);
+        k->store(found[1], left, expert);
       });
       k->barrier();
     });
-    countWhere([&](Value key, Value threshold) { return unsignedLess(threshold, key); });
-    forAll(experts, /*allBlocks=*/false,
-           [&](Value expert) { k->store(k->sub(k->i32(capacity), k->load(i32, counts, expert)), left, expert); });
-    k->barrier();
-  }
 
   auto equalKey = [&](Value slot, Value id) -> Value {
     if (!byWeight)
