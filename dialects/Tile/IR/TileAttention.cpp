@@ -26,7 +26,8 @@ LogicalResult verifyMap(Operation *op, Value value, AttentionAttr shape, int64_t
   return success();
 }
 
-/// The rules of all; `n` rows of the other side's blocks, `accumulators` of them and of the head's columns live at once.
+/// The rules of all; `n` rows of the other side's blocks, `accumulators` of them and of the head's columns live at
+/// once.
 LogicalResult verifyAttention(Operation *op, AttentionAttr shape, int64_t n, int64_t registers, int64_t countedHeads) {
   ScheduleAttr schedule = op->getParentOfType<KernelOp>().getSchedule();
   int64_t headSize = shape.getHeadSize();
@@ -41,17 +42,16 @@ LogicalResult verifyAttention(Operation *op, AttentionAttr shape, int64_t n, int
     return op->emitOpError("keeps ") << registers << " registers of products; a consumer has "
                                      << schedule.getConsumer();
   if (shape.getSequences() * countedHeads % shape.getSection() != 0)
-    return op->emitOpError("has sections of ") << shape.getSection() << " heads, which do not divide "
-                                               << shape.getSequences() * countedHeads;
+    return op->emitOpError("has sections of ")
+           << shape.getSection() << " heads, which do not divide " << shape.getSequences() * countedHeads;
   return success();
 }
 
-LogicalResult verifyMaps(Operation *op, AttentionAttr shape, int64_t queryRows, int64_t queryOutRows, ValueRange queries,
-                         ValueRange queryOuts, ValueRange keys, ValueRange keyOuts) {
-  for (auto [values, heads, rows] : {std::tuple(queries, shape.getHeads(), queryRows),
-                                     std::tuple(queryOuts, shape.getHeads(), queryOutRows),
-                                     std::tuple(keys, shape.getKvHeads(), int64_t(128)),
-                                     std::tuple(keyOuts, shape.getKvHeads(), int64_t(64))})
+LogicalResult verifyMaps(Operation *op, AttentionAttr shape, int64_t queryRows, int64_t queryOutRows,
+                         ValueRange queries, ValueRange queryOuts, ValueRange keys, ValueRange keyOuts) {
+  for (auto [values, heads, rows] :
+       {std::tuple(queries, shape.getHeads(), queryRows), std::tuple(queryOuts, shape.getHeads(), queryOutRows),
+        std::tuple(keys, shape.getKvHeads(), int64_t(128)), std::tuple(keyOuts, shape.getKvHeads(), int64_t(64))})
     for (Value value : values)
       if (failed(verifyMap(op, value, shape, heads, rows)))
         return failure();

@@ -1,4 +1,4 @@
-// What the tensor-core attention kernels share: shapes, the persistent skeleton of a producer and two consumer
+// What the tensor-core attention kernels share: the persistent skeleton of a producer and two consumer
 // warpgroups, rings of tiles, and the way from accumulators to memory.
 //
 //   q [B*S, H*dh]   k, v [B*S, G*dh]   H query heads read G key heads   S positions   B sequences   blocks of 128 rows
@@ -57,7 +57,7 @@ protected:
   Stage stage(const Ring &ring, Value step);
   /// Producer: waits until consumers gave the stage back, and announces its bytes.
   void acquire(const Stage &stage, int64_t bytes);
-  /// Copies a tile of `panels` panels of `rows` rows: row `row` of `head` of `sequence` on.
+  /// Copies a tile of `rows` rows, panel after panel: from row `row` of `head` of `sequence` on.
   void copyTile(Value map, Value to, Value barrier, int64_t rows, Value row, Value head, Value sequence);
 
   //===--- Consumers ---===//
@@ -71,8 +71,8 @@ protected:
   void releaseTile() { release(address(tileEmpty)); }
   /// Joins over the four threads that share a row.
   Value joinQuad(Value x, llvm::function_ref<Value(Value, Value)> join);
-  /// The scores of a 64-row block on the diagonal: `visible(column, row)` compares a register's column, a number, with
-  /// the thread's row relative to its first column; others become -inf.
+  /// Accumulators of a block on the diagonal, -inf where `hidden` holds for (column, row); `firstRow` is the thread's
+  /// first row counted as columns are.
   Values maskDiagonal(llvm::ArrayRef<Value> scores, Value firstRow, AttentionBuilder::Predicate hidden);
   /// Rounds 64 rows of accumulators to bf16 and lays them out as panels at `to`.
   void stageRows(Value to, llvm::ArrayRef<Value> accumulators);

@@ -2,6 +2,7 @@
 #include "compiler/Target/GPU/Sm90/Matmul.h"
 
 #include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/GPU/Sm90/LaunchRecord.h"
 #include "compiler/Target/Kernel/RowSchedule.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/IRMapping.h"
@@ -173,23 +174,6 @@ tile::KernelOp KernelWriter::write() {
   return kernel;
 }
 
-DictionaryAttr launchOf(tile::KernelOp kernel) {
-  Builder b(kernel.getContext());
-  SmallVector<Attribute> maps;
-  for (tile::MapOp map : tile::mapsOf(kernel)) {
-    StringRef dtype = map.getElement().isBF16() ? "bf16" : map.getElement().isF32() ? "f32" : "f8e4m3";
-    maps.push_back(
-        b.getDictionaryAttr({b.getNamedAttr("param", b.getI64IntegerAttr(map.getParam())),
-                             b.getNamedAttr("offset", b.getI64IntegerAttr(map.getOffset())),
-                             b.getNamedAttr("dtype", b.getStringAttr(dtype)), b.getNamedAttr("dims", map.getDimsAttr()),
-                             b.getNamedAttr("strides", map.getStridesAttr()), b.getNamedAttr("box", map.getBoxAttr()),
-                             b.getNamedAttr("swizzle", b.getI64IntegerAttr(map.getSwizzle()))}));
-  }
-  return b.getDictionaryAttr({b.getNamedAttr("threads", b.getI64IntegerAttr(kernel.getSchedule().getThreads())),
-                              b.getNamedAttr("shared", b.getI64IntegerAttr(kernel.getSharedBytes())),
-                              b.getNamedAttr("maps", b.getArrayAttr(maps))});
-}
-
 } // namespace
 
 bool coversMatmul(moe::DispatchOp dispatch) { return MatmulProblem::create(dispatch).has_value(); }
@@ -207,7 +191,7 @@ FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp dispatch, ModuleOp kernel
   info.grid = std::min(target.numSms, tiles);
   if (schedule.getSplit() > 1) // counters, then the sums of each part
     info.scratchBytes = 4096 + tiles * schedule.getM() * schedule.getN() * 4;
-  info.launch = launchOf(kernel);
+  info.launch = launchRecord(kernel);
   info.flops = problem->flops();
   for (const moe::DispatchParam &param : problem->body.params)
     info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8 *
