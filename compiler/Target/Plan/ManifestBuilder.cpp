@@ -1,5 +1,6 @@
 #include "compiler/Target/Plan/ManifestBuilder.h"
 
+#include "runtime/plan/PlanFormat.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Config/llvm-config.h"
 #include <nlohmann/json.hpp>
@@ -327,7 +328,8 @@ FailureOr<std::string> ManifestBuilder::build() {
   auto place = [](plan::StateOp state) {
     return Json{{"offset", *state.getOffset()}, {"shape", std::vector<int64_t>(state.getTensorType().getShape())}};
   };
-  int64_t scratch = 0;
+  // Counters are there even when no kernel counts.
+  int64_t scratch = inputs.target->kind() == "cuda" ? static_cast<int64_t>(rt::kPlanCudaCounterBytes) : 0;
   for (auto kernel : module.getOps<plan::KernelOp>())
     scratch = std::max<int64_t>(scratch, kernel.getScratch());
   Json programs = Json::object();
