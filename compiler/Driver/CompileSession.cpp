@@ -2,6 +2,7 @@
 
 #include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Spec/Spec.h"
+#include "compiler/Target/All/Targets.h"
 #include "compiler/Target/Plan/ManifestBuilder.h"
 #include "runtime/plan/PlanWriter.h"
 #include "llvm/Support/Format.h"

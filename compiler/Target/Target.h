@@ -1,5 +1,5 @@
 // What the compiler asks of a machine: kernels of dispatches, and their machine code. A target is one folder beside
-// this file; Targets.cpp lists them.
+// this file; All/Targets.cpp lists them.
 #ifndef MOEC_COMPILER_TARGET_TARGET_H
 #define MOEC_COMPILER_TARGET_TARGET_H
 
@@ -7,7 +7,6 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
 
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -78,11 +77,6 @@ public:
   virtual mlir::FailureOr<std::vector<CodeBlob>> assemble(mlir::ModuleOp kernels,
                                                           const AssembleOptions &options) const = 0;
 };
-
-/// "native", a level of x86-64, or a GPU architecture. Null when there is no such target.
-std::unique_ptr<Target> createTarget(const std::string &name);
-/// What to say then.
-std::string unknownTarget(const std::string &name);
 
 } // namespace moec
 

@@ -2,6 +2,7 @@
 // stacked by it are written in place where that is safe, else copied.
 #include "compiler/Conversion/MoeToPlan/KernelTable.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
+#include "compiler/Target/All/Targets.h"
 #include "dialects/Tile/IR/Tile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"

@@ -4,6 +4,8 @@
 
 #include "compiler/Target/Target.h"
 
+#include <memory>
+
 namespace moec::cpu {
 
 /// Null when `name` is no CPU (see CpuTarget::get).

@@ -26,6 +26,9 @@ mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, l
 
 namespace moec::sm90 {
 
+/// The pass "moec-tile-to-nvvm" of Sm90/Passes.td.
+std::unique_ptr<mlir::Pass> createTileToNvvm();
+
 /// The templates that use tensor cores. `covers...` says whether a dispatch's shapes and types fit; those that do not
 /// go to the templates above.
 bool coversMatmul(moe::DispatchOp dispatch);

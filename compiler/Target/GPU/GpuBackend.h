@@ -4,6 +4,8 @@
 
 #include "compiler/Target/Target.h"
 
+#include <memory>
+
 namespace moec::gpu {
 
 /// Null when `name` is no GPU architecture (see GpuTarget::get).

@@ -1,10 +1,10 @@
 #include "compiler/Target/GPU/KernelLowering.h"
 
 #include "compiler/Target/GPU/Assembler.h"
+#include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/KernelCache.h"
 #include "compiler/Target/GPU/MathLowering.h"
 #include "compiler/Target/GPU/PtxEmitter.h"
-#include "compiler/Target/GPU/Sm90/Passes.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
 #include "mlir/Conversion/MathToLLVM/MathToLLVM.h"

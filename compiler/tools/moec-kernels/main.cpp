@@ -1,6 +1,6 @@
 // Compiles the dispatches of a file one by one: moec-kernels FILE.mlir -o DIR writes their machine code and
 // kernels.json with a launch record for each. For tests and measurements of single kernels; plans come from moec.
-#include "compiler/Target/Target.h"
+#include "compiler/Target/All/Targets.h"
 #include "compiler/tools/RegisterAll.h"
 #include "dialects/Tile/IR/Tile.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"

@@ -1,5 +1,5 @@
 // Turns a module of kernels into machine code: the tool of the tests on PTX.
-#include "compiler/Target/Target.h"
+#include "compiler/Target/All/Targets.h"
 #include "compiler/tools/RegisterAll.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Tools/mlir-translate/MlirTranslateMain.h"

@@ -1,3 +1,5 @@
+#include "compiler/Target/All/Targets.h"
+
 #include "compiler/Target/CPU/CpuBackend.h"
 #include "compiler/Target/GPU/GpuBackend.h"
 
