@@ -357,6 +357,12 @@ struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
     instructions.add<ToInstruction<math::RsqrtOp>>(&getContext(), "llvm.nvvm.rsqrt.approx.f");
     if (failed(applyPatternsGreedily(getOperation(), std::move(instructions))))
       return signalPassFailure();
+    // IEEE division is a dozen instructions and a branch; the hardware's is off by 2 ulp at most for divisors below
+    // 2^126.
+    getOperation().walk([](arith::DivFOp op) {
+      if (getElementTypeOrSelf(op.getType()).isF32())
+        op.setFastmath(op.getFastmath() | arith::FastMathFlags::afn);
+    });
     if (getOperation().walk([](Operation *op) { return check(op); }).wasInterrupted())
       signalPassFailure();
   }

@@ -77,11 +77,17 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
       together |= schedule.columnsOf(op.getOperand(0)) > 1;
     }
 
-  constexpr int64_t kBlock = 256, kWarpColumns = 1024;
+  // A thread holds its columns of every operand at once: the more operands, the fewer columns fit its registers.
+  int64_t streams = countStreams(body, schedule.rows * width);
+  int64_t written = llvm::count_if(
+      body.sinks(), [&](const DispatchBody::Sink &sink) { return schedule.columnsOf(sink.value) == width; });
+  bool crowded = together && streams + written > 4;
+  constexpr int64_t kBlock = 256;
+  int64_t warpColumns = crowded ? 256 : 1024;
   int64_t lanes = layout.vector;
   while (width % lanes)
     lanes /= 2;
-  if (width <= (together ? kWarpColumns : kWarpColumns / 4)) {
+  if (width <= (together ? warpColumns : warpColumns / 4)) {
     // Some lanes of a warp for each row, two accesses each; no barriers.
     layout.group = std::min(SimtBuilder::kWarp, powerOf2Ceil(llvm::divideCeil(width, 2 * lanes)));
     layout.threads = std::clamp(powerOf2Ceil(schedule.rows * layout.group), SimtBuilder::kWarp, kBlock);
@@ -89,14 +95,14 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   }
   if (together) {
     // A block for each row, its columns in registers when they fit.
-    constexpr int64_t kColumnsOfThread = 16, kMostThreads = 1024, kThreadsOfLoop = 512;
-    int64_t threads = powerOf2Ceil(llvm::divideCeil(width, kColumnsOfThread));
-    layout.threads = threads <= kMostThreads ? std::max<int64_t>(64, threads) : kThreadsOfLoop;
+    constexpr int64_t kMostThreads = 1024;
+    int64_t threads = powerOf2Ceil(llvm::divideCeil(width, crowded ? 8 : 16)), threadsOfLoop = crowded ? 256 : 512;
+    layout.threads = threads <= kMostThreads ? std::max<int64_t>(64, threads) : threadsOfLoop;
     layout.group = layout.threads;
     return layout;
   }
   // Every column for itself: enough pieces for loads to be under way, rows cut where they are long.
-  int64_t pieces = countStreams(body, schedule.rows * width) <= 2 ? 4 : 2;
+  int64_t pieces = streams <= 2 ? 4 : 2;
   layout.threads = std::clamp<int64_t>(powerOf2Ceil(llvm::divideCeil(width, pieces * lanes)), 32, kBlock);
   layout.group = layout.threads;
   int64_t columns = layout.threads * lanes * pieces;

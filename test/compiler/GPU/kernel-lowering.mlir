@@ -22,7 +22,7 @@ llvm.func @moec_row_0(%x: !llvm.ptr<1>, %y: !llvm.ptr<1>, %s: !llvm.ptr<1>)
   %e = math.exp %f : vector<8xf32>
   // CHECK-COUNT-8: rsqrt.approx.f32
   %r = math.rsqrt %e : vector<8xf32>
-  // CHECK-COUNT-8: div.rn.f32
+  // CHECK-COUNT-8: div.approx.f32
   %d = arith.divf %e, %r : vector<8xf32>
   // CHECK-COUNT-4: cvt.rn.bf16x2.f32
   %o = arith.truncf %d : vector<8xf32> to vector<8xbf16>
