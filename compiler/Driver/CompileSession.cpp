@@ -2,7 +2,7 @@
 
 #include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Spec/Spec.h"
-#include "compiler/Target/CPU/ObjectEmitter.h"
+#include "compiler/Target/All/Targets.h"
 #include "compiler/Target/Plan/ManifestBuilder.h"
 #include "runtime/plan/PlanWriter.h"
 #include "llvm/Support/Format.h"
@@ -19,6 +19,7 @@ CompileSession::CompileSession(MLIRContext &context, CompileOptions options)
     : context(context), options(std::move(options)) {
   if (this->options.threads == 0)
     this->options.threads = std::max(1u, std::thread::hardware_concurrency());
+  this->options.code.threads = this->options.threads;
 }
 
 LogicalResult CompileSession::timed(StringRef what, function_ref<LogicalResult()> work) {
@@ -46,9 +47,11 @@ void CompileSession::dump(StringRef phase) {
 
 LogicalResult CompileSession::load(const std::string &path) {
   specPath = path;
-  target = cpu::CpuTarget::get(options.cpu);
-  if (target.triple.empty())
-    return emitError(UnknownLoc::get(&context)) << cpu::CpuTarget::unknown(options.cpu);
+  target = createTarget(options.target);
+  if (!target)
+    return emitError(UnknownLoc::get(&context)) << unknownTarget(options.target);
+  if (!options.like.empty() && !(like = createTarget(options.like)))
+    return emitError(UnknownLoc::get(&context)) << unknownTarget(options.like);
   if (failed(timed("read", [&] {
         source = spec::readExperiment(&context, path);
         return success(static_cast<bool>(source));
@@ -62,7 +65,7 @@ LogicalResult CompileSession::load(const std::string &path) {
 }
 
 LogicalResult CompileSession::runTo(StringRef name) {
-  PhaseOptions phaseOptions{declared, options.cpu, target};
+  PhaseOptions phaseOptions{declared, target.get(), like ? like.get() : target.get(), options.reference};
   for (; done < phases().size(); ++done) {
     const Phase &phase = phases()[done];
     LogicalResult result = timed(phase.name, [&] {
@@ -85,8 +88,29 @@ ModuleOp CompileSession::kernels() { return current->lookupSymbol<ModuleOp>(kern
 
 LogicalResult CompileSession::lowerKernels() {
   PassManager pm(&context);
-  cpu::buildKernelLoweringPipeline(pm, target);
+  target->buildKernelLowering(pm);
   return pm.run(kernels());
+}
+
+FailureOr<std::string> CompileSession::emitPtx(StringRef symbol) {
+  if (target->kind() != "cuda")
+    return emitError(UnknownLoc::get(&context)) << "target " << target->name() << " has no PTX; see --target";
+  if (!symbol.empty()) {
+    if (!SymbolTable::lookupSymbolIn(kernels(), symbol))
+      return emitError(UnknownLoc::get(&context)) << "there is no kernel @" << symbol;
+    for (auto function : llvm::make_early_inc_range(kernels().getOps<FunctionOpInterface>()))
+      if (function.getName() != symbol)
+        function->erase();
+  }
+  AssembleOptions code = options.code;
+  code.form = CodeForm::Text;
+  FailureOr<std::vector<CodeBlob>> blobs = target->assemble(kernels(), code);
+  if (failed(blobs))
+    return failure();
+  std::string text;
+  for (const CodeBlob &blob : *blobs)
+    text.append(blob.bytes.begin(), blob.bytes.end());
+  return text;
 }
 
 int64_t CompileSession::countKernels() { return llvm::range_size(current->getOps<plan::KernelOp>()); }
@@ -99,21 +123,24 @@ LogicalResult CompileSession::writePlan(const std::string &path) {
   inputs.effectiveSpec = spec::effectiveSpec(declared);
   inputs.specFile = specPath;
   inputs.baseDir = std::filesystem::absolute(specPath).parent_path().lexically_normal().string();
-  inputs.target = target;
-  FailureOr<std::string> manifest = buildManifest(*current, inputs);
-  if (failed(manifest))
-    return failure();
-  std::vector<char> object;
-  if (failed(timed("object code", [&] {
-        FailureOr<std::vector<char>> bytes = cpu::emitSharedObject(kernels(), target, options.threads);
-        if (failed(bytes))
+  inputs.target = target.get();
+  std::vector<CodeBlob> code;
+  if (failed(timed("machine code", [&] {
+        FailureOr<std::vector<CodeBlob>> blobs = target->assemble(kernels(), options.code);
+        if (failed(blobs))
           return failure();
-        object = std::move(*bytes);
+        code = std::move(*blobs);
         return success();
       })))
     return failure();
-  rt::PlanWriterBlob blob{"kernels.so", std::string_view(object.data(), object.size())};
-  rt::Status status = rt::writePlan(path, *manifest, std::span(&blob, 1));
+  inputs.code = code;
+  FailureOr<std::string> manifest = buildManifest(*current, inputs);
+  if (failed(manifest))
+    return failure();
+  std::vector<rt::PlanWriterBlob> blobs;
+  for (const CodeBlob &blob : code)
+    blobs.push_back({blob.name, std::string_view(blob.bytes.data(), blob.bytes.size())});
+  rt::Status status = rt::writePlan(path, *manifest, blobs);
   if (!status.isOk())
     return emitError(UnknownLoc::get(&context)) << status.text();
   return success();

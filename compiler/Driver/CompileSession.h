@@ -11,10 +11,13 @@
 namespace moec {
 
 struct CompileOptions {
-  std::string cpu = "native";
-  unsigned threads = 0; // 0: all
-  std::string dumpTo;   // folder for the IR after each phase; empty: none
-  bool timing = false;  // seconds a phase, on stderr
+  std::string target = "native";
+  std::string like;       // target whose structure the plan takes over; empty: that of `target`
+  bool reference = false; // compute in f64
+  unsigned threads = 0;   // 0: all
+  std::string dumpTo;     // folder for the IR after each phase; empty: none
+  bool timing = false;    // seconds a phase, on stderr
+  AssembleOptions code;   // its `threads` is set from the above
 };
 
 /// All failures have been reported as diagnostics of the context by the time a function returns failure.
@@ -35,6 +38,8 @@ public:
   mlir::ModuleOp kernels();
   /// Lowers the kernels in place to the llvm dialect, for a look.
   llvm::LogicalResult lowerKernels();
+  /// PTX of the kernels, or of `symbol` alone. Consumes them; wants a GPU target.
+  llvm::FailureOr<std::string> emitPtx(llvm::StringRef symbol);
   int64_t countKernels();
 
 private:
@@ -47,8 +52,8 @@ private:
   mlir::OwningOpRef<mlir::ModuleOp> source; // keeps `declared` alive
   mlir::OwningOpRef<mlir::ModuleOp> current;
   exp::ExperimentOp declared;
-  cpu::CpuTarget target;
-  size_t done = 0; // phases that have run
+  std::unique_ptr<Target> target, like; // like: null unless it was asked for
+  size_t done = 0;                      // phases that have run
 };
 
 } // namespace moec

@@ -20,22 +20,26 @@ Value buildResidual(ModelContext &ctx, const LayerScope &layer, StringRef block,
   return ctx.t.add(x, change);
 }
 
-// The norm of queries or keys: over each head on its own, or over all of a row.
-static Value buildHeadNorm(ModelContext &ctx, const LayerScope &layer, StringRef name, Value x) {
-  StringRef kind = ctx.attention.getQkNorm();
-  if (kind == "none")
-    return x;
-  int64_t rows = TensorBuilder::rows(x), cols = TensorBuilder::cols(x);
-  int64_t head = kind == "head" ? static_cast<int64_t>(ctx.attention.getHeadDim()) : cols;
-  LocationScope scope(ctx, exp::fieldLoc(ctx.attention, "qk_norm"));
-  Value normed = buildNorm(ctx, layer, name, ctx.t.reshape(x, rows * cols / head, head));
-  return ctx.t.reshape(normed, rows, cols);
-}
-
-static Value buildRope(ModelContext &ctx, Value x) {
+static Value buildRope(ModelContext &ctx, Value x, int64_t heads) {
   LocationScope scope(ctx, exp::fieldLoc(ctx.attention, "rope_theta"));
   Value cos = ctx.readParameter("constant.rope.cos"), sin = ctx.readParameter("constant.rope.sin");
-  return moe::RopeOp::create(ctx.b, x.getType(), x, cos, sin, /*inverse=*/false);
+  return moe::RopeOp::create(ctx.b, x.getType(), x, cos, sin, /*inverse=*/false, heads);
+}
+
+// The norm of queries or keys, over each head on its own or over all of a row, and their positions. After a norm of
+// heads the rotation works on rows of one head too, so that both are one kernel.
+static Value buildPositioned(ModelContext &ctx, const LayerScope &layer, StringRef name, Value x) {
+  StringRef kind = ctx.attention.getQkNorm();
+  if (kind == "none")
+    return buildRope(ctx, x, 1);
+  int64_t rows = TensorBuilder::rows(x), cols = TensorBuilder::cols(x);
+  int64_t width = kind == "head" ? static_cast<int64_t>(ctx.attention.getHeadDim()) : cols;
+  Value normed;
+  {
+    LocationScope scope(ctx, exp::fieldLoc(ctx.attention, "qk_norm"));
+    normed = buildNorm(ctx, layer, name, ctx.t.reshape(x, rows * cols / width, width));
+  }
+  return ctx.t.reshape(buildRope(ctx, normed, cols / width), rows, cols);
 }
 
 Value buildAttentionBlock(ModelContext &ctx, const LayerScope &layer, Value x) {
@@ -47,8 +51,8 @@ Value buildAttentionBlock(ModelContext &ctx, const LayerScope &layer, Value x) {
   Value q = ctx.t.matmul(h, weight("attention.q"));
   Value k = ctx.t.matmul(h, weight("attention.k"));
   Value v = ctx.t.matmul(h, weight("attention.v"));
-  q = buildRope(ctx, buildHeadNorm(ctx, layer, "attention.q_norm", q));
-  k = buildRope(ctx, buildHeadNorm(ctx, layer, "attention.k_norm", k));
+  q = buildPositioned(ctx, layer, "attention.q_norm", q);
+  k = buildPositioned(ctx, layer, "attention.k_norm", k);
   auto mixed = moe::AttentionOp::create(ctx.b, q.getType(), ctx.t.type(layer.numTokens, heads), q, k, v, heads, kvHeads,
                                         ctx.seqLen());
   Value change = ctx.t.matmul(mixed.getResult(), weight("attention.o"));

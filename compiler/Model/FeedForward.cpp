@@ -5,9 +5,14 @@ using namespace mlir;
 
 namespace moec {
 
-Value buildSwigluGate(ModelContext &ctx, Value gate, Value up) {
-  return ctx.t.map(
-      {gate, up}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.mul(s.mul(x[0], s.sigmoid(x[0])), x[1]); });
+Value buildSwigluGate(ModelContext &ctx, Value gate, Value up, Value weight) {
+  SmallVector<Value> inputs{gate, up};
+  if (weight)
+    inputs.push_back(weight);
+  return ctx.t.map(inputs, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    Value gated = s.mul(s.mul(x[0], s.sigmoid(x[0])), x[1]);
+    return x.size() > 2 ? s.mul(gated, x[2]) : gated;
+  });
 }
 
 Value buildSwiglu(ModelContext &ctx, const LayerScope &layer, StringRef name, Value h) {

@@ -10,6 +10,7 @@ namespace moec {
 
 struct ModelOptions {
   int64_t rowAlign = 8; // rows that the groups of experts are padded to: the row tile of the target
+  bool wide = false;    // everything in f64, whatever the experiment says
 };
 
 /// Declares the states of `experiment` in `module` and builds its functions there. Reports what is wrong at the place

@@ -6,10 +6,11 @@ using namespace mlir;
 
 namespace moec {
 
-static Type getElementType(exp::ExperimentOp experiment) {
+/// What dispatches compute with; moe-narrow-storage decides what lies in memory as something narrower.
+static Type getElementType(exp::ExperimentOp experiment, const ModelOptions &options) {
   Builder builder(experiment.getContext());
-  return experiment.section<exp::PrecisionOp>().getCompute() == "f64" ? Type(builder.getF64Type())
-                                                                      : Type(builder.getF32Type());
+  bool wide = options.wide || experiment.section<exp::PrecisionOp>().getCompute() == "f64";
+  return wide ? Type(builder.getF64Type()) : Type(builder.getF32Type());
 }
 
 ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const ModelOptions &options)
@@ -17,8 +18,8 @@ ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const 
       attention(experiment.section<exp::AttentionOp>()), ffn(experiment.section<exp::FfnOp>()),
       moe(experiment.section<exp::MoeOp>()), router(experiment.section<exp::RouterOp>()),
       optimizer(experiment.section<exp::OptimizerOp>()),
-      b(ImplicitLocOpBuilder::atBlockEnd(experiment.getLoc(), module.getBody())), t(b, getElementType(experiment)),
-      segments(formSegments(experiment)) {}
+      b(ImplicitLocOpBuilder::atBlockEnd(experiment.getLoc(), module.getBody())),
+      t(b, getElementType(experiment, options)), segments(formSegments(experiment)) {}
 
 template <typename T> static const T *findMethod(Operation *section, exp::MethodAttr attr) {
   exp::MethodRegistry &registry = exp::getMethods(section->getContext());

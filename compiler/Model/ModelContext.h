@@ -110,7 +110,8 @@ mlir::Value buildNorm(ModelContext &ctx, const LayerScope &layer, llvm::StringRe
 mlir::Value buildResidual(ModelContext &ctx, const LayerScope &layer, llvm::StringRef block, mlir::Value x,
                           mlir::Value change);
 mlir::Value buildSwiglu(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value h);
-mlir::Value buildSwigluGate(ModelContext &ctx, mlir::Value gate, mlir::Value up);
+/// `weight` (may be null): a factor of each row.
+mlir::Value buildSwigluGate(ModelContext &ctx, mlir::Value gate, mlir::Value up, mlir::Value weight = {});
 
 // Functions.
 void buildForwardFunctions(ModelContext &ctx);

@@ -42,6 +42,8 @@ static RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Va
   r.microBatches = ctx.microBatches();
   r.layer = layer.index;
   r.logits = ctx.t.matmul(h, ctx.readParameter(layer.slot, "moe.router", layer.index));
+  // Which expert is the largest must not hang on a rounding.
+  r.logits.getDefiningOp()->setAttr("moe.full_precision", ctx.b.getUnitAttr());
   r.scores = ctx.score->buildScores(ctx.t, attr, r.logits);
   r.ids = moe::TopKOp::create(ctx.b, ctx.idType(r.numTokens, r.topK), r.scores);
   Value weights = ctx.score->buildWeights(ctx.t, attr, r.logits, r.scores, r.ids, ctx.router.getNormalize());
@@ -100,11 +102,17 @@ static Value buildExperts(ModelContext &ctx, const LayerScope &layer, const Rout
     return moe::GroupedMatmulOp::create(ctx.b, ctx.t.type(rows, cols), a, w, order.getOffsets(), order.getCounts(),
                                         /*tb=*/false);
   };
+  // The weight of a row multiplies what enters the last product, not what leaves it: then no backward needs the
+  // experts' results, and the weight's gradient is a sum over a row of the narrower tensor.
+  Value slots = ctx.t.reshape(r.weights, r.numTokens * r.topK, 1);
+  Value slotRow = moe::ReshapeOp::create(ctx.b, ctx.idType(r.numTokens * r.topK, 1), order.getSlotRow());
+  Value weight = moe::GatherRowsOp::create(ctx.b, ctx.t.type(rows, 1), slots, order.getRowSlot(), slotRow);
   Value in = moe::GatherRowsOp::create(ctx.b, ctx.t.type(rows, width), h, order.getRowToken(), order.getSlotRow());
   Value gate = grouped(in, "moe.experts.gate", inner);
   Value up = grouped(in, "moe.experts.up", inner);
-  Value out = grouped(buildSwigluGate(ctx, gate, up), "moe.experts.down", width);
-  return moe::CombineRowsOp::create(ctx.b, h.getType(), out, order.getSlotRow(), order.getRowSlot(), r.weights);
+  Value out = grouped(buildSwigluGate(ctx, gate, up, weight), "moe.experts.down", width);
+  return moe::CombineRowsOp::create(ctx.b, h.getType(), out, order.getSlotRow(), order.getRowSlot(),
+                                    /*weights=*/Value());
 }
 
 Value buildMoeBlock(ModelContext &ctx, const LayerScope &layer, Value x, MutableArrayRef<Value> lossSums) {

@@ -71,22 +71,37 @@ static LogicalResult checkPatterns(ModelContext &ctx) {
   return result;
 }
 
-static Value buildGradientNorm(ModelContext &ctx) {
-  Value sum;
-  for (Parameter &parameter : ctx.parameters) {
+namespace {
+
+/// The norm over all gradients. Each parameter's part is built beside its update when clipping is off, so that one
+/// kernel reads the gradient for both.
+class GradientNorm {
+public:
+  explicit GradientNorm(ModelContext &ctx) : ctx(ctx) {}
+
+  void add(const Parameter &parameter) {
     LocationScope scope(ctx, parameter.info.loc);
     Value g = ctx.t.readRows(parameter.gradient);
     Value squares = ctx.t.sumAll(ctx.t.mul(g, g));
     sum = sum ? ctx.t.add(sum, squares) : squares;
   }
-  return ctx.t.map({sum}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.sqrt(x[0]); });
-}
+  /// Writes the metric.
+  Value finish() {
+    Value norm = ctx.t.map({sum}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.sqrt(x[0]); });
+    ctx.write(ctx.declareMetric("grad_norm"), norm);
+    return norm;
+  }
+
+private:
+  ModelContext &ctx;
+  Value sum;
+};
+
+} // namespace
 
 // What PyTorch's clip_grad_norm_ does: min(1, clip / (norm + 1e-6)). A norm that is not a number stays one, and shows.
 static Value buildClipFactor(ModelContext &ctx, Value norm) {
   double clip = ctx.optimizer.getClipNorm().convertToDouble();
-  if (clip == 0)
-    return ctx.t.fill(1.0, 1, 1);
   LocationScope scope(ctx, exp::fieldLoc(ctx.optimizer, "clip_norm"));
   return ctx.t.map({norm}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
     return s.min(s.constant(1.0), s.div(s.constant(clip), s.add(x[0], s.constant(1e-6))));
@@ -142,9 +157,16 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
   moe::StateOp counter = ctx.declare("counter.step", moe::StateKind::counter, ctx.countType(1, 1));
   ctx.beginFunction("update");
 
-  Value norm = buildGradientNorm(ctx);
-  ctx.write(ctx.declareMetric("grad_norm"), norm);
-  Value clip = buildClipFactor(ctx, norm);
+  GradientNorm norm(ctx);
+  bool clips = ctx.optimizer.getClipNorm().convertToDouble() != 0;
+  Value clip;
+  if (clips) {
+    for (const Parameter &parameter : ctx.parameters)
+      norm.add(parameter);
+    clip = buildClipFactor(ctx, norm.finish());
+  } else {
+    clip = ctx.t.fill(1.0, 1, 1);
+  }
 
   Value done = ctx.t.toElement(ctx.t.read(counter));
   int64_t totalSteps = ctx.experiment.section<exp::DurationOp>().getSteps();
@@ -157,9 +179,14 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
 
   Value step =
       ctx.t.map({done}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.add(x[0], s.constant(1.0)); });
-  for (Parameter &parameter : ctx.parameters)
+  for (Parameter &parameter : ctx.parameters) {
+    if (!clips)
+      norm.add(parameter);
     if (failed(buildParameterUpdate(ctx, parameter, clip, factor, step)))
       return failure();
+  }
+  if (!clips)
+    norm.finish();
   buildStepIncrement(ctx, counter);
   ctx.endFunction();
   return success();

@@ -3,7 +3,6 @@
 #include "compiler/Conversion/ExpToMoe/Passes.h"
 #include "compiler/Conversion/ExpToPlan/Passes.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
-#include "compiler/Target/CPU/ObjectEmitter.h"
 #include "dialects/Moe/Transforms/Passes.h"
 #include "dialects/Plan/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -18,8 +17,7 @@ namespace {
 void buildExpPipeline(OpPassManager &, const PhaseOptions &) {}
 
 void buildModelPipeline(OpPassManager &pm, const PhaseOptions &options) {
-  // Groups of experts start at multiples of the row tile, so that no kernel needs a masked row.
-  pm.addPass(createBuildModel({options.target.tileRows}));
+  pm.addPass(createBuildModel({options.structure->rowAlign(), options.reference}));
 }
 
 void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
@@ -38,17 +36,31 @@ void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(createCSEPass());
 }
 
-void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &) {
+void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
+  exp::ExperimentOp experiment = options.experiment;
+  auto batch = experiment.section<exp::BatchOp>();
+  if (batch.getSequences() == batch.getMicroSequences())
+    pm.addPass(moe::createMoeWriteFirst());
   OpPassManager &function = pm.nest<func::FuncOp>();
   // Norms and softmaxes as their parts: the parts fuse with whatever stands beside them.
   function.addPass(moe::createMoeDecompose());
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
-  function.addPass(moe::createMoeFormDispatches());
+  function.addPass(moe::createMoeJoinSums());
+  function.addPass(moe::createMoeFormDispatches({options.structure->wantsLightEpilogues()}));
+  auto precision = experiment.section<exp::PrecisionOp>();
+  if (precision.getCompute() != "bf16")
+    return;
+  moe::MoeNarrowStorageOptions storage;
+  storage.narrow = !options.reference && options.target->narrowType(experiment.getContext());
+  storage.master = precision.getMaster() == "bf16";
+  storage.optimizer = precision.getOptimizer() == "bf16";
+  storage.gradients = precision.getGradients() == "bf16";
+  pm.addPass(moe::createMoeNarrowStorage(storage));
 }
 
 void buildPlanPipeline(OpPassManager &pm, const PhaseOptions &options) {
-  pm.addPass(createMoeToPlan({options.cpu}));
+  pm.addPass(createMoeToPlan({options.target->name()}));
   // Programs name functions, so they come after those have become plan functions.
   pm.addPass(createBuildPrograms());
 }

@@ -3,7 +3,7 @@
 #ifndef MOEC_COMPILER_PIPELINES_PHASES_H
 #define MOEC_COMPILER_PIPELINES_PHASES_H
 
-#include "compiler/Target/CPU/CpuTarget.h"
+#include "compiler/Target/Target.h"
 #include "dialects/Exp/IR/Exp.h"
 #include "mlir/Pass/PassManager.h"
 
@@ -11,8 +11,9 @@ namespace moec {
 
 struct PhaseOptions {
   exp::ExperimentOp experiment; // as declared; outlives the pipeline
-  std::string cpu;              // name of the target, as in --cpu
-  cpu::CpuTarget target;
+  const Target *target;         // whose kernels are made
+  const Target *structure; // whose structure the plan has: row alignment, grouping (the same unless --like is given)
+  bool reference = false;  // f64 in the place of every float
 };
 
 struct Phase {

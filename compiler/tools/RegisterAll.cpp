@@ -4,11 +4,13 @@
 #include "compiler/Conversion/ExpToPlan/Passes.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Methods/Methods.h"
+#include "compiler/Target/GPU/Sm90/Passes.h"
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/Moe.h"
 #include "dialects/Moe/Transforms/Passes.h"
 #include "dialects/Plan/IR/Plan.h"
 #include "dialects/Plan/Transforms/Passes.h"
+#include "dialects/Tile/IR/Tile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -22,7 +24,7 @@ namespace moec {
 void registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
-  registry.insert<exp::ExpDialect, moe::MoeDialect, plan::PlanDialect>();
+  registry.insert<exp::ExpDialect, moe::MoeDialect, plan::PlanDialect, tile::TileDialect>();
   registerMethods(registry);
 }
 
@@ -35,6 +37,7 @@ void registerAllPasses() {
   plan::registerPlanPasses();
   registerExpToPlanPasses();
   registerMoeToPlanPasses();
+  sm90::registerSm90Passes();
 }
 
 } // namespace moec

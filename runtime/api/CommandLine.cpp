@@ -17,6 +17,7 @@ constexpr char kFooter[] = R"(examples:
   moec-run tiny.moec train --resume             go on from the newest checkpoint
   moec-run tiny.moec eval                       validation loss of the newest checkpoint
   moec-run tiny.moec generate --prompt "Once"   write some text
+  moec-run tiny.moec bench --seconds 10         tokens/s of training steps, nothing is written
   moec-run tiny.moec describe                   memory map, kernels, instructions
 
 exit codes:
@@ -37,6 +38,7 @@ public:
     addTrain();
     addEval();
     addGenerate();
+    addBench();
     addDescribe();
   }
 
@@ -67,6 +69,8 @@ public:
       return runDescribe(*plan);
     if (app.got_subcommand("train"))
       return runTrain(*plan);
+    if (app.got_subcommand("bench"))
+      return runBench(*plan);
     if (app.got_subcommand("eval"))
       return fail(evaluate(*plan, options).status());
     return runGenerate(*plan);
@@ -108,6 +112,8 @@ private:
     command->add_flag("--overwrite", options.overwrite, "throw away the run that the folder holds")->excludes(resume);
     command->add_option("--max-steps", options.maxSteps, "stop after this many more steps")
         ->check(CLI::NonNegativeNumber);
+    command->add_option("--trace", options.tracePath,
+                        "write a Chrome trace of one step (the sixth, or the last) to this file");
   }
 
   void addEval() {
@@ -125,6 +131,21 @@ private:
         ->check(CLI::NonNegativeNumber);
     command->add_option("--top-k", request.topK, "choose among the K likeliest (default: all)");
     command->add_option("--seed", request.seed, "another seed, another text (default: 0)");
+  }
+
+  void addBench() {
+    CLI::App *command =
+        app.add_subcommand("bench", "measure training steps: random tokens, no checkpoints, no run folder");
+    command->add_option("--seconds", measure.seconds, "measure at least so long (default: 10)")
+        ->check(CLI::PositiveNumber);
+    command->add_option("--warmup", measure.warmupSteps, "steps before the clock starts (default: 5)")
+        ->check(CLI::PositiveNumber);
+    command->add_flag("--real-data", measure.realData, "read the spec's data");
+    addData(command);
+    command->add_option("--threads", options.threads, "worker threads (default: all this process may use)")
+        ->check(CLI::Range(1u, 4096u));
+    command->add_flag("--profile", options.profile, "print time, GFLOP/s and GB/s of each kernel; steps get slower");
+    command->add_flag("--json", options.json, "one JSON line on standard output");
   }
 
   void addDescribe() {
@@ -148,6 +169,45 @@ private:
                   static_cast<long long>(report->step), static_cast<long long>(report->stepsHere),
                   formatDuration(report->seconds).c_str(), report->runDir.c_str());
     return report->interrupted ? kExitInterrupted : kExitOk;
+  }
+
+  int runBench(const Plan &plan) {
+    Result<BenchReport> made = bench(plan, options, measure);
+    if (!made.isOk())
+      return fail(made.status());
+    const BenchReport &report = *made;
+    if (options.json) {
+      Json line = Json::object();
+      line.set("plan", Json::string(plan.name));
+      line.set("device", Json::string(report.device));
+      line.set("tokens_per_s", Json::number(report.tokensPerSecond));
+      line.set("step_ms_median", Json::number(report.medianStepMs));
+      line.set("step_ms_fastest", Json::number(report.fastestStepMs));
+      line.set("steps", Json::integer(report.steps));
+      line.set("seconds", Json::number(report.seconds));
+      line.set("tokens_per_step", Json::integer(static_cast<int64_t>(report.tokensPerStep)));
+      line.set("loss", Json::number(report.loss));
+      line.set("allocated_bytes", Json::integer(static_cast<int64_t>(report.allocatedBytes)));
+      line.set("announced_bytes", Json::integer(static_cast<int64_t>(report.announcedBytes)));
+      line.set("device_used_bytes", Json::integer(static_cast<int64_t>(report.usedBytes)));
+      line.set("clock_mhz", Json::number(report.clockMHz));
+      line.set("watts", Json::number(report.watts));
+      std::printf("%s\n", line.dump().c_str());
+      return kExitOk;
+    }
+    std::printf("%s: %.0f tokens/s; %lld steps of %llu tokens in %.2f s, median %.3f ms, fastest %.3f ms; loss %.4f\n",
+                plan.name.c_str(), report.tokensPerSecond, static_cast<long long>(report.steps),
+                static_cast<unsigned long long>(report.tokensPerStep), report.seconds, report.medianStepMs,
+                report.fastestStepMs, report.loss);
+    std::printf("memory: %llu bytes allocated, %llu announced (%s)",
+                static_cast<unsigned long long>(report.allocatedBytes),
+                static_cast<unsigned long long>(report.announcedBytes), formatBytes(report.announcedBytes).c_str());
+    if (report.usedBytes > 0)
+      std::printf("; %s of the device in use, by everything", formatBytes(report.usedBytes).c_str());
+    std::printf("\n");
+    if (report.clockMHz > 0)
+      std::printf("%s: %.0f MHz, %.0f W on average\n", report.device.c_str(), report.clockMHz, report.watts);
+    return kExitOk;
   }
 
   int runGenerate(const Plan &plan) {
@@ -174,6 +234,7 @@ private:
   std::string planPath;
   RunOptions options;
   GenerateOptions request;
+  BenchOptions measure;
   bool noInstructions = false;
 };
 

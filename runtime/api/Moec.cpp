@@ -1,6 +1,7 @@
 #include "runtime/api/moec.h"
 #include "runtime/api/Session.h"
 #include "runtime/base/Random.h"
+#include "runtime/exec/Devices.h"
 #include "runtime/exec/Sampler.h"
 #include "runtime/plan/PlanDescribe.h"
 #include "runtime/plan/PlanReader.h"
@@ -101,6 +102,7 @@ Result<std::string> generate(const Plan &plan, const RunOptions &options, const 
     writeWindow(plan, device, text);
     session.executor().call(plan.generate->function);
     std::vector<double> logits = readLogits(plan, device);
+    MOEC_RETURN_IF_ERROR(device.finish());
     if (!std::all_of(logits.begin(), logits.end(), [](double logit) { return std::isfinite(logit); }))
       return Status::error("MOEC-R002", checkpoint, "the logits after ", text.size(), " bytes are not finite");
     double uniform = randomUniform(request.seed, RandomStream::Generation, text.size());

@@ -28,6 +28,8 @@ Result<int64_t> Session::restore(const std::string &checkpoint) {
   if (engine->stepCounter() != step)
     return Status::error("MOEC-C002", checkpoint, "manifest says step ", step, ", the step counter inside says ",
                          engine->stepCounter());
+  // State that checkpoints do not hold and init made from other parameters than these.
+  MOEC_RETURN_IF_ERROR(ProgramRunner(*engine, *this).run(plan.restore));
   return step;
 }
 
@@ -44,21 +46,21 @@ Result<std::string> Session::chooseCheckpoint() const {
   return path;
 }
 
-Status Session::nextBatch(bool validation, uint64_t firstSample) {
-  MOEC_RETURN_IF_ERROR(data->fill(validation, firstSample, batch));
-  engine->device().write(plan.batchOffset, batch.tokens.data(), batch.tokens.size() * sizeof(int32_t));
-  engine->device().write(plan.domainsOffset, batch.domains.data(), batch.domains.size() * sizeof(int32_t));
-  return Status::ok();
+Status Session::nextBatch(bool validation, uint64_t firstSample, BatchView view) {
+  return data->fill(validation, firstSample, view.tokens, view.domains);
 }
 
 static Status onlyInTraining() {
   return Status::error("MOEC-R004", "", "internal: a training instruction outside training");
 }
 
-Status Session::log(int64_t, int64_t) { return onlyInTraining(); }
+Status Session::stepDone(const StepResult &) { return onlyInTraining(); }
+Status Session::log(const StepResult &) { return onlyInTraining(); }
 Status Session::evaluate() { return onlyInTraining(); }
 Status Session::save() { return onlyInTraining(); }
-Result<bool> Session::stepDone(int64_t, int64_t) { return onlyInTraining(); }
+bool Session::wantsStep(int64_t) { return true; }
+bool Session::wantsTrace(int64_t) { return false; }
+Status Session::traced(int64_t, const std::vector<TimedLaunch> &) { return onlyInTraining(); }
 
 std::vector<MetricValue> Session::readMetrics(bool validation) {
   std::vector<MetricValue> values;

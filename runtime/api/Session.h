@@ -35,11 +35,14 @@ public:
   void printProfile();
 
   // ProgramHost. The training ones fail here; TrainSession has them.
-  Status nextBatch(bool validation, uint64_t firstSample) override;
-  Status log(int64_t step, int64_t target) override;
+  Status nextBatch(bool validation, uint64_t firstSample, BatchView view) override;
+  Status stepDone(const StepResult &step) override;
+  Status log(const StepResult &step) override;
   Status evaluate() override;
   Status save() override;
-  Result<bool> stepDone(int64_t step, int64_t target) override;
+  bool wantsStep(int64_t begun) override;
+  bool wantsTrace(int64_t begun) override;
+  Status traced(int64_t step, const std::vector<TimedLaunch> &launches) override;
 
 protected:
   const Plan &plan;
@@ -49,7 +52,6 @@ private:
   Progress screen;
   std::optional<Dataset> data;
   std::unique_ptr<Executor> engine;
-  Dataset::Batch batch;
   std::optional<double> baseline; // made once
 };
 

@@ -5,6 +5,7 @@
 #include "runtime/base/Clock.h"
 #include "runtime/base/Text.h"
 #include "runtime/exec/MetricReader.h"
+#include "runtime/exec/Trace.h"
 #include "runtime/io/Checkpoint.h"
 #include "runtime/io/CheckpointStore.h"
 #include "runtime/io/MetricsLog.h"
@@ -14,6 +15,9 @@
 namespace moec::rt {
 
 namespace {
+
+/// The steps before the one that --trace shows: recordings are made and caches warm by then.
+constexpr int64_t kStepsBeforeTrace = 5;
 
 class TrainSession final : public Session {
 public:
@@ -32,28 +36,35 @@ public:
     ProgramRunner runner(executor(), *this);
     if (options.maxSteps != 0)
       MOEC_RETURN_IF_ERROR(runner.run(plan.train));
+    if (interrupted)
+      MOEC_RETURN_IF_ERROR(saveInterrupted());
     return report();
   }
 
-  Status nextBatch(bool validation, uint64_t firstSample) override {
-    if (!validation) {
-      // Sample numbers count all samples since the start of the run, resumed or not.
-      tokens = (firstSample + plan.data.sequences) * plan.data.seqLen;
-      intervalTokens += plan.data.sequences * plan.data.seqLen;
-    }
-    return Session::nextBatch(validation, firstSample);
+  Status stepDone(const StepResult &step) override {
+    ++stepsHere;
+    ++intervalSteps;
+    intervalTokens += step.tokens;
+    MOEC_RETURN_IF_ERROR(checkLoss(step.step, loss ? step.metrics.values(*loss)[0] : 0));
+    if (progress().wantsStep())
+      progress().step(viewOf(step));
+    return Status::ok();
   }
 
-  Status log(int64_t step, int64_t target) override {
-    MOEC_RETURN_IF_ERROR(checkLoss(step));
-    StepView view = viewOf(step, target, 1);
+  Status log(const StepResult &step) override {
+    StepView view = viewOf(step);
     Json line = Json::object();
-    line.set("step", Json::integer(step));
+    line.set("step", Json::integer(step.step));
     line.set("split", Json::string("train"));
     line.set("time_s", Json::number(timeNow()));
-    line.set("tokens", Json::integer(static_cast<int64_t>(tokens)));
+    // All since the start of the run, resumed or not: every step trains on as many.
+    line.set("tokens", Json::integer(step.step * static_cast<int64_t>(step.tokens)));
     line.set("tokens_per_s", Json::number(view.tokensPerSecond));
-    addMetrics(line, readMetrics(false));
+    std::vector<MetricValue> metrics;
+    for (const PlanMetric &metric : plan.metrics)
+      if (!metric.validation)
+        metrics.push_back({metric.name, metric.shape, step.metrics.values(metric)});
+    addMetrics(line, metrics);
     MOEC_RETURN_IF_ERROR(metricsLog->write(line));
     progress().logged(view, line);
     intervalStart = nowSeconds();
@@ -75,28 +86,27 @@ public:
   Status save() override {
     double start = nowSeconds();
     int64_t step = executor().stepCounter();
-    MOEC_RETURN_IF_ERROR(checkLoss(step)); // a checkpoint of NaNs would push out a good one
+    // A checkpoint of NaNs would push out a good one.
+    MOEC_RETURN_IF_ERROR(checkLoss(step, loss ? readMetric(*loss, executor().device())[0] : 0));
     MOEC_RETURN_IF_ERROR(saveCheckpoint(plan, executor().device(), folder->checkpointsPath(), step));
     savedStep = step;
     intervalStart += nowSeconds() - start;
     return Status::ok();
   }
 
-  Result<bool> stepDone(int64_t step, int64_t target) override {
-    ++stepsHere;
-    ++intervalSteps;
-    MOEC_RETURN_IF_ERROR(checkLoss(step));
-    if (progress().wantsStep())
-      progress().step(viewOf(step, target, 0));
-    if (stop.requested() && step < target) {
-      if (savedStep != step)
-        MOEC_RETURN_IF_ERROR(save());
-      interrupted = true;
-      progress().note("stopped by a signal after step " + std::to_string(step) +
-                      "; a checkpoint is saved, --resume goes on");
-      return false;
-    }
-    return options.maxSteps < 0 || stepsHere < options.maxSteps;
+  bool wantsStep(int64_t begun) override {
+    interrupted = stop.requested();
+    return !interrupted && (options.maxSteps < 0 || begun < options.maxSteps);
+  }
+
+  bool wantsTrace(int64_t begun) override { return !options.tracePath.empty() && begun == stepsBeforeTrace(); }
+
+  Status traced(int64_t step, const std::vector<TimedLaunch> &launches) override {
+    std::string trace = chromeTrace(plan, executor().device().limits(), step, launches);
+    MOEC_RETURN_IF_ERROR(writeFileAtomic(options.tracePath, trace));
+    progress().note("step " + std::to_string(step) + ": " + std::to_string(launches.size()) + " launches traced in " +
+                    options.tracePath);
+    return Status::ok();
   }
 
 private:
@@ -122,21 +132,31 @@ private:
 
   double timeNow() const { return metricsLog->lastTime() + nowSeconds() - startTime; }
 
-  /// `unfinished`: 1 when the step at hand is not yet counted in intervalSteps.
-  StepView viewOf(int64_t step, int64_t target, int64_t unfinished) {
-    double seconds = std::max(nowSeconds() - intervalStart, 1e-9);
-    return {step,
-            target,
-            loss ? readMetric(*loss, executor().device())[0] : 0,
-            static_cast<double>(intervalTokens) / seconds,
-            seconds / static_cast<double>(std::max<int64_t>(intervalSteps + unfinished, 1)),
-            expertBalance(plan, executor().device())};
+  /// A run that is shorter shows its last step.
+  int64_t stepsBeforeTrace() const {
+    return options.maxSteps < 0 ? kStepsBeforeTrace : std::min(kStepsBeforeTrace, options.maxSteps - 1);
   }
 
-  Status checkLoss(int64_t step) {
-    if (!loss)
-      return Status::ok();
-    double value = readMetric(*loss, executor().device())[0];
+  StepView viewOf(const StepResult &step) {
+    double seconds = std::max(nowSeconds() - intervalStart, 1e-9);
+    return {step.step,
+            step.target,
+            loss ? step.metrics.values(*loss)[0] : 0,
+            static_cast<double>(intervalTokens) / seconds,
+            seconds / static_cast<double>(std::max<int64_t>(intervalSteps, 1)),
+            step.metrics.expertBalance()};
+  }
+
+  Status saveInterrupted() {
+    int64_t step = executor().stepCounter();
+    if (savedStep != step)
+      MOEC_RETURN_IF_ERROR(save());
+    progress().note("stopped by a signal after step " + std::to_string(step) +
+                    "; a checkpoint is saved, --resume goes on");
+    return Status::ok();
+  }
+
+  Status checkLoss(int64_t step, double value) {
     if (std::isfinite(value))
       return Status::ok();
     return Status::error("MOEC-R002", folder->path(), "the metric \"", loss->name, "\" became ", value, " at step ",
@@ -164,7 +184,6 @@ private:
   std::optional<MetricsLog> metricsLog;
   int64_t firstStep = 0, stepsHere = 0, savedStep = -1;
   bool interrupted = false;
-  uint64_t tokens = 0;
   double startTime = 0;
   // Since the last log line; evaluation and saving excluded.
   double intervalStart = 0;

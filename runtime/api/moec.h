@@ -33,6 +33,7 @@ struct RunOptions {
   bool overwrite = false;    // throw away what the run folder holds
   int64_t maxSteps = -1;     // stop after so many more steps; -1: as the plan says
   bool handleSignals = true; // SIGINT, SIGTERM: finish the step, save, return
+  std::string tracePath;     // write a Chrome trace of one step, the sixth or the last, here
 };
 
 struct MetricValue {
@@ -65,6 +66,23 @@ struct GenerateOptions {
   uint64_t seed = 0;
 };
 
+struct BenchOptions {
+  double seconds = 10; // at least so long, after the warm-up
+  int64_t warmupSteps = 5;
+  bool realData = false; // the spec's; else random tokens
+};
+
+struct BenchReport {
+  int64_t steps = 0;
+  double seconds = 0, tokensPerSecond = 0;
+  double medianStepMs = 0, fastestStepMs = 0;
+  double loss = 0; // of the last step
+  uint64_t tokensPerStep = 0, allocatedBytes = 0, announcedBytes = 0;
+  uint64_t usedBytes = 0;         // of the device's memory, by whomever; 0 where nobody can tell
+  double clockMHz = 0, watts = 0; // mean of what was seen; 0 where nobody can tell
+  std::string device;
+};
+
 struct DescribeOptions {
   unsigned threads = 0; // for the announced peak; 0: all this process may use
   bool instructions = true;
@@ -74,6 +92,9 @@ struct DescribeOptions {
 Result<Plan> loadPlan(const std::string &path, bool checkCpu = true);
 
 Result<TrainReport> train(const Plan &plan, const RunOptions &options);
+
+/// Train steps without data files, checkpoints, metrics or a run folder, to see how fast they are.
+Result<BenchReport> bench(const Plan &plan, const RunOptions &options, const BenchOptions &request);
 
 /// The evaluate program on the newest checkpoint (or resumeFrom).
 Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options);

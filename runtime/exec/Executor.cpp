@@ -1,31 +1,22 @@
 #include "runtime/exec/Executor.h"
 
-#include "runtime/base/Clock.h"
-#include "runtime/hal/cpu/CpuDevice.h"
+#include "runtime/exec/Devices.h"
 
-#include <algorithm>
-#include <sched.h>
+#include <utility>
 
 namespace moec::rt {
 
-unsigned defaultThreads() {
-  // The affinity mask, not the machine: containers and taskset narrow it.
-  cpu_set_t set;
-  if (::sched_getaffinity(0, sizeof set, &set) == 0)
-    return static_cast<unsigned>(std::max(1, CPU_COUNT(&set)));
-  return 1;
-}
-
 Result<std::unique_ptr<Executor>> Executor::create(const Plan &plan, const ExecutorOptions &options) {
-  unsigned threads = options.threads == 0 ? defaultThreads() : options.threads;
-  MOEC_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, createCpuDevice(plan, threads));
+  MOEC_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, createDevice(plan, options.threads));
   return std::unique_ptr<Executor>(new Executor(plan, std::move(device), options));
 }
 
 Executor::Executor(const Plan &plan, std::unique_ptr<Device> device, const ExecutorOptions &options)
-    : source(plan), hal(std::move(device)), poison(options.poison) {
-  if (options.profile)
-    times.emplace(plan);
+    : source(plan), hal(std::move(device)), poison(options.poison), recorded(plan.functions.size()) {
+  if (!options.profile)
+    return;
+  times.emplace(plan, hal->limits());
+  timer = std::make_unique<LaunchTimer>(*hal);
 }
 
 int64_t Executor::stepCounter() {
@@ -35,6 +26,19 @@ int64_t Executor::stepCounter() {
 }
 
 void Executor::call(uint32_t function) {
+  Recorded &known = recorded[function];
+  // Walked once before it is recorded: many functions are called only once, and drivers load code at first use.
+  if (!mayRecord() || !std::exchange(known.wasCalled, true))
+    return walk(function);
+  if (!known.recording) {
+    hal->beginRecording();
+    walk(function);
+    known.recording = hal->endRecording(source.functions[function].name);
+  }
+  hal->replay(*known.recording);
+}
+
+void Executor::walk(uint32_t function) {
   if (poison)
     hal->fill(source.memory.stateBytes, source.memory.arenaBytes - source.memory.stateBytes, 0xFF);
   runBody(source.functions[function].body, 0);
@@ -42,10 +46,15 @@ void Executor::call(uint32_t function) {
 
 void Executor::runBody(const std::vector<Instruction> &body, size_t depth) {
   for (const Instruction &op : body) {
-    if (times && op.kind != Instruction::Kind::Repeat)
-      runTimed(op, depth);
-    else
+    if (!timer || op.kind == Instruction::Kind::Repeat) {
       runOne(op, depth);
+      continue;
+    }
+    timer->begin();
+    runOne(op, depth);
+    timer->end(op);
+    if (timer->isFull())
+      drainTimer();
   }
 }
 
@@ -79,16 +88,34 @@ void Executor::runOne(const Instruction &op, size_t depth) {
   }
 }
 
-void Executor::runTimed(const Instruction &op, size_t depth) {
-  double start = nowSeconds();
-  runOne(op, depth);
-  double seconds = nowSeconds() - start;
-  if (op.kind == Instruction::Kind::Launch)
-    times->addLaunch(op.kernel, seconds);
-  else if (op.kind == Instruction::Kind::Fill)
-    times->addFill(seconds, op.sizes[0]);
-  else
-    times->addCopy(seconds, op.sizes[0]);
+void Executor::drainTimer() {
+  for (const TimedLaunch &launch : timer->take()) {
+    if (times)
+      times->add(launch);
+    if (traced)
+      traced->push_back(launch);
+  }
+}
+
+const Profile *Executor::profile() {
+  if (!times)
+    return nullptr;
+  drainTimer();
+  return &*times;
+}
+
+void Executor::startTrace() {
+  if (timer)
+    drainTimer();
+  timer = std::make_unique<LaunchTimer>(*hal); // its time starts now
+  traced.emplace();
+}
+
+std::vector<TimedLaunch> Executor::stopTrace() {
+  drainTimer();
+  if (!times)
+    timer.reset();
+  return *std::exchange(traced, std::nullopt);
 }
 
 } // namespace moec::rt

@@ -1,8 +1,11 @@
 // Runs the functions of a plan on a device. Knows nothing of data, files or terminals: programs are ProgramRunner's.
+//
+// Where the device can record, a function is walked the first time, recorded the second, and replayed from then on.
 #ifndef MOEC_RUNTIME_EXEC_EXECUTOR_H
 #define MOEC_RUNTIME_EXEC_EXECUTOR_H
 
 #include "runtime/base/Result.h"
+#include "runtime/exec/LaunchTimer.h"
 #include "runtime/exec/Profile.h"
 #include "runtime/hal/Device.h"
 #include "runtime/plan/Plan.h"
@@ -21,35 +24,49 @@ struct ExecutorOptions {
   bool poison = false;
 };
 
-/// What `threads == 0` stands for.
-unsigned defaultThreads();
-
 class Executor {
 public:
   /// `plan` must live as long as the executor.
   static Result<std::unique_ptr<Executor>> create(const Plan &plan, const ExecutorOptions &options);
 
   void call(uint32_t function);
+  /// The same with no recording of its own: for what runs once, and for parts of a larger recording.
+  void walk(uint32_t function);
 
   Device &device() { return *hal; }
   const Plan &plan() const { return source; }
 
+  /// Waits.
   int64_t stepCounter();
+
+  /// Whether recordings may be made and replayed: not while launches are timed or values poisoned.
+  bool mayRecord() const { return hal->canRecord() && !timer && !poison; }
   /// nullptr without ExecutorOptions::profile.
-  const Profile *profile() const { return times ? &*times : nullptr; }
+  const Profile *profile();
+  /// Times all that is called between the two, and says what ran.
+  void startTrace();
+  std::vector<TimedLaunch> stopTrace();
 
 private:
+  struct Recorded {
+    bool wasCalled = false;
+    std::optional<uint32_t> recording;
+  };
+
   Executor(const Plan &plan, std::unique_ptr<Device> device, const ExecutorOptions &options);
 
   void runBody(const std::vector<Instruction> &body, size_t depth);
   void runOne(const Instruction &op, size_t depth);
-  void runTimed(const Instruction &op, size_t depth);
   uint64_t place(const Operand &operand) const;
+  void drainTimer();
 
   const Plan &source;
   std::unique_ptr<Device> hal;
   bool poison;
+  std::vector<Recorded> recorded; // by function
   std::optional<Profile> times;
+  std::unique_ptr<LaunchTimer> timer; // while profiling or tracing
+  std::optional<std::vector<TimedLaunch>> traced;
   std::array<int64_t, kMaxLoopDepth> indices{}; // of the enclosing repeats, outermost first
   std::vector<uint64_t> offsets;                // of the launch at hand
 };

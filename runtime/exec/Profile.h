@@ -1,8 +1,9 @@
-// Where the time of a run goes, by kernel. Exists only with --profile; the executor then reads the clock around every
-// instruction.
+// Where the time of a run goes, by kernel. Exists only with --profile; every instruction is then timed.
 #ifndef MOEC_RUNTIME_EXEC_PROFILE_H
 #define MOEC_RUNTIME_EXEC_PROFILE_H
 
+#include "runtime/exec/LaunchTimer.h"
+#include "runtime/hal/Device.h"
 #include "runtime/plan/Plan.h"
 
 #include <string>
@@ -10,30 +11,37 @@
 
 namespace moec::rt {
 
+/// What work there was in some time, against what the device could do at best.
+struct Rates {
+  double seconds = 0, flops = 0, bytes = 0;
+
+  double gigaflops() const;
+  double gigabytes() const;
+  /// The share of the time that the device would need at its limits; 0 when they are not known.
+  double percentOfLimit(const DeviceLimits &limits) const;
+};
+
+/// Of one timed instruction. A copy reads and writes its bytes.
+Rates ratesOf(const Plan &plan, const TimedLaunch &launch);
+
 class Profile {
 public:
-  explicit Profile(const Plan &plan);
+  Profile(const Plan &plan, DeviceLimits limits);
 
-  void addLaunch(uint32_t kernel, double seconds) { add(kernels[kernel], seconds, 0); }
-  void addFill(double seconds, uint64_t bytes) { add(fills, seconds, bytes); }
-  void addCopy(double seconds, uint64_t bytes) { add(copies, seconds, 2 * bytes); }
+  void add(const TimedLaunch &launch);
 
-  /// Slowest first: calls, ms, ms a call, GFLOP/s, GB/s, percent.
+  /// Slowest first: calls, ms, us a call, GFLOP/s (TFLOP/s on a device with known limits), GB/s, percent of the limit,
+  /// percent of the time.
   std::string table() const;
 
 private:
   struct Entry {
     uint64_t calls = 0;
-    double seconds = 0, bytes = 0;
+    Rates work;
   };
 
-  static void add(Entry &entry, double seconds, uint64_t bytes) {
-    ++entry.calls;
-    entry.seconds += seconds;
-    entry.bytes += static_cast<double>(bytes);
-  }
-
   const Plan &plan;
+  DeviceLimits limits;
   std::vector<Entry> kernels;
   Entry fills, copies;
 };

@@ -1,14 +1,17 @@
 #include "runtime/exec/ProgramRunner.h"
 
+#include <algorithm>
+
 namespace moec::rt {
 
 Status ProgramRunner::run(const std::vector<ProgramOp> &program) {
   stopped = false;
   validationBatch = 0;
-  return runBody(program);
+  MOEC_RETURN_IF_ERROR(runBody(program));
+  return executor.device().finish();
 }
 
-Status ProgramRunner::runBody(const std::vector<ProgramOp> &body) {
+Status ProgramRunner::runBody(std::span<const ProgramOp> body) {
   for (const ProgramOp &op : body) {
     MOEC_RETURN_IF_ERROR(runOne(op));
     if (stopped)
@@ -30,11 +33,11 @@ Status ProgramRunner::runOne(const ProgramOp &op) {
   case Kind::Steps:
     return runSteps(op);
   case Kind::NextBatch:
-    return nextBatch(op);
-  case Kind::Log:
-    return step % op.count == 0 || step == 1 || step == target ? host.log(step, target) : Status::ok();
+    return nextBatch();
+  case Kind::Log: // done when the step's metrics are there: finishSteps()
+    return Status::ok();
   case Kind::Every:
-    return step % op.count == 0 || step == target ? runBody(op.body) : Status::ok();
+    return isDue(op.count) ? runBody(op.body) : Status::ok();
   case Kind::Evaluate:
     return host.evaluate();
   case Kind::Save:
@@ -43,27 +46,77 @@ Status ProgramRunner::runOne(const ProgramOp &op) {
   return Status::ok();
 }
 
-Status ProgramRunner::nextBatch(const ProgramOp &op) {
-  uint64_t sequences = executor.plan().data.sequences;
-  if (op.validation)
-    return host.nextBatch(true, validationBatch++ * sequences);
-  uint64_t batch = static_cast<uint64_t>(step - 1) * microBatches + microBatch++;
-  return host.nextBatch(false, batch * sequences);
+/// Of validation data; those of training belong to StepRunner.
+Status ProgramRunner::nextBatch() {
+  const Plan &plan = executor.plan();
+  uint64_t sequences = plan.data.sequences, tokens = sequences * (plan.data.seqLen + 1);
+  batch.resize(tokens + sequences);
+  BatchView view{{batch.data(), tokens}, {batch.data() + tokens, sequences}};
+  MOEC_RETURN_IF_ERROR(host.nextBatch(true, validationBatch++ * sequences, view));
+  executor.device().write(plan.batchOffset, view.tokens.data(), view.tokens.size_bytes());
+  executor.device().write(plan.domainsOffset, view.domains.data(), view.domains.size_bytes());
+  return Status::ok();
+}
+
+/// Whether more follows the work of this step than logging: the device must be done by then.
+bool ProgramRunner::mustWait(std::span<const ProgramOp> rest) const {
+  using Kind = ProgramOp::Kind;
+  return std::any_of(rest.begin(), rest.end(), [&](const ProgramOp &op) {
+    return op.kind == Kind::Every ? isDue(op.count) : op.kind != Kind::Log;
+  });
 }
 
 Status ProgramRunner::runSteps(const ProgramOp &op) {
   target = op.count;
-  microBatches = countBatches(op.body, false);
-  for (int64_t done = executor.stepCounter(); done < target && !stopped;) {
-    step = done + 1;
-    microBatch = 0;
-    MOEC_RETURN_IF_ERROR(runBody(op.body));
-    done = executor.stepCounter();
-    if (done != step)
-      return Status::error("MOEC-R003", executor.plan().path, "the step counter went from ", step - 1, " to ", done,
-                           " in one step; the plan's update must add 1");
-    MOEC_ASSIGN_OR_RETURN(bool goOn, host.stepDone(step, target));
-    stopped = !goOn;
+  begun = 0;
+  // The reader made sure that what needs the host comes after the work of a step.
+  size_t leading = StepRunner::countLeading(op.body);
+  std::span<const ProgramOp> rest = std::span(op.body).subspan(leading);
+  if (steps == nullptr || !steps->isFor(op.body))
+    steps = std::make_unique<StepRunner>(executor, op.body, leading, [this](uint64_t firstSample, BatchView view) {
+      return host.nextBatch(false, firstSample, view);
+    });
+  step = executor.stepCounter();
+  MOEC_RETURN_IF_ERROR(executor.device().finish());
+  while (step < target && !stopped) {
+    if (begun > 0 && !host.wantsStep(begun)) {
+      stopped = true;
+      break;
+    }
+    MOEC_RETURN_IF_ERROR(runStep(rest));
+  }
+  return finishSteps(rest, 0);
+}
+
+Status ProgramRunner::runStep(std::span<const ProgramOp> rest) {
+  bool trace = host.wantsTrace(begun);
+  if (trace) {
+    MOEC_RETURN_IF_ERROR(finishSteps(rest, 0));
+    executor.startTrace();
+  }
+  ++step;
+  ++begun;
+  if (Status status = steps->begin(step); !status.isOk()) {
+    MOEC_RETURN_IF_ERROR(finishSteps(rest, 0)); // the steps before are good
+    return status;
+  }
+  MOEC_RETURN_IF_ERROR(finishSteps(rest, trace || mustWait(rest) ? 0 : steps->capacity() - 1));
+  if (trace)
+    MOEC_RETURN_IF_ERROR(host.traced(step, executor.stopTrace()));
+  return runBody(rest);
+}
+
+Status ProgramRunner::finishSteps(std::span<const ProgramOp> rest, size_t mayStay) {
+  while (steps->inFlight() > mayStay) {
+    MOEC_ASSIGN_OR_RETURN(StepResult done, steps->finishOldest());
+    done.target = target;
+    if (int64_t counted = done.metrics.stepCounter(); counted != done.step)
+      return Status::error("MOEC-R003", executor.plan().path, "the step counter went from ", done.step - 1, " to ",
+                           counted, " in one step; the plan's update must add 1");
+    MOEC_RETURN_IF_ERROR(host.stepDone(done));
+    for (const ProgramOp &op : rest)
+      if (op.kind == ProgramOp::Kind::Log && (done.step % op.count == 0 || done.step == 1 || done.step == target))
+        MOEC_RETURN_IF_ERROR(host.log(done));
   }
   return Status::ok();
 }

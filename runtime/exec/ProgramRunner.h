@@ -4,6 +4,7 @@
 #define MOEC_RUNTIME_EXEC_PROGRAMRUNNER_H
 
 #include "runtime/exec/Executor.h"
+#include "runtime/exec/StepRunner.h"
 
 namespace moec::rt {
 
@@ -11,39 +12,53 @@ class ProgramHost {
 public:
   virtual ~ProgramHost() = default;
 
-  /// Fill the batch buffer with samples firstSample .. firstSample + sequences - 1.
-  virtual Status nextBatch(bool validation, uint64_t firstSample) = 0;
-  /// `step` counts from 1.
-  virtual Status log(int64_t step, int64_t target) = 0;
+  /// Fill `batch` with samples firstSample .. firstSample + sequences - 1.
+  virtual Status nextBatch(bool validation, uint64_t firstSample, BatchView batch) = 0;
+  /// A step is done; its metrics are there. The next may be under way already.
+  virtual Status stepDone(const StepResult &step) = 0;
+  /// The same step, when it is one to be logged.
+  virtual Status log(const StepResult &step) = 0;
+  /// All steps begun are done when these come.
   virtual Status evaluate() = 0;
   virtual Status save() = 0;
-  /// After each step. False ends the training loop before its target.
-  virtual Result<bool> stepDone(int64_t step, int64_t target) = 0;
+  /// Whether another step is wanted, asked after `begun` of them were begun in this run. False ends the training loop
+  /// before its target.
+  virtual bool wantsStep(int64_t begun) = 0;
+  /// Whether to time each launch of the step that comes after `begun` others; traced() then gets them.
+  virtual bool wantsTrace(int64_t begun) = 0;
+  virtual Status traced(int64_t step, const std::vector<TimedLaunch> &launches) = 0;
 };
 
 class ProgramRunner {
 public:
   ProgramRunner(Executor &executor, ProgramHost &host) : executor(executor), host(host) {}
 
-  /// Also used for the init and evaluate programs. Validation samples count from 0 in each run.
+  /// Also used for the init, restore and evaluate programs. Validation samples count from 0 in each run.
   Status run(const std::vector<ProgramOp> &program);
 
   /// The host ended the training loop early.
   bool stoppedEarly() const { return stopped; }
 
 private:
-  Status runBody(const std::vector<ProgramOp> &body);
+  Status runBody(std::span<const ProgramOp> body);
   Status runOne(const ProgramOp &op);
   Status runSteps(const ProgramOp &op);
-  Status nextBatch(const ProgramOp &op);
+  // `rest`: what follows the work in the body of `steps`.
+  Status runStep(std::span<const ProgramOp> rest);
+  Status finishSteps(std::span<const ProgramOp> rest, size_t mayStay);
+  Status nextBatch();
+  bool isDue(int64_t every) const { return step % every == 0 || step == target; }
+  bool mustWait(std::span<const ProgramOp> rest) const;
 
   Executor &executor;
   ProgramHost &host;
   bool stopped = false;
-  // Of the step being done.
-  int64_t step = 0, target = 0; // step counts from 1
-  uint64_t microBatch = 0, microBatches = 1;
+  // Of the step begun last.
+  int64_t step = 0, target = 0;      // step counts from 1
+  int64_t begun = 0;                 // in this run
+  std::unique_ptr<StepRunner> steps; // keeps its recordings from run to run
   uint64_t validationBatch = 0;
+  std::vector<int32_t> batch; // of one that is written at once
 };
 
 } // namespace moec::rt

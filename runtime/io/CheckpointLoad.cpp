@@ -168,6 +168,7 @@ Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::stri
       device.write(match.slot->offset + done, chunk.data(), part);
       done += part;
     }
+  MOEC_RETURN_IF_ERROR(device.finish());
   return manifest.step;
 }
 

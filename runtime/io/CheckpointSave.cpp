@@ -115,6 +115,7 @@ private:
       uint64_t part = std::min<uint64_t>(slot.bytes - done, kCheckpointChunk);
       chunk.resize(part);
       device.read(slot.offset + done, chunk.data(), part);
+      MOEC_RETURN_IF_ERROR(device.finish()); // what a device that failed reads must never be kept
       MOEC_RETURN_IF_ERROR(writer.append(chunk.data(), part));
       done += part;
     }

@@ -46,15 +46,14 @@ Result<Dataset> Dataset::open(const Plan &plan, const std::string &dataDir) {
   return Dataset(plan, std::move(train), std::move(validation));
 }
 
-Status Dataset::fill(bool validation, uint64_t firstSample, Batch &batch) const {
+Status Dataset::fill(bool validation, uint64_t firstSample, std::span<int32_t> batchTokens,
+                     std::span<int32_t> domains) const {
   const Split &split = validation ? validationSplit : trainSplit;
-  batch.tokens.resize(sequences * (seqLen + 1));
-  batch.domains.resize(sequences);
   for (uint64_t row = 0; row < sequences; ++row) {
     uint64_t number = firstSample + row;
     Sample sample = validation ? split.order.validation(number) : split.order.train(number);
     auto window = split.files[sample.set].bytes().subspan(sample.window * seqLen, seqLen + 1);
-    int32_t *tokens = batch.tokens.data() + row * (seqLen + 1);
+    int32_t *tokens = batchTokens.data() + row * (seqLen + 1);
     uint32_t highest = 0;
     for (uint64_t i = 0; i <= seqLen; ++i) {
       auto id = std::to_integer<uint32_t>(window[i]);
@@ -65,7 +64,7 @@ Status Dataset::fill(bool validation, uint64_t firstSample, Batch &batch) const 
       return Status::error("MOEC-D003", split.paths[sample.set], "byte ", highest, " between offsets ",
                            sample.window * seqLen, " and ", sample.window * seqLen + seqLen,
                            " is not in the vocabulary of ", vocabulary, " ids; raise vocab_size in the spec to 256");
-    batch.domains[row] = static_cast<int32_t>(sample.set);
+    domains[row] = static_cast<int32_t>(sample.set);
   }
   return Status::ok();
 }

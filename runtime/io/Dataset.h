@@ -9,6 +9,7 @@
 #include "runtime/io/SampleOrder.h"
 #include "runtime/plan/Plan.h"
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,11 +20,9 @@ public:
   /// `dataDir` replaces the plan's base_dir for relative paths unless empty.
   static Result<Dataset> open(const Plan &plan, const std::string &dataDir);
 
-  /// Tokens and set indices of `sequences` samples from `firstSample` on, as the batch buffer wants them.
-  struct Batch {
-    std::vector<int32_t> tokens, domains;
-  };
-  Status fill(bool validation, uint64_t firstSample, Batch &batch) const;
+  /// Tokens [sequences, seq_len + 1] and set indices [sequences] of the samples from `firstSample` on, as the batch
+  /// buffer wants them.
+  Status fill(bool validation, uint64_t firstSample, std::span<int32_t> tokens, std::span<int32_t> domains) const;
 
   /// Nats a byte that a model knowing only the byte frequencies of the training data would get on the first
   /// `samples` validation samples: frequencies from the first 64 MiB of each set, weighted, plus one count each.

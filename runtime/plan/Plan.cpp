@@ -7,8 +7,8 @@
 
 namespace moec::rt {
 
-static constexpr std::string_view kStateKinds[] = {"parameter", "optimizer", "balance", "counter", "gradient",
-                                                   "metric",    "batch",     "output",  "constant"};
+static constexpr std::string_view kStateKinds[] = {"parameter", "optimizer", "balance", "counter",  "gradient",
+                                                   "metric",    "batch",     "output",  "constant", "copy"};
 
 std::string_view stateKindName(StateKind kind) { return kStateKinds[static_cast<size_t>(kind)]; }
 
@@ -33,7 +33,31 @@ const PlanBlob *Plan::findBlob(const std::string &wanted) const {
   return nullptr;
 }
 
+std::string_view targetKindName(TargetKind kind) { return kind == TargetKind::Cuda ? "cuda" : "cpu"; }
+
+uint64_t mapElementBytes(MapElement element) {
+  switch (element) {
+  case MapElement::F32:
+    return 4;
+  case MapElement::BF16:
+  case MapElement::F16:
+    return 2;
+  case MapElement::F8E4M3:
+    return 1;
+  }
+  return 0;
+}
+
+uint64_t PlanTensorMap::extent() const {
+  uint64_t bytes = dims[0] * mapElementBytes(element);
+  for (size_t i = 1; i < dims.size(); ++i)
+    bytes += (dims[i] - 1) * strides[i - 1];
+  return bytes;
+}
+
 uint64_t Plan::peakBytes(uint64_t threads) const {
+  if (target.kind == TargetKind::Cuda)
+    return alignUp(memory.arenaBytes, kPlanCudaAlignment) + alignUp(memory.scratchBytes, kPlanCudaAlignment);
   return alignUp(memory.arenaBytes, kPlanMemoryAlignment) +
          threads * alignUp(memory.scratchBytes, kPlanMemoryAlignment);
 }

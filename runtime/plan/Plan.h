@@ -13,10 +13,18 @@
 
 namespace moec::rt {
 
+enum class TargetKind { Cpu, Cuda };
+
 struct PlanTarget {
-  std::string kind, triple, cpu;
+  TargetKind kind = TargetKind::Cpu;
+  // cpu
+  std::string triple, cpu;
   std::vector<std::string> features;
   uint64_t vectorBytes = 0;
+  // cuda
+  std::string arch;              // "sm_90a"
+  uint32_t major = 0, minor = 0; // compute capability that the code is made for
+  uint64_t sharedBytes = 0;      // the most dynamic shared memory of a block
 };
 
 struct PlanMemory {
@@ -30,11 +38,38 @@ struct PlanBlob {
   std::vector<std::byte> bytes;
 };
 
+enum class MapElement { BF16, F16, F32, F8E4M3 };
+
+/// A tensor map, as cuTensorMapEncodeTiled wants it: innermost dimension first.
+struct PlanTensorMap {
+  uint32_t param = 0;  // describes memory at this operand,
+  uint64_t offset = 0; // so many bytes into it
+  MapElement element = MapElement::BF16;
+  std::vector<uint64_t> dims, strides; // strides: bytes, of all dimensions but the innermost
+  std::vector<uint64_t> box;
+  uint32_t swizzle = 0; // bytes: 0, 32, 64 or 128
+
+  /// From its first byte to its last.
+  uint64_t extent() const;
+};
+
+/// How a kernel of a GPU is launched; the grid stands in the instruction.
+struct PlanLaunch {
+  std::string module; // a blob
+  uint32_t threads = 0;
+  uint64_t sharedBytes = 0; // dynamic
+  std::vector<PlanTensorMap> maps;
+};
+
 struct PlanKernel {
   std::string name, symbol;
   uint64_t params = 0;
   double flops = 0, bytes = 0; // of one launch
   std::string summary, loc;
+  // For tools: element types of the operands, and which of them are written. Both empty when the plan does not say.
+  std::vector<DType> types;
+  std::vector<uint64_t> writes;
+  PlanLaunch launch; // cuda only
 };
 
 struct PlanBuffer {
@@ -46,7 +81,7 @@ struct PlanBuffer {
   std::string loc;
 };
 
-enum class StateKind { Parameter, Optimizer, Balance, Counter, Gradient, Metric, Batch, Output, Constant };
+enum class StateKind { Parameter, Optimizer, Balance, Counter, Gradient, Metric, Batch, Output, Constant, Copy };
 
 struct PlanState {
   std::string name;
@@ -141,10 +176,12 @@ struct Plan {
   std::vector<PlanMetric> metrics;
   std::vector<PlanFunction> functions;
   std::vector<ProgramOp> init, train, evaluate;
-  int64_t keepLast = 0; // 0: all
+  std::vector<ProgramOp> restore; // after a checkpoint was loaded; may be empty
+  int64_t keepLast = 0;           // 0: all
 
   const PlanBlob *findBlob(const std::string &name) const;
-  /// Announced peak of a run: arena and the scratch of every thread, each rounded up to 64 bytes.
+  /// Announced peak of a run: arena and scratch, each rounded up. On processors every thread has a scratch; GPUs have
+  /// one in all, whatever `threads` says.
   uint64_t peakBytes(uint64_t threads) const;
   /// Ids are below this; what the logits have as their last dimension, or all bytes.
   uint64_t vocabulary() const { return generate ? generate->vocabulary : 256; }
@@ -153,6 +190,8 @@ struct Plan {
 /// How many `next_batch` of this split one pass over `body` meets.
 uint64_t countBatches(const std::vector<ProgramOp> &body, bool validation);
 
+uint64_t mapElementBytes(MapElement element);
+std::string_view targetKindName(TargetKind kind);
 std::string_view stateKindName(StateKind kind);
 std::optional<StateKind> stateKindFromName(std::string_view name);
 

@@ -113,12 +113,35 @@ private:
     return Status::ok();
   }
 
+  /// Tensor maps: inside the operand that they describe, and aligned in every iteration.
+  Status checkMaps(const Instruction &op, const std::string &pointer) {
+    constexpr uint64_t kMapAlignment = 16;
+    const PlanKernel &kernel = plan.kernels[op.kernel];
+    for (size_t i = 0; i < kernel.launch.maps.size(); ++i) {
+      const PlanTensorMap &map = kernel.launch.maps[i];
+      if (!rangeInside(map.offset, map.extent(), op.sizes[map.param]))
+        return Status::error("MOEC-P008", plan.path + ":" + pointer, "tensor map ", i, " of kernel \"", kernel.name,
+                             "\" covers ", map.extent(), " bytes from ", map.offset, " on of operand ", map.param,
+                             ", which has ", op.sizes[map.param]);
+      const Operand &operand = op.operands[map.param];
+      bool aligned = (operand.offset + map.offset) % kMapAlignment == 0;
+      for (int64_t stride : operand.strides)
+        aligned = aligned && stride % static_cast<int64_t>(kMapAlignment) == 0;
+      if (!aligned)
+        return Status::error("MOEC-P008", plan.path + ":" + pointer, "tensor map ", i, " of kernel \"", kernel.name,
+                             "\" describes memory that is not aligned to ", kMapAlignment, " bytes");
+    }
+    return Status::ok();
+  }
+
   Status checkBody(const std::vector<Instruction> &body, const std::string &pointer) {
     for (size_t i = 0; i < body.size(); ++i) {
       const Instruction &op = body[i];
       std::string here = pointer + "/" + std::to_string(i);
       for (size_t k = 0; k < op.operands.size(); ++k)
         MOEC_RETURN_IF_ERROR(checkOperand(op.operands[k], op.sizes[std::min(k, op.sizes.size() - 1)], here));
+      if (op.kind == Instruction::Kind::Launch)
+        MOEC_RETURN_IF_ERROR(checkMaps(op, here));
       if (op.kind == Instruction::Kind::Copy)
         MOEC_RETURN_IF_ERROR(checkCopy(op, here));
       if (op.kind == Instruction::Kind::Repeat) {

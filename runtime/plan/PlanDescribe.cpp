@@ -18,14 +18,20 @@ static std::string operandText(const Operand &operand) {
 /// "3.89 MiB" and "4083712", side by side in every table.
 static std::vector<std::string> sizeCells(uint64_t bytes) { return {formatBytes(bytes), std::to_string(bytes)}; }
 
-static std::string describeHead(const Plan &plan) {
-  const PlanTarget &target = plan.target;
+static std::string describeTarget(const PlanTarget &target) {
+  if (target.kind == TargetKind::Cuda)
+    return target.arch + " (compute capability " + std::to_string(target.major) + "." + std::to_string(target.minor) +
+           ", " + formatBytes(target.sharedBytes) + " of shared memory a block)";
   std::string features;
   for (const std::string &feature : target.features)
     features += (features.empty() ? "" : ", ") + feature;
+  return target.cpu + " (" + features + ")";
+}
+
+static std::string describeHead(const Plan &plan) {
   std::string text =
       "plan " + plan.name + ", from " + plan.specFile + " (spec " + plan.specHash + ") by " + plan.compiler + "\n";
-  text += "for " + target.kind + " " + target.cpu + " (" + features + "), elements " +
+  text += "for " + std::string(targetKindName(plan.target.kind)) + " " + describeTarget(plan.target) + ", elements " +
           std::string(dtypeInfo(plan.elementType).name) + "\n";
   text += "data: " + plan.data.tokenizer + " tokens, " + std::to_string(plan.data.sequences) + " sequences of " +
           std::to_string(plan.data.seqLen) + " at a time, " + std::to_string(plan.data.train.size()) +
@@ -49,6 +55,8 @@ static std::string_view segmentName(StateKind kind) {
     return "outputs";
   case StateKind::Constant:
     return "constant tables";
+  case StateKind::Copy:
+    return "narrow copies of parameters";
   case StateKind::Metric:
     return "metrics";
   case StateKind::Counter:
@@ -57,9 +65,9 @@ static std::string_view segmentName(StateKind kind) {
   return "";
 }
 
-static constexpr StateKind kSegments[] = {StateKind::Parameter, StateKind::Gradient, StateKind::Optimizer,
-                                          StateKind::Balance,   StateKind::Batch,    StateKind::Output,
-                                          StateKind::Constant,  StateKind::Metric,   StateKind::Counter};
+static constexpr StateKind kSegments[] = {
+    StateKind::Parameter, StateKind::Copy,   StateKind::Gradient, StateKind::Optimizer, StateKind::Balance,
+    StateKind::Batch,     StateKind::Output, StateKind::Constant, StateKind::Metric,    StateKind::Counter};
 
 static uint64_t stateBytesOf(const PlanState &state) { return state.copyBytes * state.count; }
 
@@ -67,10 +75,11 @@ static uint64_t stateBytesOf(const PlanState &state) { return state.copyBytes * 
 static bool isKept(const PlanBuffer &buffer) { return buffer.name.starts_with("kept."); }
 
 static std::string describeMemory(const Plan &plan, uint64_t threads) {
+  bool isGpu = plan.target.kind == TargetKind::Cuda;
   uint64_t peak = plan.peakBytes(threads);
   std::string threadText = std::to_string(threads) + (threads == 1 ? " thread" : " threads");
-  std::string text = "peak memory: " + formatBytes(peak) + " (" + std::to_string(peak) + " bytes) with " + threadText +
-                     ", allocated once at the start\n\n";
+  std::string text = "peak memory: " + formatBytes(peak) + " (" + std::to_string(peak) + " bytes) " +
+                     (isGpu ? "on the GPU" : "with " + threadText) + ", allocated once at the start\n\n";
   TextTable table({"memory", "size", "bytes", "share"}, "0111");
   uint64_t rest = peak;
   auto row = [&](std::string name, uint64_t bytes) {
@@ -94,7 +103,7 @@ static std::string describeMemory(const Plan &plan, uint64_t threads) {
   kept = std::min(kept, values);
   row("activations kept", kept);
   row("temporaries", values - kept);
-  row("scratch of " + threadText, threads * plan.memory.scratchBytes);
+  row(isGpu ? "scratch" : "scratch of " + threadText, (isGpu ? 1 : threads) * plan.memory.scratchBytes);
   row("alignment", rest);
   return text + table.text() + "\n";
 }
@@ -148,6 +157,23 @@ static std::string describeBuffers(const Plan &plan) {
   for (const PlanFunction &function : plan.functions)
     text += describeValues(plan, function.name);
   return text;
+}
+
+/// What only GPUs have: "128 threads, 24.00 KiB shared, 2 maps".
+static std::string launchText(const PlanLaunch &launch) {
+  std::string text = std::to_string(launch.threads) + " threads, " + formatBytes(launch.sharedBytes) + " shared";
+  if (!launch.maps.empty())
+    text += ", " + std::to_string(launch.maps.size()) + (launch.maps.size() == 1 ? " map" : " maps");
+  return text + ", " + launch.module;
+}
+
+static std::string describeLaunches(const Plan &plan) {
+  if (plan.target.kind != TargetKind::Cuda)
+    return "";
+  TextTable table({"kernel", "launch"}, "10");
+  for (size_t i = 0; i < plan.kernels.size(); ++i)
+    table.row({std::to_string(i), launchText(plan.kernels[i].launch)});
+  return table.text() + "\n";
 }
 
 static std::string describeKernels(const Plan &plan) {
@@ -225,7 +251,7 @@ static void describeProgram(const Plan &plan, const std::vector<ProgramOp> &body
 
 std::string describePlan(const Plan &plan, const PlanDescribeOptions &options) {
   std::string text = describeHead(plan) + describeMemory(plan, options.threads) + describeState(plan) +
-                     describeBuffers(plan) + describeKernels(plan);
+                     describeBuffers(plan) + describeKernels(plan) + describeLaunches(plan);
   if (!options.instructions)
     return text;
   text += "instructions: kernel xWORKGROUPS (@offset + stride*index:bytes, ...); i0 is the outermost loop's index; :0 "
@@ -242,6 +268,8 @@ std::string describePlan(const Plan &plan, const PlanDescribeOptions &options) {
   program("init", plan.init);
   program("train", plan.train);
   program("evaluate", plan.evaluate);
+  if (!plan.restore.empty())
+    program("restore", plan.restore);
   return text;
 }
 

@@ -12,6 +12,7 @@ inline constexpr uint32_t kPlanVersion = 1;
 inline constexpr uint64_t kPlanHeaderBytes = 64;
 inline constexpr uint64_t kPlanBlobAlignment = 64;
 inline constexpr uint64_t kPlanMemoryAlignment = 64;
+inline constexpr uint64_t kPlanCudaAlignment = 256; // of arena and scratch on a GPU
 
 // Offsets inside the header.
 inline constexpr size_t kPlanVersionAt = 8;
@@ -25,6 +26,13 @@ inline constexpr size_t kPlanHashBytes = 16;
 
 /// The blob that holds the kernels of a cpu plan: an ELF shared object.
 inline constexpr char kKernelsBlob[] = "kernels.so";
+
+/// The blobs that hold the kernels of a cuda plan: machine code, or text that the driver assembles.
+inline constexpr char kCubinSuffix[] = ".cubin";
+inline constexpr char kPtxSuffix[] = ".ptx";
+
+/// The scratch of a cuda plan begins with counters that are zero between kernels.
+inline constexpr uint64_t kPlanCudaCounterBytes = 4096;
 
 /// Nested `repeat`s beyond this are refused; the interpreter keeps its loop indices in a fixed array.
 inline constexpr size_t kMaxLoopDepth = 8;

@@ -2,6 +2,8 @@
 #include "runtime/plan/PlanFormat.h"
 #include "runtime/plan/PlanManifest.h"
 
+#include <algorithm>
+
 namespace moec::rt {
 
 uint32_t findFunction(const Plan &plan, const std::string &name, const std::string &pointer, FieldErrors &errors) {
@@ -81,7 +83,8 @@ struct BodyReader {
       return;
     }
     op.kernel = static_cast<uint32_t>(kernel);
-    op.grid = fields.integer("grid", 1, int64_t{1} << 40);
+    // A GPU's grids have one dimension of at most 2^31 - 1 blocks.
+    op.grid = fields.integer("grid", 1, plan.target.kind == TargetKind::Cuda ? INT32_MAX : int64_t{1} << 40);
     const auto &args = fields.array("args").items();
     for (size_t i = 0; i < args.size(); ++i)
       op.operands.push_back(readOperand(args[i], fields.pointerTo("args") + "/" + std::to_string(i), depth, errors));
@@ -112,7 +115,7 @@ struct BodyReader {
 
   /// Where a program instruction stands: some are only meant inside the training loop.
   struct Place {
-    bool inSteps = false, isTrain = false, isEvaluate = false;
+    bool inSteps = false, inEvery = false, isTrain = false, isEvaluate = false;
     size_t depth = 0;
   };
 
@@ -141,18 +144,21 @@ struct BodyReader {
       op.count = fields.integer("count", 0);
       place.inSteps = true;
       op.body = nested(fields, place);
+      checkOrder(fields, op.body);
     } else if (name == "next_batch") {
       op.kind = Kind::NextBatch;
       std::string split = fields.string("split");
       op.validation = split == "validation";
       if (split != "train" && split != "validation")
         errors.fail(fields.pointerTo("split"), "must be \"train\" or \"validation\", is \"", split, "\"");
-      require(op.validation ? place.isEvaluate : place.inSteps, fields, "next_batch",
-              op.validation ? "in the evaluate program for validation data" : "inside steps for training data");
+      require(op.validation ? place.isEvaluate : place.inSteps && !place.inEvery, fields, "next_batch",
+              op.validation ? "in the evaluate program for validation data"
+                            : "inside steps, but not inside every, for training data");
     } else if (name == "log" || name == "every") {
       op.kind = name == "log" ? Kind::Log : Kind::Every;
       require(place.inSteps, fields, name, "inside steps");
       op.count = fields.integer(name == "log" ? "every" : "steps", 1);
+      place.inEvery = true;
       if (name == "every")
         op.body = nested(fields, place);
     } else if (name == "evaluate" || name == "save") {
@@ -161,6 +167,22 @@ struct BodyReader {
     } else {
       errors.fail(fields.pointerTo("op"), "unknown instruction \"", name, "\"");
     }
+  }
+
+  static bool isWork(const ProgramOp &op) {
+    using Kind = ProgramOp::Kind;
+    if (op.kind == Kind::Repeat)
+      return std::all_of(op.body.begin(), op.body.end(), isWork);
+    return op.kind == Kind::Call || op.kind == Kind::NextBatch;
+  }
+
+  /// The work of a step is one piece, so that a device can be given all of it at once.
+  void checkOrder(Fields &fields, const std::vector<ProgramOp> &body) {
+    auto rest = std::find_if_not(body.begin(), body.end(), isWork);
+    for (auto op = rest; op != body.end(); ++op)
+      if (isWork(*op) || op->kind == ProgramOp::Kind::Repeat)
+        errors.fail(fields.pointerTo("body") + "/" + std::to_string(op - body.begin()),
+                    "calls, batches and loops of these come before what logs, evaluates and saves");
   }
 
   std::vector<ProgramOp> nested(Fields &fields, Place place) {
@@ -196,6 +218,8 @@ void parsePrograms(Fields &root, Plan &plan) {
   plan.init = reader.program(fields.array("init"), "/programs/init", {});
   plan.train = reader.program(fields.array("train"), "/programs/train", {.isTrain = true});
   plan.evaluate = reader.program(fields.array("evaluate"), "/programs/evaluate", {.isEvaluate = true});
+  if (const Json *restore = fields.optional("restore"))
+    plan.restore = reader.program(*restore, "/programs/restore", {});
   fields.finish();
 }
 

@@ -64,17 +64,32 @@ static void readIdentity(Fields &root, Plan &plan) {
 
 static void readTarget(Fields &root, PlanTarget &target) {
   Fields fields(root.object("target"), "/target", root.errors());
-  target.kind = fields.string("kind");
-  if (target.kind != "cpu")
-    root.errors().fail("/target/kind", "this runtime has no driver for \"", target.kind, "\", only for \"cpu\"");
-  target.triple = fields.string("triple");
-  target.cpu = fields.string("cpu");
-  target.features = fields.strings("features");
-  target.vectorBytes = fields.size("vector_bytes", 4096);
+  std::string kind = fields.string("kind");
+  if (kind == targetKindName(TargetKind::Cuda)) {
+    target.kind = TargetKind::Cuda;
+    target.arch = fields.string("arch");
+    if (!target.arch.starts_with("sm_"))
+      root.errors().fail("/target/arch", "must be like \"sm_90a\", is \"", target.arch, "\"");
+    std::vector<uint64_t> capability = fields.sizes("compute_capability");
+    if (capability.size() != 2 || capability[0] < 1 || capability[0] > 99 || capability[1] > 9)
+      root.errors().fail("/target/compute_capability", "must be [major, minor]");
+    capability.resize(2);
+    target.major = static_cast<uint32_t>(capability[0]);
+    target.minor = static_cast<uint32_t>(capability[1]);
+    target.sharedBytes = fields.size("shared_bytes", 1 << 24);
+  } else {
+    if (kind != targetKindName(TargetKind::Cpu))
+      root.errors().fail("/target/kind", "this runtime has no driver for \"", kind,
+                         "\", only for \"cpu\" and \"cuda\"");
+    target.triple = fields.string("triple");
+    target.cpu = fields.string("cpu");
+    target.features = fields.strings("features");
+    target.vectorBytes = fields.size("vector_bytes", 4096);
+  }
   fields.finish();
 }
 
-static void readMemory(Fields &root, PlanMemory &memory) {
+static void readMemory(Fields &root, const PlanTarget &target, PlanMemory &memory) {
   // 2^60: sums of a few such sizes cannot overflow.
   constexpr int64_t kMaxMemory = int64_t{1} << 60;
   Fields fields(root.object("memory"), "/memory", root.errors());
@@ -82,8 +97,31 @@ static void readMemory(Fields &root, PlanMemory &memory) {
   memory.arenaBytes = fields.size("arena_bytes", kMaxMemory);
   memory.scratchBytes = fields.size("scratch_bytes", int64_t{1} << 40);
   fields.finish();
+  if (target.kind == TargetKind::Cuda && memory.scratchBytes < kPlanCudaCounterBytes)
+    root.errors().fail("/memory/scratch_bytes", "is ", memory.scratchBytes, ", the counters of kernels alone take ",
+                       kPlanCudaCounterBytes);
   if (memory.stateBytes > memory.arenaBytes)
     root.errors().fail("/memory/state_bytes", "is ", memory.stateBytes, ", more than arena_bytes ", memory.arenaBytes);
+}
+
+/// "types" and "writes" may be left out, together.
+static void readOperandInfo(Fields &fields, PlanKernel &kernel) {
+  const Json *types = fields.optional("types");
+  if (!types && !fields.optional("writes"))
+    return;
+  for (const std::string &name : fields.strings("types")) {
+    std::optional<DType> type = dtypeFromName(name);
+    if (!type)
+      fields.errors().fail(fields.pointerTo("types"), "unknown element type \"", name, "\"");
+    kernel.types.push_back(type.value_or(DType::F32));
+  }
+  kernel.writes = fields.sizes("writes");
+  if (kernel.types.size() != kernel.params)
+    fields.errors().fail(fields.pointerTo("types"), "has ", kernel.types.size(), " types for ", kernel.params,
+                         " operands");
+  for (uint64_t position : kernel.writes)
+    if (position >= kernel.params)
+      fields.errors().fail(fields.pointerTo("writes"), "names operand ", position, " of ", kernel.params);
 }
 
 static void readTables(Fields &root, Plan &plan) {
@@ -97,7 +135,7 @@ static void readTables(Fields &root, Plan &plan) {
     if (plan.findBlob(blob.name))
       root.errors().fail(fields.pointerTo("name"), "there are two blobs \"", blob.name, "\"");
   });
-  readRows(root, "kernels", plan.kernels, [](Fields &fields, PlanKernel &kernel) {
+  readRows(root, "kernels", plan.kernels, [&](Fields &fields, PlanKernel &kernel) {
     kernel.name = fields.string("name");
     kernel.symbol = fields.string("symbol");
     kernel.params = fields.size("params", 4096);
@@ -105,6 +143,9 @@ static void readTables(Fields &root, Plan &plan) {
     kernel.bytes = fields.number("bytes");
     kernel.summary = fields.string("summary");
     kernel.loc = fields.string("loc");
+    readOperandInfo(fields, kernel);
+    if (plan.target.kind == TargetKind::Cuda)
+      parseLaunch(fields, plan, kernel);
   });
   readRows(root, "buffers", plan.buffers, [&](Fields &fields, PlanBuffer &buffer) {
     buffer.name = fields.string("name");
@@ -255,7 +296,7 @@ Status parseManifest(const Json &manifest, Plan &plan) {
   Fields root(manifest, "", errors);
   readIdentity(root, plan);
   readTarget(root, plan.target);
-  readMemory(root, plan.memory);
+  readMemory(root, plan.target, plan.memory);
   readTables(root, plan);
   readState(root, plan);
   readCounter(root, plan);

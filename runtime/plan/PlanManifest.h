@@ -10,6 +10,9 @@ namespace moec::rt {
 /// Everything but what needs the file (blob ranges) or the arena (operands).
 Status parseManifest(const Json &manifest, Plan &plan);
 
+/// `launch` of a kernel of a cuda plan; target, blobs and the kernel's other fields must have been read before.
+void parseLaunch(Fields &kernelFields, const Plan &plan, PlanKernel &kernel);
+
 /// Functions and programs; kernels must have been read before.
 void parseFunctions(Fields &root, Plan &plan);
 void parsePrograms(Fields &root, Plan &plan);

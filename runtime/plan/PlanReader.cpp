@@ -76,7 +76,7 @@ static Status loadBlobs(std::span<const std::byte> file, Plan &plan) {
                            ", the manifest says ", blob.hash);
     blob.bytes.assign(bytes.begin(), bytes.end());
   }
-  if (!plan.kernels.empty() && !plan.findBlob(kKernelsBlob))
+  if (plan.target.kind == TargetKind::Cpu && !plan.kernels.empty() && !plan.findBlob(kKernelsBlob))
     return Status::error("MOEC-P007", plan.path, "the plan lists kernels but has no blob \"", kKernelsBlob, "\"");
   return Status::ok();
 }

@@ -114,9 +114,9 @@ with Test() as t:
     # A plan for another processor.
     flags = set(re.findall(r"^flags\s*:\s*(.*)$", pathlib.Path("/proc/cpuinfo").read_text(), re.MULTILINE)[0].split())
     if "avx512f" in flags:
-        print("skip  a plan for another processor: this one has AVX-512, the most that --cpu can ask for")
+        print("skip  a plan for another processor: this one has AVX-512, the most that --target can ask for")
     else:
-        t.must(t.moec, "compile", t.spec, "--cpu", "x86-64-v4", "-o", "v4.moec")
+        t.must(t.moec, "compile", t.spec, "--target", "x86-64-v4", "-o", "v4.moec")
         done = t.run(t.moec_run, "v4.moec", "train", "--run-dir", "v4")
         t.check(done.returncode == 3 and "MOEC-P009" in done.stderr and "avx512" in done.stderr and not (t.dir / "v4").exists(),
                 f"a plan for another processor: {done.stderr}")

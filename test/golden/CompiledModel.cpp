@@ -36,7 +36,7 @@ rt::Plan compile(const std::string &folder, const std::string &specText, const s
     return mlir::success();
   });
   CompileOptions options;
-  options.cpu = cpu;
+  options.target = cpu;
   CompileSession session(context, options);
   if (failed(session.load(specPath)) || failed(session.writePlan(planPath)))
     throw std::runtime_error(diagnostics);

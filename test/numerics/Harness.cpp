@@ -2,14 +2,18 @@
 
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/CPU/ObjectEmitter.h"
+#include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/GPU/SimtBuilder.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
+#include "test/numerics/SimtInterpreter.h"
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -32,8 +36,8 @@ constexpr unsigned char kGuardByte = 0xCD;
 
 using Kernel = void (*)(void *const *, int64_t, void *);
 
-// A tensor's bytes between guards. Starts one element off a 64-byte line: kernels may only assume alignment to the
-// element. Timings are taken on a line, as in the arena of a plan.
+// A tensor's bytes between guards. For CPUs it starts one element off a 64-byte line: kernels may only assume alignment
+// to the element. Timings are taken on a line, as in the arena of a plan; kernels of GPUs rely on it.
 class Buffer {
 public:
   Buffer(RankedTensorType tensor, int64_t copies, const Array *init, bool onLine) : type(tensor.getElementType()) {
@@ -55,6 +59,7 @@ public:
   }
 
   unsigned char *data() { return storage.data() + shift; }
+  size_t bytes() const { return count * elementBytes; }
   bool guardsHold() const {
     for (size_t i = 0; i < storage.size(); ++i)
       if ((i < size_t(shift) || i >= size_t(shift + count * elementBytes)) && storage[i] != kGuardByte)
@@ -73,6 +78,12 @@ public:
   }
 
 private:
+  // To nearest, ties to even.
+  static uint16_t toBf16(float value) {
+    uint32_t bits;
+    std::memcpy(&bits, &value, sizeof(bits));
+    return std::isnan(value) ? 0x7FC0 : static_cast<uint16_t>((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+  }
   template <typename T> T read(int64_t i) {
     T result;
     std::memcpy(&result, data() + i * sizeof(T), sizeof(T));
@@ -84,6 +95,12 @@ private:
       return read<float>(i);
     if (type.isF64())
       return read<double>(i);
+    if (type.isBF16()) {
+      uint32_t bits = uint32_t(read<uint16_t>(i)) << 16;
+      float value;
+      std::memcpy(&value, &bits, sizeof(value));
+      return value;
+    }
     return type.isInteger(32) ? read<int32_t>(i) : static_cast<double>(read<int64_t>(i));
   }
   void put(int64_t i, double value) {
@@ -91,6 +108,8 @@ private:
       write<float>(i, static_cast<float>(value));
     else if (type.isF64())
       write<double>(i, value);
+    else if (type.isBF16())
+      write<uint16_t>(i, toBf16(static_cast<float>(value)));
     else if (type.isInteger(32))
       write<int32_t>(i, static_cast<int32_t>(value));
     else
@@ -145,9 +164,12 @@ Array Array::integers(std::vector<int64_t> shape, uint64_t seed, int64_t low, in
 struct CompiledDispatch::Impl {
   MLIRContext context;
   OwningOpRef<ModuleOp> module;
+  OwningOpRef<ModuleOp> kernels; // GPU targets: interpreted
+  bool onGpu = false;
   moe::DispatchOp dispatch;
   llvm::SmallVector<moe::DispatchParam> params;
-  cpu::KernelInfo info;
+  KernelInfo info;                    // the only kernel of a CPU target
+  std::vector<KernelInfo> gpuKernels; // in order
   void *handle = nullptr;
   Kernel kernel = nullptr;
   double milliseconds = 0;
@@ -161,6 +183,7 @@ struct CompiledDispatch::Impl {
 
   Memory fill(const std::vector<Array> &inputs, const std::map<std::string, Array> &given, int64_t copy,
               bool onLine = false) {
+    onLine |= onGpu;
     Memory memory;
     size_t nextInput = 0;
     for (auto state : module->getOps<moe::StateOp>()) {
@@ -197,6 +220,8 @@ struct CompiledDispatch::Impl {
 
   enum class Order { Forward, Reverse, TwoThreads };
   void launch(Memory &memory, Order order) {
+    if (onGpu)
+      return interpret(memory, order);
     auto work = [&](int64_t from, int64_t to, int64_t step) {
       auto *scratch = static_cast<unsigned char *>(std::aligned_alloc(64, info.scratchBytes / 64 * 64 + 192));
       for (int64_t group = from; group != to; group += step) {
@@ -218,6 +243,34 @@ struct CompiledDispatch::Impl {
     work(info.grid - 1, half - 1, -1);
     other.join();
   }
+
+  // Kernel after kernel, block after block. Counters at the start of scratch are zero before and after each; the rest
+  // starts as NaN.
+  void interpret(Memory &memory, Order order) {
+    int64_t scratchBytes = 0;
+    for (const KernelInfo &kernel : gpuKernels)
+      scratchBytes = std::max(scratchBytes, kernel.scratchBytes);
+    std::vector<unsigned char> scratch(scratchBytes + 64, 0xFF);
+    unsigned char *start = scratch.data() + llvm::offsetToAlignedAddr(scratch.data(), llvm::Align(64));
+    int64_t counters = std::min<int64_t>(scratchBytes, gpu::SimtBuilder::kCounterBytes);
+    std::memset(start, 0, counters);
+    std::vector<void *> arguments = memory.args;
+    arguments.push_back(start);
+    for (const KernelInfo &kernel : gpuKernels) {
+      auto launchOf = [&](const char *name) { return cast<IntegerAttr>(kernel.launch.get(name)).getInt(); };
+      SimtInterpreter gpu(*kernels, kernel.symbol, launchOf("threads"), launchOf("shared"));
+      gpu.addMemory(start, scratchBytes);
+      for (auto &buffer : memory.buffers)
+        if (buffer)
+          gpu.addMemory(buffer->data(), buffer->bytes());
+      for (auto &[name, buffer] : memory.states)
+        gpu.addMemory(buffer->data(), buffer->bytes());
+      for (int64_t i = 0; i < kernel.grid; ++i)
+        gpu.run(arguments, order == Order::Forward ? i : kernel.grid - 1 - i, kernel.grid);
+      if (std::any_of(start, start + counters, [](unsigned char byte) { return byte != 0; }))
+        throw std::runtime_error("the kernel leaves counters that are not zero");
+    }
+  }
 };
 
 CompiledDispatch::CompiledDispatch(std::string text, const std::string &element, const std::string &targetName)
@@ -227,7 +280,7 @@ CompiledDispatch::CompiledDispatch(std::string text, const std::string &element,
   MLIRContext &context = impl->context;
   context.disableMultithreading();
   context.loadDialect<moe::MoeDialect, arith::ArithDialect, math::MathDialect, func::FuncDialect, scf::SCFDialect,
-                      vector::VectorDialect, LLVM::LLVMDialect>();
+                      vector::VectorDialect, LLVM::LLVMDialect, NVVM::NVVMDialect>();
   std::string messages;
   ScopedDiagnosticHandler handler(&context, [&](Diagnostic &diagnostic) {
     messages += diagnostic.str() + "\n";
@@ -245,19 +298,35 @@ CompiledDispatch::CompiledDispatch(std::string text, const std::string &element,
 
   // MOEC_NUMERICS_TARGET=x86-64-v3 runs every test with the vectors of another machine.
   const char *other = std::getenv("MOEC_NUMERICS_TARGET");
-  cpu::CpuTarget target = cpu::CpuTarget::get(other && targetName == "native" ? other : targetName);
-  if (target.triple.empty())
-    fail("unknown target");
+  std::string name = other && targetName == "native" ? other : targetName;
   double start = now();
   OwningOpRef<ModuleOp> kernels = ModuleOp::create(impl->module->getLoc());
-  FailureOr<cpu::KernelInfo> info = cpu::emitKernel(impl->dispatch, *kernels, "moec_kernel", target);
-  if (failed(info))
-    fail("emitting");
-  impl->info = *info;
+  gpu::GpuTarget gpuTarget = gpu::GpuTarget::get(name);
+  cpu::CpuTarget target = cpu::CpuTarget::get(name);
+  impl->onGpu = !gpuTarget.arch.empty();
+  if (!impl->onGpu && target.triple.empty())
+    fail("unknown target");
+  gpuTarget.hasTensorCores = false; // the interpreter has none
+  if (impl->onGpu) {
+    FailureOr<std::vector<KernelInfo>> infos = gpu::emitKernels(impl->dispatch, *kernels, "moec_kernel", gpuTarget);
+    if (failed(infos))
+      fail("emitting");
+    impl->gpuKernels = *infos;
+    impl->info = infos->front();
+  } else {
+    FailureOr<KernelInfo> info = cpu::emitKernel(impl->dispatch, *kernels, "moec_kernel", target);
+    if (failed(info))
+      fail("emitting");
+    impl->info = *info;
+  }
   if (std::getenv("MOEC_DUMP_KERNELS"))
     kernels->dump();
   if (failed(verify(*kernels)))
     fail("verifying the kernel");
+  if (impl->onGpu) {
+    impl->kernels = std::move(kernels);
+    return;
+  }
   FailureOr<std::vector<char>> object = cpu::emitSharedObject(*kernels, target, /*threads=*/1);
   if (failed(object))
     fail("compiling");
@@ -292,6 +361,8 @@ Outcome CompiledDispatch::run(const std::vector<Array> &inputs, const std::map<s
   Impl::Memory memory = impl->fill(inputs, states, copy);
   impl->launch(memory, Impl::Order::Forward);
   for (Impl::Order order : {Impl::Order::Reverse, Impl::Order::TwoThreads}) {
+    if (impl->onGpu && order == Impl::Order::TwoThreads)
+      continue;
     Impl::Memory again = impl->fill(inputs, states, copy);
     impl->launch(again, order);
     for (size_t i = 0; i < memory.buffers.size(); ++i)

@@ -4,6 +4,8 @@
 // What `run` checks by itself: workgroups in order, in reverse and on two threads give the same bits; nothing is
 // written outside the operands (guard bytes around each buffer); nothing reads what nobody wrote (outputs and scratch
 // start as NaN).
+//
+// Kernels of a GPU target are interpreted (SimtInterpreter.h), block after block.
 #ifndef MOEC_TEST_NUMERICS_HARNESS_H
 #define MOEC_TEST_NUMERICS_HARNESS_H
 

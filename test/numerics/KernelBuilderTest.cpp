@@ -1,8 +1,9 @@
 // The builder and the object emitter without moe: loops, partial vectors, and bytes that do not depend on the number of
 // threads.
-#include "compiler/Target/CPU/KernelBuilder.h"
+#include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/ObjectEmitter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -14,7 +15,9 @@
 #include <unistd.h>
 
 using namespace mlir;
-using namespace moec::cpu;
+using moec::cpu::CpuTarget;
+using moec::cpu::emitSharedObject;
+using moec::cpu::KernelBuilder;
 
 namespace {
 struct TestModule {

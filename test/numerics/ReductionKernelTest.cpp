@@ -87,3 +87,24 @@ TEST_CASE("embed_grad", "[reduction]") {
       CHECK(difference(outcome.results[0], expected, toleranceOf(element)) == "");
     }
 }
+
+TEST_CASE("embed_grad with one frequent id", "[reduction]") {
+  // Enough rows for several rounds of a GPU's block, which keeps a frequent id apart from the second on.
+  int64_t n = 1700, v = 40, d = 6;
+  std::string grad = tensor(n, d), ids = tensor(n, 1, "i32"), table = tensor(v, d);
+  CompiledDispatch kernel(dispatchText("embed_grad", {{"g", grad}, {"ids", ids}}, "",
+                                       "%e = moe.embed_grad %g, %ids : " + grad + ", " + ids + " -> " + table +
+                                           "\nmoe.accumulate @s, %e : " + table + "\nmoe.yield",
+                                       "moe.state @s gradient : " + table),
+                          "f32");
+  Array g = Array::random({n, d}, 1), id = Array::integers({n, 1}, 2, 0, v), state = Array::random({v, d}, 3),
+        sum({v, d});
+  for (int64_t i = 0; i < n; ++i)
+    if (i % 3 != 0)
+      id.values[i] = i < 1000 ? 7 : 8;
+  loops::embedGrad(g.data(), id.data(), sum.data(), n, v, d);
+  Outcome outcome = kernel.run({g, id}, {{"s", state}});
+  for (int64_t i = 0; i < v * d; ++i)
+    state.values[i] += sum.values[i];
+  CHECK(difference(outcome.states["s"], state, 1e-5) == "");
+}

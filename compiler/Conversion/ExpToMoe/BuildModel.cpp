@@ -25,6 +25,7 @@ struct BuildModelPass : impl::BuildModelBase<BuildModelPass> {
     }
     ModelOptions options;
     options.rowAlign = rowAlign;
+    options.wide = wide;
     if (failed(buildModel(experiments.front(), getOperation(), options)))
       return signalPassFailure();
   }

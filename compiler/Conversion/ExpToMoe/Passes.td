@@ -15,7 +15,8 @@ def BuildModel : Pass<"moec-build-model", "::mlir::ModuleOp"> {
     func.func @forward_backward() attributes {moe.differentiate} { ... }
     ```
   }];
-  let options = [Option<"rowAlign", "row-align", "int64_t", "8", "Rows that the groups of experts are padded to">];
+  let options = [Option<"rowAlign", "row-align", "int64_t", "8", "Rows that the groups of experts are padded to">,
+                 Option<"wide", "wide", "bool", "false", "Compute in f64 whatever the experiment says">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
                            "::mlir::func::FuncDialect"];
 }

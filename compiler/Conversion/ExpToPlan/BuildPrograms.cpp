@@ -61,6 +61,8 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
 
     ProgramBuilder p(module, experiment.getLoc());
     p.program("init", [&] { p.call("init"); });
+    if (module.lookupSymbol<plan::FuncOp>("refresh"))
+      p.program("restore", [&] { p.call("refresh"); });
     p.program("train", [&] {
       p.steps(steps, [&] {
         p.call("begin_step");

@@ -71,7 +71,7 @@ std::string keyOf(moe::DispatchOp dispatch, ArrayRef<moe::DispatchParam> params)
 std::string summarize(moe::DispatchOp dispatch) {
   std::string text;
   for (Operation &op : *dispatch.getBlock()) {
-    if (isa<moe::ReadOp, moe::YieldOp>(op) || op.hasTrait<OpTrait::ConstantLike>())
+    if (isa<moe::ReadOp, moe::CastOp, moe::YieldOp>(op) || op.hasTrait<OpTrait::ConstantLike>())
       continue;
     StringRef name = op.getName().stripDialect();
     if (!text.empty())
@@ -83,21 +83,23 @@ std::string summarize(moe::DispatchOp dispatch) {
 
 } // namespace
 
-FailureOr<plan::KernelOp> KernelTable::get(moe::DispatchOp dispatch) {
+FailureOr<KernelTable::Kernels> KernelTable::get(moe::DispatchOp dispatch) {
   SmallVector<moe::DispatchParam> params = moe::collectDispatchParams(dispatch);
   std::string key = keyOf(dispatch, params);
   if (auto found = known.find(key); found != known.end())
     return found->second;
   std::string symbol = ("moec_" + dispatch.getKind() + "_" + Twine(known.size())).str();
-  FailureOr<cpu::KernelInfo> info = cpu::emitKernel(dispatch, kernels, symbol, target);
-  if (failed(info))
+  FailureOr<std::vector<KernelInfo>> emitted = target.emitKernels(dispatch, kernels, symbol);
+  if (failed(emitted))
     return failure();
   OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-  auto kernel = plan::KernelOp::create(b, dispatch.getLoc(), symbol, static_cast<int64_t>(params.size()), info->grid,
-                                       info->scratchBytes, static_cast<int64_t>(info->flops),
-                                       static_cast<int64_t>(info->bytes), summarize(dispatch), dispatch.getNoteAttr());
-  known[key] = kernel;
-  return kernel;
+  Kernels &made = known[key];
+  for (const KernelInfo &info : *emitted)
+    made.push_back(plan::KernelOp::create(b, dispatch.getLoc(), info.symbol, static_cast<int64_t>(params.size()),
+                                          info.grid, info.scratchBytes, static_cast<int64_t>(info.flops),
+                                          static_cast<int64_t>(info.bytes), summarize(dispatch), dispatch.getNoteAttr(),
+                                          info.launch));
+  return made;
 }
 
 } // namespace moec

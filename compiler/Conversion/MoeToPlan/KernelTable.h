@@ -1,8 +1,8 @@
-// One kernel for each distinct dispatch: layers, parameters and functions that compute the same thing share it.
+// The kernels of each distinct dispatch: layers, parameters and functions that compute the same thing share them.
 #ifndef MOEC_COMPILER_CONVERSION_MOETOPLAN_KERNELTABLE_H
 #define MOEC_COMPILER_CONVERSION_MOETOPLAN_KERNELTABLE_H
 
-#include "compiler/Target/CPU/EmitKernel.h"
+#include "compiler/Target/Target.h"
 #include "dialects/Plan/IR/Plan.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -10,17 +10,19 @@ namespace moec {
 
 class KernelTable {
 public:
-  KernelTable(mlir::ModuleOp module, mlir::ModuleOp kernels, const cpu::CpuTarget &target)
+  KernelTable(mlir::ModuleOp module, mlir::ModuleOp kernels, const Target &target)
       : module(module), kernels(kernels), target(target) {}
 
-  /// The kernel of `dispatch`, emitted at its first use.
-  mlir::FailureOr<plan::KernelOp> get(moe::DispatchOp dispatch);
+  using Kernels = llvm::SmallVector<plan::KernelOp, 1>;
+
+  /// The kernels of `dispatch` in the order of their launches, emitted at its first use.
+  mlir::FailureOr<Kernels> get(moe::DispatchOp dispatch);
   mlir::ModuleOp getModule() { return module; }
 
 private:
   mlir::ModuleOp module, kernels;
-  const cpu::CpuTarget &target;
-  llvm::StringMap<plan::KernelOp> known;
+  const Target &target;
+  llvm::StringMap<Kernels> known;
 };
 
 } // namespace moec

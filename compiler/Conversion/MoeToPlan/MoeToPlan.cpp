@@ -2,9 +2,12 @@
 // stacked by it are written in place where that is safe, else copied.
 #include "compiler/Conversion/MoeToPlan/KernelTable.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
+#include "compiler/Target/All/Targets.h"
+#include "dialects/Tile/IR/Tile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
@@ -31,6 +34,13 @@ bool isZero(Operation *op) {
   return dense.getSplatValue<APInt>().isZero();
 }
 
+/// The value itself, whatever type it has in memory.
+Value underCasts(Value value) {
+  while (auto cast = value.getDefiningOp<moe::CastOp>())
+    value = cast.getInput();
+  return value;
+}
+
 int64_t bytesOf(Value value) { return plan::tensorBytes(cast<RankedTensorType>(value.getType())); }
 
 /// The section of the spec that an op comes from, with dots: "attention", "losses.router_z".
@@ -54,12 +64,13 @@ std::string describeValue(Value value) {
   value = underReshapes(value);
   Operation *op = value.getDefiningOp();
   if (auto dispatch = dyn_cast_if_present<moe::DispatchOp>(op)) {
-    Operation *maker = dispatch.getYield().getValues()[cast<OpResult>(value).getResultNumber()].getDefiningOp();
+    Operation *maker =
+        underCasts(dispatch.getYield().getValues()[cast<OpResult>(value).getResultNumber()]).getDefiningOp();
     op = maker ? maker : op;
     while (maker && isa<moe::MapOp>(maker)) {
       Operation *next = nullptr;
       for (Value operand : maker->getOperands())
-        if (Operation *producer = operand.getDefiningOp();
+        if (Operation *producer = underCasts(operand).getDefiningOp();
             producer && !producer->hasTrait<OpTrait::ConstantLike>() && !next)
           next = producer;
       if ((maker = next) && !isa<moe::ReadOp>(maker))
@@ -70,8 +81,9 @@ std::string describeValue(Value value) {
     return "layer_input"; // carried into the body of a repeat
   // A product is best known by its weights: "attention.q".
   if (isa<moe::MatmulOp, moe::GroupedMatmulOp>(op))
-    if (auto weights = op->getOperand(1).getDefiningOp<moe::ReadOp>()) {
+    if (auto weights = underCasts(op->getOperand(1)).getDefiningOp<moe::ReadOp>()) {
       StringRef name = weights.getState();
+      name.consume_front("copy.");
       name.consume_front("layers.{}.");
       return name.split('#').first.str();
     }
@@ -93,24 +105,75 @@ bool isFill(moe::DispatchOp dispatch) {
   return writes && dispatch.getNumResults() == 0;
 }
 
+/// The ops of a dispatch that `op` is computed from, itself included.
+llvm::SmallDenseSet<Operation *> sourcesOf(Operation *op) {
+  llvm::SmallDenseSet<Operation *> sources;
+  SmallVector<Operation *> pending{op};
+  while (!pending.empty()) {
+    Operation *next = pending.pop_back_val();
+    if (next && sources.insert(next).second)
+      for (Value operand : next->getOperands())
+        pending.push_back(operand.getDefiningOp());
+  }
+  return sources;
+}
+
 /// Whether result `number` of `dispatch` may share memory with input `argument`: every element of the input is read
 /// before the same element of the result is stored, and never after.
 bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argument) {
   Value made = dispatch.getYield().getValues()[number];
-  Operation *maker = made.getDefiningOp();
+  Operation *maker = underCasts(made).getDefiningOp();
   if (!maker || made.getType() != argument.getType())
     return false;
-  for (OpOperand &use : argument.getUses()) {
-    Operation *user = use.getOwner();
-    if (maker->isBeforeInBlock(user) || isa<moe::YieldOp>(user))
+  SmallVector<OpOperand *> uses;
+  for (OpOperand &use : argument.getUses())
+    if (auto cast = dyn_cast<moe::CastOp>(use.getOwner()))
+      llvm::append_range(uses, llvm::make_pointer_range(cast->getUses()));
+    else
+      uses.push_back(&use);
+  // A reader that the result does not depend on might run after the result was stored.
+  llvm::SmallDenseSet<Operation *> sources = sourcesOf(maker);
+  for (OpOperand *use : uses) {
+    Operation *user = use->getOwner();
+    if (!sources.contains(user))
       return false;
     if (isa<moe::MapOp>(user))
       continue;
     auto rowOp = dyn_cast<moe::RowOpInterface>(user);
-    if (dispatch.getKind() != "row" || !rowOp || !rowOp.isRowAligned(use.getOperandNumber()) || user == maker)
+    if (dispatch.getKind() != "row" || !rowOp || !rowOp.isRowAligned(use->getOperandNumber()) || user == maker)
       return false;
   }
   return true;
+}
+
+/// The operand of a row kernel whose memory its result `number` takes over, since nothing reads that value afterwards;
+/// -1: none.
+int findOverwritten(moe::DispatchOp dispatch, unsigned number, const llvm::DenseMap<Value, Value> &destination) {
+  if (dispatch.getKind() != "row")
+    return -1;
+  auto isLastUse = [&](Value base) {
+    SmallVector<Value> views{base};
+    unsigned here = 0;
+    while (!views.empty())
+      for (Operation *user : views.pop_back_val().getUsers()) {
+        if (isa<moe::ReshapeOp>(user))
+          views.push_back(user->getResult(0));
+        else if (user == dispatch)
+          ++here;
+        else if (!isa<moe::DispatchOp>(user) || user->getBlock() != dispatch->getBlock() ||
+                 !user->isBeforeInBlock(dispatch))
+          return false;
+      }
+    return here == 1;
+  };
+  for (auto [index, input] : llvm::enumerate(dispatch.getInputs())) {
+    Value base = underReshapes(input);
+    auto maker = base.getDefiningOp<moe::DispatchOp>();
+    if (maker && maker->getBlock() == dispatch->getBlock() && !destination.contains(base) &&
+        canOverwrite(dispatch, number, dispatch.getBlock()->getArgument(index)) && isLastUse(base))
+      return index;
+  }
+  return -1;
 }
 
 class FunctionLowering {
@@ -186,11 +249,12 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
     }
     return success();
   }
-  FailureOr<plan::KernelOp> kernel = kernels.get(dispatch);
-  if (failed(kernel))
+  FailureOr<KernelTable::Kernels> launched = kernels.get(dispatch);
+  if (failed(launched))
     return failure();
   SmallVector<Value> operands;
   SmallVector<int64_t> writes;
+  llvm::SmallDenseSet<int> reused; // operands whose memory a result has
   for (const moe::DispatchParam &param : moe::collectDispatchParams(dispatch)) {
     if (param.isWritten)
       writes.push_back(operands.size());
@@ -214,17 +278,22 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
     case moe::DispatchParam::Kind::Result: {
       Value result = dispatch.getResult(param.index);
       Value &buffer = buffers[result];
-      if (Value place = destination.lookup(result))
+      int overwritten = findOverwritten(dispatch, param.index, destination);
+      if (Value place = destination.lookup(result)) {
         buffer = place;
-      else
+      } else if (overwritten >= 0 && reused.insert(overwritten).second) {
+        buffer = bufferOf(dispatch.getInputs()[overwritten], b);
+      } else {
         buffer = alloc(result, result.getLoc(), describeValue(result), b);
+      }
       operands.push_back(buffer);
       break;
     }
     }
   }
-  plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(*kernel), operands,
-                         b.getDenseI64ArrayAttr(writes));
+  for (plan::KernelOp kernel : *launched)
+    plan::LaunchOp::create(b, dispatch.getLoc(), FlatSymbolRefAttr::get(kernel), operands,
+                           b.getDenseI64ArrayAttr(writes));
   return success();
 }
 
@@ -382,9 +451,9 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
 
   void runOnOperation() override {
     ModuleOp module = getOperation();
-    cpu::CpuTarget target = cpu::CpuTarget::get(cpu);
-    if (target.triple.empty()) {
-      module.emitError() << cpu::CpuTarget::unknown(cpu);
+    std::unique_ptr<Target> machine = createTarget(target);
+    if (!machine) {
+      module.emitError() << unknownTarget(target);
       return signalPassFailure();
     }
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
@@ -399,7 +468,7 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
     }
     ModuleOp kernels = ModuleOp::create(b, module.getLoc(), kernelModuleName);
     SymbolTable symbols(module);
-    KernelTable table(module, kernels, target);
+    KernelTable table(module, kernels, *machine);
     for (func::FuncOp function : functions) {
       std::string name = function.getSymName().str();
       function.setSymName(name + ".moe");

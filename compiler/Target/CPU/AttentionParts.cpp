@@ -17,27 +17,6 @@ int64_t blockOf(const KernelBuilder &kb, const AttentionSizes &sizes) {
 }
 } // namespace
 
-FailureOr<AttentionParams> findAttentionParams(const DispatchBody &body, Operation *op) {
-  moe::DispatchOp dispatch = body.dispatch;
-  AttentionParams params;
-  for (Operation &inner : *dispatch.getBlock())
-    if (&inner != op && !isa<moe::ReshapeOp, moe::ReadOp, moe::WriteOp, moe::YieldOp>(inner))
-      return dispatch.emitOpError("has no CPU template: '") << inner.getName() << "' beside '" << op->getName() << "'";
-  for (Value operand : op->getOperands()) {
-    std::optional<unsigned> param = body.paramOf(operand);
-    if (!param)
-      return dispatch.emitOpError("computes an operand of '") << op->getName() << "' inside the dispatch";
-    params.inputs.push_back(*param);
-  }
-  params.results.resize(op->getNumResults());
-  for (const DispatchBody::Sink &sink : body.sinks()) {
-    if (sink.value.getDefiningOp() != op)
-      return dispatch.emitOpError("hands out a value that '") << op->getName() << "' does not compute";
-    params.results[cast<OpResult>(sink.value).getResultNumber()].push_back(sink.param);
-  }
-  return params;
-}
-
 AttentionParts::AttentionParts(KernelBuilder &kb, const AttentionSizes &sizes)
     : kb(kb), sizes(sizes), block(blockOf(kb, sizes)), scores(kb, sizes.element, kb.target.tileRows, block),
       heads(kb, sizes.element, kb.target.tileRows, sizes.headSize) {

@@ -1,35 +1,16 @@
-// What the forward and the backward attention kernels share: sizes, blocks, packing, masks.
-//
-//   q [B*S, H*dh]   k, v [B*S, G*dh]   H query heads read G key heads, H/G each   S positions   B sequences
+// What the forward and the backward attention kernels share: blocks, packing, masks.
 #ifndef MOEC_COMPILER_TARGET_CPU_ATTENTIONPARTS_H
 #define MOEC_COMPILER_TARGET_CPU_ATTENTIONPARTS_H
 
-#include "compiler/Target/CPU/DispatchBody.h"
+#include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/CPU/MicroTile.h"
+#include "compiler/Target/Kernel/AttentionBody.h"
 
 namespace moec::cpu {
 
-struct AttentionSizes {
-  AttentionSizes(mlir::RankedTensorType query, int64_t heads, int64_t kvHeads, int64_t positions)
-      : element(query.getElementType()), sequences(query.getDimSize(0) / positions), positions(positions), heads(heads),
-        kvHeads(kvHeads), headSize(query.getDimSize(1) / heads) {}
-
-  mlir::Type element;
-  int64_t sequences, positions, heads, kvHeads, headSize;
-
-  int64_t group() const { return heads / kvHeads; } // query heads of one key head
-  int64_t queryStride() const { return heads * headSize; }
-  int64_t keyStride() const { return kvHeads * headSize; }
-};
-
-/// Parameters of an attention-like op in a dispatch that holds nothing else but views and state accesses.
-struct AttentionParams {
-  llvm::SmallVector<unsigned> inputs; // by operand
-  llvm::SmallVector<llvm::SmallVector<unsigned>>
-      results; // by result: where it goes, perhaps nowhere or to several places
-};
-mlir::FailureOr<AttentionParams> findAttentionParams(const DispatchBody &body, mlir::Operation *op);
+using kernel::AttentionParams;
+using kernel::AttentionSizes;
 
 class AttentionParts {
 public:

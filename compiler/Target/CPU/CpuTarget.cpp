@@ -56,11 +56,4 @@ CpuTarget CpuTarget::get(const std::string &name) {
   return {};
 }
 
-std::string CpuTarget::unknown(const std::string &name) {
-  std::string text = "unknown CPU \"" + name + "\"; expected native";
-  for (const Level &level : levels())
-    text += std::string(", ") + level.name;
-  return text;
-}
-
 } // namespace moec::cpu

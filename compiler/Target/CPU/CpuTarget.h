@@ -20,8 +20,6 @@ struct CpuTarget {
 
   /// name: "native", "x86-64-v3", "x86-64-v4", "x86-64". Empty triple in the result: unknown name.
   static CpuTarget get(const std::string &name);
-  /// What to say when `get` knows no such name.
-  static std::string unknown(const std::string &name);
 };
 
 } // namespace moec::cpu

@@ -3,19 +3,9 @@
 #define MOEC_COMPILER_TARGET_CPU_EMITKERNEL_H
 
 #include "compiler/Target/CPU/CpuTarget.h"
-#include "dialects/Moe/Analysis/DispatchParams.h"
-#include "mlir/IR/BuiltinOps.h"
+#include "compiler/Target/Target.h"
 
 namespace moec::cpu {
-
-/// What the plan needs to know of a kernel. Its parameters are those of moe::collectDispatchParams, in that order.
-struct KernelInfo {
-  std::string symbol;
-  int64_t grid = 1;         // workgroups; they never write the same bytes
-  int64_t scratchBytes = 0; // a worker
-  double flops = 0;         // of one launch, worst case
-  double bytes = 0;         // read + written once
-};
 
 /// Emits the kernel of `dispatch` into `kernels` as a func.func over scf/arith/math/vector/llvm. Fails with a
 /// diagnostic at the dispatch when its kind has no template.

@@ -15,9 +15,10 @@
 //
 // The C tile passes through scratch so that the epilogue is one row of code, not MR of them, and ends at any row count.
 // Prefetching the next panel and the lines of C between tiles gave 0-3 %, within the noise of a busy machine: left out.
-#include "compiler/Target/CPU/DispatchBody.h"
+#include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/CPU/MicroTile.h"
+#include "compiler/Target/Kernel/ProductBody.h"
 
 using namespace mlir;
 
@@ -33,35 +34,18 @@ constexpr int64_t kChunkBytes = 512 * 1024; // of A: half of a second-level cach
 constexpr int64_t kLeastChunkRows = 64;     // below it, packing B would cost some 5 %
 constexpr int64_t kWantedGrid = 16;
 
-// A matrix [rows, columns] in memory. With `rowMap` (a parameter of row numbers) its rows are those rows of the
-// parameter.
-struct Factor {
-  unsigned param = 0;
-  std::optional<unsigned> rowMap;
-  int64_t rows = 0, columns = 0;
-};
+using kernel::Factor;
+using kernel::Grouping;
+using kernel::Product;
 
-struct Product {
-  Value value;
-  Factor a, b;
-  bool ta = false, tb = false;
-  int64_t depth = 0; // for grouped_outer the most it can be
-};
-
-enum class Grouping { None, Rows, Depth };
-
-class MatmulEmitter {
+class MatmulEmitter : kernel::ProductBody {
 public:
-  MatmulEmitter(moe::DispatchOp dispatch, const CpuTarget &target)
-      : dispatch(dispatch), body(dispatch), target(target) {}
+  MatmulEmitter(moe::DispatchOp dispatch, const CpuTarget &target) : ProductBody(dispatch), target(target) {}
 
-  LogicalResult analyse();
+  using ProductBody::analyse;
   KernelInfo emit(ModuleOp kernels, StringRef symbol);
 
 private:
-  LogicalResult addProduct(Operation *op);
-  LogicalResult addFactor(Value value, Factor &factor);
-  LogicalResult checkEpilogue();
   void chooseBlocks();
 
   Value rowPointer(const Factor &factor, Value row, Value group);
@@ -74,17 +58,7 @@ private:
   Value mapOperand(Value operand, int64_t mapRows, Value row, Value column, int64_t vector);
   Value tileEnd(Value row);
 
-  moe::DispatchOp dispatch;
-  DispatchBody body;
   const CpuTarget &target;
-
-  SmallVector<Product> products;
-  SmallVector<moe::MapOp> maps;
-  SmallVector<DispatchBody::Sink> sinks;
-  Type element;
-  Grouping grouping = Grouping::None;
-  int64_t experts = 1, rows = 0, columns = 0; // rows: of one expert for Grouping::Depth
-  unsigned offsets = 0, counts = 0;           // parameters
 
   bool blocked = false;
   int64_t depthBlock = 0, chunkRows = 0, chunks = 1, panels = 1;
@@ -97,120 +71,6 @@ private:
   Value zeroRow;
   SmallVector<Value> panelOf, tileOf; // scratch, by product
 };
-
-//===--- Analysis -------------------------------------------------------------------------------------------------===//
-
-LogicalResult MatmulEmitter::addFactor(Value value, Factor &factor) {
-  auto type = cast<RankedTensorType>(value.getType());
-  factor.rows = type.getDimSize(type.getRank() - 2);
-  factor.columns = type.getDimSize(type.getRank() - 1);
-  value = DispatchBody::stripViews(value);
-  if (auto gather = value.getDefiningOp<moe::GatherRowsOp>()) {
-    if (gather.getResult().getType().getDimSize(1) != factor.columns)
-      return dispatch.emitOpError("multiplies a reshape of gathered rows, which has no CPU template");
-    factor.rowMap = body.paramOf(gather.getRows());
-    if (!factor.rowMap)
-      return dispatch.emitOpError("gathers rows by a map that is computed inside the dispatch");
-    value = gather.getInput();
-  }
-  std::optional<unsigned> param = body.paramOf(value);
-  if (!param)
-    return dispatch.emitOpError("multiplies a matrix that is computed inside the dispatch");
-  factor.param = *param;
-  return success();
-}
-
-LogicalResult MatmulEmitter::addProduct(Operation *op) {
-  Product product;
-  product.value = op->getResult(0);
-  Value a = op->getOperand(0), b = op->getOperand(1), offsetsValue, countsValue;
-  Grouping kind = Grouping::None;
-  if (auto matmul = dyn_cast<moe::MatmulOp>(op)) {
-    product.ta = matmul.getTa();
-    product.tb = matmul.getTb();
-  } else if (auto grouped = dyn_cast<moe::GroupedMatmulOp>(op)) {
-    kind = Grouping::Rows;
-    product.tb = grouped.getTb();
-    offsetsValue = grouped.getOffsets();
-    countsValue = grouped.getCounts();
-  } else {
-    auto outer = cast<moe::GroupedOuterOp>(op);
-    kind = Grouping::Depth;
-    product.ta = true;
-    offsetsValue = outer.getOffsets();
-    countsValue = outer.getCounts();
-  }
-  if (failed(addFactor(a, product.a)) || failed(addFactor(b, product.b)))
-    return failure();
-  if (product.tb && product.b.rowMap)
-    return dispatch.emitOpError("multiplies by the transpose of gathered rows, which has no CPU template");
-  product.depth = product.ta ? product.a.rows : product.a.columns;
-
-  auto type = cast<RankedTensorType>(product.value.getType());
-  unsigned groupOffsets = 0, groupCounts = 0;
-  int64_t groups = 1;
-  if (kind != Grouping::None) {
-    std::optional<unsigned> first = body.paramOf(offsetsValue), second = body.paramOf(countsValue);
-    if (!first || !second)
-      return dispatch.emitOpError("computes the groups of a grouped product inside the dispatch");
-    groupOffsets = *first;
-    groupCounts = *second;
-    groups = cast<RankedTensorType>(countsValue.getType()).getDimSize(1);
-  }
-  int64_t resultRows = type.getDimSize(type.getRank() - 2), resultColumns = type.getDimSize(type.getRank() - 1);
-  if (products.empty()) {
-    element = type.getElementType();
-    grouping = kind;
-    experts = groups;
-    rows = resultRows;
-    columns = resultColumns;
-    offsets = groupOffsets;
-    counts = groupCounts;
-  } else if (grouping != kind || experts != groups || rows != resultRows || columns != resultColumns ||
-             offsets != groupOffsets || counts != groupCounts) {
-    return dispatch.emitOpError("holds products of different shapes or groups");
-  }
-  products.push_back(product);
-  return success();
-}
-
-LogicalResult MatmulEmitter::checkEpilogue() {
-  sinks = body.sinks();
-  SmallVector<Value> computed;
-  for (const Product &product : products)
-    computed.push_back(product.value);
-  for (moe::MapOp map : maps) {
-    RankedTensorType shape = map.getShapeType();
-    if (shape.getDimSize(1) != columns ||
-        shape.getNumElements() != rows * columns * (grouping == Grouping::Depth ? experts : 1))
-      return dispatch.emitOpError("has a map whose shape is not that of its products");
-    for (Value input : map.getInputs())
-      if (!llvm::is_contained(computed, DispatchBody::stripViews(input)) && !body.paramOf(input))
-        return dispatch.emitOpError("has a map on values that a matmul kernel does not compute");
-    llvm::append_range(computed, map.getResults());
-  }
-  for (const DispatchBody::Sink &sink : sinks)
-    if (!llvm::is_contained(computed, sink.value))
-      return dispatch.emitOpError("hands out a value that a matmul kernel does not compute");
-  return success();
-}
-
-LogicalResult MatmulEmitter::analyse() {
-  for (Operation &op : *dispatch.getBlock()) {
-    if (isa<moe::MatmulOp, moe::GroupedMatmulOp, moe::GroupedOuterOp>(op)) {
-      if (failed(addProduct(&op)))
-        return failure();
-    } else if (auto map = dyn_cast<moe::MapOp>(op)) {
-      maps.push_back(map);
-    } else if (!isa<moe::GatherRowsOp, moe::ReshapeOp, moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::YieldOp>(
-                   op)) {
-      return dispatch.emitOpError("has no CPU template: '") << op.getName() << "' inside a matmul kernel";
-    }
-  }
-  if (products.empty())
-    return dispatch.emitOpError("has no matrix product inside, as a matmul kernel must");
-  return checkEpilogue();
-}
 
 void MatmulEmitter::chooseBlocks() {
   panels = llvm::divideCeil(columns, tile->columns());
@@ -368,7 +228,7 @@ void MatmulEmitter::emitEpilogue(Value row, ArrayRef<Value> rowsOfTiles) {
   int64_t lanes = tile->lanes();
   if (grouping == Grouping::Depth)
     row = kb->add(kb->mul(expert, kb->i64(rows)), row);
-  int64_t mapRows = rows * (grouping == Grouping::Depth ? experts : 1);
+  int64_t mapRows = resultRows();
   for (int64_t v = 0; v < tile->vectors(); ++v) {
     Value first = kb->i64(v * lanes);
     Value at = kb->add(column, first);
@@ -462,11 +322,8 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol) {
   info.symbol = symbol.str();
   info.grid = experts * chunks * panels;
   info.scratchBytes = kb->scratchBytes();
-  for (const Product &product : products)
-    info.flops += 2.0 * rows * columns * product.depth;
-  for (const moe::DispatchParam &param : body.params)
-    info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8 *
-                  (param.isRead + param.isWritten);
+  info.flops = flops();
+  info.bytes = bytes();
   return info;
 }
 

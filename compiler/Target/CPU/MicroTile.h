@@ -8,7 +8,7 @@
 #ifndef MOEC_COMPILER_TARGET_CPU_MICROTILE_H
 #define MOEC_COMPILER_TARGET_CPU_MICROTILE_H
 
-#include "compiler/Target/CPU/KernelBuilder.h"
+#include "compiler/Target/CPU/CpuKernelBuilder.h"
 
 namespace moec::cpu {
 

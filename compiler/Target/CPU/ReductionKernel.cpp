@@ -3,9 +3,10 @@
 // col_reduce: a workgroup owns a block of columns of one group and adds the rows in order. Maps before it are evaluated
 // on the fly. embed_grad into a state: a workgroup owns a block of columns and adds grad's rows in order to wherever
 // they belong. embed_grad into anything else: a workgroup owns a range of vocabulary rows, and scans the ids.
-#include "compiler/Target/CPU/Elementwise.h"
+#include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
-#include "compiler/Target/CPU/RowSchedule.h"
+#include "compiler/Target/Kernel/Elementwise.h"
+#include "compiler/Target/Kernel/RowSchedule.h"
 
 using namespace mlir;
 

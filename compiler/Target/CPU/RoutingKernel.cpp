@@ -1,9 +1,10 @@
 // Templates "permute", "limit_capacity" and "count_ids": integers in order, a few passes over N*K ids. One workgroup
 // (count_ids: one a group): 16 Ki ids take about 0.1 ms or less (bench-rows), little beside the products that they
 // route.
-#include "compiler/Target/CPU/Elementwise.h"
+#include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
-#include "compiler/Target/CPU/RowSchedule.h"
+#include "compiler/Target/Kernel/Elementwise.h"
+#include "compiler/Target/Kernel/RowSchedule.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;

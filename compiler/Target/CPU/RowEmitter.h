@@ -2,7 +2,8 @@
 #ifndef MOEC_COMPILER_TARGET_CPU_ROWEMITTER_H
 #define MOEC_COMPILER_TARGET_CPU_ROWEMITTER_H
 
-#include "compiler/Target/CPU/RowSchedule.h"
+#include "compiler/Target/CPU/CpuKernelBuilder.h"
+#include "compiler/Target/Kernel/RowSchedule.h"
 #include <functional>
 
 namespace moec::cpu {

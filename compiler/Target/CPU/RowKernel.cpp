@@ -412,25 +412,6 @@ void RowEmitter::emitColumns(Value first, int64_t count, Value isLast) {
 
 //===--- The template ---===//
 
-namespace {
-void countWork(const RowSchedule &schedule, const DispatchBody &body, KernelInfo &info) {
-  for (const moe::DispatchParam &param : body.params)
-    if (param.type)
-      info.bytes += double(param.type.getNumElements()) * param.type.getElementType().getIntOrFloatBitWidth() / 8 *
-                    (param.isRead + param.isWritten);
-  for (const RowStage &stage : schedule.stages)
-    for (const RowItem &item : stage.items) {
-      if (auto map = dyn_cast_if_present<moe::MapOp>(item.op))
-        info.flops += double(schedule.rows) * schedule.columnsOf(map.getResult(0)) * (mapWeight(map) - 1);
-      else if (item.op)
-        info.flops += double(schedule.rows) * schedule.columnsOf(item.op->getOperands().empty() ? item.op->getResult(0)
-                                                                 : isa<IndexType>(item.op->getOperand(0).getType())
-                                                                     ? item.op->getResult(0)
-                                                                     : item.op->getOperand(0));
-    }
-}
-} // namespace
-
 FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                     const CpuTarget &target) {
   DispatchBody body(dispatch);
@@ -439,7 +420,8 @@ FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp dispatch, ModuleOp module, S
     return failure();
   KernelInfo info;
   info.symbol = symbol.str();
-  countWork(*schedule, body, info);
+  info.flops = schedule->flops();
+  info.bytes = body.bytes();
 
   KernelBuilder k(module, dispatch.getLoc(), symbol, body.numParams(), target);
   RowEmitter emitter(k, body, *schedule);

@@ -1,12 +1,11 @@
 // The serial ops of the row template: those whose columns depend on each other.
 #include "compiler/Target/CPU/RowEmitter.h"
 
+#include "compiler/Target/Kernel/RandomNormal.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include <limits>
-#include <numbers>
 
 using namespace mlir;
 
@@ -199,7 +198,7 @@ void RowEmitter::emitRope(moe::RopeOp op) {
   Type type = elementType(op.getInput());
   int64_t half = tensorColumns(op.getCos()), positions = tensorRows(op.getCos());
   int64_t columns = schedule.columnsOf(op.getInput());
-  Value position = k.rem(row, k.i64(positions));
+  Value position = k.rem(k.div(row, k.i64(op.getHeads())), k.i64(positions));
   Value cosRow = k.at(paramPointer(op.getCos()), k.mul(position, k.i64(half)), type);
   Value sinRow = k.at(paramPointer(op.getSin()), k.mul(position, k.i64(half)), type);
   Value from = rowPointer(op.getInput()), to = rowPointer(op.getResult());
@@ -240,55 +239,10 @@ void RowEmitter::emitDotRows(moe::DotRowsOp op) {
     k.loop(k.i64(0), k.i64(slots), 1, dot);
 }
 
-// Philox4x32-10 in i64 arithmetic: every word is kept below 2^32.
 void RowEmitter::emitRandomNormal(moe::RandomNormalOp op) {
-  Type type = elementType(op.getResult()), f64 = k.b.getF64Type();
   int64_t columns = schedule.columnsOf(op.getResult());
-  auto low = [&](Value a) -> Value { return arith::AndIOp::create(k.b, a, k.i64(0xFFFFFFFF)); };
-  auto high = [&](Value a) -> Value { return arith::ShRUIOp::create(k.b, a, k.i64(32)); };
-  auto exclusive = [&](Value a, Value b) -> Value { return arith::XOrIOp::create(k.b, a, b); };
-  Value copy = k.i64(0);
-  if (auto index = dyn_cast_if_present<BlockArgument>(op.getIndex())) {
-    Value base, place;
-    for (auto [i, param] : llvm::enumerate(body.params)) {
-      if (param.kind == moe::DispatchParam::Kind::Base)
-        base = k.param(i);
-      if (param.kind == moe::DispatchParam::Kind::Index && param.copy == index)
-        place = k.param(i);
-    }
-    copy = k.sub(LLVM::PtrToIntOp::create(k.b, k.b.getI64Type(), place),
-                 LLVM::PtrToIntOp::create(k.b, k.b.getI64Type(), base));
-  }
-
-  auto pairAt = [&](Value pair) -> std::pair<Value, Value> {
-    Value words[4] = {low(pair), high(pair), k.i64(op.getStream() & 0xFFFFFFFF), low(copy)};
-    uint64_t keys[2] = {uint64_t(op.getSeed()) & 0xFFFFFFFF, uint64_t(op.getSeed()) >> 32};
-    for (int round = 0; round < 10; ++round) {
-      Value product0 = k.mul(words[0], k.i64(0xD2511F53)), product1 = k.mul(words[2], k.i64(0xCD9E8D57));
-      Value next[4] = {exclusive(exclusive(high(product1), words[1]), k.i64(keys[0])), low(product1),
-                       exclusive(exclusive(high(product0), words[3]), k.i64(keys[1])), low(product0)};
-      std::copy(next, next + 4, words);
-      keys[0] = (keys[0] + 0x9E3779B9) & 0xFFFFFFFF;
-      keys[1] = (keys[1] + 0xBB67AE85) & 0xFFFFFFFF;
-    }
-    auto word64 = [&](Value lowWord, Value highWord) -> Value {
-      return arith::OrIOp::create(k.b, lowWord, arith::ShLIOp::create(k.b, highWord, k.i64(32)));
-    };
-    auto uniform = [&](Value word, int64_t plus) -> Value {
-      Value top = k.add(arith::ShRUIOp::create(k.b, word, k.i64(11)), k.i64(plus));
-      return k.fmul(arith::SIToFPOp::create(k.b, f64, top), k.constant(f64, 0x1.0p-53));
-    };
-    // In (0, 1], so that the logarithm is finite; and in [0, 1).
-    Value radiusWord = uniform(word64(words[0], words[1]), 1), angleWord = uniform(word64(words[2], words[3]), 0);
-    Value radius = math::SqrtOp::create(k.b, k.fmul(k.constant(f64, -2), k.log(radiusWord)));
-    Value angle = k.fmul(k.constant(f64, 2 * std::numbers::pi), angleWord);
-    auto finish = [&](Value part) -> Value {
-      Value value = k.fadd(k.fmul(k.fmul(radius, part), k.constant(f64, op.getStddev().convertToDouble())),
-                           k.constant(f64, op.getMean().convertToDouble()));
-      return type == f64 ? value : arith::TruncFOp::create(k.b, type, value).getResult();
-    };
-    return {finish(math::CosOp::create(k.b, angle)), finish(math::SinOp::create(k.b, angle))};
-  };
+  Value copy = kernel::randomCopy(k, body, op);
+  auto pairAt = [&](Value pair) { return kernel::randomPair(k, op, copy, pair); };
 
   Value first = k.mul(row, k.i64(columns));
   if (columns % 2 == 0) {

@@ -1,5 +1,6 @@
 #include "compiler/Target/Plan/ManifestBuilder.h"
 
+#include "runtime/plan/PlanFormat.h"
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Config/llvm-config.h"
 #include <nlohmann/json.hpp>
@@ -16,7 +17,29 @@ std::string dtypeName(Type element) {
     return "f32";
   if (element.isF64())
     return "f64";
+  if (element.isBF16())
+    return "bf16";
   return element.isInteger(32) ? "i32" : "i64";
+}
+
+/// Integers, strings, and arrays and dictionaries of such.
+Json toJson(Attribute attribute) {
+  if (auto integer = dyn_cast<IntegerAttr>(attribute))
+    return integer.getInt();
+  if (auto text = dyn_cast<StringAttr>(attribute))
+    return text.str();
+  if (auto numbers = dyn_cast<DenseI64ArrayAttr>(attribute))
+    return std::vector<int64_t>(numbers.asArrayRef());
+  if (auto list = dyn_cast<ArrayAttr>(attribute)) {
+    Json json = Json::array();
+    for (Attribute element : list)
+      json.push_back(toJson(element));
+    return json;
+  }
+  Json json = Json::object();
+  for (NamedAttribute entry : cast<DictionaryAttr>(attribute))
+    json[entry.getName().str()] = toJson(entry.getValue());
+  return json;
 }
 
 /// A place in the arena: constant offset plus a stride for each enclosing repeat.
@@ -42,6 +65,7 @@ private:
   Json functionBody(Block &block, SmallVectorImpl<Value> &indices);
   Json programBody(Block &block);
   Json operand(Value buffer, ArrayRef<Value> indices);
+  std::string elementOf(Value buffer);
   Place resolve(Value buffer, ArrayRef<Value> indices);
   plan::StateOp state(StringRef name);
 
@@ -93,17 +117,48 @@ Json ManifestBuilder::operand(Value buffer, ArrayRef<Value> indices) {
 
 int64_t bytesOf(Value buffer) { return cast<plan::BufferType>(buffer.getType()).getBytes(); }
 
+/// The element type of what a buffer is a part of.
+std::string ManifestBuilder::elementOf(Value buffer) {
+  while (auto slice = buffer.getDefiningOp<plan::SliceOp>())
+    buffer = slice.getSource();
+  auto address = buffer.getDefiningOp<plan::AddressOp>();
+  Type type = address ? symbols.lookup<plan::StateOp>(address.getState()).getType()
+                      : buffer.getDefiningOp<plan::AllocOp>().getType();
+  return dtypeName(cast<RankedTensorType>(type).getElementType());
+}
+
 Json ManifestBuilder::kernels() {
+  // All launches of a kernel have operands of the same types.
+  llvm::StringMap<plan::LaunchOp> launches;
+  module.walk([&](plan::LaunchOp launch) { launches.try_emplace(launch.getKernel(), launch); });
   Json list = Json::array();
   for (auto kernel : module.getOps<plan::KernelOp>()) {
     kernelNumbers[kernel.getSymName()] = list.size();
-    list.push_back({{"name", kernel.getSymName().drop_front(StringRef("moec_").size()).str()},
-                    {"symbol", kernel.getSymName().str()},
-                    {"params", kernel.getParams()},
-                    {"flops", kernel.getFlops()},
-                    {"bytes", kernel.getBytes()},
-                    {"summary", kernel.getSummary().str()},
-                    {"loc", describeLocation(kernel.getLoc())}});
+    Json record = {{"name", kernel.getSymName().drop_front(StringRef("moec_").size()).str()},
+                   {"symbol", kernel.getSymName().str()},
+                   {"params", kernel.getParams()},
+                   {"flops", kernel.getFlops()},
+                   {"bytes", kernel.getBytes()},
+                   {"summary", kernel.getSummary().str()},
+                   {"loc", describeLocation(kernel.getLoc())}};
+    if (plan::LaunchOp launch = launches.lookup(kernel.getSymName())) {
+      Json types = Json::array();
+      for (Value buffer : launch.getOperands())
+        types.push_back(elementOf(buffer));
+      record["types"] = types;
+      record["writes"] = launch.getWrites().vec();
+    }
+    if (DictionaryAttr launch = kernel.getLaunchAttr()) {
+      Json json = toJson(launch);
+      for (const CodeBlob &blob : inputs.code)
+        for (const CodeBlob::Kernel &code : blob.kernels)
+          if (code.symbol == kernel.getSymName()) {
+            json["module"] = blob.name;
+            record["symbol"] = code.entry;
+          }
+      record["launch"] = json;
+    }
+    list.push_back(std::move(record));
   }
   return list;
 }
@@ -273,7 +328,8 @@ FailureOr<std::string> ManifestBuilder::build() {
   auto place = [](plan::StateOp state) {
     return Json{{"offset", *state.getOffset()}, {"shape", std::vector<int64_t>(state.getTensorType().getShape())}};
   };
-  int64_t scratch = 0;
+  // Counters are there even when no kernel counts.
+  int64_t scratch = inputs.target->kind() == "cuda" ? static_cast<int64_t>(rt::kPlanCudaCounterBytes) : 0;
   for (auto kernel : module.getOps<plan::KernelOp>())
     scratch = std::max<int64_t>(scratch, kernel.getScratch());
   Json programs = Json::object();
@@ -286,13 +342,9 @@ FailureOr<std::string> ManifestBuilder::build() {
   manifest["name"] = experiment.getSymName().str();
   manifest["spec"] = Json::parse(inputs.effectiveSpec);
   manifest["spec_file"] = inputs.specFile;
-  manifest["element_type"] = experiment.section<exp::PrecisionOp>().getCompute().str();
+  manifest["element_type"] = dtypeName(logits.getTensorType().getElementType());
   manifest["seed"] = experiment.getSeed();
-  manifest["target"] = {{"kind", "cpu"},
-                        {"triple", inputs.target.triple},
-                        {"cpu", inputs.target.cpu},
-                        {"features", inputs.target.required},
-                        {"vector_bytes", inputs.target.vectorBytes}};
+  manifest["target"] = Json::parse(inputs.target->describe());
   manifest["memory"] = {
       {"state_bytes", stateBytes.getInt()}, {"arena_bytes", arena.getInt()}, {"scratch_bytes", plan::alignUp(scratch)}};
   manifest["kernels"] = kernels();

@@ -2,7 +2,7 @@
 #ifndef MOEC_COMPILER_TARGET_PLAN_MANIFESTBUILDER_H
 #define MOEC_COMPILER_TARGET_PLAN_MANIFESTBUILDER_H
 
-#include "compiler/Target/CPU/CpuTarget.h"
+#include "compiler/Target/Target.h"
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Plan/IR/Plan.h"
 #include "mlir/IR/BuiltinOps.h"
@@ -14,7 +14,8 @@ struct ManifestInputs {
   std::string effectiveSpec; // JSON text
   std::string specFile;
   std::string baseDir; // absolute; relative data paths start here
-  cpu::CpuTarget target;
+  const Target *target = nullptr;
+  llvm::ArrayRef<CodeBlob> code;
 };
 
 /// The manifest as JSON text, without "blobs" (the plan file's writer adds those). Reports what is missing at its

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 
 #include <filesystem>
+#include <map>
 
 using namespace moec;
 using namespace moec::tool;
@@ -25,17 +26,25 @@ int runCompile(const Options &options) {
   if (failed(session.load(options.spec)) || failed(session.writePlan(output)))
     return kUserError;
   llvm::outs() << output << ": " << std::filesystem::file_size(output) << " bytes, " << session.countKernels()
-               << " kernels for " << options.compile.cpu << "\n";
+               << " kernels for " << options.compile.target << "\n";
   return kOk;
 }
 } // namespace
 
 void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
-  app.add_option("--cpu", options.cpu, "Processor to compile for: native, x86-64, x86-64-v3 or x86-64-v4")
+  app.add_option("--target", options.target, "Machine to compile for: native, x86-64, x86-64-v3, x86-64-v4 or sm_90a")
       ->capture_default_str();
+  app.add_option(
+      "--like", options.like,
+      "Target whose structure the plan takes over (row alignment, grouping), for launch by launch comparison");
+  app.add_flag("--reference", options.reference, "Compute in f64 whatever the spec says");
   app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)");
   app.add_option("--dump-to", options.dumpTo, "Folder for the IR after each phase");
   app.add_flag("--timing", options.timing, "Print the seconds of each phase");
+  AssembleOptions &code = options.code;
+  app.add_flag("--strict-kernels", code.strictKernels, "GPU: a kernel that spills registers is an error");
+  app.add_flag("--verbose-kernels", code.verbose, "GPU: print the registers of each kernel");
+  app.add_flag("!--no-cache", code.useCache, "GPU: compile every kernel anew (see MOEC_CACHE)");
 }
 
 Action moec::tool::addCompile(CLI::App &app) {
@@ -43,5 +52,9 @@ Action moec::tool::addCompile(CLI::App &app) {
   app.add_option("spec", options->spec, "A spec (.json), or an experiment in exp dialect (.mlir)")->required();
   app.add_option("-o,--output", options->output, "Plan file to write (default: the spec's name with .moec)");
   addCompileOptions(app, options->compile);
+  const std::map<std::string, CodeForm> forms = {
+      {"auto", CodeForm::Automatic}, {"ptx", CodeForm::Text}, {"cubin", CodeForm::Binary}};
+  app.add_option("--emit", options->compile.code.form, "GPU: what the plan holds; auto: cubin if there is a ptxas")
+      ->transform(CLI::CheckedTransformer(forms));
   return [options] { return runCompile(*options); };
 }

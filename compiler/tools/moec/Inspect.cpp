@@ -22,6 +22,7 @@ struct Options {
 constexpr std::pair<const char *, const char *> views[] = {
     {"kernels", "the kernels alone, as scf/arith/vector over pointers"},
     {"llvm", "the kernels in the llvm dialect, as they go to LLVM"},
+    {"ptx", "the kernels as PTX (GPU targets)"},
 };
 
 void listPhases() {
@@ -67,6 +68,13 @@ int runInspect(const Options &options) {
   if (failed(session.load(options.input)) ||
       failed(session.runTo(isView ? llvm::StringRef(phases().back().name) : llvm::StringRef(options.to))))
     return kUserError;
+  if (options.to == "ptx") {
+    auto text = session.emitPtx(options.symbol);
+    if (failed(text))
+      return kUserError;
+    llvm::outs() << *text;
+    return kOk;
+  }
   mlir::Operation *shown = isView ? session.kernels().getOperation() : session.module().getOperation();
   if (options.to == "llvm" && failed(session.lowerKernels()))
     return kInternal;
@@ -90,7 +98,7 @@ Action moec::tool::addInspect(CLI::App &app) {
   auto *input = app.add_option("input", options->input, "A spec (.json), an experiment (.mlir), or a plan (.moec)");
   auto *list = app.add_flag("--list-phases", options->listPhases, "List the phases");
   app.add_option("--to", options->to, "Phase to stop after (see --list-phases)")->capture_default_str();
-  app.add_option("--symbol", options->symbol, "Print only this function, state or kernel");
+  app.add_option("--symbol,--kernel", options->symbol, "Print only this function, state or kernel");
   app.add_flag("--locations", options->locations, "Print the place in the spec that each op came from");
   addCompileOptions(app, options->compile);
   return [options, input, list] {

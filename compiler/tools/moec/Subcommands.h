@@ -33,7 +33,7 @@ Action addTrain(CLI::App &app);
 Action addEval(CLI::App &app);
 Action addGenerate(CLI::App &app);
 
-/// --cpu, --dump-to, ...: what every command that compiles takes.
+/// --target, --dump-to, ...: what every command that compiles takes.
 void addCompileOptions(CLI::App &app, CompileOptions &options);
 
 /// A context with every dialect and method of the compiler.

@@ -146,8 +146,13 @@ def Exp_DurationOp : Exp_Section<"duration"> {
   let arguments = (ins I64Attr:$steps);
 }
 def Exp_PrecisionOp : Exp_Section<"precision"> {
-  let summary = "/precision: f32, or f64 for proofs";
-  let arguments = (ins StrAttr:$compute);
+  let summary = "/precision: number formats";
+  let description = [{
+    (precision_c1) master, optimizer and gradients are f32 unless compute is bf16.
+  }];
+  let arguments = (ins StrAttr:$compute, // f32 | bf16 | f64
+    DefaultValuedStrAttr<StrAttr, "f32">:$master, DefaultValuedStrAttr<StrAttr, "f32">:$optimizer,
+    DefaultValuedStrAttr<StrAttr, "f32">:$gradients);
 }
 def Exp_MemoryOp : Exp_Section<"memory"> {
   let summary = "/memory: what is kept for the backward";

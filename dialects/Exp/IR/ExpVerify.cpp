@@ -103,6 +103,23 @@ static LogicalResult checkBatch(BatchOp op) {
   return failure();
 }
 
+static LogicalResult checkPrecision(PrecisionOp op) {
+  bool ok = true;
+  if (op.getCompute() == "bf16")
+    return success();
+  for (llvm::StringRef key : {"master", "optimizer", "gradients"}) { // precision_c1
+    auto type = op->getAttrOfType<StringAttr>(key);
+    if (!type || type == "f32")
+      continue;
+    report(op, key, Rule::NarrowState)
+            .append(key, " is ", type.getValue(), ", but compute is ", op.getCompute(), "; only compute bf16 has it")
+            .attachNote(placeOf(op, "compute"))
+        << "compute is " << op.getCompute();
+    ok = false;
+  }
+  return success(ok);
+}
+
 static LogicalResult checkSection(Operation *op) {
   if (failed(checkFields(op)))
     return failure();
@@ -110,6 +127,7 @@ static LogicalResult checkSection(Operation *op) {
       .Case<AttentionOp>(checkAttention)
       .Case<MoeOp>(checkMoe)
       .Case<BatchOp>(checkBatch)
+      .Case<PrecisionOp>(checkPrecision)
       .Default([](Operation *) { return success(); });
 }
 

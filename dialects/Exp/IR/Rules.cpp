@@ -71,6 +71,9 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::NoValidationData, "there is nothing to validate on",
        "evaluate.every is given, but data.validation has no source."},
       {Rule::NoWeight, "all sources have weight 0", "Their weights are shares, and something must have one."},
+      {Rule::NarrowState, "a state is bf16, but compute is not",
+       "precision.master, optimizer and gradients say what lies in memory as bf16 beside activations. Set compute to "
+       "bf16, or leave them at f32."},
       {Rule::UnusedValidation, "validation data is given, but never evaluated",
        "A warning. Give evaluate.every, or remove data.validation."},
       {Rule::MissingFile, "a data file does not exist",

@@ -53,6 +53,7 @@ enum class Rule {
   NoTrainingData = 44,
   NoValidationData = 45,
   NoWeight = 46,
+  NarrowState = 47,
   // Warnings.
   UnusedValidation = 60,
   MissingFile = 61,

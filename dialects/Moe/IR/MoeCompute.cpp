@@ -49,6 +49,15 @@ LogicalResult ReshapeOp::verify() {
   return expectSameElement(*this, "result", getResult(), "input", getInput());
 }
 
+LogicalResult CastOp::verify() {
+  // (C1)
+  Type from = cast<RankedTensorType>(getInput().getType()).getElementType();
+  Type to = cast<RankedTensorType>(getResult().getType()).getElementType();
+  if (!isa<FloatType>(from) || !isa<FloatType>(to) || from == to)
+    return emitOpError("casts ") << from << " to " << to << "; expected two floating-point types that differ";
+  return success();
+}
+
 OpFoldResult ReshapeOp::fold(FoldAdaptor) {
   if (getInput().getType() == getResult().getType())
     return getInput();
@@ -262,7 +271,8 @@ LogicalResult RopeOp::verify() {
   if (failed(expectDivides(*this, "head size", 2 * cols(getCos()), "columns", cols(getInput()))))
     return failure();
   // (C2)
-  if (failed(expectDivides(*this, "sequence length", rows(getCos()), "rows", rows(getInput()))))
+  if (failed(expectDivides(*this, "sequence length times heads", rows(getCos()) * std::max<int64_t>(1, getHeads()),
+                           "rows", rows(getInput()))))
     return failure();
   return expectSameElement(*this, "cos", getCos(), "input", getInput());
 }

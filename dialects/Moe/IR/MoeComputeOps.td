@@ -23,6 +23,19 @@ def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable]> {
   let hasFolder = 1;
 }
 
+def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape]> {
+  let summary = "The same numbers in another floating-point type";
+  let description = [{
+    Stands at the border of a dispatch, between what is in memory and what is computed with: behind an input or a `moe.read`, before a `moe.yield` or a
+    `moe.write`. Made by `moe-narrow-storage`; templates take it as a view and convert when they load and store. Rounds to nearest, ties to even.
+    (C1) the element types differ.
+  }];
+  let arguments = (ins Moe_AnyTensor:$input);
+  let results = (outs Moe_AnyTensor:$result);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 //===--- Row ops ------------------------------------------------------------------------------------------------------===//
 
 def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, differentiable]> {
@@ -134,13 +147,13 @@ def Moe_PutOp : Moe_Op<"put", [Pure, rowOp, differentiable]> {
 def Moe_RopeOp : Moe_Op<"rope", [Pure, rowOpPartly, differentiable, AllTypesMatch<["input", "result"]>, AllTypesMatch<["cos", "sin"]>]> {
   let summary = "Rotary position embedding of heads lying side by side";
   let description = [{
-    x [N, H*dh]; row n is at position n mod S; cos, sin [S, dh/2] are whole operands. For pair i of a head: (a, b) = (x[i], x[i + dh/2]) ->
+    x [N, H*dh]; row n is at position (n / heads) mod S: `heads` (1 if absent) of a token's heads lie in rows of their own, the others side by side; cos, sin [S, dh/2] are whole operands. For pair i of a head: (a, b) = (x[i], x[i + dh/2]) ->
     (a cos - b sin, b cos + a sin); `inverse` uses -sin (the backward). Su et al. 2021, in the half-split layout of GPT-NeoX and Llama.
-    (C1) dh = 2 * columns of cos divides the columns of x; (C2) S divides N.
+    (C1) dh = 2 * columns of cos divides the columns of x; (C2) heads * S divides N.
   }];
-  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$cos, Moe_Matrix:$sin, UnitAttr:$inverse);
+  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$cos, Moe_Matrix:$sin, UnitAttr:$inverse, DefaultValuedAttr<I64Attr, "1">:$heads);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "(`inverse` $inverse^)? $input `,` $cos `,` $sin attr-dict `:` type($input) `,` type($cos)";
+  let assemblyFormat = "(`inverse` $inverse^)? $input `,` $cos `,` $sin (`heads` $heads^)? attr-dict `:` type($input) `,` type($cos)";
   let hasVerifier = 1;
 }
 

@@ -52,7 +52,7 @@ LogicalResult StateOp::verifySymbolUses(SymbolTableCollection &symbols) {
   if (gradient.getKind() != StateKind::gradient)
     return error() << "names gradient " << getGradientAttr() << " of kind " << stringifyStateKind(gradient.getKind())
                    << ", expected kind gradient";
-  if (gradient.getType() != getType())
+  if (gradient.getTensorType().getShape() != getTensorType().getShape())
     return error() << "has type " << getType() << ", but its gradient " << getGradientAttr() << " has "
                    << gradient.getType();
   if (gradient.getCopies() != getCopies())

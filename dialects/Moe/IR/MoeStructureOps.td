@@ -12,7 +12,8 @@ include "mlir/IR/RegionKindInterface.td"
 def Moe_StateKind : I32EnumAttr<"StateKind", "what a state is for", [
     I32EnumAttrCase<"parameter", 0>, I32EnumAttrCase<"gradient", 1>, I32EnumAttrCase<"optimizer", 2>,
     I32EnumAttrCase<"balance", 3>, I32EnumAttrCase<"counter", 4>, I32EnumAttrCase<"metric", 5>,
-    I32EnumAttrCase<"batch", 6>, I32EnumAttrCase<"output", 7>, I32EnumAttrCase<"constant", 8>]> {
+    I32EnumAttrCase<"batch", 6>, I32EnumAttrCase<"output", 7>, I32EnumAttrCase<"constant", 8>,
+    I32EnumAttrCase<"copy", 9>]> {
   let cppNamespace = "::moec::moe";
   let genSpecializedAttr = 0;
 }
@@ -26,9 +27,10 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
     A state has a kind, a tensor type and, when `count` is given, that many copies back to back (one for each layer of a segment).
     `layers` = [first, step] names copy i `layers.<first + step*i>` wherever the symbol has `{}`. Parameters name their gradient state;
     `parameter`, `optimizer` and `balance` states go into checkpoints, and of the `counter` states only `counter.step`. `balance` is
-    reserved for what balancing methods keep from step to step (a bias of each expert); no method has such state yet.
+    reserved for what balancing methods keep from step to step (a bias of each expert); no method has such state yet. A `copy` holds a parameter
+    once more in a narrower type, for products to read (see `moe-narrow-storage`).
 
-    Constraints: (C1) a parameter names a gradient state of the same type and count, or none if it is frozen; (C2) `count` >= 1.
+    Constraints: (C1) a parameter names a gradient state of the same shape and count, or none if it is frozen; (C2) `count` >= 1.
 
     ```mlir
     moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1] gradient @"grad.layers.{}.attention.q"

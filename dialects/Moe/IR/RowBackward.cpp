@@ -92,8 +92,8 @@ LogicalResult PutOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, A
 LogicalResult RopeOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
                                     SmallVectorImpl<Value> &operandGrads) {
   // A rotation's adjoint is its inverse. The tables are constants.
-  operandGrads[0] =
-      RopeOp::create(builder, getLoc(), getInput().getType(), resultGrads[0], getCos(), getSin(), !getInverse());
+  operandGrads[0] = RopeOp::create(builder, getLoc(), getInput().getType(), resultGrads[0], getCos(), getSin(),
+                                   !getInverse(), getHeads());
   return success();
 }
 

@@ -1,5 +1,5 @@
 // Marks forward values that are cheaper to compute again than to keep for every layer.
-#include "dialects/Moe/IR/Moe.h"
+#include "dialects/Moe/Analysis/MapForm.h"
 #include "dialects/Moe/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
@@ -22,6 +22,16 @@ bool isCheap(Operation *op) {
              SliceColumnsOp>(op);
 }
 
+/// A sum that ends a product: keeping it costs as much as keeping what the product made, and its backward needs
+/// neither.
+bool endsProduct(Operation &op) {
+  auto map = dyn_cast<MapOp>(op);
+  return map && isSum(map) && llvm::any_of(map.getInputs(), [](Value input) {
+           Operation *maker = input.getDefiningOp();
+           return input.hasOneUse() && isa_and_present<MatmulOp, GroupedMatmulOp, CombineRowsOp>(maker);
+         });
+}
+
 struct AssignRematPass : impl::MoeAssignRematBase<AssignRematPass> {
   using Base::Base;
   void runOnOperation() override {
@@ -33,7 +43,7 @@ struct AssignRematPass : impl::MoeAssignRematBase<AssignRematPass> {
         // Reads are always done again; a nested repeat decides for its own body.
         if (isRoutingDecision(&op) || !isMemoryEffectFree(&op) || isa<RepeatOp>(op) || op.getNumResults() == 0)
           continue;
-        if (policy == RematPolicy::full || isCheap(&op))
+        if (policy == RematPolicy::full || (isCheap(&op) && !endsProduct(op)))
           op.setAttr("moe.remat", mark);
       }
     });

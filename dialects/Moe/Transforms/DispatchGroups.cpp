@@ -1,5 +1,6 @@
 #include "dialects/Moe/Transforms/DispatchGroups.h"
 
+#include "dialects/Moe/Analysis/MapForm.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/IRMapping.h"
 
@@ -10,6 +11,7 @@ namespace moec::moe {
 namespace {
 
 constexpr unsigned maxProducts = 2; // gate and up, key and value: more have not been seen to help
+constexpr unsigned maxTerms = 4;    // products that a kernel adds up
 
 /// The template that a group starting with `op` needs: "matmul", "row", or the op's own.
 StringRef kindOf(Operation *op) {
@@ -30,6 +32,12 @@ StringRef stateOf(Operation *op) { return op->getAttrOfType<FlatSymbolRefAttr>("
 
 int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }
 
+/// The sum that is the only user of a product, or null.
+MapOp sumOf(Operation *product) {
+  auto map = product->hasOneUse() ? dyn_cast<MapOp>(*product->user_begin()) : MapOp();
+  return map && isSum(map) ? map : MapOp();
+}
+
 /// Whether `op` reads its operand row by row, or element by element.
 bool isAlignedOperand(Operation *op, unsigned number) {
   auto rowOp = dyn_cast<RowOpInterface>(op);
@@ -38,7 +46,7 @@ bool isAlignedOperand(Operation *op, unsigned number) {
 
 } // namespace
 
-DispatchGroups::DispatchGroups(Block &block) : block(block) {
+DispatchGroups::DispatchGroups(Block &block, const DispatchTraits &traits) : block(block), traits(traits) {
   llvm::StringMap<unsigned> written;
   for (Operation &op : block) {
     llvm::StringMap<bool> writtenHere;
@@ -57,6 +65,12 @@ DispatchGroups::DispatchGroups(Block &block) : block(block) {
 bool DispatchGroups::isCloned(Operation *op) const {
   if (isa<arith::ConstantOp, ReadOp, ReshapeOp>(op))
     return true;
+  // A sum over rows computes its terms itself: reading two tensors again costs no more than writing one and reading it.
+  if (auto map = dyn_cast<MapOp>(op))
+    return map->getNumResults() == 1 && !map.getPosition() && map.getShapeType().getDimSize(1) > 1 &&
+           !map->use_empty() && countFullInputs(map) > 0 && countFullInputs(map) <= 2 &&
+           llvm::all_of(op->getUsers(),
+                        [&](Operation *user) { return isa<ColReduceOp>(user) && user->getBlock() == &block; });
   if (!isa<GatherRowsOp>(op))
     return false;
   return llvm::all_of(op->getUses(), [](OpOperand &use) {
@@ -145,12 +159,50 @@ bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std:
         return false;
       }
     }
-    return true;
+    if (kind != "matmul" || earnsEpilogue(map, group))
+      return true;
+    why = "the product's kernel would store more";
+    return false;
   }
   why = kind == "matmul" || isReduction(kind)
             ? "the " + kind.str() + " template only takes elementwise epilogues of its own shape"
             : "nothing can follow inside the " + kind.str() + " template";
   return false;
+}
+
+/// Whether somebody reads the value from memory, wherever it is made: all but row ops, which may take it along.
+bool DispatchGroups::mustBeStored(Value value) const {
+  SmallVector<Value> views{value};
+  while (!views.empty())
+    for (OpOperand &use : views.pop_back_val().getUses()) {
+      Operation *user = use.getOwner();
+      if (isa<ReshapeOp>(user))
+        views.push_back(user->getResult(0));
+      else if (user->getBlock() != &block || user == block.getTerminator() || isSink(user) || isa<RepeatOp>(user) ||
+               kindOf(user) != "row" || !isAlignedOperand(user, use.getOperandNumber()))
+        return true;
+    }
+  return false;
+}
+
+/// A product's kernel takes a map when it then stores no more than the two would have stored apart.
+bool DispatchGroups::earnsEpilogue(MapOp map, const DispatchGroup &group) const {
+  auto isMadeHere = [&](Value value) {
+    Operation *maker = value.getDefiningOp();
+    return maker && llvm::is_contained(group.ops, maker);
+  };
+  if (traits.lightEpilogues) {
+    unsigned outside = llvm::count_if(map.getInputs(), [&](Value input) {
+      return cast<RankedTensorType>(input.getType()).getShape() == map.getShapeType().getShape() && !isMadeHere(input);
+    });
+    if (map->getNumResults() > 1 || outside > 1)
+      return false;
+  }
+  bool replaces = map->getNumResults() == 1 && llvm::all_of(map.getInputs(), [&](Value input) {
+                    return !isMadeHere(input) ||
+                           llvm::all_of(input.getUsers(), [&](Operation *user) { return user == map.getOperation(); });
+                  });
+  return replaces || llvm::all_of(map.getResults(), [&](Value result) { return mustBeStored(result); });
 }
 
 bool DispatchGroups::canJoin(Operation *op, unsigned index, std::string &why) const {
@@ -217,7 +269,7 @@ unsigned DispatchGroups::open(Operation *op, StringRef kind) {
 }
 
 /// Products of the same A with the same result shape share a kernel: A stays in cache between them, and one epilogue
-/// sees both.
+/// sees both. So do products that are only added up.
 int DispatchGroups::findMatmulPartner(Operation *op) const {
   if (groups.empty())
     return -1;
@@ -226,11 +278,13 @@ int DispatchGroups::findMatmulPartner(Operation *op) const {
     if (group.kind != "matmul")
       continue;
     Operation *root = group.ops.front();
-    bool twin = root->getName() == op->getName() && root->getOperand(0) == op->getOperand(0) &&
-                root->getResult(0).getType() == op->getResult(0).getType() &&
-                root->getPropertiesAsAttribute() == op->getPropertiesAsAttribute() && group.roots < maxProducts &&
-                group.ops.size() == group.roots;
-    if (!twin)
+    bool alike = root->getName() == op->getName() && root->getResult(0).getType() == op->getResult(0).getType() &&
+                 root->getPropertiesAsAttribute() == op->getPropertiesAsAttribute() && group.ops.size() == group.roots;
+    MapOp sum = sumOf(op);
+    bool terms = sum && sum == sumOf(root) && group.roots < maxTerms &&
+                 llvm::equal(root->getOperands().drop_front(2), op->getOperands().drop_front(2));
+    bool twins = root->getOperand(0) == op->getOperand(0) && !sumOf(root) && group.roots < maxProducts;
+    if (!alike || !(terms || twins))
       return -1;
     for (Value operand : op->getOperands()) {
       SmallVector<Dependence> deps;
@@ -241,6 +295,41 @@ int DispatchGroups::findMatmulPartner(Operation *op) const {
         return -1;
     }
     return index;
+  }
+  return -1;
+}
+
+/// Whether group `index` reads `value` too, row by row.
+bool DispatchGroups::readsWith(Value value, unsigned index) const {
+  auto read = value.getDefiningOp<ReadOp>();
+  return llvm::any_of(groups[index].ops, [&](Operation *op) {
+    return llvm::any_of(llvm::enumerate(op->getOperands()), [&](auto entry) {
+      Value other = entry.value();
+      if (other.getType() != value.getType() || !isAlignedOperand(op, entry.index()))
+        return false;
+      auto otherRead = other.template getDefiningOp<ReadOp>();
+      return underReshapes(other) == underReshapes(value) ||
+             (read && otherRead && read.getState() == otherRead.getState() && read.getIndex() == otherRead.getIndex() &&
+              versionOf.lookup(read) == versionOf.lookup(otherRead));
+    });
+  });
+}
+
+/// A row kernel that reads the same tensor: together they read it once.
+int DispatchGroups::findSibling(Operation *op) const {
+  auto rowOp = dyn_cast<RowOpInterface>(op);
+  for (int index = groups.size() - 1; rowOp && index >= 0; --index) {
+    if (groups[index].kind != "row")
+      continue;
+    bool shares = false;
+    for (auto [number, operand] : llvm::enumerate(op->getOperands())) {
+      auto type = dyn_cast<RankedTensorType>(operand.getType());
+      shares |= type && type.getDimSize(1) > 1 && type.getDimSize(0) == rowOp.getNumRows() &&
+                rowOp.isRowAligned(number) && readsWith(operand, index);
+    }
+    std::string why;
+    if (shares && canJoin(op, index, why))
+      return index;
   }
   return -1;
 }
@@ -299,7 +388,8 @@ void DispatchGroups::place(Operation *op) {
     if (groups[candidate].note.empty() && !groups[candidate].kind.empty())
       groups[candidate].note = op->getName().getStringRef().str() + " not fused: " + why;
   }
-  join(op, open(op, kind));
+  int sibling = kind == "row" ? findSibling(op) : -1;
+  join(op, sibling >= 0 ? sibling : open(op, kind));
 }
 
 /// Whatever somebody outside the group reads, seen through the reshapes that users look through.

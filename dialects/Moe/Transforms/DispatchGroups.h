@@ -16,9 +16,14 @@ struct DispatchGroup {
   std::string note;             // why a consumer was not fused
 };
 
+/// What depends on the target.
+struct DispatchTraits {
+  bool lightEpilogues = false; // see moe-form-dispatches
+};
+
 class DispatchGroups {
 public:
-  explicit DispatchGroups(mlir::Block &block);
+  DispatchGroups(mlir::Block &block, const DispatchTraits &traits);
 
   /// Puts the next op, in program order.
   void place(mlir::Operation *op);
@@ -51,11 +56,16 @@ private:
   void addRepeat(mlir::Operation *repeat);
   unsigned open(mlir::Operation *op, llvm::StringRef kind);
   int findMatmulPartner(mlir::Operation *op) const;
+  int findSibling(mlir::Operation *op) const;
+  bool readsWith(mlir::Value value, unsigned index) const;
+  bool mustBeStored(mlir::Value value) const;
+  bool earnsEpilogue(MapOp map, const DispatchGroup &group) const;
 
   mlir::Operation *buildDispatch(const DispatchGroup &group, mlir::OpBuilder &builder, mlir::IRMapping &outer);
   llvm::SmallVector<mlir::Value> escapingResults(const DispatchGroup &group);
 
   mlir::Block &block;
+  const DispatchTraits &traits;
   llvm::SmallVector<DispatchGroup> groups;
   llvm::DenseMap<mlir::Operation *, unsigned> groupOf;
   llvm::DenseMap<mlir::Operation *, unsigned> versionOf; // reads and writes: writes of the same state before them

@@ -36,9 +36,11 @@ void materializeStaleReads(Block &block) {
     SmallVector<Value> values{read.getResult()};
     while (!values.empty())
       for (Operation *user : values.pop_back_val().getUsers()) {
-        // A gather may be done as late as by its users.
-        if (isa<ReshapeOp, GatherRowsOp>(user))
-          values.push_back(user->getResult(0));
+        // A gather, or a term of a sum over rows, may be made as late as by its users.
+        bool isLate = isa<ReshapeOp, GatherRowsOp>(user) ||
+                      (isa<MapOp>(user) && llvm::any_of(user->getUsers(), llvm::IsaPred<ColReduceOp>));
+        if (isLate)
+          llvm::append_range(values, user->getResults());
         users.push_back(block.findAncestorOpInBlock(*user));
       }
     bool stale = llvm::any_of(found->second, [&](Operation *write) {
@@ -71,21 +73,23 @@ void materializeStaleReads(Block &block) {
   }
 }
 
-void formInBlock(Block &block) {
+void formInBlock(Block &block, const DispatchTraits &traits) {
   for (Operation &op : block)
     if (auto repeat = dyn_cast<RepeatOp>(op))
-      formInBlock(*repeat.getBlock());
+      formInBlock(*repeat.getBlock(), traits);
   materializeStaleReads(block);
-  DispatchGroups groups(block);
+  DispatchGroups groups(block, traits);
   for (Operation &op : block.without_terminator())
     groups.place(&op);
   groups.rewrite();
 }
 
 struct FormDispatchesPass : impl::MoeFormDispatchesBase<FormDispatchesPass> {
+  using Base::Base;
+
   void runOnOperation() override {
     for (Block &block : getOperation().getBody())
-      formInBlock(block);
+      formInBlock(block, {lightEpilogues});
   }
 };
 

@@ -64,6 +64,38 @@ def MoeDecompose : Pass<"moe-decompose"> {
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }
 
+def MoeWriteFirst : Pass<"moe-write-first", "::mlir::ModuleOp"> {
+  let summary = "The first sum into a gradient becomes a write; nothing zeroes it before";
+  let description = [{
+    Before: one function writes zeros to each gradient state, another, which runs once after it (a step has one micro-batch), adds to it.
+    After: where the first addition meets each copy exactly once, it is a `moe.write`, and the zeros are gone. Later additions (a parameter with two uses) stay.
+    Why here: behind differentiation, which makes the additions; before dispatches, which store what is written. It saves two passes over all gradients.
+    ```mlir
+    moe.write @grad.w, %zero : tensor<4x4xf32>            // in begin_step: erased
+    moe.accumulate @grad.w, %dw : tensor<4x4xf32>         // in forward_backward: becomes
+    moe.write @grad.w, %dw : tensor<4x4xf32>
+    ```
+  }];
+  let dependentDialects = ["::moec::moe::MoeDialect"];
+}
+
+def MoeJoinSums : Pass<"moe-join-sums", "::mlir::func::FuncOp"> {
+  let summary = "Brings products together that only serve to be added up";
+  let description = [{
+    Before: the gradient of a value with several uses is a chain of sums, each product of which stands where its use was differentiated.
+    After: products of one kind that only feed such a chain stand side by side before one map that adds all its terms.
+    Why here: before dispatches are formed, which puts neighbours that feed one sum into one kernel. It adds them in its accumulators: nothing in between is
+    stored, or rounded.
+    ```mlir
+    %dq = moe.matmul tb %gq, %wq : ...
+    %dk = moe.matmul tb %gk, %wk : ...
+    %dv = moe.matmul tb %gv, %wv : ...
+    %dh = moe.map(%dv, %dk, %dq) : ... { ... dv + dk + dq ... }
+    ```
+  }];
+  let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
+}
+
 def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
   let summary = "Groups ops into dispatches: one dispatch is one kernel";
   let description = [{
@@ -71,13 +103,48 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     Row ops with the same rows form one dispatch; products of one A share it, take a gather into their loads and elementwise maps into their
     epilogue; writes and accumulations happen where their value is made. `note` of a dispatch says why the first
     consumer of its values that could not join did not.
+    A map becomes a product's epilogue where its result has to be stored anyway, or takes the place of the product's; a map that only feeds sums over rows is computed
+    inside them. With `light-epilogues` an epilogue makes one result and reads one tensor at most: what a tile of a GPU's
+    product has registers for.
     Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
     code generators.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x16xf32> { ... moe.matmul ... moe.map ... }
     ```
   }];
+  let options = [Option<"lightEpilogues", "light-epilogues", "bool", "false",
+    "Epilogues of products make one result and read at most one tensor of its shape">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
+}
+
+def MoeNarrowStorage : Pass<"moe-narrow-storage", "::mlir::ModuleOp"> {
+  let summary = "Lays tensors in memory as bf16; dispatches go on computing with f32";
+  let description = [{
+    Before: dispatches that read and make f32. After: states and the values between dispatches lie in memory as bf16 where that is enough, and
+    `moe.cast` stands at the borders inside dispatches: behind an input or a read, before a yield, a write or an accumulation.
+    Narrow are results of products (but for those marked `moe.full_precision`: the router's logits), embeddings, attention's tensors, maps and row ops with a narrow
+    operand of their own shape, and all that a product reads. Reductions, statistics of rows, weights, scores and losses stay as they are.
+    A parameter that products read gets a state `copy.<name>`, written wherever the parameter is; the function `refresh` makes all of them again
+    from parameters that came from a checkpoint. `master` makes the parameters themselves narrow instead.
+    With `narrow=false` only the copies are made, in the type of the parameters: the same program for a machine without bf16.
+    Why here: what is stored is known only once dispatches are formed.
+    ```mlir
+    %y = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xbf16>, index) -> tensor<8x4xbf16> {
+      %af = moe.cast %a : tensor<8x4xbf16> -> tensor<8x4xf32>
+      %w = moe.read @"copy.layers.{}.attention.q"[%l] : tensor<4x4xbf16>
+      %wf = moe.cast %w : tensor<4x4xbf16> -> tensor<4x4xf32>
+      %p = moe.matmul %af, %wf : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
+      %n = moe.cast %p : tensor<8x4xf32> -> tensor<8x4xbf16>
+      moe.yield %n : tensor<8x4xbf16>
+    }
+    ```
+  }];
+  let options = [
+    Option<"narrow", "narrow", "bool", "true", "Whether the target has bf16; false: only the copies of parameters">,
+    Option<"master", "master", "bool", "false", "Parameters are bf16 themselves, without copies">,
+    Option<"optimizer", "optimizer", "bool", "false", "What the optimizer keeps is bf16">,
+    Option<"gradients", "gradients", "bool", "false", "Gradients are summed in bf16">];
+  let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect"];
 }
 
 #endif

@@ -54,10 +54,10 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
 
 def Plan_KernelOp : Plan_Op<"kernel", [Symbol]> {
   let summary = "A kernel of the plan: its symbol in the object code and its launch record";
-  let description = [{(C1) grid >= 1 and params >= 0. `summary` lists the ops that were fused into it; `note` why it ended there.}];
+  let description = [{(C1) grid >= 1 and params >= 0. `summary` lists the ops that were fused into it; `note` why it ended there; `launch` how a GPU starts it.}];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$params, I64Attr:$grid, I64Attr:$scratch, I64Attr:$flops, I64Attr:$bytes,
-                       StrAttr:$summary, OptionalAttr<StrAttr>:$note);
-  let assemblyFormat = "$sym_name `params` $params `grid` $grid `scratch` $scratch `flops` $flops `bytes` $bytes $summary (`note` $note^)? attr-dict";
+                       StrAttr:$summary, OptionalAttr<StrAttr>:$note, OptionalAttr<DictionaryAttr>:$launch);
+  let assemblyFormat = "$sym_name `params` $params `grid` $grid `scratch` $scratch `flops` $flops `bytes` $bytes $summary (`note` $note^)? (`launch` $launch^)? attr-dict";
   let hasVerifier = 1;
 }
 

@@ -1,6 +1,7 @@
 #include "runtime/hal/cpu/CpuDevice.h"
 
 #include "runtime/base/CheckedMath.h"
+#include "runtime/base/Clock.h"
 #include "runtime/base/Text.h"
 #include "runtime/hal/cpu/KernelLibrary.h"
 #include "runtime/hal/cpu/WorkerPool.h"
@@ -8,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstring>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -78,7 +80,30 @@ public:
     std::memcpy(memory->at(offset), data, bytes);
   }
 
+  Status finish() override { return Status::ok(); }
   uint64_t allocatedBytes() const override { return memory->size(); }
+
+  // Everything is done when a call returns: nothing to wait for, nothing to record.
+  bool isAsynchronous() const override { return false; }
+  void *allocateHost(uint64_t bytes) override {
+    hostMemory.push_back(std::make_unique<std::byte[]>(bytes));
+    return hostMemory.back().get();
+  }
+  void upload(uint64_t offset, const void *host, uint64_t bytes) override { write(offset, host, bytes); }
+  void download(uint64_t offset, void *host, uint64_t bytes) override { read(offset, host, bytes); }
+  uint32_t createMark() override {
+    marks.push_back(0);
+    return static_cast<uint32_t>(marks.size() - 1);
+  }
+  void setMark(uint32_t mark) override { marks[mark] = nowSeconds(); }
+  Status waitFor(uint32_t) override { return Status::ok(); }
+  double secondsBetween(uint32_t begin, uint32_t end) override { return marks[end] - marks[begin]; }
+  bool canRecord() const override { return false; }
+  void beginRecording() override {}
+  uint32_t endRecording(const std::string &) override { return 0; }
+  void replay(uint32_t) override {}
+  DeviceLimits limits() const override { return {}; }
+  std::optional<DeviceSensors> sensors() override { return std::nullopt; }
 
 private:
   /// body(begin, size) over pieces of [0, bytes), on all threads when there is enough to do.
@@ -105,6 +130,8 @@ private:
   KernelLibrary kernels;
   std::vector<void *> args;
   KernelFunction function = nullptr;
+  std::vector<std::unique_ptr<std::byte[]>> hostMemory;
+  std::vector<double> marks; // times
 };
 
 Result<std::unique_ptr<Mapping>> allocate(const Plan &plan, unsigned threads) {

@@ -349,7 +349,7 @@ func.func @rope_c1(%x: tensor<8x4xf32>, %c: tensor<4x3xf32>) {
 // -----
 
 func.func @rope_c2(%x: tensor<8x4xf32>, %c: tensor<3x2xf32>) {
-  // expected-error @+1 {{sequence length 3 does not divide rows 8}}
+  // expected-error @+1 {{sequence length times heads 3 does not divide rows 8}}
   %0 = moe.rope %x, %c, %c : tensor<8x4xf32>, tensor<3x2xf32>
   return
 }

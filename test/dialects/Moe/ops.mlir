@@ -88,6 +88,8 @@ func.func @row_ops(%x: tensor<8x4xf32>, %s: tensor<1x4xf32>, %ids: tensor<8x2xi3
   %put = moe.put %take, %ids : tensor<8x2xf32>, tensor<8x2xi32> -> tensor<8x4xf32>
   // CHECK: moe.rope %{{.*}}, %{{.*}}, %{{.*}} : tensor<8x4xf32>, tensor<4x2xf32>
   %rope = moe.rope %x, %cos, %cos : tensor<8x4xf32>, tensor<4x2xf32>
+  // CHECK: moe.rope %{{.*}}, %{{.*}}, %{{.*}} heads 2 : tensor<8x4xf32>, tensor<4x2xf32>
+  %by_head = moe.rope %x, %cos, %cos heads 2 : tensor<8x4xf32>, tensor<4x2xf32>
   // CHECK: moe.rope inverse %{{.*}}, %{{.*}}, %{{.*}} : tensor<8x4xf32>, tensor<4x2xf32>
   %back = moe.rope inverse %x, %cos, %cos : tensor<8x4xf32>, tensor<4x2xf32>
   // CHECK: moe.reshape %{{.*}} : tensor<8x4xf32> -> tensor<16x2xf32>

@@ -66,16 +66,26 @@ TEST_CASE("validation walks windows in order, set by set", "[data]") {
   CHECK(found == expected);
 }
 
+namespace {
+/// Of the tiny plan: 4 sequences of 16 tokens.
+struct TestBatch {
+  std::vector<int32_t> tokens = std::vector<int32_t>(4 * 17), domains = std::vector<int32_t>(4);
+
+  Status fill(const Dataset &data, bool validation, uint64_t first) {
+    return data.fill(validation, first, tokens, domains);
+  }
+};
+} // namespace
+
 TEST_CASE("batches hold the bytes of the files", "[data]") {
   TempDir dir;
   Plan plan = makeTinyPlan(dir.path());
   Result<Dataset> data = Dataset::open(plan, "");
   REQUIRE_OK(data.status());
   std::string files[] = {slurp(dir / "a.txt"), slurp(dir / "b.txt")};
-  Dataset::Batch batch;
+  TestBatch batch;
   for (uint64_t first : {uint64_t{0}, uint64_t{4}, uint64_t{123456789}}) {
-    REQUIRE_OK(data->fill(false, first, batch));
-    REQUIRE(batch.tokens.size() == 4 * 17);
+    REQUIRE_OK(batch.fill(*data, false, first));
     for (uint64_t row = 0; row < 4; ++row) {
       Sample sample = data->order(false).train(first + row);
       CHECK(batch.domains[row] == static_cast<int32_t>(sample.set));
@@ -83,7 +93,7 @@ TEST_CASE("batches hold the bytes of the files", "[data]") {
         REQUIRE(batch.tokens[row * 17 + i] == files[sample.set][sample.window * 16 + i]);
     }
   }
-  REQUIRE_OK(data->fill(true, 0, batch));
+  REQUIRE_OK(batch.fill(*data, true, 0));
   CHECK(batch.domains == std::vector<int32_t>{0, 1, 0, 1});
   CHECK(batch.tokens[0] == slurp(dir / "a-val.txt")[0]);
   CHECK(batch.tokens[2 * 17] == slurp(dir / "a-val.txt")[16]);
@@ -108,8 +118,8 @@ TEST_CASE("data errors name the file and what to do", "[data]") {
   writeTinyData(other.path());
   plan.generate->vocabulary = 100;
   Dataset narrow = Dataset::open(plan, other.path()).value();
-  Dataset::Batch batch;
-  CHECK_CODE(narrow.fill(false, 0, batch), "MOEC-D003");
+  TestBatch batch;
+  CHECK_CODE(batch.fill(narrow, false, 0), "MOEC-D003");
 }
 
 TEST_CASE("exactly one window fits a file of seq_len + 1 bytes", "[data]") {
@@ -118,8 +128,8 @@ TEST_CASE("exactly one window fits a file of seq_len + 1 bytes", "[data]") {
   spill(dir / "a.txt", "0123456789abcdefg");
   spill(dir / "b.txt", "0123456789abcdefg");
   Dataset data = Dataset::open(plan, "").value();
-  Dataset::Batch batch;
-  REQUIRE_OK(data.fill(false, 1000, batch));
+  TestBatch batch;
+  REQUIRE_OK(batch.fill(data, false, 1000));
   CHECK(batch.tokens[16] == 'g');
 }
 

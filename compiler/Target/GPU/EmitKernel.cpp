@@ -1,0 +1,47 @@
+#include "compiler/Target/GPU/EmitKernel.h"
+
+using namespace mlir;
+
+namespace moec::gpu {
+
+namespace {
+/// A template that makes one kernel as one that makes several.
+template <FailureOr<KernelInfo> (*emit)(moe::DispatchOp, ModuleOp, StringRef, const GpuTarget &)>
+FailureOr<std::vector<KernelInfo>> one(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
+                                       const GpuTarget &target) {
+  FailureOr<KernelInfo> kernel = emit(dispatch, kernels, symbol, target);
+  if (failed(kernel))
+    return failure();
+  return std::vector<KernelInfo>{std::move(*kernel)};
+}
+} // namespace
+
+FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
+                                               const GpuTarget &target) {
+  using Template = FailureOr<std::vector<KernelInfo>> (*)(moe::DispatchOp, ModuleOp, StringRef, const GpuTarget &);
+  struct Entry {
+    StringRef kind;
+    Template emit;                            // for any shape
+    bool (*coversFast)(moe::DispatchOp) = {}; // tensor cores
+    Template emitFast = {};
+  };
+  static const Entry templates[] = {
+      {"row", one<emitRowKernel>},
+      {"matmul", one<emitMatmulKernel>, sm90::coversMatmul, one<sm90::emitMatmulKernel>},
+      {"attention", one<emitAttentionKernel>, sm90::coversAttention, one<sm90::emitAttentionKernel>},
+      {"attention_grad", one<emitAttentionGradKernel>, sm90::coversAttention, sm90::emitAttentionGradKernels},
+      {"col_reduce", one<emitReductionKernel>},
+      {"embed_grad", one<emitReductionKernel>},
+      {"permute", one<emitRoutingKernel>},
+      {"limit_capacity", one<emitRoutingKernel>},
+      {"count_ids", one<emitRoutingKernel>},
+  };
+  for (const Entry &entry : templates)
+    if (entry.kind == dispatch.getKind()) {
+      bool fast = target.hasTensorCores && entry.coversFast && entry.coversFast(dispatch);
+      return (fast ? entry.emitFast : entry.emit)(dispatch, kernels, symbol, target);
+    }
+  return dispatch.emitOpError("has kind '") << dispatch.getKind() << "', for which there is no GPU template";
+}
+
+} // namespace moec::gpu

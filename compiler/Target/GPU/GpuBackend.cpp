@@ -1,0 +1,52 @@
+#include "compiler/Target/GPU/GpuBackend.h"
+
+#include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/GPU/KernelLowering.h"
+#include "mlir/IR/Builders.h"
+#include "llvm/Support/FormatVariadic.h"
+
+using namespace mlir;
+
+namespace moec::gpu {
+
+namespace {
+
+class GpuBackend final : public Target {
+public:
+  explicit GpuBackend(GpuTarget target) : target(std::move(target)) {}
+
+  std::string name() const override { return target.arch; }
+  std::string kind() const override { return "cuda"; }
+  int64_t rowAlign() const override { return target.rowAlign; }
+  bool wantsLightEpilogues() const override { return true; }
+  FloatType narrowType(MLIRContext *context) const override { return BFloat16Type::get(context); }
+
+  std::string describe() const override {
+    return llvm::formatv(R"({{"kind": "cuda", "arch": "{0}", "compute_capability": [{1}, {2}], "shared_bytes": {3}})",
+                         target.arch, target.computeMajor, target.computeMinor, target.sharedBytes)
+        .str();
+  }
+
+  FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleOp kernels,
+                                                 StringRef symbol) const override {
+    return gpu::emitKernels(dispatch, kernels, symbol, target);
+  }
+  void buildKernelLowering(OpPassManager &pm) const override { buildKernelLoweringPipeline(pm, target); }
+  FailureOr<std::vector<CodeBlob>> assemble(ModuleOp kernels, const AssembleOptions &options) const override {
+    return assembleKernels(kernels, target, options);
+  }
+
+private:
+  GpuTarget target;
+};
+
+} // namespace
+
+std::unique_ptr<Target> createGpuBackend(const std::string &name) {
+  GpuTarget target = GpuTarget::get(name);
+  return target.arch.empty() ? nullptr : std::make_unique<GpuBackend>(std::move(target));
+}
+
+std::string gpuTargetNames() { return "sm_90a"; }
+
+} // namespace moec::gpu

@@ -1,0 +1,17 @@
+// GPUs as targets.
+#ifndef MOEC_COMPILER_TARGET_GPU_GPUBACKEND_H
+#define MOEC_COMPILER_TARGET_GPU_GPUBACKEND_H
+
+#include "compiler/Target/Target.h"
+
+#include <memory>
+
+namespace moec::gpu {
+
+/// Null when `name` is no GPU architecture (see GpuTarget::get).
+std::unique_ptr<Target> createGpuBackend(const std::string &name);
+std::string gpuTargetNames();
+
+} // namespace moec::gpu
+
+#endif

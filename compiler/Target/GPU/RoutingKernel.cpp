@@ -1,0 +1,424 @@
+// Templates "permute", "limit_capacity" and "count_ids": integers in a fixed order.
+//
+// permute is a stable counting sort. Slots are cut into one stretch for each block, and that into one for each warp;
+// a warp walks its stretch 32 slots a step. Ranks among slots of one expert come from comparing the lanes of a step
+// (match) and from the counts of the steps, warps and blocks before. Blocks learn each other's counts in the workspace,
+// after a barrier of the whole grid.
+//
+// limit_capacity runs in one block: the capacity-th largest weight of each expert is found digit by digit, and what
+// equals it stays in slot order. count_ids: a block counts a share of one group; the last to arrive adds the shares.
+#include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/GPU/SimtBuilder.h"
+#include "compiler/Target/Kernel/Elementwise.h"
+#include "compiler/Target/Kernel/RowSchedule.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+
+namespace moec::gpu {
+
+namespace {
+using kernel::DispatchBody;
+using kernel::tensorColumns;
+using kernel::tensorRows;
+
+constexpr int64_t kSortThreads = 256, kSortBlocks = 128; // a grid barrier needs them all resident
+constexpr int64_t kSlotsPerBlock = 2048;                 // least share worth a block
+constexpr int64_t kLimitThreads = 1024;
+constexpr int64_t kDigitBits = 4;     // of a weight, found in one walk over the slots
+constexpr int64_t kSlotsInFlight = 8; // of one thread, in such a walk
+
+class RoutingEmitter {
+public:
+  RoutingEmitter(const DispatchBody &body, Operation *root)
+      : body(body), root(root), sinks(body.sinks()), ids(body.paramOf(root->getOperand(0))),
+        total(cast<RankedTensorType>(root->getOperand(0).getType()).getNumElements()) {}
+
+  /// Sets `threads` and `grid`.
+  LogicalResult analyse(const GpuTarget &target);
+  void emit(SimtBuilder &builder);
+
+  int64_t threads = kSortThreads, grid = 1;
+
+private:
+  void permute(moe::PermuteOp op);
+  void limitCapacity(moe::LimitCapacityOp op);
+  void countIds(moe::CountIdsOp op);
+
+  /// Element `index` of a result of the root becomes `value`.
+  void put(Value result, Value index, Value value);
+  /// All threads of the block (of the grid when `allBlocks`) visit 0 .. count-1.
+  void forAll(int64_t count, bool allBlocks, llvm::function_ref<void(Value)> visit);
+  Value idAt(Value slot) { return k->load(i32, k->param(*ids), slot); }
+  Value isId(Value id) { return k->less(k->i32(-1), id); }
+
+  /// The stretch of slots of this warp: `steps` steps of 32 from `first` on, as far as they are below `end`.
+  struct Stretch {
+    Value first, end;
+    int64_t steps;
+  };
+  Stretch stretchOf(int64_t blocks);
+  /// visit(slot, id) with id -1 beyond the end; all lanes arrive together.
+  void walk(const Stretch &stretch, llvm::function_ref<void(Value, Value)> visit);
+  /// counters[warp][key] = how many slots of this warp have that key. `keyOf` gives -1 for none.
+  void countKeys(const Stretch &stretch, Value counters, int64_t keys, llvm::function_ref<Value(Value, Value)> keyOf);
+  /// counters[warp][key] becomes `start(key)` plus the counts of the warps before.
+  void accumulateWarps(Value counters, int64_t keys, llvm::function_ref<Value(Value)> start);
+  /// visit(slot, id, key, place): places count up from counters[warp][key] in slot order. Keys of -1 have no place.
+  void rankKeys(const Stretch &stretch, Value counters, int64_t keys, llvm::function_ref<Value(Value, Value)> keyOf,
+                llvm::function_ref<void(Value, Value, Value, Value)> visit);
+
+  const DispatchBody &body;
+  Operation *root;
+  SmallVector<DispatchBody::Sink> sinks;
+  std::optional<unsigned> ids;
+  int64_t total, splits = 1;
+  SimtBuilder *k = nullptr;
+  Type i32, i64Type;
+};
+
+LogicalResult RoutingEmitter::analyse(const GpuTarget &target) {
+  for (Value operand : root->getOperands())
+    if (!body.paramOf(operand))
+      return root->emitOpError("has an operand that is computed in the same dispatch");
+  for (const DispatchBody::Sink &sink : sinks)
+    if (sink.value.getDefiningOp() != root)
+      return root->emitOpError("shares its dispatch with another value");
+  int64_t most = std::min(kSortBlocks, target.numSms);
+  if (auto count = dyn_cast<moe::CountIdsOp>(root)) {
+    int64_t groups = tensorRows(count.getResult());
+    splits = groups > SimtBuilder::kCounters ? 1 : std::clamp<int64_t>(total / groups / kSlotsPerBlock, 1, most);
+    grid = groups * splits;
+  } else if (isa<moe::PermuteOp>(root)) {
+    grid = std::clamp<int64_t>(total / kSlotsPerBlock, 1, most);
+  } else {
+    threads = kLimitThreads;
+  }
+  return success();
+}
+
+void RoutingEmitter::emit(SimtBuilder &builder) {
+  k = &builder;
+  i32 = k->b.getI32Type();
+  i64Type = k->b.getI64Type();
+  if (auto permuteOp = dyn_cast<moe::PermuteOp>(root))
+    permute(permuteOp);
+  else if (auto limit = dyn_cast<moe::LimitCapacityOp>(root))
+    limitCapacity(limit);
+  else
+    countIds(cast<moe::CountIdsOp>(root));
+}
+
+void RoutingEmitter::put(Value result, Value index, Value value) {
+  for (const DispatchBody::Sink &sink : sinks) {
+    if (sink.value != result)
+      continue;
+    Value pointer = k->param(sink.param);
+    k->store(sink.accumulates ? k->add(k->load(value.getType(), pointer, index), value) : value, pointer, index);
+  }
+}
+
+void RoutingEmitter::forAll(int64_t count, bool allBlocks, llvm::function_ref<void(Value)> visit) {
+  Value start = k->thread();
+  if (allBlocks)
+    start = k->add(start, k->mul(k->workgroup(), k->i64(threads)));
+  k->loop(start, k->i64(count), threads * (allBlocks ? grid : 1), visit);
+}
+
+//===--- Stable ranks ---===//
+
+RoutingEmitter::Stretch RoutingEmitter::stretchOf(int64_t blocks) {
+  int64_t warps = threads / SimtBuilder::kWarp;
+  int64_t steps = llvm::divideCeil(total, blocks * warps * SimtBuilder::kWarp);
+  Value warp = k->add(k->mul(k->workgroup(), k->i64(warps)), k->warp());
+  return {k->mul(warp, k->i64(steps * SimtBuilder::kWarp)), k->i64(total), steps};
+}
+
+void RoutingEmitter::walk(const Stretch &stretch, llvm::function_ref<void(Value, Value)> visit) {
+  k->loop(k->i64(0), k->i64(stretch.steps), 1, [&](Value step) {
+    Value slot = k->add(k->add(stretch.first, k->mul(step, k->i64(SimtBuilder::kWarp))), k->lane());
+    Value inside = k->less(slot, stretch.end);
+    Value id = idAt(k->min(slot, k->i64(total - 1)));
+    visit(slot, k->select(inside, id, k->i32(-1)));
+  });
+}
+
+void RoutingEmitter::countKeys(const Stretch &stretch, Value counters, int64_t keys,
+                               llvm::function_ref<Value(Value, Value)> keyOf) {
+  int64_t warps = threads / SimtBuilder::kWarp;
+  forAll(warps * keys, /*allBlocks=*/false, [&](Value i) { k->store(k->i32(0), counters, i); });
+  k->barrier();
+  Value mine = k->mul(k->warp(), k->i64(keys));
+  walk(stretch, [&](Value slot, Value id) {
+    Value key = keyOf(slot, id);
+    k->when(isId(key), [&] { k->atomicAdd(k->i32(1), counters, k->add(mine, k->toI64(key))); });
+  });
+  k->barrier();
+}
+
+void RoutingEmitter::accumulateWarps(Value counters, int64_t keys, llvm::function_ref<Value(Value)> start) {
+  int64_t warps = threads / SimtBuilder::kWarp;
+  forAll(keys, /*allBlocks=*/false, [&](Value key) {
+    k->loop(k->i64(0), k->i64(warps), 1, ValueRange{start(key)}, [&](Value warp, ValueRange so) {
+      Value at = k->add(k->mul(warp, k->i64(keys)), key), count = k->load(i32, counters, at);
+      k->store(so[0], counters, at);
+      return SmallVector<Value>{k->add(so[0], count)};
+    });
+  });
+  k->barrier();
+}
+
+void RoutingEmitter::rankKeys(const Stretch &stretch, Value counters, int64_t keys,
+                              llvm::function_ref<Value(Value, Value)> keyOf,
+                              llvm::function_ref<void(Value, Value, Value, Value)> visit) {
+  Value mine = k->mul(k->warp(), k->i64(keys));
+  walk(stretch, [&](Value slot, Value id) {
+    Value key = keyOf(slot, id), same = k->matchLanes(key);
+    Value at = k->add(mine, k->max(k->toI64(key), k->i64(0)));
+    Value before = k->lanesBefore(same), start = k->load(i32, counters, at);
+    k->syncWarp();
+    Value isFirst = k->both(k->equal(before, k->i64(0)), isId(key));
+    k->when(isFirst, [&] { k->store(k->add(start, k->toI32(k->countLanes(same))), counters, at); });
+    k->syncWarp();
+    k->when(k->less(slot, stretch.end), [&] { visit(slot, id, key, k->add(start, k->toI32(before))); });
+  });
+}
+
+//===--- The ops ---===//
+
+void RoutingEmitter::permute(moe::PermuteOp op) {
+  int64_t slots = tensorColumns(op.getIds()), experts = op.getExperts(), rows = tensorRows(op.getRowToken());
+  int64_t align = op.getAlign(), warps = threads / SimtBuilder::kWarp;
+  Value counters = k->shared(warps * experts * 4), offsets = k->shared((experts + 1) * 4);
+  Value totals = k->shared(experts * 4);
+  Stretch stretch = stretchOf(grid);
+  auto keyOf = [](Value, Value id) { return id; };
+
+  // Rows that get no slot keep this.
+  forAll(rows, /*allBlocks=*/true, [&](Value row) {
+    put(op.getRowToken(), row, k->i32(-1));
+    put(op.getRowSlot(), row, k->i32(-1));
+  });
+  countKeys(stretch, counters, experts, keyOf);
+  Value workspace = grid > 1 ? k->workspace(grid * experts * 4) : Value();
+  auto countOfBlock = [&](Value expert) {
+    return k->loop(k->i64(0), k->i64(warps), 1, ValueRange{k->i32(0)}, [&](Value warp, ValueRange so) {
+      return SmallVector<Value>{k->add(so[0], k->load(i32, counters, k->add(k->mul(warp, k->i64(experts)), expert)))};
+    })[0];
+  };
+  if (grid > 1)
+    forAll(experts, /*allBlocks=*/false, [&](Value expert) {
+      k->store(countOfBlock(expert), workspace, k->add(k->mul(k->workgroup(), k->i64(experts)), expert));
+    });
+  k->gridBarrier(grid);
+
+  // What this block's slots of an expert come after: kept in `offsets` until the totals are known.
+  Value earlier = k->shared(experts * 4);
+  forAll(experts, /*allBlocks=*/false, [&](Value expert) {
+    if (grid == 1) {
+      k->store(countOfBlock(expert), totals, expert);
+      k->store(k->i32(0), earlier, expert);
+      return;
+    }
+    SmallVector<Value> sums =
+        k->loop(k->i64(0), k->i64(grid), 1, ValueRange{k->i32(0), k->i32(0)}, [&](Value block, ValueRange so) {
+          Value count = k->load(i32, workspace, k->add(k->mul(block, k->i64(experts)), expert));
+          Value isEarlier = k->less(block, k->workgroup());
+          return SmallVector<Value>{k->add(so[0], count), k->add(so[1], k->select(isEarlier, count, k->i32(0)))};
+        });
+    k->store(sums[0], totals, expert);
+    k->store(sums[1], earlier, expert);
+  });
+  k->barrier();
+  forAll(experts + 1, /*allBlocks=*/false, [&](Value expert) {
+    Value first = k->loop(k->i64(0), expert, 1, ValueRange{k->i32(0)}, [&](Value e, ValueRange so) {
+      Value count = k->add(k->load(i32, totals, e), k->i32(align - 1));
+      return SmallVector<Value>{k->add(so[0], k->mul(k->div(count, k->i32(align)), k->i32(align)))};
+    })[0];
+    k->store(first, offsets, expert);
+  });
+  k->barrier();
+  k->when(k->equal(k->workgroup(), k->i64(0)), [&] {
+    forAll(experts + 1, /*allBlocks=*/false,
+           [&](Value expert) { put(op.getOffsets(), expert, k->load(i32, offsets, expert)); });
+    forAll(experts, /*allBlocks=*/false,
+           [&](Value expert) { put(op.getCounts(), expert, k->load(i32, totals, expert)); });
+  });
+  accumulateWarps(counters, experts,
+                  [&](Value expert) { return k->add(k->load(i32, offsets, expert), k->load(i32, earlier, expert)); });
+  rankKeys(stretch, counters, experts, keyOf, [&](Value slot, Value id, Value, Value row) {
+    Value isRouted = isId(id);
+    k->when(isRouted, [&] {
+      put(op.getRowToken(), k->toI64(row), k->toI32(k->div(slot, k->i64(slots))));
+      put(op.getRowSlot(), k->toI64(row), k->toI32(slot));
+    });
+    put(op.getSlotRow(), slot, k->select(isRouted, row, k->i32(-1)));
+  });
+}
+
+void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
+  int64_t experts = op.getExperts(), capacity = op.getCapacity(), warps = threads / SimtBuilder::kWarp;
+  Type element = cast<RankedTensorType>(op.getWeights().getType()).getElementType();
+  unsigned weights = *body.paramOf(op.getWeights());
+  bool byWeight = op.getPolicy() == moe::DropPolicy::lowest_weight;
+  constexpr int64_t kDigits = int64_t{1} << kDigitBits;
+  Value thresholds = k->shared(experts * 8), left = k->shared(experts * 4);
+  Value counts = k->shared(experts * kDigits * 4), counters = k->shared(warps * experts * 4);
+  Stretch stretch = stretchOf(1);
+
+  // Keys as unsigned numbers of `bits` bits, NaN lowest (0).
+  int64_t bits = element.getIntOrFloatBitWidth();
+  auto keyAt = [&](Value slot) -> Value {
+    Value weight = k->convert(k->load(body.storageOf(weights), k->param(weights), slot), element);
+    Value key = k->orderedKey(weight);
+    Value isNan = k->equal(key, k->i64(SimtBuilder::kNanKey));
+    Value shifted = bits == 64
+                        ? arith::XOrIOp::create(k->b, key, k->i64(std::numeric_limits<int64_t>::min())).getResult()
+                        : k->add(key, k->i64(int64_t{1} << (bits - 1)));
+    return k->select(isNan, k->i64(0), shifted);
+  };
+  auto unsignedLess = [&](Value a, Value c) -> Value {
+    return arith::CmpIOp::create(k->b, arith::CmpIPredicate::ult, a, c);
+  };
+  auto shiftRight = [&](Value a, Value bits) -> Value { return arith::ShRUIOp::create(k->b, a, bits); };
+  // counts[expert][digit] = its slots whose keys agree with the threshold in the digits before, by their next digit.
+  auto countDigits = [&](Value shift) {
+    forAll(experts * kDigits, /*allBlocks=*/false, [&](Value i) { k->store(k->i32(0), counts, i); });
+    k->barrier();
+    k->loop(k->thread(), k->i64(total), threads * kSlotsInFlight, [&](Value first) {
+      SmallVector<Value> idOf, keyOf;
+      for (int64_t i = 0; i < kSlotsInFlight; ++i) {
+        Value slot = k->add(first, k->i64(i * threads)), inside = k->less(slot, k->i64(total));
+        slot = k->min(slot, k->i64(total - 1));
+        idOf.push_back(k->select(inside, idAt(slot), k->i32(-1)));
+        keyOf.push_back(keyAt(slot));
+      }
+      for (auto [id, key] : llvm::zip_equal(idOf, keyOf)) {
+        Value expert = k->max(k->toI64(id), k->i64(0)), threshold = k->load(i64Type, thresholds, expert);
+        // Two shifts, since one by all bits of the number would mean nothing.
+        Value high = shiftRight(shiftRight(arith::XOrIOp::create(k->b, key, threshold), shift), k->i64(kDigitBits));
+        Value digit = k->both(shiftRight(key, shift), k->i64(kDigits - 1));
+        k->when(k->both(isId(id), k->equal(high, k->i64(0))),
+                [&] { k->atomicAdd(k->i32(1), counts, k->add(k->mul(expert, k->i64(kDigits)), digit)); });
+      }
+    });
+    k->barrier();
+  };
+
+  // Everything above the threshold stays, and the first `left` of those that equal it. By position all equal it.
+  forAll(experts, /*allBlocks=*/false, [&](Value expert) {
+    k->store(k->i64(0), thresholds, expert);
+    k->store(k->i32(capacity), left, expert);
+  });
+  k->barrier();
+  if (byWeight)
+    k->loop(k->i64(0), k->i64(bits), kDigitBits, [&](Value done) {
+      Value shift = k->sub(k->i64(bits - kDigitBits), done);
+      countDigits(shift);
+      // The largest digit from which on there are enough slots; 0 when there never are.
+      forAll(experts, /*allBlocks=*/false, [&](Value expert) {
+        Value none = k->i64(-1);
+        SmallVector<Value> found = k->loop(
+            k->i64(0), k->i64(kDigits), 1, ValueRange{none, k->load(i32, left, expert)}, [&](Value i, ValueRange so) {
+              Value digit = k->sub(k->i64(kDigits - 1), i);
+              Value count = k->load(i32, counts, k->add(k->mul(expert, k->i64(kDigits)), digit));
+              Value isFound = k->less(none, so[0]), enough = k->less(k->sub(so[1], k->i32(1)), count);
+              enough = arith::OrIOp::create(k->b, enough, k->equal(digit, k->i64(0)));
+              Value stops = arith::OrIOp::create(k->b, isFound, enough);
+              Value here = k->select(isFound, so[0], k->select(enough, digit, none));
+              return SmallVector<Value>{here, k->select(stops, so[1], k->sub(so[1], count))};
+            });
+        Value digit = arith::ShLIOp::create(k->b, found[0], shift);
+        Value threshold = arith::OrIOp::create(k->b, k->load(i64Type, thresholds, expert), digit);
+        k->store(threshold, thresholds, expert);
+        k->store(found[1], left, expert);
+      });
+      k->barrier();
+    });
+
+  auto equalKey = [&](Value slot, Value id) -> Value {
+    if (!byWeight)
+      return id;
+    Value expert = k->max(k->toI64(id), k->i64(0));
+    Value isEqual = k->equal(keyAt(k->min(slot, k->i64(total - 1))), k->load(i64Type, thresholds, expert));
+    return k->select(isEqual, id, k->i32(-1));
+  };
+  countKeys(stretch, counters, experts, equalKey);
+  accumulateWarps(counters, experts, [&](Value) { return k->i32(0); });
+  rankKeys(stretch, counters, experts, equalKey, [&](Value slot, Value id, Value key, Value rank) {
+    Value expert = k->max(k->toI64(id), k->i64(0));
+    Value stays = k->both(isId(key), k->less(rank, k->load(i32, left, expert)));
+    if (byWeight) {
+      Value above = unsignedLess(k->load(i64Type, thresholds, expert), keyAt(slot));
+      stays = arith::OrIOp::create(k->b, stays, above);
+    }
+    put(op.getResult(), slot, k->select(k->both(stays, isId(id)), id, k->i32(-1)));
+  });
+}
+
+void RoutingEmitter::countIds(moe::CountIdsOp op) {
+  int64_t groups = tensorRows(op.getResult()), experts = tensorColumns(op.getResult()), each = total / groups;
+  Value group = k->div(k->workgroup(), k->i64(splits)), split = k->rem(k->workgroup(), k->i64(splits));
+  Value counts = k->shared(experts * 4);
+  forAll(experts, /*allBlocks=*/false, [&](Value expert) { k->store(k->i32(0), counts, expert); });
+  k->barrier();
+  int64_t share = llvm::divideCeil(each, splits);
+  Value start = k->mul(group, k->i64(each)), first = k->add(start, k->mul(split, k->i64(share)));
+  Value end = k->min(k->add(first, k->i64(share)), k->add(start, k->i64(each)));
+  k->loop(k->add(first, k->thread()), end, threads, [&](Value slot) {
+    Value id = idAt(slot);
+    k->when(isId(id), [&] { k->atomicAdd(k->i32(1), counts, k->toI64(id)); });
+  });
+  k->barrier();
+  auto finish = [&](llvm::function_ref<Value(Value)> countOf) {
+    forAll(experts, /*allBlocks=*/false, [&](Value expert) {
+      put(op.getResult(), k->add(k->mul(group, k->i64(experts)), expert), k->toI64(countOf(expert)));
+    });
+  };
+  if (splits == 1)
+    return finish([&](Value expert) { return k->load(i32, counts, expert); });
+  Value workspace = k->workspace(grid * experts * 4);
+  Value own = k->mul(k->workgroup(), k->i64(experts)), others = k->mul(group, k->i64(splits * experts));
+  forAll(experts, /*allBlocks=*/false,
+         [&](Value expert) { k->store(k->load(i32, counts, expert), workspace, k->add(own, expert)); });
+  k->whenLast(group, splits, [&] {
+    finish([&](Value expert) {
+      return k->loop(k->i64(0), k->i64(splits), 1, ValueRange{k->i32(0)}, [&](Value part, ValueRange so) {
+        Value at = k->add(others, k->add(k->mul(part, k->i64(experts)), expert));
+        return SmallVector<Value>{k->add(so[0], k->load(i32, workspace, at))};
+      })[0];
+    });
+  });
+}
+} // namespace
+
+FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
+                                        const GpuTarget &target) {
+  DispatchBody body(dispatch);
+  Operation *root = nullptr;
+  for (Operation &op : *dispatch.getBlock())
+    if (isa<moe::PermuteOp, moe::LimitCapacityOp, moe::CountIdsOp>(op))
+      root = &op;
+  if (!root)
+    return dispatch.emitOpError("has no moe.permute, moe.limit_capacity or moe.count_ids");
+  if (failed(checkRootBody(body, root, /*allowMaps=*/false)))
+    return failure();
+  RoutingEmitter emitter(body, root);
+  if (failed(emitter.analyse(target)))
+    return failure();
+  SimtBuilder k(module, dispatch.getLoc(), symbol, body.numParams(), emitter.threads, target);
+  emitter.emit(k);
+  k.finish();
+
+  KernelInfo info;
+  info.symbol = symbol.str();
+  info.grid = emitter.grid;
+  info.scratchBytes = k.scratchBytes();
+  for (const moe::DispatchParam &param : body.params)
+    if (param.type)
+      info.bytes += double(param.type.getNumElements()) * param.type.getElementType().getIntOrFloatBitWidth() / 8;
+  info.launch = k.launch();
+  return info;
+}
+
+} // namespace moec::gpu

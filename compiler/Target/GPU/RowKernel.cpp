@@ -1,0 +1,280 @@
+// Template "row": RowEmitter.h says how a row is computed; here are the shares of blocks and threads, and the sinks.
+#include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/GPU/RowEmitter.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+
+namespace moec::gpu {
+
+using kernel::DispatchBody;
+using kernel::RowSchedule;
+
+namespace {
+int64_t powerOf2Ceil(int64_t value) { return static_cast<int64_t>(llvm::PowerOf2Ceil(value)); }
+
+/// Columns of 16 bytes of the widest elements that matter: small operands stay in L1, whatever their accesses.
+int64_t vectorColumns(const DispatchBody &body) {
+  int64_t most = 1, bytes = 1;
+  for (const moe::DispatchParam &param : body.params)
+    if (param.type)
+      most = std::max(most, param.type.getNumElements());
+  for (const moe::DispatchParam &param : body.params)
+    if (param.type && param.type.getNumElements() * 4 >= most)
+      bytes = std::max<int64_t>(bytes, param.type.getElementTypeBitWidth() / 8);
+  return std::max<int64_t>(1, 16 / bytes);
+}
+
+/// Operands as large as the results: how many streams of loads a thread has.
+int64_t countStreams(const DispatchBody &body, int64_t elements) {
+  int64_t streams = 0;
+  for (const moe::DispatchParam &param : body.params)
+    streams += param.type && param.isRead && param.type.getNumElements() >= elements;
+  for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock())
+    if (auto combine = dyn_cast<moe::CombineRowsOp>(op))
+      streams += kernel::tensorColumns(combine.getSlotRow()) - 1;
+  return streams;
+}
+
+/// Whether some thread may read elements of this state that another thread of the row writes.
+bool isShared(const DispatchBody &body, const RowSchedule &schedule, unsigned param) {
+  int64_t width = 0;
+  for (const DispatchBody::Sink &sink : body.sinks())
+    if (sink.param == param)
+      width = schedule.columnsOf(sink.value);
+  for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {
+    if (isa<moe::ReadOp, moe::ReshapeOp, moe::CastOp, moe::WriteOp, moe::AccumulateOp, moe::YieldOp>(op))
+      continue;
+    for (Value operand : op.getOperands()) {
+      if (!isa<RankedTensorType>(operand.getType()) || body.paramOf(operand) != param)
+        continue;
+      bool elementwise = isa<moe::MapOp, moe::RowReduceOp>(op) && schedule.columnsOf(operand) == width && width > 1;
+      if (!elementwise)
+        return true;
+    }
+  }
+  return false;
+}
+} // namespace
+
+RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedule) {
+  RowLayout layout;
+  layout.vector = vectorColumns(body);
+  int64_t width = 1;
+  bool together = false, oneWidth = true, inPlace = false;
+  auto note = [&](Value value) {
+    int64_t columns = schedule.columnsOf(value);
+    oneWidth = oneWidth && (columns == 1 || width == 1 || columns == width);
+    width = std::max(width, columns);
+  };
+  for (const DispatchBody::Sink &sink : body.sinks()) {
+    note(sink.value);
+    inPlace |= isShared(body, schedule, sink.param);
+  }
+  for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock())
+    if (looksAtRow(&op)) {
+      note(op.getOperand(0));
+      together |= schedule.columnsOf(op.getOperand(0)) > 1;
+    }
+
+  // A thread holds its columns of every operand at once: the more operands, the fewer columns fit its registers.
+  int64_t streams = countStreams(body, schedule.rows * width);
+  int64_t written = llvm::count_if(
+      body.sinks(), [&](const DispatchBody::Sink &sink) { return schedule.columnsOf(sink.value) == width; });
+  bool crowded = together && streams + written > 4;
+  constexpr int64_t kBlock = 256;
+  int64_t warpColumns = crowded ? 256 : 1024;
+  int64_t lanes = layout.vector;
+  while (width % lanes)
+    lanes /= 2;
+  if (width <= (together ? warpColumns : warpColumns / 4)) {
+    // Some lanes of a warp for each row, two accesses each; no barriers.
+    layout.group = std::min(SimtBuilder::kWarp, powerOf2Ceil(llvm::divideCeil(width, 2 * lanes)));
+    layout.threads = std::clamp(powerOf2Ceil(schedule.rows * layout.group), SimtBuilder::kWarp, kBlock);
+    return layout;
+  }
+  if (together) {
+    // A block for each row, its columns in registers when they fit.
+    constexpr int64_t kMostThreads = 1024;
+    int64_t threads = powerOf2Ceil(llvm::divideCeil(width, crowded ? 8 : 16)), threadsOfLoop = crowded ? 256 : 512;
+    layout.threads = threads <= kMostThreads ? std::max<int64_t>(64, threads) : threadsOfLoop;
+    layout.group = layout.threads;
+    return layout;
+  }
+  // Every column for itself: enough pieces for loads to be under way, rows cut where they are long.
+  int64_t pieces = streams <= 2 ? 4 : 2;
+  layout.threads = std::clamp<int64_t>(powerOf2Ceil(llvm::divideCeil(width, pieces * lanes)), 32, kBlock);
+  layout.group = layout.threads;
+  int64_t columns = layout.threads * lanes * pieces;
+  if (columns < width && oneWidth && !inPlace) {
+    layout.chunks = llvm::divideCeil(width, columns);
+    layout.chunkColumns = columns;
+  }
+  return layout;
+}
+
+//===--- Sinks ---===//
+
+bool RowEmitter::sharesElements(unsigned param) const { return isShared(body, schedule, param); }
+
+RowEmitter::Store RowEmitter::storeOf(const DispatchBody::Sink &sink, Value value, Value column, const Sites &sites) {
+  int64_t columns = schedule.columnsOf(sink.value);
+  Type storage = body.storageOf(sink.param);
+  Value &base = sinkBases[sink.param];
+  if (!base) {
+    Hoist hoist(*this);
+    base = k.at(k.param(sink.param), k.mul(row, k.i64(columns)), storage);
+  }
+  if (sink.accumulates) {
+    Value old = loadColumns(sink.param, base, column, sites, columns, SimtBuilder::elementOf(value.getType()));
+    value = isa<FloatType>(SimtBuilder::elementOf(value.getType())) ? k.fadd(old, value) : k.add(old, value);
+  }
+  return {convert(value, storage), base, column, alignment(sink.param, sites.multiple, sites.lanes, columns)};
+}
+
+void RowEmitter::storeAll(ArrayRef<Store> stores, Value condition) {
+  if (rowExists)
+    condition = condition ? k.both(condition, rowExists) : rowExists;
+  auto emit = [&] {
+    for (const Store &store : stores)
+      k.storeAligned(store.value, store.base, store.column, store.alignment);
+  };
+  if (condition)
+    k.when(condition, emit);
+  else
+    emit();
+}
+
+// All that is kept in registers is computed before the first store, so that states may be updated in place and loads
+// are under way together.
+LogicalResult RowEmitter::emitSinks() {
+  std::map<int64_t, SmallVector<DispatchBody::Sink>> byWidth;
+  bool mustWait = false;
+  for (const DispatchBody::Sink &sink : body.sinks()) {
+    byWidth[schedule.columnsOf(sink.value)].push_back(sink);
+    mustWait |= sharesElements(sink.param);
+  }
+  struct Group {
+    SmallVector<Store> stores;
+    Value condition;
+  };
+  SmallVector<Group> groups;
+  auto computeAt = [&](ArrayRef<DispatchBody::Sink> sinks, Sites &sites) {
+    SmallVector<Values> values;
+    for (const DispatchBody::Sink &sink : sinks)
+      values.push_back(evaluate(sink.value, sites));
+    SmallVector<Group> made;
+    for (auto [site, column] : llvm::enumerate(sites.columns)) {
+      Group group;
+      group.condition = sites.exists[site];
+      for (auto [sink, value] : llvm::zip_equal(sinks, values))
+        group.stores.push_back(storeOf(sink, value[site], column, sites));
+      made.push_back(group);
+    }
+    return made;
+  };
+  SmallVector<int64_t> loops;
+  for (auto &[width, sinks] : byWidth) {
+    if (width > 1 && !columnsOf(width).inRegisters) {
+      loops.push_back(width);
+      continue;
+    }
+    if (width > 1) {
+      llvm::append_range(groups, computeAt(sinks, wholeRow(width)));
+      continue;
+    }
+    Sites only;
+    only.columns = {k.i64(0)};
+    only.exists = {Value()};
+    llvm::append_range(groups, computeAt(sinks, only));
+    Value first = layout.group > 1 ? k.equal(member, k.i64(0)) : Value();
+    if (chunkFirst) {
+      Value start = k.equal(chunkFirst, k.i64(0));
+      first = first ? k.both(first, start) : start;
+    }
+    groups.back().condition = first;
+  }
+  if (mustWait && !loops.empty())
+    return moe::DispatchOp(body.dispatch).emitOpError("updates a state in place whose row of ")
+           << loops.front() << " columns is too wide to be kept while other columns of it are read";
+  for (int64_t width : loops)
+    overColumns(width, {}, [&](Sites &sites, ValueRange) {
+      for (Group &group : computeAt(byWidth[width], sites))
+        storeAll(group.stores, group.condition);
+      return Values();
+    });
+  if (mustWait)
+    syncGroup();
+  for (Group &group : groups)
+    storeAll(group.stores, group.condition);
+  return success();
+}
+
+//===--- The template ---===//
+
+LogicalResult RowEmitter::emit() {
+  int64_t perBlock = layout.rowsPerBlock();
+  Value block = k.workgroup();
+  if (layout.chunks > 1) {
+    Value chunk = schedule.rows == 1 ? block : k.rem(block, k.i64(layout.chunks));
+    chunkFirst = k.mul(chunk, k.i64(layout.chunkColumns));
+    block = k.div(block, k.i64(layout.chunks));
+  }
+  member = layout.group == 1 ? k.i64(0) : perBlock == 1 ? k.thread() : k.rem(k.thread(), k.i64(layout.group));
+  if (schedule.rows == 1) {
+    row = k.i64(0);
+  } else if (perBlock == 1) {
+    row = block;
+  } else {
+    row = k.add(k.mul(block, k.i64(perBlock)), k.div(k.thread(), k.i64(layout.group)));
+  }
+  if (perBlock > 1 && schedule.rows % perBlock) {
+    // Threads without a row repeat the last one, and store nothing.
+    Value number = schedule.rows == 1 ? k.div(k.thread(), k.i64(layout.group)) : row;
+    rowExists = k.less(number, k.i64(schedule.rows));
+    row = k.min(row, k.i64(schedule.rows - 1));
+  }
+
+  // Whole-row ops by depth: what is ready together is done together.
+  llvm::DenseMap<Operation *, size_t> depth;
+  SmallVector<SmallVector<Operation *>> levels;
+  for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {
+    size_t level = 0;
+    for (Value operand : op.getOperands())
+      if (Operation *producer = operand.getDefiningOp())
+        level = std::max(level, depth.lookup(producer));
+    if (looksAtRow(&op)) {
+      if (levels.size() <= level)
+        levels.resize(level + 1);
+      levels[level++].push_back(&op);
+    }
+    depth[&op] = level;
+  }
+  for (ArrayRef<Operation *> ops : levels)
+    emitLevel(ops);
+  return emitSinks();
+}
+
+FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
+                                    const GpuTarget &target) {
+  DispatchBody body(dispatch);
+  FailureOr<RowSchedule> schedule = RowSchedule::create(body);
+  if (failed(schedule))
+    return failure();
+  RowLayout layout = RowLayout::choose(body, *schedule);
+  SimtBuilder k(module, dispatch.getLoc(), symbol, body.numParams(), layout.threads, target);
+  if (failed(RowEmitter(k, body, *schedule, layout).emit()))
+    return failure();
+  k.finish();
+
+  KernelInfo info;
+  info.symbol = symbol.str();
+  info.flops = schedule->flops();
+  info.bytes = body.bytes();
+  info.grid = llvm::divideCeil(schedule->rows, layout.rowsPerBlock()) * layout.chunks;
+  info.scratchBytes = k.scratchBytes();
+  info.launch = k.launch();
+  return info;
+}
+
+} // namespace moec::gpu

@@ -1,0 +1,200 @@
+// From attention dispatches to tile kernels: shapes, schedules, tensor maps.
+#include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/GPU/SimtBuilder.h"
+#include "compiler/Target/GPU/Sm90/LaunchRecord.h"
+#include "compiler/Target/Kernel/DispatchBody.h"
+#include "dialects/Tile/IR/Tile.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+
+using namespace mlir;
+
+namespace moec::sm90 {
+
+namespace {
+
+/// An attention, or its gradients, and where its operands and results are.
+struct Attention {
+  kernel::DispatchBody body;
+  int64_t sequences, positions, heads, kvHeads, headSize;
+  SmallVector<unsigned> inputs; // by operand
+  SmallVector<std::optional<unsigned>> results;
+
+  /// None when no template here covers the dispatch.
+  static std::optional<Attention> read(moe::DispatchOp dispatch);
+};
+
+std::optional<Attention> Attention::read(moe::DispatchOp dispatch) {
+  Operation *found = nullptr;
+  for (Operation &op : *dispatch.getBlock()) {
+    if (isa<moe::AttentionOp, moe::AttentionGradOp>(op)) {
+      if (found)
+        return std::nullopt;
+      found = &op;
+    } else if (!isa<moe::ReshapeOp, moe::CastOp, moe::ReadOp, moe::WriteOp, moe::YieldOp>(op)) {
+      return std::nullopt;
+    }
+  }
+  if (!found)
+    return std::nullopt;
+  auto query = cast<RankedTensorType>(found->getOperand(0).getType());
+  auto number = [&](StringRef name) { return found->getAttrOfType<IntegerAttr>(name).getInt(); };
+  int64_t heads = number("heads"), positions = number("seq_len");
+  Attention read{kernel::DispatchBody(dispatch),
+                 query.getDimSize(0) / positions,
+                 positions,
+                 heads,
+                 number("kv_heads"),
+                 query.getDimSize(1) / heads,
+                 {},
+                 {}};
+  if (read.headSize != 64 && read.headSize != 128)
+    return std::nullopt;
+  // Only lse is not bf16 in memory.
+  Value lse = isa<moe::AttentionOp>(found) ? Value(found->getResult(1)) : found->getOperand(4);
+  auto fits = [&](Value value, unsigned param) {
+    Type type = read.body.storageOf(param);
+    return value == lse ? type.isF32() : type.isBF16();
+  };
+  for (Value operand : found->getOperands()) {
+    std::optional<unsigned> param = read.body.paramOf(operand);
+    if (!param || !fits(operand, *param))
+      return std::nullopt;
+    read.inputs.push_back(*param);
+  }
+  read.results.resize(found->getNumResults());
+  for (const kernel::DispatchBody::Sink &sink : read.body.sinks()) {
+    auto result = dyn_cast<OpResult>(sink.value);
+    if (!result || result.getOwner() != found || sink.accumulates || !fits(result, sink.param) ||
+        read.results[result.getResultNumber()])
+      return std::nullopt;
+    read.results[result.getResultNumber()] = sink.param;
+  }
+  for (auto [i, param] : llvm::enumerate(read.results))
+    if (!param && found->getResult(i) != lse)
+      return std::nullopt;
+  return read;
+}
+
+/// A tile.kernel with its maps, for one of the templates.
+class KernelWriter {
+public:
+  KernelWriter(const Attention &attention, ModuleOp kernels, StringRef symbol, const gpu::GpuTarget &target,
+               tile::ScheduleAttr schedule, int64_t section)
+      : attention(attention), target(target), b(attention.body.dispatch->getLoc(), kernels.getContext()),
+        shape(tile::AttentionAttr::get(b.getContext(), attention.sequences, attention.positions, attention.heads,
+                                       attention.kvHeads, attention.headSize, section)) {
+    b.setInsertionPointToEnd(kernels.getBody());
+    kernel = tile::KernelOp::create(b, symbol, attention.body.numParams(), schedule);
+    b.createBlock(&kernel.getBody());
+  }
+
+  /// Maps of [B*S, heads*dh] as (column, position, head, sequence), with boxes of 64 columns and `rows` rows.
+  Value query(unsigned param, int64_t rows) { return map(param, attention.heads, rows); }
+  Value key(unsigned param, int64_t rows) { return map(param, attention.kvHeads, rows); }
+  Value rows(unsigned param) {
+    return tile::OperandOp::create(b, attention.body.params[param].type, static_cast<int64_t>(param));
+  }
+  /// `products`: of the attention's useful ones, each S^2 / 2 times the head size in each head.
+  KernelInfo info(double products, int64_t workspace);
+
+private:
+  Value map(unsigned param, int64_t heads, int64_t rows) {
+    int64_t headBytes = attention.headSize * 2, rowBytes = heads * headBytes;
+    return tile::MapOp::create(b, tile::MapType::get(b.getContext()), static_cast<int64_t>(param), b.getBF16Type(),
+                               ArrayRef<int64_t>{attention.headSize, attention.positions, heads, attention.sequences},
+                               ArrayRef<int64_t>{rowBytes, headBytes, attention.positions * rowBytes},
+                               ArrayRef<int64_t>{64, rows, 1, 1}, tile::kSwizzleBytes);
+  }
+
+  const Attention &attention;
+  const gpu::GpuTarget &target;
+  tile::KernelOp kernel;
+
+public:
+  ImplicitLocOpBuilder b;
+  const tile::AttentionAttr shape;
+};
+
+KernelInfo KernelWriter::info(double products, int64_t workspace) {
+  KernelInfo info;
+  info.symbol = kernel.getSymName().str();
+  info.grid = std::min(kernel.getWork().getTileCount(kernel.getSchedule()), target.numSms);
+  info.scratchBytes = gpu::SimtBuilder::kCounterBytes + workspace;
+  info.flops = products * 2.0 * attention.sequences * attention.heads * attention.headSize * attention.positions *
+               (attention.positions + 1) / 2;
+  for (const moe::DispatchParam &param : attention.body.params)
+    info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8;
+  info.launch = launchRecord(kernel);
+  return info;
+}
+
+/// The smallest divisor of `count` that is at least `least`.
+int64_t sectionOf(int64_t count, int64_t least) {
+  int64_t size = std::min(count, least);
+  while (count % size)
+    ++size;
+  return size;
+}
+
+/// Sections of query heads whose keys and values stay in the second-level cache.
+int64_t querySection(const Attention &attention) {
+  constexpr int64_t kCacheBytes = 32 << 20;
+  int64_t inCache = std::max<int64_t>(1, kCacheBytes / (attention.positions * attention.headSize * 4));
+  return sectionOf(attention.sequences * attention.heads, attention.heads / attention.kvHeads * inCache);
+}
+
+tile::ScheduleAttr schedule(const Attention &attention, int64_t n, int64_t stages, int64_t producer, int64_t consumer) {
+  moe::DispatchOp dispatch = attention.body.dispatch;
+  return tile::ScheduleAttr::get(dispatch.getContext(), /*m=*/128, n, /*k=*/attention.headSize, stages, producer,
+                                 consumer, /*raster=*/8, /*buffers=*/0, /*split=*/1);
+}
+
+KernelInfo writeQueryGradient(const Attention &attention, ModuleOp kernels, StringRef symbol,
+                              const gpu::GpuTarget &target) {
+  ArrayRef<unsigned> in = attention.inputs; // q, k, v, result, lse, grad
+  KernelWriter w(attention, kernels, symbol, target, schedule(attention, 128, 2, 40, 232), querySection(attention));
+  Value q = w.query(in[0], 128), grad = w.query(in[5], 128), k = w.key(in[1], 128), v = w.key(in[2], 128);
+  Value dq = w.query(*attention.results[0], 64);
+  tile::AttentionDqOp::create(w.b, w.shape, q, k, v, grad, w.rows(in[3]), w.rows(in[5]), w.rows(in[4]), dq);
+  return w.info(2, w.shape.getStatisticsBytes());
+}
+
+KernelInfo writeKeyGradients(const Attention &attention, ModuleOp kernels, StringRef symbol,
+                             const gpu::GpuTarget &target) {
+  // A tile is as long as all heads of a group: smaller sections spoil the order of tiles, longest first.
+  constexpr int64_t kSection = 16;
+  int64_t section = sectionOf(attention.sequences * attention.kvHeads, kSection);
+  ArrayRef<unsigned> in = attention.inputs;
+  KernelWriter w(attention, kernels, symbol, target, schedule(attention, 64, 3, 24, 240), section);
+  Value q = w.query(in[0], 64), grad = w.query(in[5], 64), k = w.key(in[1], 128), v = w.key(in[2], 128);
+  Value dk = w.key(*attention.results[1], 64), dv = w.key(*attention.results[2], 64);
+  tile::AttentionDkvOp::create(w.b, w.shape, q, k, v, grad, dk, dv);
+  return w.info(3, w.shape.getStatisticsBytes());
+}
+
+} // namespace
+
+bool coversAttention(moe::DispatchOp dispatch) { return Attention::read(dispatch).has_value(); }
+
+FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
+                                          const gpu::GpuTarget &target) {
+  Attention attention = *Attention::read(dispatch);
+  ArrayRef<unsigned> in = attention.inputs; // q, k, v
+  KernelWriter w(attention, kernels, symbol, target, schedule(attention, 128, 2, 24, 240), querySection(attention));
+  Value q = w.query(in[0], 128), k = w.key(in[1], 128), v = w.key(in[2], 128);
+  Value result = w.query(*attention.results[0], 64), lse;
+  if (attention.results[1])
+    lse = w.rows(*attention.results[1]);
+  tile::AttentionFwdOp::create(w.b, w.shape, q, k, v, result, lse);
+  return w.info(2, /*workspace=*/0);
+}
+
+FailureOr<std::vector<KernelInfo>> emitAttentionGradKernels(moe::DispatchOp dispatch, ModuleOp kernels,
+                                                            StringRef symbol, const gpu::GpuTarget &target) {
+  Attention attention = *Attention::read(dispatch);
+  KernelInfo queries = writeQueryGradient(attention, kernels, (symbol + "_dq").str(), target);
+  KernelInfo keys = writeKeyGradients(attention, kernels, (symbol + "_dkv").str(), target);
+  return std::vector<KernelInfo>{std::move(queries), std::move(keys)};
+}
+
+} // namespace moec::sm90

@@ -1,0 +1,210 @@
+#include "compiler/Target/GPU/Sm90/AttentionParts.h"
+
+#include "compiler/Target/GPU/SimtBuilder.h"
+
+#include <cmath>
+
+using namespace mlir;
+
+namespace moec::sm90 {
+
+double AttentionKernel::scoreScale() const { return 1.0 / std::sqrt(static_cast<double>(shape.getHeadSize())); }
+
+std::pair<Value, Value> AttentionKernel::statistics() {
+  Type byte = k.b.getI8Type();
+  Value first = k.at(k.scratch(), k.i64(gpu::SimtBuilder::kCounterBytes), byte);
+  return {first, k.at(first, k.i64(shape.getStatisticsBytes() / 2), byte)};
+}
+
+//===--- Shared memory ---===//
+
+int64_t AttentionKernel::reserve(int64_t bytes) {
+  int64_t offset = used;
+  used += bytes;
+  return offset;
+}
+
+int64_t AttentionKernel::reserveBarrier(int64_t arrivals) {
+  int64_t offset = reserve(8);
+  barriers.push_back({offset, arrivals});
+  return offset;
+}
+
+AttentionKernel::Ring AttentionKernel::reserveRing(int64_t data, int64_t stageBytes, int64_t arrivals) {
+  Ring ring{data, stageBytes, schedule.getStages(), used, used + 8 * schedule.getStages()};
+  for (int64_t i = 0; i < schedule.getStages(); ++i)
+    reserveBarrier(1);
+  for (int64_t i = 0; i < schedule.getStages(); ++i)
+    reserveBarrier(arrivals);
+  return ring;
+}
+
+AttentionKernel::Stage AttentionKernel::stage(const Ring &ring, Value step) {
+  Value index = k.rem(step, ring.stages), parity = k.bitAnd(k.div(step, ring.stages), 1);
+  Value offset = k.shiftLeft(index, 3);
+  return {index, k.add(address(ring.data), k.mul(index, ring.stageBytes)), k.add(address(ring.full), offset),
+          k.add(address(ring.empty), offset), parity};
+}
+
+void AttentionKernel::acquire(const Stage &stage, int64_t bytes) {
+  // Of a fresh barrier, the phase before the first counts as over.
+  k.wait(stage.empty, k.bitXor(stage.parity, 1));
+  k.expect(stage.full, k.i32(bytes));
+}
+
+void AttentionKernel::copyTile(Value map, Value to, Value barrier, int64_t rows, Value row, Value head,
+                               Value sequence) {
+  for (int64_t column = 0; column < shape.getHeadSize(); column += kPanel)
+    k.loadBox(map, k.add(to, column * 2 * rows), barrier, {k.i32(column), row, head, sequence});
+}
+
+//===--- Skeleton ---===//
+
+void AttentionKernel::emitRoles() {
+  tileFull = reserveBarrier(1);
+  tileEmpty = reserveBarrier(kConsumers * kWarps);
+  tileSlot = reserve(16);
+  assert(used == kernel.getSharedBytes() && "what the op announces");
+  k.when(k.equal(k.thread(), 0), [&] {
+    for (const Barrier &barrier : barriers)
+      k.initBarrier(address(barrier.offset), barrier.arrivals);
+  });
+  k.publishBarriers();
+  k.when(
+      k.equal(k.warpgroup(), 0),
+      [&] {
+        k.setRegisters(schedule.getProducer(), /*increase=*/false);
+        k.when(k.equal(k.thread(), 0), [&] { emitProducer(); });
+      },
+      [&] {
+        k.setRegisters(schedule.getConsumer(), /*increase=*/true);
+        consumer = k.sub(k.warpgroup(), 1);
+        emitConsumer();
+      });
+  k.finish();
+}
+
+void AttentionKernel::emitProducer() {
+  int64_t tiles = kernel.getWork().getTileCount(schedule);
+  Type i32 = k.b.getI32Type();
+  Value counter = k.scratch(), leavers = k.at(counter, k.i32(1), i32), grid = k.blocks();
+  auto announce = [&](Value tile, Value parity) {
+    k.wait(address(tileEmpty), parity);
+    k.storeWord(tile, k.pointer(address(tileSlot)));
+  };
+  Values left = k.loopWhile(
+      {k.block(), k.i32(0), k.i32(1)},
+      [&](ArrayRef<Value> carried) { return std::pair(k.less(carried[0], tiles), Values(carried)); },
+      [&](ArrayRef<Value> carried) {
+        // Drawn ahead of time: the answer comes while copies run.
+        Value next = k.add(k.draw(counter, LLVM::AtomicOrdering::monotonic), grid);
+        announce(carried[0], carried[2]);
+        Value step = produce(carried[0], carried[1]);
+        return Values{next, step, k.bitXor(carried[2], 1)};
+      });
+  announce(k.i32(-1), left[2]);
+  k.arrive(address(tileFull));
+  // The last block to leave puts the counters back to zero.
+  Value before = k.draw(leavers, LLVM::AtomicOrdering::acq_rel);
+  k.when(k.equal(before, k.sub(grid, 1)), [&] {
+    k.storeWord(k.i32(0), counter);
+    k.storeWord(k.i32(0), leavers);
+  });
+}
+
+void AttentionKernel::emitConsumer() {
+  Value thread = k.bitAnd(k.thread(), kWarpgroup - 1);
+  lane = k.bitAnd(k.thread(), 31);
+  warp = k.shiftRight(thread, 5);
+  isLeader = k.equal(thread, 0);
+  row = k.add(k.mul(warp, 16), k.shiftRight(lane, 2));
+  column = k.shiftLeft(k.bitAnd(lane, 3), 1);
+  // Lane l stores row l % 8 of the upper or lower half of the warp's 16 rows, left or right half of 16 columns; chunks
+  // of 16 bytes lie xored with the row.
+  Value low = k.bitAnd(lane, 7), lower = k.bitAnd(k.shiftRight(lane, 3), 1), right = k.shiftRight(lane, 4);
+  Value matrixRow = k.add(k.add(k.mul(warp, 16), k.mul(lower, 8)), low);
+  Value chunk = k.shiftLeft(k.bitXor(right, low), 4);
+  for (int64_t i = 0; i < kPanel / 16; ++i)
+    matrixOffsets.push_back(k.add(k.mul(matrixRow, 128), k.bitXor(chunk, i << 5)));
+  prepareConsumer();
+  k.loopWhile(
+      {k.i32(0), k.i32(0)},
+      [&](ArrayRef<Value> carried) {
+        k.wait(address(tileFull), carried[0]);
+        // Read by the lane that later arrives for the warp, so that no other thread's read can be overtaken.
+        Value tile = k.firstLane(k.choose(
+            k.equal(lane, 0), [&] { return Values{k.loadVolatile(k.b.getI32Type(), k.pointer(address(tileSlot)))}; },
+            [&] { return Values{k.i32(0)}; })[0]);
+        return std::pair(k.compare(arith::CmpIPredicate::sge, tile, 0), Values{carried[0], carried[1], tile});
+      },
+      [&](ArrayRef<Value> carried) {
+        Value step = consume(carried[2], carried[1]);
+        return Values{k.bitXor(carried[0], 1), step};
+      });
+  k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/false); });
+}
+
+AttentionKernel::Position AttentionKernel::position(Value tile, int64_t heads, bool descending) {
+  int64_t blocks = shape.getBlocks(), section = shape.getSection();
+  Value which = k.div(tile, blocks * section), rest = k.rem(tile, blocks * section);
+  Value block = k.div(rest, section);
+  Position at;
+  at.block = descending ? k.sub(blocks - 1, block) : block;
+  at.flatHead = k.add(k.mul(which, section), k.rem(rest, section));
+  at.sequence = k.div(at.flatHead, heads);
+  at.head = k.rem(at.flatHead, heads);
+  return at;
+}
+
+//===--- Consumers ---===//
+
+void AttentionKernel::release(Value barrier) {
+  k.when(k.equal(lane, 0), [&] { k.arrive(barrier); });
+}
+
+Value AttentionKernel::joinQuad(Value x, llvm::function_ref<Value(Value, Value)> join) {
+  for (int64_t mask : {1, 2})
+    x = join(x, k.shuffleXor(x, mask));
+  return x;
+}
+
+AttentionKernel::Values AttentionKernel::maskDiagonal(ArrayRef<Value> scores, Value firstRow,
+                                                      AttentionBuilder::Predicate hidden) {
+  Value lowest = k.f32(-INFINITY);
+  Value relative[2] = {k.sub(firstRow, column), k.add(k.sub(firstRow, column), 8)};
+  Values masked;
+  for (auto [i, score] : llvm::enumerate(scores)) {
+    int64_t registerColumn = 8 * (i / 4) + (i & 1);
+    masked.push_back(k.select(k.compare(hidden, registerColumn, relative[(i >> 1) & 1]), lowest, score));
+  }
+  return masked;
+}
+
+void AttentionKernel::beginStaging() {
+  k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/true); });
+  k.sync(k.add(consumer, 1), kWarpgroup);
+}
+
+void AttentionKernel::stageRows(Value to, ArrayRef<Value> accumulators) {
+  Values packed = k.packBf16(accumulators);
+  int64_t panelBytes = 64 * 128;
+  for (size_t i = 0; i < packed.size(); i += 4)
+    k.storeMatrix(k.add(k.add(to, matrixOffsets[i / 4 % 4]), static_cast<int64_t>(i / 16) * panelBytes),
+                  ArrayRef(packed).slice(i, 4));
+}
+
+void AttentionKernel::endStaging(llvm::function_ref<void()> copies) {
+  k.fenceAsync();
+  k.sync(k.add(consumer, 1), kWarpgroup);
+  k.when(isLeader, [&] {
+    copies();
+    k.commitStores();
+  });
+}
+
+void AttentionKernel::copyRowsOut(Value map, Value from, Value row, Value head, Value sequence) {
+  for (int64_t column = 0; column < shape.getHeadSize(); column += kPanel)
+    k.storeBox(map, k.add(from, column * 128), {k.i32(column), row, head, sequence});
+}
+
+} // namespace moec::sm90

@@ -1,0 +1,96 @@
+// Reads a tile.kernel and lays out its kernel: shared memory, barriers, roles.
+#include "compiler/Target/GPU/Sm90/Gemm.h"
+
+using namespace mlir;
+
+namespace moec::sm90 {
+
+Gemm::Gemm(tile::KernelOp kernel) : kernel(kernel), schedule(kernel.getSchedule()) {
+  auto noteGroups = [&](Value value, int64_t r, int64_t c, Work kind) {
+    offsets = value;
+    groups = cast<RankedTensorType>(value.getType()).getNumElements() - 1;
+    rows = r;
+    columns = c;
+    work = kind;
+  };
+  for (Operation &op : *kernel.getBlock()) {
+    if (auto dense = dyn_cast<tile::DenseOp>(op)) {
+      rows = dense.getRows();
+      columns = dense.getColumns();
+    } else if (auto grouped = dyn_cast<tile::GroupedOp>(op)) {
+      noteGroups(grouped.getOffsets(), grouped.getRows(), grouped.getColumns(), Work::Grouped);
+    } else if (auto ragged = dyn_cast<tile::RaggedOp>(op)) {
+      noteGroups(ragged.getOffsets(), ragged.getRows(), ragged.getColumns(), Work::Ragged);
+    } else if (auto mma = dyn_cast<tile::MmaOp>(op)) {
+      products.push_back(mma);
+    } else if (auto map = dyn_cast<tile::EpilogueOp>(op)) {
+      epilogue = map;
+    } else if (auto store = dyn_cast<tile::StoreOp>(op)) {
+      int64_t rank = store.getMap().getDefiningOp<tile::MapOp>().getDims().size();
+      sinks.push_back({store.getValue(), store.getMap(), rank, 0, Type(), 0, false});
+    } else if (auto write = dyn_cast<tile::WriteOp>(op)) {
+      auto type = cast<RankedTensorType>(write.getDestination().getType());
+      int64_t param = write.getDestination().getDefiningOp<tile::OperandOp>().getParam();
+      sinks.push_back({write.getValue(), Value(), 2, param, type.getElementType(), type.getNumElements() / columns,
+                       write.getAccumulate()});
+    }
+  }
+  auto side = [&](Value slices) {
+    auto type = cast<tile::SlicesType>(slices.getType());
+    element = type.getElement();
+    Side result;
+    result.major = type.getMajor();
+    if (auto gather = slices.getDefiningOp<tile::GatherOp>()) {
+      gathers = true;
+      result.source = gather.getSource().getDefiningOp<tile::OperandOp>().getParam();
+      result.sourceColumns = gather.getSource().getType().getDimSize(1);
+      result.numbers = gather.getRows().getDefiningOp<tile::OperandOp>().getParam();
+      result.count = gather.getRows().getType().getNumElements();
+      return result;
+    }
+    result.map = slices.getDefiningOp<tile::LoadOp>().getMap();
+    result.rank = result.map.getDefiningOp<tile::MapOp>().getDims().size();
+    return result;
+  };
+  for (auto [i, depth] : llvm::enumerate(products.front().getDepth())) {
+    Term term{side(products.front().getLhs()[i]), {}, depth};
+    for (tile::MmaOp product : products)
+      term.rhs.push_back(side(product.getRhs()[i]));
+    terms.push_back(term);
+  }
+}
+
+GemmEmitter::GemmEmitter(tile::KernelOp kernel) : gemm(kernel), k(kernel) {
+  tile::ScheduleAttr schedule = gemm.schedule;
+  int64_t stages = schedule.getStages();
+  lhsBytes = schedule.getM() * tile::kSwizzleBytes;
+  rhsBytes = schedule.getN() * tile::kSwizzleBytes;
+  lhsBase = k.sharedAddress();
+  rhsBase = k.i32add(lhsBase, stages * lhsBytes);
+  stagingBase = k.i32add(rhsBase, stages * rhsBytes);
+  barriers = k.i32add(stagingBase, schedule.getConsumers() * schedule.getBuffers() * tile::kBoxBytes);
+  words = k.i32add(barriers, 16 * stages);
+}
+
+void GemmEmitter::emit() {
+  constexpr int64_t kProducers = 128;
+  int64_t stages = gemm.schedule.getStages();
+  k.when(k.is(k.thread(), 0), [&] {
+    for (int64_t i = 0; i < stages; ++i) {
+      // One thread announces the bytes of TMA; the copies of gathered rows arrive thread by thread.
+      k.initBarrier(k.i32add(barriers, 8 * i), gemm.gathers ? 1 + kProducers : 1);
+      k.initBarrier(k.i32add(barriers, 8 * (stages + i)), gemm.schedule.getConsumers());
+    }
+  });
+  k.publishBarriers();
+  k.when(k.is(k.warpgroup(), 0), [&] { produce(); }, [&] { consume(); });
+  k.finish();
+}
+
+std::pair<Value, Value> GemmEmitter::next(Value stage, Value parity) {
+  Value after = k.i32add(stage, 1);
+  Value wraps = k.is(after, gemm.schedule.getStages());
+  return {k.select(wraps, k.i32(0), after), k.select(wraps, k.bitXor(parity, k.i32(1)), parity)};
+}
+
+} // namespace moec::sm90

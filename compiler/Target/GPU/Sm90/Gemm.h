@@ -1,0 +1,139 @@
+// The template of matrix products: a persistent kernel in which one warpgroup loads and the others multiply.
+//
+//   grid         one block a multiprocessor; each walks tiles of m x n
+//   threads      128 producers, 128 consumers for each 64 rows of the tile
+//   shared       stages x (left tile | 128 bytes of depth), stages x right tiles of all products,
+//                buffers x 8 KiB of staging a consumer, full barriers, empty barriers, a word a consumer
+//   producer     for each tile, term and slice: wait empty; expect bytes; TMA boxes, or 16-byte copies of gathered rows
+//   consumer     for each tile: zero accumulators; for each slice: wait full, 4 wgmma, give back the slice before;
+//                then the epilogue, 64 columns at a time, and the stores
+//
+// An accumulator element i = 4 j + 2 h + c of a thread is at row 16 warp + lane / 4 + 8 h, column 8 j + 2 (lane % 4) +
+// c of its consumer's 64 rows. Products stand side by side in j.
+#ifndef MOEC_COMPILER_TARGET_GPU_SM90_GEMM_H
+#define MOEC_COMPILER_TARGET_GPU_SM90_GEMM_H
+
+#include "compiler/Target/GPU/Sm90/PipelineBuilder.h"
+
+namespace moec::sm90 {
+
+/// What the ops of a tile.kernel say.
+struct Gemm {
+  explicit Gemm(tile::KernelOp kernel);
+
+  enum class Work { Dense, Grouped, Ragged };
+  struct Side {
+    tile::Major major;
+    mlir::Value map; // null: gathered
+    int64_t rank = 2;
+    // Gathered: parameters of the rows and of their numbers.
+    int64_t source = 0, sourceColumns = 0, numbers = 0, count = 0;
+    bool isGathered() const { return !map; }
+  };
+  struct Term {
+    Side lhs;
+    llvm::SmallVector<Side> rhs; // of each product
+    int64_t depth;
+  };
+  struct Sink {
+    mlir::Value value; // fragment
+    mlir::Value map;   // null: from registers
+    int64_t rank = 2;
+    int64_t param = 0; // from registers
+    mlir::Type element;
+    int64_t rows = 0;
+    bool accumulates = false;
+  };
+
+  tile::KernelOp kernel;
+  tile::ScheduleAttr schedule;
+  Work work = Work::Dense;
+  int64_t rows = 0, columns = 0, groups = 1;
+  mlir::Value offsets; // tile.operand's result
+  llvm::SmallVector<tile::MmaOp> products;
+  llvm::SmallVector<Term> terms;
+  tile::EpilogueOp epilogue; // may be null
+  llvm::SmallVector<Sink> sinks;
+  mlir::Type element;
+  bool gathers = false;
+
+  int64_t columnsOfProduct() const { return schedule.getN() / products.size(); }
+  int64_t slicesOf(const Term &term) const { return llvm::divideCeil(term.depth, schedule.getK()); }
+};
+
+class GemmEmitter {
+public:
+  explicit GemmEmitter(tile::KernelOp kernel);
+  /// Leaves the llvm.func where the tile.kernel stands.
+  void emit();
+
+private:
+  using Value = mlir::Value;
+  using Values = PipelineBuilder::Values;
+  struct Tile {
+    Value row, column;   // of its first element, group's rows not counted for ragged work
+    Value group, rowEnd; // grouped
+    Value number, part;  // split: which tile, which part of its depth
+    Value first, slices; // ragged: first row and count of slices; split: the same of the part; else null
+  };
+  using TileBody = llvm::function_ref<Values(const Tile &, mlir::ValueRange)>;
+
+  //===--- GemmTiles.cpp ---===//
+  void walk(mlir::ValueRange carried, TileBody body);
+  void walkDense(mlir::ValueRange carried, TileBody body);
+  void walkGrouped(mlir::ValueRange carried, TileBody body);
+  void walkRagged(mlir::ValueRange carried, TileBody body);
+  std::pair<Value, Value> rasterize(Value number, int64_t tilesDown, int64_t tilesAcross);
+  Value offsetOf(Value group);
+
+  //===--- GemmProducer.cpp ---===//
+  void produce();
+  Values produceTerm(const Gemm::Term &term, const Tile &tile, mlir::ValueRange ring);
+  void loadSide(const Gemm::Side &side, int64_t rows, Value shared, Value barrier, Value row, Value depth, Value group);
+  Values gatherPrepare(const Gemm::Side &side, const Tile &tile);
+  void gatherRows(const Gemm::Side &side, mlir::ValueRange prepared, Value shared, Value depth);
+  Value gatherNumbers(const Gemm::Side &side, Value depth);
+  void gatherDepth(const Gemm::Side &side, const Tile &tile, Value numbers, Value shared);
+
+  //===--- GemmConsumer.cpp ---===//
+  void consume();
+  Values mainloop(const Tile &tile, mlir::ValueRange ring, Values &accumulators);
+  Value slicesOfTile(const Tile &tile);
+  void release(Value stage);
+  void joinParts(const Tile &tile, Values &accumulators, llvm::function_ref<void()> last);
+
+  //===--- GemmEpilogue.cpp ---===//
+  /// Where this thread's elements are: rows `row[h]` of the result, columns `column` + 8 j + c.
+  struct Place {
+    Value firstRow;     // of the consumer
+    Value row[2];       // a stack's rows are counted through
+    Value rowExists[2]; // null: all do
+    Value column;       // of the tile's first chunk
+  };
+  Place placeOf(const Tile &tile);
+  void store(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators,
+             llvm::SmallVector<Values> operands);
+  int64_t operandRegisters();
+  llvm::SmallVector<Values> fetchOperands(const Place &place, int64_t chunk);
+  Values spread(mlir::ArrayRef<Value> fetched);
+  Values evaluate(mlir::ArrayRef<Value> inputs);
+  void write(const Place &place, const Gemm::Sink &sink, int64_t chunk, mlir::ArrayRef<Value> values);
+  void stage(mlir::ArrayRef<Value> values, Value buffer);
+
+  //===--- The ring ---===//
+  Value full(Value stage) { return k.add(barriers, k.shiftLeft(stage, 3)); }
+  Value empty(Value stage) { return k.i32add(full(stage), 8 * gemm.schedule.getStages()); }
+  std::pair<Value, Value> next(Value stage, Value parity);
+
+  Gemm gemm;
+  PipelineBuilder k;
+  int64_t lhsBytes, rhsBytes; // of a stage
+  Value lhsBase, rhsBase, stagingBase, barriers, words;
+  // Consumers only.
+  Value consumer, threadOfGroup, lane, warp, isLeader, barrierId, staging;
+  Values matrixRows; // addresses for stmatrix within the first buffer
+};
+
+} // namespace moec::sm90
+
+#endif

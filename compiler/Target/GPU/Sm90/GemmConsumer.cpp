@@ -1,0 +1,155 @@
+// The consumer warpgroups: 64 rows of the tile each, from the stages to registers.
+#include "compiler/Target/GPU/Sm90/Gemm.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+
+namespace moec::sm90 {
+
+namespace {
+constexpr int64_t kRows = 64; // of a consumer
+constexpr int64_t kThreads = 128;
+constexpr int64_t kCounterBytes = 4096; // at the start of scratch
+// Registers for operands beside the accumulators in the mainloop.
+constexpr int64_t kOperandsBefore = 48;
+} // namespace
+
+void GemmEmitter::consume() {
+  tile::ScheduleAttr schedule = gemm.schedule;
+  k.setRegisters(schedule.getConsumer(), /*increase=*/true);
+  consumer = k.i32add(k.warpgroup(), -1);
+  threadOfGroup = k.bitAnd(k.thread(), kThreads - 1);
+  lane = k.bitAnd(k.thread(), 31);
+  warp = k.shiftRight(threadOfGroup, 5);
+  isLeader = k.is(threadOfGroup, 0);
+  barrierId = k.warpgroup(); // 0 is the whole block's
+  staging = k.add(stagingBase, k.i32mul(consumer, schedule.getBuffers() * tile::kBoxBytes));
+  // Lane l of stmatrix names row l % 8 of block l / 8: blocks go down 8 rows, then right 8 columns.
+  Value row = k.bitAnd(lane, 7), right = k.shiftRight(lane, 4), down = k.bitAnd(k.shiftRight(lane, 3), 1);
+  Value rowOfBox = k.add(k.add(k.i32mul(warp, 16), k.i32mul(down, 8)), row);
+  Value rowStart = k.add(staging, k.i32mul(rowOfBox, tile::kSwizzleBytes));
+  for (int64_t pair = 0; pair < 4; ++pair)
+    matrixRows.push_back(k.add(rowStart, k.bitXor(k.shiftLeft(k.bitXor(right, row), 4), k.i32(pair * 32))));
+
+  walk({k.i32(0), k.i32(0)}, [&](const Tile &tile, ValueRange ring) {
+    Place place = placeOf(tile);
+    // The first operands of the epilogue come while the tensor cores are at work.
+    SmallVector<Values> operands;
+    if (!tile.part && operandRegisters() <= kOperandsBefore)
+      operands = fetchOperands(place, 0);
+    Values accumulators;
+    Values state = mainloop(tile, ring, accumulators);
+    auto finish = [&] { store(tile, place, accumulators, operands); };
+    if (tile.part)
+      joinParts(tile, accumulators, finish);
+    else if (gemm.work == Gemm::Work::Grouped) // of a consumer's 64 rows all belong to the group or none does
+      k.when(k.below(place.firstRow, tile.rowEnd), finish);
+    else
+      finish();
+    return state;
+  });
+  if (llvm::any_of(gemm.sinks, [](const Gemm::Sink &sink) { return static_cast<bool>(sink.map); }))
+    k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/false); });
+}
+
+GemmEmitter::Value GemmEmitter::slicesOfTile(const Tile &tile) {
+  if (tile.slices)
+    return tile.slices;
+  int64_t slices = 0;
+  for (const Gemm::Term &term : gemm.terms)
+    slices += gemm.slicesOf(term);
+  return k.i32(slices);
+}
+
+void GemmEmitter::release(Value stage) {
+  k.when(isLeader, [&] { k.arrive(empty(stage)); });
+}
+
+GemmEmitter::Values GemmEmitter::mainloop(const Tile &tile, ValueRange ring, Values &accumulators) {
+  int64_t n = gemm.schedule.getN();
+  const Gemm::Term &term = gemm.terms.front();
+  tile::Major left = term.lhs.major, right = term.rhs.front().major;
+  Value lhs = k.descriptor(k.add(lhsBase, k.i32mul(consumer, kRows * tile::kSwizzleBytes)),
+                           left == tile::Major::k ? 0 : tile::kBoxBytes);
+  Value rhs = k.descriptor(rhsBase, right == tile::Major::k ? 0 : tile::kBoxBytes);
+  Type type = k.accumulatorType(n / 2);
+  Value zero = LLVM::ZeroOp::create(k.b, type);
+  Value slices = slicesOfTile(tile);
+  Values state = k.loop32(k.i32(0), slices, k.i32(1), ValueRange{ring[0], ring[1], zero, k.i32(0)},
+                          [&](Value slice, ValueRange state) {
+                            Value stage = state[0], parity = state[1];
+                            k.wait(full(stage), parity);
+                            // Copied rows were written by instructions of other threads, which the tensor cores see
+                            // through this.
+                            if (gemm.gathers)
+                              k.fenceAsync();
+                            Value at = k.wide(stage);
+                            PipelineBuilder::Operand a{k.add(lhs, k.mul(at, k.i64(lhsBytes / 16))), left};
+                            PipelineBuilder::Operand c{k.add(rhs, k.mul(at, k.i64(rhsBytes / 16))), right};
+                            Value sums = k.multiply(state[2], n, a, c, gemm.element);
+                            // One slice stays in flight; the one before it has been read.
+                            k.waitProducts(1);
+                            k.when(k.compare(arith::CmpIPredicate::ne, slice, k.i32(0)), [&] { release(state[3]); });
+                            auto [nextStage, nextParity] = next(stage, parity);
+                            return Values{nextStage, nextParity, sums, stage};
+                          });
+  accumulators = k.finishProducts(state[2]);
+  // A group without rows has taken no stage.
+  if (gemm.work == Gemm::Work::Ragged)
+    k.when(k.compare(arith::CmpIPredicate::ne, slices, k.i32(0)), [&] { release(state[3]); });
+  else
+    release(state[3]);
+  return {state[0], state[1]};
+}
+
+/// Parts of a tile's depth meet in scratch: each consumer writes its sums, counts itself in, and the last one adds all
+/// in order of depth. Consumers of different rows never wait for each other.
+void GemmEmitter::joinParts(const Tile &tile, Values &accumulators, llvm::function_ref<void()> last) {
+  int64_t split = gemm.schedule.getSplit(), consumers = gemm.schedule.getConsumers();
+  int64_t count = static_cast<int64_t>(accumulators.size()), bytes = count * kThreads * 4;
+  Type f32 = k.b.getF32Type(), quad = VectorType::get(4, f32), byte = k.b.getI8Type();
+  Value unit = k.add(k.i32mul(tile.number, consumers), consumer);
+  Value area = k.at(k.scratch(), k.i64(kCounterBytes), byte);
+  Value mine = k.at(area, k.wide(k.shiftLeft(threadOfGroup, 4)), byte);
+  auto partOf = [&](Value part) {
+    Value number = k.add(k.i32mul(unit, split), part);
+    return k.at(mine, k.mul(k.wide(number), k.i64(bytes)), byte);
+  };
+  Value target = partOf(tile.part);
+  for (int64_t i = 0; i < count; i += 4) {
+    Value packed = LLVM::PoisonOp::create(k.b, quad);
+    for (int64_t c = 0; c < 4; ++c)
+      packed = LLVM::InsertElementOp::create(k.b, packed, accumulators[i + c], k.i32(c));
+    LLVM::StoreOp::create(k.b, packed, k.at(target, k.i64(i * kThreads * 4), byte), 16u);
+  }
+  k.fenceDevice();
+  k.sync(barrierId, kThreads);
+  Value counter = k.at(k.scratch(), k.wide(unit), k.b.getI32Type());
+  Value word = k.pointer(k.add(words, k.shiftLeft(consumer, 2)));
+  k.when(isLeader, [&] {
+    Value before = LLVM::AtomicRMWOp::create(k.b, LLVM::AtomicBinOp::add, counter, k.i32(1),
+                                             LLVM::AtomicOrdering::monotonic, "device");
+    k.fenceDevice();
+    LLVM::StoreOp::create(k.b, before, word);
+  });
+  k.sync(barrierId, kThreads);
+  Value arrived = LLVM::LoadOp::create(k.b, k.b.getI32Type(), word, 4u, /*isVolatile=*/true);
+  k.when(k.is(arrived, split - 1), [&] {
+    k.fenceDevice();
+    k.when(isLeader, [&] { LLVM::StoreOp::create(k.b, k.i32(0), counter); });
+    for (int64_t part = 0; part < split; ++part) {
+      Value source = partOf(k.i32(part));
+      for (int64_t i = 0; i < count; i += 4) {
+        Value packed = LLVM::LoadOp::create(k.b, quad, k.at(source, k.i64(i * kThreads * 4), byte), 16u);
+        for (int64_t c = 0; c < 4; ++c) {
+          Value value = LLVM::ExtractElementOp::create(k.b, packed, k.i32(c));
+          accumulators[i + c] = part ? k.fadd(accumulators[i + c], value) : value;
+        }
+      }
+    }
+    last();
+  });
+}
+
+} // namespace moec::sm90

@@ -1,0 +1,202 @@
+// Writes the tile.kernel of a "matmul" dispatch.
+#include "compiler/Target/GPU/Sm90/Matmul.h"
+
+#include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/GPU/Sm90/LaunchRecord.h"
+#include "compiler/Target/Kernel/RowSchedule.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/IR/IRMapping.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
+#include "llvm/ADT/MapVector.h"
+
+using namespace mlir;
+
+namespace moec::sm90 {
+
+namespace {
+
+class KernelWriter {
+public:
+  KernelWriter(const MatmulProblem &problem, const gpu::GpuTarget &target, ModuleOp kernels, StringRef symbol)
+      : problem(problem), b(moe::DispatchOp(problem.body.dispatch).getLoc(), kernels.getContext()) {
+    schedule = chooseSchedule(problem, target, b.getContext());
+    b.setInsertionPointToEnd(kernels.getBody());
+    kernel = tile::KernelOp::create(b, symbol, static_cast<int64_t>(problem.body.numParams()), schedule);
+    b.createBlock(&kernel.getBody());
+  }
+
+  tile::KernelOp write();
+
+private:
+  Value operand(unsigned param, ArrayRef<int64_t> shape);
+  Value map(unsigned param, ArrayRef<int64_t> shape, ArrayRef<int64_t> box);
+  Value slices(const MatmulFactor &factor, int64_t rows, tile::Major major);
+  void writeEpilogue(llvm::DenseMap<Value, Value> &fragments);
+
+  const MatmulProblem &problem;
+  ImplicitLocOpBuilder b;
+  tile::ScheduleAttr schedule;
+  tile::KernelOp kernel;
+};
+
+Value KernelWriter::operand(unsigned param, ArrayRef<int64_t> shape) {
+  return tile::OperandOp::create(b, RankedTensorType::get(shape, problem.body.storageOf(param)),
+                                 static_cast<int64_t>(param));
+}
+
+/// `shape` outermost dimension first, without gaps in memory.
+Value KernelWriter::map(unsigned param, ArrayRef<int64_t> shape, ArrayRef<int64_t> box) {
+  Type element = problem.body.storageOf(param);
+  SmallVector<int64_t> dims(llvm::reverse(shape)), strides, sides(box);
+  int64_t bytes = element.getIntOrFloatBitWidth() / 8;
+  for (int64_t dim : ArrayRef(dims).drop_back())
+    strides.push_back(bytes *= dim);
+  sides.resize(dims.size(), 1);
+  return tile::MapOp::create(b, tile::MapType::get(b.getContext()), b.getI64IntegerAttr(param), TypeAttr::get(element),
+                             b.getDenseI64ArrayAttr(dims), b.getDenseI64ArrayAttr(strides),
+                             b.getDenseI64ArrayAttr(sides), b.getI64IntegerAttr(tile::kSwizzleBytes));
+}
+
+Value KernelWriter::slices(const MatmulFactor &factor, int64_t rows, tile::Major major) {
+  Type element = problem.body.storageOf(factor.param);
+  auto type = tile::SlicesType::get(b.getContext(), rows, schedule.getK(), element, major);
+  if (factor.rowMap) {
+    Value source = operand(factor.param, {factor.rows, factor.columns});
+    Value numbers = operand(*factor.rowMap, {factor.rowMapCount, 1});
+    return tile::GatherOp::create(b, type, source, numbers);
+  }
+  SmallVector<int64_t> shape{factor.rows, factor.columns};
+  if (factor.experts != 1)
+    shape.insert(shape.begin(), factor.experts);
+  int64_t second = major == tile::Major::k ? rows : schedule.getK();
+  return tile::LoadOp::create(b, type, map(factor.param, shape, {64, second}));
+}
+
+/// All maps as one region.
+void KernelWriter::writeEpilogue(llvm::DenseMap<Value, Value> &fragments) {
+  SmallVector<Value> leaving; // results of maps that have a sink
+  for (const kernel::DispatchBody::Sink &sink : problem.sinks)
+    if (sink.value.getDefiningOp<moe::MapOp>() && !fragments.contains(sink.value) &&
+        !llvm::is_contained(leaving, sink.value))
+      leaving.push_back(sink.value);
+  if (leaving.empty())
+    return;
+  SmallVector<Value> products, operands;
+  SmallVector<Value> inputs;               // what the region's arguments are in the dispatch
+  llvm::MapVector<unsigned, Value> memory; // parameter -> the value that stands for it
+  for (const MatmulSum &sum : problem.sums) {
+    products.push_back(fragments.lookup(sum.value));
+    inputs.push_back(sum.value);
+  }
+  for (moe::MapOp map : problem.maps)
+    for (Value input : map.getInputs()) {
+      auto param = problem.body.paramOf(input);
+      if (!param || memory.contains(*param))
+        continue;
+      memory[*param] = kernel::DispatchBody::stripViews(input);
+      operands.push_back(operand(*param, cast<RankedTensorType>(input.getType()).getShape()));
+      inputs.push_back(memory[*param]);
+    }
+  auto fragment = tile::FragmentType::get(b.getContext(), schedule.getM(), schedule.getN() / products.size());
+  auto epilogue = tile::EpilogueOp::create(b, SmallVector<Type>(leaving.size(), fragment), products, operands);
+  Block *block = &epilogue.getBody().emplaceBlock();
+  llvm::DenseMap<Value, Value> scalars;
+  for (Value input : inputs)
+    scalars[input] = block->addArgument(b.getF32Type(), b.getLoc());
+
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(block);
+  for (moe::MapOp map : problem.maps) {
+    IRMapping values;
+    for (auto [argument, input] : llvm::zip(map.getBlock()->getArguments(), map.getInputs())) {
+      Value scalar = scalars.lookup(kernel::DispatchBody::stripViews(input));
+      // States read twice are one parameter under two names.
+      if (auto param = problem.body.paramOf(input); !scalar && param)
+        scalar = scalars.lookup(memory.lookup(*param));
+      if (!scalar)
+        scalar = arith::ConstantOp::create(b, kernel::splatOf(input));
+      values.map(argument, scalar);
+    }
+    for (Operation &op : map.getBlock()->without_terminator())
+      b.clone(op, values);
+    for (auto [result, value] : llvm::zip(map.getResults(), map.getBlock()->getTerminator()->getOperands()))
+      scalars[result] = values.lookup(value);
+  }
+  SmallVector<Value> yielded;
+  for (auto [value, result] : llvm::zip(leaving, epilogue.getResults())) {
+    yielded.push_back(scalars.lookup(value));
+    fragments[value] = result;
+  }
+  tile::YieldOp::create(b, yielded);
+}
+
+tile::KernelOp KernelWriter::write() {
+  int64_t rows = problem.rows, columns = problem.columns, each = schedule.getN() / problem.sums.size();
+  if (problem.grouping == Grouping::None) {
+    tile::DenseOp::create(b, rows, columns);
+  } else {
+    Value offsets = operand(problem.offsets, {1, problem.experts + 1});
+    if (problem.grouping == Grouping::Rows)
+      tile::GroupedOp::create(b, offsets, rows, columns);
+    else
+      tile::RaggedOp::create(b, offsets, rows, columns);
+  }
+
+  const SmallVector<MatmulTerm> &terms = problem.sums.front().terms;
+  tile::Major left = terms.front().ta ? tile::Major::mn : tile::Major::k;
+  tile::Major right = terms.front().tb ? tile::Major::k : tile::Major::mn;
+  SmallVector<Value> lhs;
+  SmallVector<int64_t> depths;
+  for (const MatmulTerm &term : terms) {
+    lhs.push_back(slices(term.lhs, schedule.getM(), left));
+    depths.push_back(term.depth);
+  }
+  llvm::DenseMap<Value, Value> fragments;
+  auto fragment = tile::FragmentType::get(b.getContext(), schedule.getM(), each);
+  for (const MatmulSum &sum : problem.sums) {
+    SmallVector<Value> rhs;
+    for (const MatmulTerm &term : sum.terms)
+      rhs.push_back(slices(term.rhs, each, right));
+    fragments[sum.value] = tile::MmaOp::create(b, fragment, lhs, rhs, depths);
+  }
+  writeEpilogue(fragments);
+
+  SmallVector<int64_t> shape{rows, columns};
+  if (problem.grouping == Grouping::Depth)
+    shape.insert(shape.begin(), problem.experts);
+  for (const kernel::DispatchBody::Sink &sink : problem.sinks) {
+    Value value = fragments.lookup(sink.value);
+    if (problem.body.storageOf(sink.param).isBF16() && !sink.accumulates)
+      tile::StoreOp::create(b, value, map(sink.param, shape, {64, 64}));
+    else
+      tile::WriteOp::create(b, value, operand(sink.param, shape), sink.accumulates);
+  }
+  return kernel;
+}
+
+} // namespace
+
+bool coversMatmul(moe::DispatchOp dispatch) { return MatmulProblem::create(dispatch).has_value(); }
+
+FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
+                                       const gpu::GpuTarget &target) {
+  std::optional<MatmulProblem> problem = MatmulProblem::create(dispatch);
+  if (!problem)
+    return dispatch.emitOpError("internal: is not covered by the tensor core template");
+  tile::KernelOp kernel = KernelWriter(*problem, target, kernels, symbol).write();
+  tile::ScheduleAttr schedule = kernel.getSchedule();
+  int64_t tiles = kernel.getWork().getTileCount(schedule);
+  KernelInfo info;
+  info.symbol = symbol.str();
+  info.grid = std::min(target.numSms, tiles);
+  if (schedule.getSplit() > 1) // counters, then the sums of each part
+    info.scratchBytes = 4096 + tiles * schedule.getM() * schedule.getN() * 4;
+  info.launch = launchRecord(kernel);
+  info.flops = problem->flops();
+  for (const moe::DispatchParam &param : problem->body.params)
+    info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8 *
+                  (param.isRead + param.isWritten);
+  return info;
+}
+
+} // namespace moec::sm90

@@ -1,0 +1,66 @@
+// From a "matmul" dispatch to a tile.kernel: what the dispatch multiplies, and the schedule for it.
+#ifndef MOEC_COMPILER_TARGET_GPU_SM90_MATMUL_H
+#define MOEC_COMPILER_TARGET_GPU_SM90_MATMUL_H
+
+#include "compiler/Target/GPU/GpuTarget.h"
+#include "compiler/Target/Kernel/DispatchBody.h"
+#include "dialects/Tile/IR/Tile.h"
+
+namespace moec::sm90 {
+
+enum class Grouping { None, Rows, Depth };
+
+/// A matrix or stack of matrices in memory. With `rowMap` its rows are those rows of the parameter.
+struct MatmulFactor {
+  unsigned param = 0;
+  std::optional<unsigned> rowMap;
+  int64_t rowMapCount = 0;
+  int64_t experts = 1, rows = 0, columns = 0; // as in memory; of a gathered factor: of the parameter
+  bool operator==(const MatmulFactor &) const = default;
+};
+
+/// lhs x rhs of one depth; `ta` and `tb` as in moe.matmul.
+struct MatmulTerm {
+  MatmulFactor lhs, rhs;
+  bool ta = false, tb = false;
+  int64_t depth = 0;
+};
+
+/// A sum of terms, and the value of the dispatch that it is.
+struct MatmulSum {
+  mlir::Value value;
+  llvm::SmallVector<MatmulTerm> terms;
+};
+
+/// What a dispatch computes, when the template covers it.
+class MatmulProblem {
+public:
+  /// None when it does not; no diagnostic.
+  static std::optional<MatmulProblem> create(moe::DispatchOp dispatch);
+
+  kernel::DispatchBody body;
+  Grouping grouping = Grouping::None;
+  int64_t experts = 1, rows = 0, columns = 0; // rows: of one expert for Grouping::Depth
+  unsigned offsets = 0;                       // parameter
+  llvm::SmallVector<MatmulSum> sums;
+  llvm::SmallVector<moe::MapOp> maps; // the epilogue, in order
+  llvm::SmallVector<kernel::DispatchBody::Sink> sinks;
+
+  double flops() const;
+
+private:
+  explicit MatmulProblem(moe::DispatchOp dispatch) : body(dispatch) {}
+  bool addProduct(mlir::Operation *op);
+  bool addFactor(mlir::Value value, MatmulFactor &factor);
+  bool joinSum(moe::MapOp map);
+  bool checkTerms() const;
+  bool checkEpilogue();
+};
+
+/// The schedule for a problem: the table of the template.
+tile::ScheduleAttr chooseSchedule(const MatmulProblem &problem, const gpu::GpuTarget &target,
+                                  mlir::MLIRContext *context);
+
+} // namespace moec::sm90
+
+#endif

@@ -1,0 +1,205 @@
+// What a "matmul" dispatch multiplies, and whether the tensor-core template covers it.
+#include "compiler/Target/GPU/Sm90/Matmul.h"
+
+#include "compiler/Target/Kernel/RowSchedule.h"
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+
+namespace moec::sm90 {
+
+using kernel::DispatchBody;
+
+bool MatmulProblem::addFactor(Value value, MatmulFactor &factor) {
+  auto type = cast<RankedTensorType>(value.getType());
+  int64_t rank = type.getRank(), columns = type.getDimSize(rank - 1);
+  value = DispatchBody::stripViews(value);
+  if (auto gather = value.getDefiningOp<moe::GatherRowsOp>()) {
+    if (gather.getResult().getType().getDimSize(1) != columns)
+      return false;
+    factor.rowMap = body.paramOf(gather.getRows());
+    if (!factor.rowMap)
+      return false;
+    factor.rowMapCount = gather.getRows().getType().getNumElements();
+    type = cast<RankedTensorType>(gather.getInput().getType());
+    rank = 2;
+    value = gather.getInput();
+  }
+  std::optional<unsigned> param = body.paramOf(value);
+  if (!param || !body.storageOf(*param).isBF16())
+    return false;
+  factor.param = *param;
+  factor.experts = rank == 3 ? type.getDimSize(0) : 1;
+  factor.rows = type.getDimSize(rank - 2);
+  factor.columns = columns;
+  return type.getElementType().isF32() && columns == type.getDimSize(rank - 1);
+}
+
+bool MatmulProblem::addProduct(Operation *op) {
+  MatmulTerm term;
+  Value offsetsValue;
+  Grouping kind = Grouping::None;
+  if (auto matmul = dyn_cast<moe::MatmulOp>(op)) {
+    term.ta = matmul.getTa();
+    term.tb = matmul.getTb();
+  } else if (auto grouped = dyn_cast<moe::GroupedMatmulOp>(op)) {
+    kind = Grouping::Rows;
+    term.tb = grouped.getTb();
+    offsetsValue = grouped.getOffsets();
+  } else {
+    kind = Grouping::Depth;
+    term.ta = true;
+    offsetsValue = cast<moe::GroupedOuterOp>(op).getOffsets();
+  }
+  if (!addFactor(op->getOperand(0), term.lhs) || !addFactor(op->getOperand(1), term.rhs))
+    return false;
+  auto lhsType = cast<RankedTensorType>(op->getOperand(0).getType());
+  term.depth = lhsType.getDimSize(term.ta ? 0 : 1);
+  unsigned groupOffsets = 0;
+  int64_t groups = 1;
+  if (offsetsValue) {
+    std::optional<unsigned> param = body.paramOf(offsetsValue);
+    if (!param)
+      return false;
+    groupOffsets = *param;
+    groups = cast<RankedTensorType>(offsetsValue.getType()).getNumElements() - 1;
+  }
+  auto type = cast<RankedTensorType>(op->getResult(0).getType());
+  int64_t rank = type.getRank(), resultRows = type.getDimSize(rank - 2), resultColumns = type.getDimSize(rank - 1);
+  if (sums.empty()) {
+    grouping = kind;
+    experts = groups;
+    rows = resultRows;
+    columns = resultColumns;
+    offsets = groupOffsets;
+  } else if (grouping != kind || experts != groups || rows != resultRows || columns != resultColumns ||
+             offsets != groupOffsets) {
+    return false;
+  }
+  sums.push_back({op->getResult(0), {term}});
+  return true;
+}
+
+/// A map that only adds sums which nobody else reads is one longer sum. False: it belongs to the epilogue.
+bool MatmulProblem::joinSum(moe::MapOp map) {
+  if (map.getPosition() || map.getNumResults() != 1 || !maps.empty() || grouping == Grouping::Depth)
+    return false;
+  Block *block = map.getBlock();
+  for (Operation &op : block->without_terminator())
+    if (!isa<arith::AddFOp>(op) || !op.hasOneUse())
+      return false;
+  for (BlockArgument argument : block->getArguments())
+    if (!argument.hasOneUse())
+      return false;
+  SmallVector<unsigned> parts;
+  for (Value input : map.getInputs()) {
+    auto *found = llvm::find_if(sums, [&](const MatmulSum &sum) { return sum.value == input; });
+    if (found == sums.end() || !input.hasOneUse())
+      return false;
+    parts.push_back(found - sums.begin());
+  }
+  const MatmulTerm &first = sums[parts.front()].terms.front();
+  for (unsigned part : parts)
+    if (sums[part].terms.front().ta != first.ta || sums[part].terms.front().tb != first.tb)
+      return false;
+  MatmulSum joined{map.getResult(0), {}};
+  SmallVector<MatmulSum> rest;
+  for (unsigned part : parts)
+    joined.terms.append(sums[part].terms);
+  for (auto [i, sum] : llvm::enumerate(sums))
+    if (!llvm::is_contained(parts, i))
+      rest.push_back(sum);
+  rest.push_back(joined);
+  sums = rest;
+  return true;
+}
+
+/// Rows of 16 bytes, as TMA and the copies of gathered rows need; one left side for all sums.
+bool MatmulProblem::checkTerms() const {
+  constexpr int64_t kElements = 8, kMostSums = 4;
+  if (columns % kElements != 0 || static_cast<int64_t>(sums.size()) > kMostSums)
+    return false;
+  const SmallVector<MatmulTerm> &first = sums.front().terms;
+  for (const MatmulSum &sum : sums) {
+    if (sum.terms.size() != first.size())
+      return false;
+    for (auto [term, other] : llvm::zip_equal(sum.terms, first)) {
+      if (!(term.lhs == other.lhs) || term.ta != first.front().ta || term.tb != first.front().tb ||
+          term.depth != other.depth)
+        return false;
+      if (term.lhs.columns % kElements != 0 || term.rhs.columns % kElements != 0 || term.rhs.rowMap)
+        return false;
+      // Gathered rows are those of the tile, or the depth of ragged work.
+      if (term.lhs.rowMap && term.ta != (grouping == Grouping::Depth))
+        return false;
+      if (grouping == Grouping::None && (term.lhs.experts != 1 || term.rhs.experts != 1))
+        return false;
+    }
+  }
+  return true;
+}
+
+bool MatmulProblem::checkEpilogue() {
+  sinks = body.sinks();
+  if (sinks.empty())
+    return false;
+  int64_t allRows = rows * (grouping == Grouping::Depth ? experts : 1);
+  SmallVector<Value> computed;
+  for (const MatmulSum &sum : sums)
+    computed.push_back(sum.value);
+  for (moe::MapOp map : maps) {
+    RankedTensorType shape = map.getShapeType();
+    if (map.getPosition() || shape.getRank() != 2 || shape.getDimSize(1) != columns || shape.getDimSize(0) != allRows)
+      return false;
+    for (Value input : map.getInputs()) {
+      auto type = cast<RankedTensorType>(input.getType());
+      if (!type.getElementType().isF32())
+        return false;
+      if (llvm::is_contained(computed, DispatchBody::stripViews(input)) || kernel::splatOf(input))
+        continue;
+      std::optional<unsigned> param = body.paramOf(input);
+      if (!param || (type.getDimSize(0) != 1 && type.getDimSize(0) != allRows))
+        return false;
+      Type storage = body.storageOf(*param);
+      if (!storage.isF32() && !storage.isBF16())
+        return false;
+    }
+    for (Value result : map.getResults())
+      if (!cast<RankedTensorType>(result.getType()).getElementType().isF32())
+        return false;
+    llvm::append_range(computed, map.getResults());
+  }
+  return llvm::all_of(sinks, [&](const DispatchBody::Sink &sink) {
+    Type storage = body.storageOf(sink.param);
+    return llvm::is_contained(computed, sink.value) && (storage.isF32() || storage.isBF16());
+  });
+}
+
+std::optional<MatmulProblem> MatmulProblem::create(moe::DispatchOp dispatch) {
+  MatmulProblem problem(dispatch);
+  for (Operation &op : *dispatch.getBlock()) {
+    if (isa<moe::MatmulOp, moe::GroupedMatmulOp, moe::GroupedOuterOp>(op)) {
+      if (!problem.addProduct(&op))
+        return std::nullopt;
+    } else if (auto map = dyn_cast<moe::MapOp>(op)) {
+      if (!problem.joinSum(map))
+        problem.maps.push_back(map);
+    } else if (!isa<moe::GatherRowsOp, moe::ReshapeOp, moe::CastOp, moe::ReadOp, moe::WriteOp, moe::AccumulateOp,
+                    moe::YieldOp, arith::ConstantOp>(op)) {
+      return std::nullopt;
+    }
+  }
+  if (problem.sums.empty() || !problem.checkTerms() || !problem.checkEpilogue())
+    return std::nullopt;
+  return problem;
+}
+
+double MatmulProblem::flops() const {
+  double total = 0;
+  for (const MatmulSum &sum : sums)
+    for (const MatmulTerm &term : sum.terms)
+      total += 2.0 * rows * columns * term.depth;
+  return total;
+}
+
+} // namespace moec::sm90

@@ -1,0 +1,109 @@
+// A warp-specialised kernel under construction: what the templates of this folder need of Hopper, on top of the shared
+// KernelBuilder. Shared-memory addresses and all counters are i32; barriers are named by their address.
+//
+// Roles: warpgroup 0 (threads 0..127) produces, the others consume. Stages go round in a ring; "full" of a stage says
+// that its data has come, "empty" that every consumer has read it. A producer waits for empty with the parity before
+// the ring's first (1), so that its first round passes.
+#ifndef MOEC_COMPILER_TARGET_GPU_SM90_PIPELINEBUILDER_H
+#define MOEC_COMPILER_TARGET_GPU_SM90_PIPELINEBUILDER_H
+
+#include "compiler/Target/Kernel/KernelBuilder.h"
+#include "dialects/Tile/IR/Tile.h"
+#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
+#include "mlir/Dialect/LLVMIR/NVVMDialect.h"
+
+namespace moec::sm90 {
+
+class PipelineBuilder : public kernel::KernelBuilder {
+public:
+  using Values = llvm::SmallVector<Value>;
+
+  /// Opens the llvm.func of `kernel` where that op stands.
+  explicit PipelineBuilder(tile::KernelOp kernel);
+  void finish(); // adds the return
+
+  Value scratch() const { return scratchBase; }
+  /// The parameter that a tile.map's result is in the kernel.
+  Value map(Value tileMap) const { return maps.lookup(tileMap); }
+  Value thread() const { return threadId; }
+  Value block() const { return blockId; }
+  Value blocks() const { return numBlocks; }
+  Value warpgroup() const { return warpgroupId; } // the same for all lanes of a warp, and known to be
+  Value sharedAddress() const { return sharedBase; }
+
+  //===--- i32 ---===//
+  Value i32add(Value a, int64_t c) { return c ? add(a, i32(c)) : a; }
+  Value i32mul(Value a, int64_t c) { return mul(a, i32(c)); }
+  Value bitAnd(Value a, int64_t mask);
+  Value bitXor(Value a, Value c);
+  Value shiftLeft(Value a, int64_t bits);
+  Value shiftRight(Value a, int64_t bits);
+  Value compare(mlir::arith::CmpIPredicate predicate, Value a, Value c);
+  Value below(Value a, Value c) { return compare(mlir::arith::CmpIPredicate::ult, a, c); }
+  Value is(Value a, int64_t c) { return compare(mlir::arith::CmpIPredicate::eq, a, i32(c)); }
+  Value wide(Value i32Value); // unsigned, to i64
+  /// `carried` is not empty.
+  Values loop32(Value from, Value to, Value step, mlir::ValueRange carried, CarryBody body);
+
+  //===--- Barriers ---===//
+  void initBarrier(Value address, int64_t count);
+  void publishBarriers(); // after all inits, by all threads of the block
+  void wait(Value barrier, Value parity);
+  void arrive(Value barrier);
+  void expect(Value barrier, Value bytes); // arrives too
+  void arriveWhenCopied(Value barrier);    // once this thread's copies by copy16 have landed
+  /// Waits for `threads` threads at hardware barrier `id`.
+  void sync(Value id, int64_t threads);
+  /// Writes to shared memory by instructions become visible to TMA and tensor cores.
+  void fenceAsync();
+  void fenceDevice(); // memory order between blocks
+  void setRegisters(int64_t count, bool increase);
+
+  //===--- Copies ---===//
+  void loadBox(Value map, Value shared, Value barrier, mlir::ValueRange coordinates);
+  void storeBox(Value map, Value shared, mlir::ValueRange coordinates);
+  void commitStores();
+  /// Waits until at most `pending` commits are under way; `readOnly`: until their shared memory was read.
+  void waitStores(int64_t pending, bool readOnly);
+  /// 16 bytes from global to shared memory, or zeros where `bytes` is 0.
+  void copy16(Value shared, Value global, Value bytes = {});
+  /// Adds two f32 to neighbours in global memory, without reading them.
+  void addPair(Value global, Value first, Value second);
+  Value loadInvariant(mlir::Type element, Value pointer, Value offset);
+  Value pointer(Value sharedAddress);
+
+  //===--- Tensor cores ---===//
+  mlir::Type accumulatorType(int64_t count);
+  /// Descriptor of a tile at `address` whose rows are 128 bytes, swizzled. `blockStride`: bytes between blocks of 64
+  /// MN-major rows; 0 for K-major tiles.
+  Value descriptor(Value address, int64_t blockStride);
+  struct Operand {
+    Value descriptor;
+    tile::Major major;
+    int64_t step() const { return major == tile::Major::k ? 2 : 128; } // to the next 32 bytes (or 16 rows) of depth
+  };
+  /// One stage: 128 bytes of depth. Issues and commits; the result is usable after waitProducts.
+  Value multiply(Value accumulators, int64_t columns, Operand a, Operand b, mlir::Type element);
+  void waitProducts(int64_t pending);
+  /// Waits for all and returns the registers; nothing that uses them can move above.
+  Values finishProducts(Value accumulators);
+
+  //===--- Registers ---===//
+  Value packBf16(Value low, Value high); // two f32 -> i32
+  std::pair<Value, Value> unpackBf16(Value packed);
+  Value exp2Fast(Value a);
+  Value reciprocalFast(Value a);
+  Value shuffleFrom(Value value, Value lane);
+  /// Four 8 x 8 blocks of 16-bit values, lane l giving the address of row l % 8 of block l / 8.
+  void storeMatrix(Value address, mlir::ValueRange packed);
+  Value inlineAsm(llvm::StringRef text, llvm::StringRef constraints, mlir::ValueRange operands, mlir::Type result,
+                  bool hasSideEffects);
+
+private:
+  Value scratchBase, sharedBase, threadId, blockId, numBlocks, warpgroupId;
+  llvm::DenseMap<Value, Value> maps;
+};
+
+} // namespace moec::sm90
+
+#endif

@@ -1,0 +1,44 @@
+// Evaluates the maps of a dispatch at one piece of one row: what a template puts before (prologue) or after (epilogue)
+// its root op.
+#ifndef MOEC_COMPILER_TARGET_KERNEL_ELEMENTWISE_H
+#define MOEC_COMPILER_TARGET_KERNEL_ELEMENTWISE_H
+
+#include "compiler/Target/Kernel/DispatchBody.h"
+
+namespace moec::kernel {
+
+class Elementwise {
+public:
+  using Value = mlir::Value;
+  using Piece = KernelBuilder::Piece;
+
+  Elementwise(KernelBuilder &k, const DispatchBody &body) : k(k), body(body) {}
+
+  /// Forgets everything and goes to `piece` at `column` of `row`, in values of `rows` rows.
+  void moveTo(int64_t rows, Value row, Value column, Piece piece);
+  /// The root op's result here.
+  void bind(Value value, Value here) { known[value] = here; }
+  /// An input, a state, a constant, or a map of such, here.
+  Value get(Value value);
+  /// Stores these sinks here, after all their values were computed, so that states may be updated in place.
+  void store(llvm::ArrayRef<DispatchBody::Sink> sinks);
+
+private:
+  Value evaluate(Value value, int64_t rows, Value row, Value column, Piece piece);
+
+  KernelBuilder &k;
+  const DispatchBody &body;
+  llvm::DenseMap<Value, Value> known;
+  int64_t rows = 1;
+  Value row, column;
+  Piece piece{1, 1};
+};
+
+/// Whether `value` is `root`'s result or computed from it by maps.
+bool dependsOn(mlir::Value value, mlir::Operation *root);
+/// Fails with a diagnostic when the body holds anything but reads, views, constants, maps, sinks and `root`.
+mlir::LogicalResult checkRootBody(const DispatchBody &body, mlir::Operation *root, bool allowMaps);
+
+} // namespace moec::kernel
+
+#endif

@@ -1,0 +1,57 @@
+// What a "matmul" dispatch computes: its products, what they read, and what follows them. Shared by the targets'
+// templates.
+#ifndef MOEC_COMPILER_TARGET_KERNEL_PRODUCTBODY_H
+#define MOEC_COMPILER_TARGET_KERNEL_PRODUCTBODY_H
+
+#include "compiler/Target/Kernel/DispatchBody.h"
+
+namespace moec::kernel {
+
+// A matrix [rows, columns] in memory. With `rowMap` (a parameter of row numbers) its rows are those rows of the
+// parameter; row number -1 is a row of zeros.
+struct Factor {
+  unsigned param = 0;
+  std::optional<unsigned> rowMap;
+  int64_t rows = 0, columns = 0;
+};
+
+struct Product {
+  mlir::Value value;
+  Factor a, b;
+  bool ta = false, tb = false;
+  int64_t depth = 0; // for grouped_outer the most it can be
+};
+
+/// None: plain products. Rows: grouped_matmul. Depth: grouped_outer.
+enum class Grouping { None, Rows, Depth };
+
+class ProductBody {
+public:
+  explicit ProductBody(moe::DispatchOp dispatch) : dispatch(dispatch), body(dispatch) {}
+
+  /// Fails with a diagnostic when the body is not products of one shape, maps of that shape, and sinks.
+  mlir::LogicalResult analyse();
+  /// Rows of the results and of maps on them.
+  int64_t resultRows() const { return rows * (grouping == Grouping::Depth ? experts : 1); }
+  double flops() const;
+  double bytes() const;
+
+  moe::DispatchOp dispatch;
+  DispatchBody body;
+  llvm::SmallVector<Product> products;
+  llvm::SmallVector<moe::MapOp> maps;
+  llvm::SmallVector<DispatchBody::Sink> sinks;
+  mlir::Type element; // of the products
+  Grouping grouping = Grouping::None;
+  int64_t experts = 1, rows = 0, columns = 0; // rows: of one expert for Grouping::Depth
+  unsigned offsets = 0, counts = 0;           // parameters
+
+private:
+  mlir::LogicalResult addProduct(mlir::Operation *op);
+  mlir::LogicalResult addFactor(mlir::Value value, Factor &factor);
+  mlir::LogicalResult checkEpilogue();
+};
+
+} // namespace moec::kernel
+
+#endif

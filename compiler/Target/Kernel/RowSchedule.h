@@ -1,0 +1,86 @@
+// What a "row" dispatch does to one row, as a list of stages: loops over columns, each of which runs as many ops as can
+// share it, and serial ops between them. Pure analysis; RowKernel.cpp emits it.
+//
+// Terms. A computed value is "wide" (more than one column) or a scalar (one column; lives in a register). An op of a
+// loop stage makes one vector of columns of its result from the same columns of its operands. Values that cross stages
+// need memory: their sink's, or a row of scratch.
+#ifndef MOEC_COMPILER_TARGET_KERNEL_ROWSCHEDULE_H
+#define MOEC_COMPILER_TARGET_KERNEL_ROWSCHEDULE_H
+
+#include "compiler/Target/Kernel/DispatchBody.h"
+#include "llvm/ADT/MapVector.h"
+
+namespace moec::kernel {
+
+struct RowItem {
+  mlir::Operation *op = nullptr; // null: `copied` goes to its sinks unchanged
+  mlir::Value copied;
+};
+
+struct RowStage {
+  bool isLoop;
+  int64_t width; // columns of a loop
+  llvm::SmallVector<RowItem> items;
+};
+
+struct RowSink {
+  unsigned param;
+  bool accumulates;
+};
+
+/// A value computed (or copied) by the body.
+struct RowValue {
+  unsigned stage = 0;
+  bool needsMemory = false;
+  /// The parameter that is this value's memory, when it needs any and a sink can be it; else a row of scratch.
+  std::optional<unsigned> home;
+  llvm::SmallVector<RowSink> direct;   // stored as soon as computed
+  llvm::SmallVector<RowSink> deferred; // stored at the end of the row, since later stages still read the old contents
+};
+
+class RowSchedule {
+public:
+  /// Fails with a diagnostic when the body is not a sequence of row ops.
+  static mlir::FailureOr<RowSchedule> create(DispatchBody &body);
+
+  /// Rows that the kernel walks. Bodies of nothing but elementwise maps on one shape are flattened to one row.
+  int64_t rows = 1;
+  bool flat = false;
+  /// Columns may be shared out among workgroups: one loop width, no reductions, nothing left over for the end of the
+  /// row.
+  bool splitsColumns = false;
+  llvm::SmallVector<RowStage> stages;
+  llvm::MapVector<mlir::Value, RowValue> values; // keys without views
+  /// Rough work of one row, in elements.
+  int64_t rowCost = 1;
+
+  /// Shapes as the kernel sees them (flattened or not). Operands may have fewer rows than the kernel.
+  int64_t rowsOf(mlir::Value value) const;
+  int64_t columnsOf(mlir::Value value) const;
+  /// Floating-point operations of all rows.
+  double flops() const;
+
+private:
+  struct Access {
+    unsigned param, stage;
+    bool elementwise;
+  };
+  mlir::LogicalResult checkBody(DispatchBody &body, llvm::SmallVectorImpl<mlir::Operation *> &ops);
+  mlir::LogicalResult place(DispatchBody &body, mlir::Operation *op);
+  void append(unsigned earliest, bool isLoop, int64_t width, RowItem item, mlir::ValueRange results);
+  mlir::LogicalResult placeSinks(DispatchBody &body);
+
+  llvm::SmallVector<Access> accesses;
+};
+
+/// The constant that every element of `value` has, looking through views; null when it is no splat constant.
+mlir::TypedAttr splatOf(mlir::Value value);
+/// Rows and columns of a tensor; a stack [E, R, C] counts as [E * R, C].
+int64_t tensorRows(mlir::Value value);
+int64_t tensorColumns(mlir::Value value);
+/// Ops that make their row column by column, and so join loops (moe.row_reduce only reads that way).
+bool isLoopOp(mlir::Operation *op);
+
+} // namespace moec::kernel
+
+#endif

@@ -1,0 +1,83 @@
+// What the compiler asks of a machine: kernels of dispatches, and their machine code. A target is one folder beside
+// this file; All/Targets.cpp lists them.
+#ifndef MOEC_COMPILER_TARGET_TARGET_H
+#define MOEC_COMPILER_TARGET_TARGET_H
+
+#include "dialects/Moe/Analysis/DispatchParams.h"
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/Pass/PassManager.h"
+
+#include <string>
+#include <vector>
+
+namespace moec {
+
+/// What the plan needs to know of a kernel. Its parameters are those of moe::collectDispatchParams, in that order.
+struct KernelInfo {
+  std::string symbol;
+  int64_t grid = 1;         // workgroups; they never write the same bytes
+  int64_t scratchBytes = 0; // CPU: of a worker; GPU: of the device, counters included
+  double flops = 0;         // of one launch, worst case
+  double bytes = 0;         // read + written once
+  /// GPU: {threads, shared, maps}, the launch record of docs/plan-format.md; null on CPUs.
+  mlir::DictionaryAttr launch;
+};
+
+/// A piece of machine code, and the kernels in it.
+struct CodeBlob {
+  struct Kernel {
+    std::string symbol; // as emitKernel was told
+    std::string entry;  // what the code calls it; kernels of equal code may share one
+  };
+
+  std::string name; // in the plan
+  std::vector<char> bytes;
+  std::vector<Kernel> kernels;
+};
+
+/// How far assemble goes. Automatic: machine code if this machine can make it, else what the driver assembles itself.
+enum class CodeForm { Automatic, Text, Binary };
+
+struct AssembleOptions {
+  unsigned threads = 1;
+  // For GPUs alone:
+  bool verbose = false;       // registers of each kernel, on stderr
+  bool strictKernels = false; // spilled registers are an error
+  bool useCache = true;
+  CodeForm form = CodeForm::Automatic;
+};
+
+class Target {
+public:
+  virtual ~Target() = default;
+
+  /// As in --target: "x86-64-v4", "sm_90a".
+  virtual std::string name() const = 0;
+  /// "cpu" or "cuda": which driver of the runtime runs the plan.
+  virtual std::string kind() const = 0;
+  /// The plan's "target" section as JSON text.
+  virtual std::string describe() const = 0;
+  /// Groups of rows of one expert start at multiples of this.
+  virtual int64_t rowAlign() const = 0;
+  /// Whether products take only light maps into their epilogues (see moe-form-dispatches).
+  virtual bool wantsLightEpilogues() const { return false; }
+  /// The element type that tensors of a `compute: bf16` experiment have in memory; null: the target has none narrower
+  /// than f32, and computes with f32.
+  virtual mlir::FloatType narrowType(mlir::MLIRContext *context) const = 0;
+
+  /// Emits the kernels of `dispatch` into `kernels`: at least one, launched in this order, each with all parameters of
+  /// the dispatch. One is called `symbol`; the names of several start with it. What a kernel leaves in the workspace of
+  /// the scratch area, the next one of the dispatch finds there. Fails with a diagnostic at the dispatch when there is
+  /// no template.
+  virtual mlir::FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, mlir::ModuleOp kernels,
+                                                               llvm::StringRef symbol) const = 0;
+  /// Adds the passes from what emitKernels makes to the llvm dialect (`moec inspect --to=llvm`).
+  virtual void buildKernelLowering(mlir::OpPassManager &pm) const = 0;
+  /// Lowers `kernels` (consumed) to machine code. Reports failures through diagnostics.
+  virtual mlir::FailureOr<std::vector<CodeBlob>> assemble(mlir::ModuleOp kernels,
+                                                          const AssembleOptions &options) const = 0;
+};
+
+} // namespace moec
+
+#endif

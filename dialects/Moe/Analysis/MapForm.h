@@ -1,0 +1,16 @@
+// What kind of formula a moe.map is: questions that passes ask before they move one.
+#ifndef MOEC_DIALECTS_MOE_ANALYSIS_MAPFORM_H
+#define MOEC_DIALECTS_MOE_ANALYSIS_MAPFORM_H
+
+#include "dialects/Moe/IR/Moe.h"
+
+namespace moec::moe {
+
+/// Whether the map is the sum of its inputs, each once and of the result's own shape.
+bool isSum(MapOp map);
+/// How many inputs have the map's own shape.
+unsigned countFullInputs(MapOp map);
+
+} // namespace moec::moe
+
+#endif

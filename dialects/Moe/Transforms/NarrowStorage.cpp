@@ -1,0 +1,368 @@
+// Decides what lies in memory as bf16, and puts casts where values enter and leave dispatches.
+#include "dialects/Moe/IR/Moe.h"
+#include "dialects/Moe/Transforms/Passes.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/IntEqClasses.h"
+#include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
+
+using namespace mlir;
+
+namespace moec::moe {
+#define GEN_PASS_DEF_MOENARROWSTORAGE
+#include "dialects/Moe/Transforms/Passes.h.inc"
+
+namespace {
+
+bool isFloat(Value value) {
+  auto type = dyn_cast<RankedTensorType>(value.getType());
+  return type && isa<FloatType>(type.getElementType());
+}
+
+Type withElement(Type type, Type element) { return cast<RankedTensorType>(type).clone(element); }
+
+/// Whether a tensor core reads this operand: a factor of a product, or a tensor of attention.
+bool isFactor(OpOperand &use) {
+  Operation *op = use.getOwner();
+  unsigned number = use.getOperandNumber();
+  if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
+    return number < 2;
+  if (auto grad = dyn_cast<AttentionGradOp>(op))
+    return use.get() != grad.getLse();
+  return isa<AttentionOp>(op);
+}
+
+bool readsFactor(OpOperand &use) {
+  if (isFactor(use))
+    return true;
+  // A gather and views inside a dispatch happen in the product's loads.
+  Operation *op = use.getOwner();
+  return isa<GatherRowsOp, ReshapeOp>(op) && use.getOperandNumber() == 0 &&
+         llvm::any_of(op->getUses(), [](OpOperand &inner) { return readsFactor(inner); });
+}
+
+//===--- Copies of parameters -------------------------------------------------------------------------------------===//
+
+/// Gives every parameter that products read a copy in the narrow type, written wherever the parameter is.
+class ParameterCopies {
+public:
+  explicit ParameterCopies(ModuleOp module) : module(module) {}
+
+  void build() {
+    for (StateOp state : module.getOps<StateOp>())
+      if (state.getKind() == StateKind::parameter)
+        parameters[state.getSymName()] = state;
+    module.walk([&](ReadOp read) {
+      if (parameters.contains(read.getState()) && llvm::any_of(read->getUses(), readsFactor))
+        declareCopy(parameters.lookup(read.getState()));
+    });
+    module.walk([&](Operation *op) {
+      if (auto read = dyn_cast<ReadOp>(op))
+        redirect(read);
+      else if (auto write = dyn_cast<WriteOp>(op))
+        follow(write);
+    });
+    if (!copied.empty())
+      buildRefresh();
+  }
+
+private:
+  void declareCopy(StateOp parameter) {
+    StateOp &copy = copies[parameter.getSymName()];
+    if (copy)
+      return;
+    OpBuilder b(parameter);
+    b.setInsertionPointAfter(parameter);
+    copy = StateOp::create(b, parameter.getLoc(), b.getStringAttr("copy." + parameter.getSymName()),
+                           StateKindAttr::get(b.getContext(), StateKind::copy), parameter.getTypeAttr(),
+                           parameter.getCountAttr(), parameter.getLayersAttr(), FlatSymbolRefAttr());
+    copied.push_back(parameter);
+  }
+
+  FlatSymbolRefAttr copyOf(StringRef parameter) {
+    StateOp copy = copies.lookup(parameter);
+    return copy ? FlatSymbolRefAttr::get(copy.getSymNameAttr()) : FlatSymbolRefAttr();
+  }
+
+  // Rows of a table are taken from the copy too when there is one: they are rounded anyway.
+  void redirect(ReadOp read) {
+    FlatSymbolRefAttr copy = copyOf(read.getState());
+    if (!copy ||
+        !llvm::all_of(read->getUses(), [](OpOperand &use) { return readsFactor(use) || isa<EmbedOp>(use.getOwner()); }))
+      return;
+    read.setStateAttr(copy);
+  }
+
+  void follow(WriteOp write) {
+    FlatSymbolRefAttr copy = copyOf(write.getState());
+    if (!copy)
+      return;
+    OpBuilder b(write);
+    b.setInsertionPointAfter(write);
+    WriteOp::create(b, write.getLoc(), copy, write.getIndex(), write.getValue());
+  }
+
+  void buildRefresh() {
+    OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
+    auto function = func::FuncOp::create(b, module.getLoc(), "refresh", b.getFunctionType({}, {}));
+    b.setInsertionPointToStart(function.addEntryBlock());
+    for (StateOp parameter : copied) {
+      Location loc = parameter.getLoc();
+      auto dispatch = DispatchOp::create(b, loc, TypeRange(), ValueRange(), b.getStringAttr("row"), StringAttr());
+      OpBuilder inside = OpBuilder::atBlockBegin(&dispatch.getBody().emplaceBlock());
+      RankedTensorType type = parameter.getTensorType();
+      int64_t columns = type.getShape().back();
+      auto rows = RankedTensorType::get({parameter.getCopies() * type.getNumElements() / columns, columns},
+                                        type.getElementType());
+      Value value = ReadOp::create(inside, loc, rows, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), Value());
+      WriteOp::create(inside, loc, copyOf(parameter.getSymName()), Value(), value);
+      YieldOp::create(inside, loc, ValueRange());
+    }
+    func::ReturnOp::create(b, module.getLoc());
+  }
+
+  ModuleOp module;
+  llvm::StringMap<StateOp> parameters, copies;
+  SmallVector<StateOp> copied;
+};
+
+//===--- Values between dispatches --------------------------------------------------------------------------------===//
+
+/// Values that are the same memory (views, what a repeat carries) have one type: a class. A class is narrow when any of
+/// its members is made narrow, or is read by a product.
+class Classes {
+public:
+  explicit Classes(func::FuncOp function) {
+    function.walk<WalkOrder::PreOrder>([&](Operation *op) {
+      for (Value result : op->getResults())
+        add(result);
+      if (auto dispatch = dyn_cast<DispatchOp>(op)) {
+        dispatches.push_back(dispatch);
+        return WalkResult::skip();
+      }
+      if (auto repeat = dyn_cast<RepeatOp>(op))
+        for (Value argument : repeat.getBlock()->getArguments())
+          add(argument);
+      return WalkResult::advance();
+    });
+    classes.grow(values.size());
+    for (Value value : values) {
+      if (auto reshape = value.getDefiningOp<ReshapeOp>())
+        join(value, reshape.getInput());
+      if (auto repeat = dyn_cast_if_present<RepeatOp>(value.getDefiningOp()))
+        joinRepeat(repeat);
+    }
+    classes.compress();
+    narrow.assign(classes.getNumClasses(), false);
+  }
+
+  /// Fixpoint over the dispatches. `isNarrowState`: what lies narrow because of its state.
+  void solve(function_ref<bool(StringRef)> isNarrowState) {
+    for (Value value : values)
+      if (auto read = value.getDefiningOp<ReadOp>(); read && isNarrowState(read.getState()))
+        mark(value);
+    do {
+      changed = false;
+      for (DispatchOp dispatch : dispatches)
+        visit(dispatch);
+    } while (changed);
+  }
+
+  bool isNarrow(Value value) const {
+    auto found = numbers.find(value);
+    return found != numbers.end() && narrow[classes[found->second]];
+  }
+  ArrayRef<Value> getValues() const { return values; }
+  ArrayRef<DispatchOp> getDispatches() const { return dispatches; }
+
+private:
+  void add(Value value) {
+    if (isFloat(value)) {
+      numbers[value] = values.size();
+      values.push_back(value);
+    }
+  }
+  void join(Value a, Value b) {
+    if (isFloat(a))
+      classes.join(numbers.lookup(a), numbers.lookup(b));
+  }
+  void joinRepeat(RepeatOp repeat) {
+    OperandRange yields = repeat.getYield().getValues();
+    for (auto [init, argument, yielded, final] :
+         llvm::zip(repeat.getInits(), repeat.getCarryArguments(), yields, repeat.getFinals())) {
+      join(init, argument);
+      join(argument, yielded);
+      join(yielded, final);
+    }
+    for (auto [stacked, slice] : llvm::zip(repeat.getStacked(), repeat.getSliceArguments()))
+      join(stacked, slice);
+    for (auto [out, yielded] : llvm::zip(repeat.getOuts(), yields.drop_front(repeat.getCarried())))
+      join(out, yielded);
+  }
+  void mark(Value value) {
+    auto found = numbers.find(value);
+    if (found == numbers.end() || narrow[classes[found->second]])
+      return;
+    narrow[classes[found->second]] = true;
+    changed = true;
+  }
+
+  void visit(DispatchOp dispatch) {
+    llvm::DenseSet<Value> inside; // values that would be narrow if they were stored
+    for (auto [argument, input] : llvm::zip(dispatch.getBlock()->getArguments(), dispatch.getInputs())) {
+      if (isNarrow(input))
+        inside.insert(argument);
+      if (llvm::any_of(argument.getUses(), readsFactor))
+        mark(input);
+    }
+    for (Operation &op : dispatch.getBlock()->without_terminator())
+      for (OpResult result : op.getResults())
+        if (isFloat(result) && isMadeNarrow(result, inside))
+          inside.insert(result);
+    for (auto [yielded, result] : llvm::zip(dispatch.getYield().getValues(), dispatch.getResults()))
+      if (inside.contains(yielded))
+        mark(result);
+  }
+
+  static bool isMadeNarrow(OpResult result, const llvm::DenseSet<Value> &inside) {
+    Operation *op = result.getOwner();
+    if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
+      return !op->hasAttr("moe.full_precision");
+    if (isa<EmbedOp, AttentionGradOp>(op))
+      return true;
+    if (auto attention = dyn_cast<AttentionOp>(op))
+      return result == attention.getResult();
+    auto type = cast<RankedTensorType>(result.getType());
+    // What was summed or chosen, and statistics of rows, keep the precision of the sum.
+    if (isa<RowReduceOp, ColReduceOp, DotRowsOp, EmbedGradOp, TakeOp, PutOp>(op) || type.getShape().back() == 1)
+      return false;
+    if (isa<GatherRowsOp, CombineRowsOp, SpreadRowsOp, ReshapeOp>(op))
+      return inside.contains(op->getOperand(0));
+    return llvm::any_of(op->getOperands(), [&](Value operand) {
+      auto other = dyn_cast<RankedTensorType>(operand.getType());
+      return other && other.getShape() == type.getShape() && inside.contains(operand);
+    });
+  }
+
+  SmallVector<Value> values;
+  llvm::DenseMap<Value, unsigned> numbers;
+  SmallVector<DispatchOp> dispatches;
+  llvm::IntEqClasses classes;
+  SmallVector<bool> narrow;
+  bool changed = false;
+};
+
+//===--- Types and casts ------------------------------------------------------------------------------------------===//
+
+bool isZero(Value value) {
+  auto constant = value.getDefiningOp<arith::ConstantOp>();
+  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
+  return dense && dense.isSplat() && dense.getSplatValue<APFloat>().isPosZero();
+}
+
+/// `value` in the narrow type, for a place that stores it.
+Value narrowed(OpBuilder &b, Value value, Type element) {
+  Type type = withElement(value.getType(), element);
+  if (auto widened = value.getDefiningOp<CastOp>(); widened && widened.getInput().getType() == type)
+    return widened.getInput();
+  if (isZero(value)) // zeros stay a constant: writing them is a fill
+    return arith::ConstantOp::create(b, value.getLoc(), cast<TypedAttr>(b.getZeroAttr(type)));
+  return CastOp::create(b, value.getLoc(), type, value);
+}
+
+/// Gives `value` the narrow type, and its users the wide one.
+void widenUses(OpBuilder &b, Value value, Type element) {
+  Type wide = value.getType();
+  value.setType(withElement(wide, element));
+  if (value.use_empty())
+    return;
+  auto cast = CastOp::create(b, value.getLoc(), wide, value);
+  value.replaceAllUsesExcept(cast.getResult(), cast);
+}
+
+struct NarrowStoragePass : impl::MoeNarrowStorageBase<NarrowStoragePass> {
+  using Base::Base;
+
+  void runOnOperation() override {
+    ModuleOp module = getOperation();
+    if (!master)
+      ParameterCopies(module).build();
+    if (!narrow)
+      return;
+    element = BFloat16Type::get(&getContext());
+    narrowStates(module);
+    auto isNarrowState = [&](StringRef name) { return narrowStateNames.contains(name); };
+    for (auto function : module.getOps<func::FuncOp>()) {
+      Classes classes(function);
+      classes.solve(isNarrowState);
+      if (failed(narrowValues(classes)))
+        return signalPassFailure();
+    }
+  }
+
+private:
+  void narrowStates(ModuleOp module) {
+    for (StateOp state : module.getOps<StateOp>()) {
+      StateKind kind = state.getKind();
+      bool chosen = kind == StateKind::copy || (kind == StateKind::parameter && master) ||
+                    (kind == StateKind::optimizer && optimizer) || (kind == StateKind::gradient && gradients);
+      if (!chosen || !isa<FloatType>(state.getTensorType().getElementType()))
+        continue;
+      state.setType(withElement(state.getTensorType(), element));
+      narrowStateNames.insert(state.getSymName());
+    }
+  }
+
+  LogicalResult narrowValues(const Classes &classes) {
+    for (DispatchOp dispatch : classes.getDispatches())
+      narrowInside(dispatch, classes);
+    for (Value value : classes.getValues()) {
+      if (!classes.isNarrow(value))
+        continue;
+      Operation *op = value.getDefiningOp();
+      if (isa_and_present<ReadOp>(op) && !narrowStateNames.contains(cast<ReadOp>(op).getState()))
+        return op->emitOpError("is read by a product outside a dispatch, but its state is wide");
+      value.setType(withElement(value.getType(), element));
+      if (auto constant = dyn_cast_if_present<arith::ConstantOp>(op)) {
+        if (!cast<DenseElementsAttr>(constant.getValue()).getSplatValue<APFloat>().isPosZero())
+          return op->emitOpError("starts a narrow value with something else than zero");
+        constant.setValueAttr(cast<TypedAttr>(Builder(op).getZeroAttr(value.getType())));
+      }
+    }
+    return success();
+  }
+
+  void narrowInside(DispatchOp dispatch, const Classes &classes) {
+    Block *block = dispatch.getBlock();
+    OpBuilder b(&getContext());
+    for (Operation &op : llvm::make_early_inc_range(*block)) {
+      auto symbol = op.getAttrOfType<FlatSymbolRefAttr>("state");
+      if (!symbol || !narrowStateNames.contains(symbol.getValue()))
+        continue;
+      if (auto read = dyn_cast<ReadOp>(op)) {
+        b.setInsertionPointAfter(read);
+        widenUses(b, read.getResult(), element);
+      } else {
+        OpOperand &stored = op.getOpOperand(op.getNumOperands() - 1);
+        b.setInsertionPoint(&op);
+        stored.set(narrowed(b, stored.get(), element));
+      }
+    }
+    b.setInsertionPointToStart(block);
+    for (auto [argument, input] : llvm::zip(block->getArguments(), dispatch.getInputs()))
+      if (classes.isNarrow(input))
+        widenUses(b, argument, element);
+    b.setInsertionPoint(dispatch.getYield());
+    for (auto [operand, result] : llvm::zip(dispatch.getYield()->getOpOperands(), dispatch.getResults()))
+      if (classes.isNarrow(result))
+        operand.set(narrowed(b, operand.get(), element));
+  }
+
+  Type element;
+  llvm::StringSet<> narrowStateNames;
+};
+
+} // namespace
+} // namespace moec::moe

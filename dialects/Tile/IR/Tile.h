@@ -1,0 +1,33 @@
+// The tile dialect: tensor-core kernels, declared.
+#ifndef MOEC_DIALECTS_TILE_IR_TILE_H
+#define MOEC_DIALECTS_TILE_IR_TILE_H
+
+#include "mlir/Bytecode/BytecodeOpInterface.h"
+#include "mlir/IR/Builders.h"
+#include "mlir/IR/BuiltinTypes.h"
+#include "mlir/IR/Dialect.h"
+#include "mlir/IR/OpDefinition.h"
+#include "mlir/IR/OpImplementation.h"
+#include "mlir/IR/SymbolTable.h"
+#include "mlir/Interfaces/SideEffectInterfaces.h"
+
+#include "dialects/Tile/IR/TileDialect.h.inc"
+#include "dialects/Tile/IR/TileEnums.h.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/Tile/IR/TileAttrs.h.inc"
+#define GET_TYPEDEF_CLASSES
+#include "dialects/Tile/IR/TileInterfaces.h.inc"
+#include "dialects/Tile/IR/TileTypes.h.inc"
+#define GET_OP_CLASSES
+#include "dialects/Tile/IR/TileOps.h.inc"
+
+namespace moec::tile {
+constexpr int64_t kMaxSharedBytes = 232448; // of a block of sm_90
+constexpr int64_t kBoxBytes = 64 * 64 * 2;  // what one store by TMA moves, and a block of 64 MN-major rows
+constexpr int64_t kSwizzleBytes = 128;
+
+/// The kernel's tensor maps, in the order of its last parameters.
+inline auto mapsOf(KernelOp kernel) { return kernel.getBlock()->getOps<MapOp>(); }
+} // namespace moec::tile
+
+#endif

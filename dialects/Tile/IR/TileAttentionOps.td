@@ -1,0 +1,75 @@
+// Causal softmax attention: named templates. Each is the whole work of its kernel.
+#ifndef MOEC_DIALECTS_TILE_IR_TILEATTENTIONOPS_TD
+#define MOEC_DIALECTS_TILE_IR_TILEATTENTIONOPS_TD
+
+include "dialects/Tile/IR/TileBase.td"
+include "dialects/Tile/IR/TileInterfaces.td"
+
+def Tile_AttentionAttr : AttrDef<Tile_Dialect, "Attention"> {
+  let mnemonic = "attention";
+  let summary = "The shape of an attention, and the order of its tiles";
+  let description = [{
+    `heads` query heads read `kv_heads` key heads of `head_size` columns, in `sequences` sequences of `positions`. Tiles run by sections of `section`
+    heads (of all sequences together; query heads, or key heads for the gradients of k and v), longest first within a section.
+    (C1) kv_heads divides heads; (C2) section divides the heads of all sequences that it counts (checked with the op).
+  }];
+  let parameters = (ins "int64_t":$sequences, "int64_t":$positions, "int64_t":$heads, "int64_t":$kvHeads, "int64_t":$headSize,
+                        "int64_t":$section);
+  let assemblyFormat = [{
+    `<` $sequences `x` $positions `,` `heads` `=` $heads `,` `kv_heads` `=` $kvHeads `,` `head_size` `=` $headSize `,` `section` `=` $section `>`
+  }];
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    int64_t getGroup() const { return getHeads() / getKvHeads(); } // query heads of one key head
+    int64_t getBlocks() const { return (getPositions() + 127) / 128; }
+    int64_t getPaddedPositions() const { return getBlocks() * 128; }
+    /// The row statistics that the gradient of q leaves for those of k and v: -log2 e * lse, then rowsum(dO * O), f32
+    /// [sequences * heads, padded positions] each, at the start of the workspace.
+    int64_t getStatisticsBytes() const { return 2 * getSequences() * getHeads() * getPaddedPositions() * 4; }
+  }];
+}
+
+class Tile_AttentionOp<string mnemonic> : Tile_Op<mnemonic, [DeclareOpInterfaceMethods<Tile_WorkOpInterface, ["verifyWork"]>]> {
+  code constraints = [{
+    Constraints: (C1) head_size is 64 or 128; (C2) maps are bf16 [head_size, positions, heads, sequences] with boxes of 64 columns, swizzle 128; (C3) the
+    schedule's m is 128, n what the op says, k the head size; (C4) accumulators and operands in registers leave 8 of a consumer's for addresses.
+  }];
+}
+
+def Tile_AttentionFwdOp : Tile_AttentionOp<"attention_fwd"> {
+  let summary = "Work: softmax attention, one tile for each 128 query rows of a head";
+  let description = [{
+    Keys come in blocks of n = 128 rows, from the diagonal down to the first. lse f32 [sequences * positions, heads] is the log-sum-exp of the scaled
+    scores. Scores never leave registers.
+  }] # constraints;
+  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$result,
+                       Optional<RankedTensorOf<[F32]>>:$lse);
+  let assemblyFormat = "$shape `(` $q `,` $k `,` $v `)` `->` $result (`,` $lse^ `:` type($lse))? attr-dict";
+}
+
+def Tile_AttentionDqOp : Tile_AttentionOp<"attention_dq"> {
+  let summary = "Work: the gradient of attention in q, and the row statistics for those in k and v";
+  let description = [{
+    Blocks as in `tile.attention_fwd`. `result` and `grad_rows` are the result and its gradient as rows: rowsum(dO * O) is taken from them when a tile begins.
+  }] # constraints;
+  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad,
+                       RankedTensorOf<[BF16]>:$result, RankedTensorOf<[BF16]>:$grad_rows, RankedTensorOf<[F32]>:$lse, Tile_MapType:$dq);
+  let assemblyFormat = [{
+    $shape `(` $q `,` $k `,` $v `,` $grad `)` `rows` `(` $result `,` $grad_rows `,` $lse `)` `->` $dq attr-dict
+    `:` type($result) `,` type($grad_rows) `,` type($lse)
+  }];
+}
+
+def Tile_AttentionDkvOp : Tile_AttentionOp<"attention_dkv"> {
+  let summary = "Work: the gradients of attention in k and v, one tile for each 128 keys of a key head";
+  let description = [{
+    Queries come in blocks of n = 64 rows, over the query heads of the group, from the diagonal up: every sum has one owner and one order. Takes row
+    statistics from the workspace, where `tile.attention_dq` left them. (C5) 3 stages or more: with 2 the second warpgroup, which skips the first block of a
+    head while it holds a stage, would wait for ever.
+  }] # constraints;
+  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad, Tile_MapType:$dk,
+                       Tile_MapType:$dv);
+  let assemblyFormat = "$shape `(` $q `,` $k `,` $v `,` $grad `)` `->` $dk `,` $dv attr-dict";
+}
+
+#endif

@@ -1,0 +1,83 @@
+#ifndef MOEC_DIALECTS_TILE_IR_TILEBASE_TD
+#define MOEC_DIALECTS_TILE_IR_TILEBASE_TD
+
+include "mlir/IR/OpBase.td"
+include "mlir/IR/AttrTypeBase.td"
+include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/EnumAttr.td"
+include "mlir/IR/SymbolInterfaces.td"
+include "mlir/Interfaces/SideEffectInterfaces.td"
+
+def Tile_Dialect : Dialect {
+  let name = "tile";
+  let cppNamespace = "::moec::tile";
+  let summary = "One tensor-core kernel of a GPU, declared: what it loads, multiplies, computes and stores, and by which schedule";
+  let description = [{
+    A `tile.kernel` says what one output tile is and how the tiles are walked; it holds no loops, barriers or thread numbers. `tile-to-nvvm`
+    expands it by one template: a persistent, warp-specialised pipeline (docs/dialects/Tile.md).
+
+    ```
+    moe.dispatch --choice of schedule--> tile.kernel --tile-to-nvvm--> llvm.func over scf/arith/nvvm
+    ```
+
+    Types. `!tile.map` is a tensor map that the runtime encodes. `!tile.slices<r x k x type>` is the stream of k-slices of an operand's tile through
+    shared memory, K-major or MN-major. `!tile.fragment<m x n>` is a tile of f32 in the registers of the consumers. Memory without a tensor map
+    is a builtin tensor (`tile.operand`).
+  }];
+  let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
+  let useDefaultAttributePrinterParser = 1;
+  let useDefaultTypePrinterParser = 1;
+}
+
+class Tile_Op<string mnemonic, list<Trait> traits = []> : Op<Tile_Dialect, mnemonic, traits>;
+
+//===--- Attributes ---------------------------------------------------------------------------------------------------===//
+
+def Tile_ScheduleAttr : AttrDef<Tile_Dialect, "Schedule"> {
+  let mnemonic = "schedule";
+  let summary = "How a kernel's tiles are computed";
+  let description = [{
+    Output tiles of `m` x `n` (n counts the columns of all accumulators together), `k` elements of depth a stage, `stages` stages in shared memory.
+    One producer warpgroup keeps `producer` registers a thread, each of m / 64 consumer warpgroups takes `consumer`. `raster` tiles of rows are walked
+    for each column of tiles. `buffers` boxes of 8 KiB a consumer stage the stores. `split` blocks share the depth of one tile.
+  }];
+  let parameters = (ins "int64_t":$m, "int64_t":$n, "int64_t":$k, "int64_t":$stages, "int64_t":$producer, "int64_t":$consumer,
+                        DefaultValuedParameter<"int64_t", "8">:$raster, DefaultValuedParameter<"int64_t", "0">:$buffers,
+                        DefaultValuedParameter<"int64_t", "1">:$split);
+  let assemblyFormat = "`<` struct(params) `>`";
+  let genVerifyDecl = 1;
+  let extraClassDeclaration = [{
+    int64_t getConsumers() const { return getM() / 64; }
+    int64_t getThreads() const { return 128 * (1 + getConsumers()); }
+  }];
+}
+
+def Tile_Major : I32EnumAttr<"Major", "which direction of an operand's tile is contiguous", [
+    I32EnumAttrCase<"k", 0>, I32EnumAttrCase<"mn", 1>]> {
+  let cppNamespace = "::moec::tile";
+  let genSpecializedAttr = 0;
+}
+def Tile_MajorAttr : EnumAttr<Tile_Dialect, Tile_Major, "major"> { let assemblyFormat = "$value"; }
+
+//===--- Types --------------------------------------------------------------------------------------------------------===//
+
+def Tile_MapType : TypeDef<Tile_Dialect, "Map"> {
+  let mnemonic = "map";
+  let summary = "A tensor map: a matrix or a stack of matrices in memory, and the box that one copy moves";
+}
+
+def Tile_SlicesType : TypeDef<Tile_Dialect, "Slices"> {
+  let mnemonic = "slices";
+  let summary = "The k-slices of an operand's tile, one a stage: [rows, depth] elements each";
+  let parameters = (ins "int64_t":$rows, "int64_t":$depth, "::mlir::Type":$element, EnumParameter<Tile_Major>:$major);
+  let assemblyFormat = "`<` $rows `,` $depth `,` $element `,` $major `>`";
+}
+
+def Tile_FragmentType : TypeDef<Tile_Dialect, "Fragment"> {
+  let mnemonic = "fragment";
+  let summary = "A tile of f32 values spread over the registers of the consumers";
+  let parameters = (ins "int64_t":$rows, "int64_t":$columns);
+  let assemblyFormat = "`<` $rows `,` $columns `>`";
+}
+
+#endif

@@ -1,0 +1,171 @@
+// Rules of the ops that describe matrix products.
+#include "dialects/Tile/IR/Tile.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
+
+using namespace mlir;
+
+namespace moec::tile {
+
+namespace {
+
+// A stage holds 128 bytes of depth of each row of both tiles; behind the stages lie the store buffers, then two
+// barriers a stage and a word for each consumer.
+int64_t gemmSharedBytes(ScheduleAttr schedule) {
+  constexpr int64_t kWords = 64;
+  return schedule.getStages() * (schedule.getM() + schedule.getN()) * kSwizzleBytes +
+         schedule.getConsumers() * schedule.getBuffers() * kBoxBytes + 16 * schedule.getStages() + kWords;
+}
+
+KernelOp parentOf(Operation *work) { return work->getParentOfType<KernelOp>(); }
+
+int64_t tilesOf(int64_t rows, int64_t columns, ScheduleAttr schedule, int64_t products) {
+  return llvm::divideCeil(rows, schedule.getM()) * llvm::divideCeil(columns, schedule.getN() / products);
+}
+
+int64_t productsBeside(Operation *work) {
+  auto all = parentOf(work).getBlock()->getOps<MmaOp>();
+  return std::max<int64_t>(1, std::distance(all.begin(), all.end()));
+}
+
+LogicalResult verifyGemm(KernelOp kernel, bool ragged) {
+  ScheduleAttr schedule = kernel.getSchedule();
+  int64_t columns = 0;
+  MmaOp first;
+  for (MmaOp mma : kernel.getBlock()->getOps<MmaOp>()) {
+    auto lhs = cast<SlicesType>(mma.getLhs().front().getType()), rhs = cast<SlicesType>(mma.getRhs().front().getType());
+    if (lhs.getRows() != schedule.getM() || lhs.getDepth() != schedule.getK())
+      return mma.emitOpError("multiplies tiles of ")
+             << lhs.getRows() << " rows and depth " << lhs.getDepth() << "; the schedule has " << schedule.getM()
+             << " and " << schedule.getK();
+    if (lhs.getDepth() * lhs.getElement().getIntOrFloatBitWidth() / 8 != kSwizzleBytes)
+      return mma.emitOpError("has a stage of depth ") << lhs.getDepth() << "; expected " << kSwizzleBytes << " bytes";
+    if (ragged && (lhs.getMajor() != Major::mn || rhs.getMajor() != Major::mn || mma.getLhs().size() != 1))
+      return mma.emitOpError("is of ragged depth; expected one term of MN-major operands");
+    if (first && first.getLhs() != mma.getLhs()) {
+      InFlightDiagnostic diag = mma.emitOpError("has other left operands than the product beside it");
+      diag.attachNote(first.getLoc()) << "this one";
+      return diag;
+    }
+    if (first && (first.getResult().getType() != mma.getResult().getType() || first.getDepth() != mma.getDepth() ||
+                  first.getRhs().front().getType() != mma.getRhs().front().getType()))
+      return mma.emitOpError("has another shape than the product beside it");
+    first = first ? first : mma;
+    columns += rhs.getRows();
+  }
+  if (!first)
+    return kernel.emitOpError("has no tile.mma");
+  if (columns != schedule.getN())
+    return kernel.emitOpError("multiplies tiles of ") << columns << " columns; the schedule has " << schedule.getN();
+  return success();
+}
+
+} // namespace
+
+int64_t DenseOp::getSharedBytes(ScheduleAttr schedule) { return gemmSharedBytes(schedule); }
+int64_t GroupedOp::getSharedBytes(ScheduleAttr schedule) { return gemmSharedBytes(schedule); }
+int64_t RaggedOp::getSharedBytes(ScheduleAttr schedule) { return gemmSharedBytes(schedule); }
+
+int64_t DenseOp::getTileCount(ScheduleAttr schedule) {
+  return tilesOf(getRows(), getColumns(), schedule, productsBeside(*this)) * schedule.getSplit();
+}
+int64_t GroupedOp::getTileCount(ScheduleAttr schedule) {
+  // Each group may end in a tile that is not full.
+  int64_t groups = getOffsets().getType().getNumElements() - 1;
+  return tilesOf(getRows() + groups * schedule.getM(), getColumns(), schedule, productsBeside(*this));
+}
+int64_t RaggedOp::getTileCount(ScheduleAttr schedule) {
+  int64_t groups = getOffsets().getType().getNumElements() - 1;
+  return groups * tilesOf(getRows(), getColumns(), schedule, productsBeside(*this));
+}
+
+LogicalResult DenseOp::verifyWork() { return verifyGemm(parentOf(*this), /*ragged=*/false); }
+LogicalResult GroupedOp::verifyWork() {
+  if (parentOf(*this).getSchedule().getSplit() != 1)
+    return emitOpError("cannot split the depth; only dense work can");
+  return verifyGemm(parentOf(*this), /*ragged=*/false);
+}
+LogicalResult RaggedOp::verifyWork() {
+  if (parentOf(*this).getSchedule().getSplit() != 1)
+    return emitOpError("cannot split the depth; only dense work can");
+  return verifyGemm(parentOf(*this), /*ragged=*/true);
+}
+
+LogicalResult LoadOp::verify() {
+  auto map = getMap().getDefiningOp<MapOp>();
+  SlicesType type = getType();
+  if (!map || map.getElement() != type.getElement()) // C1
+    return emitOpError("loads ") << type.getElement() << " by a map of another element type";
+  if (map.getSwizzle() != kSwizzleBytes) // C2
+    return emitOpError("loads by a map of swizzle ") << map.getSwizzle() << "; expected " << kSwizzleBytes;
+  bool alongK = type.getMajor() == Major::k;
+  int64_t first = alongK ? type.getDepth() : 64, second = alongK ? type.getRows() : type.getDepth();
+  ArrayRef<int64_t> box = map.getBox();
+  if (box.size() < 2 || box[0] != first || box[1] != second ||
+      llvm::any_of(box.drop_front(2), [](int64_t side) { return side != 1; })) // C3
+    return emitOpError("takes boxes of [") << box << "]; its slices need [" << first << ", " << second << "]";
+  return success();
+}
+
+LogicalResult GatherOp::verify() {
+  auto source = cast<RankedTensorType>(getSource().getType());
+  SlicesType type = getType();
+  if (source.getRank() != 2 || source.getElementType() != type.getElement() || source.getDimSize(1) % 8 != 0) // C1
+    return emitOpError("gathers rows of ")
+           << source << "; expected [rows, columns] of " << type.getElement() << " with columns a multiple of 8";
+  if (type.getRows() != 128) // C2
+    return emitOpError("makes tiles of ") << type.getRows() << " rows; expected 128";
+  return success();
+}
+
+LogicalResult MmaOp::verify() {
+  if (getLhs().empty() || getLhs().size() != getRhs().size() || getLhs().size() != getDepth().size()) // C1
+    return emitOpError("has ") << getLhs().size() << " left and " << getRhs().size() << " right operands and "
+                               << getDepth().size() << " depths; expected as many of each";
+  for (ValueRange side : {ValueRange(getLhs()), ValueRange(getRhs())})
+    for (Value slices : side)
+      if (slices.getType() != side.front().getType()) // C2
+        return emitOpError("mixes operands ") << slices.getType() << " and " << side.front().getType();
+  auto lhs = cast<SlicesType>(getLhs().front().getType()), rhs = cast<SlicesType>(getRhs().front().getType());
+  if (lhs.getElement() != rhs.getElement() || lhs.getDepth() != rhs.getDepth()) // C2
+    return emitOpError("mixes operands ") << lhs << " and " << rhs;
+  if (getType().getRows() != lhs.getRows() || getType().getColumns() != rhs.getRows()) // C3
+    return emitOpError("makes ") << getType() << " of " << lhs << " and " << rhs;
+  if (lhs.getElement().getIntOrFloatBitWidth() == 8 && (lhs.getMajor() != Major::k || rhs.getMajor() != Major::k)) // C4
+    return emitOpError("takes ") << lhs.getElement() << " operands, which must be K-major";
+  return success();
+}
+
+LogicalResult EpilogueOp::verify() {
+  Block &block = getBody().front();
+  auto isF32 = [](Type type) { return type.isF32(); };
+  auto yield = dyn_cast<YieldOp>(block.getTerminator());
+  if (block.getNumArguments() != getFragments().size() + getElements().size() ||
+      !llvm::all_of(block.getArgumentTypes(), isF32) || !yield || yield.getValues().size() != getNumResults()) // C1
+    return emitOpError("has a region that does not take and yield one f32 for each operand and result");
+  for (Operation &op : block.without_terminator())
+    if (!isa<arith::ArithDialect, math::MathDialect>(op.getDialect())) // C2
+      return op.emitOpError("inside tile.epilogue; expected arith and math ops");
+  return success();
+}
+
+LogicalResult StoreOp::verify() {
+  auto map = getMap().getDefiningOp<MapOp>();
+  if (!map || !map.getElement().isBF16() || map.getBox().size() < 2 || map.getBox()[0] != 64 || map.getBox()[1] != 64 ||
+      map.getSwizzle() != kSwizzleBytes) // C1
+    return emitOpError("stores by another map than bf16 in boxes of 64 x 64 with swizzle ") << kSwizzleBytes;
+  auto kernel = parentOf(*this);
+  if (kernel && kernel.getSchedule().getBuffers() == 0) // C2
+    return emitOpError("has no buffer in the schedule");
+  return success();
+}
+
+LogicalResult WriteOp::verify() {
+  auto type = cast<RankedTensorType>(getDestination().getType());
+  if (type.getRank() < 2 || (!type.getElementType().isF32() && !type.getElementType().isBF16())) // C1
+    return emitOpError("writes to ") << type << "; expected rows and columns of f32 or bf16";
+  return success();
+}
+
+} // namespace moec::tile

@@ -1,0 +1,23 @@
+// A GPU as a device: one allocation that holds the arena and the scratch, one stream that keeps the order, and the
+// kernels of one plan. Everything goes through libcuda, opened at run time: building needs no toolkit.
+#ifndef MOEC_RUNTIME_HAL_CUDA_CUDADEVICE_H
+#define MOEC_RUNTIME_HAL_CUDA_CUDADEVICE_H
+
+#include "runtime/base/Result.h"
+#include "runtime/hal/Device.h"
+#include "runtime/plan/Plan.h"
+
+#include <memory>
+
+namespace moec::rt {
+
+/// Set to 1, waits after every launch, so that a failure names the kernel that caused it; nothing is recorded then.
+inline constexpr char kCudaBlockingVariable[] = "MOEC_CUDA_BLOCKING";
+
+/// The first GPU that CUDA_VISIBLE_DEVICES shows. MOEC-P010 when the code cannot be loaded, P011 when memory is short,
+/// P012 without a driver, P013 when the GPU cannot run this plan, P014 when a call of the driver fails.
+Result<std::unique_ptr<Device>> createCudaDevice(const Plan &plan);
+
+} // namespace moec::rt
+
+#endif // MOEC_RUNTIME_HAL_CUDA_CUDADEVICE_H

@@ -1,0 +1,32 @@
+// Clock and power of a GPU, from libnvidia-ml; without it there is nothing to tell.
+#ifndef MOEC_RUNTIME_HAL_CUDA_NVML_H
+#define MOEC_RUNTIME_HAL_CUDA_NVML_H
+
+#include "runtime/hal/Device.h"
+
+#include <string>
+
+namespace moec::rt::cu {
+
+class Nvml {
+public:
+  explicit Nvml(const std::string &pciBusId);
+  ~Nvml();
+  Nvml(const Nvml &) = delete;
+
+  /// Zeros where the library does not tell.
+  DeviceSensors read() const;
+
+private:
+  using Handle = struct NvmlDeviceTag *;
+
+  void *library = nullptr;
+  Handle device = nullptr;
+  int (*shutdown)() = nullptr;
+  int (*clockInfo)(Handle, int type, unsigned *megahertz) = nullptr;
+  int (*powerUsage)(Handle, unsigned *milliwatts) = nullptr;
+};
+
+} // namespace moec::rt::cu
+
+#endif // MOEC_RUNTIME_HAL_CUDA_NVML_H

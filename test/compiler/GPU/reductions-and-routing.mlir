@@ -1,0 +1,96 @@
+// RUN: moec-opt %s -split-input-file -pass-pipeline='builtin.module(moec-moe-to-plan{target=sm_90a})' | FileCheck %s
+
+// 256 columns are one block's; the rows are shared out, and the last block to arrive joins the parts. What is bf16 in
+// memory is read as it lies there and added in f32.
+moe.state @x batch : tensor<32768x256xbf16>
+moe.state @y gradient : tensor<1x256xf32>
+// CHECK-LABEL: plan.func @columns
+// CHECK: plan.kernel @{{.*}} params 2 grid 128
+// CHECK: llvm.func @moec_col_reduce
+// CHECK: llvm.load {{.*}}alignment = 16{{.*}} -> vector<8xbf16>
+// CHECK: arith.extf {{.*}} : vector<8xbf16> to vector<8xf32>
+// CHECK: llvm.fence syncscope("device") acq_rel
+// CHECK: nvvm.barrier0
+// CHECK: llvm.atomicrmw add {{.*}} syncscope("device") monotonic
+func.func @columns() {
+  moe.dispatch "col_reduce" () : () -> () {
+    %x = moe.read @x : tensor<32768x256xbf16>
+    %c = moe.cast %x : tensor<32768x256xbf16> -> tensor<32768x256xf32>
+    %r = moe.col_reduce %c : tensor<32768x256xf32> -> tensor<1x256xf32>
+    moe.accumulate @y, %r : tensor<1x256xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// Few rows: one block a group, and nothing to wait for.
+moe.state @x batch : tensor<64x32xf32>
+moe.state @y output : tensor<2x32xf32>
+// CHECK-LABEL: plan.func @groups
+// CHECK: plan.kernel @{{.*}} params 2 grid 2
+// CHECK: llvm.func @moec_col_reduce
+// CHECK-NOT: atomicrmw
+// CHECK: llvm.return
+func.func @groups() {
+  moe.dispatch "col_reduce" () : () -> () {
+    %x = moe.read @x : tensor<64x32xf32>
+    %r = moe.col_reduce %x : tensor<64x32xf32> -> tensor<2x32xf32>
+    moe.write @y, %r : tensor<2x32xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// Sums of embed_grad are the state itself: no workspace. The ids of a block are found by votes, floats never added
+// atomically.
+moe.state @g batch : tensor<4096x64xf32>
+moe.state @ids batch : tensor<4096x1xi32>
+moe.state @e gradient : tensor<1000x64xf32>
+// CHECK-LABEL: plan.func @embed
+// CHECK: llvm.func @moec_embed_grad
+// CHECK: nvvm.vote.sync ballot
+// CHECK-NOT: atomicrmw
+// CHECK: llvm.return
+func.func @embed() {
+  moe.dispatch "embed_grad" () : () -> () {
+    %g = moe.read @g : tensor<4096x64xf32>
+    %i = moe.read @ids : tensor<4096x1xi32>
+    %r = moe.embed_grad %g, %i : tensor<4096x64xf32>, tensor<4096x1xi32> -> tensor<1000x64xf32>
+    moe.accumulate @e, %r : tensor<1000x64xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// A large permute is a grid with a barrier of its own, never of more blocks than stay resident; a small one is one block.
+moe.state @ids batch : tensor<32768x8xi32>
+moe.state @few batch : tensor<16x2xi32>
+// CHECK-LABEL: plan.func @sort
+// CHECK: plan.kernel @{{.*}} params 6 grid 128
+// CHECK: plan.kernel @{{.*}} params 6 grid 1 scratch 0
+// CHECK: llvm.func @moec_permute
+// CHECK: scf.while
+// CHECK: llvm.load {{.*}} atomic syncscope("device") acquire
+// CHECK: nvvm.match.sync any
+// CHECK: llvm.func @moec_permute
+// CHECK-NOT: scf.while
+// CHECK: nvvm.match.sync any
+func.func @sort() {
+  %a:5 = moe.dispatch "permute" () : () -> (tensor<1x65xi32>, tensor<1x64xi32>, tensor<266176x1xi32>, tensor<266176x1xi32>, tensor<32768x8xi32>) {
+    %i = moe.read @ids : tensor<32768x8xi32>
+    %0, %1, %2, %3, %4 = moe.permute %i experts 64 align 64 : tensor<32768x8xi32> -> tensor<1x65xi32>, tensor<1x64xi32>, tensor<266176x1xi32>
+    moe.yield %0, %1, %2, %3, %4 : tensor<1x65xi32>, tensor<1x64xi32>, tensor<266176x1xi32>, tensor<266176x1xi32>, tensor<32768x8xi32>
+  }
+  %b:5 = moe.dispatch "permute" () : () -> (tensor<1x5xi32>, tensor<1x4xi32>, tensor<320x1xi32>, tensor<320x1xi32>, tensor<16x2xi32>) {
+    %i = moe.read @few : tensor<16x2xi32>
+    %0, %1, %2, %3, %4 = moe.permute %i experts 4 align 64 : tensor<16x2xi32> -> tensor<1x5xi32>, tensor<1x4xi32>, tensor<320x1xi32>
+    moe.yield %0, %1, %2, %3, %4 : tensor<1x5xi32>, tensor<1x4xi32>, tensor<320x1xi32>, tensor<320x1xi32>, tensor<16x2xi32>
+  }
+  return
+}

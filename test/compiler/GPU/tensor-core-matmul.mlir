@@ -1,0 +1,87 @@
+// A dispatch whose operands are bf16 becomes a tile.kernel; its code holds the products the schedule asks for and keeps
+// everything in registers.
+// RUN: env MOEC_PTXAS=none moec-kernels %s --print-kernels -o %t | FileCheck %s --check-prefix=TILE
+// RUN: cat %t/*.ptx | FileCheck %s --check-prefix=PTX
+
+// TILE-LABEL: tile.kernel @dense params 3 <m = 128, n = 256, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 4>
+// TILE: tile.dense 4096 x 4096
+// TILE: tile.mma
+// TILE-NOT: tile.epilogue
+// TILE: tile.store
+// PTX-LABEL: .entry dense_
+// PTX: .reqntid 384
+// PTX-NOT: .local
+// PTX: setmaxnreg.inc.sync.aligned.u32 232
+// PTX-COUNT-4: wgmma.mma_async.sync.aligned.m64n256k16.f32.bf16.bf16
+// PTX-NOT: wgmma.mma_async
+// PTX: stmatrix
+// PTX: cp.async.bulk.tensor.2d.global.shared::cta
+// PTX: setmaxnreg.dec.sync.aligned.u32 40
+// PTX: cp.async.bulk.tensor.2d.shared::cluster.global
+func.func @dense(%a0: tensor<4096x2048xbf16>, %a1: tensor<2048x4096xbf16>) {
+  %r = moe.dispatch "matmul" (%a = %a0, %b = %a1) : (tensor<4096x2048xbf16>, tensor<2048x4096xbf16>) -> tensor<4096x4096xbf16> {
+    %x = moe.cast %a : tensor<4096x2048xbf16> -> tensor<4096x2048xf32>
+    %y = moe.cast %b : tensor<2048x4096xbf16> -> tensor<2048x4096xf32>
+    %p = moe.matmul %x, %y : tensor<4096x2048xf32>, tensor<2048x4096xf32> -> tensor<4096x4096xf32>
+    %q = moe.cast %p : tensor<4096x4096xf32> -> tensor<4096x4096xbf16>
+    moe.yield %q : tensor<4096x4096xbf16>
+  }
+  return
+}
+
+// Gradients of a router: few tiles, long depth, so blocks share the depth; sums are added where they lie.
+// TILE-LABEL: tile.kernel @split
+// TILE-SAME: split = 8
+// TILE: tile.write accumulate
+// PTX-LABEL: .entry split_
+// PTX-NOT: .local
+// PTX-DAG: wgmma.mma_async.sync.aligned.m64n64k16
+// PTX-DAG: atom{{.*}}add.u32
+// PTX-DAG: red.relaxed.gpu.global.add.v2.f32
+moe.state @sum gradient : tensor<2048x64xf32>
+func.func @split(%a0: tensor<32768x2048xbf16>, %a1: tensor<32768x64xbf16>) {
+  moe.dispatch "matmul" (%a = %a0, %b = %a1) : (tensor<32768x2048xbf16>, tensor<32768x64xbf16>) -> () {
+    %x = moe.cast %a : tensor<32768x2048xbf16> -> tensor<32768x2048xf32>
+    %y = moe.cast %b : tensor<32768x64xbf16> -> tensor<32768x64xf32>
+    %p = moe.matmul ta %x, %y : tensor<32768x2048xf32>, tensor<32768x64xf32> -> tensor<2048x64xf32>
+    moe.accumulate @sum, %p : tensor<2048x64xf32>
+    moe.yield
+  }
+  return
+}
+
+// Two products added are one accumulator with two terms; what follows is the epilogue.
+// TILE-LABEL: tile.kernel @terms
+// TILE: tile.mma({{.*}}, {{.*}}) by({{.*}}, {{.*}}) depth [256, 512]
+// TILE: tile.epilogue({{.*}}) with({{.*}} : tensor<512x512xbf16>)
+// TILE-NEXT: ^bb0(%{{.*}}: f32, %{{.*}}: f32):
+// TILE-NEXT: arith.mulf
+// TILE-NEXT: tile.yield
+// PTX-LABEL: .entry terms_
+// PTX-NOT: .local
+// PTX-COUNT-4: wgmma.mma_async
+// PTX-NOT: wgmma.mma_async
+func.func @terms(%a0: tensor<512x256xbf16>, %a1: tensor<256x512xbf16>, %a2: tensor<512x512xbf16>, %a3: tensor<512x512xbf16>) {
+  %r = moe.dispatch "matmul" (%a = %a0, %b = %a1, %c = %a2, %d = %a3)
+      : (tensor<512x256xbf16>, tensor<256x512xbf16>, tensor<512x512xbf16>, tensor<512x512xbf16>) -> tensor<512x512xbf16> {
+    %x = moe.cast %a : tensor<512x256xbf16> -> tensor<512x256xf32>
+    %y = moe.cast %b : tensor<256x512xbf16> -> tensor<256x512xf32>
+    %z = moe.cast %c : tensor<512x512xbf16> -> tensor<512x512xf32>
+    %w = moe.cast %d : tensor<512x512xbf16> -> tensor<512x512xf32>
+    %p = moe.matmul %x, %y : tensor<512x256xf32>, tensor<256x512xf32> -> tensor<512x512xf32>
+    %q = moe.matmul %z, %w : tensor<512x512xf32>, tensor<512x512xf32> -> tensor<512x512xf32>
+    %s = moe.map(%p, %q) : (tensor<512x512xf32>, tensor<512x512xf32>) -> tensor<512x512xf32> {
+    ^bb0(%u: f32, %v: f32):
+      %t = arith.addf %u, %v : f32
+      moe.yield %t : f32
+    }
+    %m = moe.map(%s, %z) : (tensor<512x512xf32>, tensor<512x512xf32>) -> tensor<512x512xf32> {
+    ^bb0(%u: f32, %v: f32):
+      %t = arith.mulf %u, %v : f32
+      moe.yield %t : f32
+    }
+    %o = moe.cast %m : tensor<512x512xf32> -> tensor<512x512xbf16>
+    moe.yield %o : tensor<512x512xbf16>
+  }
+  return
+}

@@ -1,0 +1,170 @@
+// RUN: moec-opt %s -split-input-file -moe-narrow-storage | FileCheck %s
+// RUN: moec-opt %s -split-input-file -moe-narrow-storage=narrow=false | FileCheck %s --check-prefix=WIDE
+// RUN: moec-opt %s -split-input-file -moe-narrow-storage='master=true optimizer=true gradients=true' | FileCheck %s --check-prefix=ALL
+
+// A parameter that a product reads has a copy, written wherever the parameter is. The product's result is narrow, and so
+// is what a map makes of it.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @grad.w gradient : tensor<4x4xf32>
+moe.state @w parameter : tensor<4x4xf32> gradient @grad.w
+moe.state @optimizer.m.w optimizer : tensor<4x4xf32>
+moe.state @s output : tensor<8x1xf32>
+
+// CHECK: moe.state @grad.w gradient : tensor<4x4xf32>
+// CHECK: moe.state @w parameter : tensor<4x4xf32> gradient @grad.w
+// CHECK-NEXT: moe.state @copy.w copy : tensor<4x4xbf16>
+// CHECK-NEXT: moe.state @optimizer.m.w optimizer : tensor<4x4xf32>
+
+// WIDE: moe.state @copy.w copy : tensor<4x4xf32>
+// WIDE-NOT: bf16
+
+// ALL: moe.state @grad.w gradient : tensor<4x4xbf16>
+// ALL: moe.state @w parameter : tensor<4x4xbf16> gradient @grad.w
+// ALL-NEXT: moe.state @optimizer.m.w optimizer : tensor<4x4xbf16>
+// ALL-NOT: @copy.w
+
+// CHECK-LABEL: func @forward()
+func.func @forward() {
+  // CHECK-NEXT: %[[X:.*]] = moe.dispatch "row" () : () -> tensor<8x4xbf16> {
+  // CHECK-NEXT: moe.read @x : tensor<8x4xf32>
+  // CHECK-NEXT: %[[D:.*]] = moe.map
+  // CHECK: %[[N:.*]] = moe.cast %[[D]] : tensor<8x4xf32> -> tensor<8x4xbf16>
+  // CHECK-NEXT: moe.yield %[[N]] : tensor<8x4xbf16>
+  %x = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+    %r = moe.read @x : tensor<8x4xf32>
+    %d = moe.map(%r) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%a: f32):
+      %y = arith.addf %a, %a : f32
+      moe.yield %y : f32
+    }
+    moe.yield %d : tensor<8x4xf32>
+  }
+  // CHECK: moe.dispatch "matmul" (%[[A:.*]] = %[[X]]) : (tensor<8x4xbf16>) -> (tensor<8x4xbf16>, tensor<8x4xf32>) {
+  // CHECK-NEXT: %[[AF:.*]] = moe.cast %[[A]] : tensor<8x4xbf16> -> tensor<8x4xf32>
+  // CHECK-NEXT: %[[W:.*]] = moe.read @copy.w : tensor<4x4xbf16>
+  // CHECK-NEXT: %[[WF:.*]] = moe.cast %[[W]] : tensor<4x4xbf16> -> tensor<4x4xf32>
+  // CHECK-NEXT: %[[P:.*]] = moe.matmul %[[AF]], %[[WF]]
+  // CHECK-NEXT: %[[Q:.*]] = moe.matmul %[[AF]], %[[WF]] {moe.full_precision}
+  // CHECK-NEXT: %[[PN:.*]] = moe.cast %[[P]]
+  // CHECK-NEXT: moe.yield %[[PN]], %[[Q]] : tensor<8x4xbf16>, tensor<8x4xf32>
+  %y, %z = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x4xf32>) {
+    %w = moe.read @w : tensor<4x4xf32>
+    %p = moe.matmul %a, %w : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
+    %q = moe.matmul %a, %w {moe.full_precision} : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
+    moe.yield %p, %q : tensor<8x4xf32>, tensor<8x4xf32>
+  }
+  // A row op of its own shape is narrow, a sum over columns is not, nor is a map of wide values.
+  // CHECK: moe.dispatch "row" (%{{.*}}) : (tensor<8x4xbf16>, tensor<8x4xf32>) -> (tensor<8x4xbf16>, tensor<8x1xf32>, tensor<8x4xf32>) {
+  %u, %v, %t = moe.dispatch "row" (%b = %y, %c = %z) : (tensor<8x4xf32>, tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x1xf32>, tensor<8x4xf32>) {
+    %m = moe.map(%b, %c) : (tensor<8x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%e: f32, %f: f32):
+      %g = arith.mulf %e, %f : f32
+      moe.yield %g : f32
+    }
+    %s = moe.row_reduce sum %m : tensor<8x4xf32> -> tensor<8x1xf32>
+    %n = moe.map(%c, %s) : (tensor<8x4xf32>, tensor<8x1xf32>) -> tensor<8x4xf32> {
+    ^bb0(%e: f32, %f: f32):
+      %g = arith.mulf %e, %f : f32
+      moe.yield %g : f32
+    }
+    moe.yield %m, %s, %n : tensor<8x4xf32>, tensor<8x1xf32>, tensor<8x4xf32>
+  }
+  // A sum of gradients is in the state's type; it is added in f32 and rounded once.
+  // CHECK: moe.dispatch "matmul"
+  // CHECK: %[[G:.*]] = moe.matmul ta
+  // CHECK-NEXT: moe.accumulate @grad.w, %[[G]] : tensor<4x4xf32>
+  // ALL: %[[G:.*]] = moe.matmul ta
+  // ALL-NEXT: %[[GN:.*]] = moe.cast %[[G]]
+  // ALL-NEXT: moe.accumulate @grad.w, %[[GN]] : tensor<4x4xbf16>
+  moe.dispatch "matmul" (%a = %x, %d = %u) : (tensor<8x4xf32>, tensor<8x4xf32>) -> () {
+    %g = moe.matmul ta %a, %d : tensor<8x4xf32>, tensor<8x4xf32> -> tensor<4x4xf32>
+    moe.accumulate @grad.w, %g : tensor<4x4xf32>
+    moe.yield
+  }
+  moe.dispatch "row" (%a = %t, %b = %v) : (tensor<8x4xf32>, tensor<8x1xf32>) -> () {
+    %s = moe.row_reduce sum %a : tensor<8x4xf32> -> tensor<8x1xf32>
+    %n = moe.map(%s, %b) : (tensor<8x1xf32>, tensor<8x1xf32>) -> tensor<8x1xf32> {
+    ^bb0(%e: f32, %f: f32):
+      %g = arith.mulf %e, %f : f32
+      moe.yield %g : f32
+    }
+    moe.write @s, %n : tensor<8x1xf32>
+    moe.yield
+  }
+  return
+}
+
+// CHECK-LABEL: func @update()
+func.func @update() {
+  // CHECK: moe.read @w : tensor<4x4xf32>
+  // CHECK: %[[NEW:.*]] = moe.map
+  // CHECK: moe.write @w, %[[NEW]] : tensor<4x4xf32>
+  // CHECK-NEXT: %[[COPY:.*]] = moe.cast %[[NEW]]
+  // CHECK-NEXT: moe.write @copy.w, %[[COPY]] : tensor<4x4xbf16>
+  // Zeros stay a constant, so that the write is a fill.
+  // ALL-LABEL: func @update()
+  // ALL: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : tensor<4x4xbf16>
+  // ALL-NEXT: moe.write @optimizer.m.w, %[[ZERO]] : tensor<4x4xbf16>
+  moe.dispatch "row" () : () -> () {
+    %w = moe.read @w : tensor<4x4xf32>
+    %n = moe.map(%w) : (tensor<4x4xf32>) -> tensor<4x4xf32> {
+    ^bb0(%a: f32):
+      %y = arith.addf %a, %a : f32
+      moe.yield %y : f32
+    }
+    moe.write @w, %n : tensor<4x4xf32>
+    moe.yield
+  }
+  moe.dispatch "row" () : () -> () {
+    %zero = arith.constant dense<0.0> : tensor<4x4xf32>
+    moe.write @optimizer.m.w, %zero : tensor<4x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// CHECK-LABEL: func.func @refresh()
+// CHECK-NEXT: moe.dispatch "row" () : () -> () {
+// CHECK-NEXT: %[[MASTER:.*]] = moe.read @w : tensor<4x4xf32>
+// CHECK-NEXT: %[[ROUNDED:.*]] = moe.cast %[[MASTER]]
+// CHECK-NEXT: moe.write @copy.w, %[[ROUNDED]] : tensor<4x4xbf16>
+// WIDE-LABEL: func.func @refresh()
+// WIDE-NEXT: moe.dispatch "row" () : () -> () {
+// WIDE-NEXT: %[[MASTER:.*]] = moe.read @w : tensor<4x4xf32>
+// WIDE-NEXT: moe.write @copy.w, %[[MASTER]] : tensor<4x4xf32>
+
+// -----
+
+// What a repeat carries is one value: narrow at its start when it is narrow inside. Stacked results and views follow.
+moe.state @w parameter : tensor<4x4xf32> count 3 layers [0, 1]
+moe.state @out output : tensor<8x4xf32>
+// CHECK-LABEL: func @carried()
+func.func @carried() {
+  // CHECK: %[[ZERO:.*]] = arith.constant dense<0.000000e+00> : tensor<8x4xbf16>
+  %zero = arith.constant dense<0.0> : tensor<8x4xf32>
+  // CHECK: moe.repeat %{{.*}} of 3 carry(%[[H:.*]] = %[[ZERO]] : tensor<8x4xbf16>) -> (tensor<3x8x4xbf16>) {
+  // CHECK-NEXT: %[[R:.*]] = moe.dispatch "matmul" (%{{.*}} = %[[H]], %{{.*}}) : (tensor<8x4xbf16>, index) -> tensor<8x4xbf16>
+  // CHECK: moe.read @copy.w[%{{.*}}] : tensor<4x4xbf16>
+  // CHECK: moe.yield %[[R]], %[[R]] : tensor<8x4xbf16>, tensor<8x4xbf16>
+  %last, %all = moe.repeat %l of 3 carry(%h = %zero : tensor<8x4xf32>) -> (tensor<3x8x4xf32>) {
+    %r = moe.dispatch "matmul" (%a = %h, %i = %l) : (tensor<8x4xf32>, index) -> tensor<8x4xf32> {
+      %w = moe.read @w[%i] : tensor<4x4xf32>
+      %p = moe.matmul %a, %w : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
+      moe.yield %p : tensor<8x4xf32>
+    }
+    moe.yield %r, %r : tensor<8x4xf32>, tensor<8x4xf32>
+  }
+  // CHECK: %[[FLAT:.*]] = moe.reshape %{{.*}} : tensor<3x8x4xbf16> -> tensor<24x4xbf16>
+  %flat = moe.reshape %all : tensor<3x8x4xf32> -> tensor<24x4xf32>
+  // A sum is wide, whatever it adds up.
+  // CHECK: moe.dispatch "row" (%{{.*}} = %[[FLAT]]) : (tensor<24x4xbf16>) -> tensor<24x1xf32> {
+  %sum = moe.dispatch "row" (%a = %flat) : (tensor<24x4xf32>) -> tensor<24x1xf32> {
+    %s = moe.row_reduce sum %a : tensor<24x4xf32> -> tensor<24x1xf32>
+    moe.yield %s : tensor<24x1xf32>
+  }
+  moe.dispatch "row" (%a = %last) : (tensor<8x4xf32>) -> () {
+    moe.write @out, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}

@@ -1,0 +1,214 @@
+// RUN: moec-opt %s -split-input-file -verify-diagnostics
+
+// expected-error @+1 {{'tile.kernel' op takes 512 registers for a thread of each warpgroup, but starts with 504}}
+tile.kernel @kernel_c1 params 0 <m = 128, n = 256, k = 64, stages = 4, producer = 32, consumer = 240> {
+  tile.dense 128 x 256
+}
+
+// -----
+
+// expected-error @+1 {{'tile.kernel' op has 2 work ops; expected 1}}
+tile.kernel @kernel_c2 params 0 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232> {
+  tile.dense 128 x 256
+  tile.dense 128 x 256
+}
+
+// -----
+
+// expected-error @+1 {{'tile.kernel' op takes 245904 bytes of shared memory; there are 232448}}
+tile.kernel @kernel_c3 params 0 <m = 128, n = 256, k = 64, stages = 5, producer = 40, consumer = 232> {
+  tile.dense 128 x 256
+}
+
+// -----
+
+// expected-error @+1 {{schedule gives a thread 44 registers; expected a multiple of 8 within 24..240}}
+tile.kernel @kernel_c4 params 0 <m = 128, n = 256, k = 64, stages = 4, producer = 44, consumer = 232> {
+  tile.dense 128 x 256
+}
+
+// -----
+
+// expected-error @+1 {{schedule has tiles of 100 rows; expected 64 for each of 1 to 3 consumers}}
+tile.kernel @schedule_rows params 0 <m = 100, n = 256, k = 64, stages = 4, producer = 40, consumer = 232> {
+}
+
+// -----
+
+// expected-error @+1 {{schedule has tiles of 264 columns; expected a multiple of 8 up to 256}}
+tile.kernel @schedule_columns params 0 <m = 128, n = 264, k = 64, stages = 4, producer = 40, consumer = 232> {
+}
+
+// -----
+
+// expected-error @+1 {{'tile.kernel' op has no tile.mma}}
+tile.kernel @kernel_empty params 0 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232> {
+  tile.dense 128 x 256
+}
+
+// -----
+
+func.func @map_c1() {
+  // expected-error @+1 {{'tile.map' op has 2 dimensions, 2 strides and a box of 2; expected 1 to 5, one less, and as many}}
+  %0 = tile.map 0 : bf16 dims [64, 64] strides [128, 8192] box [64, 64] swizzle 128
+  return
+}
+
+// -----
+
+func.func @map_c2() {
+  // expected-error @+1 {{'tile.map' op has a stride of 136 bytes, which is not a multiple of 16}}
+  %0 = tile.map 0 : bf16 dims [68, 64] strides [136] box [64, 64] swizzle 128
+  return
+}
+
+// -----
+
+func.func @map_c3() {
+  // expected-error @+1 {{'tile.map' op has a box side of 512; expected 1 to 256}}
+  %0 = tile.map 0 : bf16 dims [64, 512] strides [128] box [64, 512] swizzle 128
+  return
+}
+
+// -----
+
+func.func @map_c4() {
+  // expected-error @+1 {{'tile.map' op has a box of 64 bytes a row, but swizzles 128}}
+  %0 = tile.map 0 : bf16 dims [64, 64] strides [128] box [32, 64] swizzle 128
+  return
+}
+
+// -----
+
+// expected-note @+1 {{kernel declared here}}
+tile.kernel @map_c5 params 1 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232> {
+  tile.dense 128 x 256
+  // expected-error @+1 {{'tile.operand' op names parameter 1 of 1}}
+  %0 = tile.operand 1 : tensor<4x4xf32>
+}
+
+// -----
+
+func.func @load_c1() {
+  %0 = tile.map 0 : bf16 dims [64, 64] strides [128] box [64, 64] swizzle 128
+  // expected-error @+1 {{'tile.load' op loads 'f8E4M3FN' by a map of another element type}}
+  %1 = tile.load %0 : !tile.slices<64, 128, f8E4M3FN, k>
+  return
+}
+
+// -----
+
+func.func @load_c2() {
+  %0 = tile.map 0 : bf16 dims [64, 64] strides [128] box [64, 64] swizzle 0
+  // expected-error @+1 {{'tile.load' op loads by a map of swizzle 0; expected 128}}
+  %1 = tile.load %0 : !tile.slices<64, 64, bf16, k>
+  return
+}
+
+// -----
+
+func.func @load_c3() {
+  %0 = tile.map 0 : bf16 dims [64, 64] strides [128] box [64, 64] swizzle 128
+  // expected-error @+1 {{'tile.load' op takes boxes of [64, 64]; its slices need [64, 128]}}
+  %1 = tile.load %0 : !tile.slices<128, 64, bf16, k>
+  return
+}
+
+// -----
+
+func.func @gather_c1(%rows: tensor<8x1xi32>, %x: tensor<8x12xbf16>) {
+  // expected-error @+1 {{'tile.gather' op gathers rows of 'tensor<8x12xbf16>'; expected [rows, columns] of 'bf16' with columns a multiple of 8}}
+  %0 = tile.gather %x rows %rows : tensor<8x12xbf16>, tensor<8x1xi32> -> !tile.slices<128, 64, bf16, k>
+  return
+}
+
+// -----
+
+func.func @gather_c2(%rows: tensor<8x1xi32>, %x: tensor<8x16xbf16>) {
+  // expected-error @+1 {{'tile.gather' op makes tiles of 64 rows; expected 128}}
+  %0 = tile.gather %x rows %rows : tensor<8x16xbf16>, tensor<8x1xi32> -> !tile.slices<64, 64, bf16, k>
+  return
+}
+
+// -----
+
+func.func @mma_c1(%a: !tile.slices<128, 64, bf16, k>) {
+  // expected-error @+1 {{'tile.mma' op has 1 left and 1 right operands and 2 depths; expected as many of each}}
+  %0 = tile.mma (%a) by (%a) depth [64, 64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  return
+}
+
+// -----
+
+func.func @mma_c2(%a: !tile.slices<128, 64, bf16, k>, %b: !tile.slices<128, 128, f8E4M3FN, k>) {
+  // expected-error @+1 {{'tile.mma' op mixes operands '!tile.slices<128, 64, bf16, k>' and '!tile.slices<128, 128, f8E4M3FN, k>'}}
+  %0 = tile.mma (%a) by (%b) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 128, f8E4M3FN, k>) -> !tile.fragment<128, 128>
+  return
+}
+
+// -----
+
+func.func @mma_c3(%a: !tile.slices<128, 64, bf16, k>) {
+  // expected-error @+1 {{'tile.mma' op makes '!tile.fragment<128, 64>' of '!tile.slices<128, 64, bf16, k>' and '!tile.slices<128, 64, bf16, k>'}}
+  %0 = tile.mma (%a) by (%a) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 64>
+  return
+}
+
+// -----
+
+func.func @mma_c4(%a: !tile.slices<128, 128, f8E4M3FN, mn>) {
+  // expected-error @+1 {{'tile.mma' op takes 'f8E4M3FN' operands, which must be K-major}}
+  %0 = tile.mma (%a) by (%a) depth [64] : (!tile.slices<128, 128, f8E4M3FN, mn>), (!tile.slices<128, 128, f8E4M3FN, mn>) -> !tile.fragment<128, 128>
+  return
+}
+
+// -----
+
+func.func @epilogue_c1(%a: !tile.fragment<128, 128>) {
+  // expected-error @+1 {{'tile.epilogue' op has a region that does not take and yield one f32 for each operand and result}}
+  %0 = tile.epilogue (%a) : (!tile.fragment<128, 128>) -> !tile.fragment<128, 128> {
+  ^bb0(%x: f32, %y: f32):
+    tile.yield %x : f32
+  }
+  return
+}
+
+// -----
+
+func.func @store_c1(%a: !tile.fragment<128, 128>) {
+  %0 = tile.map 0 : bf16 dims [64, 64] strides [128] box [64, 32] swizzle 128
+  // expected-error @+1 {{'tile.store' op stores by another map than bf16 in boxes of 64 x 64 with swizzle 128}}
+  tile.store %a, %0 : !tile.fragment<128, 128>
+  return
+}
+
+// -----
+
+func.func @write_c1(%a: !tile.fragment<128, 128>, %to: tensor<4x4xi32>) {
+  // expected-error @+1 {{'tile.write' op writes to 'tensor<4x4xi32>'; expected rows and columns of f32 or bf16}}
+  tile.write %a, %to : !tile.fragment<128, 128>, tensor<4x4xi32>
+  return
+}
+
+// -----
+
+tile.kernel @beside params 3 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232> {
+  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
+  tile.dense 128 x 256
+  %a = tile.load %m : !tile.slices<128, 64, bf16, k>
+  %b = tile.load %m : !tile.slices<128, 64, bf16, k>
+  // expected-note @+1 {{this one}}
+  %p = tile.mma (%a) by (%b) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  // expected-error @+1 {{'tile.mma' op has other left operands than the product beside it}}
+  %q = tile.mma (%b) by (%b) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+}
+
+// -----
+
+// expected-error @+1 {{'tile.kernel' op multiplies tiles of 128 columns; the schedule has 256}}
+tile.kernel @width params 3 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232> {
+  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
+  tile.dense 128 x 256
+  %a = tile.load %m : !tile.slices<128, 64, bf16, k>
+  %p = tile.mma (%a) by (%a) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+}

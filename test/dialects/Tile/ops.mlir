@@ -1,0 +1,59 @@
+// RUN: moec-opt %s --verify-roundtrip | FileCheck %s
+
+// CHECK-LABEL: tile.kernel @dense params 3 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2>
+tile.kernel @dense params 3 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2> {
+  %a = tile.map 0 : bf16 dims [2048, 4096] strides [4096] box [64, 128] swizzle 128
+  %b = tile.map 1 : bf16 dims [4096, 2048] strides [8192] box [64, 64] swizzle 128
+  %c = tile.map 2 : bf16 dims [4096, 4096] strides [8192] box [64, 64] swizzle 128
+  // CHECK: tile.dense 4096 x 4096
+  tile.dense 4096 x 4096
+  %x = tile.load %a : !tile.slices<128, 64, bf16, k>
+  %y = tile.load %b : !tile.slices<256, 64, bf16, mn>
+  // CHECK: tile.mma
+  %p = tile.mma (%x) by (%y) depth [2048] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<256, 64, bf16, mn>) -> !tile.fragment<128, 256>
+  // CHECK: tile.store
+  tile.store %p, %c : !tile.fragment<128, 256>
+}
+
+// Gate and up projections of experts: gathered tokens, SwiGLU, one result by TMA and one added from registers.
+// CHECK-LABEL: tile.kernel @grouped
+tile.kernel @grouped params 7 <m = 128, n = 256, k = 64, stages = 3, producer = 56, consumer = 224, raster = 4, buffers = 4> {
+  %tokens = tile.operand 0 : tensor<4096x2048xbf16>
+  %rows = tile.operand 1 : tensor<8192x1xi32>
+  %offsets = tile.operand 2 : tensor<1x9xi32>
+  %gate = tile.map 3 : bf16 dims [1024, 2048, 8] strides [2048, 4194304] box [64, 64, 1] swizzle 128
+  %up = tile.map 4 : bf16 dims [1024, 2048, 8] strides [2048, 4194304] box [64, 64, 1] swizzle 128
+  %h = tile.map 5 : bf16 dims [1024, 8192] strides [2048] box [64, 64] swizzle 128
+  %sum = tile.operand 6 : tensor<8192x1024xf32>
+  // CHECK: tile.grouped 8192 x 1024 by
+  tile.grouped 8192 x 1024 by %offsets : tensor<1x9xi32>
+  // CHECK: tile.gather
+  %x = tile.gather %tokens rows %rows : tensor<4096x2048xbf16>, tensor<8192x1xi32> -> !tile.slices<128, 64, bf16, k>
+  %g = tile.load %gate : !tile.slices<128, 64, bf16, mn>
+  %u = tile.load %up : !tile.slices<128, 64, bf16, mn>
+  %p = tile.mma (%x) by (%g) depth [2048] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, mn>) -> !tile.fragment<128, 128>
+  %q = tile.mma (%x) by (%u) depth [2048] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, mn>) -> !tile.fragment<128, 128>
+  // CHECK: tile.epilogue
+  %r = tile.epilogue (%p, %q) with (%sum : tensor<8192x1024xf32>) : (!tile.fragment<128, 128>, !tile.fragment<128, 128>) -> !tile.fragment<128, 128> {
+  ^bb0(%gv: f32, %uv: f32, %s: f32):
+    %product = arith.mulf %gv, %uv : f32
+    tile.yield %product : f32
+  }
+  tile.store %r, %h : !tile.fragment<128, 128>
+  // CHECK: tile.write accumulate
+  tile.write accumulate %p, %sum : !tile.fragment<128, 128>, tensor<8192x1024xf32>
+}
+
+// CHECK-LABEL: tile.kernel @ragged
+tile.kernel @ragged params 4 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232> {
+  %offsets = tile.operand 2 : tensor<1x9xi32>
+  %a = tile.map 0 : bf16 dims [2048, 8192] strides [4096] box [64, 64] swizzle 128
+  %b = tile.map 1 : bf16 dims [1024, 8192] strides [2048] box [64, 64] swizzle 128
+  %d = tile.operand 3 : tensor<8x2048x1024xf32>
+  // CHECK: tile.ragged 2048 x 1024 by
+  tile.ragged 2048 x 1024 by %offsets : tensor<1x9xi32>
+  %x = tile.load %a : !tile.slices<128, 64, bf16, mn>
+  %y = tile.load %b : !tile.slices<256, 64, bf16, mn>
+  %p = tile.mma (%x) by (%y) depth [8192] : (!tile.slices<128, 64, bf16, mn>), (!tile.slices<256, 64, bf16, mn>) -> !tile.fragment<128, 256>
+  tile.write %p, %d : !tile.fragment<128, 256>, tensor<8x2048x1024xf32>
+}

@@ -1,0 +1,182 @@
+"""Runs compiled dispatches on a GPU: `python3 kernels.py FOLDER correct|fast [NAME...]`, FOLDER from moec-kernels.
+
+Outputs are NaN before the launch. correct: every case against a float32 reference. fast: times beside PyTorch, interleaved."""
+import ctypes as C
+import importlib
+import json
+import os
+import statistics
+import sys
+import time
+
+import torch
+
+CASES = "matmul_cases"
+MAP_TYPES = {"bf16": 9, "f32": 7, "f8e4m3": 0}
+SWIZZLES = {0: 0, 32: 1, 64: 2, 128: 3}
+cuda = C.CDLL("libcuda.so.1")
+
+
+def check(code, what):
+    if code:
+        text = C.c_char_p()
+        cuda.cuGetErrorString(code, C.byref(text))
+        raise RuntimeError(f"{what}: {code} {text.value}")
+
+
+class TensorMap(C.Structure):
+    _fields_ = [("words", C.c_uint64 * 16)]
+
+
+def encode(record, pointer):
+    room = (C.c_char * 192)()
+    at = (C.addressof(room) + 63) // 64 * 64
+    n = len(record["dims"])
+    dims, box, steps = (C.c_uint64 * n)(*record["dims"]), (C.c_uint32 * n)(*record["box"]), (C.c_uint32 * n)(*[1] * n)
+    strides = (C.c_uint64 * max(1, n - 1))(*record["strides"])
+    promotion = 2  # 128 bytes of L2
+    check(cuda.cuTensorMapEncodeTiled(C.c_void_p(at), MAP_TYPES[record["dtype"]], n, C.c_void_p(pointer + record["offset"]), dims,
+                                      strides, box, steps, 0, SWIZZLES[record["swizzle"]], promotion, 0), "tensor map")
+    result = TensorMap()
+    C.memmove(C.addressof(result), at, 128)
+    return result
+
+
+class Kernel:
+    modules, scratch = {}, None
+
+    def __init__(self, folder, record):
+        self.record, launch = record, record["launch"]
+        path = os.path.join(folder, record["module"])
+        if path not in Kernel.modules:
+            module = C.c_void_p()
+            check(cuda.cuModuleLoadData(C.byref(module), open(path, "rb").read()), "load " + path)
+            Kernel.modules[path] = module
+        self.function = C.c_void_p()
+        check(cuda.cuModuleGetFunction(C.byref(self.function), Kernel.modules[path], record["entry"].encode()), record["symbol"])
+        check(cuda.cuFuncSetAttribute(self.function, 8, launch["shared"]), "shared memory")
+        need = max(4096, record["scratch"])
+        if Kernel.scratch is None or Kernel.scratch.numel() < need:
+            Kernel.scratch = torch.zeros(need, dtype=torch.uint8, device="cuda")
+
+    def bind(self, tensors):
+        launch = self.record["launch"]
+        args = [C.c_void_p(t.data_ptr()) for t in tensors] + [C.c_void_p(Kernel.scratch.data_ptr())]
+        args += [encode(m, tensors[m["param"]].data_ptr()) for m in launch["maps"]]
+        array = (C.c_void_p * len(args))(*[C.cast(C.byref(a), C.c_void_p) for a in args])
+
+        def run():
+            check(cuda.cuLaunchKernel(self.function, self.record["grid"], 1, 1, launch["threads"], 1, 1, launch["shared"],
+                                      C.c_void_p(torch.cuda.current_stream().cuda_stream), array, None), "launch")
+        run.keep = (args, array, tensors)
+        return run
+
+
+def prepare(case, record):
+    """The kernel's params: what the case makes, then states and results. Also the numbers of those that it writes."""
+    tensors, written = list(case.make()), []
+    for param in record["params"][len(tensors):]:
+        dtype = torch.bfloat16 if param["dtype"] == "bf16" else torch.float32
+        shape = param["shape"]
+        t = torch.randn(*shape, device="cuda").to(dtype) if param["read"] else torch.full(shape, float("nan"), device="cuda", dtype=dtype)
+        written.append(len(tensors))
+        tensors.append(t)
+    return tensors, written
+
+
+def compare(case, record, tensors, written, before, wants):
+    worst, problem = 0.0, ""
+    order = [i for i in written if record["params"][i]["kind"] == "state"] + [i for i in written if record["params"][i]["kind"] == "result"]
+    rows = case.rows(tensors) if case.rows else None
+    for i, want in zip(order, wants):
+        got, want = tensors[i].float(), want.float()
+        if before[i] is not None:
+            want = want + before[i].float()
+        if rows is not None:
+            if not torch.isnan(got[rows:]).all():
+                problem = "writes rows behind the last group"
+            got, want = got[:rows], want[:rows]
+        if torch.isnan(got).any():
+            problem = f"NaN x {int(torch.isnan(got).sum())} of {got.numel()} in param {i}"
+        error = (torch.linalg.vector_norm(got - want) / torch.linalg.vector_norm(want)).item()
+        limit = 4e-3 if record["params"][i]["dtype"] == "bf16" else 1e-4
+        if not error < limit:
+            problem = problem or f"error {error:.1e} in param {i}"
+        worst = max(worst, error)
+    return worst, problem
+
+
+def correct(case, record, folder):
+    tensors, written = prepare(case, record)
+    before = {i: tensors[i].clone() if record["params"][i]["read"] else None for i in written}
+    run = Kernel(folder, record).bind(tensors)
+    run()
+    torch.cuda.synchronize()
+    worst, problem = compare(case, record, tensors, written, before, case.want(tensors))
+    first = [tensors[i].clone() for i in written]
+    for i in written:
+        if before[i] is not None:
+            tensors[i].copy_(before[i])
+    run()
+    torch.cuda.synchronize()
+    if not all(torch.equal(a.view(torch.uint8), tensors[i].view(torch.uint8)) for a, i in zip(first, written)):
+        problem = problem or "two launches differ"
+    if Kernel.scratch[:4096].any():
+        problem = problem or "counters are not zero"
+    print(f"{case.text.name:16} error {worst:.1e} {problem or 'ok'}", flush=True)
+    return not problem
+
+
+def fast(case, record, folder, seconds=0.4):
+    tensors, _ = prepare(case, record)
+    ours, peer = Kernel(folder, record).bind(tensors), case.peer and case.peer(tensors)
+    flops = record["flops"]
+    if case.rows and case.rows(tensors):
+        flops *= case.rows(tensors) / record["params"][-1]["shape"][0]
+    programs = [p for p in (ours, peer) if p]
+    for p in programs:
+        p()
+        p()
+    torch.cuda.synchronize()
+    times = [[] for _ in programs]
+    end = time.time() + seconds
+    while time.time() < end or len(times[0]) < 5:
+        for p, list_ in zip(programs, times):
+            a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+            a.record()
+            p()
+            b.record()
+            torch.cuda.synchronize()
+            list_.append(a.elapsed_time(b))
+    ms = [statistics.median(t) for t in times]
+    text = f"{case.text.name:16} {ms[0]:8.3f} ms {flops / ms[0] / 1e9:6.0f} TFLOP/s"
+    if peer:
+        text += f"   torch {ms[1]:8.3f} ms {flops / ms[1] / 1e9:6.0f}   x {ms[1] / ms[0]:.3f}"
+    print(text, flush=True)
+    return True
+
+
+def main():
+    folder, kind, names = sys.argv[1], sys.argv[2], sys.argv[3:]
+    torch.manual_seed(0)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.zeros(1, device="cuda")
+    cases = importlib.import_module(CASES)
+    cases.SETS[kind]()
+    ok = True
+    for record in json.load(open(os.path.join(folder, "kernels.json"))):
+        case = cases.Case.cases.get(record["symbol"])
+        if case is None or (names and record["symbol"] not in names):
+            continue
+        print(f"{record['symbol']} ...", end="\r", flush=True)  # names the one that hangs
+        try:
+            ok &= (correct if kind == "correct" else fast)(case, record, folder)
+        except RuntimeError as error:
+            print(f"{record['symbol']:16} FAILED: {str(error)[:200]}", flush=True)
+            return 1
+        torch.cuda.empty_cache()
+    return 0 if ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+// The lockstep tool with the tiny plan as reference and as a plan for a pretended GPU.
+#include "../../gpu/lockstep/Lockstep.h"
+#include "../../gpu/lockstep/Values.h"
+#include "CudaPlan.h"
+
+#include "runtime/plan/PlanReader.h"
+
+#include <cmath>
+
+using namespace moec::rt;
+using namespace moec::rt::test;
+using nlohmann::json;
+
+static Plan planOf(const std::string &file, const std::string &name) {
+  Result<Plan> plan = parsePlan(std::as_bytes(std::span(file)), name);
+  REQUIRE_OK(plan.status());
+  return std::move(plan).value();
+}
+
+static Plan reference(bool forgetsToZero = false) {
+  json manifest = tinyManifest("/data", {.forgetsToZero = forgetsToZero});
+  addOperandInfo(manifest);
+  return planOf(buildTiny(manifest), "ref.moec");
+}
+
+static const LockstepRow *find(const LockstepReport &report, const std::string &kernel, size_t operand) {
+  for (const LockstepRow &row : report.rows)
+    if (row.kernel == kernel && row.operand == operand)
+      return &row;
+  return nullptr;
+}
+
+TEST_CASE("values keep their numbers in every type", "[lockstep]") {
+  std::vector<double> numbers = {0, 1, -2.5, 448, 0.00390625, -1e30};
+  for (DType type : {DType::F64, DType::F32, DType::BF16}) {
+    std::vector<double> back = decode(encode(numbers, type), type);
+    for (size_t i = 0; i + 1 < numbers.size(); ++i)
+      CHECK(back[i] == numbers[i]);
+    CHECK(back.back() == Approx(-1e30).epsilon(0.01));
+  }
+  // Ties go to even, and a double just above a tie goes up: rounding in two steps would not.
+  std::vector<double> ties = {1 + 1.0 / 256, 1 + 3.0 / 256, 1 + 1.0 / 256 + 1e-12, 1 + 3.0 / 256 - 1e-12, NAN};
+  std::vector<double> rounded = decode(encode(ties, DType::BF16), DType::BF16);
+  CHECK(rounded[0] == 1);
+  CHECK(rounded[1] == 1 + 4.0 / 256);
+  CHECK(rounded[2] == 1 + 2.0 / 256);
+  CHECK(rounded[3] == 1 + 2.0 / 256);
+  CHECK(std::isnan(rounded[4]));
+  std::vector<double> counts = {0, -1, 100};
+  for (DType type : {DType::I64, DType::I32, DType::I16, DType::I8})
+    CHECK(decode(encode(counts, type), type) == counts);
+}
+
+TEST_CASE("equal plans are equal in every dispatch", "[lockstep]") {
+  FakeDriver fake;
+  Plan ref = reference(), gpu = planOf(buildCuda(cudaManifest("/data")), "gpu.moec");
+  LockstepOptions options;
+  options.steps = 2;
+  if (GENERATE(false, true))
+    options.seed = 5;
+  Result<LockstepReport> report = runLockstep(ref, gpu, options);
+  REQUIRE_OK(report.status());
+  INFO(report->table());
+  CHECK(report->good);
+  for (const LockstepRow &row : report->rows)
+    CHECK(row.worstRelative == 0);
+  const LockstepRow *update = find(*report, "tiny_update", 0), *bias = find(*report, "tiny_update_bias", 0);
+  REQUIRE(update);
+  CHECK(update->launches == 2);
+  CHECK(bias->launches == 4); // two layers, two steps
+  CHECK(find(*report, "tiny_sum", 3)->wrongIntegers == 0);
+  CHECK(find(*report, "tiny_logits", 4)->launches == 1);
+  CHECK(find(*report, "tiny_explode", 0) == nullptr);
+}
+
+TEST_CASE("a kernel that does another thing is found, and only that", "[lockstep]") {
+  FakeDriver fake;
+  json manifest = cudaManifest("/data");
+  manifest["kernels"][5]["symbol"] = "tiny_bias"; // leaves the bias as it is
+  Plan ref = reference(), gpu = planOf(buildCuda(manifest), "gpu.moec");
+  Result<LockstepReport> report = runLockstep(ref, gpu, {});
+  REQUIRE_OK(report.status());
+  INFO(report->table());
+  CHECK_FALSE(report->good);
+  CHECK(report->rows[0].kernel == "tiny_update_bias");
+  CHECK_FALSE(report->rows[0].good);
+  CHECK(report->rows[1].good);
+  LockstepOptions only;
+  only.only = "tiny_forward";
+  report = runLockstep(ref, gpu, only);
+  REQUIRE_OK(report.status());
+  CHECK(report->good);
+  CHECK(report->rows.size() == 2);
+  LockstepOptions one;
+  one.function = "logits";
+  report = runLockstep(ref, gpu, one);
+  REQUIRE_OK(report.status());
+  CHECK(report->good);
+}
+
+TEST_CASE("a dispatch of several kernels is compared as one", "[lockstep]") {
+  FakeDriver fake;
+  json manifest = cudaManifest("/data");
+  // The second launch of the same kernel does the same again: it only writes.
+  json &body = manifest["functions"][2]["body"];
+  body.insert(body.begin() + 2, body[2]);
+  Plan ref = reference(), gpu = planOf(buildCuda(manifest), "gpu.moec");
+  Result<LockstepReport> report = runLockstep(ref, gpu, {});
+  REQUIRE_OK(report.status());
+  INFO(report->table());
+  CHECK(report->good);
+}
+
+TEST_CASE("plans of another structure are refused", "[lockstep]") {
+  FakeDriver fake;
+  Plan ref = reference(true), gpu = planOf(buildCuda(cudaManifest("/data")), "gpu.moec");
+  Status status = runLockstep(ref, gpu, {}).status();
+  CHECK_CODE(status, "MOEC-R004");
+  CHECK(status.text().find("\"forward_backward\" has 5 dispatches, the reference has 4") != std::string::npos);
+  Plan silent = planOf(buildTiny(tinyManifest("/data")), "silent.moec");
+  CHECK_CODE(runLockstep(silent, gpu, {}).status(), "MOEC-R004");
+}
