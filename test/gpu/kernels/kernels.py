@@ -1,6 +1,7 @@
-"""Runs compiled dispatches on a GPU: `python3 kernels.py FOLDER correct|fast [NAME...]`, FOLDER from moec-kernels.
+"""Runs compiled dispatches on a GPU: `python3 kernels.py FOLDER correct|fast|sustained [NAME...]`, FOLDER from moec-kernels.
 
-Outputs are NaN before the launch. correct: every case against a float32 reference. fast: times beside PyTorch, interleaved."""
+Outputs are NaN before the launch. correct: every case against a float32 reference. fast: times beside PyTorch, interleaved.
+sustained: each for some seconds without pause, so that the card settles at its power limit: rate, clock, watts, pJ/FLOP."""
 import ctypes as C
 import importlib
 import json
@@ -156,13 +157,74 @@ def fast(case, record, folder, seconds=0.4):
     return True
 
 
+class Meter:
+    """Clock in MHz and energy in joules, from the card's own counters."""
+
+    def __init__(self):
+        self.nvml, self.device = C.CDLL("libnvidia-ml.so.1"), C.c_void_p()
+        check(self.nvml.nvmlInit_v2(), "NVML")
+        check(self.nvml.nvmlDeviceGetHandleByIndex_v2(0, C.byref(self.device)), "NVML device")
+
+    def clock(self):
+        value = C.c_uint()
+        check(self.nvml.nvmlDeviceGetClockInfo(self.device, 1, C.byref(value)), "clock")
+        return value.value
+
+    def energy(self):
+        value = C.c_ulonglong()
+        check(self.nvml.nvmlDeviceGetTotalEnergyConsumption(self.device, C.byref(value)), "energy")
+        return value.value / 1e3
+
+
+def sustain(program, flops, meter, seconds):
+    """One line of figures; the first third of the time only warms up."""
+    program()
+    torch.cuda.synchronize()
+    start = time.time()
+    program()
+    torch.cuda.synchronize()
+    batch = max(1, int(0.02 / (time.time() - start)))
+    launches, clocks, begin = 0, [], None
+    while True:
+        now = time.time()
+        if begin is None and now - start > seconds / 3:
+            begin, energy = now, meter.energy()
+        if now - start > seconds:
+            break
+        for _ in range(batch):
+            program()
+        clocks.append(meter.clock())
+        torch.cuda.synchronize()
+        if begin is not None:
+            launches += batch
+    joules, took = meter.energy() - energy, now - begin
+    clock = statistics.median(clocks[len(clocks) // 2:])
+    return (f"{took / launches * 1e3:8.3f} ms {flops * launches / took / 1e12:6.0f} TFLOP/s {clock:5.0f} MHz {joules / took:4.0f} W "
+            f"{joules / (flops * launches) * 1e12:6.3f} pJ/FLOP")
+
+
+def sustained(case, record, folder, seconds=1.5):
+    tensors, _ = prepare(case, record)
+    ours, peer = Kernel(folder, record).bind(tensors), case.peer and case.peer(tensors)
+    flops, meter = record["flops"], Meter()
+    if case.rows and case.rows(tensors):
+        flops *= case.rows(tensors) / record["params"][-1]["shape"][0]
+    print(f"{case.text.name:16} ours  {sustain(ours, flops, meter, seconds)}", flush=True)
+    if peer:
+        print(f"{'':16} torch {sustain(peer, flops, meter, seconds)}", flush=True)
+    return True
+
+
+KINDS = {"correct": correct, "fast": fast, "sustained": sustained}
+
+
 def main():
     folder, kind, names = sys.argv[1], sys.argv[2], sys.argv[3:]
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.zeros(1, device="cuda")
     cases = importlib.import_module(CASES)
-    cases.SETS[kind]()
+    cases.SETS["correct" if kind == "correct" else "fast"]()
     ok = True
     for record in json.load(open(os.path.join(folder, "kernels.json"))):
         case = cases.Case.cases.get(record["symbol"])
@@ -170,7 +232,7 @@ def main():
             continue
         print(f"{record['symbol']} ...", end="\r", flush=True)  # names the one that hangs
         try:
-            ok &= (correct if kind == "correct" else fast)(case, record, folder)
+            ok &= KINDS[kind](case, record, folder)
         except RuntimeError as error:
             print(f"{record['symbol']:16} FAILED: {str(error)[:200]}", flush=True)
             return 1

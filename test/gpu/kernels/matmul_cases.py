@@ -131,14 +131,14 @@ def by_group(a, w, offsets):
     return out
 
 
-def up(name, T, D, F, E, R, balanced=True, sinks="hgu", tb=False):
-    """Gathered tokens, gate and up projection, SwiGLU."""
+def up(name, T, D, F, E, R, balanced=True, sinks="hgu", tb=False, gathers=True):
+    """Gathered tokens, gate and up projection, SwiGLU. Without `gathers` there is a token for each row, in order."""
     t = Text(name)
     wsh = [E, F, D] if tb else [E, D, F]
     x, rows, slot = t.input([T, D], "bf16"), t.input([R, 1], "i32"), t.input([T, 8], "i32")
     offsets, counts = t.input([1, E + 1], "i32"), t.input([1, E], "i32")
     g, u = t.input(wsh, "bf16"), t.input(wsh, "bf16")
-    a = t.gather(x, [T, D], rows, R, slot, [T, 8])
+    a = t.gather(x, [T, D], rows, R, slot, [T, 8]) if gathers else x
     p = t.grouped(a, [R, D], g, wsh, offsets, counts, [R, F], tb)
     q = t.grouped(a, [R, D], u, wsh, offsets, counts, [R, F], tb)
     h, = t.map([(p, [R, F]), (q, [R, F])], [R, F], SILU, ["%h"])
@@ -148,7 +148,8 @@ def up(name, T, D, F, E, R, balanced=True, sinks="hgu", tb=False):
     def make():
         import torch
         c, o = sizes(E, R, 1, balanced)
-        return [random([T, D]), row_numbers(T, R, c, o), torch.zeros(T, 8, dtype=torch.int32, device="cuda"), o[None], c[None],
+        rows = row_numbers(T, R, c, o) if gathers else torch.arange(R, dtype=torch.int32, device="cuda")[:, None]
+        return [random([T, D]), rows, torch.zeros(T, 8, dtype=torch.int32, device="cuda"), o[None], c[None],
                 random(wsh, scale=D**-0.5), random(wsh, scale=D**-0.5)]
 
     def want(x):
@@ -325,8 +326,19 @@ def fast():
     down("f_dx2", F, D, E, R, True, True, 2)
     outer("f_dw_up", D, F, E, R, T)
     outer("f_dw_up2", D, F, E, R, T, True, "f32", True)
+    up("f_up3_lying", R, D, F, E, R, gathers=False)
+    outer("f_dw_up2_lying", D, F, E, R, 0, True, None, True)
+    outer("f_dw_up_bf16", D, F, E, R, T, True, None)
+    outer("f_dw_up2_bf16", D, F, E, R, T, True, None, True)
     outer("f_dw_down", F, D, E, R)
     outer("f_dw_down_bf16", F, D, E, R, 0, True, None)
+    E, R, D, F = 8, 65536 + 512, 4096, 14336
+    up("b_up3", T, D, F, E, R)
+    down("b_down", F, D, E, R)
+    down("b_dx", D, F, E, R, True, True)
+    down("b_dx2", F, D, E, R, True, True, 2)
+    outer("b_dw_up2_bf16", D, F, E, R, T, True, None, True)
+    outer("b_dw_down_bf16", F, D, E, R, 0, True, None)
     dense("f_fancy", T, 2048, 2048, tb=True, fancy=True)
     dense("f_shallow", T, 2048, 64, tb=True, fancy=True)
 
