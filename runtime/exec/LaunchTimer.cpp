@@ -17,7 +17,7 @@ void LaunchTimer::begin() { device.setMark(nextMark()); }
 void LaunchTimer::end(const Instruction &op) {
   device.setMark(nextMark());
   bool isLaunch = op.kind == Instruction::Kind::Launch;
-  pending.push_back({op.kind, op.kernel, isLaunch ? 0 : op.sizes[0]});
+  pending.push_back({op.kind, op.kernel, isLaunch ? 0 : op.sizes[0], op.location});
 }
 
 std::vector<TimedLaunch> LaunchTimer::take() {

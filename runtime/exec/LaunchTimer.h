@@ -13,6 +13,7 @@ struct TimedLaunch {
   Instruction::Kind kind = Instruction::Kind::Launch;
   uint32_t kernel = 0;           // of a launch
   uint64_t bytes = 0;            // of a fill or copy
+  uint32_t location = 0;         // in Plan::locations
   double begin = 0, seconds = 0; // begin counts from the timer's start
 };
 

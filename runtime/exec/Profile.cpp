@@ -29,48 +29,46 @@ Rates ratesOf(const Plan &plan, const TimedLaunch &launch) {
   }
 }
 
+void Profile::Entry::add(const Entry &other) {
+  calls += other.calls;
+  work.seconds += other.work.seconds;
+  work.flops += other.work.flops;
+  work.bytes += other.work.bytes;
+  secondsAtLimit += other.secondsAtLimit;
+}
+
 Profile::Profile(const Plan &plan, DeviceLimits limits)
-    : plan(plan), limits(std::move(limits)), kernels(plan.kernels.size()) {}
+    : plan(plan), limits(std::move(limits)), kernels(plan.kernels.size()), sections(plan.locations.size()) {}
 
 void Profile::add(const TimedLaunch &launch) {
   Entry &entry = launch.kind == Instruction::Kind::Launch ? kernels[launch.kernel]
                  : launch.kind == Instruction::Kind::Fill ? fills
                                                           : copies;
-  Rates one = ratesOf(plan, launch);
-  ++entry.calls;
-  entry.work.seconds += one.seconds;
-  entry.work.flops += one.flops;
-  entry.work.bytes += one.bytes;
+  Entry one{1, ratesOf(plan, launch)};
+  one.secondsAtLimit = one.work.seconds * one.work.percentOfLimit(limits) / 100;
+  entry.add(one);
+  if (launch.location < sections.size())
+    sections[launch.location].add(one);
 }
 
-std::string Profile::table() const {
-  struct Row {
-    std::string name, summary;
-    Entry entry;
-  };
-  std::vector<Row> rows;
-  for (size_t i = 0; i < kernels.size(); ++i)
-    rows.push_back({plan.kernels[i].name, plan.kernels[i].summary, kernels[i]});
-  rows.push_back({"(fill)", "set to zero", fills});
-  rows.push_back({"(copy)", "copy", copies});
+std::string Profile::rowsText(const std::string &title, std::vector<Row> rows, bool hasSummary) const {
   std::erase_if(rows, [](const Row &row) { return row.entry.calls == 0; });
   std::sort(rows.begin(), rows.end(),
             [](const Row &a, const Row &b) { return a.entry.work.seconds > b.entry.work.seconds; });
-
   Row total{"total", "", {}};
-  for (const Row &row : rows) {
-    total.entry.calls += row.entry.calls;
-    total.entry.work.seconds += row.entry.work.seconds;
-    total.entry.work.flops += row.entry.work.flops;
-    total.entry.work.bytes += row.entry.work.bytes;
-  }
+  for (const Row &row : rows)
+    total.entry.add(row.entry);
+  rows.push_back(total);
+
   bool known = limits.flops > 0;
-  std::vector<std::string> header = {"kernel", "calls", "ms", "us/call", known ? "TFLOP/s" : "GFLOP/s", "GB/s", "%"};
+  std::vector<std::string> header = {title, "calls", "ms", "us/call", known ? "TFLOP/s" : "GFLOP/s", "GB/s", "%"};
   if (known)
     header.push_back("% of limit");
-  header.push_back("what");
-  TextTable table(header, known ? "01111111" : "0111111");
-  auto addRow = [&](const Row &row) {
+  std::string alignment = "0" + std::string(header.size() - 1, '1');
+  if (hasSummary)
+    header.push_back("what");
+  TextTable table(header, alignment);
+  for (const Row &row : rows) {
     const Rates &work = row.entry.work;
     std::vector<std::string> cells = {
         row.name,
@@ -81,16 +79,30 @@ std::string Profile::table() const {
         formatFixed(work.gigabytes(), 2),
         formatFixed(100 * work.seconds / std::max(total.entry.work.seconds, 1e-12), 1)};
     if (known)
-      cells.push_back(formatFixed(work.percentOfLimit(limits), 1));
-    cells.push_back(row.summary);
+      cells.push_back(formatFixed(100 * row.entry.secondsAtLimit / std::max(work.seconds, 1e-12), 1));
+    if (hasSummary)
+      cells.push_back(row.summary);
     table.row(cells);
-  };
-  for (const Row &row : rows)
-    addRow(row);
-  addRow(total);
-  if (!known)
-    return table.text();
-  return table.text() + "limits: " + formatFixed(limits.flops * 1e-12, 1) + " TFLOP/s (bf16), " +
+  }
+  return table.text();
+}
+
+std::string Profile::table() const {
+  std::vector<Row> rows;
+  for (size_t i = 0; i < kernels.size(); ++i)
+    rows.push_back({plan.kernels[i].name, plan.kernels[i].summary, kernels[i]});
+  rows.push_back({"(fill)", "set to zero", fills});
+  rows.push_back({"(copy)", "copy", copies});
+  std::string text = rowsText("kernel", std::move(rows), true);
+  if (!sections.empty()) {
+    rows.clear();
+    for (size_t i = 0; i < sections.size(); ++i)
+      rows.push_back({plan.locations[i], "", sections[i]});
+    text += "\n" + rowsText("section of the spec", std::move(rows), false);
+  }
+  if (limits.flops == 0)
+    return text;
+  return text + "limits: " + formatFixed(limits.flops * 1e-12, 1) + " TFLOP/s (bf16), " +
          formatFixed(limits.bytesPerSecond * 1e-9, 0) + " GB/s, of " + limits.name +
          "; % of limit: the time that the nearer limit would take\n";
 }

@@ -31,19 +31,29 @@ public:
   void add(const TimedLaunch &launch);
 
   /// Slowest first: calls, ms, us a call, GFLOP/s (TFLOP/s on a device with known limits), GB/s, percent of the limit,
-  /// percent of the time.
+  /// percent of the time. Then the same by section of the spec, when the plan names them.
   std::string table() const;
 
 private:
   struct Entry {
     uint64_t calls = 0;
     Rates work;
+    double secondsAtLimit = 0; // of each launch at its own nearer limit
+
+    void add(const Entry &other);
   };
+  struct Row {
+    std::string name, summary;
+    Entry entry;
+  };
+
+  std::string rowsText(const std::string &title, std::vector<Row> rows, bool hasSummary) const;
 
   const Plan &plan;
   DeviceLimits limits;
   std::vector<Entry> kernels;
   Entry fills, copies;
+  std::vector<Entry> sections; // as Plan::locations
 };
 
 } // namespace moec::rt

@@ -39,6 +39,8 @@ static Json eventOf(const Plan &plan, const DeviceLimits &limits, const TimedLau
     args.set("what", Json::string(plan.kernels[launch.kernel].summary));
     args.set("from", Json::string(plan.kernels[launch.kernel].loc));
   }
+  if (launch.location < plan.locations.size())
+    args.set("section", Json::string(plan.locations[launch.location]));
   Json event = Json::object();
   event.set("ph", Json::string("X"));
   event.set("name", Json::string(name));

@@ -138,6 +138,7 @@ struct Instruction {
   int64_t grid = 0;
   std::vector<Operand> operands; // launch: args; fill: dst; copy: dst, src
   std::vector<uint64_t> sizes;   // launch: one for each operand; fill and copy: one
+  uint32_t location = 0;         // section of the spec, in Plan::locations
   int64_t count = 0;             // repeat
   bool reverse = false;
   std::vector<Instruction> body;
@@ -167,6 +168,7 @@ struct Plan {
   PlanMemory memory;
   std::vector<PlanBlob> blobs;
   std::vector<PlanKernel> kernels;
+  std::vector<std::string> locations; // sections of the spec, as JSON pointers
   std::vector<PlanBuffer> buffers;
   std::vector<PlanState> state;
   uint64_t stepCounterOffset = 0;

@@ -73,6 +73,8 @@ struct BodyReader {
       repeat(fields, op, depth);
     else
       errors.fail(fields.pointerTo("op"), "unknown instruction \"", name, "\"");
+    if (op.kind != Instruction::Kind::Repeat && plan.locations.size() > 0)
+      op.location = static_cast<uint32_t>(fields.integer("at", 0, static_cast<int64_t>(plan.locations.size()) - 1));
   }
 
   void launch(Fields &fields, Instruction &op, size_t depth) {

@@ -57,9 +57,7 @@ static void readIdentity(Fields &root, Plan &plan) {
   if (plan.elementType != DType::F32 && plan.elementType != DType::F64)
     root.errors().fail("/element_type", "must be f32 or f64");
   plan.seed = root.size("seed");
-  for (const Json &location : root.array("locations").items())
-    if (!location.isString())
-      root.errors().fail("/locations", "must be an array of strings");
+  plan.locations = root.strings("locations");
 }
 
 static void readTarget(Fields &root, PlanTarget &target) {

@@ -48,6 +48,19 @@ struct Place {
   SmallVector<int64_t> strides;
 };
 
+/// JSON pointer of the section of the spec that a location names first; empty in IR written by hand.
+std::string pointerIn(Location loc) {
+  std::string pointer;
+  loc->walk([&](Location part) {
+    auto name = dyn_cast<NameLoc>(part);
+    if (!name)
+      return WalkResult::advance();
+    pointer = name.getName().str();
+    return WalkResult::interrupt();
+  });
+  return pointer;
+}
+
 class ManifestBuilder {
 public:
   ManifestBuilder(ModuleOp module, const ManifestInputs &inputs)
@@ -64,6 +77,7 @@ private:
   Json functions();
   Json functionBody(Block &block, SmallVectorImpl<Value> &indices);
   Json programBody(Block &block);
+  int64_t locationOf(Operation &op);
   Json operand(Value buffer, ArrayRef<Value> indices);
   std::string elementOf(Value buffer);
   Place resolve(Value buffer, ArrayRef<Value> indices);
@@ -74,6 +88,7 @@ private:
   exp::ExperimentOp experiment;
   SymbolTable symbols;
   llvm::StringMap<int64_t> kernelNumbers;
+  std::vector<std::string> locations;
   bool incomplete = false;
 };
 
@@ -251,6 +266,15 @@ Json ManifestBuilder::data() {
           {"validation", validation}};
 }
 
+/// The number in the manifest of the section of the spec that an instruction comes from.
+int64_t ManifestBuilder::locationOf(Operation &op) {
+  std::string pointer = pointerIn(op.getLoc());
+  auto found = llvm::find(locations, pointer);
+  if (found == locations.end())
+    found = locations.insert(locations.end(), pointer);
+  return found - locations.begin();
+}
+
 Json ManifestBuilder::functionBody(Block &block, SmallVectorImpl<Value> &indices) {
   Json list = Json::array();
   for (Operation &op : block) {
@@ -265,14 +289,19 @@ Json ManifestBuilder::functionBody(Block &block, SmallVectorImpl<Value> &indices
                       {"kernel", kernelNumbers.lookup(launch.getKernel())},
                       {"grid", kernel.getGrid()},
                       {"args", args},
-                      {"sizes", sizes}});
+                      {"sizes", sizes},
+                      {"at", locationOf(op)}});
     } else if (auto fill = dyn_cast<plan::FillOp>(op)) {
-      list.push_back({{"op", "fill"}, {"dst", operand(fill.getDst(), indices)}, {"bytes", bytesOf(fill.getDst())}});
+      list.push_back({{"op", "fill"},
+                      {"dst", operand(fill.getDst(), indices)},
+                      {"bytes", bytesOf(fill.getDst())},
+                      {"at", locationOf(op)}});
     } else if (auto copy = dyn_cast<plan::CopyOp>(op)) {
       list.push_back({{"op", "copy"},
                       {"dst", operand(copy.getDst(), indices)},
                       {"src", operand(copy.getSrc(), indices)},
-                      {"bytes", bytesOf(copy.getDst())}});
+                      {"bytes", bytesOf(copy.getDst())},
+                      {"at", locationOf(op)}});
     } else if (auto repeat = dyn_cast<plan::RepeatOp>(op)) {
       Block &body = repeat.getBody().front();
       indices.push_back(body.getArgument(0));
@@ -361,17 +390,15 @@ FailureOr<std::string> ManifestBuilder::build() {
   manifest["functions"] = functions();
   manifest["programs"] = programs;
   manifest["checkpoint"] = {{"keep_last", experiment.section<exp::CheckpointOp>().getKeepLast()}};
-  manifest["locations"] = Json::array();
+  manifest["locations"] = locations;
   return manifest.dump();
 }
 
 } // namespace
 
 std::string describeLocation(Location loc) {
-  std::string pointer, file;
+  std::string pointer = pointerIn(loc), file;
   loc->walk([&](Location part) {
-    if (auto name = dyn_cast<NameLoc>(part); name && pointer.empty())
-      pointer = name.getName().str();
     if (auto place = dyn_cast<FileLineColLoc>(part); place && file.empty())
       file = (place.getFilename().getValue() + ":" + Twine(place.getLine()) + ":" + Twine(place.getColumn())).str();
     return WalkResult::advance();

@@ -105,10 +105,10 @@ TEST_CASE("loops place operands forward and backward", "[device]") {
   nlohmann::json manifest = tinyManifest(dir.path());
   uint64_t area = manifest["memory"]["state_bytes"];
   // Row 2*i + j of 6 gets copied from row 0 of the table, j running backward; then one row is cleared.
-  nlohmann::json copy = {{"op", "copy"}, {"dst", {area, 2048, 1024}}, {"src", {0, 0, 4}}, {"bytes", 1024}};
+  nlohmann::json copy = {{"op", "copy"}, {"dst", {area, 2048, 1024}}, {"src", {0, 0, 4}}, {"bytes", 1024}, {"at", 1}};
   nlohmann::json inner = {{"op", "repeat"}, {"count", 2}, {"reverse", true}, {"body", nlohmann::json::array({copy})}};
   nlohmann::json outer = {{"op", "repeat"}, {"count", 3}, {"reverse", false}, {"body", nlohmann::json::array({inner})}};
-  manifest["functions"][1]["body"] = {outer, {{"op", "fill"}, {"dst", {area + 1024}}, {"bytes", 1024}}};
+  manifest["functions"][1]["body"] = {outer, {{"op", "fill"}, {"dst", {area + 1024}}, {"bytes", 1024}, {"at", 0}}};
   spill(dir / "p.moec", buildTiny(manifest));
   Plan plan = readPlan(dir / "p.moec").value();
   auto executor = Executor::create(plan, {.threads = 1, .profile = true});
@@ -124,4 +124,6 @@ TEST_CASE("loops place operands forward and backward", "[device]") {
   std::string profile = (*executor)->profile()->table();
   CHECK(profile.find("(copy)") != std::string::npos);
   CHECK(profile.find("tiny_init") != std::string::npos);
+  CHECK(profile.find("section of the spec") != std::string::npos);
+  CHECK(profile.find("/optimizer") != std::string::npos);
 }

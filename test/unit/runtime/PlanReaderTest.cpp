@@ -176,6 +176,8 @@ TEST_CASE("manifest values are checked", "[plan]") {
       {"/functions/0/body/0/args/0", json::array({0, 4})}, // a stride outside any repeat
       {"/functions/0/body/0/args/0", "x"},
       {"/functions/0/body/0/sizes", json::array({4})},
+      {"/functions/0/body/0/at", 2},
+      {"/functions/0/body/0/at", "/model"},
       {"/functions/1/name", "init"},
       {"/programs/init/0/function", "nobody"},
       {"/programs/init/0", {{"op", "save"}}},
@@ -241,7 +243,7 @@ TEST_CASE("operands stay inside the arena over all loop iterations", "[plan]") {
   CHECK_CODE(parseWith(loop, {0, INT64_MIN}), "MOEC-P008");
   CHECK_CODE(parseWith("/functions/2/body/1/count", int64_t{1} << 31), "MOEC-P008");
   CHECK_CODE(parseWith("/functions/2/body/0/bytes", INT64_MAX), "MOEC-P008");
-  json copy = {{"op", "copy"}, {"dst", {0}}, {"src", {100}}, {"bytes", 101}};
+  json copy = {{"op", "copy"}, {"dst", {0}}, {"src", {100}}, {"bytes", 101}, {"at", 0}};
   CHECK_CODE(parseWith("/functions/2/body/0", copy), "MOEC-P008");
   copy["bytes"] = 100;
   CHECK(parseWith("/functions/2/body/0", copy).isOk());

@@ -231,10 +231,10 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
        kLogits = kernel("tiny_logits", 5);
 
   auto launch = [](size_t kernel, int grid, json args, json sizes) {
-    return json{{"op", "launch"}, {"kernel", kernel}, {"grid", grid}, {"args", args}, {"sizes", sizes}};
+    return json{{"op", "launch"}, {"kernel", kernel}, {"grid", grid}, {"args", args}, {"sizes", sizes}, {"at", 0}};
   };
   auto fill = [](uint64_t offset, uint64_t bytes) {
-    return json{{"op", "fill"}, {"dst", at(offset)}, {"bytes", bytes}};
+    return json{{"op", "fill"}, {"dst", at(offset)}, {"bytes", bytes}, {"at", 1}};
   };
   auto repeat = [](int count, bool reverse, json body) {
     return json{{"op", "repeat"}, {"count", count}, {"reverse", reverse}, {"body", body}};
@@ -330,7 +330,7 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
          {"when", "validation"}}}},
       {"programs", {{"init", list(call("init"))}, {"train", train}, {"evaluate", evaluate}}},
       {"checkpoint", {{"keep_last", options.keepLast}}},
-      {"locations", json::array()},
+      {"locations", {"/model", "/optimizer"}},
   };
   json functions = json::array();
   auto function = [&](const char *name, json body) { functions.push_back({{"name", name}, {"body", body}}); };
