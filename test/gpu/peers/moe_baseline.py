@@ -6,6 +6,7 @@ tokens/s over the last half of the run, milliseconds a step, peak memory, clock 
 
     python3 test/gpu/peers/moe_baseline.py olmoe --seconds 10
     python3 test/gpu/peers/moe_baseline.py olmoe --masters f32       # f32 masters, gradients and moments
+    python3 test/gpu/peers/moe_baseline.py granular-768 --sequences 10 --part moe   # one MoE layer, forward and backward
 """
 import argparse
 import json
@@ -28,6 +29,11 @@ CONFIGS = {
                     qk_norm=False, renorm=True),
     "qwen3": dict(hidden=2048, heads=32, kv_heads=4, head=128, experts=128, top_k=8, inner=768, vocab=151936, layers=4,
                   qk_norm=True, renorm=True),
+    # Many small experts, the shapes at which SonicMoE (arXiv 2512.14080) is compared.
+    "granular-768": dict(hidden=768, heads=6, kv_heads=6, head=128, experts=128, top_k=8, inner=256, vocab=32000, layers=2,
+                         qk_norm=False, renorm=False),
+    "granular-1536": dict(hidden=1536, heads=12, kv_heads=12, head=128, experts=128, top_k=8, inner=256, vocab=32000, layers=2,
+                          qk_norm=False, renorm=False),
 }
 
 
@@ -206,15 +212,48 @@ def card():
     return dict(gpu=name, clock_mhz=int(clock), power_w=float(power))
 
 
+def measure_layer(c, sequences, seconds):
+    """Norm, router, balance loss, experts and residual of one layer, forward and backward: milliseconds, TFLOP/s of the experts."""
+    block = MoeBlock(c)
+    block.compile(fullgraph=True, dynamic=False)
+    x = torch.randn(sequences, SEQ_LEN, c["hidden"], device="cuda", dtype=torch.bfloat16, requires_grad=True)
+    grad = torch.randn_like(x)
+
+    def step():
+        y, balance = block(x)
+        torch.autograd.backward([y, balance], [grad, torch.full_like(balance, 0.01)])
+        block.zero_grad(set_to_none=True)
+        x.grad = None
+
+    step()
+    times, start = [], time.time()
+    while time.time() - start < seconds:
+        begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        begin.record()
+        for _ in range(5):
+            step()
+        end.record()
+        torch.cuda.synchronize()
+        times.append(begin.elapsed_time(end) / 5)
+    median = statistics.median(times[len(times) // 2:])
+    flops = 3 * 6 * sequences * SEQ_LEN * c["top_k"] * c["hidden"] * c["inner"]
+    return dict(part="moe", ms=round(median, 3), expert_tflops=round(flops / median / 1e9, 1), **card())
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("config", choices=CONFIGS)
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--masters", choices=["bf16", "f32"], default="bf16")
+    parser.add_argument("--part", choices=["step", "moe"], default="step")
     args = parser.parse_args()
     torch.manual_seed(0)
     c = CONFIGS[args.config]
+    if args.part == "moe":
+        print(json.dumps(dict(system="pytorch " + torch.__version__, config=args.config,
+                              **measure_layer(c, args.sequences, args.seconds))))
+        return
     model = LanguageModel(c)
     make = torch.optim.AdamW if args.masters == "bf16" else MasterAdamW
     optimizer = make(model.parameters(), lr=1e-5, **({"fused": True} if args.masters == "bf16" else {}))
