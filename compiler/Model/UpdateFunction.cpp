@@ -80,7 +80,6 @@ public:
   explicit GradientNorm(ModelContext &ctx) : ctx(ctx) {}
 
   void add(const Parameter &parameter) {
-    LocationScope scope(ctx, parameter.info.loc);
     Value g = ctx.t.readRows(parameter.gradient);
     Value squares = ctx.t.sumAll(ctx.t.mul(g, g));
     sum = sum ? ctx.t.add(sum, squares) : squares;

@@ -98,6 +98,7 @@ private:
   //===--- GemmConsumer.cpp ---===//
   void consume();
   Values mainloop(const Tile &tile, mlir::ValueRange ring, Values &accumulators);
+  Values skip(const Tile &tile, mlir::ValueRange ring);
   Value slicesOfTile(const Tile &tile);
   void release(Value stage);
   void joinParts(const Tile &tile, Values &accumulators, llvm::function_ref<void()> last);

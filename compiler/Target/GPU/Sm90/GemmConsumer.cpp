@@ -32,8 +32,7 @@ void GemmEmitter::consume() {
   for (int64_t pair = 0; pair < 4; ++pair)
     matrixRows.push_back(k.add(rowStart, k.bitXor(k.shiftLeft(k.bitXor(right, row), 4), k.i32(pair * 32))));
 
-  walk({k.i32(0), k.i32(0)}, [&](const Tile &tile, ValueRange ring) {
-    Place place = placeOf(tile);
+  auto work = [&](const Tile &tile, const Place &place, ValueRange ring) {
     // The first operands of the epilogue come while the tensor cores are at work.
     SmallVector<Values> operands;
     if (!tile.part && operandRegisters() <= kOperandsBefore)
@@ -43,11 +42,18 @@ void GemmEmitter::consume() {
     auto finish = [&] { store(tile, place, accumulators, operands); };
     if (tile.part)
       joinParts(tile, accumulators, finish);
-    else if (gemm.work == Gemm::Work::Grouped) // of a consumer's 64 rows all belong to the group or none does
-      k.when(k.below(place.firstRow, tile.rowEnd), finish);
     else
       finish();
     return state;
+  };
+  walk({k.i32(0), k.i32(0)}, [&](const Tile &tile, ValueRange ring) {
+    Place place = placeOf(tile);
+    if (gemm.work != Gemm::Work::Grouped)
+      return work(tile, place, ring);
+    // Of a consumer's 64 rows all belong to the group or none does. Without rows there is nothing to multiply.
+    return k.choose(
+        ring.getTypes(), k.below(place.firstRow, tile.rowEnd), [&] { return work(tile, place, ring); },
+        [&] { return skip(tile, ring); });
   });
   if (llvm::any_of(gemm.sinks, [](const Gemm::Sink &sink) { return static_cast<bool>(sink.map); }))
     k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/false); });
@@ -64,6 +70,17 @@ GemmEmitter::Value GemmEmitter::slicesOfTile(const Tile &tile) {
 
 void GemmEmitter::release(Value stage) {
   k.when(isLeader, [&] { k.arrive(empty(stage)); });
+}
+
+/// Gives back the stages of a tile as they come.
+GemmEmitter::Values GemmEmitter::skip(const Tile &tile, ValueRange ring) {
+  return k.loop32(k.i32(0), slicesOfTile(tile), k.i32(1), ring, [&](Value, ValueRange state) {
+    Value stage = state[0], parity = state[1];
+    k.wait(full(stage), parity);
+    release(stage);
+    auto [nextStage, nextParity] = next(stage, parity);
+    return Values{nextStage, nextParity};
+  });
 }
 
 GemmEmitter::Values GemmEmitter::mainloop(const Tile &tile, ValueRange ring, Values &accumulators) {

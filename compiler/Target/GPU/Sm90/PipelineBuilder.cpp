@@ -74,6 +74,17 @@ PipelineBuilder::Values PipelineBuilder::loop32(Value from, Value to, Value step
   return Values(loopOp.getResults());
 }
 
+PipelineBuilder::Values PipelineBuilder::choose(TypeRange types, Value condition, llvm::function_ref<Values()> then,
+                                                llvm::function_ref<Values()> otherwise) {
+  auto branch = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToStart(branch.thenBlock());
+  scf::YieldOp::create(b, then());
+  b.setInsertionPointToStart(branch.elseBlock());
+  scf::YieldOp::create(b, otherwise());
+  return Values(branch.getResults());
+}
+
 //===--- Barriers ---===//
 
 Value PipelineBuilder::pointer(Value sharedAddress) {

@@ -44,6 +44,9 @@ public:
   Value wide(Value i32Value); // unsigned, to i64
   /// `carried` is not empty.
   Values loop32(Value from, Value to, Value step, mlir::ValueRange carried, CarryBody body);
+  /// Both give values of `types`.
+  Values choose(mlir::TypeRange types, Value condition, llvm::function_ref<Values()> then,
+                llvm::function_ref<Values()> otherwise);
 
   //===--- Barriers ---===//
   void initBarrier(Value address, int64_t count);
