@@ -15,4 +15,5 @@ for spec in "$@"; do
   name=$(basename "$spec" .json)
   "$moec" compile "$spec" --target sm_90a -o "$folder/$name.moec"
   "$moec" compile "$spec" --target x86-64-v3 --like sm_90a --reference -o "$folder/$name.ref.moec"
+  echo "--guard 1" > "$folder/$name.args"
 done

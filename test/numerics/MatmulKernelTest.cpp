@@ -265,11 +265,12 @@ TEST_CASE("grouped matmul: a sum of products with different left sides, padding 
     return product(result, op, {left, right, {"%off", off}, {"%cnt", cnt}}, full);
   };
   CompiledDispatch kernel(
-      module("", inputs, {full, full},
-             grouped("%p", "moe.grouped_matmul", {"%a", tensor({R, K})}, {"%w", tensor({E, K, N})}) +
-                 grouped("%q", "moe.grouped_matmul tb", {"%c", tensor({R, L})}, {"%v", tensor({E, N, L})}) +
-                 map("%s", {{"%p", full}, {"%q", full}}, full, "%x: $T, %z: $T", "      %y = arith.addf %x, %z : $T\n") +
-                 "    moe.yield %s, %p : " + full + ", " + full),
+      module(
+          "", inputs, {full, full},
+          grouped("%p", "moe.grouped_matmul", {"%a", tensor({R, K})}, {"%w", tensor({E, K, N})}) +
+              grouped("%q", "moe.grouped_matmul tb", {"%c", tensor({R, L})}, {"%v", tensor({E, N, L})}) +
+              map("%s", {{"%p", full}, {"%q", full}}, full, "%x: $T, %z: $T", "      %y = arith.addf %x, %z : $T\n") +
+              "    moe.yield %s, %p : " + full + ", " + full),
       element);
   Array a = Array::random({R, K}, 1), c = Array::random({R, L}, 2), w = Array::random({E, K, N}, 3),
         v = Array::random({E, N, L}, 4), p({R, N}), q({R, N});

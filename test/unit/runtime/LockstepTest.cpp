@@ -1,12 +1,13 @@
 // The lockstep tool with the tiny plan as reference and as a plan for a pretended GPU.
-#include "../../gpu/lockstep/Compare.h"
 #include "../../gpu/lockstep/Lockstep.h"
+#include "../../gpu/lockstep/Compare.h"
 #include "../../gpu/lockstep/Values.h"
 #include "CudaPlan.h"
 
 #include "runtime/plan/PlanReader.h"
 
 #include <cmath>
+#include <functional>
 
 using namespace moec::rt;
 using namespace moec::rt::test;
@@ -124,6 +125,55 @@ TEST_CASE("a kernel that does another thing is found, and only that", "[lockstep
   report = runLockstep(ref, gpu, one);
   REQUIRE_OK(report.status());
   CHECK(report->good);
+}
+
+// The launches of `kernel` in a body, nested ones too.
+static void forLaunches(json &body, uint64_t kernel, const std::function<void(json &)> &visit) {
+  for (json &op : body) {
+    if (op.contains("body"))
+      forLaunches(op["body"], kernel, visit);
+    if (op.contains("kernel") && op["kernel"] == kernel)
+      visit(op);
+  }
+}
+
+TEST_CASE("plans need not agree on what is made in place", "[lockstep]") {
+  FakeDriver fake;
+  json manifest = tinyManifest("/data");
+  addOperandInfo(manifest);
+  // Only the reference has the mean in the place of the sum.
+  int changed = 0;
+  for (json &function : manifest["functions"])
+    forLaunches(function["body"], 6, [&](json &launch) {
+      launch["args"][2] = launch["args"][1];
+      ++changed;
+    });
+  REQUIRE(changed > 0);
+  Plan ref = planOf(buildTiny(manifest), "ref.moec"), gpu = planOf(buildCuda(cudaManifest("/data")), "gpu.moec");
+  for (bool swapped : {false, true}) {
+    Result<LockstepReport> report = runLockstep(swapped ? gpu : ref, swapped ? ref : gpu, {});
+    REQUIRE_OK(report.status());
+    INFO(report->table());
+    CHECK(report->good);
+    CHECK(find(*report, "tiny_finish", 2)->worstRelative == 0);
+  }
+}
+
+TEST_CASE("writes to what is no result are found when all memory is watched", "[lockstep]") {
+  FakeDriver fake;
+  LockstepOptions options;
+  options.guard = true;
+  Plan ref = reference(), good = planOf(buildCuda(cudaManifest("/data")), "gpu.moec");
+  CHECK(runLockstep(ref, good, options)->good);
+  json manifest = cudaManifest("/data");
+  manifest["kernels"][4]["writes"] = {0}; // and the momentum
+  Result<LockstepReport> report = runLockstep(ref, planOf(buildCuda(manifest), "gpu.moec"), options);
+  REQUIRE_OK(report.status());
+  INFO(report->table());
+  CHECK_FALSE(report->good);
+  REQUIRE(report->strays.size() == 1);
+  CHECK(report->strays[0].find("kernel \"tiny_update\"") == 0);
+  CHECK(report->table().find("1 wrote elsewhere") != std::string::npos);
 }
 
 TEST_CASE("a dispatch of several kernels is compared as one", "[lockstep]") {
