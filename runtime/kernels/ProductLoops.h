@@ -26,13 +26,12 @@ template <typename T, typename I> void gatherRows(const T *input, const I *rows,
       result[r * D + d] = rows[r] < 0 ? T(0) : input[static_cast<int64_t>(rows[r]) * D + d];
 }
 
-/// Rows offsets[e] .. offsets[e] + counts[e] of c[R, N] = those of a[R, K] times w[e]; other rows stay as they are.
+/// Rows offsets[e] .. offsets[e+1] of c[R, N] = those of a[R, K] times w[e]; rows beyond offsets[E] stay as they are.
 template <typename T, typename I>
-void groupedMatmul(const T *a, const T *w, const I *offsets, const I *counts, T *c, int64_t E, int64_t N, int64_t K,
-                   bool tb = false) {
+void groupedMatmul(const T *a, const T *w, const I *offsets, T *c, int64_t E, int64_t N, int64_t K, bool tb = false) {
   for (int64_t e = 0; e < E; ++e) {
-    auto first = static_cast<int64_t>(offsets[e]);
-    matmul(a + first * K, w + e * K * N, c + first * N, static_cast<int64_t>(counts[e]), N, K, false, tb);
+    auto first = static_cast<int64_t>(offsets[e]), last = static_cast<int64_t>(offsets[e + 1]);
+    matmul(a + first * K, w + e * K * N, c + first * N, last - first, N, K, false, tb);
   }
 }
 

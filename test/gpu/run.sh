@@ -1,23 +1,24 @@
 #!/bin/bash
 # Everything that needs a GPU, on a machine that has one and need have no compiler of ours.
-# usage: test/gpu/run.sh [--sanitize] [--bench SECONDS] [PLANS]
-#   PLANS              a folder of plans compiled elsewhere:
+# usage: test/gpu/run.sh [--sanitize NAMES] [--bench SECONDS] [PLANS]
+#   PLANS              a folder of plans compiled elsewhere (plans.sh):
 #     NAME.moec          for the GPU: a short `bench`, whose loss must be finite
 #     NAME.ref.moec      the reference (moec compile --like sm_90a --reference): moec-lockstep, dispatch by dispatch
 #     NAME.args          more options for moec-lockstep
 #     data/              data files: five steps of training, twice, must give the same bits
-#   --sanitize         lockstep once more under compute-sanitizer: memcheck and racecheck
+#   --sanitize NAMES   these plans (a,b; with a reference) under compute-sanitizer, memcheck and racecheck: init, two
+#                      steps, evaluation and generation launch by launch, and memcheck of a recorded step
 #   --bench SECONDS    how long each plan is measured (default 2)
 # Builds the runtime alone in $MOEC_GPU_BUILD (default build/gpu). Exit code 0 when all is good, 77 without a GPU.
 set -u
 root=$(cd "$(dirname "$0")/../.." && pwd)
 build=${MOEC_GPU_BUILD:-$root/build/gpu}
-sanitize=0 seconds=2 plans=
+sanitize= seconds=2 plans=
 while [ $# -gt 0 ]; do
   case $1 in
-    --sanitize) sanitize=1 ;;
+    --sanitize) sanitize=$2; shift ;;
     --bench) seconds=$2; shift ;;
-    -*) sed -n '2,13s/^# \{0,1\}//p' "$0"; exit 2 ;;
+    -*) sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2 ;;
     *) plans=$1 ;;
   esac
   shift
@@ -79,6 +80,11 @@ twice() { # PLAN: the same bits two times
   return $code
 }
 
+sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
+sanitized() { # TOOL COMMAND...
+  "$sanitizer" --tool "$1" --error-exitcode 9 --print-limit 5 "${@:2}"
+}
+
 for plan in "$plans"/*.moec; do
   name=$(basename "$plan" .moec)
   case $name in *.ref) continue ;; esac
@@ -87,12 +93,14 @@ for plan in "$plans"/*.moec; do
     args=()
     if [ -e "$plans/$name.args" ]; then read -r -a args < "$plans/$name.args"; fi
     check "$name lockstep" 1 "$build/bin/moec-lockstep" "$reference" "$plan" "${args[@]}"
-    if [ $sanitize -eq 1 ] && command -v compute-sanitizer > /dev/null; then
+    case ,$sanitize, in *,$name,*)
+      # Launch by launch: nothing is compared, so that only the device's work counts.
       for tool in memcheck racecheck; do
-        check "$name $tool" 1 compute-sanitizer --tool $tool --error-exitcode 9 --print-limit 5 \
-          "$build/bin/moec-lockstep" "$reference" "$plan" "${args[@]}"
+        check "$name $tool" 1 sanitized $tool "$build/bin/moec-lockstep" "$reference" "$plan" --steps 2 --only "(none)"
       done
-    fi
+      check "$name memcheck of a recording" 1 \
+        sanitized memcheck "$build/bin/moec-run" "$plan" bench --warmup 2 --seconds 0.001
+    esac
   fi
   if [ -d "$plans/data" ]; then check "$name repeats" 1 twice "$plan"; fi
   check "$name bench" 3 "$build/bin/moec-run" "$plan" bench --seconds "$seconds"

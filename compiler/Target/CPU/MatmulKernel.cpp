@@ -1,7 +1,7 @@
 // Template of dispatches around matrix products: products with results of one shape, then maps, then stores.
 //
 //   product   A [M, K] (or its transpose, or gathered rows) x B [K, N] (or its transpose) -> [M, N]
-//   grouped   rows offsets[e] .. of A x w[e]; M counts the rows of all experts
+//   grouped   rows offsets[e] .. offsets[e+1] of A x w[e]; M counts the rows of all experts
 //   outer     A_e^T B_e for every expert e: M = columns of A, K = rows of the expert; the result is [E, M, N]
 //
 //   workgroup = (expert, chunk of rows, panel of columns), panels fastest: a chunk of A stays in the second-level cache
@@ -65,7 +65,8 @@ private:
 
   KernelBuilder *kb = nullptr;
   const MicroTile *tile = nullptr;
-  Value expert, groupBegin, groupCount;
+  Value expert, groupBegin;
+  Value groupCount;    // of sums along the rows of a group
   Value rowLimit;      // rows from here on are not this workgroup's to read or write; null: tiles never reach it
   Value column, valid; // first column of the panel; columns that exist from there on, null: a full panel always
   Value zeroRow;
@@ -102,8 +103,8 @@ Value MatmulEmitter::rowPointer(const Factor &factor, Value row, Value base) {
     return kb->at(start, kb->mul(row, kb->i64(factor.columns)), element);
   Value mapped = kb->toI64(kb->load(kb->b.getI32Type(), kb->param(*factor.rowMap), row));
   Value pointer = kb->at(start, kb->mul(kb->max(mapped, kb->i64(0)), kb->i64(factor.columns)), element);
-  // Row number -1 is a row of zeros. In groups only padding rows have it, and nobody reads what they become.
-  if (grouping == Grouping::None)
+  // Row number -1 is a row of zeros. What runs along the rows of a group ends before its padding, which alone has it.
+  if (grouping != Grouping::Depth)
     pointer = kb->select(kb->less(mapped, kb->i64(0)), zeroRow, pointer);
   return pointer;
 }
@@ -279,7 +280,7 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol) {
                                                   : kb->scratch((blocked ? depthBlock : product.depth) * lineBytes));
     tileOf.push_back(kb->scratch((blocked ? chunkRows : tile->rows()) * lineBytes));
     for (const Factor *factor : {&product.a, &product.b})
-      if (factor->rowMap && grouping == Grouping::None)
+      if (factor->rowMap && grouping != Grouping::Depth)
         zeroColumns = std::max(zeroColumns, factor->columns);
   }
   if (zeroColumns) {
@@ -295,19 +296,19 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol) {
     expert = kb->div(rest, kb->i64(chunks));
     Type i32 = kb->b.getI32Type();
     groupBegin = kb->toI64(kb->load(i32, kb->param(offsets), expert));
-    groupCount = kb->toI64(kb->load(i32, kb->param(counts), expert));
+    if (grouping == Grouping::Depth)
+      groupCount = kb->toI64(kb->load(i32, kb->param(counts), expert));
   }
   auto emitRows = [&](Value rowBegin, Value rowEnd) {
     blocked ? emitBlocked(rowBegin, rowEnd) : emitDirect(rowBegin, rowEnd);
   };
   if (grouping == Grouping::Rows) {
-    Value groupEnd = kb->add(groupBegin, groupCount);
     rowLimit = kb->toI64(kb->load(kb->b.getI32Type(), kb->param(offsets), kb->add(expert, kb->i64(1))));
-    kb->when(kb->less(kb->i64(0), groupCount), [&] {
+    kb->when(kb->less(groupBegin, rowLimit), [&] {
       if (!blocked)
-        return emitRows(groupBegin, groupEnd);
-      kb->loop(groupBegin, groupEnd, chunkRows,
-               [&](Value rowBegin) { emitRows(rowBegin, kb->min(kb->add(rowBegin, kb->i64(chunkRows)), groupEnd)); });
+        return emitRows(groupBegin, rowLimit);
+      kb->loop(groupBegin, rowLimit, chunkRows,
+               [&](Value rowBegin) { emitRows(rowBegin, kb->min(kb->add(rowBegin, kb->i64(chunkRows)), rowLimit)); });
     });
   } else {
     if (rows % tile->rows() != 0)

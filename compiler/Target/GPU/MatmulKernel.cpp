@@ -12,8 +12,7 @@
 // Where the result alone would leave the device idle and K is long, K is shared out among blocks: each leaves its sums
 // in the workspace, and the last to arrive adds them up in the blocks' order.
 //
-// Blocks of a grouped product take every n-th tile of their expert. Rows of padding (after counts[e] rows, up to the
-// next group) count as zeros, so that they come out as the epilogue of zeros.
+// Blocks of a grouped product take every n-th tile of their expert.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -183,7 +182,7 @@ SmallVector<Value> MatmulEmitter::multiply(const Product &product, const TileLoa
     depthBegin = groupBegin;
   }
   Value depthEnd = k->add(depthBegin, depth);
-  Value rowEnd = grouping == Grouping::Rows ? k->add(groupBegin, groupCount) : k->i64(product.a.rows);
+  Value rowEnd = grouping == Grouping::Rows ? groupLimit : k->i64(product.a.rows);
   auto load = [&](Value from) {
     Value across = k->add(depthBegin, from);
     SmallVector<Value> values = product.ta ? a.load(baseA, across, row, depthEnd) : a.load(baseA, row, from, rowEnd);

@@ -246,8 +246,9 @@ def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable]> {
 def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable]> {
   let summary = "One matrix product for each expert over its own rows";
   let description = [{
-    a [R, K], w [E, K, N] (`tb`: [E, N, K]), offsets i32 [1, E+1], counts i32 [1, E] from `moe.permute`: rows offsets[e] .. offsets[e]+counts[e]
-    of the result are a's rows times w[e]. Rows of padding hold finite values that nobody reads; rows beyond offsets[E] are not written.
+    a [R, K], w [E, K, N] (`tb`: [E, N, K]), offsets i32 [1, E+1], counts i32 [1, E] from `moe.permute`: rows offsets[e] .. offsets[e+1]
+    of the result are a's rows times w[e]. That holds for rows of padding (from offsets[e] + counts[e] on) too: they are zeros behind `gather_rows`
+    and `spread_rows`, whose row number is -1 there, and so is what products make of them. Rows beyond offsets[E] are not written.
   }];
   let arguments = (ins Moe_Matrix:$a, Moe_Stack:$w, Moe_Ids:$offsets, Moe_Ids:$counts, UnitAttr:$tb);
   let results = (outs Moe_Matrix:$result);
@@ -260,7 +261,10 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable]> {
 
 def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure]> {
   let summary = "The weight gradient of grouped_matmul: result[e] = a_e^T b_e over the rows of expert e";
-  let description = "a [R, K], b [R, N], result [E, K, N]; only the counts[e] rows of each group are read; an expert without rows gets zeros.";
+  let description = [{
+    a [R, K], b [R, N], result [E, K, N]; the counts[e] rows of each group are summed up; an expert without rows gets zeros. Rows of padding may be
+    read or not: where this op is used one of a and b has zeros there (see `moe.grouped_matmul`), and the other numbers.
+  }];
   let arguments = (ins Moe_Matrix:$a, Moe_Matrix:$b, Moe_Ids:$offsets, Moe_Ids:$counts);
   let results = (outs Moe_Stack:$result);
   let assemblyFormat = "$a `,` $b `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($b) `,` type($offsets) `,` type($counts) `->` type($result)";

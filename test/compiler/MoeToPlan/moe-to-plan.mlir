@@ -386,3 +386,203 @@ func.func @inits() {
   }
   return
 }
+
+// -----
+
+// A result of a row kernel takes the memory of a value that nobody reads afterwards.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @last_use
+// CHECK: %[[E:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK-NEXT: plan.launch @{{.*}}(%{{.*}}, %[[E]]) writes [1]
+// CHECK-NEXT: plan.launch @{{.*}}(%[[E]], %[[E]]) writes [1]
+// CHECK-NOT: plan.alloc
+func.func @last_use() {
+  %made = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+    %x = moe.read @x : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = math.exp %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  %d = moe.dispatch "row" (%a = %made) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    %e = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = arith.addf %s, %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %d) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// A value that is read once more keeps its memory; the reader after that takes it.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @used_again
+// CHECK: %[[E:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK-NEXT: plan.launch @[[EXP:.*]](%{{.*}}, %[[E]]) writes [1]
+// CHECK-NEXT: %[[D:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK-NEXT: plan.launch @[[TWICE:.*]](%[[E]], %[[D]]) writes [1]
+// CHECK-NEXT: plan.launch @[[TWICE]](%[[E]], %[[E]]) writes [1]
+func.func @used_again() {
+  %made = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+    %x = moe.read @x : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = math.exp %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  %d = moe.dispatch "row" (%a = %made) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    %e = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = arith.addf %s, %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  %f = moe.dispatch "row" (%a = %made) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    %e = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = arith.addf %s, %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %d) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  moe.dispatch "row" (%a = %f) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// One value's memory goes to one result.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @two_results
+// CHECK: %[[E:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK-NEXT: plan.launch
+// CHECK-NEXT: %[[N:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK-NEXT: plan.launch @{{.*}}(%[[E]], %[[E]], %[[N]]) writes [1, 2]
+func.func @two_results() {
+  %made = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+    %x = moe.read @x : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = math.exp %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  %d:2 = moe.dispatch "row" (%a = %made) : (tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x4xf32>) {
+    %f:2 = moe.map(%a) : (tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x4xf32>) {
+    ^bb0(%s: f32):
+      %t = arith.addf %s, %s : f32
+      %u = arith.mulf %s, %s : f32
+      moe.yield %t, %u : f32, f32
+    }
+    moe.yield %f#0, %f#1 : tensor<8x4xf32>, tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %d#0) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  moe.dispatch "row" (%a = %d#1) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// Rows that are gathered may be stored before they are read: not in place.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @rows batch : tensor<8x1xi32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @rows_from_elsewhere
+// CHECK: %[[E:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK-NEXT: plan.launch
+// CHECK: %[[G:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK-NEXT: plan.launch @{{.*}}(%[[E]], %{{.*}}, %[[G]]) writes [2]
+func.func @rows_from_elsewhere() {
+  %made = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+    %x = moe.read @x : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = math.exp %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  %g = moe.dispatch "row" (%a = %made) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    %i = moe.read @rows : tensor<8x1xi32>
+    %h = moe.gather_rows %a, %i : tensor<8x4xf32>, tensor<8x1xi32> -> tensor<8x4xf32>
+    moe.yield %h : tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %g) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// So may a reader that the result does not depend on.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @reader_beside
+// CHECK: %[[E:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK-NEXT: plan.launch
+// CHECK: %[[N:.*]] = plan.alloc {{"[^"]*"}} : tensor<8x4xf32>
+// CHECK: plan.launch @{{.*}}(%[[E]], %[[N]], %{{.*}}) writes [1, 2]
+func.func @reader_beside() {
+  %made = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+    %x = moe.read @x : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = math.exp %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  %d, %r = moe.dispatch "row" (%a = %made) : (tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x1xf32>) {
+    %f = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = arith.addf %s, %s : f32
+      moe.yield %t : f32
+    }
+    %m = moe.row_reduce max %a : tensor<8x4xf32> -> tensor<8x1xf32>
+    moe.yield %f, %m : tensor<8x4xf32>, tensor<8x1xf32>
+  }
+  moe.dispatch "row" (%a = %d) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  moe.dispatch "row" (%a = %r) : (tensor<8x1xf32>) -> () {
+    %w = moe.map(%a) : (tensor<8x1xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      moe.yield %s : f32
+    }
+    moe.accumulate @y, %w : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}

@@ -65,3 +65,31 @@ tile.kernel @attention_dkv_shared params 6 <m = 128, n = 64, k = 128, stages = 4
   %k = tile.map 1 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
   tile.attention_dkv <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2> (%q, %k, %k, %q) -> %q, %q
 }
+
+// -----
+
+tile.kernel @attention_attr_sizes params 4 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 240> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
+  // expected-error @+1 {{attention has a size below 1}}
+  tile.attention_fwd <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 0> (%q, %q, %q) -> %q
+}
+
+// -----
+
+// The gradients keep more products in registers than the forward.
+tile.kernel @attention_dq_c4 params 8 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 224> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
+  %r = tile.operand 1 : tensor<512x256xbf16>
+  %lse = tile.operand 2 : tensor<512x2xf32>
+  // expected-error @+1 {{'tile.attention_dq' op keeps 224 registers of products; a consumer has 224}}
+  tile.attention_dq <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2> (%q, %q, %q, %q) rows (%r, %r, %lse) -> %q : tensor<512x256xbf16>, tensor<512x256xbf16>, tensor<512x2xf32>
+}
+
+// -----
+
+tile.kernel @attention_dkv_c4 params 6 <m = 128, n = 64, k = 128, stages = 3, producer = 24, consumer = 224> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 64, 1, 1] swizzle 128
+  %k = tile.map 1 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
+  // expected-error @+1 {{'tile.attention_dkv' op keeps 224 registers of products; a consumer has 224}}
+  tile.attention_dkv <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2> (%q, %k, %k, %q) -> %q, %q
+}

@@ -116,6 +116,24 @@ func.func @load_c3() {
 
 // -----
 
+func.func @load_c3_mn() {
+  %0 = tile.map 0 : bf16 dims [256, 64] strides [512] box [64, 32] swizzle 128
+  // expected-error @+1 {{'tile.load' op takes boxes of [64, 32]; its slices need [64, 64]}}
+  %1 = tile.load %0 : !tile.slices<256, 64, bf16, mn>
+  return
+}
+
+// -----
+
+func.func @load_c3_stack() {
+  %0 = tile.map 0 : bf16 dims [64, 128, 4] strides [128, 16384] box [64, 128, 2] swizzle 128
+  // expected-error @+1 {{'tile.load' op takes boxes of [64, 128, 2]; its slices need [64, 128]}}
+  %1 = tile.load %0 : !tile.slices<128, 64, bf16, k>
+  return
+}
+
+// -----
+
 func.func @gather_c1(%rows: tensor<8x1xi32>, %x: tensor<8x12xbf16>) {
   // expected-error @+1 {{'tile.gather' op gathers rows of 'tensor<8x12xbf16>'; expected [rows, columns] of 'bf16' with columns a multiple of 8}}
   %0 = tile.gather %x rows %rows : tensor<8x12xbf16>, tensor<8x1xi32> -> !tile.slices<128, 64, bf16, k>
@@ -148,6 +166,14 @@ func.func @mma_c2(%a: !tile.slices<128, 64, bf16, k>, %b: !tile.slices<128, 128,
 
 // -----
 
+func.func @mma_c2_terms(%a: !tile.slices<128, 64, bf16, k>, %b: !tile.slices<128, 64, bf16, mn>) {
+  // expected-error @+1 {{'tile.mma' op mixes operands '!tile.slices<128, 64, bf16, mn>' and '!tile.slices<128, 64, bf16, k>'}}
+  %0 = tile.mma (%a, %b) by (%a, %a) depth [64, 64] : (!tile.slices<128, 64, bf16, k>, !tile.slices<128, 64, bf16, mn>), (!tile.slices<128, 64, bf16, k>, !tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  return
+}
+
+// -----
+
 func.func @mma_c3(%a: !tile.slices<128, 64, bf16, k>) {
   // expected-error @+1 {{'tile.mma' op makes '!tile.fragment<128, 64>' of '!tile.slices<128, 64, bf16, k>' and '!tile.slices<128, 64, bf16, k>'}}
   %0 = tile.mma (%a) by (%a) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 64>
@@ -168,6 +194,29 @@ func.func @epilogue_c1(%a: !tile.fragment<128, 128>) {
   // expected-error @+1 {{'tile.epilogue' op has a region that does not take and yield one f32 for each operand and result}}
   %0 = tile.epilogue (%a) : (!tile.fragment<128, 128>) -> !tile.fragment<128, 128> {
   ^bb0(%x: f32, %y: f32):
+    tile.yield %x : f32
+  }
+  return
+}
+
+// -----
+
+func.func @epilogue_c1_yield(%a: !tile.fragment<128, 128>) {
+  // expected-error @+1 {{'tile.epilogue' op has a region that does not take and yield one f32 for each operand and result}}
+  %0:2 = tile.epilogue (%a) : (!tile.fragment<128, 128>) -> (!tile.fragment<128, 128>, !tile.fragment<128, 128>) {
+  ^bb0(%x: f32):
+    tile.yield %x : f32
+  }
+  return
+}
+
+// -----
+
+func.func @epilogue_c2(%a: !tile.fragment<128, 128>) {
+  %0 = tile.epilogue (%a) : (!tile.fragment<128, 128>) -> !tile.fragment<128, 128> {
+  ^bb0(%x: f32):
+    // expected-error @+1 {{'vector.broadcast' op inside tile.epilogue; expected arith and math ops}}
+    %y = vector.broadcast %x : f32 to vector<1xf32>
     tile.yield %x : f32
   }
   return

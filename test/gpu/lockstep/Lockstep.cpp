@@ -1,5 +1,6 @@
 #include "Lockstep.h"
 
+#include "Compare.h"
 #include "Values.h"
 
 #include "runtime/base/Text.h"
@@ -10,6 +11,7 @@
 #include <array>
 #include <cmath>
 #include <cstdio>
+#include <cstring>
 #include <limits>
 #include <map>
 #include <random>
@@ -68,10 +70,11 @@ struct Pair {
   uint64_t refOffset = 0, refBytes = 0, offset = 0, bytes = 0;
   DType refType = DType::F32, type = DType::F32;
   bool isWritten = false;
-  bool overlapsInput = false;
+  bool overlapsInput = false, refOverlapsInput = false;       // the plans need not agree on what is made in place
   std::vector<std::byte> before;                              // on the device
   std::vector<std::byte> refBefore;                           // the same values, as the reference holds them
   std::vector<double> refPlain, refPoisoned, plain, poisoned; // results
+  std::vector<double> terms;                                  // see Compare.h; empty: not known
   bool keepsOld = false;                                      // adds to what is there, so it cannot be poisoned
 };
 
@@ -248,9 +251,15 @@ private:
       pairs.push_back(std::move(pair));
     }
     for (Pair &out : pairs)
-      for (const Pair &in : pairs)
-        out.overlapsInput = out.overlapsInput || (out.isWritten && &in != &out && in.offset < out.offset + out.bytes &&
-                                                  out.offset < in.offset + in.bytes);
+      for (const Pair &in : pairs) {
+        if (!out.isWritten || &in == &out)
+          continue;
+        out.overlapsInput |= in.offset < out.offset + out.bytes && out.offset < in.offset + in.bytes;
+        out.refOverlapsInput |=
+            in.refOffset < out.refOffset + out.refBytes && out.refOffset < in.refOffset + in.refBytes;
+      }
+    // Where a result has the place of an input, the input's values are what counts before the launch: they come last.
+    std::stable_partition(pairs.begin(), pairs.end(), [](const Pair &pair) { return pair.isWritten; });
     return pairs;
   }
 
@@ -270,7 +279,13 @@ private:
       pair.before = dut.read(pair.offset, pair.bytes);
       pair.refBefore = encode(decode(pair.before, pair.type), pair.refType);
     }
+    if (options.guard) {
+      memoryBefore.resize(dut.plan.memory.arenaBytes);
+      memoryAfter.resize(memoryBefore.size());
+      dut.device->read(0, memoryBefore.data(), memoryBefore.size());
+    }
     runReference(pairs, refGroup, indices);
+    findTerms(pairs, refGroup, indices);
     // The poisoned run first: what is there afterwards is what the plan goes on with.
     for (Pair &pair : pairs)
       if (pair.isWritten && !pair.keepsOld)
@@ -289,6 +304,8 @@ private:
     if (Status status = dut.device->finish(); !status.isOk())
       return status.recoded(status.code(), "kernel \"" + kernel.name + "\" of \"" + where + "\": ");
     ++dispatches;
+    if (options.guard)
+      compareRest(kernel, pairs);
     for (const Pair &pair : pairs)
       if (pair.isWritten)
         compare(kernel, pair);
@@ -308,19 +325,46 @@ private:
         pair.refPlain = decode(ref.read(pair.refOffset, pair.refBytes), pair.refType);
     restore();
     for (Pair &pair : pairs)
-      if (pair.isWritten && !pair.overlapsInput)
+      if (pair.isWritten && !pair.refOverlapsInput)
         poison(ref, pair.refOffset, pair.refBytes, pair.refType);
     launch(ref, refGroup, indices);
     for (Pair &pair : pairs) {
       if (!pair.isWritten)
         continue;
       pair.refPoisoned = decode(ref.read(pair.refOffset, pair.refBytes), pair.refType);
-      pair.keepsOld = pair.overlapsInput;
+      pair.keepsOld = pair.overlapsInput || pair.refOverlapsInput;
       std::vector<double> old = decode(pair.refBefore, pair.refType);
       for (size_t i = 0; i < old.size() && isFloat(pair.refType); ++i)
         pair.keepsOld = pair.keepsOld || (std::isnan(pair.refPoisoned[i]) && pair.refPlain[i] != old[i] &&
                                           !std::isnan(pair.refPlain[i]));
     }
+  }
+
+  /// Once more with perturbed inputs. A choice that this changes (of experts) was a tie: then only results count.
+  void findTerms(std::vector<Pair> &pairs, Group refGroup, const Indices &indices) {
+    for (Pair &pair : pairs) {
+      if (pair.refType != DType::F64) {
+        ref.write(pair.refOffset, pair.refBefore);
+        continue;
+      }
+      std::vector<double> values = decode(pair.refBefore, pair.refType);
+      perturb(values, random);
+      ref.write(pair.refOffset, encode(values, pair.refType));
+    }
+    launch(ref, refGroup, indices);
+    bool sameChoices = true;
+    for (Pair &pair : pairs) {
+      if (!pair.isWritten)
+        continue;
+      std::vector<double> perturbed = decode(ref.read(pair.refOffset, pair.refBytes), pair.refType);
+      if (!isFloat(pair.refType))
+        sameChoices = sameChoices && perturbed == pair.refPlain;
+      else if (pair.refType == DType::F64)
+        pair.terms = termsOf(pair.refPlain, perturbed);
+    }
+    for (Pair &pair : pairs)
+      if (!sameChoices)
+        pair.terms.clear();
   }
 
   void compare(const PlanKernel &kernel, const Pair &pair) {
@@ -341,30 +385,30 @@ private:
     row.good = row.wrongIntegers == 0 && row.notFinite == 0 && row.worstRelative <= toleranceOf(kernel);
   }
 
+  /// All memory that is no result of this dispatch must be as it was.
+  void compareRest(const PlanKernel &kernel, const std::vector<Pair> &pairs) {
+    dut.device->read(0, memoryAfter.data(), memoryAfter.size());
+    for (const Pair &pair : pairs)
+      if (pair.isWritten)
+        std::memcpy(memoryBefore.data() + pair.offset, memoryAfter.data() + pair.offset, pair.bytes);
+    if (std::memcmp(memoryBefore.data(), memoryAfter.data(), memoryBefore.size()) == 0)
+      return;
+    auto [was, is] = std::mismatch(memoryBefore.begin(), memoryBefore.end(), memoryAfter.begin());
+    strays.push_back("kernel \"" + kernel.name + "\" (" + kernel.summary + ") of \"" + where + "\" wrote at " +
+                     std::to_string(was - memoryBefore.begin()) + ", which is no result of it");
+  }
+
   void compareRun(LockstepRow &row, const Pair &pair, const std::vector<double> &mask, const std::vector<double> &want,
                   const std::vector<double> &have) {
-    double differences = 0, norm = 0;
-    for (size_t i = 0; i < want.size(); ++i) {
-      if (std::isnan(mask[i]))
-        continue;
-      if (!isFloat(pair.type)) {
+    if (!isFloat(pair.type)) {
+      for (size_t i = 0; i < want.size(); ++i)
         row.wrongIntegers += want[i] != have[i];
-        continue;
-      }
-      if (std::isfinite(want[i]) != std::isfinite(have[i])) {
-        ++row.notFinite;
-        continue;
-      }
-      if (!std::isfinite(want[i]))
-        continue;
-      double off = std::abs(want[i] - have[i]);
-      differences += off * off;
-      norm += want[i] * want[i];
-      row.worstAbsolute = std::max(row.worstAbsolute, off);
+      return;
     }
-    // Where the reference is all zeros there is nothing to be relative to.
-    double relative = differences == 0 ? 0 : norm == 0 ? std::sqrt(differences) : std::sqrt(differences / norm);
-    row.worstRelative = std::max(row.worstRelative, relative);
+    Difference found = compareFloats(want, have, mask, pair.terms);
+    row.worstRelative = std::max(row.worstRelative, found.relative);
+    row.worstAbsolute = std::max(row.worstAbsolute, found.absolute);
+    row.notFinite += found.notFinite;
   }
 
   double toleranceOf(const PlanKernel &kernel) const {
@@ -376,6 +420,8 @@ private:
   LockstepReport report() {
     LockstepReport found;
     found.dispatches = dispatches;
+    found.strays = strays;
+    found.good = strays.empty();
     for (auto &[key, row] : rows) {
       found.good = found.good && row.good;
       found.rows.push_back(row);
@@ -396,6 +442,8 @@ private:
   std::string where; // the function at hand
   uint64_t dispatches = 0;
   std::map<std::pair<std::string, size_t>, LockstepRow> rows;
+  std::vector<std::byte> memoryBefore, memoryAfter; // all of the device's, around a dispatch
+  std::vector<std::string> strays;
 };
 
 std::string scientific(double value) {
@@ -416,8 +464,12 @@ std::string LockstepReport::table() const {
                std::to_string(row.wrongIntegers), std::to_string(row.notFinite), std::to_string(row.unwritten),
                row.summary});
   size_t bad = static_cast<size_t>(std::count_if(rows.begin(), rows.end(), [](auto &row) { return !row.good; }));
-  return table.text() + std::to_string(dispatches) + " dispatches, " + std::to_string(rows.size()) + " operands, " +
-         std::to_string(bad) + " bad\n";
+  std::string lines;
+  for (const std::string &stray : strays)
+    lines += "BAD " + stray + "\n";
+  return lines + table.text() + std::to_string(dispatches) + " dispatches, " + std::to_string(rows.size()) +
+         " operands, " + std::to_string(bad) + " bad" +
+         (strays.empty() ? "" : ", " + std::to_string(strays.size()) + " wrote elsewhere") + "\n";
 }
 
 Result<LockstepReport> runLockstep(const Plan &reference, const Plan &plan, const LockstepOptions &options) {

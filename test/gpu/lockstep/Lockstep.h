@@ -1,7 +1,7 @@
 // Runs two plans of one spec side by side, dispatch by dispatch: a reference on the processor, and the plan in question
 // on its device. Before each dispatch the reference gets the device's values, so that errors do not add up and what is
 // compared is one dispatch alone. Every dispatch runs twice: once with NaN in what it only writes (a value that should
-// have been written and was not shows), once with what is there.
+// have been written and was not shows), once with what is there. Compare.h says how errors are measured.
 #ifndef MOEC_TEST_GPU_LOCKSTEP_LOCKSTEP_H
 #define MOEC_TEST_GPU_LOCKSTEP_LOCKSTEP_H
 
@@ -15,11 +15,12 @@
 namespace moec::rt::test {
 
 struct LockstepOptions {
-  std::string function;          // this one alone, after init; empty: programs init, train, evaluate, and generation
-  std::string only;              // kernels whose name holds this
-  int64_t steps = 1;             // of training
-  std::optional<uint64_t> seed;  // random parameters, gradients and optimizer state instead of what init makes
-  double tolerance = 1e-5;       // relative Frobenius error of a dispatch in f32
+  std::string function;         // this one alone, after init; empty: programs init, train, evaluate, and generation
+  std::string only;             // kernels whose name holds this
+  int64_t steps = 1;            // of training
+  std::optional<uint64_t> seed; // random parameters, gradients and optimizer state instead of what init makes
+  bool guard = false;      // whether what is no result of a dispatch stays as it is: reads all memory twice each time
+  double tolerance = 1e-5; // relative error (Compare.h) of a dispatch in f32
   double narrowTolerance = 1e-2; // of one with an operand in bf16 or f16
 };
 
@@ -37,7 +38,8 @@ struct LockstepRow {
 };
 
 struct LockstepReport {
-  std::vector<LockstepRow> rows; // the worst first
+  std::vector<LockstepRow> rows;   // the worst first
+  std::vector<std::string> strays; // writes to what is no result
   uint64_t dispatches = 0;
   bool good = true;
 

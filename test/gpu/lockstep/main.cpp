@@ -17,6 +17,7 @@ static constexpr char kUsage[] = R"(usage: moec-lockstep REFERENCE.moec PLAN.moe
   --function NAME       this function alone (default: init, train, evaluate, generation)
   --steps N             training steps (default: 1)
   --only TEXT           compare kernels whose name holds TEXT
+  --guard 1             also look for writes to what is no result of a dispatch (slow: reads all memory)
   --seed N              random parameters, gradients and optimizer state
   --tolerance X         relative error of f32 kernels (default: 1e-5)
   --tolerance-bf16 X    of kernels with an operand in bf16 or f16 (default: 1e-2)
@@ -34,6 +35,8 @@ static bool parse(int argc, char **argv, LockstepOptions &options) {
       options.only = value;
     else if (!std::strcmp(name, "--steps"))
       options.steps = std::atoll(value);
+    else if (!std::strcmp(name, "--guard"))
+      options.guard = std::strcmp(value, "0");
     else if (!std::strcmp(name, "--seed"))
       options.seed = std::strtoull(value, nullptr, 10);
     else if (!std::strcmp(name, "--tolerance"))

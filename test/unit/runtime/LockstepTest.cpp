@@ -1,11 +1,13 @@
 // The lockstep tool with the tiny plan as reference and as a plan for a pretended GPU.
 #include "../../gpu/lockstep/Lockstep.h"
+#include "../../gpu/lockstep/Compare.h"
 #include "../../gpu/lockstep/Values.h"
 #include "CudaPlan.h"
 
 #include "runtime/plan/PlanReader.h"
 
 #include <cmath>
+#include <functional>
 
 using namespace moec::rt;
 using namespace moec::rt::test;
@@ -49,6 +51,33 @@ TEST_CASE("values keep their numbers in every type", "[lockstep]") {
   std::vector<double> counts = {0, -1, 100};
   for (DType type : {DType::I64, DType::I32, DType::I16, DType::I8})
     CHECK(decode(encode(counts, type), type) == counts);
+}
+
+TEST_CASE("errors are measured by results, or by the terms that cancelled", "[lockstep]") {
+  std::vector<double> want = {3, 4, 0}, have = {3, 4.5, 0}, all = {0, 0, 0};
+  Difference found = compareFloats(want, have, all, {});
+  CHECK(found.relative == Approx(0.5 / 4)); // the worst element; the whole is 0.5 / 5
+  CHECK(found.absolute == 0.5);
+  CHECK(compareFloats(want, have, {0, NAN, 0}, {}).relative == 0);
+  CHECK(compareFloats(want, {3, NAN, 0}, all, {}).notFinite == 1);
+  CHECK(compareFloats({0, 0}, {1e-3, 0}, {0, 0}, {}).relative == 1e-3);
+  // One element of a million that is wrong.
+  std::vector<double> many(1'000'000, 1.0), one = many;
+  one[77] = 0;
+  CHECK(compareFloats(many, one, many, {}).relative == 1);
+
+  // x0 - x1 with nearly equal terms: rounding of them is no error, as much as the terms is.
+  std::mt19937_64 random(1);
+  std::vector<double> largest(2);
+  for (int i = 0; i < 8; ++i) {
+    std::vector<double> x = {1, 1 - 1e-9};
+    perturb(x, random);
+    largest = std::max(largest, termsOf({1e-9, 5}, {x[0] - x[1], 5}));
+  }
+  CHECK(largest[0] == Approx(2).epsilon(1e-6));
+  CHECK(largest[1] == 0);
+  CHECK(compareFloats({1e-9}, {6e-8}, {0}, {2}).relative == Approx(3e-8).epsilon(0.02));
+  CHECK(compareFloats({1e-9}, {1}, {0}, {2}).relative == Approx(0.5));
 }
 
 TEST_CASE("equal plans are equal in every dispatch", "[lockstep]") {
@@ -96,6 +125,55 @@ TEST_CASE("a kernel that does another thing is found, and only that", "[lockstep
   report = runLockstep(ref, gpu, one);
   REQUIRE_OK(report.status());
   CHECK(report->good);
+}
+
+// The launches of `kernel` in a body, nested ones too.
+static void forLaunches(json &body, uint64_t kernel, const std::function<void(json &)> &visit) {
+  for (json &op : body) {
+    if (op.contains("body"))
+      forLaunches(op["body"], kernel, visit);
+    if (op.contains("kernel") && op["kernel"] == kernel)
+      visit(op);
+  }
+}
+
+TEST_CASE("plans need not agree on what is made in place", "[lockstep]") {
+  FakeDriver fake;
+  json manifest = tinyManifest("/data");
+  addOperandInfo(manifest);
+  // Only the reference has the mean in the place of the sum.
+  int changed = 0;
+  for (json &function : manifest["functions"])
+    forLaunches(function["body"], 6, [&](json &launch) {
+      launch["args"][2] = launch["args"][1];
+      ++changed;
+    });
+  REQUIRE(changed > 0);
+  Plan ref = planOf(buildTiny(manifest), "ref.moec"), gpu = planOf(buildCuda(cudaManifest("/data")), "gpu.moec");
+  for (bool swapped : {false, true}) {
+    Result<LockstepReport> report = runLockstep(swapped ? gpu : ref, swapped ? ref : gpu, {});
+    REQUIRE_OK(report.status());
+    INFO(report->table());
+    CHECK(report->good);
+    CHECK(find(*report, "tiny_finish", 2)->worstRelative == 0);
+  }
+}
+
+TEST_CASE("writes to what is no result are found when all memory is watched", "[lockstep]") {
+  FakeDriver fake;
+  LockstepOptions options;
+  options.guard = true;
+  Plan ref = reference(), good = planOf(buildCuda(cudaManifest("/data")), "gpu.moec");
+  CHECK(runLockstep(ref, good, options)->good);
+  json manifest = cudaManifest("/data");
+  manifest["kernels"][4]["writes"] = {0}; // and the momentum
+  Result<LockstepReport> report = runLockstep(ref, planOf(buildCuda(manifest), "gpu.moec"), options);
+  REQUIRE_OK(report.status());
+  INFO(report->table());
+  CHECK_FALSE(report->good);
+  REQUIRE(report->strays.size() == 1);
+  CHECK(report->strays[0].find("kernel \"tiny_update\"") == 0);
+  CHECK(report->table().find("1 wrote elsewhere") != std::string::npos);
 }
 
 TEST_CASE("a dispatch of several kernels is compared as one", "[lockstep]") {
