@@ -133,6 +133,7 @@ Value ScalarBuilder::neg(Value x) { return arith::NegFOp::create(b, loc, x); }
 Value ScalarBuilder::exp(Value x) { return math::ExpOp::create(b, loc, x); }
 Value ScalarBuilder::expm1(Value x) { return math::ExpM1Op::create(b, loc, x); }
 Value ScalarBuilder::log(Value x) { return math::LogOp::create(b, loc, x); }
+Value ScalarBuilder::sigmoid(Value x) { return moe::SigmoidOp::create(b, loc, x); }
 Value ScalarBuilder::sqrt(Value x) { return math::SqrtOp::create(b, loc, x); }
 Value ScalarBuilder::cos(Value x) { return math::CosOp::create(b, loc, x); }
 Value ScalarBuilder::sin(Value x) { return math::SinOp::create(b, loc, x); }
@@ -146,14 +147,6 @@ Value ScalarBuilder::less(Value x, Value y) {
   if (isa<FloatType>(x.getType()))
     return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x, y);
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x, y);
-}
-
-// exp of a number <= 0 only, so neither the value nor its derivative meets infinity for large |x|.
-Value ScalarBuilder::sigmoid(Value x) {
-  Value negative = less(x, constant(0.0));
-  Value e = exp(select(negative, x, neg(x)));
-  Value one = constant(1.0);
-  return div(select(negative, e, one), add(one, e));
 }
 
 Value ScalarBuilder::toElement(Value number) {

@@ -42,6 +42,7 @@ TEST_CASE("gradients: scalar rules of map", "[gradients]") {
   cases.push_back(scalarRule("divf", binary("arith.divf"), 0.5, 2));
   for (std::string op : {"exp", "tanh", "sin", "cos", "absf"})
     cases.push_back(scalarRule(op, unary("math." + op)));
+  cases.push_back(scalarRule("sigmoid", unary("moe.sigmoid"), -4, 4));
   for (std::string op : {"log", "log1p", "sqrt", "rsqrt"})
     cases.push_back(scalarRule(op, unary("math." + op), 0.3, 2));
   cases.push_back(scalarRule("negf", "%s = arith.mulf %0, %1 : f64\n%r = arith.negf %s : f64"));

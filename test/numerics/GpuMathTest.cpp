@@ -3,6 +3,7 @@
 #include "compiler/Target/CPU/CpuTarget.h"
 #include "compiler/Target/CPU/ObjectEmitter.h"
 #include "compiler/Target/GPU/MathLowering.h"
+#include "dialects/Moe/IR/Moe.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
@@ -47,7 +48,7 @@ public:
     for (size_t at; (at = text.find("$T")) != std::string::npos;)
       text.replace(at, 2, element);
     mlir::DialectRegistry registry;
-    registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect,
+    registry.insert<moe::MoeDialect, mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect,
                     mlir::math::MathDialect, mlir::scf::SCFDialect, mlir::ub::UBDialect, mlir::vector::VectorDialect>();
     mlir::MLIRContext context(registry);
     context.loadAllAvailableDialects();
@@ -90,7 +91,9 @@ struct Case {
 };
 
 const Case kCases[] = {
-    {"exp", "math.exp %x", [](auto x, auto) { return expl(x); }, -87, 88.7, 2e-7, 1e-15},
+    {"exp", "math.exp %x", [](auto x, auto) { return expl(x); }, -87, 88.7, 4e-6, 1e-15},
+    {"exp of small numbers", "math.exp %x", [](auto x, auto) { return expl(x); }, -4, 4, 4e-7, 1e-15},
+    {"sigmoid", "moe.sigmoid %x", [](auto x, auto) { return 1 / (1 + expl(-x)); }, -80, 80, 4e-6, 1e-15},
     {"log", "math.log %x", [](auto x, auto) { return logl(x); }, 1e-6, 1e4, 2e-7, 1e-15},
     {"log2", "math.log2 %x", [](auto x, auto) { return log2l(x); }, 1e-6, 1e4, 3e-7, 2e-15},
     {"log1p", "math.log1p %x", [](auto x, auto) { return log1pl(x); }, -.9, 9, 4e-7, 2e-15},
@@ -150,6 +153,7 @@ TEST_CASE("expansions keep infinities and NaN", "[gpu-math]") {
   };
   const Special specials[] = {
       {"math.exp %x", {inf, -inf, nan, 0, -2000, 2000}, {inf, 0, nan, 1, 0, inf}},
+      {"moe.sigmoid %x", {inf, -inf, nan, 0, -2000, 2000}, {1, 0, nan, .5, 0, 1}},
       {"math.log %x", {inf, -inf, nan, 0, -1, 1}, {inf, nan, nan, -inf, nan, 0}},
       {"math.tanh %x", {inf, -inf, nan, 0, 2000, -2000}, {1, -1, nan, 0, 1, -1}},
       {"math.erf %x", {inf, -inf, nan, 0, 2000, -2000}, {1, -1, nan, 0, 1, -1}},

@@ -1,6 +1,7 @@
 // The pure ops of the interpreter. They run for all threads, masked or not: nobody reads what idle threads compute.
 #include "test/numerics/SimtInterpreter.h"
 
+#include "dialects/Moe/IR/Moe.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -60,6 +61,8 @@ template <typename T> T (*unaryOf(Operation *op))(T) {
     return [](T a) { return std::exp(a); };
   if (isa<math::Exp2Op>(op))
     return [](T a) { return std::exp2(a); };
+  if (isa<moe::SigmoidOp>(op))
+    return [](T a) { return 1 / (1 + std::exp(-a)); };
   if (isa<math::ExpM1Op>(op))
     return [](T a) { return std::expm1(a); };
   if (isa<math::LogOp>(op))

@@ -1,5 +1,6 @@
 #include "compiler/Target/CPU/MathLowering.h"
 
+#include "dialects/Moe/IR/Moe.h"
 #include "mlir/Conversion/MathToLibm/MathToLibm.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -9,6 +10,7 @@
 #include "mlir/Dialect/UB/IR/UBOps.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "mlir/Transforms/DialectConversion.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
 
@@ -17,6 +19,29 @@ using namespace mlir;
 namespace moec::cpu {
 
 namespace {
+
+/// exp of a number <= 0 only: it cannot overflow, and the sum it enters loses nothing on either side.
+struct ExpandSigmoid : OpRewritePattern<moe::SigmoidOp> {
+  using OpRewritePattern::OpRewritePattern;
+
+  LogicalResult matchAndRewrite(moe::SigmoidOp op, PatternRewriter &rewriter) const override {
+    ImplicitLocOpBuilder b(op.getLoc(), rewriter);
+    Value x = op.getX();
+    auto number = [&](double value) -> Value {
+      return arith::ConstantOp::create(
+          b, cast<TypedAttr>(b.getFloatAttr(cast<FloatType>(getElementTypeOrSelf(x.getType())), value)));
+    };
+    auto splat = [&](Value value) -> Value {
+      return isa<VectorType>(x.getType()) ? vector::BroadcastOp::create(b, x.getType(), value).getResult() : value;
+    };
+    Value zero = splat(number(0)), one = splat(number(1));
+    Value e = math::ExpOp::create(b, arith::NegFOp::create(b, math::AbsFOp::create(b, x)));
+    Value isNegative = arith::CmpFOp::create(b, arith::CmpFPredicate::OLT, x, zero);
+    Value numerator = arith::SelectOp::create(b, isNegative, e, one);
+    rewriter.replaceOpWithNewOp<arith::DivFOp>(op, numerator, arith::AddFOp::create(b, one, e));
+    return success();
+  }
+};
 
 struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(LowerKernelMath)
@@ -33,6 +58,7 @@ struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
     // These match f32 only, scalars and vectors alike. sin and cos are left to libm: they fill tables once, with large
     // arguments.
     RewritePatternSet polynomials(&getContext());
+    polynomials.add<ExpandSigmoid>(&getContext());
     populateMathPolynomialApproximationPatterns(polynomials, [](StringRef name) {
       static const StringRef names[] = {math::ExpOp::getOperationName(),   math::LogOp::getOperationName(),
                                         math::Log2Op::getOperationName(),  math::ExpM1Op::getOperationName(),

@@ -28,8 +28,10 @@ using kernel::tensorRows;
 using Piece = SimtBuilder::Piece;
 
 constexpr int64_t kThreads = 256;
-constexpr int64_t kBlocksPerSm = 4;
+constexpr int64_t kBlocksPerSm = 4;    // of embed_grad
+constexpr int64_t kSumBlocksPerSm = 3; // of col_reduce: what registers hold with rows of two operands in flight
 constexpr int64_t kRowsInFlight = 4;  // of one thread of col_reduce
+constexpr int64_t kPartsInFlight = 4; // of one thread of col_reduce that joins the blocks' sums
 constexpr int64_t kBatch = 8;         // ids in flight of one thread of embed_grad
 constexpr int64_t kHotBatch = 16;     // rows in flight of the frequent id
 constexpr int64_t kIdsPerLane = 16;   // of one round of embed_grad
@@ -96,7 +98,7 @@ ColReduceEmitter::ColReduceEmitter(moe::ColReduceOp op, const DispatchBody &body
   columnBlocks = llvm::divideCeil(columns, tx * lanes);
   int64_t owners = columnBlocks * groups;
   splits = owners > SimtBuilder::kCounters ? 1
-                                           : std::clamp<int64_t>(target.numSms * kBlocksPerSm / owners, 1,
+                                           : std::clamp<int64_t>(target.numSms * kSumBlocksPerSm / owners, 1,
                                                                  llvm::divideCeil(rowsPerGroup, ty * kRowsPerShare));
   rowsPerSplit = llvm::alignTo(llvm::divideCeil(rowsPerGroup, splits), ty);
   splits = llvm::divideCeil(rowsPerGroup, rowsPerSplit);
@@ -112,17 +114,17 @@ LogicalResult ColReduceEmitter::splitSinks() {
   return success();
 }
 
-// This thread's rows: first + y, first + y + ty, ...; several chains of additions, so that loads overlap.
+// This thread's rows: first + y, first + y + ty, ...; some at a time, joined in pairs before they meet the sum, so that
+// loads overlap and one sum is all that lives on.
 Value ColReduceEmitter::sumRows(SimtBuilder &k, Value first, Value end) {
-  Value zero = k.constant(pieceType(element, lanes), 0);
   Piece piece{lanes, lanes};
-  auto addRows = [&](Value row, ValueRange sums) {
+  auto addRows = [&](Value row, Value sum, int64_t count) {
     SmallVector<Elementwise> here;
-    SmallVector<Value> next;
-    for (auto [i, sum] : llvm::enumerate(sums)) {
+    SmallVector<Value> terms;
+    for (int64_t i = 0; i < count; ++i) {
       here.emplace_back(k, body);
-      here[i].moveTo(rows, k.add(row, k.i64(int64_t(i) * ty)), column, piece);
-      next.push_back(k.fadd(sum, here[i].get(op.getInput())));
+      here[i].moveTo(rows, k.add(row, k.i64(i * ty)), column, piece);
+      terms.push_back(here[i].get(op.getInput()));
     }
     auto storeAll = [&] {
       for (Elementwise &at : here)
@@ -132,16 +134,20 @@ Value ColReduceEmitter::sumRows(SimtBuilder &k, Value first, Value end) {
       k.when(exists, storeAll);
     else
       storeAll();
-    return next;
+    for (size_t width = terms.size(); width > 1; width /= 2)
+      for (size_t i = 0; i < width / 2; ++i)
+        terms[i] = k.fadd(terms[i], terms[i + width / 2]);
+    return SmallVector<Value>{k.fadd(sum, terms[0])};
   };
   int64_t step = kRowsInFlight * ty;
   Value start = k.add(first, y);
   Value whole = k.div(k.max(k.add(k.sub(end, start), k.i64(ty - 1)), k.i64(0)), k.i64(step));
   Value rest = k.add(start, k.mul(whole, k.i64(step)));
-  SmallVector<Value> sums(kRowsInFlight, zero);
-  sums = k.loop(start, rest, step, sums, addRows);
-  Value sum = k.fadd(k.fadd(sums[0], sums[1]), k.fadd(sums[2], sums[3]));
-  return k.loop(rest, end, ty, ValueRange{sum}, addRows)[0];
+  Value zero = k.constant(pieceType(element, lanes), 0);
+  Value sum = k.loop(start, rest, step, ValueRange{zero}, [&](Value row, ValueRange so) {
+    return addRows(row, so[0], kRowsInFlight);
+  })[0];
+  return k.loop(rest, end, ty, ValueRange{sum}, [&](Value row, ValueRange so) { return addRows(row, so[0], 1); })[0];
 }
 
 // The sum over the threads of a column, halves onto halves; complete in those with y = 0.
@@ -159,6 +165,7 @@ Value ColReduceEmitter::joinThreads(SimtBuilder &k, Value sum) {
 
 void ColReduceEmitter::emit(SimtBuilder &k) {
   k.promiseAlignedVectors();
+  k.keepResident(kSumBlocksPerSm);
   Value block = k.rem(k.workgroup(), k.i64(columnBlocks)), rest = k.div(k.workgroup(), k.i64(columnBlocks));
   Value split = k.rem(rest, k.i64(splits)), group = k.div(rest, k.i64(splits));
   x = k.rem(k.thread(), k.i64(tx));
@@ -194,8 +201,18 @@ void ColReduceEmitter::emit(SimtBuilder &k) {
   k.when(isOwner, [&] { k.store(sum, workspace, placeOf(split)); });
   k.whenLast(k.add(k.mul(group, k.i64(columnBlocks)), block), splits, [&] {
     Value zero = k.constant(pieceType(element, lanes), 0);
-    Value total = k.loop(y, k.i64(splits), ty, ValueRange{zero}, [&](Value part, ValueRange so) {
-      return SmallVector<Value>{k.fadd(so[0], k.load(element, workspace, placeOf(part), lanes))};
+    // Nobody else is at work by now: all that hides a load is the next one.
+    Value total = k.loop(y, k.i64(splits), kPartsInFlight * ty, ValueRange{zero}, [&](Value first, ValueRange so) {
+      SmallVector<Value> found;
+      for (int64_t i = 0; i < kPartsInFlight; ++i) {
+        Value part = k.add(first, k.i64(i * ty)), isPart = k.less(part, k.i64(splits));
+        Value sum = k.load(element, workspace, placeOf(k.min(part, k.i64(splits - 1))), lanes);
+        found.push_back(k.select(isPart, sum, zero));
+      }
+      Value sum = so[0];
+      for (Value part : found)
+        sum = k.fadd(sum, part);
+      return SmallVector<Value>{sum};
     })[0];
     finish(joinThreads(k, total));
   });

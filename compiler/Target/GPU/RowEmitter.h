@@ -20,6 +20,7 @@ struct RowLayout {
   int64_t chunks = 1;       // blocks of a row; more than one only when no op looks at a whole row
   int64_t vector = 1;       // columns of one access where widths allow
   int64_t chunkColumns = 0; // of a block, when chunks > 1
+  int64_t loopPieces = 4;   // accesses of one operand under way in a loop over a row that does not fit the registers
   int64_t rowsPerBlock() const { return threads / group; }
 
   static RowLayout choose(const kernel::DispatchBody &body, const kernel::RowSchedule &schedule);
@@ -128,6 +129,13 @@ private:
     Value value, base, column;
     int64_t alignment;
   };
+  /// What is stored at one site, and when.
+  struct SiteStores {
+    llvm::SmallVector<Store> stores;
+    Value condition;
+  };
+  llvm::SmallVector<SiteStores> computeStores(llvm::ArrayRef<kernel::DispatchBody::Sink> sinks, Sites &sites);
+  bool mayStoreInLastPass(int64_t width);
   Store storeOf(const kernel::DispatchBody::Sink &sink, Value value, Value column, const Sites &sites);
   mlir::LogicalResult emitSinks();
   bool sharesElements(unsigned param) const;
@@ -142,6 +150,8 @@ private:
   Value member;         // number of this thread among those of its row
   Value chunkFirst;
   mlir::Operation *outermostLoop = nullptr;
+  bool isLastLevel = false;   // of whole-row ops
+  bool wideAreStored = false; // all sinks but scalars
   llvm::DenseMap<Value, Value> scalars, bases;
   llvm::DenseMap<unsigned, Value> sinkBases;
   llvm::DenseMap<Value, Values> replicated; // results of whole rows: all elements, in every thread

@@ -97,6 +97,7 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
     // A block for each row, its columns in registers when they fit.
     constexpr int64_t kMostThreads = 1024;
     int64_t threads = powerOf2Ceil(llvm::divideCeil(width, crowded ? 8 : 16)), threadsOfLoop = crowded ? 256 : 512;
+    layout.loopPieces = crowded ? 2 : 4;
     layout.threads = threads <= kMostThreads ? std::max<int64_t>(64, threads) : threadsOfLoop;
     layout.group = layout.threads;
     return layout;
@@ -145,6 +146,56 @@ void RowEmitter::storeAll(ArrayRef<Store> stores, Value condition) {
     emit();
 }
 
+SmallVector<RowEmitter::SiteStores> RowEmitter::computeStores(ArrayRef<DispatchBody::Sink> sinks, Sites &sites) {
+  SmallVector<Values> values;
+  for (const DispatchBody::Sink &sink : sinks)
+    values.push_back(evaluate(sink.value, sites));
+  SmallVector<SiteStores> made;
+  for (auto [site, column] : llvm::enumerate(sites.columns)) {
+    SiteStores &here = made.emplace_back();
+    here.condition = sites.exists[site];
+    for (auto [sink, value] : llvm::zip_equal(sinks, values))
+      here.stores.push_back(storeOf(sink, value[site], column, sites));
+  }
+  return made;
+}
+
+// A row too wide to keep is read once more for each pass over it. Sinks that do not wait for the last pass's sums can be
+// stored in it, if nothing wide is read behind it: a sink may lie where an operand lay.
+bool RowEmitter::mayStoreInLastPass(int64_t width) {
+  if (!isLastLevel || columnsOf(width).inRegisters)
+    return false;
+  // Whether no op that `value` is made of, seen up to the results of whole rows, is a `stop`.
+  auto isFree = [&](Value value, llvm::function_ref<bool(Operation *)> stop) {
+    SmallVector<Value> pending{value};
+    while (!pending.empty()) {
+      Value source = DispatchBody::stripViews(pending.pop_back_val());
+      Operation *op = source.getDefiningOp();
+      if (!op)
+        continue;
+      if (stop(op))
+        return false;
+      if (!looksAtRow(op))
+        llvm::append_range(pending, op->getOperands());
+    }
+    return true;
+  };
+  auto isOpen = [&](Operation *op) {
+    return looksAtRow(op) && !replicated.contains(op->getResult(0)) && !sharedRows.contains(op->getResult(0));
+  };
+  auto readsWide = [&](Operation *op) {
+    return !looksAtRow(op) && llvm::any_of(op->getOperands(), [&](Value operand) {
+      return isa<RankedTensorType>(operand.getType()) && schedule.columnsOf(operand) > 1;
+    });
+  };
+  return llvm::all_of(body.sinks(), [&](const DispatchBody::Sink &sink) {
+    int64_t columns = schedule.columnsOf(sink.value);
+    if (columns == 1)
+      return isFree(sink.value, readsWide);
+    return columns == width && !sharesElements(sink.param) && isFree(sink.value, isOpen);
+  });
+}
+
 // All that is kept in registers is computed before the first store, so that states may be updated in place and loads
 // are under way together.
 LogicalResult RowEmitter::emitSinks() {
@@ -154,39 +205,23 @@ LogicalResult RowEmitter::emitSinks() {
     byWidth[schedule.columnsOf(sink.value)].push_back(sink);
     mustWait |= sharesElements(sink.param);
   }
-  struct Group {
-    SmallVector<Store> stores;
-    Value condition;
-  };
-  SmallVector<Group> groups;
-  auto computeAt = [&](ArrayRef<DispatchBody::Sink> sinks, Sites &sites) {
-    SmallVector<Values> values;
-    for (const DispatchBody::Sink &sink : sinks)
-      values.push_back(evaluate(sink.value, sites));
-    SmallVector<Group> made;
-    for (auto [site, column] : llvm::enumerate(sites.columns)) {
-      Group group;
-      group.condition = sites.exists[site];
-      for (auto [sink, value] : llvm::zip_equal(sinks, values))
-        group.stores.push_back(storeOf(sink, value[site], column, sites));
-      made.push_back(group);
-    }
-    return made;
-  };
+  SmallVector<SiteStores> groups;
   SmallVector<int64_t> loops;
   for (auto &[width, sinks] : byWidth) {
+    if (width > 1 && wideAreStored)
+      continue;
     if (width > 1 && !columnsOf(width).inRegisters) {
       loops.push_back(width);
       continue;
     }
     if (width > 1) {
-      llvm::append_range(groups, computeAt(sinks, wholeRow(width)));
+      llvm::append_range(groups, computeStores(sinks, wholeRow(width)));
       continue;
     }
     Sites only;
     only.columns = {k.i64(0)};
     only.exists = {Value()};
-    llvm::append_range(groups, computeAt(sinks, only));
+    llvm::append_range(groups, computeStores(sinks, only));
     Value first = layout.group > 1 ? k.equal(member, k.i64(0)) : Value();
     if (chunkFirst) {
       Value start = k.equal(chunkFirst, k.i64(0));
@@ -199,13 +234,13 @@ LogicalResult RowEmitter::emitSinks() {
            << loops.front() << " columns is too wide to be kept while other columns of it are read";
   for (int64_t width : loops)
     overColumns(width, {}, [&](Sites &sites, ValueRange) {
-      for (Group &group : computeAt(byWidth[width], sites))
+      for (const SiteStores &group : computeStores(byWidth[width], sites))
         storeAll(group.stores, group.condition);
       return Values();
     });
   if (mustWait)
     syncGroup();
-  for (Group &group : groups)
+  for (const SiteStores &group : groups)
     storeAll(group.stores, group.condition);
   return success();
 }
@@ -250,8 +285,10 @@ LogicalResult RowEmitter::emit() {
     }
     depth[&op] = level;
   }
-  for (ArrayRef<Operation *> ops : levels)
+  for (auto [number, ops] : llvm::enumerate(levels)) {
+    isLastLevel = number + 1 == levels.size();
     emitLevel(ops);
+  }
   return emitSinks();
 }
 

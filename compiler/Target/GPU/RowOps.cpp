@@ -16,6 +16,7 @@ using kernel::tensorColumns;
 namespace {
 Type elementType(Value value) { return cast<RankedTensorType>(value.getType()).getElementType(); }
 Type vectorOf(Type element, int64_t lanes) { return lanes == 1 ? element : Type(VectorType::get(lanes, element)); }
+constexpr double kLog2E = 0x1.71547652b82fep+0;
 constexpr double kMinusInfinity = -std::numeric_limits<double>::infinity();
 } // namespace
 
@@ -25,7 +26,7 @@ bool looksAtRow(Operation *op) { return isa<moe::RowReduceOp, moe::TopKOp, moe::
 
 RowEmitter::Columns RowEmitter::columnsOf(int64_t width) const {
   // 32 floats of a wide value are what a thread can keep with a few such values alive.
-  constexpr int64_t kMostInRegisters = 32, kSitesOfLoop = 4;
+  constexpr int64_t kMostInRegisters = 32;
   int64_t lanes = layout.vector;
   while (width % lanes)
     lanes /= 2;
@@ -33,7 +34,7 @@ RowEmitter::Columns RowEmitter::columnsOf(int64_t width) const {
     return {lanes, layout.chunkColumns / (layout.group * lanes), true};
   int64_t pieces = llvm::divideCeil(width, layout.group * lanes);
   bool fits = pieces * lanes <= kMostInRegisters;
-  return {lanes, fits ? pieces : kSitesOfLoop, fits};
+  return {lanes, fits ? pieces : layout.loopPieces, fits};
 }
 
 RowEmitter::Sites RowEmitter::sitesAt(int64_t width, Value first, int64_t pieces, bool mayEnd) {
@@ -137,6 +138,13 @@ void RowEmitter::emitReductions(int64_t width, ArrayRef<moe::RowReduceOp> reduce
     return;
   }
   int64_t lanes = columnsOf(width).lanes;
+  SmallVector<DispatchBody::Sink> sinks;
+  if (mayStoreInLastPass(width)) {
+    wideAreStored = true;
+    for (const DispatchBody::Sink &sink : body.sinks())
+      if (schedule.columnsOf(sink.value) == width)
+        sinks.push_back(sink);
+  }
   Values start;
   for (moe::RowReduceOp reduce : reduces)
     start.push_back(neutralOf(reduce, vectorOf(elementType(reduce.getInput()), lanes)));
@@ -151,6 +159,8 @@ void RowEmitter::emitReductions(int64_t width, ArrayRef<moe::RowReduceOp> reduce
       Value joined = foldPairs(values, join);
       next.push_back(sites.isWholeRow ? joined : join(sum, joined));
     }
+    for (const SiteStores &here : computeStores(sinks, sites))
+      storeAll(here.stores, here.condition);
     return next;
   });
   for (auto [i, sum] : llvm::enumerate(sums))
@@ -202,8 +212,10 @@ bool RowEmitter::emitOnlineSoftmax(moe::RowReduceOp max) {
       value = masked(value, exists, k.constant(value.getType(), kMinusInfinity));
     Value here = k.maxLanes(foldPairs(values, [&](Value a, Value b) { return k.fmax(a, b); }));
     Value most = k.fmax(so[0], here), from = reference(most);
+    // exp(x - from) as a power of two, so that one fma makes the exponent.
+    Value shift = k.splat(k.fmul(from, k.constant(element, -kLog2E)), columns.lanes);
     for (Value &value : values)
-      value = k.exp(k.fsub(value, k.splat(from, columns.lanes)));
+      value = math::Exp2Op::create(k.b, k.fma(value, k.constant(value.getType(), kLog2E), shift));
     Value added = foldPairs(values, [&](Value a, Value b) { return k.fadd(a, b); });
     Value scale = k.splat(k.exp(k.fsub(so[0], from)), columns.lanes);
     return {most, k.fma(so[1], scale, added)};
@@ -393,6 +405,7 @@ void RowEmitter::emitLevel(ArrayRef<Operation *> ops) {
     else if (auto reduce = cast<moe::RowReduceOp>(op); !emitOnlineSoftmax(reduce))
       reduces[schedule.columnsOf(reduce.getInput())].push_back(reduce);
   }
+  isLastLevel = isLastLevel && reduces.size() == 1;
   for (auto &[width, list] : reduces)
     emitReductions(width, list);
 }

@@ -52,6 +52,11 @@ SimtBuilder::SimtBuilder(ModuleOp module, Location loc, StringRef symbol, unsign
   warpId = div(threadId, i64(kWarp));
 }
 
+void SimtBuilder::keepResident(int64_t blocks) {
+  cast<LLVM::LLVMFuncOp>(params.front().getParentBlock()->getParentOp())
+      ->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), b.getI32IntegerAttr(static_cast<int32_t>(blocks)));
+}
+
 void SimtBuilder::finish() { LLVM::ReturnOp::create(b, ValueRange()); }
 
 DictionaryAttr SimtBuilder::launch() {

@@ -24,6 +24,8 @@ public:
               const GpuTarget &target);
   /// Adds the return. No more building afterwards.
   void finish();
+  /// `blocks` of this kernel fit on a multiprocessor at once: a bound for its registers.
+  void keepResident(int64_t blocks);
   /// {threads, shared, maps}: what was used.
   mlir::DictionaryAttr launch();
   int64_t scratchBytes() const { return scratchUsed; }

@@ -144,6 +144,10 @@ LogicalResult ScalarBackward::visit(Operation *op) {
         give(0, [&] { return s.sub(g, s.mul(g, s.mul(y, y))); });
         return success();
       })
+      .Case<SigmoidOp>([&](auto) {
+        give(0, [&] { return s.mul(s.mul(g, y), s.sub(s.constant(g.getType(), 1), y)); });
+        return success();
+      })
       .Case<math::SinOp>([&](auto) {
         give(0, [&] { return s.mul(g, math::CosOp::create(builder, op->getLoc(), in(0)).getResult()); });
         return success();

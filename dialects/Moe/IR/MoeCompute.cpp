@@ -124,9 +124,9 @@ LogicalResult MapOp::verify() {
                                     << elementType(std::get<1>(pair));
   // (C3)
   for (Operation &op : block->without_terminator())
-    if (!isa<arith::ArithDialect, math::MathDialect>(op.getDialect()) ||
+    if ((!isa<arith::ArithDialect, math::MathDialect>(op.getDialect()) && !isa<SigmoidOp>(op)) ||
         llvm::any_of(op.getResultTypes(), [](Type type) { return !type.isIntOrIndexOrFloat(); }))
-      return op.emitOpError("is not allowed in a map, expected arith or math on scalars");
+      return op.emitOpError("is not allowed in a map, expected arith, math or moe.sigmoid on scalars");
   return success();
 }
 

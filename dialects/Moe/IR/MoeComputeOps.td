@@ -4,6 +4,7 @@
 include "dialects/Moe/IR/MoeBase.td"
 include "dialects/Moe/IR/MoeInterfaces.td"
 include "mlir/IR/BuiltinAttributes.td"
+include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 // Traits shared by families.
@@ -43,12 +44,12 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
   let description = [{
     Results all have one shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows` (r divides rows: r = 1 is one row
     for all, r = rows is row by row) and at column `column` (c = columns) or 0 (c = 1). The region's arguments are the scalars, then, when
-    `position` is set, row and column as i64. Allowed inside: arith and math ops on scalars. The
+    `position` is set, row and column as i64. Allowed inside: arith and math ops on scalars, and `moe.sigmoid`. The
     canonicalizer drops operands and results without a use and merges equal operands.
     The backward is derived from the region (see MapBackward.cpp for the scalar rules).
 
     Constraints: (C1) r divides rows and c is 1 or columns; (C2) the body yields one scalar a result, of its element type; (C3) only arith and math
-    ops inside.
+    ops and `moe.sigmoid` inside.
     ```mlir
     %y = moe.map(%a, %b) : (tensor<8x4xf32>, tensor<1x4xf32>) -> tensor<8x4xf32> {
     ^bb0(%x: f32, %s: f32):
@@ -72,6 +73,21 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
     YieldOp getYield();
     ::mlir::RankedTensorType getShapeType() { return ::llvm::cast<::mlir::RankedTensorType>(getResult(0).getType()); }
   }];
+}
+
+def Moe_SigmoidOp : Moe_Op<"sigmoid", [Pure, SameOperandsAndResultType]> {
+  let summary = "1 / (1 + exp(-x)) of a scalar, inside a map";
+  let description = [{
+    Neither the value nor its derivative s (1 - s) meets infinity or NaN for large |x|. Written out in arith and math it would be a choice between two
+    forms, whose derivative has three divisions; as one op each target takes what it has: a stable form on CPUs, two instructions of the unit for
+    special functions on GPUs. Kernels compute it on vectors of scalars too.
+    ```mlir
+    %s = moe.sigmoid %x : f32
+    ```
+  }];
+  let arguments = (ins AnyTypeOf<[AnyFloat, VectorOfNonZeroRankOf<[AnyFloat]>]>:$x);
+  let results = (outs AnyTypeOf<[AnyFloat, VectorOfNonZeroRankOf<[AnyFloat]>]>:$result);
+  let assemblyFormat = "$x attr-dict `:` type($x)";
 }
 
 def Moe_Reduction : I32EnumAttr<"Reduction", "how a row is reduced",

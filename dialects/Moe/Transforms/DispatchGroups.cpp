@@ -269,7 +269,8 @@ unsigned DispatchGroups::open(Operation *op, StringRef kind) {
 }
 
 /// Products of the same A with the same result shape share a kernel: A stays in cache between them, and one epilogue
-/// sees both. So do products that are only added up.
+/// sees both. So do products that are only added up. What the group writes by now is no obstacle: its accesses say
+/// whether the other product reads it.
 int DispatchGroups::findMatmulPartner(Operation *op) const {
   if (groups.empty())
     return -1;
@@ -279,7 +280,8 @@ int DispatchGroups::findMatmulPartner(Operation *op) const {
       continue;
     Operation *root = group.ops.front();
     bool alike = root->getName() == op->getName() && root->getResult(0).getType() == op->getResult(0).getType() &&
-                 root->getPropertiesAsAttribute() == op->getPropertiesAsAttribute() && group.ops.size() == group.roots;
+                 root->getPropertiesAsAttribute() == op->getPropertiesAsAttribute() &&
+                 llvm::count_if(group.ops, [](Operation *inner) { return !isSink(inner); }) == group.roots;
     MapOp sum = sumOf(op);
     bool terms = sum && sum == sumOf(root) && group.roots < maxTerms &&
                  llvm::equal(root->getOperands().drop_front(2), op->getOperands().drop_front(2));

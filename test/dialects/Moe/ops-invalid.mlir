@@ -280,9 +280,17 @@ func.func @map_arguments(%x: tensor<8x4xf32>) {
 
 // -----
 
+func.func @sigmoid(%x: i32) {
+  // expected-error @+1 {{operand #0 must be floating-point or vector of floating-point values}}
+  %0 = moe.sigmoid %x : i32
+  return
+}
+
+// -----
+
 func.func @map_c3() {
   %0 = moe.map() : () -> tensor<8x4xf32> {
-    // expected-error @+1 {{is not allowed in a map, expected arith or math on scalars}}
+    // expected-error @+1 {{is not allowed in a map, expected arith, math or moe.sigmoid on scalars}}
     %a = func.call @f() : () -> f32
     moe.yield %a : f32
   }

@@ -64,6 +64,12 @@ func.func @row_ops(%x: tensor<8x4xf32>, %s: tensor<1x4xf32>, %ids: tensor<8x2xi3
     %p = arith.mulf %a, %b : f32
     moe.yield %p : f32
   }
+  // CHECK: moe.sigmoid %{{.*}} : f32
+  %sig = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32):
+    %p = moe.sigmoid %a : f32
+    moe.yield %p : f32
+  }
   // CHECK: moe.map position() : () -> (tensor<8x4xi64>, tensor<8x4xf32>) {
   %pos:2 = moe.map position() : () -> (tensor<8x4xi64>, tensor<8x4xf32>) {
   ^bb0(%r: i64, %c: i64):

@@ -32,6 +32,7 @@ static double evaluateScalar(Operation *op, ArrayRef<double> x) {
       .Case<arith::SelectOp>([&](auto) { return x[0] != 0 ? x[1] : x[2]; })
       .Case<arith::SIToFPOp, arith::ExtFOp, arith::TruncFOp>([&](auto) { return x[0]; })
       .Case<math::ExpOp>([&](auto) { return std::exp(x[0]); })
+      .Case<moe::SigmoidOp>([&](auto) { return 1 / (1 + std::exp(-x[0])); })
       .Case<math::ExpM1Op>([&](auto) { return std::expm1(x[0]); })
       .Case<math::LogOp>([&](auto) { return std::log(x[0]); })
       .Case<math::SqrtOp>([&](auto) { return std::sqrt(x[0]); })

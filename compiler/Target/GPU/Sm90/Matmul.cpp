@@ -5,6 +5,7 @@
 #include "compiler/Target/GPU/Sm90/LaunchRecord.h"
 #include "compiler/Target/Kernel/RowSchedule.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "llvm/ADT/MapVector.h"
@@ -72,6 +73,19 @@ Value KernelWriter::slices(const MatmulFactor &factor, int64_t rows, tile::Major
   return tile::LoadOp::create(b, type, map(factor.param, shape, {64, second}));
 }
 
+/// A copy of an op of a map. The region knows arith and math alone; its exponentials and divisions are single
+/// instructions, and exp(-x) is infinite where the sigmoid is 0.
+void cloneScalar(ImplicitLocOpBuilder &b, Operation &op, IRMapping &values) {
+  auto sigmoid = dyn_cast<moe::SigmoidOp>(op);
+  if (!sigmoid) {
+    b.clone(op, values);
+    return;
+  }
+  Value one = arith::ConstantOp::create(b, b.getF32FloatAttr(1));
+  Value e = math::ExpOp::create(b, arith::NegFOp::create(b, values.lookup(sigmoid.getX())));
+  values.map(sigmoid.getResult(), arith::DivFOp::create(b, one, arith::AddFOp::create(b, e, one)).getResult());
+}
+
 /// All maps as one region.
 void KernelWriter::writeEpilogue(llvm::DenseMap<Value, Value> &fragments) {
   SmallVector<Value> leaving; // results of maps that have a sink
@@ -118,7 +132,7 @@ void KernelWriter::writeEpilogue(llvm::DenseMap<Value, Value> &fragments) {
       values.map(argument, scalar);
     }
     for (Operation &op : map.getBlock()->without_terminator())
-      b.clone(op, values);
+      cloneScalar(b, op, values);
     for (auto [result, value] : llvm::zip(map.getResults(), map.getBlock()->getTerminator()->getOperands()))
       scalars[result] = values.lookup(value);
   }
