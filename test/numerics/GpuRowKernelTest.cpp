@@ -109,6 +109,41 @@ TEST_CASE("log-sum-exp of rows too wide for registers", "[row][gpu]") {
   }
 }
 
+// The sum and what is stored come from one pass, since no store waits for the sum; in the other case they wait.
+TEST_CASE("rows too wide for registers, updated in place beside their sum", "[row][gpu]") {
+  for (bool waits : {false, true})
+    for (int64_t c : {9001, 14336}) {
+      int64_t n = 3;
+      CAPTURE(waits, c);
+      std::string x = tensor(n, c), one = tensor(n, 1);
+      std::string factor = waits ? "%s" : "%w";
+      std::string body = "%p = moe.read @p : " + x + "\n%m = moe.read @m : " + x + "\n" +
+                         mapText("%e", {{"%p", x, "a"}, {"%g", x, "b"}, {"%h", x, "c"}}, x,
+                                 "%d = arith.mulf %b, %c : f32\n%z = arith.addf %a, %d : f32", "z") +
+                         "%s = moe.row_reduce sum %e : " + x + " -> " + one + "\n" +
+                         mapText("%f", {{"%m", x, "a"}, {"%g", x, "b"}, {factor, one, "c"}}, x,
+                                 "%d = arith.mulf %a, %b : f32\n%z = arith.mulf %d, %c : f32", "z") +
+                         "moe.write @p, %e : " + x + "\nmoe.write @m, %f : " + x + "\nmoe.yield %s : " + one;
+      std::string text = "moe.state @p parameter : " + x + "\nmoe.state @m optimizer : " + x + "\n" +
+                         dispatchText("row", {{"g", x}, {"h", x}, {"w", one}}, one, body);
+      CompiledDispatch kernel(text, "f32", kGpu);
+      Array g = Array::random({n, c}, 1), h = Array::random({n, c}, 2), w = Array::random({n, 1}, 3),
+            p = Array::random({n, c}, 4), m = Array::random({n, c}, 5), newP = p, newM = m, sum({n, 1});
+      for (int64_t i = 0; i < n; ++i) {
+        for (int64_t j = 0; j < c; ++j) {
+          newP.at(i, j) = p.at(i, j) + g.at(i, j) * h.at(i, j);
+          sum.at(i, 0) += newP.at(i, j);
+        }
+        for (int64_t j = 0; j < c; ++j)
+          newM.at(i, j) = m.at(i, j) * g.at(i, j) * (waits ? sum.at(i, 0) : w.at(i, 0));
+      }
+      Outcome outcome = kernel.run({g, h, w}, {{"p", p}, {"m", m}});
+      CHECK(difference(outcome.results[0], sum, 1e-5) == "");
+      CHECK(difference(outcome.states["p"], newP, 1e-6) == "");
+      CHECK(difference(outcome.states["m"], newM, 1e-5) == "");
+    }
+}
+
 TEST_CASE("more choices and slots than threads keep in registers", "[row][gpu]") {
   int64_t n = 3, e = 300, k = 40;
   std::string x = tensor(n, e), ids = tensor(n, k, "i32"), v = tensor(n, k);

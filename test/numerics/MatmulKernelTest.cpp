@@ -330,6 +330,44 @@ TEST_CASE("grouped outer: yields and accumulates", "[matmul]") {
   REQUIRE(difference(outcome.states["g"], old, toleranceOf(element)) == "");
 }
 
+// Gradients of gate and up: the first is stored before the second is made.
+TEST_CASE("grouped outer: a pair of gathered rows, each into its state", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  std::vector<int64_t> counts = someCounts();
+  int64_t E = counts.size(), T = 30, K = GENERATE(19, 140), N = 40;
+  Groups groups = makeGroups(counts, 8, T, /*spare=*/3);
+  int64_t R = groups.rows;
+  std::string full = tensor({E, K, N}), off = tensor({1, E + 1}, "i32"), cnt = tensor({1, E}, "i32"),
+              input = tensor({T, K}), made = tensor({R, K}), grad = tensor({R, N});
+  auto outer = [&](const std::string &name, const std::string &right) {
+    return product(name, "moe.grouped_outer", {{"%a", made}, {right, grad}, {"%off", off}, {"%cnt", cnt}}, full);
+  };
+  CompiledDispatch kernel(module("moe.state @up gradient : " + full + "\n  moe.state @gate gradient : " + full,
+                                 {{"x", input},
+                                  {"rows", tensor({R, 1}, "i32")},
+                                  {"du", grad},
+                                  {"dg", grad},
+                                  {"off", off},
+                                  {"cnt", cnt}},
+                                 {},
+                                 "    %a = moe.gather_rows %x, %rows : " + input + ", " + tensor({R, 1}, "i32") +
+                                     " -> " + made + "\n" + outer("%p", "%du") + "    moe.write @up, %p : " + full +
+                                     "\n" + outer("%q", "%dg") + "    moe.accumulate @gate, %q : " + full +
+                                     "\n    moe.yield"),
+                          element);
+  Array x = Array::random({T, K}, 1), du = Array::random({R, N}, 2), dg = Array::random({R, N}, 3),
+        old = Array::random({E, K, N}, 4), up({E, K, N}), gate({E, K, N});
+  Array a = gather(x, groups.rowToken);
+  loops::groupedOuter(a.data(), du.data(), groups.offsets.data(), groups.counts.data(), up.data(), E, K, N);
+  loops::groupedOuter(a.data(), dg.data(), groups.offsets.data(), groups.counts.data(), gate.data(), E, K, N);
+  for (int64_t i = 0; i < gate.size(); ++i)
+    gate.values[i] += old.values[i];
+  Outcome outcome =
+      kernel.run({x, groups.rowToken, du, dg, groups.offsets, groups.counts}, {{"up", old}, {"gate", old}});
+  REQUIRE(difference(outcome.states["up"], up, toleranceOf(element)) == "");
+  REQUIRE(difference(outcome.states["gate"], gate, toleranceOf(element)) == "");
+}
+
 TEST_CASE("matmul: results through reshapes", "[matmul]") {
   std::string element = GENERATE("f32", "f64");
   int64_t E = 3, K = 10, N = 33;

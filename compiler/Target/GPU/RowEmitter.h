@@ -82,6 +82,8 @@ private:
   Values atTake(moe::TakeOp op, Sites &sites);
   Values atPut(moe::PutOp op, Sites &sites);
   Values atRope(moe::RopeOp op, Sites &sites);
+  /// cos and sin of the angles at all sites.
+  std::pair<Values, Values> anglesOf(moe::RopeOp op, Sites &sites);
   Values atRandom(moe::RandomNormalOp op, Sites &sites);
   /// One element of each lane of each site, in lanes-major order within a site; and back.
   Sites scattered(const Sites &sites, llvm::function_ref<Value(size_t site, int64_t lane)> column);
@@ -124,6 +126,9 @@ private:
   void emitSharedRow(Value result, mlir::ValueRange carried,
                      llvm::function_ref<std::pair<Value, Values>(Value, mlir::ValueRange)> elementOf);
 
+  /// Starts the loads of a row that is done in several steps before the first of them.
+  void loadEarly();
+
   //===--- Sinks ---===//
   struct Store {
     Value value, base, column;
@@ -150,6 +155,7 @@ private:
   Value member;         // number of this thread among those of its row
   Value chunkFirst;
   mlir::Operation *outermostLoop = nullptr;
+  bool meets = false;         // threads of a row wait for each other
   bool isLastLevel = false;   // of whole-row ops
   bool wideAreStored = false; // all sinks but scalars
   llvm::DenseMap<Value, Value> scalars, bases;

@@ -9,6 +9,7 @@ namespace moec::gpu {
 
 using kernel::DispatchBody;
 using kernel::RowSchedule;
+using kernel::tensorColumns;
 
 namespace {
 int64_t powerOf2Ceil(int64_t value) { return static_cast<int64_t>(llvm::PowerOf2Ceil(value)); }
@@ -34,6 +35,21 @@ int64_t countStreams(const DispatchBody &body, int64_t elements) {
     if (auto combine = dyn_cast<moe::CombineRowsOp>(op))
       streams += kernel::tensorColumns(combine.getSlotRow()) - 1;
   return streams;
+}
+
+/// Whether no op that `value` is made of, seen up to the results of whole rows, is a `stop`.
+bool isFreeOf(Value value, llvm::function_ref<bool(Operation *)> stop) {
+  SmallVector<Value> pending{value};
+  while (!pending.empty()) {
+    Operation *op = DispatchBody::stripViews(pending.pop_back_val()).getDefiningOp();
+    if (!op)
+      continue;
+    if (stop(op))
+      return false;
+    if (!looksAtRow(op))
+      llvm::append_range(pending, op->getOperands());
+  }
+  return true;
 }
 
 /// Whether some thread may read elements of this state that another thread of the row writes.
@@ -84,19 +100,27 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   bool crowded = together && streams + written > 4;
   constexpr int64_t kBlock = 256;
   int64_t warpColumns = crowded ? 256 : 1024;
+  // Many small updates in one kernel: fewer columns at a time.
+  constexpr int64_t kMostValues = 256;
+  int64_t most = std::max<int64_t>(1, llvm::bit_floor<uint64_t>(kMostValues / std::max<int64_t>(1, streams + written)));
+  layout.vector = std::min(layout.vector, most);
   int64_t lanes = layout.vector;
   while (width % lanes)
     lanes /= 2;
   if (width <= (together ? warpColumns : warpColumns / 4)) {
     // Some lanes of a warp for each row, two accesses each; no barriers.
-    layout.group = std::min(SimtBuilder::kWarp, powerOf2Ceil(llvm::divideCeil(width, 2 * lanes)));
+    int64_t accesses = 2 * lanes <= most ? 2 : 1;
+    layout.group = std::min(SimtBuilder::kWarp, powerOf2Ceil(llvm::divideCeil(width, accesses * lanes)));
     layout.threads = std::clamp(powerOf2Ceil(schedule.rows * layout.group), SimtBuilder::kWarp, kBlock);
     return layout;
   }
   if (together) {
     // A block for each row, its columns in registers when they fit.
     constexpr int64_t kMostThreads = 1024;
-    int64_t threads = powerOf2Ceil(llvm::divideCeil(width, crowded ? 8 : 16)), threadsOfLoop = crowded ? 256 : 512;
+    // Rows that do not fit are read once when nothing wide is stored: many short blocks then overlap best. Else few rows
+    // at a time stay in L2 for the second pass.
+    int64_t threads = powerOf2Ceil(llvm::divideCeil(width, crowded ? 8 : 16));
+    int64_t threadsOfLoop = crowded || written == 0 ? 256 : 512;
     layout.loopPieces = crowded ? 2 : 4;
     layout.threads = threads <= kMostThreads ? std::max<int64_t>(64, threads) : threadsOfLoop;
     layout.group = layout.threads;
@@ -105,6 +129,14 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   // Every column for itself: enough pieces for loads to be under way, rows cut where they are long.
   int64_t pieces = streams <= 2 ? 4 : 2;
   layout.threads = std::clamp<int64_t>(powerOf2Ceil(llvm::divideCeil(width, pieces * lanes)), 32, kBlock);
+  // The last block of a row may have little to do: fewer threads may fit the width better.
+  auto waste = [&](int64_t threads) { return llvm::alignTo(width, threads * lanes * pieces) - width; };
+  for (int64_t threads = kBlock - SimtBuilder::kWarp; layout.threads == kBlock && threads >= kBlock / 2;
+       threads -= SimtBuilder::kWarp)
+    if (waste(threads) + width / 16 < waste(layout.threads)) {
+      layout.threads = threads;
+      break;
+    }
   layout.group = layout.threads;
   int64_t columns = layout.threads * lanes * pieces;
   if (columns < width && oneWidth && !inPlace) {
@@ -165,21 +197,6 @@ SmallVector<RowEmitter::SiteStores> RowEmitter::computeStores(ArrayRef<DispatchB
 bool RowEmitter::mayStoreInLastPass(int64_t width) {
   if (!isLastLevel || columnsOf(width).inRegisters)
     return false;
-  // Whether no op that `value` is made of, seen up to the results of whole rows, is a `stop`.
-  auto isFree = [&](Value value, llvm::function_ref<bool(Operation *)> stop) {
-    SmallVector<Value> pending{value};
-    while (!pending.empty()) {
-      Value source = DispatchBody::stripViews(pending.pop_back_val());
-      Operation *op = source.getDefiningOp();
-      if (!op)
-        continue;
-      if (stop(op))
-        return false;
-      if (!looksAtRow(op))
-        llvm::append_range(pending, op->getOperands());
-    }
-    return true;
-  };
   auto isOpen = [&](Operation *op) {
     return looksAtRow(op) && !replicated.contains(op->getResult(0)) && !sharedRows.contains(op->getResult(0));
   };
@@ -191,8 +208,8 @@ bool RowEmitter::mayStoreInLastPass(int64_t width) {
   return llvm::all_of(body.sinks(), [&](const DispatchBody::Sink &sink) {
     int64_t columns = schedule.columnsOf(sink.value);
     if (columns == 1)
-      return isFree(sink.value, readsWide);
-    return columns == width && !sharesElements(sink.param) && isFree(sink.value, isOpen);
+      return isFreeOf(sink.value, readsWide);
+    return columns == width && !sharesElements(sink.param) && isFreeOf(sink.value, isOpen);
   });
 }
 
@@ -247,6 +264,34 @@ LogicalResult RowEmitter::emitSinks() {
 
 //===--- The template ---===//
 
+// What is needed behind a sum over the row would else be asked for behind it. Chains of loads (an expert's weight, the
+// logit of a target) are the longest to wait for.
+void RowEmitter::loadEarly() {
+  SmallVector<Value> scalarsOfRow;
+  for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {
+    if (auto rope = dyn_cast<moe::RopeOp>(op)) {
+      Columns columns = columnsOf(schedule.columnsOf(rope.getResult()));
+      if (columns.inRegisters && tensorColumns(rope.getCos()) % columns.lanes == 0)
+        anglesOf(rope, wholeRow(schedule.columnsOf(rope.getResult()))); // LLVM knows equal loads
+    } else if (isa<moe::GatherRowsOp, moe::EmbedOp, moe::SpreadRowsOp, moe::TakeOp>(op)) {
+      if (schedule.columnsOf(op.getResult(0)) == 1 && isFreeOf(op.getResult(0), looksAtRow))
+        scalarsOfRow.push_back(op.getResult(0));
+    } else if (isa<moe::MapOp, moe::RowReduceOp>(op)) {
+      for (Value operand : op.getOperands()) {
+        int64_t columns = schedule.columnsOf(operand);
+        if (!body.paramOf(operand))
+          continue;
+        if (columns == 1)
+          scalarsOfRow.push_back(operand);
+        else if (columnsOf(columns).inRegisters)
+          evaluate(operand, wholeRow(columns));
+      }
+    }
+  }
+  for (Value value : scalarsOfRow)
+    scalar(value);
+}
+
 LogicalResult RowEmitter::emit() {
   int64_t perBlock = layout.rowsPerBlock();
   Value block = k.workgroup();
@@ -285,6 +330,9 @@ LogicalResult RowEmitter::emit() {
     }
     depth[&op] = level;
   }
+  meets = !levels.empty() && layout.group > SimtBuilder::kWarp;
+  if (!levels.empty())
+    loadEarly();
   for (auto [number, ops] : llvm::enumerate(levels)) {
     isLastLevel = number + 1 == levels.size();
     emitLevel(ops);

@@ -80,8 +80,9 @@ Value RowEmitter::loadColumns(unsigned param, Value base, Value column, const Si
   Type storage = body.storageOf(param);
   auto load = LLVM::LoadOp::create(k.b, vectorOf(storage, sites.lanes), k.at(base, column, storage),
                                    alignment(param, sites.multiple, sites.lanes, rowColumns));
-  // Nothing else writes an operand during the launch, so loads may move over the kernel's own stores.
-  load.setInvariant(!body.params[param].isWritten);
+  // Nothing else writes an operand during the launch, so loads may move over the kernel's own stores. LLVM would also move
+  // them behind a barrier, next to their use: late, and one after the other.
+  load.setInvariant(!body.params[param].isWritten && !meets);
   return convert(load, to);
 }
 
@@ -453,25 +454,13 @@ RowEmitter::Values RowEmitter::atPut(moe::PutOp op, Sites &sites) {
   return sums;
 }
 
-RowEmitter::Values RowEmitter::atRope(moe::RopeOp op, Sites &sites) {
+std::pair<RowEmitter::Values, RowEmitter::Values> RowEmitter::anglesOf(moe::RopeOp op, Sites &sites) {
   int64_t half = tensorColumns(op.getCos()), positions = tensorRows(op.getCos());
-  if (half % sites.lanes || sites.multiple % sites.lanes) {
-    Sites single = scattered(sites, [&](size_t site, int64_t lane) { return k.add(sites.columns[site], k.i64(lane)); });
-    return gathered(atRope(op, single), sites);
-  }
-  Values own = evaluate(op.getInput(), sites), isFirst, angles;
-  Sites partners;
-  partners.lanes = sites.lanes;
-  partners.multiple = std::gcd(sites.multiple, half);
-  partners.exists = sites.exists;
-  for (Value column : sites.columns) {
-    Value within = k.rem(column, k.i64(2 * half));
-    isFirst.push_back(k.less(within, k.i64(half)));
-    partners.columns.push_back(k.add(column, k.select(isFirst.back(), k.i64(half), k.i64(-half))));
-    angles.push_back(k.sub(within, k.select(isFirst.back(), k.i64(0), k.i64(half))));
-  }
-  Values other = evaluate(op.getInput(), partners);
-
+  Sites angles;
+  angles.lanes = sites.lanes;
+  angles.multiple = std::gcd(sites.multiple, half);
+  for (Value column : sites.columns)
+    angles.columns.push_back(k.rem(column, k.i64(half)));
   auto table = [&](Value values) {
     unsigned param = *body.paramOf(values);
     Value &base = bases[values];
@@ -481,11 +470,30 @@ RowEmitter::Values RowEmitter::atRope(moe::RopeOp op, Sites &sites) {
                   body.storageOf(param));
     }
     Values loaded;
-    for (Value angle : angles)
-      loaded.push_back(loadColumns(param, base, angle, partners, half, elementType(values)));
+    for (Value angle : angles.columns)
+      loaded.push_back(loadColumns(param, base, angle, angles, half, elementType(values)));
     return loaded;
   };
-  Values cos = table(op.getCos()), sin = table(op.getSin()), result;
+  return {table(op.getCos()), table(op.getSin())};
+}
+
+RowEmitter::Values RowEmitter::atRope(moe::RopeOp op, Sites &sites) {
+  int64_t half = tensorColumns(op.getCos());
+  if (half % sites.lanes || sites.multiple % sites.lanes) {
+    Sites single = scattered(sites, [&](size_t site, int64_t lane) { return k.add(sites.columns[site], k.i64(lane)); });
+    return gathered(atRope(op, single), sites);
+  }
+  Values own = evaluate(op.getInput(), sites), isFirst;
+  Sites partners;
+  partners.lanes = sites.lanes;
+  partners.multiple = std::gcd(sites.multiple, half);
+  partners.exists = sites.exists;
+  for (Value column : sites.columns) {
+    isFirst.push_back(k.less(k.rem(column, k.i64(2 * half)), k.i64(half)));
+    partners.columns.push_back(k.add(column, k.select(isFirst.back(), k.i64(half), k.i64(-half))));
+  }
+  Values other = evaluate(op.getInput(), partners), result;
+  auto [cos, sin] = anglesOf(op, sites);
   for (size_t site = 0; site < own.size(); ++site) {
     // The first half takes a cos - b sin, the second b cos + a sin; the inverse has -sin.
     Value product = k.fmul(other[site], sin[site]), turned = k.fmul(own[site], cos[site]);

@@ -286,7 +286,9 @@ int DispatchGroups::findMatmulPartner(Operation *op) const {
     bool terms = sum && sum == sumOf(root) && group.roots < maxTerms &&
                  llvm::equal(root->getOperands().drop_front(2), op->getOperands().drop_front(2));
     bool twins = root->getOperand(0) == op->getOperand(0) && !sumOf(root) && group.roots < maxProducts;
-    if (!alike || !(terms || twins))
+    bool storesHere = llvm::all_of(op->getResult(0).getUsers(),
+                                   [&](Operation *user) { return !isSink(user) || writeFits(user, index); });
+    if (!alike || !(terms || twins) || !storesHere)
       return -1;
     for (Value operand : op->getOperands()) {
       SmallVector<Dependence> deps;

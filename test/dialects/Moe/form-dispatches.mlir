@@ -89,6 +89,77 @@ func.func @gated() {
 
 // -----
 
+// The first product is stored before the second is made: one kernel all the same, for the write is to another state than all
+// that the second reads.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @du batch : tensor<8x6xf32>
+moe.state @dg batch : tensor<8x6xf32>
+moe.state @up gradient : tensor<4x6xf32>
+moe.state @gate gradient : tensor<4x6xf32>
+// CHECK-LABEL: func @stored_between()
+func.func @stored_between() {
+  // CHECK: moe.dispatch "matmul" () : () -> () {
+  // CHECK: %[[U:.*]] = moe.matmul ta
+  // CHECK: moe.write @up, %[[U]]
+  // CHECK: %[[G:.*]] = moe.matmul ta
+  // CHECK: moe.accumulate @gate, %[[G]]
+  // CHECK-NOT: moe.dispatch
+  // CHECK: return
+  %x = moe.read @x : tensor<8x4xf32>
+  %du = moe.read @du : tensor<8x6xf32>
+  %dg = moe.read @dg : tensor<8x6xf32>
+  %u = moe.matmul ta %x, %du : tensor<8x4xf32>, tensor<8x6xf32> -> tensor<4x6xf32>
+  moe.write @up, %u : tensor<4x6xf32>
+  %g = moe.matmul ta %x, %dg : tensor<8x4xf32>, tensor<8x6xf32> -> tensor<4x6xf32>
+  moe.accumulate @gate, %g : tensor<4x6xf32>
+  return
+}
+
+// -----
+
+// Not when the second reads what the first wrote: then it starts after it. Nor when it reads what the first is to replace.
+moe.state @x batch : tensor<6x6xf32>
+moe.state @w parameter : tensor<6x6xf32>
+moe.state @y output : tensor<6x6xf32>
+// CHECK-LABEL: func @reads_what_was_stored()
+func.func @reads_what_was_stored() {
+  // CHECK: moe.dispatch "matmul"
+  // CHECK: moe.write @w
+  // CHECK: moe.dispatch "matmul"
+  // CHECK: moe.read @w
+  // CHECK: moe.write @y
+  %x = moe.read @x : tensor<6x6xf32>
+  %u = moe.matmul ta %x, %x : tensor<6x6xf32>, tensor<6x6xf32> -> tensor<6x6xf32>
+  moe.write @w, %u : tensor<6x6xf32>
+  %w = moe.read @w : tensor<6x6xf32>
+  %g = moe.matmul ta %x, %w : tensor<6x6xf32>, tensor<6x6xf32> -> tensor<6x6xf32>
+  moe.write @y, %g : tensor<6x6xf32>
+  return
+}
+
+// -----
+
+// Two writes of one state stay in their order.
+moe.state @x batch : tensor<6x6xf32>
+moe.state @z batch : tensor<6x6xf32>
+moe.state @w output : tensor<6x6xf32>
+// CHECK-LABEL: func @stored_twice()
+func.func @stored_twice() {
+  // CHECK: moe.dispatch "matmul" () : () -> () {
+  // CHECK: moe.write @w
+  // CHECK: moe.dispatch "matmul" () : () -> () {
+  // CHECK: moe.accumulate @w
+  %x = moe.read @x : tensor<6x6xf32>
+  %z = moe.read @z : tensor<6x6xf32>
+  %u = moe.matmul ta %x, %x : tensor<6x6xf32>, tensor<6x6xf32> -> tensor<6x6xf32>
+  moe.write @w, %u : tensor<6x6xf32>
+  %g = moe.matmul ta %x, %z : tensor<6x6xf32>, tensor<6x6xf32> -> tensor<6x6xf32>
+  moe.accumulate @w, %g : tensor<6x6xf32>
+  return
+}
+
+// -----
+
 // An epilogue is elementwise: a reduction of the rows of a product is another kernel.
 moe.state @x batch : tensor<8x4xf32>
 moe.state @w parameter : tensor<4x6xf32>
