@@ -21,6 +21,8 @@ ptxas = os.environ.get("MOEC_PTXAS") or shutil.which("ptxas", path=os.pathsep.jo
 if ptxas and ptxas != "none":
     config.available_features.add("ptxas")
     config.environment["MOEC_PTXAS"] = ptxas
+if config.moec_linked_assembler:
+    config.available_features.add("linked-assembler")
 config.environment["MOEC_CACHE"] = os.path.join(config.test_exec_root, "kernel-cache")
 # A pass that never ends must fail, not hang the run (needs psutil).
 try:

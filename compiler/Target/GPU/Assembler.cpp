@@ -1,5 +1,9 @@
 #include "compiler/Target/GPU/Assembler.h"
 
+#ifdef MOEC_HAS_NVPTXCOMPILER
+#include "compiler/Target/GPU/LinkedAssembler.h"
+#endif
+
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/ADT/StringExtras.h"
@@ -103,7 +107,15 @@ int64_t numberBefore(StringRef line, StringRef what) {
 
 std::unique_ptr<Assembler> Assembler::find() {
   std::string path = findPtxas();
-  return path.empty() || path == "none" ? nullptr : PtxasProcess::create(path);
+  if (path == "none")
+    return nullptr;
+  if (!path.empty() && path != "linked")
+    return PtxasProcess::create(path);
+#ifdef MOEC_HAS_NVPTXCOMPILER
+  return createLinkedAssembler();
+#else
+  return nullptr;
+#endif
 }
 
 std::vector<KernelReport> parseAssemblerLog(StringRef log) {

@@ -34,11 +34,12 @@ public:
   virtual AssemblyResult assemble(llvm::StringRef ptx, llvm::StringRef arch) const = 0;
 
   /// The first of: $MOEC_PTXAS, $CUDA_HOME/bin/ptxas, ptxas in PATH, /usr/local/cuda/bin/ptxas, the assembler linked
-  /// into this program. Null when there is none. MOEC_PTXAS=none hides all.
+  /// into this program (MOEC_NVPTXCOMPILER). Null when there is none. MOEC_PTXAS=linked hides all but the last,
+  /// MOEC_PTXAS=none hides all.
   static std::unique_ptr<Assembler> find();
 };
 
-/// Reads what `ptxas -v` prints.
+/// Reads what `ptxas -v` prints; the library says the same.
 std::vector<KernelReport> parseAssemblerLog(llvm::StringRef log);
 
 } // namespace moec::gpu
