@@ -47,7 +47,8 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
   function.addPass(moe::createMoeJoinSums());
-  function.addPass(moe::createMoeFormDispatches({options.structure->wantsLightEpilogues()}));
+  function.addPass(moe::createMoeFormDispatches(
+      {options.structure->wantsLightEpilogues(), options.structure->columnsToGatherOnce()}));
   auto precision = experiment.section<exp::PrecisionOp>();
   if (precision.getCompute() != "bf16")
     return;

@@ -73,9 +73,13 @@ bool DispatchGroups::isCloned(Operation *op) const {
                         [&](Operation *user) { return isa<ColReduceOp>(user) && user->getBlock() == &block; });
   if (!isa<GatherRowsOp>(op))
     return false;
-  return llvm::all_of(op->getUses(), [](OpOperand &use) {
-    return isa<GroupedMatmulOp, GroupedOuterOp>(use.getOwner()) && use.getOperandNumber() == 0;
-  });
+  int64_t columns = 0;
+  for (OpOperand &use : op->getUses()) {
+    if (!isa<GroupedMatmulOp, GroupedOuterOp>(use.getOwner()) || use.getOperandNumber() != 0)
+      return false;
+    columns += cast<RankedTensorType>(use.getOwner()->getResult(0).getType()).getShape().back();
+  }
+  return traits.gatherOnce == 0 || columns < traits.gatherOnce;
 }
 
 void DispatchGroups::collect(Value value, bool direct, SmallVectorImpl<Dependence> &deps,

@@ -19,6 +19,7 @@ struct DispatchGroup {
 /// What depends on the target.
 struct DispatchTraits {
   bool lightEpilogues = false; // see moe-form-dispatches
+  int64_t gatherOnce = 0;      // the same
 };
 
 class DispatchGroups {

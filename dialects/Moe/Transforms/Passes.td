@@ -105,7 +105,8 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     consumer of its values that could not join did not.
     A map becomes a product's epilogue where its result has to be stored anyway, or takes the place of the product's; a map that only feeds sums over rows is computed
     inside them. With `light-epilogues` an epilogue makes one result and reads one tensor at most: what a tile of a GPU's
-    product has registers for.
+    product has registers for. Rows are gathered in the loads of every product that multiplies them, unless those products have
+    `gather-once` columns or more together: then the gather is a dispatch of its own, and its rows are stored.
     Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
     code generators.
     ```mlir
@@ -113,7 +114,9 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     ```
   }];
   let options = [Option<"lightEpilogues", "light-epilogues", "bool", "false",
-    "Epilogues of products make one result and read at most one tensor of its shape">];
+    "Epilogues of products make one result and read at most one tensor of its shape">,
+    Option<"gatherOnce", "gather-once", "int64_t", "0",
+    "Columns of the products of gathered rows from which the rows are stored; 0: never">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 
