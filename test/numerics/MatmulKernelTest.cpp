@@ -342,19 +342,14 @@ TEST_CASE("grouped outer: a pair of gathered rows, each into its state", "[matmu
   auto outer = [&](const std::string &name, const std::string &right) {
     return product(name, "moe.grouped_outer", {{"%a", made}, {right, grad}, {"%off", off}, {"%cnt", cnt}}, full);
   };
-  CompiledDispatch kernel(module("moe.state @up gradient : " + full + "\n  moe.state @gate gradient : " + full,
-                                 {{"x", input},
-                                  {"rows", tensor({R, 1}, "i32")},
-                                  {"du", grad},
-                                  {"dg", grad},
-                                  {"off", off},
-                                  {"cnt", cnt}},
-                                 {},
-                                 "    %a = moe.gather_rows %x, %rows : " + input + ", " + tensor({R, 1}, "i32") +
-                                     " -> " + made + "\n" + outer("%p", "%du") + "    moe.write @up, %p : " + full +
-                                     "\n" + outer("%q", "%dg") + "    moe.accumulate @gate, %q : " + full +
-                                     "\n    moe.yield"),
-                          element);
+  CompiledDispatch kernel(
+      module("moe.state @up gradient : " + full + "\n  moe.state @gate gradient : " + full,
+             {{"x", input}, {"rows", tensor({R, 1}, "i32")}, {"du", grad}, {"dg", grad}, {"off", off}, {"cnt", cnt}},
+             {},
+             "    %a = moe.gather_rows %x, %rows : " + input + ", " + tensor({R, 1}, "i32") + " -> " + made + "\n" +
+                 outer("%p", "%du") + "    moe.write @up, %p : " + full + "\n" + outer("%q", "%dg") +
+                 "    moe.accumulate @gate, %q : " + full + "\n    moe.yield"),
+      element);
   Array x = Array::random({T, K}, 1), du = Array::random({R, N}, 2), dg = Array::random({R, N}, 3),
         old = Array::random({E, K, N}, 4), up({E, K, N}), gate({E, K, N});
   Array a = gather(x, groups.rowToken);

@@ -109,18 +109,13 @@ TEST_CASE("math functions on vectors", "[row]") {
     double (*reference)(double);
     double low, high;
   };
-  const Function functions[] = {{"math.exp", std::exp, -20, 20},
-                                {"moe.sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }, -80, 80},
-                                {"math.log", std::log, 1e-6, 100},
-                                {"math.tanh", std::tanh, -5, 5},
-                                {"math.sqrt", std::sqrt, 0, 100},
-                                {"math.sin", std::sin, -600, 600},
-                                {"math.cos", std::cos, -600, 600},
-                                {"math.log1p", std::log1p, -.9, 9},
-                                {"math.expm1", std::expm1, -5, 5},
-                                {"math.erf", std::erf, -3, 3},
-                                {"math.absf", std::fabs, -3, 3},
-                                {"math.rsqrt", [](double x) { return 1 / std::sqrt(x); }, 0.01, 100}};
+  const Function functions[] = {
+      {"math.exp", std::exp, -20, 20},   {"moe.sigmoid", [](double x) { return 1 / (1 + std::exp(-x)); }, -80, 80},
+      {"math.log", std::log, 1e-6, 100}, {"math.tanh", std::tanh, -5, 5},
+      {"math.sqrt", std::sqrt, 0, 100},  {"math.sin", std::sin, -600, 600},
+      {"math.cos", std::cos, -600, 600}, {"math.log1p", std::log1p, -.9, 9},
+      {"math.expm1", std::expm1, -5, 5}, {"math.erf", std::erf, -3, 3},
+      {"math.absf", std::fabs, -3, 3},   {"math.rsqrt", [](double x) { return 1 / std::sqrt(x); }, 0.01, 100}};
   for (std::string element : {"f32", "f64"})
     for (const Function &function : functions) {
       CAPTURE(element, function.name);

@@ -30,12 +30,12 @@ using Piece = SimtBuilder::Piece;
 constexpr int64_t kThreads = 256;
 constexpr int64_t kBlocksPerSm = 4;    // of embed_grad
 constexpr int64_t kSumBlocksPerSm = 3; // of col_reduce: what registers hold with rows of two operands in flight
-constexpr int64_t kRowsInFlight = 4;  // of one thread of col_reduce
-constexpr int64_t kPartsInFlight = 4; // of one thread of col_reduce that joins the blocks' sums
-constexpr int64_t kBatch = 8;         // ids in flight of one thread of embed_grad
-constexpr int64_t kHotBatch = 16;     // rows in flight of the frequent id
-constexpr int64_t kIdsPerLane = 16;   // of one round of embed_grad
-constexpr int64_t kRowsPerShare = 32; // least rows of a thread of col_reduce that are worth another block
+constexpr int64_t kRowsInFlight = 4;   // of one thread of col_reduce
+constexpr int64_t kPartsInFlight = 4;  // of one thread of col_reduce that joins the blocks' sums
+constexpr int64_t kBatch = 8;          // ids in flight of one thread of embed_grad
+constexpr int64_t kHotBatch = 16;      // rows in flight of the frequent id
+constexpr int64_t kIdsPerLane = 16;    // of one round of embed_grad
+constexpr int64_t kRowsPerShare = 32;  // least rows of a thread of col_reduce that are worth another block
 
 Type elementType(Value value) { return cast<RankedTensorType>(value.getType()).getElementType(); }
 int64_t bytesOf(Type element) { return element.getIntOrFloatBitWidth() / 8; }
@@ -144,9 +144,8 @@ Value ColReduceEmitter::sumRows(SimtBuilder &k, Value first, Value end) {
   Value whole = k.div(k.max(k.add(k.sub(end, start), k.i64(ty - 1)), k.i64(0)), k.i64(step));
   Value rest = k.add(start, k.mul(whole, k.i64(step)));
   Value zero = k.constant(pieceType(element, lanes), 0);
-  Value sum = k.loop(start, rest, step, ValueRange{zero}, [&](Value row, ValueRange so) {
-    return addRows(row, so[0], kRowsInFlight);
-  })[0];
+  Value sum = k.loop(start, rest, step, ValueRange{zero},
+                     [&](Value row, ValueRange so) { return addRows(row, so[0], kRowsInFlight); })[0];
   return k.loop(rest, end, ty, ValueRange{sum}, [&](Value row, ValueRange so) { return addRows(row, so[0], 1); })[0];
 }
 

@@ -117,8 +117,8 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   if (together) {
     // A block for each row, its columns in registers when they fit.
     constexpr int64_t kMostThreads = 1024;
-    // Rows that do not fit are read once when nothing wide is stored: many short blocks then overlap best. Else few rows
-    // at a time stay in L2 for the second pass.
+    // Rows that do not fit are read once when nothing wide is stored: many short blocks then overlap best. Else few
+    // rows at a time stay in L2 for the second pass.
     int64_t threads = powerOf2Ceil(llvm::divideCeil(width, crowded ? 8 : 16));
     int64_t threadsOfLoop = crowded || written == 0 ? 256 : 512;
     layout.loopPieces = crowded ? 2 : 4;
@@ -192,8 +192,8 @@ SmallVector<RowEmitter::SiteStores> RowEmitter::computeStores(ArrayRef<DispatchB
   return made;
 }
 
-// A row too wide to keep is read once more for each pass over it. Sinks that do not wait for the last pass's sums can be
-// stored in it, if nothing wide is read behind it: a sink may lie where an operand lay.
+// A row too wide to keep is read once more for each pass over it. Sinks that do not wait for the last pass's sums can
+// be stored in it, if nothing wide is read behind it: a sink may lie where an operand lay.
 bool RowEmitter::mayStoreInLastPass(int64_t width) {
   if (!isLastLevel || columnsOf(width).inRegisters)
     return false;

@@ -80,8 +80,8 @@ Value RowEmitter::loadColumns(unsigned param, Value base, Value column, const Si
   Type storage = body.storageOf(param);
   auto load = LLVM::LoadOp::create(k.b, vectorOf(storage, sites.lanes), k.at(base, column, storage),
                                    alignment(param, sites.multiple, sites.lanes, rowColumns));
-  // Nothing else writes an operand during the launch, so loads may move over the kernel's own stores. LLVM would also move
-  // them behind a barrier, next to their use: late, and one after the other.
+  // Nothing else writes an operand during the launch, so loads may move over the kernel's own stores. LLVM would also
+  // move them behind a barrier, next to their use: late, and one after the other.
   load.setInvariant(!body.params[param].isWritten && !meets);
   return convert(load, to);
 }

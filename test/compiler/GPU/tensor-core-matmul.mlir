@@ -85,3 +85,31 @@ func.func @terms(%a0: tensor<512x256xbf16>, %a1: tensor<256x512xbf16>, %a2: tens
   }
   return
 }
+
+// A sigmoid in an epilogue is two instructions of the unit for special functions.
+// TILE-LABEL: tile.kernel @sigmoid
+// TILE: tile.epilogue
+// TILE-NEXT: ^bb0(%[[X:.*]]: f32):
+// TILE: %[[N:.*]] = arith.negf %[[X]]
+// TILE-NEXT: %[[E:.*]] = math.exp %[[N]]
+// TILE-NEXT: %[[D:.*]] = arith.addf %[[E]], %[[ONE:.*]] : f32
+// TILE-NEXT: arith.divf %[[ONE]], %[[D]]
+// PTX-LABEL: .entry sigmoid_
+// PTX-NOT: div.
+// PTX: ex2.approx.ftz.f32
+// PTX: rcp.approx.ftz.f32
+func.func @sigmoid(%a0: tensor<512x256xbf16>, %a1: tensor<256x512xbf16>) {
+  %r = moe.dispatch "matmul" (%a = %a0, %b = %a1) : (tensor<512x256xbf16>, tensor<256x512xbf16>) -> tensor<512x512xbf16> {
+    %x = moe.cast %a : tensor<512x256xbf16> -> tensor<512x256xf32>
+    %y = moe.cast %b : tensor<256x512xbf16> -> tensor<256x512xf32>
+    %p = moe.matmul %x, %y : tensor<512x256xf32>, tensor<256x512xf32> -> tensor<512x512xf32>
+    %s = moe.map(%p) : (tensor<512x512xf32>) -> tensor<512x512xf32> {
+    ^bb0(%u: f32):
+      %t = moe.sigmoid %u : f32
+      moe.yield %t : f32
+    }
+    %o = moe.cast %s : tensor<512x512xf32> -> tensor<512x512xbf16>
+    moe.yield %o : tensor<512x512xbf16>
+  }
+  return
+}
