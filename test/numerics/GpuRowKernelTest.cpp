@@ -1,29 +1,12 @@
 // What only the GPU's row template has: tensors that are bf16 in memory, rows shared out in other ways. All other cases
 // of the row template run for GPUs too (numerics.sm_90a).
 #include "runtime/kernels/RowLoops.h"
-#include "test/numerics/Harness.h"
-#include "test/numerics/Text.h"
+#include "test/numerics/Narrow.h"
 #include <catch2/catch.hpp>
 #include <cmath>
 
 using namespace moec::test;
 namespace loops = moec::loops;
-
-namespace {
-const char *const kGpu = "sm_90a";
-constexpr double kBf16 = 0x1.0p-8; // of a rounding to bf16
-
-std::string bf16(int64_t rows, int64_t columns) { return tensor(rows, columns, "bf16"); }
-
-Array rounded(Array array) {
-  for (double &value : array.values) {
-    int exponent;
-    double fraction = std::frexp(value, &exponent);
-    value = std::ldexp(std::nearbyint(std::ldexp(fraction, 8)), exponent - 8);
-  }
-  return array;
-}
-} // namespace
 
 TEST_CASE("rms norm of bf16 rows, narrow to wide", "[row][gpu]") {
   for (auto [n, c] : {std::pair<int64_t, int64_t>{3, 8},
