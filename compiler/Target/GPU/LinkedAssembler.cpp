@@ -26,8 +26,7 @@ std::string textOf(Handle handle, nvPTXCompileResult (*sizeOf)(Handle, size_t *)
 
 class LinkedAssembler final : public Assembler {
 public:
-  LinkedAssembler(unsigned major, unsigned minor)
-      : version(std::to_string(major) + "." + std::to_string(minor)) {}
+  LinkedAssembler(unsigned major, unsigned minor) : version(std::to_string(major) + "." + std::to_string(minor)) {}
 
   std::string identity() const override { return "nvPTXCompiler " + version; }
 
