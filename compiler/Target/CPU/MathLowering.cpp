@@ -1,5 +1,7 @@
 #include "compiler/Target/CPU/MathLowering.h"
 
+#include "compiler/Target/Kernel/Float8.h"
+
 #include "mlir/Conversion/MathToLibm/MathToLibm.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -40,6 +42,7 @@ struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
                                         math::ErfOp::getOperationName()};
       return llvm::is_contained(names, name);
     });
+    kernel::populateFloat8Rounding(polynomials);
     if (failed(applyPatternsGreedily(getOperation(), std::move(polynomials))))
       return signalPassFailure();
 
