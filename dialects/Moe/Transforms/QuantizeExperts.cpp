@@ -90,10 +90,12 @@ public:
 
 private:
   StateOp declare(StateOp parameter, StringRef suffix, ArrayRef<int64_t> shape, StringRef mark) {
-    // A parameter may be in several sets.
-    std::string name = ("copy." + parameter.getSymName() + "." + suffix).str();
-    if (int number = ++taken[name]; number > 1)
+    // A parameter may be in several sets. What a name has behind # is not part of it: it tells segments of layers apart.
+    auto [stem, segment] = parameter.getSymName().split('#');
+    std::string name = ("copy." + stem + "." + suffix).str(), end = segment.empty() ? "" : ("#" + segment).str();
+    if (int number = ++taken[name + end]; number > 1)
       name += "." + std::to_string(number);
+    name += end;
     OpBuilder b(parameter);
     b.setInsertionPointAfter(parameter);
     auto type = RankedTensorType::get(shape, parameter.getTensorType().getElementType());

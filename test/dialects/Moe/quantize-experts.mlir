@@ -17,10 +17,10 @@ moe.state @v parameter : tensor<2x4x6xf32> count 3 layers [0, 1] gradient @grad.
 // A gather takes quantised rows; the gradient of the weights goes on reading what it did.
 // CHECK-LABEL: func @forward
 // CHECK-SAME: (%[[X:.*]]: tensor<8x4xf32>, %[[ROWS:.*]]: tensor<16x1xi32>, %[[O:.*]]: tensor<1x3xi32>, %[[C:.*]]: tensor<1x2xi32>, %[[G:.*]]: tensor<16x6xf32>, %[[L:.*]]: index)
-// CHECK-NEXT: %[[Q:.*]]:2 = moe.quantize_rows %[[X]] : (tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x1xf32>)
+// CHECK-NEXT: %[[Q:.*]], %[[S:.*]] = moe.quantize_rows %[[X]] : (tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x1xf32>)
 // CHECK: %[[A:.*]] = moe.gather_rows %[[X]], %[[ROWS]]
-// CHECK: %[[QA:.*]] = moe.gather_rows %[[Q]]#0, %[[ROWS]]
-// CHECK: %[[QS:.*]] = moe.gather_rows %[[Q]]#1, %[[ROWS]] : tensor<8x1xf32>, tensor<16x1xi32> -> tensor<16x1xf32>
+// CHECK: %[[QA:.*]] = moe.gather_rows %[[Q]], %[[ROWS]]
+// CHECK: %[[QS:.*]] = moe.gather_rows %[[S]], %[[ROWS]] : tensor<8x1xf32>, tensor<16x1xi32> -> tensor<16x1xf32>
 // CHECK: %[[WS:.*]] = moe.read @copy.w.columns.scale[%[[L]]] : tensor<2x6xf32>
 // CHECK: %[[W:.*]] = moe.read @copy.w.columns[%[[L]]] : tensor<2x6x4xf32>
 // CHECK: moe.grouped_matmul tb %[[QA]], %[[W]], %[[O]], %[[C]] scales %[[QS]], %[[WS]]
@@ -36,12 +36,12 @@ func.func @forward(%x: tensor<8x4xf32>, %rows: tensor<16x1xi32>, %o: tensor<1x3x
 // Products that are only added share both scales.
 // CHECK-LABEL: func @backward
 // CHECK-SAME: (%[[G:.*]]: tensor<16x6xf32>, %[[H:.*]]: tensor<16x6xf32>
-// CHECK: %[[Q:.*]]:3 = moe.quantize_rows %[[G]], %[[H]]
+// CHECK: %[[Q:.*]]:2, %[[RS:.*]] = moe.quantize_rows %[[G]], %[[H]]
 // CHECK: %[[S:.*]] = moe.read @copy.w.rows.scale
 // CHECK: %[[W:.*]] = moe.read @copy.w.rows[
-// CHECK: %[[P:.*]] = moe.grouped_matmul tb %[[Q]]#0, %[[W]], %{{.*}}, %{{.*}} scales %[[Q]]#2, %[[S]]
+// CHECK: %[[P:.*]] = moe.grouped_matmul tb %[[Q]]#0, %[[W]], %{{.*}}, %{{.*}} scales %[[RS]], %[[S]]
 // CHECK: %[[V:.*]] = moe.read @copy.v.rows[
-// CHECK: %[[R:.*]] = moe.grouped_matmul tb %[[Q]]#1, %[[V]], %{{.*}}, %{{.*}} scales %[[Q]]#2, %[[S]]
+// CHECK: %[[R:.*]] = moe.grouped_matmul tb %[[Q]]#1, %[[V]], %{{.*}}, %{{.*}} scales %[[RS]], %[[S]]
 // CHECK: moe.map(%[[P]], %[[R]])
 func.func @backward(%g: tensor<16x6xf32>, %h: tensor<16x6xf32>, %o: tensor<1x3xi32>, %c: tensor<1x2xi32>, %l: index) -> tensor<16x4xf32> {
   %w = moe.read @w[%l] : tensor<2x4x6xf32>
