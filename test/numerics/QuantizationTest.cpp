@@ -92,8 +92,8 @@ const char *kScale = R"(
 /// What moe-decompose makes of quantize_rows: a row kernel. `cast`: how values are yielded.
 std::string rowsModule(int64_t rows, int64_t columns, const std::string &stored) {
   std::string x = tensor({rows, columns}), one = tensor({rows, 1}), out = tensor({rows, columns}, stored);
-  std::string text = map("%a", {{"%x", x}}, x, "%v: f32", "      %y = math.absf %v : f32\n") + "    %l = moe.row_reduce max %a : " +
-                     x + " -> " + one + "\n" +
+  std::string text = map("%a", {{"%x", x}}, x, "%v: f32", "      %y = math.absf %v : f32\n") +
+                     "    %l = moe.row_reduce max %a : " + x + " -> " + one + "\n" +
                      map("%scale, %inverse", {{"%l", one}}, one, "%m: f32", kScale, "%s, %t", 2);
   // Two results of one map.
   size_t at = text.find("%scale, %inverse = ");
@@ -153,8 +153,8 @@ TEST_CASE("quantised columns", "[quantization]") {
   expected.scale.shape = {e, n};
   for (const char *stored : {"$T", "f8E4M3FN"}) {
     bool narrow = std::string(stored) != "$T";
-    Outcome outcome =
-        narrow ? CompiledDispatch(text(stored), "f32", "sm_90a").run({input}) : CompiledDispatch(text(stored), "f32").run({input});
+    Outcome outcome = narrow ? CompiledDispatch(text(stored), "f32", "sm_90a").run({input})
+                             : CompiledDispatch(text(stored), "f32").run({input});
     CHECK(difference(outcome.results[0], expected.values, 0) == "");
     CHECK(difference(outcome.results[1], expected.scale, 0) == "");
   }
@@ -170,27 +170,36 @@ TEST_CASE("products of quantised rows and columns", "[quantization]") {
   Groups groups = makeGroups({5, 0, 11}, 8, T, 8);
   int64_t R = groups.rows;
   std::string stored = narrow ? "f8E4M3FN" : "$T";
-  std::string x = tensor({T, K}), a = tensor({R, K}), w = tensor({E, N, K}), y = tensor({R, N}), ids = tensor({R, 1}, "i32"),
-              offsets = tensor({1, E + 1}, "i32"), counts = tensor({1, E}, "i32"), rs = tensor({R, 1}), cs = tensor({E, N});
+  std::string x = tensor({T, K}), a = tensor({R, K}), w = tensor({E, N, K}), y = tensor({R, N}),
+              ids = tensor({R, 1}, "i32"), offsets = tensor({1, E + 1}, "i32"), counts = tensor({1, E}, "i32"),
+              rs = tensor({R, 1}), cs = tensor({E, N});
   std::string body;
   if (narrow)
-    body = "    %xw = moe.cast %x : " + tensor({T, K}, stored) + " -> " + x + "\n    %ww = moe.cast %w : " +
-           tensor({E, N, K}, stored) + " -> " + w + "\n";
+    body = "    %xw = moe.cast %x : " + tensor({T, K}, stored) + " -> " + x +
+           "\n    %ww = moe.cast %w : " + tensor({E, N, K}, stored) + " -> " + w + "\n";
   std::string xn = narrow ? "%xw" : "%x", wn = narrow ? "%ww" : "%w";
   body += "    %a = moe.gather_rows " + xn + ", %rows : " + x + ", " + ids + " -> " + a + "\n" +
-          "    %p = moe.grouped_matmul tb %a, " + wn + ", %o, %c scales %rs, %cs : " + rs + ", " + cs + " : " + a + ", " + w +
-          ", " + offsets + ", " + counts + " -> " + y + "\n" +
+          "    %p = moe.grouped_matmul tb %a, " + wn + ", %o, %c scales %rs, %cs : " + rs + ", " + cs + " : " + a +
+          ", " + w + ", " + offsets + ", " + counts + " -> " + y + "\n" +
           map("%z", {{"%p", y}}, y, "%v: $T", "      %y = arith.addf %v, %v : $T\n") + "    moe.yield %z : " + y;
-  CompiledDispatch kernel(module("", {{"x", tensor({T, K}, stored)}, {"w", tensor({E, N, K}, stored)}, {"rows", ids},
-                                      {"o", offsets}, {"c", counts}, {"rs", rs}, {"cs", cs}},
+  CompiledDispatch kernel(module("",
+                                 {{"x", tensor({T, K}, stored)},
+                                  {"w", tensor({E, N, K}, stored)},
+                                  {"rows", ids},
+                                  {"o", offsets},
+                                  {"c", counts},
+                                  {"rs", rs},
+                                  {"cs", cs}},
                                  {y}, body),
                           "f32", narrow ? "sm_90a" : "native");
-  Quantized tokens = quantizeRows(Array::random({T, K}, 1)), weights = quantizeRows(Array::random({E, N, K}, 2, -0.1, 0.1));
+  Quantized tokens = quantizeRows(Array::random({T, K}, 1)),
+            weights = quantizeRows(Array::random({E, N, K}, 2, -0.1, 0.1));
   weights.scale.shape = {E, N};
   Array rowScale({R, 1}), expected({R, N});
   for (int64_t e = 0; e < E; ++e)
     for (int64_t i = 0; i < static_cast<int64_t>(groups.counts.values[e]); ++i) {
-      int64_t r = static_cast<int64_t>(groups.offsets.values[e]) + i, t = static_cast<int64_t>(groups.rowToken.values[r]);
+      int64_t r = static_cast<int64_t>(groups.offsets.values[e]) + i,
+              t = static_cast<int64_t>(groups.rowToken.values[r]);
       rowScale.values[r] = tokens.scale.values[t];
       for (int64_t n = 0; n < N; ++n) {
         double sum = 0;
@@ -200,7 +209,8 @@ TEST_CASE("products of quantised rows and columns", "[quantization]") {
       }
     }
   Array actual =
-      kernel.run({tokens.values, weights.values, groups.rowToken, groups.offsets, groups.counts, rowScale, weights.scale})
+      kernel
+          .run({tokens.values, weights.values, groups.rowToken, groups.offsets, groups.counts, rowScale, weights.scale})
           .results[0];
   auto end = static_cast<int64_t>(groups.offsets.values[E]);
   for (int64_t r = 0; r < R; ++r)

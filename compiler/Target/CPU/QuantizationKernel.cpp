@@ -1,5 +1,5 @@
-// Template "quantize_columns": a workgroup owns a vector of columns of one matrix and goes down it twice, first for their
-// largest magnitudes, then to divide, round and store them as rows.
+// Template "quantize_columns": a workgroup owns a vector of columns of one matrix and goes down it twice, first for
+// their largest magnitudes, then to divide, round and store them as rows.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -16,7 +16,9 @@ FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp dispatch, ModuleOp 
   DispatchBody body(dispatch);
   auto op = *dispatch.getBlock()->getOps<moe::QuantizeColumnsOp>().begin();
   auto input = body.paramOf(op.getInput());
-  if (failed(checkRootBody(body, op, /*allowMaps=*/false)) || !input)
+  if (failed(checkRootBody(body, op, /*allowMaps=*/false)))
+    return failure();
+  if (!input)
     return dispatch.emitOpError("has no template: quantises columns of what it computes");
   ArrayRef<int64_t> shape = op.getInput().getType().getShape();
   int64_t matrices = shape[0], height = shape[1], width = shape[2];

@@ -49,15 +49,16 @@ private:
 
 Value QuantizationEmitter::findLargest() {
   auto largerOf = [&](Value so, Value value) { return k.fmax(so, math::AbsFOp::create(k.b, value)); };
-  Value largest = k.loop(k.i64(0), k.i64(height), kAhead * kRows, k.constant(element, 0), [&](Value row, ValueRange so) {
-    SmallVector<Value> loaded;
-    for (int64_t i = 0; i < kAhead; ++i)
-      loaded.push_back(load(k.add(row, k.add(down, k.i64(i * kRows)))));
-    Value here = so[0];
-    for (Value value : loaded)
-      here = largerOf(here, value);
-    return SmallVector<Value>{here};
-  })[0];
+  Value largest =
+      k.loop(k.i64(0), k.i64(height), kAhead * kRows, k.constant(element, 0), [&](Value row, ValueRange so) {
+        SmallVector<Value> loaded;
+        for (int64_t i = 0; i < kAhead; ++i)
+          loaded.push_back(load(k.add(row, k.add(down, k.i64(i * kRows)))));
+        Value here = so[0];
+        for (Value value : loaded)
+          here = largerOf(here, value);
+        return SmallVector<Value>{here};
+      })[0];
   Value shared = k.shared(kRows * kColumns * element.getIntOrFloatBitWidth() / 8);
   k.store(largest, shared, k.thread());
   k.barrier();
@@ -126,7 +127,9 @@ FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp dispatch, ModuleOp 
   DispatchBody body(dispatch);
   auto op = *dispatch.getBlock()->getOps<moe::QuantizeColumnsOp>().begin();
   auto input = body.paramOf(op.getInput());
-  if (failed(checkRootBody(body, op, /*allowMaps=*/false)) || !input)
+  if (failed(checkRootBody(body, op, /*allowMaps=*/false)))
+    return failure();
+  if (!input)
     return dispatch.emitOpError("has no template: quantises columns of what it computes");
   SimtBuilder k(module, dispatch.getLoc(), symbol, body.numParams(), kColumns * kRows, target);
   QuantizationEmitter emitter(k, body, op, *input);

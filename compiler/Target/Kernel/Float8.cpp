@@ -39,8 +39,8 @@ struct RoundToFloat8 : OpRewritePattern<arith::ExtFOp> {
     Value exponent = arith::AndIOp::create(rewriter, loc, bits, number((2 * bias + 1) << mantissa));
     exponent = arith::MaxSIOp::create(rewriter, loc, exponent, number((bias + kLeastExponent) << mantissa));
     int64_t lift = ((mantissa - kMantissa) << mantissa) + (int64_t(1) << (mantissa - 1));
-    Value large = arith::BitcastOp::create(rewriter, loc, type,
-                                           arith::AddIOp::create(rewriter, loc, exponent, number(lift)));
+    Value large =
+        arith::BitcastOp::create(rewriter, loc, type, arith::AddIOp::create(rewriter, loc, exponent, number(lift)));
     Value rounded = arith::SubFOp::create(rewriter, loc, arith::AddFOp::create(rewriter, loc, value, large), large);
     rewriter.replaceOpWithNewOp<math::CopySignOp>(op, rounded, value); // what rounds to zero keeps its sign
     return success();

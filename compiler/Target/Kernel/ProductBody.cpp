@@ -128,8 +128,8 @@ Value ProductBody::scaled(KernelBuilder &k, const Product &product, Value sum, V
   int64_t lanes = KernelBuilder::lanesOf(sum.getType());
   auto load = [&](unsigned param, Value at, int64_t width, Value part) {
     Type storage = body.storageOf(param);
-    Value loaded = part ? k.loadPart(storage, k.param(param), at, width, part)
-                        : k.load(storage, k.param(param), at, width);
+    Value loaded =
+        part ? k.loadPart(storage, k.param(param), at, width, part) : k.load(storage, k.param(param), at, width);
     return k.convert(loaded, element);
   };
   Value ofRow = load(*product.rowScale, row, 1, Value());

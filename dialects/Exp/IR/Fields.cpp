@@ -205,9 +205,10 @@ std::vector<Section> trainingSections() {
             choice("optimizer", "optimizer", "\"f32\"", {"f32", "bf16"},
                    "With compute bf16: what the optimizer keeps (moments)."),
             choice("gradients", "gradients", "\"f32\"", {"f32", "bf16"}, "With compute bf16: sums of gradients."),
-            choice("experts", "experts", "\"compute\"", {"compute", "fp8"},
-                   "fp8, with compute bf16: products of the experts and the gradients of their inputs take e4m3, scaled "
-                   "by row and column. compute: as everything else.")}},
+            choice(
+                "experts", "experts", "\"compute\"", {"compute", "fp8"},
+                "fp8, with compute bf16: products of the experts and the gradients of their inputs take e4m3, scaled "
+                "by row and column. compute: as everything else.")}},
       {.pointer = "/memory",
        .op = "exp.memory",
        .summary = "Memory against time.",

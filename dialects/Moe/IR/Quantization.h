@@ -1,4 +1,4 @@
-// The arithmetic of quantize_rows and quantize_columns, on scalars and vectors alike: in regions of maps and in kernels.
+// The arithmetic of quantize_rows and quantize_columns, on scalars and vectors: in regions of maps and in kernels.
 #ifndef MOEC_DIALECTS_MOE_IR_QUANTIZATION_H
 #define MOEC_DIALECTS_MOE_IR_QUANTIZATION_H
 

@@ -4,7 +4,6 @@
 #include "dialects/Moe/Transforms/Passes.h"
 
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "llvm/ADT/MapVector.h"
 #include "llvm/ADT/SetVector.h"
 #include "llvm/ADT/StringMap.h"
 
@@ -90,7 +89,8 @@ public:
 
 private:
   StateOp declare(StateOp parameter, StringRef suffix, ArrayRef<int64_t> shape, StringRef mark) {
-    // A parameter may be in several sets. What a name has behind # is not part of it: it tells segments of layers apart.
+    // A parameter may be in several sets. What a name has behind # is not part of it: it tells segments of layers
+    // apart.
     auto [stem, segment] = parameter.getSymName().split('#');
     std::string name = ("copy." + stem + "." + suffix).str(), end = segment.empty() ? "" : ("#" + segment).str();
     if (int number = ++taken[name + end]; number > 1)
@@ -99,10 +99,9 @@ private:
     OpBuilder b(parameter);
     b.setInsertionPointAfter(parameter);
     auto type = RankedTensorType::get(shape, parameter.getTensorType().getElementType());
-    auto state =
-        StateOp::create(b, parameter.getLoc(), b.getStringAttr(name),
-                        StateKindAttr::get(b.getContext(), StateKind::copy), TypeAttr::get(type),
-                        parameter.getCountAttr(), parameter.getLayersAttr(), /*gradient=*/FlatSymbolRefAttr());
+    auto state = StateOp::create(b, parameter.getLoc(), b.getStringAttr(name),
+                                 StateKindAttr::get(b.getContext(), StateKind::copy), TypeAttr::get(type),
+                                 parameter.getCountAttr(), parameter.getLayersAttr(), /*gradient=*/FlatSymbolRefAttr());
     state->setAttr(mark, b.getUnitAttr());
     return state;
   }
@@ -180,6 +179,9 @@ public:
         products.remove(product);
       quantize(set);
     }
+    // Not before: what is remembered as quantised may be a product's result.
+    for (GroupedMatmulOp product : replaced)
+      product->erase();
   }
 
 private:
@@ -216,7 +218,7 @@ private:
       activations.push_back(product.getA());
       names.push_back(readOf(product).getState());
     }
-    Quantized rows = quantizeActivations(b, activations, set.front()->getBlock());
+    Quantized left = quantizeActivations(b, activations, set.front()->getBlock());
     GroupedMatmulOp first = set.front();
     WeightCopies::Copies &copies = weights.get(names, /*transposed=*/!first.getTb());
     auto read = [&](StateOp state) -> Value {
@@ -224,16 +226,15 @@ private:
                             indexOf(first));
     };
     Value columnScale = read(copies.scale);
-    for (auto [product, value, state] : llvm::zip_equal(set, rows.values, copies.values)) {
+    for (auto [product, value, state] : llvm::zip_equal(set, left.values, copies.values)) {
       OpBuilder here(product);
       Value columns = read(state);
-      Value result = GroupedMatmulOp::create(here, product.getLoc(), product.getType(), value, columns,
-                                             product.getOffsets(), product.getCounts(), /*tb=*/true,
-                                             ValueRange{rows.scale, columnScale});
+      Value result =
+          GroupedMatmulOp::create(here, product.getLoc(), product.getType(), value, columns, product.getOffsets(),
+                                  product.getCounts(), /*tb=*/true, ValueRange{left.scale, columnScale});
       product.replaceAllUsesWith(result);
     }
-    for (GroupedMatmulOp product : set)
-      product->erase();
+    llvm::append_range(replaced, set);
   }
 
   struct Quantized {
@@ -248,42 +249,41 @@ private:
       auto [entry, isNew] = gathered.try_emplace(gather);
       Quantized &result = entry->second;
       if (isNew) {
-        Quantized rows = quantizeRows(b, gather.getInput(), block);
+        Quantized tokens = quantizeRows(b, Value(gather.getInput()), block);
         OpBuilder after(gather);
         after.setInsertionPointAfter(gather);
         auto take = [&](Value from, int64_t columns) -> Value {
-          return GatherRowsOp::create(after, gather.getLoc(), withShape(from, {rowsOf(gather), columns}), from,
+          return GatherRowsOp::create(after, gather.getLoc(), withShape(from, {rows(gather), columns}), from,
                                       gather.getRows(), /*slot_row=*/Value());
         };
-        result = {{take(rows.values.front(), cols(gather))}, take(rows.scale, 1)};
+        result = {{take(tokens.values.front(), cols(gather))}, take(tokens.scale, 1)};
       }
       return result;
     }
     return quantizeRows(b, activations, block);
   }
 
-  static int64_t rowsOf(Value value) { return rows(value); }
-
-  Quantized quantizeRows(OpBuilder &b, ValueRange inputs, Block *block) {
-    SmallVector<Value> key(inputs);
-    for (auto &[known, result] : quantized)
-      if (known == key)
-        return result;
+  Quantized quantizeRows(OpBuilder &b, ArrayRef<Value> inputs, Block *block) {
+    Value first = inputs.front();
+    bool standsAlone = inputs.size() == 1 && first.getParentBlock() == block;
+    if (auto found = quantized.find(first); standsAlone && found != quantized.end())
+      return found->second;
     OpBuilder::InsertionGuard guard(b);
-    if (key.size() == 1 && key.front().getParentBlock() == block)
-      b.setInsertionPointAfterValue(key.front());
-    SmallVector<Type> types(inputs.getTypes());
-    types.push_back(withShape(key.front(), {rows(key.front()), 1}));
-    auto op = QuantizeRowsOp::create(b, key.front().getLoc(), types, inputs);
+    if (standsAlone)
+      b.setInsertionPointAfterValue(first);
+    SmallVector<Type> types(ValueRange(inputs).getTypes());
+    types.push_back(withShape(first, {rows(first), 1}));
+    auto op = QuantizeRowsOp::create(b, first.getLoc(), types, inputs);
     Quantized result{SmallVector<Value>(op.getValues()), op.getScale()};
-    if (key.size() == 1 && key.front().getParentBlock() == block)
-      quantized.push_back({key, result});
+    if (standsAlone)
+      quantized[first] = result;
     return result;
   }
 
   WeightCopies &weights;
+  SmallVector<GroupedMatmulOp> replaced;
   llvm::DenseMap<Operation *, Quantized> gathered;
-  SmallVector<std::pair<SmallVector<Value>, Quantized>> quantized;
+  llvm::DenseMap<Value, Quantized> quantized;
 };
 
 struct QuantizeExpertsPass : impl::MoeQuantizeExpertsBase<QuantizeExpertsPass> {

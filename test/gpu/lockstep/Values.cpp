@@ -103,8 +103,7 @@ template <typename Call> auto withType(DType type, Call call) {
 } // namespace
 
 bool isFloat(DType type) {
-  return type == DType::F64 || type == DType::F32 || type == DType::F16 || type == DType::BF16 ||
-         type == DType::F8E4M3;
+  return type == DType::F64 || type == DType::F32 || type == DType::F16 || type == DType::BF16 || type == DType::F8E4M3;
 }
 
 std::vector<double> decode(std::span<const std::byte> bytes, DType type) {

@@ -44,7 +44,8 @@ int64_t GemmEmitter::operandRegisters() {
   if (gemm.epilogue)
     for (Value operand : gemm.epilogue.getElements()) {
       auto type = cast<RankedTensorType>(operand.getType());
-      bool isColumn = type.getShape().back() == 1 && gemm.columns != 1, isRow = type.getDimSize(0) == 1 || isRowOfGroup(gemm, type);
+      bool isColumn = type.getShape().back() == 1 && gemm.columns != 1,
+           isRow = type.getDimSize(0) == 1 || isRowOfGroup(gemm, type);
       registers += isColumn ? 2 : kValues / (isRow ? 2 : 1) * type.getElementTypeBitWidth() / 32;
     }
   return registers;

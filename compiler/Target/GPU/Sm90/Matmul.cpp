@@ -129,8 +129,7 @@ void KernelWriter::writeEpilogue(llvm::DenseMap<Value, Value> &fragments) {
   for (const MatmulSum &sum : problem.sums)
     if (sum.rowScale)
       for (unsigned scale : {*sum.rowScale, *sum.columnScale})
-        scalars[sum.value] =
-            arith::MulFOp::create(b, scalars[sum.value], block->getArgument(scales.lookup(scale)));
+        scalars[sum.value] = arith::MulFOp::create(b, scalars[sum.value], block->getArgument(scales.lookup(scale)));
   for (moe::MapOp map : problem.maps) {
     IRMapping values;
     for (auto [argument, input] : llvm::zip(map.getBlock()->getArguments(), map.getInputs())) {
