@@ -11,8 +11,10 @@ using namespace moec::test;
 
 namespace {
 
-/// The smallest power of two, from 2^-100 on, with which `largest` stays within 448.
+/// The smallest power of two, from 2^-100 on, with which `largest` stays within 448; NaN when nothing will do.
 double scaleOf(double largest) {
+  if (!std::isfinite(largest))
+    return NAN;
   double scale = 0x1p-100;
   while (largest / scale > 448)
     scale *= 2;
@@ -32,6 +34,8 @@ Quantized quantizeRows(const Array &input, const std::vector<const Array *> &tog
     auto look = [&](const Array &array) {
       int64_t width = array.shape.back();
       for (int64_t c = 0; c < width; ++c)
+        largest += std::isfinite(array.values[r * width + c]) ? 0 : NAN;
+      for (int64_t c = 0; c < width && !std::isnan(largest); ++c)
         largest = std::max(largest, std::abs(array.values[r * width + c]));
     };
     look(input);
@@ -70,6 +74,9 @@ Array wild(std::vector<int64_t> shape, uint64_t seed) {
     }
     array.values[i] = static_cast<float>(array.values[i]);
   }
+  // The second and the third row hold something that is no number.
+  for (int64_t row = 1; row <= 2 && (row + 1) * columns <= array.size(); ++row)
+    array.values[row * columns + columns / 2] = row == 1 ? NAN : -INFINITY;
   return array;
 }
 
@@ -84,9 +91,12 @@ const char *kScale = R"(
       %b2 = arith.andi %b1, %mask : i32
       %b3 = arith.subi %b2, %eight : i32
       %b4 = arith.maxsi %b3, %least : i32
-      %s = arith.bitcast %b4 : i32 to f32
+      %s0 = arith.bitcast %b4 : i32 to f32
       %j = arith.subi %twice, %b4 : i32
-      %t = arith.bitcast %j : i32 to f32
+      %t0 = arith.bitcast %j : i32 to f32
+      %nothing = arith.subf %m, %m : f32
+      %s = arith.addf %s0, %nothing : f32
+      %t = arith.addf %t0, %nothing : f32
 )";
 
 /// What moe-decompose makes of quantize_rows: a row kernel. `cast`: how values are yielded.

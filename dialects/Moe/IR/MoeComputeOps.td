@@ -288,7 +288,7 @@ def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, rowOp]> {
   let description = [{
     values[n, c] = round(input[n, c] / scale[n]), rounded to the nearest number of f8E4M3FN, ties to even. scale[n] [N, 1] is the smallest power of two,
     from 2^-100 on, with which the largest magnitude of row n, of all inputs together, stays within 448. A power of two, because dividing and multiplying
-    by it is exact: every target gets the same values, however it fuses or divides. Values are floats that an f8 can hold; where they lie in memory as f8
+    by it is exact: every target gets the same values, however it fuses or divides. A row with an infinity or a NaN becomes NaN, scale and all. Values are floats that an f8 can hold; where they lie in memory as f8
     is decided by `moe-narrow-storage`. Several inputs share their scale, so that products with them can be added up before they are scaled. Expanded into `map` and
     `row_reduce` by `moe-decompose`.
 

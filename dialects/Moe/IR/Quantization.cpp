@@ -35,7 +35,12 @@ QuantizationScale buildQuantizationScale(OpBuilder &builder, Location loc, Value
   bits = arith::SubIOp::create(builder, loc, bits, number(kLargestExponent << mantissa));
   bits = arith::MaxSIOp::create(builder, loc, bits, exponent(kLeastExponent));
   Value inverse = arith::SubIOp::create(builder, loc, number((2 * bias) << mantissa), bits);
-  return {arith::BitcastOp::create(builder, loc, type, bits), arith::BitcastOp::create(builder, loc, type, inverse)};
+  // Zero, but NaN where anything is infinite or NaN: a scale made of such bits would be a number.
+  Value nothing = arith::SubFOp::create(builder, loc, largest, largest);
+  auto finish = [&](Value made) -> Value {
+    return arith::AddFOp::create(builder, loc, arith::BitcastOp::create(builder, loc, type, made), nothing);
+  };
+  return {finish(bits), finish(inverse)};
 }
 
 Value buildRounding(OpBuilder &builder, Location loc, Value value) {

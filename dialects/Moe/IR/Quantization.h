@@ -10,7 +10,7 @@ struct QuantizationScale {
   mlir::Value scale, inverse; // powers of two
 };
 
-/// The scale of numbers whose largest magnitude is `largest` (f32 or f64).
+/// The scale of numbers whose largest magnitude is `largest` (f32 or f64); NaN when that is not finite.
 QuantizationScale buildQuantizationScale(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value largest);
 /// `value`, of at most 448, as the nearest number that an f8E4M3FN can hold, in its own type: arith.truncf and
 /// arith.extf, which targets lower.

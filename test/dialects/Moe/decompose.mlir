@@ -52,6 +52,7 @@ func.func @quantize_rows(%x: tensor<8x4xf32>, %y: tensor<8x4xf32>) -> (tensor<8x
   // CHECK-DAG: arith.constant 67108864 : i32
   // CHECK-DAG: arith.constant 226492416 : i32
   // CHECK-DAG: arith.constant 2130706432 : i32
+  // CHECK: arith.subf
   // CHECK: %[[QX:.*]] = moe.map(%[[X]], %[[S]]#1)
   // CHECK: arith.mulf
   // CHECK-NEXT: arith.truncf %{{.*}} : f32 to f8E4M3FN
