@@ -100,7 +100,7 @@ static Value buildExperts(ModelContext &ctx, const LayerScope &layer, const Rout
   auto grouped = [&](Value a, StringRef name, int64_t cols) -> Value {
     Value w = ctx.readParameter(layer.slot, name, layer.index);
     return moe::GroupedMatmulOp::create(ctx.b, ctx.t.type(rows, cols), a, w, order.getOffsets(), order.getCounts(),
-                                        /*tb=*/false);
+                                        /*tb=*/false, /*scales=*/ValueRange());
   };
   // The weight of a row multiplies what enters the last product, not what leaves it: then no backward needs the
   // experts' results, and the weight's gradient is a sum over a row of the narrower tensor.

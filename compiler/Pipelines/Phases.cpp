@@ -41,6 +41,9 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   auto batch = experiment.section<exp::BatchOp>();
   if (batch.getSequences() == batch.getMicroSequences())
     pm.addPass(moe::createMoeWriteFirst());
+  auto precision = experiment.section<exp::PrecisionOp>();
+  if (precision.getExperts() == "fp8")
+    pm.addPass(moe::createMoeQuantizeExperts());
   OpPassManager &function = pm.nest<func::FuncOp>();
   // Norms and softmaxes as their parts: the parts fuse with whatever stands beside them.
   function.addPass(moe::createMoeDecompose());
@@ -49,7 +52,6 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(moe::createMoeJoinSums());
   function.addPass(moe::createMoeFormDispatches(
       {options.structure->wantsLightEpilogues(), options.structure->columnsToGatherOnce()}));
-  auto precision = experiment.section<exp::PrecisionOp>();
   if (precision.getCompute() != "bf16")
     return;
   moe::MoeNarrowStorageOptions storage;

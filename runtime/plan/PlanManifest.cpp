@@ -278,7 +278,7 @@ static void readMetrics(Fields &root, Plan &plan) {
     metric.dtype = readDType(fields, "dtype");
     metric.shape = fields.sizes("shape");
     metric.elements = tensorBytes(fields, metric.shape, metric.dtype) / dtypeInfo(metric.dtype).bytes;
-    if (metric.dtype == DType::F16 || metric.dtype == DType::BF16)
+    if (metric.dtype == DType::F16 || metric.dtype == DType::BF16 || metric.dtype == DType::F8E4M3)
       root.errors().fail(fields.pointerTo("dtype"), "metrics are f32, f64 or integers");
     std::string when = fields.string("when");
     metric.validation = when == "validation";

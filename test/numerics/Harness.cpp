@@ -13,6 +13,7 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
+#include "test/numerics/Float8.h"
 #include "test/numerics/SimtInterpreter.h"
 #include <cmath>
 #include <cstdio>
@@ -101,6 +102,8 @@ private:
       std::memcpy(&value, &bits, sizeof(value));
       return value;
     }
+    if (isa<Float8E4M3FNType>(type))
+      return float8ToDouble(read<uint8_t>(i));
     return type.isInteger(32) ? read<int32_t>(i) : static_cast<double>(read<int64_t>(i));
   }
   void put(int64_t i, double value) {
@@ -110,6 +113,8 @@ private:
       write<double>(i, value);
     else if (type.isBF16())
       write<uint16_t>(i, toBf16(static_cast<float>(value)));
+    else if (isa<Float8E4M3FNType>(type))
+      write<uint8_t>(i, doubleToFloat8(value));
     else if (type.isInteger(32))
       write<int32_t>(i, static_cast<int32_t>(value));
     else

@@ -2,6 +2,7 @@
 #include "test/numerics/SimtInterpreter.h"
 
 #include "dialects/Moe/IR/Moe.h"
+#include "test/numerics/Float8.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
@@ -36,11 +37,15 @@ double toDouble(uint64_t bits, Type element) {
     return decode<float>(bits);
   if (element.isBF16())
     return decode<float>(bits << 16);
+  if (isa<Float8E4M3FNType>(element))
+    return float8ToDouble(uint8_t(bits));
   return decode<double>(bits);
 }
 uint64_t fromDouble(double value, Type element) {
   if (element.isF32())
     return encode(static_cast<float>(value));
+  if (isa<Float8E4M3FNType>(element))
+    return doubleToFloat8(value);
   if (!element.isBF16())
     return encode(value);
   auto bits = uint32_t(encode(static_cast<float>(value)));

@@ -14,6 +14,7 @@ FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, ModuleOp kernels, Str
       {"attention_grad", emitAttentionGradKernel},
       {"col_reduce", emitReductionKernel},
       {"embed_grad", emitReductionKernel},
+      {"quantize_columns", emitQuantizationKernel},
       {"permute", emitRoutingKernel},
       {"limit_capacity", emitRoutingKernel},
       {"count_ids", emitRoutingKernel},

@@ -20,6 +20,8 @@ mlir::FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp, mlir::Modul
                                                     const CpuTarget &);
 mlir::FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                                 const CpuTarget &); // col_reduce, embed_grad
+mlir::FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                   const CpuTarget &); // quantize_columns
 mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                               const CpuTarget &); // permute, limit_capacity, count_ids
 

@@ -1,5 +1,6 @@
 #include "compiler/Target/CPU/MathLowering.h"
 
+#include "compiler/Target/Kernel/Float8.h"
 #include "dialects/Moe/IR/Moe.h"
 #include "mlir/Conversion/MathToLibm/MathToLibm.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -66,6 +67,7 @@ struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
                                         math::ErfOp::getOperationName()};
       return llvm::is_contained(names, name);
     });
+    kernel::populateFloat8Rounding(polynomials);
     if (failed(applyPatternsGreedily(getOperation(), std::move(polynomials))))
       return signalPassFailure();
 

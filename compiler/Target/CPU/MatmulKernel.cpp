@@ -236,7 +236,8 @@ void MatmulEmitter::emitEpilogue(Value row, ArrayRef<Value> rowsOfTiles) {
     Value count = valid ? kb->sub(valid, first) : Value();
     llvm::SmallDenseMap<Value, Value> computed;
     for (auto [p, product] : llvm::enumerate(products))
-      computed[product.value] = kb->load(element, rowsOfTiles[p], first, lanes);
+      computed[product.value] =
+          scaled(*kb, product, kb->load(element, rowsOfTiles[p], first, lanes), expert, row, at, count);
     for (moe::MapOp map : maps) {
       SmallVector<Value> results = emitMap(*kb, map, lanes, row, at, [&](unsigned i) {
         Value operand = map.getInputs()[i];

@@ -32,6 +32,7 @@ FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleO
       {"attention_grad", one<emitAttentionGradKernel>, sm90::coversAttention, sm90::emitAttentionGradKernels},
       {"col_reduce", one<emitReductionKernel>},
       {"embed_grad", one<emitReductionKernel>},
+      {"quantize_columns", one<emitQuantizationKernel>},
       {"permute", one<emitRoutingKernel>},
       {"limit_capacity", one<emitRoutingKernel>},
       {"count_ids", one<emitRoutingKernel>},

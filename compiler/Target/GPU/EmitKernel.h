@@ -19,6 +19,8 @@ mlir::FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp, mlir::Modul
                                                     const GpuTarget &);
 mlir::FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                                 const GpuTarget &); // col_reduce, embed_grad
+mlir::FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                   const GpuTarget &); // quantize_columns
 mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                               const GpuTarget &); // permute, limit_capacity, count_ids
 

@@ -355,6 +355,77 @@ struct ToReciprocal : OpRewritePattern<arith::DivFOp> {
   }
 };
 
+Value assembly(OpBuilder &b, Location loc, Type result, StringRef text, StringRef constraints, ValueRange operands) {
+  return LLVM::InlineAsmOp::create(b, loc, TypeRange(result), operands, text, constraints, /*has_side_effects=*/false,
+                                   /*is_align_stack=*/false, LLVM::tailcallkind::TailCallKind::None,
+                                   LLVM::AsmDialectAttr::get(b.getContext(), LLVM::AsmDialect::AD_ATT), ArrayAttr())
+      ->getResult(0);
+}
+
+bool isFloat8(Type type) { return isa<Float8E4M3FNType>(getElementTypeOrSelf(type)); }
+int64_t lanesOf(Type type) { return isa<VectorType>(type) ? cast<VectorType>(type).getNumElements() : 1; }
+Value laneOf(OpBuilder &b, Location loc, Value value, int64_t lane) {
+  return isa<VectorType>(value.getType()) ? vector::ExtractOp::create(b, loc, value, lane).getResult() : value;
+}
+
+/// f32 to f8 by the instruction, which takes two numbers, rounds to nearest and even, and stops at 448. What it makes
+/// are bytes: LLVM has no type for them.
+struct NarrowToFloat8 : OpRewritePattern<arith::TruncFOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(arith::TruncFOp op, PatternRewriter &rewriter) const override {
+    if (!isFloat8(op.getType()) || !getElementTypeOrSelf(op.getIn().getType()).isF32())
+      return failure();
+    Location loc = op.getLoc();
+    int64_t lanes = lanesOf(op.getType());
+    Type i8 = rewriter.getI8Type(), i16 = rewriter.getI16Type();
+    SmallVector<Value> bytes;
+    for (int64_t lane = 0; lane < lanes; lane += 2) {
+      Value low = laneOf(rewriter, loc, op.getIn(), lane);
+      Value high = lane + 1 < lanes ? laneOf(rewriter, loc, op.getIn(), lane + 1) : low;
+      Value both = assembly(rewriter, loc, i16, "cvt.rn.satfinite.e4m3x2.f32 $0, $2, $1;", "=h,f,f", {low, high});
+      Value pair = LLVM::BitcastOp::create(rewriter, loc, VectorType::get(2, i8), both);
+      for (int64_t i = lane; i < std::min(lane + 2, lanes); ++i)
+        bytes.push_back(vector::ExtractOp::create(rewriter, loc, pair, i - lane));
+    }
+    Value packed = bytes.front();
+    if (auto vector = dyn_cast<VectorType>(op.getType()))
+      packed = vector::FromElementsOp::create(rewriter, loc, VectorType::get(vector.getShape(), i8), bytes);
+    rewriter.replaceOpWithNewOp<arith::BitcastOp>(op, op.getType(), packed);
+    return success();
+  }
+};
+
+/// f8 to f32, by way of f16, which holds every f8.
+struct WidenFloat8 : OpRewritePattern<arith::ExtFOp> {
+  using OpRewritePattern::OpRewritePattern;
+  LogicalResult matchAndRewrite(arith::ExtFOp op, PatternRewriter &rewriter) const override {
+    if (!isFloat8(op.getIn().getType()) || !getElementTypeOrSelf(op.getType()).isF32())
+      return failure();
+    Location loc = op.getLoc();
+    int64_t lanes = lanesOf(op.getType());
+    Type i8 = rewriter.getI8Type(), i16 = rewriter.getI16Type(), i32 = rewriter.getI32Type();
+    Value bytes = arith::BitcastOp::create(rewriter, loc, Formula::like(op.getType(), i8), op.getIn());
+    SmallVector<Value> numbers;
+    for (int64_t lane = 0; lane < lanes; lane += 2) {
+      Value low = laneOf(rewriter, loc, bytes, lane);
+      Value high = lane + 1 < lanes ? laneOf(rewriter, loc, bytes, lane + 1) : low;
+      Value pair = vector::FromElementsOp::create(rewriter, loc, VectorType::get(2, i8), ValueRange{low, high});
+      Value both = LLVM::BitcastOp::create(rewriter, loc, i16, pair);
+      Value halves = assembly(rewriter, loc, i32, "cvt.rn.f16x2.e4m3x2 $0, $1;", "=r,h", both);
+      halves = LLVM::BitcastOp::create(rewriter, loc, VectorType::get(2, rewriter.getF16Type()), halves);
+      for (int64_t i = lane; i < std::min(lane + 2, lanes); ++i) {
+        Value half = vector::ExtractOp::create(rewriter, loc, halves, i - lane);
+        numbers.push_back(arith::ExtFOp::create(rewriter, loc, rewriter.getF32Type(), half));
+      }
+    }
+    if (auto vector = dyn_cast<VectorType>(op.getType()))
+      rewriter.replaceOpWithNewOp<vector::FromElementsOp>(op, vector, numbers);
+    else
+      rewriter.replaceOp(op, numbers.front());
+    return success();
+  }
+};
+
 struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
   MLIR_DEFINE_EXPLICIT_INTERNAL_INLINE_TYPE_ID(LowerKernelMath)
 
@@ -373,7 +444,7 @@ struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
     RewritePatternSet instructions(&getContext());
     instructions.add<ToInstruction<math::Exp2Op>>(&getContext(), "llvm.nvvm.ex2.approx.ftz.f32");
     instructions.add<ToInstruction<math::RsqrtOp>>(&getContext(), "llvm.nvvm.rsqrt.approx.f");
-    instructions.add<ToReciprocal>(&getContext());
+    instructions.add<ToReciprocal, NarrowToFloat8, WidenFloat8>(&getContext());
     if (failed(applyPatternsGreedily(getOperation(), std::move(instructions))))
       return signalPassFailure();
     // IEEE division is a dozen instructions and a branch; the hardware's is off by 2 ulp at most for divisors below

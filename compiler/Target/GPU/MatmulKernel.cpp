@@ -269,7 +269,8 @@ void MatmulEmitter::emitEpilogue(Value row) {
       here.moveTo(resultRows(), ownRow, ownColumn, Piece{lanes, lanes});
       Value at = k->add(k->mul(inTile, k->i64(panelColumns)), first);
       for (auto [p, product] : llvm::enumerate(products))
-        here.bind(product.value, k->load(element, sumTiles[p], at, lanes));
+        here.bind(product.value,
+                  scaled(*k, product, k->load(element, sumTiles[p], at, lanes), expert, ownRow, ownColumn));
       here.store(sinks);
     });
   });

@@ -78,12 +78,13 @@ Value RowEmitter::convert(Value value, Type element) {
 Value RowEmitter::loadColumns(unsigned param, Value base, Value column, const Sites &sites, int64_t rowColumns,
                               Type to) {
   Type storage = body.storageOf(param);
-  auto load = LLVM::LoadOp::create(k.b, vectorOf(storage, sites.lanes), k.at(base, column, storage),
-                                   alignment(param, sites.multiple, sites.lanes, rowColumns));
+  auto load =
+      LLVM::LoadOp::create(k.b, vectorOf(SimtBuilder::memoryType(storage), sites.lanes), k.at(base, column, storage),
+                           alignment(param, sites.multiple, sites.lanes, rowColumns));
   // Nothing else writes an operand during the launch, so loads may move over the kernel's own stores. LLVM would also
   // move them behind a barrier, next to their use: late, and one after the other.
   load.setInvariant(!body.params[param].isWritten && !meets);
-  return convert(load, to);
+  return convert(k.fromMemory(load, storage), to);
 }
 
 Value RowEmitter::laneOf(Value value, int64_t lane) {

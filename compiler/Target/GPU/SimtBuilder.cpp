@@ -86,11 +86,13 @@ Value SimtBuilder::workspace(int64_t bytes) {
 }
 
 Value SimtBuilder::loadAligned(Type element, Value pointer, Value offset, int64_t lanes, int64_t alignment) {
-  Type type = lanes == 1 ? element : VectorType::get(lanes, element);
-  return LLVM::LoadOp::create(b, type, at(pointer, offset, element), static_cast<unsigned>(alignment));
+  Type memory = memoryType(element), type = lanes == 1 ? memory : VectorType::get(lanes, memory);
+  return fromMemory(LLVM::LoadOp::create(b, type, at(pointer, offset, element), static_cast<unsigned>(alignment)),
+                    element);
 }
 
 void SimtBuilder::storeAligned(Value value, Value pointer, Value offset, int64_t alignment) {
+  value = toMemory(value);
   LLVM::StoreOp::create(b, value, at(pointer, offset, elementOf(value.getType())), static_cast<unsigned>(alignment));
 }
 

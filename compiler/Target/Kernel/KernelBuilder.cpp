@@ -152,19 +152,34 @@ unsigned KernelBuilder::alignmentOf(Type type) const {
   return static_cast<unsigned>(vectorsAligned ? std::max(bytes, std::min(bytes * lanesOf(type), vectorBytes)) : bytes);
 }
 
+Type KernelBuilder::memoryType(Type element) {
+  bool isFloat8 = isa<FloatType>(element) && element.getIntOrFloatBitWidth() == 8;
+  return isFloat8 ? Type(IntegerType::get(element.getContext(), 8)) : element;
+}
+
+Value KernelBuilder::fromMemory(Value loaded, Type element) {
+  if (elementOf(loaded.getType()) == element)
+    return loaded;
+  Type type = isa<VectorType>(loaded.getType()) ? VectorType::get(lanesOf(loaded.getType()), element) : element;
+  return arith::BitcastOp::create(b, type, loaded);
+}
+
+Value KernelBuilder::toMemory(Value value) { return fromMemory(value, memoryType(elementOf(value.getType()))); }
+
 Value KernelBuilder::at(Value pointer, Value offset, Type element) {
   if (matchPattern(offset, m_Zero()))
     return pointer;
-  return LLVM::GEPOp::create(b, pointer.getType(), element, pointer, ValueRange{offset},
+  return LLVM::GEPOp::create(b, pointer.getType(), memoryType(element), pointer, ValueRange{offset},
                              LLVM::GEPNoWrapFlags::inbounds);
 }
 
 Value KernelBuilder::load(Type element, Value pointer, Value offset, int64_t lanes) {
-  Type type = lanes == 1 ? element : VectorType::get(lanes, element);
-  return LLVM::LoadOp::create(b, type, at(pointer, offset, element), alignmentOf(type));
+  Type memory = memoryType(element), type = lanes == 1 ? memory : VectorType::get(lanes, memory);
+  return fromMemory(LLVM::LoadOp::create(b, type, at(pointer, offset, element), alignmentOf(type)), element);
 }
 
 void KernelBuilder::store(Value value, Value pointer, Value offset) {
+  value = toMemory(value);
   Type element = elementOf(value.getType());
   LLVM::StoreOp::create(b, value, at(pointer, offset, element), alignmentOf(value.getType()));
 }

@@ -101,6 +101,11 @@ public:
                       llvm::function_ref<Value(Value, Value)> join, llvm::function_ref<Value(Value)> joinLanes);
   void when(Value condition, llvm::function_ref<void()> then);
   void when(Value condition, llvm::function_ref<void()> then, llvm::function_ref<void()> otherwise);
+  /// What LLVM loads and stores for an element: it knows no 8-bit floats.
+  static mlir::Type memoryType(mlir::Type element);
+  /// Between an element (or a vector of such) and what is loaded and stored for it.
+  Value fromMemory(Value loaded, mlir::Type element);
+  Value toMemory(Value value);
   /// The element type of a scalar or a vector.
   static mlir::Type elementOf(mlir::Type type);
   static int64_t lanesOf(mlir::Type type);

@@ -37,6 +37,12 @@ LogicalResult ProductBody::addProduct(Operation *op) {
     product.tb = grouped.getTb();
     offsetsValue = grouped.getOffsets();
     countsValue = grouped.getCounts();
+    if (Value scale = grouped.getRowScale()) {
+      product.rowScale = body.paramOf(scale);
+      product.columnScale = body.paramOf(grouped.getColumnScale());
+      if (!product.rowScale || !product.columnScale)
+        return dispatch.emitOpError("computes the scales of a product inside the dispatch");
+    }
   } else {
     auto outer = cast<moe::GroupedOuterOp>(op);
     kind = Grouping::Depth;
@@ -113,6 +119,22 @@ LogicalResult ProductBody::analyse() {
   if (products.empty())
     return dispatch.emitOpError("has no matrix product inside, as a matmul kernel must");
   return checkEpilogue();
+}
+
+Value ProductBody::scaled(KernelBuilder &k, const Product &product, Value sum, Value group, Value row, Value column,
+                          Value count) const {
+  if (!product.rowScale)
+    return sum;
+  int64_t lanes = KernelBuilder::lanesOf(sum.getType());
+  auto load = [&](unsigned param, Value at, int64_t width, Value part) {
+    Type storage = body.storageOf(param);
+    Value loaded =
+        part ? k.loadPart(storage, k.param(param), at, width, part) : k.load(storage, k.param(param), at, width);
+    return k.convert(loaded, element);
+  };
+  Value ofRow = load(*product.rowScale, row, 1, Value());
+  Value ofColumns = load(*product.columnScale, k.add(k.mul(group, k.i64(columns)), column), lanes, count);
+  return k.fmul(k.fmul(sum, k.splat(ofRow, lanes)), ofColumns);
 }
 
 double ProductBody::flops() const {

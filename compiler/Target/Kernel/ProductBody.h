@@ -20,6 +20,8 @@ struct Product {
   Factor a, b;
   bool ta = false, tb = false;
   int64_t depth = 0; // for grouped_outer the most it can be
+  /// Parameters of the factors of each row, and of each column of each group; given together.
+  std::optional<unsigned> rowScale, columnScale;
 };
 
 /// None: plain products. Rows: grouped_matmul. Depth: grouped_outer.
@@ -35,6 +37,10 @@ public:
   int64_t resultRows() const { return rows * (grouping == Grouping::Depth ? experts : 1); }
   double flops() const;
   double bytes() const;
+  /// `sum`, a product's sums from (row, column) on, times its scales, if it has any. `count`: lanes that exist; null:
+  /// all.
+  mlir::Value scaled(KernelBuilder &k, const Product &product, mlir::Value sum, mlir::Value group, mlir::Value row,
+                     mlir::Value column, mlir::Value count = {}) const;
 
   moe::DispatchOp dispatch;
   DispatchBody body;

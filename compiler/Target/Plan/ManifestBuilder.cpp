@@ -19,6 +19,8 @@ std::string dtypeName(Type element) {
     return "f64";
   if (element.isBF16())
     return "bf16";
+  if (isa<Float8E4M3FNType>(element))
+    return "f8e4m3";
   return element.isInteger(32) ? "i32" : "i64";
 }
 

@@ -66,7 +66,7 @@ def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, 
     Constraints across sections: (C1) exactly one of model, attention, optimizer, data, batch, duration, precision, memory,
     evaluate, checkpoint, metrics; at most one ffn, at most one moe; (C2) router is there exactly when moe is; (C3) loss,
     group and dataset names are unique; (C4) micro_sequences divides sequences; (C5) ffn is there exactly when some layer is
-    not MoE; (C6) losses on routers need moe.
+    not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$version, I64Attr:$seed);
   let regions = (region SizedRegion<1>:$body);
@@ -148,11 +148,12 @@ def Exp_DurationOp : Exp_Section<"duration"> {
 def Exp_PrecisionOp : Exp_Section<"precision"> {
   let summary = "/precision: number formats";
   let description = [{
-    (precision_c1) master, optimizer and gradients are f32 unless compute is bf16.
+    (precision_c1) master, optimizer and gradients are f32 unless compute is bf16; (precision_c2) experts is fp8 only where compute is bf16.
   }];
   let arguments = (ins StrAttr:$compute, // f32 | bf16 | f64
     DefaultValuedStrAttr<StrAttr, "f32">:$master, DefaultValuedStrAttr<StrAttr, "f32">:$optimizer,
-    DefaultValuedStrAttr<StrAttr, "f32">:$gradients);
+    DefaultValuedStrAttr<StrAttr, "f32">:$gradients,
+    DefaultValuedStrAttr<StrAttr, "compute">:$experts); // compute | fp8
 }
 def Exp_MemoryOp : Exp_Section<"memory"> {
   let summary = "/memory: what is kept for the backward";

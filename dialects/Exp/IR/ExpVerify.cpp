@@ -117,6 +117,14 @@ static LogicalResult checkPrecision(PrecisionOp op) {
         << "compute is " << op.getCompute();
     ok = false;
   }
+  if (op.getExperts() == "fp8") { // precision_c2
+    report(op, "experts", Rule::NarrowExperts)
+            .append("experts is fp8, but compute is ", op.getCompute(),
+                    "; set compute to \"bf16\", or experts to \"compute\"")
+            .attachNote(placeOf(op, "compute"))
+        << "compute is " << op.getCompute();
+    ok = false;
+  }
   return success(ok);
 }
 
@@ -166,6 +174,7 @@ struct ExperimentCheck {
   void checkPresence();
   void checkNames();
   void checkLayers(ModelOp model, FfnOp ffn, MoeOp moe);
+  void checkExperts(PrecisionOp precision, MoeOp moe);
   void checkRouting(MoeOp moe, RouterOp router);
   void checkSchedule(OptimizerOp optimizer, DurationOp duration);
   void checkData();
@@ -239,6 +248,13 @@ void ExperimentCheck::checkLayers(ModelOp model, FfnOp ffn, MoeOp moe) {
     for (LossOp loss : experiment.sections<LossOp>())
       error(loss, "", Rule::LossUnused) << "loss \"" << loss.getName()
                                         << "\" is on routers, but model.moe is null: nothing would read it";
+}
+
+// (C7).
+void ExperimentCheck::checkExperts(PrecisionOp precision, MoeOp moe) {
+  if (!moe && precision.getExperts() == "fp8")
+    error(precision, "experts", Rule::NarrowExpertsUnused)
+        << "experts is fp8, but model.moe is null: nothing would read it; remove it or set it to \"compute\"";
 }
 
 // router_c1.
@@ -359,6 +375,7 @@ static LogicalResult checkBetween(ExperimentOp experiment, bool warnings) {
     return failure();
   auto moe = experiment.section<MoeOp>();
   check.checkLayers(experiment.section<ModelOp>(), experiment.section<FfnOp>(), moe);
+  check.checkExperts(experiment.section<PrecisionOp>(), moe);
   if (moe)
     check.checkRouting(moe, experiment.section<RouterOp>());
   check.checkSchedule(experiment.section<OptimizerOp>(), experiment.section<DurationOp>());

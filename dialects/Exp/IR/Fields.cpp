@@ -204,7 +204,11 @@ std::vector<Section> trainingSections() {
                    "With compute bf16: parameters as the optimizer sees them."),
             choice("optimizer", "optimizer", "\"f32\"", {"f32", "bf16"},
                    "With compute bf16: what the optimizer keeps (moments)."),
-            choice("gradients", "gradients", "\"f32\"", {"f32", "bf16"}, "With compute bf16: sums of gradients.")}},
+            choice("gradients", "gradients", "\"f32\"", {"f32", "bf16"}, "With compute bf16: sums of gradients."),
+            choice(
+                "experts", "experts", "\"compute\"", {"compute", "fp8"},
+                "fp8, with compute bf16: products of the experts and the gradients of their inputs take e4m3, scaled "
+                "by row and column. compute: as everything else.")}},
       {.pointer = "/memory",
        .op = "exp.memory",
        .summary = "Memory against time.",
@@ -281,7 +285,6 @@ const std::vector<Unsupported> &moec::exp::unsupportedKeys() {
       {"/model/router/balance", "{\"kind\":\"none\"}"},
       {"/model/router/debug", ""},
       {"/optimizer/state_dtype", "\"f32\""},
-      {"/precision/experts", "\"f32\""},
       {"/precision/reduce", "\"ordered\""},
       {"/memory/offload", ""},
       {"/memory/max_load", ""},

@@ -74,6 +74,10 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::NarrowState, "a state is bf16, but compute is not",
        "precision.master, optimizer and gradients say what lies in memory as bf16 beside activations. Set compute to "
        "bf16, or leave them at f32."},
+      {Rule::NarrowExperts, "experts are fp8, but compute is not bf16",
+       "precision.experts fp8 narrows what would be bf16. Set compute to bf16, or experts to compute."},
+      {Rule::NarrowExpertsUnused, "experts are fp8, but there is no mixture",
+       "Nothing would read precision.experts. Remove it, or set it to compute."},
       {Rule::UnusedValidation, "validation data is given, but never evaluated",
        "A warning. Give evaluate.every, or remove data.validation."},
       {Rule::MissingFile, "a data file does not exist",

@@ -54,6 +54,8 @@ enum class Rule {
   NoValidationData = 45,
   NoWeight = 46,
   NarrowState = 47,
+  NarrowExperts = 48,
+  NarrowExpertsUnused = 49,
   // Warnings.
   UnusedValidation = 60,
   MissingFile = 61,

@@ -23,10 +23,12 @@ LogicalResult MatmulOp::buildBackward(OpBuilder &builder, ValueRange resultGrads
 
 LogicalResult GroupedMatmulOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool> needed,
                                              SmallVectorImpl<Value> &operandGrads) {
+  if (!getScales().empty())
+    return emitOpError("is of quantised operands; quantise after differentiation");
   Value a = getA(), w = getW(), g = resultGrads[0];
   if (needed[0])
-    operandGrads[0] =
-        GroupedMatmulOp::create(builder, getLoc(), a.getType(), g, w, getOffsets(), getCounts(), !getTb());
+    operandGrads[0] = GroupedMatmulOp::create(builder, getLoc(), a.getType(), g, w, getOffsets(), getCounts(), !getTb(),
+                                              /*scales=*/ValueRange());
   if (needed[1])
     operandGrads[1] = GroupedOuterOp::create(builder, getLoc(), w.getType(), getTb() ? g : a, getTb() ? a : g,
                                              getOffsets(), getCounts());

@@ -45,7 +45,7 @@ def Moe_Ids : Moe_Tensor<[I32], [2]>;
 def Moe_Counts : Moe_Tensor<[I64], [2]>;
 // Whatever a map may read or make.
 def Moe_MapTensor : Moe_Tensor<[F32, F64, I32, I64], [2]>;
-// BF16 is how some tensors lie in memory; ops compute with F32 and F64 (see moe.cast).
-def Moe_AnyTensor : RankedTensorOf<[F32, F64, BF16, I32, I64], [HasStaticShapePred]>;
+// BF16 and F8E4M3FN are how some tensors lie in memory; ops compute with F32 and F64 (see moe.cast).
+def Moe_AnyTensor : RankedTensorOf<[F32, F64, BF16, F8E4M3FN, I32, I64], [HasStaticShapePred]>;
 
 #endif

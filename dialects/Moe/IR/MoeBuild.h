@@ -23,6 +23,8 @@ public:
   mlir::Value add(mlir::Value x, double y) { return add(x, constant(x.getType(), y)); }
   mlir::Value div(mlir::Value x, mlir::Value y) { return mlir::arith::DivFOp::create(b, loc, x, y); }
   mlir::Value neg(mlir::Value x) { return mlir::arith::NegFOp::create(b, loc, x); }
+  mlir::Value abs(mlir::Value x) { return mlir::math::AbsFOp::create(b, loc, x); }
+  mlir::Value maximum(mlir::Value x, mlir::Value y) { return mlir::arith::MaximumFOp::create(b, loc, x, y); }
   mlir::Value exp(mlir::Value x) { return mlir::math::ExpOp::create(b, loc, x); }
   mlir::Value log(mlir::Value x) { return mlir::math::LogOp::create(b, loc, x); }
   mlir::Value rsqrt(mlir::Value x) { return mlir::math::RsqrtOp::create(b, loc, x); }

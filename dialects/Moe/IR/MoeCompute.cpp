@@ -370,6 +370,13 @@ LogicalResult GroupedMatmulOp::verify() {
       failed(verifyGroups(*this, getOffsets(), getCounts(), rows(getW()))) ||
       failed(expectSameElement(*this, "w", getW(), "a", getA())))
     return failure();
+  if (!getScales().empty()) { // (C1)
+    if (getScales().size() != 2)
+      return emitOpError("has ") << getScales().size() << " scales, expected one of rows and one of columns";
+    if (failed(expectShape(*this, "scale of rows", getRowScale(), {rows(getA()), 1})) ||
+        failed(expectShape(*this, "scale of columns", getColumnScale(), {rows(getW()), n})))
+      return failure();
+  }
   return expectSameElement(*this, "result", getResult(), "a", getA());
 }
 
@@ -380,6 +387,33 @@ LogicalResult GroupedOuterOp::verify() {
       failed(expectSameElement(*this, "b", getB(), "a", getA())))
     return failure();
   return expectSameElement(*this, "result", getResult(), "a", getA());
+}
+
+//===--- Quantisation ---------------------------------------------------------------------------------------------===//
+
+LogicalResult QuantizeRowsOp::verify() {
+  if (getInputs().empty() || getInputs().size() != getValues().size()) // (C1)
+    return emitOpError("has ") << getInputs().size() << " inputs and " << getValues().size()
+                               << " values, expected at least one and as many";
+  Value first = getInputs().front();
+  for (TypeRange types : {TypeRange(getInputs()), TypeRange(getValues())})
+    for (Type type : types)
+      if (type != first.getType())
+        return emitOpError("quantises ") << first.getType() << " together with " << type;
+  if (failed(expectSameElement(*this, "scale", getScale(), "input", first))) // (C2)
+    return failure();
+  return expectShape(*this, "scale", getScale(), {rows(first), 1});
+}
+
+int64_t QuantizeRowsOp::getNumRows() { return rows(getScale()); }
+
+LogicalResult QuantizeColumnsOp::verify() {
+  int64_t matrices = rows(getInput()), height = cols(getInput()), width = depth(getInput());
+  if (failed(expectShape(*this, "values", getValues(), {matrices, width, height})) || // (C1)
+      failed(expectSameElement(*this, "values", getValues(), "input", getInput())) ||
+      failed(expectSameElement(*this, "scale", getScale(), "input", getInput())))
+    return failure();
+  return expectShape(*this, "scale", getScale(), {matrices, width});
 }
 
 //===--- Attention ------------------------------------------------------------------------------------------------===//

@@ -265,14 +265,28 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable]> {
     a [R, K], w [E, K, N] (`tb`: [E, N, K]), offsets i32 [1, E+1], counts i32 [1, E] from `moe.permute`: rows offsets[e] .. offsets[e+1]
     of the result are a's rows times w[e]. That holds for rows of padding (from offsets[e] + counts[e] on) too: they are zeros behind `gather_rows`
     and `spread_rows`, whose row number is -1 there, and so is what products make of them. Rows beyond offsets[E] are not written.
+
+    `scales`: the operands were quantised, and element (r, n) of the result, r a row of expert e, is the sum times rows[r] times columns[e, n].
+    Such a product has no backward of its own: quantising comes after differentiation (moe-quantize-experts).
+
+    Constraints: (C1) no scales or two, rows [R, 1] and columns [E, N].
+    ```mlir
+    %y = moe.grouped_matmul tb %q, %wq, %offsets, %counts scales %rows, %columns : tensor<16x1xf32>, tensor<2x6xf32>
+      : tensor<16x4xf32>, tensor<2x6x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<16x6xf32>
+    ```
   }];
-  let arguments = (ins Moe_Matrix:$a, Moe_Stack:$w, Moe_Ids:$offsets, Moe_Ids:$counts, UnitAttr:$tb);
+  let arguments = (ins Moe_Matrix:$a, Moe_Stack:$w, Moe_Ids:$offsets, Moe_Ids:$counts, UnitAttr:$tb, Variadic<Moe_Matrix>:$scales);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = [{
-    (`tb` $tb^)? $a `,` $w `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($w) `,` type($offsets) `,` type($counts)
-    `->` type($result)
+    (`tb` $tb^)? $a `,` $w `,` $offsets `,` $counts (`scales` $scales^ `:` type($scales))? attr-dict
+    `:` type($a) `,` type($w) `,` type($offsets) `,` type($counts) `->` type($result)
   }];
   let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    /// Null without scales.
+    ::mlir::Value getRowScale() { return getScales().empty() ? ::mlir::Value() : getScales()[0]; }
+    ::mlir::Value getColumnScale() { return getScales().empty() ? ::mlir::Value() : getScales()[1]; }
+  }];
 }
 
 def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure]> {
@@ -284,6 +298,42 @@ def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure]> {
   let arguments = (ins Moe_Matrix:$a, Moe_Matrix:$b, Moe_Ids:$offsets, Moe_Ids:$counts);
   let results = (outs Moe_Stack:$result);
   let assemblyFormat = "$a `,` $b `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($b) `,` type($offsets) `,` type($counts) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+//===--- Quantisation -------------------------------------------------------------------------------------------------===//
+
+def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, rowOp]> {
+  let summary = "Rows as multiples of a scale that f8E4M3FN can hold";
+  let description = [{
+    values[n, c] = round(input[n, c] / scale[n]), rounded to the nearest number of f8E4M3FN, ties to even. scale[n] [N, 1] is the smallest power of two,
+    from 2^-100 on, with which the largest magnitude of row n, of all inputs together, stays within 448. A power of two, because dividing and multiplying
+    by it is exact: every target gets the same values, however it fuses or divides. A row with an infinity or a NaN becomes NaN, scale and all. Values are floats that an f8 can hold; where they lie in memory as f8
+    is decided by `moe-narrow-storage`. Several inputs share their scale, so that products with them can be added up before they are scaled. Expanded into `map` and
+    `row_reduce` by `moe-decompose`.
+
+    Constraints: (C1) at least one input, as many values, all of one type; (C2) scale has their rows and element type.
+    ```mlir
+    %q, %s = moe.quantize_rows %x : (tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x1xf32>)
+    ```
+  }];
+  let arguments = (ins Variadic<Moe_Matrix>:$inputs);
+  let results = (outs Variadic<Moe_Matrix>:$values, Moe_Matrix:$scale);
+  let assemblyFormat = "$inputs attr-dict `:` functional-type($inputs, results)";
+  let hasVerifier = 1;
+}
+
+def Moe_QuantizeColumnsOp : Moe_Op<"quantize_columns", [Pure]> {
+  let summary = "quantize_rows of each matrix transposed: the columns of weights, with the depth of their product contiguous";
+  let description = [{
+    input [E, K, N], values [E, N, K], scale [E, N]: column n of matrix e is divided by scale[e, n] and rounded, as rows are by `quantize_rows`.
+    A tensor core takes 8-bit operands with their depth contiguous only, so values are transposed on the way.
+
+    Constraints: (C1) the shapes are these, of one element type.
+  }];
+  let arguments = (ins Moe_Stack:$input);
+  let results = (outs Moe_Stack:$values, Moe_Matrix:$scale);
+  let assemblyFormat = "$input attr-dict `:` type($input) `->` type($values) `,` type($scale)";
   let hasVerifier = 1;
 }
 

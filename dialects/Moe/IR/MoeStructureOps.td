@@ -28,7 +28,7 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
     `layers` = [first, step] names copy i `layers.<first + step*i>` wherever the symbol has `{}`. Parameters name their gradient state;
     `parameter`, `optimizer` and `balance` states go into checkpoints, and of the `counter` states only `counter.step`. `balance` is
     reserved for what balancing methods keep from step to step (a bias of each expert); no method has such state yet. A `copy` holds a parameter
-    once more in a narrower type, for products to read (see `moe-narrow-storage`).
+    once more in a narrower type, for products to read (see `moe-narrow-storage`), or the scales of such (see `moe-quantize-experts`).
 
     Constraints: (C1) a parameter names a gradient state of the same shape and count, or none if it is frozen; (C2) `count` >= 1.
 

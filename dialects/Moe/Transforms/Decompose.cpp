@@ -1,5 +1,6 @@
 // Expands ops that stand for a few maps and row reductions.
 #include "dialects/Moe/IR/MoeBuild.h"
+#include "dialects/Moe/IR/Quantization.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
 using namespace mlir;
@@ -58,6 +59,34 @@ void decompose(LogSumExpOp op) {
   op.erase();
 }
 
+void decompose(QuantizeRowsOp op) {
+  OpBuilder builder(op);
+  Location loc = op.getLoc();
+  Type column = op.getScale().getType();
+  Value sizes = buildMap(builder, loc, op.getInputs().front().getType(), op.getInputs(), [](Scalars &s, ValueRange v) {
+    Value largest = s.abs(v.front());
+    for (Value other : v.drop_front())
+      largest = s.maximum(largest, s.abs(other));
+    return largest;
+  });
+  Value largest = reduceRows(builder, loc, Reduction::max, sizes);
+  auto scales = MapOp::create(builder, loc, TypeRange{column, column}, ValueRange{largest},
+                              [&](OpBuilder &b, Location at, ValueRange v) {
+                                QuantizationScale made = buildQuantizationScale(b, at, v[0]);
+                                return SmallVector<Value>{made.scale, made.inverse};
+                              });
+  for (auto [input, value] : llvm::zip_equal(op.getInputs(), op.getValues()))
+    value.replaceAllUsesWith(MapOp::create(builder, loc, TypeRange{value.getType()},
+                                           ValueRange{input, scales.getResult(1)},
+                                           [&](OpBuilder &b, Location at, ValueRange v) {
+                                             Value scaled = arith::MulFOp::create(b, at, v[0], v[1]);
+                                             return SmallVector<Value>{buildRounding(b, at, scaled)};
+                                           })
+                                 .getResult(0));
+  op.getScale().replaceAllUsesWith(scales.getResult(0));
+  op.erase();
+}
+
 struct DecomposePass : impl::MoeDecomposeBase<DecomposePass> {
   using Base::Base;
   void runOnOperation() override {
@@ -68,6 +97,8 @@ struct DecomposePass : impl::MoeDecomposeBase<DecomposePass> {
         decompose(softmax);
       else if (auto logSumExp = dyn_cast<LogSumExpOp>(op))
         decompose(logSumExp);
+      else if (auto quantize = dyn_cast<QuantizeRowsOp>(op))
+        decompose(quantize);
     });
   }
 };

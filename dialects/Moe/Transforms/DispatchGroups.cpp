@@ -17,7 +17,8 @@ constexpr unsigned maxTerms = 4;    // products that a kernel adds up
 StringRef kindOf(Operation *op) {
   if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
     return "matmul";
-  if (isa<AttentionOp, AttentionGradOp, ColReduceOp, EmbedGradOp, PermuteOp, LimitCapacityOp, CountIdsOp>(op))
+  if (isa<AttentionOp, AttentionGradOp, ColReduceOp, EmbedGradOp, PermuteOp, LimitCapacityOp, CountIdsOp,
+          QuantizeColumnsOp>(op))
     return op->getName().stripDialect();
   return "row";
 }
@@ -137,7 +138,8 @@ bool DispatchGroups::writeFits(Operation *write, unsigned index) const {
 bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std::string &why) const {
   StringRef kind = group.kind;
   if (isSink(op)) {
-    if (kind == "row" || kind == "matmul" || isReduction(kind) || (kind == "count_ids" && isa<AccumulateOp>(op)))
+    if (kind == "row" || kind == "matmul" || isReduction(kind) || (kind == "count_ids" && isa<AccumulateOp>(op)) ||
+        (kind == "quantize_columns" && isa<WriteOp>(op)))
       return true;
     why = "the " + kind.str() + " template does not write states";
     return false;

@@ -1,12 +1,12 @@
-// Decides what lies in memory as bf16, and puts casts where values enter and leave dispatches.
+// Decides what lies in memory as bf16 or as f8, and puts casts where values enter and leave dispatches.
 #include "dialects/Moe/IR/Moe.h"
+#include "dialects/Moe/IR/Quantization.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/IntEqClasses.h"
 #include "llvm/ADT/StringMap.h"
-#include "llvm/ADT/StringSet.h"
 
 using namespace mlir;
 
@@ -106,8 +106,15 @@ private:
 
   void buildRefresh() {
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-    auto function = func::FuncOp::create(b, module.getLoc(), "refresh", b.getFunctionType({}, {}));
-    b.setInsertionPointToStart(function.addEntryBlock());
+    auto function = module.lookupSymbol<func::FuncOp>("refresh");
+    if (function) { // which makes quantised copies
+      b.setInsertionPoint(function.getBody().back().getTerminator());
+    } else {
+      function = func::FuncOp::create(b, module.getLoc(), "refresh", b.getFunctionType({}, {}));
+      b.setInsertionPointToStart(function.addEntryBlock());
+      func::ReturnOp::create(b, module.getLoc());
+      b.setInsertionPointToStart(&function.getBody().front());
+    }
     for (StateOp parameter : copied) {
       Location loc = parameter.getLoc();
       auto dispatch = DispatchOp::create(b, loc, TypeRange(), ValueRange(), b.getStringAttr("row"), StringAttr());
@@ -120,7 +127,6 @@ private:
       WriteOp::create(inside, loc, copyOf(parameter.getSymName()), Value(), value);
       YieldOp::create(inside, loc, ValueRange());
     }
-    func::ReturnOp::create(b, module.getLoc());
   }
 
   ModuleOp module;
@@ -131,10 +137,10 @@ private:
 //===--- Values between dispatches --------------------------------------------------------------------------------===//
 
 /// Values that are the same memory (views, what a repeat carries) have one type: a class. A class is narrow when any of
-/// its members is made narrow, or is read by a product.
+/// its members is made narrow, or is read by a product; it lies as f8 when its members were rounded to that.
 class Classes {
 public:
-  explicit Classes(func::FuncOp function) {
+  Classes(func::FuncOp function, FloatType narrow) : narrowType(narrow) {
     function.walk<WalkOrder::PreOrder>([&](Operation *op) {
       for (Value result : op->getResults())
         add(result);
@@ -155,14 +161,14 @@ public:
         joinRepeat(repeat);
     }
     classes.compress();
-    narrow.assign(classes.getNumClasses(), false);
+    storage.assign(classes.getNumClasses(), FloatType());
   }
 
-  /// Fixpoint over the dispatches. `isNarrowState`: what lies narrow because of its state.
-  void solve(function_ref<bool(StringRef)> isNarrowState) {
+  /// Fixpoint over the dispatches. `storageOfState`: null where a state is wide.
+  void solve(function_ref<FloatType(StringRef)> storageOfState) {
     for (Value value : values)
-      if (auto read = value.getDefiningOp<ReadOp>(); read && isNarrowState(read.getState()))
-        mark(value);
+      if (auto read = value.getDefiningOp<ReadOp>())
+        mark(value, storageOfState(read.getState()));
     do {
       changed = false;
       for (DispatchOp dispatch : dispatches)
@@ -170,9 +176,10 @@ public:
     } while (changed);
   }
 
-  bool isNarrow(Value value) const {
+  /// The element type in memory, when it is another than that of the value; else null.
+  FloatType storageOf(Value value) const {
     auto found = numbers.find(value);
-    return found != numbers.end() && narrow[classes[found->second]];
+    return found != numbers.end() ? storage[classes[found->second]] : FloatType();
   }
   ArrayRef<Value> getValues() const { return values; }
   ArrayRef<DispatchOp> getDispatches() const { return dispatches; }
@@ -201,56 +208,71 @@ private:
     for (auto [out, yielded] : llvm::zip(repeat.getOuts(), yields.drop_front(repeat.getCarried())))
       join(out, yielded);
   }
-  void mark(Value value) {
+  /// The narrowest wins: only what was rounded to it is marked as f8.
+  void mark(Value value, FloatType type) {
     auto found = numbers.find(value);
-    if (found == numbers.end() || narrow[classes[found->second]])
+    if (!type || found == numbers.end())
       return;
-    narrow[classes[found->second]] = true;
+    FloatType &known = storage[classes[found->second]];
+    if (known && known.getWidth() <= type.getWidth())
+      return;
+    known = type;
     changed = true;
   }
 
   void visit(DispatchOp dispatch) {
-    llvm::DenseSet<Value> inside; // values that would be narrow if they were stored
+    Inside inside;
     for (auto [argument, input] : llvm::zip(dispatch.getBlock()->getArguments(), dispatch.getInputs())) {
-      if (isNarrow(input))
-        inside.insert(argument);
+      if (FloatType type = storageOf(input))
+        inside[argument] = type;
       if (llvm::any_of(argument.getUses(), readsFactor))
-        mark(input);
+        mark(input, narrowType);
     }
     for (Operation &op : dispatch.getBlock()->without_terminator())
       for (OpResult result : op.getResults())
-        if (isFloat(result) && isMadeNarrow(result, inside))
-          inside.insert(result);
+        if (FloatType type = isFloat(result) ? storageWhenMade(result, inside) : FloatType())
+          inside[result] = type;
     for (auto [yielded, result] : llvm::zip(dispatch.getYield().getValues(), dispatch.getResults()))
-      if (inside.contains(yielded))
-        mark(result);
+      mark(result, inside.lookup(yielded));
   }
 
-  static bool isMadeNarrow(OpResult result, const llvm::DenseSet<Value> &inside) {
+  /// Values of a dispatch's body, and how they would lie in memory if they were stored; not those that stay wide.
+  using Inside = llvm::DenseMap<Value, FloatType>;
+
+  FloatType storageWhenMade(OpResult result, const Inside &inside) const {
     Operation *op = result.getOwner();
     if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
-      return !op->hasAttr("moe.full_precision");
+      return op->hasAttr("moe.full_precision") ? FloatType() : narrowType;
     if (isa<EmbedOp, AttentionGradOp>(op))
-      return true;
+      return narrowType;
     if (auto attention = dyn_cast<AttentionOp>(op))
-      return result == attention.getResult();
+      return result == attention.getResult() ? narrowType : FloatType();
+    if (auto quantize = dyn_cast<QuantizeColumnsOp>(op))
+      return result == quantize.getValues() ? Float8E4M3FNType::get(op->getContext()) : FloatType();
+    if (auto map = dyn_cast<MapOp>(op))
+      if (FloatType type = roundedTo(map.getYield().getValues()[result.getResultNumber()]))
+        return type;
     auto type = cast<RankedTensorType>(result.getType());
     // What was summed or chosen, and statistics of rows, keep the precision of the sum.
     if (isa<RowReduceOp, ColReduceOp, DotRowsOp, EmbedGradOp, TakeOp, PutOp>(op) || type.getShape().back() == 1)
-      return false;
-    if (isa<GatherRowsOp, CombineRowsOp, SpreadRowsOp, ReshapeOp>(op))
-      return inside.contains(op->getOperand(0));
-    return llvm::any_of(op->getOperands(), [&](Value operand) {
+      return {};
+    if (isa<GatherRowsOp, ReshapeOp>(op))
+      return inside.lookup(op->getOperand(0));
+    if (isa<CombineRowsOp, SpreadRowsOp>(op))
+      return inside.contains(op->getOperand(0)) ? narrowType : FloatType();
+    bool joinsNarrow = llvm::any_of(op->getOperands(), [&](Value operand) {
       auto other = dyn_cast<RankedTensorType>(operand.getType());
       return other && other.getShape() == type.getShape() && inside.contains(operand);
     });
+    return joinsNarrow ? narrowType : FloatType();
   }
 
   SmallVector<Value> values;
   llvm::DenseMap<Value, unsigned> numbers;
   SmallVector<DispatchOp> dispatches;
   llvm::IntEqClasses classes;
-  SmallVector<bool> narrow;
+  SmallVector<FloatType> storage; // of each class
+  FloatType narrowType;
   bool changed = false;
 };
 
@@ -293,10 +315,9 @@ struct NarrowStoragePass : impl::MoeNarrowStorageBase<NarrowStoragePass> {
       return;
     element = BFloat16Type::get(&getContext());
     narrowStates(module);
-    auto isNarrowState = [&](StringRef name) { return narrowStateNames.contains(name); };
     for (auto function : module.getOps<func::FuncOp>()) {
-      Classes classes(function);
-      classes.solve(isNarrowState);
+      Classes classes(function, element);
+      classes.solve([&](StringRef name) { return stateStorage.lookup(name); });
       if (failed(narrowValues(classes)))
         return signalPassFailure();
     }
@@ -308,10 +329,11 @@ private:
       StateKind kind = state.getKind();
       bool chosen = kind == StateKind::copy || (kind == StateKind::parameter && master) ||
                     (kind == StateKind::optimizer && optimizer) || (kind == StateKind::gradient && gradients);
-      if (!chosen || !isa<FloatType>(state.getTensorType().getElementType()))
+      if (!chosen || !isa<FloatType>(state.getTensorType().getElementType()) || state->hasAttr("moe.full_precision"))
         continue;
-      state.setType(withElement(state.getTensorType(), element));
-      narrowStateNames.insert(state.getSymName());
+      FloatType type = state->hasAttr("moe.quantized") ? Float8E4M3FNType::get(&getContext()) : element;
+      state.setType(withElement(state.getTensorType(), type));
+      stateStorage[state.getSymName()] = type;
     }
   }
 
@@ -319,12 +341,13 @@ private:
     for (DispatchOp dispatch : classes.getDispatches())
       narrowInside(dispatch, classes);
     for (Value value : classes.getValues()) {
-      if (!classes.isNarrow(value))
+      FloatType type = classes.storageOf(value);
+      if (!type)
         continue;
       Operation *op = value.getDefiningOp();
-      if (isa_and_present<ReadOp>(op) && !narrowStateNames.contains(cast<ReadOp>(op).getState()))
+      if (isa_and_present<ReadOp>(op) && !stateStorage.contains(cast<ReadOp>(op).getState()))
         return op->emitOpError("is read by a product outside a dispatch, but its state is wide");
-      value.setType(withElement(value.getType(), element));
+      value.setType(withElement(value.getType(), type));
       if (auto constant = dyn_cast_if_present<arith::ConstantOp>(op)) {
         if (!cast<DenseElementsAttr>(constant.getValue()).getSplatValue<APFloat>().isPosZero())
           return op->emitOpError("starts a narrow value with something else than zero");
@@ -339,29 +362,30 @@ private:
     OpBuilder b(&getContext());
     for (Operation &op : llvm::make_early_inc_range(*block)) {
       auto symbol = op.getAttrOfType<FlatSymbolRefAttr>("state");
-      if (!symbol || !narrowStateNames.contains(symbol.getValue()))
+      FloatType type = symbol ? stateStorage.lookup(symbol.getValue()) : FloatType();
+      if (!type)
         continue;
       if (auto read = dyn_cast<ReadOp>(op)) {
         b.setInsertionPointAfter(read);
-        widenUses(b, read.getResult(), element);
+        widenUses(b, read.getResult(), type);
       } else {
         OpOperand &stored = op.getOpOperand(op.getNumOperands() - 1);
         b.setInsertionPoint(&op);
-        stored.set(narrowed(b, stored.get(), element));
+        stored.set(narrowed(b, stored.get(), type));
       }
     }
     b.setInsertionPointToStart(block);
     for (auto [argument, input] : llvm::zip(block->getArguments(), dispatch.getInputs()))
-      if (classes.isNarrow(input))
-        widenUses(b, argument, element);
+      if (FloatType type = classes.storageOf(input))
+        widenUses(b, argument, type);
     b.setInsertionPoint(dispatch.getYield());
     for (auto [operand, result] : llvm::zip(dispatch.getYield()->getOpOperands(), dispatch.getResults()))
-      if (classes.isNarrow(result))
-        operand.set(narrowed(b, operand.get(), element));
+      if (FloatType type = classes.storageOf(result))
+        operand.set(narrowed(b, operand.get(), type));
   }
 
-  Type element;
-  llvm::StringSet<> narrowStateNames;
+  FloatType element;
+  llvm::StringMap<FloatType> stateStorage; // of narrow states
 };
 
 } // namespace

@@ -49,10 +49,10 @@ def MoeDifferentiate : Pass<"moe-differentiate", "::mlir::func::FuncOp"> {
 }
 
 def MoeDecompose : Pass<"moe-decompose"> {
-  let summary = "Expands rms_norm, softmax and log_sum_exp into map and row_reduce";
+  let summary = "Expands rms_norm, softmax, log_sum_exp and quantize_rows into map and row_reduce";
   let description = [{
     Before: forward and backward hold ops with a meaning of their own.
-    After: `moe.rms_norm`, `moe.softmax` and `moe.log_sum_exp` are `moe.map` and `moe.row_reduce`, so the row
+    After: `moe.rms_norm`, `moe.softmax`, `moe.log_sum_exp` and `moe.quantize_rows` are `moe.map` and `moe.row_reduce`, so the row
     template of a target only has to know those two.
     Why here: after differentiation, which has shorter rules for the whole ops; before dispatches are formed, which
     fuse the parts.
@@ -77,6 +77,31 @@ def MoeWriteFirst : Pass<"moe-write-first", "::mlir::ModuleOp"> {
     ```
   }];
   let dependentDialects = ["::moec::moe::MoeDialect"];
+}
+
+def MoeQuantizeExperts : Pass<"moe-quantize-experts", "::mlir::ModuleOp"> {
+  let summary = "Products of experts take operands of eight bits, with a scale for each row and each column";
+  let description = [{
+    Before: `moe.grouped_matmul`, forward or the gradient of an input, reads activations and a parameter.
+    After: it reads quantised activations (`moe.quantize_rows` behind whatever made them; a gather takes the quantised rows) and a quantised copy of the
+    parameter, depth contiguous (`tb`), and carries both scales. The copies are states: `copy.<parameter>.columns` is the parameter transposed, for
+    products that read it as [E, K, N]; `copy.<parameter>.rows` lies as the parameter does, for those that read it with `tb`; `.scale` behind either name.
+    They are made again at the end of each function that writes the parameter, and by `refresh` after a checkpoint was read. Products that are only added
+    up share their scales, so that they can still be added up in one accumulator (`moe-join-sums`).
+    `moe.grouped_outer`, the gradient of a weight, stays as it was.
+    Why here: behind differentiation, which so treats rounding as the identity (straight-through) without knowing of it; before `moe-decompose`, which
+    expands the quantising of rows.
+    ```mlir
+    %w = moe.read @w : tensor<2x4x6xf32>
+    %y = moe.grouped_matmul %x, %w, %o, %c : ...
+    // becomes
+    %q, %s = moe.quantize_rows %x : (tensor<16x4xf32>) -> (tensor<16x4xf32>, tensor<16x1xf32>)
+    %wq = moe.read @copy.w.columns : tensor<2x6x4xf32>
+    %ws = moe.read @copy.w.columns.scale : tensor<2x6xf32>
+    %y = moe.grouped_matmul tb %q, %wq, %o, %c scales %s, %ws : ...
+    ```
+  }];
+  let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::func::FuncDialect"];
 }
 
 def MoeJoinSums : Pass<"moe-join-sums", "::mlir::func::FuncOp"> {
@@ -121,12 +146,14 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
 }
 
 def MoeNarrowStorage : Pass<"moe-narrow-storage", "::mlir::ModuleOp"> {
-  let summary = "Lays tensors in memory as bf16; dispatches go on computing with f32";
+  let summary = "Lays tensors in memory as bf16 or f8E4M3FN; dispatches go on computing with f32";
   let description = [{
     Before: dispatches that read and make f32. After: states and the values between dispatches lie in memory as bf16 where that is enough, and
     `moe.cast` stands at the borders inside dispatches: behind an input or a read, before a yield, a write or an accumulation.
     Narrow are results of products (but for those marked `moe.full_precision`: the router's logits), embeddings, attention's tensors, maps and row ops with a narrow
     operand of their own shape, and all that a product reads. Reductions, statistics of rows, weights, scores and losses stay as they are.
+    Values that a map rounded to f8E4M3FN (it yields an `arith.extf` from it), and what `moe.quantize_columns` makes, lie as that, without loss; so do states marked
+    `moe.quantized`. States marked `moe.full_precision` stay.
     A parameter that products read gets a state `copy.<name>`, written wherever the parameter is; the function `refresh` makes all of them again
     from parameters that came from a checkpoint. `master` makes the parameters themselves narrow instead.
     With `narrow=false` only the copies are made, in the type of the parameters: the same program for a machine without bf16.

@@ -111,9 +111,10 @@ LogicalResult LoadOp::verify() {
 LogicalResult GatherOp::verify() {
   auto source = cast<RankedTensorType>(getSource().getType());
   SlicesType type = getType();
-  if (source.getRank() != 2 || source.getElementType() != type.getElement() || source.getDimSize(1) % 8 != 0) // C1
+  if (source.getRank() != 2 || source.getElementType() != type.getElement() ||
+      source.getDimSize(1) * type.getElement().getIntOrFloatBitWidth() % 128 != 0) // C1
     return emitOpError("gathers rows of ")
-           << source << "; expected [rows, columns] of " << type.getElement() << " with columns a multiple of 8";
+           << source << "; expected [rows, columns] of " << type.getElement() << " with rows of whole 16 bytes";
   if (type.getRows() != 128) // C2
     return emitOpError("makes tiles of ") << type.getRows() << " rows; expected 128";
   return success();

@@ -42,7 +42,7 @@ def Tile_RaggedOp : Tile_Op<"ragged", [workOp]> {
 def Tile_LoadOp : Tile_Op<"load", [Pure]> {
   let summary = "Streams the k-slices of an operand's tile to shared memory by TMA";
   let description = [{
-    K-major slices take boxes of [64 k, rows], MN-major ones boxes of [64 rows, k]. What lies outside the map reads as zero.
+    K-major slices take boxes of [k, rows], 128 bytes wide, MN-major ones boxes of [64 rows, k]. What lies outside the map reads as zero.
 
     Constraints: (C1) the map's element is the slices'; (C2) swizzle 128; (C3) the box is the tile's (K-major) or 64 wide (MN-major).
   }];
@@ -56,7 +56,7 @@ def Tile_GatherOp : Tile_Op<"gather", [Pure]> {
   let summary = "Streams slices of gathered rows: row i of the operand is row rows[i] of `source`, or zeros where that is -1";
   let description = [{
     K-major: the rows of the tile are gathered (grouped and dense work). MN-major: the depth is (ragged work). The producer's 128 threads copy 16 bytes each.
-    (C1) source is [rows, columns] of the slices' element with columns a multiple of 8; (C2) 128 rows a tile.
+    (C1) source is [rows, columns] of the slices' element with rows of whole 16 bytes; (C2) 128 rows a tile.
   }];
   let arguments = (ins RankedTensorOf<[AnyType]>:$source, RankedTensorOf<[I32]>:$rows);
   let results = (outs Tile_SlicesType:$result);
@@ -85,7 +85,7 @@ def Tile_EpilogueOp : Tile_Op<"epilogue", [Pure, SingleBlock, IsolatedFromAbove,
   let summary = "Scalar f32 computation on every element of the products";
   let description = [{
     The region's arguments are the element of each fragment, then that of each operand: [rows, columns] element by element, [1, columns], [rows, 1] or
-    [1, 1] broadcast (a stack counts as [E * rows, columns]). math.exp and divisions take the fast instructions of the machine (2 ulp).
+    [1, 1] broadcast (a stack counts as [E * rows, columns]); in grouped work [E, 1, columns] is one row for each group. math.exp and divisions take the fast instructions of the machine (2 ulp).
     (C1) the region takes and yields f32, one for each operand and result; (C2) only arith and math ops inside.
   }];
   let arguments = (ins Variadic<Tile_FragmentType>:$fragments, Variadic<AnyRankedTensor>:$elements);

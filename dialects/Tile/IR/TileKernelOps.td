@@ -57,7 +57,7 @@ def Tile_OperandOp : Tile_Op<"operand", [Pure]> {
   let summary = "A parameter that is read or written through its pointer";
   let description = "(C1) `param` is one of the kernel's.";
   let arguments = (ins I64Attr:$param);
-  let results = (outs RankedTensorOf<[F32, BF16, I32], [HasStaticShapePred]>:$result);
+  let results = (outs RankedTensorOf<[F32, BF16, F8E4M3FN, I32], [HasStaticShapePred]>:$result);
   let assemblyFormat = "$param attr-dict `:` type($result)";
   let hasVerifier = 1;
 }

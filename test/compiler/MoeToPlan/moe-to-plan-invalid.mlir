@@ -58,3 +58,21 @@ func.func @constant_operand() {
   }
   return
 }
+
+// -----
+
+moe.state @w batch : tensor<2x4x6xf32>
+moe.state @q output : tensor<2x6x4xf32>
+moe.state @s output : tensor<2x6xf32>
+func.func @quantised_columns() {
+  moe.dispatch "quantize_columns" () : () -> () {
+    %w = moe.read @w : tensor<2x4x6xf32>
+    %q, %s = moe.quantize_columns %w : tensor<2x4x6xf32> -> tensor<2x6x4xf32>, tensor<2x6xf32>
+    // expected-error@+1 {{'moe.row_reduce' op cannot be part of a 'quantize_columns' dispatch}}
+    %r = moe.row_reduce sum %s : tensor<2x6xf32> -> tensor<2x1xf32>
+    moe.write @q, %q : tensor<2x6x4xf32>
+    moe.write @s, %s : tensor<2x6xf32>
+    moe.yield
+  }
+  return
+}

@@ -74,3 +74,27 @@ func.func @no_backward() attributes {moe.differentiate} {
   moe.loss %t scale 1.0 : tensor<1x1xf32>
   return
 }
+
+// -----
+
+moe.state @w parameter : tensor<2x6x4xf32> gradient @g
+moe.state @g gradient : tensor<2x6x4xf32>
+moe.state @o batch : tensor<1x3xi32>
+moe.state @c batch : tensor<1x2xi32>
+moe.state @x batch : tensor<16x4xf32>
+moe.state @s batch : tensor<16x1xf32>
+moe.state @t batch : tensor<2x6xf32>
+func.func @quantised() attributes {moe.differentiate} {
+  %w = moe.read @w : tensor<2x6x4xf32>
+  %o = moe.read @o : tensor<1x3xi32>
+  %c = moe.read @c : tensor<1x2xi32>
+  %x = moe.read @x : tensor<16x4xf32>
+  %s = moe.read @s : tensor<16x1xf32>
+  %u = moe.read @t : tensor<2x6xf32>
+  // expected-error @+1 {{is of quantised operands; quantise after differentiation}}
+  %y = moe.grouped_matmul tb %x, %w, %o, %c scales %s, %u : tensor<16x1xf32>, tensor<2x6xf32> : tensor<16x4xf32>, tensor<2x6x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<16x6xf32>
+  %r = moe.row_reduce sum %y : tensor<16x6xf32> -> tensor<16x1xf32>
+  %t = moe.col_reduce %r : tensor<16x1xf32> -> tensor<1x1xf32>
+  moe.loss %t scale 1.0 : tensor<1x1xf32>
+  return
+}

@@ -463,6 +463,27 @@ func.func @reshaped_store() {
 
 // -----
 
+// Quantising columns is a kernel of its own, which stores what it makes.
+moe.state @w parameter : tensor<2x4x6xf32>
+moe.state @q copy : tensor<2x6x4xf32>
+moe.state @s copy : tensor<2x6xf32>
+// CHECK-LABEL: func @quantised_columns()
+func.func @quantised_columns() {
+  // CHECK-NEXT: moe.dispatch "quantize_columns" () : () -> () {
+  // CHECK-NEXT: %[[W:.*]] = moe.read @w
+  // CHECK-NEXT: %[[Q:.*]], %[[S:.*]] = moe.quantize_columns %[[W]]
+  // CHECK-NEXT: moe.write @q, %[[Q]]
+  // CHECK-NEXT: moe.write @s, %[[S]]
+  // CHECK: return
+  %w = moe.read @w : tensor<2x4x6xf32>
+  %q, %s = moe.quantize_columns %w : tensor<2x4x6xf32> -> tensor<2x6x4xf32>, tensor<2x6xf32>
+  moe.write @q, %q : tensor<2x6x4xf32>
+  moe.write @s, %s : tensor<2x6xf32>
+  return
+}
+
+// -----
+
 // CHECK-LABEL: func @empty()
 func.func @empty() {
   // CHECK-NEXT: return

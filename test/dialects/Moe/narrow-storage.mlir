@@ -168,3 +168,60 @@ func.func @carried() {
   }
   return
 }
+
+// -----
+
+// What was rounded to eight bits lies so, and what a gather makes of it; its scale stays wide. Functions that make
+// quantised copies go on making the others.
+moe.state @w parameter : tensor<4x4xf32>
+moe.state @copy.v.rows copy : tensor<8x4xf32> {moe.quantized}
+moe.state @copy.v.rows.scale copy : tensor<8x1xf32> {moe.full_precision}
+
+// CHECK-DAG: moe.state @copy.v.rows copy : tensor<8x4xf8E4M3FN> {moe.quantized}
+// CHECK-DAG: moe.state @copy.v.rows.scale copy : tensor<8x1xf32> {moe.full_precision}
+// CHECK-LABEL: func @forward
+// WIDE-LABEL: func @forward
+// WIDE-NOT: f8E4M3FN>
+// CHECK: moe.dispatch "row" (%{{.*}}) : (tensor<8x4xf32>) -> tensor<8x4xf8E4M3FN> {
+// CHECK: %[[Q:.*]] = moe.map
+// CHECK: %[[N:.*]] = moe.cast %[[Q]] : tensor<8x4xf32> -> tensor<8x4xf8E4M3FN>
+// CHECK: moe.write @copy.v.rows, %{{.*}} : tensor<8x4xf8E4M3FN>
+// CHECK: moe.dispatch "row" (%{{.*}}) : (tensor<8x4xf8E4M3FN>, tensor<16x1xi32>) -> tensor<16x4xf8E4M3FN>
+// CHECK: moe.dispatch "quantize_columns" (%{{.*}}) : (tensor<2x4x6xf32>) -> (tensor<2x6x4xf8E4M3FN>, tensor<2x6xf32>)
+func.func @forward(%x: tensor<8x4xf32>, %rows: tensor<16x1xi32>, %v: tensor<2x4x6xf32>) {
+  %q = moe.dispatch "row" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    %r = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%b: f32):
+      %t = arith.truncf %b : f32 to f8E4M3FN
+      %e = arith.extf %t : f8E4M3FN to f32
+      moe.yield %e : f32
+    }
+    moe.write @copy.v.rows, %r : tensor<8x4xf32>
+    moe.yield %r : tensor<8x4xf32>
+  }
+  %g = moe.dispatch "row" (%a = %q, %b = %rows) : (tensor<8x4xf32>, tensor<16x1xi32>) -> tensor<16x4xf32> {
+    %r = moe.gather_rows %a, %b : tensor<8x4xf32>, tensor<16x1xi32> -> tensor<16x4xf32>
+    moe.yield %r : tensor<16x4xf32>
+  }
+  %c, %s = moe.dispatch "quantize_columns" (%a = %v) : (tensor<2x4x6xf32>) -> (tensor<2x6x4xf32>, tensor<2x6xf32>) {
+    %r, %t = moe.quantize_columns %a : tensor<2x4x6xf32> -> tensor<2x6x4xf32>, tensor<2x6xf32>
+    moe.yield %r, %t : tensor<2x6x4xf32>, tensor<2x6xf32>
+  }
+  moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> () {
+    %w = moe.read @w : tensor<4x4xf32>
+    %p = moe.matmul %a, %w : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+// CHECK-LABEL: func @refresh
+// CHECK: moe.write @copy.v.rows.scale
+// CHECK: moe.write @copy.w
+func.func @refresh() {
+  moe.dispatch "row" () : () -> () {
+    %one = arith.constant dense<1.0> : tensor<8x1xf32>
+    moe.write @copy.v.rows.scale, %one : tensor<8x1xf32>
+    moe.yield
+  }
+  return
+}

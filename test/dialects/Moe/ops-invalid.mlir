@@ -452,6 +452,94 @@ func.func @grouped_matmul_offsets(%x: tensor<8x4xf32>, %w: tensor<3x4x6xf32>, %o
 
 // -----
 
+func.func @grouped_matmul_scales(%x: tensor<8x4xf32>, %w: tensor<3x4x6xf32>, %o: tensor<1x4xi32>, %c: tensor<1x3xi32>, %s: tensor<8x1xf32>) {
+  // expected-error @+1 {{has 1 scales, expected one of rows and one of columns}}
+  %0 = moe.grouped_matmul %x, %w, %o, %c scales %s : tensor<8x1xf32> : tensor<8x4xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<8x6xf32>
+  return
+}
+
+// -----
+
+func.func @grouped_matmul_row_scale(%x: tensor<8x4xf32>, %w: tensor<3x4x6xf32>, %o: tensor<1x4xi32>, %c: tensor<1x3xi32>, %t: tensor<3x6xf32>) {
+  // expected-error @+1 {{scale of rows is [3, 6], expected [8, 1]}}
+  %0 = moe.grouped_matmul %x, %w, %o, %c scales %t, %t : tensor<3x6xf32>, tensor<3x6xf32> : tensor<8x4xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<8x6xf32>
+  return
+}
+
+// -----
+
+func.func @grouped_matmul_column_scale(%x: tensor<8x4xf32>, %w: tensor<3x4x6xf32>, %o: tensor<1x4xi32>, %c: tensor<1x3xi32>, %s: tensor<8x1xf32>) {
+  // expected-error @+1 {{scale of columns is [8, 1], expected [3, 6]}}
+  %0 = moe.grouped_matmul %x, %w, %o, %c scales %s, %s : tensor<8x1xf32>, tensor<8x1xf32> : tensor<8x4xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<8x6xf32>
+  return
+}
+
+// -----
+
+func.func @quantize_rows_none() {
+  // expected-error @+1 {{has 0 inputs and 0 values, expected at least one and as many}}
+  %0 = moe.quantize_rows : () -> tensor<8x1xf32>
+  return
+}
+
+// -----
+
+func.func @quantize_rows_types(%x: tensor<8x4xf32>) {
+  // expected-error @+1 {{quantises 'tensor<8x4xf32>' together with 'tensor<8x5xf32>'}}
+  %0, %1 = moe.quantize_rows %x : (tensor<8x4xf32>) -> (tensor<8x5xf32>, tensor<8x1xf32>)
+  return
+}
+
+// -----
+
+func.func @quantize_rows_rows(%x: tensor<8x4xf32>, %y: tensor<7x4xf32>) {
+  // expected-error @+1 {{quantises 'tensor<8x4xf32>' together with 'tensor<7x4xf32>'}}
+  %0:3 = moe.quantize_rows %x, %y : (tensor<8x4xf32>, tensor<7x4xf32>) -> (tensor<8x4xf32>, tensor<7x4xf32>, tensor<8x1xf32>)
+  return
+}
+
+// -----
+
+func.func @quantize_rows_element(%x: tensor<8x4xf32>) {
+  // expected-error @+1 {{scale is of 'f64', but input is of 'f32'}}
+  %0, %1 = moe.quantize_rows %x : (tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x1xf64>)
+  return
+}
+
+// -----
+
+func.func @quantize_rows_scale(%x: tensor<8x4xf32>) {
+  // expected-error @+1 {{scale is [8, 2], expected [8, 1]}}
+  %0, %1 = moe.quantize_rows %x : (tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x2xf32>)
+  return
+}
+
+// -----
+
+func.func @quantize_columns_values(%w: tensor<3x4x6xf32>) {
+  // expected-error @+1 {{values is [3, 4, 6], expected [3, 6, 4]}}
+  %0, %1 = moe.quantize_columns %w : tensor<3x4x6xf32> -> tensor<3x4x6xf32>, tensor<3x6xf32>
+  return
+}
+
+// -----
+
+func.func @quantize_columns_scale(%w: tensor<3x4x6xf32>) {
+  // expected-error @+1 {{scale is [3, 4], expected [3, 6]}}
+  %0, %1 = moe.quantize_columns %w : tensor<3x4x6xf32> -> tensor<3x6x4xf32>, tensor<3x4xf32>
+  return
+}
+
+// -----
+
+func.func @quantize_columns_element(%w: tensor<3x4x6xf32>) {
+  // expected-error @+1 {{scale is of 'f64', but input is of 'f32'}}
+  %0, %1 = moe.quantize_columns %w : tensor<3x4x6xf32> -> tensor<3x6x4xf32>, tensor<3x6xf64>
+  return
+}
+
+// -----
+
 func.func @grouped_outer(%x: tensor<8x4xf32>, %w: tensor<3x4x6xf32>, %o: tensor<1x4xi32>, %c: tensor<1x3xi32>) {
   // expected-error @+1 {{result is [3, 4, 6], expected [3, 4, 4]}}
   %0 = moe.grouped_outer %x, %x, %o, %c : tensor<8x4xf32>, tensor<8x4xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<3x4x6xf32>

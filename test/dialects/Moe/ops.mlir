@@ -122,6 +122,12 @@ func.func @routed(%x: tensor<8x4xf32>, %scores: tensor<8x2xf32>, %ids: tensor<8x
   %h = moe.grouped_matmul %g, %w, %offsets, %counts : tensor<28x4xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<28x6xf32>
   // CHECK: moe.grouped_matmul tb
   %h2 = moe.grouped_matmul tb %h, %w, %offsets, %counts : tensor<28x6xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<28x4xf32>
+  // CHECK: %{{.*}}:2, %[[QS:.*]] = moe.quantize_rows %{{.*}}, %{{.*}} : (tensor<28x4xf32>, tensor<28x4xf32>) -> (tensor<28x4xf32>, tensor<28x4xf32>, tensor<28x1xf32>)
+  %q, %q2, %qs = moe.quantize_rows %g, %h2 : (tensor<28x4xf32>, tensor<28x4xf32>) -> (tensor<28x4xf32>, tensor<28x4xf32>, tensor<28x1xf32>)
+  // CHECK: moe.quantize_columns %{{.*}} : tensor<3x4x6xf32> -> tensor<3x6x4xf32>, tensor<3x6xf32>
+  %wq, %ws = moe.quantize_columns %w : tensor<3x4x6xf32> -> tensor<3x6x4xf32>, tensor<3x6xf32>
+  // CHECK: moe.grouped_matmul tb %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} scales %[[QS]], %{{.*}} : tensor<28x1xf32>, tensor<3x6xf32> : tensor<28x4xf32>, tensor<3x6x4xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<28x6xf32>
+  %h3 = moe.grouped_matmul tb %q, %wq, %offsets, %counts scales %qs, %ws : tensor<28x1xf32>, tensor<3x6xf32> : tensor<28x4xf32>, tensor<3x6x4xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<28x6xf32>
   // CHECK: moe.grouped_outer
   %dw = moe.grouped_outer %g, %h, %offsets, %counts : tensor<28x4xf32>, tensor<28x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<3x4x6xf32>
   // CHECK: moe.combine_rows %{{.*}}, %{{.*}} row_slot %{{.*}} : tensor<28x1xi32> weights %{{.*}} : tensor<8x2xf32> : tensor<28x4xf32>, tensor<8x2xi32> -> tensor<8x4xf32>

@@ -134,8 +134,16 @@ func.func @load_c3_stack() {
 
 // -----
 
+func.func @gather_c1_bytes(%rows: tensor<8x1xi32>, %x: tensor<8x24xf8E4M3FN>) {
+  // expected-error @+1 {{'tile.gather' op gathers rows of 'tensor<8x24xf8E4M3FN>'; expected [rows, columns] of 'f8E4M3FN' with rows of whole 16 bytes}}
+  %0 = tile.gather %x rows %rows : tensor<8x24xf8E4M3FN>, tensor<8x1xi32> -> !tile.slices<128, 128, f8E4M3FN, k>
+  return
+}
+
+// -----
+
 func.func @gather_c1(%rows: tensor<8x1xi32>, %x: tensor<8x12xbf16>) {
-  // expected-error @+1 {{'tile.gather' op gathers rows of 'tensor<8x12xbf16>'; expected [rows, columns] of 'bf16' with columns a multiple of 8}}
+  // expected-error @+1 {{'tile.gather' op gathers rows of 'tensor<8x12xbf16>'; expected [rows, columns] of 'bf16' with rows of whole 16 bytes}}
   %0 = tile.gather %x rows %rows : tensor<8x12xbf16>, tensor<8x1xi32> -> !tile.slices<128, 64, bf16, k>
   return
 }

@@ -57,3 +57,29 @@ tile.kernel @ragged params 4 <m = 128, n = 256, k = 64, stages = 4, producer = 4
   %p = tile.mma (%x) by (%y) depth [8192] : (!tile.slices<128, 64, bf16, mn>), (!tile.slices<256, 64, bf16, mn>) -> !tile.fragment<128, 256>
   tile.write %p, %d : !tile.fragment<128, 256>, tensor<8x2048x1024xf32>
 }
+
+// Eight bits: 128 elements of depth a stage, both sides K-major, scales of rows and of each group's columns.
+// CHECK-LABEL: tile.kernel @quantised
+tile.kernel @quantised params 7 <m = 128, n = 256, k = 128, stages = 4, producer = 56, consumer = 224, buffers = 2> {
+  // CHECK: tile.operand 0 : tensor<4096x2048xf8E4M3FN>
+  %tokens = tile.operand 0 : tensor<4096x2048xf8E4M3FN>
+  %rows = tile.operand 1 : tensor<8192x1xi32>
+  %offsets = tile.operand 2 : tensor<1x9xi32>
+  %row = tile.operand 4 : tensor<8192x1xf32>
+  %column = tile.operand 5 : tensor<8x1x1024xf32>
+  %w = tile.map 3 : f8E4M3FN dims [2048, 1024, 8] strides [2048, 2097152] box [128, 256, 1] swizzle 128
+  %h = tile.map 6 : bf16 dims [1024, 8192] strides [2048] box [64, 64] swizzle 128
+  tile.grouped 8192 x 1024 by %offsets : tensor<1x9xi32>
+  // CHECK: tile.gather {{.*}} -> <128, 128, f8E4M3FN, k>
+  %x = tile.gather %tokens rows %rows : tensor<4096x2048xf8E4M3FN>, tensor<8192x1xi32> -> !tile.slices<128, 128, f8E4M3FN, k>
+  %y = tile.load %w : !tile.slices<256, 128, f8E4M3FN, k>
+  %p = tile.mma (%x) by (%y) depth [2048] : (!tile.slices<128, 128, f8E4M3FN, k>), (!tile.slices<256, 128, f8E4M3FN, k>) -> !tile.fragment<128, 256>
+  // CHECK: tile.epilogue({{.*}}) with({{.*}} : tensor<8192x1xf32>, tensor<8x1x1024xf32>)
+  %r = tile.epilogue (%p) with (%row, %column : tensor<8192x1xf32>, tensor<8x1x1024xf32>) : (!tile.fragment<128, 256>) -> !tile.fragment<128, 256> {
+  ^bb0(%v: f32, %s: f32, %t: f32):
+    %a = arith.mulf %v, %s : f32
+    %b = arith.mulf %a, %t : f32
+    tile.yield %b : f32
+  }
+  tile.store %r, %h : !tile.fragment<128, 256>
+}

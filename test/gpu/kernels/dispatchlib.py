@@ -3,7 +3,8 @@
 A case knows its dispatch (text for moec-kernels) and, on the GPU machine, its inputs, its reference in torch and the
 PyTorch program that does the same. torch is only imported there."""
 
-DTYPES = {"bf16": "bf16", "f32": "f32", "i32": "i32"}
+F8 = "f8E4M3FN"
+NARROW = ("bf16", F8)
 
 
 def tensor(shape, dtype):
@@ -11,10 +12,10 @@ def tensor(shape, dtype):
 
 
 class Text:
-    """One function with one dispatch. Values are SSA names; computing happens in f32."""
+    """One function with one dispatch of a kind. Values are SSA names; computing happens in f32."""
 
-    def __init__(self, name):
-        self.name, self.inputs, self.body, self.results, self.states = name, [], [], [], []
+    def __init__(self, name, kind="matmul"):
+        self.name, self.kind, self.inputs, self.body, self.results, self.states = name, kind, [], [], [], []
         self.count = 0
 
     def fresh(self):
@@ -24,10 +25,10 @@ class Text:
     def input(self, shape, dtype):
         name = f"%p{len(self.inputs)}"
         self.inputs.append((shape, dtype))
-        if dtype != "bf16":
+        if dtype not in NARROW:
             return name
         wide = self.fresh()
-        self.body.append(f"{wide} = moe.cast {name} : {tensor(shape, 'bf16')} -> {tensor(shape, 'f32')}")
+        self.body.append(f"{wide} = moe.cast {name} : {tensor(shape, dtype)} -> {tensor(shape, 'f32')}")
         return wide
 
     def op(self, text):
@@ -39,13 +40,16 @@ class Text:
         flags = ("ta " if ta else "") + ("tb " if tb else "")
         return self.op(f"moe.matmul {flags}{a}, {b} : {tensor(ashape, 'f32')}, {tensor(bshape, 'f32')} -> {tensor(out, 'f32')}")
 
-    def gather(self, x, shape, rows, count, slot, slots):
-        return self.op(f"moe.gather_rows {x}, {rows} slot_row {slot} : {tensor(slots, 'i32')} : {tensor(shape, 'f32')}, "
+    def gather(self, x, shape, rows, count, slot=None, slots=None):
+        back = f" slot_row {slot} : {tensor(slots, 'i32')}" if slot else ""
+        return self.op(f"moe.gather_rows {x}, {rows}{back} : {tensor(shape, 'f32')}, "
                        f"{tensor([count, 1], 'i32')} -> {tensor([count, shape[1]], 'f32')}")
 
-    def grouped(self, a, ashape, w, wshape, offsets, counts, out, tb=False):
+    def grouped(self, a, ashape, w, wshape, offsets, counts, out, tb=False, scales=None):
+        """scales: values of [rows, 1] and of [experts, columns]."""
         e = wshape[0]
-        return self.op(f"moe.grouped_matmul {'tb ' if tb else ''}{a}, {w}, {offsets}, {counts} : {tensor(ashape, 'f32')}, "
+        quantised = f" scales {scales[0]}, {scales[1]} : {tensor([ashape[0], 1], 'f32')}, {tensor([e, out[1]], 'f32')}" if scales else ""
+        return self.op(f"moe.grouped_matmul {'tb ' if tb else ''}{a}, {w}, {offsets}, {counts}{quantised} : {tensor(ashape, 'f32')}, "
                        f"{tensor(wshape, 'f32')}, {tensor([1, e + 1], 'i32')}, {tensor([1, e], 'i32')} -> {tensor(out, 'f32')}")
 
     def outer(self, a, ashape, b, bshape, offsets, counts, out):
@@ -68,8 +72,8 @@ class Text:
         return [f"{value}#{i}" for i in range(len(results))] if many else [value]
 
     def result(self, value, shape, dtype):
-        if dtype == "bf16":
-            value = self.op(f"moe.cast {value} : {tensor(shape, 'f32')} -> {tensor(shape, 'bf16')}")
+        if dtype in NARROW:
+            value = self.op(f"moe.cast {value} : {tensor(shape, 'f32')} -> {tensor(shape, dtype)}")
         self.results.append((value, shape, dtype))
 
     def accumulate(self, value, shape, dtype="f32"):
@@ -90,5 +94,5 @@ class Text:
         end = f"moe.yield {values} : {', '.join(outs)}" if outs else "moe.yield"
         body = "\n".join("    " + line for line in self.body + [end])
         result = outs[0] if len(outs) == 1 else "(" + ", ".join(outs) + ")"
-        return (f'{states}func.func @"{self.name}"({params}) {{\n  {head}moe.dispatch "matmul" ({args}) : ({", ".join(types)}) -> '
+        return (f'{states}func.func @"{self.name}"({params}) {{\n  {head}moe.dispatch "{self.kind}" ({args}) : ({", ".join(types)}) -> '
                 f"{result} {{\n{body}\n  }}\n  return\n}}\n")

@@ -1,7 +1,8 @@
-"""Runs compiled dispatches on a GPU: `python3 kernels.py FOLDER correct|fast|sustained [NAME...]`, FOLDER from moec-kernels.
+"""Runs compiled dispatches on a GPU: `python3 kernels.py FOLDER KIND [NAME...]`, FOLDER from moec-kernels.
 
-Outputs are NaN before the launch. correct: every case against a float32 reference. fast: times beside PyTorch, interleaved.
-sustained: each for some seconds without pause, so that the card settles at its power limit: rate, clock, watts, pJ/FLOP."""
+Outputs are NaN before the launch. Kinds: correct: every case against a float32 reference. fast: times beside PyTorch, interleaved.
+sustained: each for some seconds without pause, so that the card settles at its power limit: rate, clock, watts, pJ/FLOP.
+fp8_correct, fp8_fast, fp8_sustained: the cases of fp8_cases.py instead of matmul_cases.py."""
 import ctypes as C
 import importlib
 import json
@@ -12,7 +13,6 @@ import time
 
 import torch
 
-CASES = "matmul_cases"
 MAP_TYPES = {"bf16": 9, "f32": 7, "f8e4m3": 0}
 SWIZZLES = {0: 0, 32: 1, 64: 2, 128: 3}
 cuda = C.CDLL("libcuda.so.1")
@@ -77,9 +77,9 @@ def prepare(case, record):
     """The kernel's params: what the case makes, then states and results. Also the numbers of those that it writes."""
     tensors, written = list(case.make()), []
     for param in record["params"][len(tensors):]:
-        dtype = torch.bfloat16 if param["dtype"] == "bf16" else torch.float32
+        dtype = {"bf16": torch.bfloat16, "f8E4M3FN": torch.float8_e4m3fn}.get(param["dtype"], torch.float32)
         shape = param["shape"]
-        t = torch.randn(*shape, device="cuda").to(dtype) if param["read"] else torch.full(shape, float("nan"), device="cuda", dtype=dtype)
+        t = torch.randn(*shape, device="cuda").to(dtype) if param["read"] else torch.full(shape, float("nan"), device="cuda").to(dtype)
         written.append(len(tensors))
         tensors.append(t)
     return tensors, written
@@ -100,7 +100,7 @@ def compare(case, record, tensors, written, before, wants):
         if torch.isnan(got).any():
             problem = f"NaN x {int(torch.isnan(got).sum())} of {got.numel()} in param {i}"
         error = (torch.linalg.vector_norm(got - want) / torch.linalg.vector_norm(want)).item()
-        limit = 4e-3 if record["params"][i]["dtype"] == "bf16" else 1e-4
+        limit = case.limit or (4e-3 if record["params"][i]["dtype"] == "bf16" else 1e-4)
         if not error < limit:
             problem = problem or f"error {error:.1e} in param {i}"
         worst = max(worst, error)
@@ -223,7 +223,8 @@ def main():
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.zeros(1, device="cuda")
-    cases = importlib.import_module(CASES)
+    module, kind = ("fp8_cases", kind[4:]) if kind.startswith("fp8_") else ("matmul_cases", kind)
+    cases = importlib.import_module(module)
     cases.SETS["correct" if kind == "correct" else "fast"]()
     ok = True
     for record in json.load(open(os.path.join(folder, "kernels.json"))):

@@ -9,11 +9,11 @@ SILU = ["%one = arith.constant 1.0 : f32", "%n = arith.negf %0 : f32", "%x = mat
 
 class Case:
     """`make(t)` gives the tensors of all params in order (results and accumulators: NaN or random); `want(tensors)` what
-    results and accumulators must hold; `peer(tensors)` a function that does the work in PyTorch."""
+    results and accumulators must hold, within `limit` if given; `peer(tensors)` a function that does the work in PyTorch."""
     cases = {}
 
-    def __init__(self, text, make, want, peer=None, rows=None):
-        self.text, self.make, self.want, self.peer, self.rows = text, make, want, peer, rows
+    def __init__(self, text, make, want, peer=None, rows=None, limit=None):
+        self.text, self.make, self.want, self.peer, self.rows, self.limit = text, make, want, peer, rows, limit
         Case.cases[text.name] = self
 
 

@@ -412,8 +412,9 @@ private:
   }
 
   double toleranceOf(const PlanKernel &kernel) const {
-    bool narrow = std::any_of(kernel.types.begin(), kernel.types.end(),
-                              [](DType type) { return type == DType::BF16 || type == DType::F16; });
+    bool narrow = std::any_of(kernel.types.begin(), kernel.types.end(), [](DType type) {
+      return type == DType::BF16 || type == DType::F16 || type == DType::F8E4M3;
+    });
     return narrow ? options.narrowTolerance : options.tolerance;
   }
 

@@ -29,6 +29,34 @@ struct BFloat16 {
   explicit operator double() const { return std::bit_cast<float>(uint32_t{bits} << 16); }
 };
 
+/// Sign, four bits of exponent, three of mantissa; no infinities, one NaN.
+struct Float8E4M3 {
+  uint8_t bits = 0;
+
+  Float8E4M3() = default;
+  explicit Float8E4M3(double value) {
+    constexpr double kLargest = 448, kLeastStep = 0x1p-9;
+    auto sign = static_cast<uint8_t>(std::signbit(value) ? 0x80 : 0);
+    if (std::isnan(value)) {
+      bits = sign | 0x7F;
+      return;
+    }
+    double size = std::min(std::abs(value), kLargest);
+    // Numbers of one exponent are as far apart as eighths of it.
+    int exponent = size < 0x1p-6 ? -6 : std::ilogb(size);
+    auto steps = static_cast<int>(std::nearbyint(std::ldexp(size, 3 - exponent))); // of the current mode: to even
+    bits = size < 0x1p-6 ? sign | static_cast<uint8_t>(std::nearbyint(size / kLeastStep))
+                         : static_cast<uint8_t>(sign | (((exponent + 7) << 3) + steps - 8));
+  }
+  explicit operator double() const {
+    int exponent = (bits >> 3) & 15, mantissa = bits & 7;
+    double size = exponent ? std::ldexp(8 + mantissa, exponent - 10) : std::ldexp(mantissa, -9);
+    if ((bits & 0x7F) == 0x7F)
+      size = std::nan("");
+    return bits & 0x80 ? -size : size;
+  }
+};
+
 template <typename T> std::vector<double> decodeAs(std::span<const std::byte> bytes) {
   std::vector<T> typed(bytes.size() / sizeof(T));
   std::memcpy(typed.data(), bytes.data(), typed.size() * sizeof(T));
@@ -58,6 +86,8 @@ template <typename Call> auto withType(DType type, Call call) {
     return call(static_cast<_Float16>(0));
   case DType::BF16:
     return call(BFloat16{});
+  case DType::F8E4M3:
+    return call(Float8E4M3{});
   case DType::I64:
   case DType::Index:
     return call(int64_t{});
@@ -73,7 +103,7 @@ template <typename Call> auto withType(DType type, Call call) {
 } // namespace
 
 bool isFloat(DType type) {
-  return type == DType::F64 || type == DType::F32 || type == DType::F16 || type == DType::BF16;
+  return type == DType::F64 || type == DType::F32 || type == DType::F16 || type == DType::BF16 || type == DType::F8E4M3;
 }
 
 std::vector<double> decode(std::span<const std::byte> bytes, DType type) {

@@ -48,6 +48,11 @@ TEST_CASE("values keep their numbers in every type", "[lockstep]") {
   CHECK(rounded[2] == 1 + 2.0 / 256);
   CHECK(rounded[3] == 1 + 2.0 / 256);
   CHECK(std::isnan(rounded[4]));
+  // f8 stops at 448; below 2^-6 its numbers are 2^-9 apart.
+  numbers = {0, 1, -2.5, 448, 0x1p-6, 0x1p-9, -7 * 0x1p-9, 1e30, 17, 0x1p-10, 0x1.8p-9};
+  std::vector<double> small = {0, 1, -2.5, 448, 0x1p-6, 0x1p-9, -7 * 0x1p-9, 448, 16, 0, 0x1p-8};
+  CHECK(decode(encode(numbers, DType::F8E4M3), DType::F8E4M3) == small);
+  CHECK(std::isnan(decode(encode(std::vector<double>{NAN}, DType::F8E4M3), DType::F8E4M3)[0]));
   std::vector<double> counts = {0, -1, 100};
   for (DType type : {DType::I64, DType::I32, DType::I16, DType::I8})
     CHECK(decode(encode(counts, type), type) == counts);

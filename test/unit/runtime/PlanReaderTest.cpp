@@ -166,6 +166,7 @@ TEST_CASE("manifest values are checked", "[plan]") {
       {"/metrics/0/when", "never"},
       {"/metrics/0/name", "tokens"},
       {"/metrics/0/dtype", "bf16"},
+      {"/metrics/0/dtype", "f8e4m3"},
       {"/metrics/0/shape", json::array({0})},
       {"/functions/0/body/0/op", "jump"},
       {"/functions/0/body/0/kernel", 99},

@@ -90,6 +90,7 @@ private:
   void produce();
   Values produceTerm(const Gemm::Term &term, const Tile &tile, mlir::ValueRange ring);
   void loadSide(const Gemm::Side &side, int64_t rows, Value shared, Value barrier, Value row, Value depth, Value group);
+  int64_t elementsOfCopy() const;
   Values gatherPrepare(const Gemm::Side &side, const Tile &tile);
   void gatherRows(const Gemm::Side &side, mlir::ValueRange prepared, Value shared, Value depth);
   Value gatherNumbers(const Gemm::Side &side, Value depth);
@@ -110,6 +111,7 @@ private:
     Value row[2];       // a stack's rows are counted through
     Value rowExists[2]; // null: all do
     Value column;       // of the tile's first chunk
+    Value group;        // null: there are none
   };
   Place placeOf(const Tile &tile);
   void store(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators,

@@ -16,6 +16,11 @@ constexpr int64_t kValues = 4 * kBlocks; // of a thread in a chunk
 constexpr int64_t kThreads = 128;
 // Registers for operands of the chunk after the one at work; with more they would spill.
 constexpr int64_t kOperandsAhead = 64;
+
+/// [groups, 1, columns]: one row for each group of grouped work.
+bool isRowOfGroup(const Gemm &gemm, RankedTensorType type) {
+  return gemm.work == Gemm::Work::Grouped && type.getRank() == 3;
+}
 } // namespace
 
 GemmEmitter::Place GemmEmitter::placeOf(const Tile &tile) {
@@ -28,6 +33,7 @@ GemmEmitter::Place GemmEmitter::placeOf(const Tile &tile) {
       place.rowExists[h] = k.below(row, k.i32(gemm.rows));
     place.row[h] = ragged ? k.add(row, k.i32mul(tile.group, gemm.rows)) : row;
   }
+  place.group = tile.group;
   place.column = k.add(tile.column, k.shiftLeft(k.bitAnd(lane, 3), 1));
   return place;
 }
@@ -38,7 +44,8 @@ int64_t GemmEmitter::operandRegisters() {
   if (gemm.epilogue)
     for (Value operand : gemm.epilogue.getElements()) {
       auto type = cast<RankedTensorType>(operand.getType());
-      bool isColumn = type.getShape().back() == 1 && gemm.columns != 1, isRow = type.getDimSize(0) == 1;
+      bool isColumn = type.getShape().back() == 1 && gemm.columns != 1,
+           isRow = type.getDimSize(0) == 1 || isRowOfGroup(gemm, type);
       registers += isColumn ? 2 : kValues / (isRow ? 2 : 1) * type.getElementTypeBitWidth() / 32;
     }
   return registers;
@@ -56,6 +63,10 @@ SmallVector<GemmEmitter::Values> GemmEmitter::fetchOperands(const Place &place, 
     Type element = type.getElementType();
     Value pointer = k.param(operand.getDefiningOp<tile::OperandOp>().getParam());
     int64_t columns = type.getShape().back(), rows = type.getNumElements() / columns;
+    if (isRowOfGroup(gemm, type)) {
+      rows = 1;
+      pointer = k.at(pointer, k.mul(k.wide(place.group), k.i64(columns)), element);
+    }
     Values &values = fetched.emplace_back();
     // Rows and columns that do not exist read an element that does; what becomes of it is not stored.
     auto rowAt = [&](int64_t h) { return k.wide(k.min(place.row[h], k.i32(rows - 1))); };

@@ -96,6 +96,8 @@ void GemmEmitter::loadSide(const Gemm::Side &side, int64_t rows, Value shared, V
 //
 // K-major: thread t copies chunk t % 8 of rows t / 8 + 16 i, i < 8. The swizzle is the same for all of them.
 
+int64_t GemmEmitter::elementsOfCopy() const { return 8 * kCopyBytes / gemm.element.getIntOrFloatBitWidth(); }
+
 /// For each of this thread's rows: where it starts in memory (i64, in elements), and the bytes to copy.
 GemmEmitter::Values GemmEmitter::gatherPrepare(const Gemm::Side &side, const Tile &tile) {
   Value chunk = k.bitAnd(k.thread(), 7), row = k.shiftRight(k.thread(), 3);
@@ -106,7 +108,7 @@ GemmEmitter::Values GemmEmitter::gatherPrepare(const Gemm::Side &side, const Til
     Value number = k.loadInvariant(k.b.getI32Type(), k.param(side.numbers), k.wide(at));
     Value exists = k.compare(arith::CmpIPredicate::sge, number, k.i32(0));
     Value start = k.mul(k.wide(k.max(number, k.i32(0))), k.i64(side.sourceColumns));
-    prepared.push_back(k.add(start, k.wide(k.shiftLeft(chunk, 3))));
+    prepared.push_back(k.add(start, k.wide(k.i32mul(chunk, elementsOfCopy()))));
     prepared.push_back(k.select(exists, k.i32(kCopyBytes), k.i32(0)));
   }
   return prepared;
@@ -118,7 +120,7 @@ void GemmEmitter::gatherRows(const Gemm::Side &side, ValueRange prepared, Value 
   Value target = k.add(shared, k.add(k.i32mul(row, kRowBytes), swizzled));
   Value inside;
   if (side.sourceColumns % gemm.schedule.getK() != 0)
-    inside = k.below(k.add(depth, k.shiftLeft(chunk, 3)), k.i32(side.sourceColumns));
+    inside = k.below(k.add(depth, k.i32mul(chunk, elementsOfCopy())), k.i32(side.sourceColumns));
   for (int64_t i = 0; i < 8; ++i) {
     Value from = k.at(k.param(side.source), k.add(prepared[2 * i], k.wide(depth)), gemm.element);
     Value bytes = prepared[2 * i + 1];

@@ -69,8 +69,10 @@ Value KernelWriter::slices(const MatmulFactor &factor, int64_t rows, tile::Major
   SmallVector<int64_t> shape{factor.rows, factor.columns};
   if (factor.experts != 1)
     shape.insert(shape.begin(), factor.experts);
-  int64_t second = major == tile::Major::k ? rows : schedule.getK();
-  return tile::LoadOp::create(b, type, map(factor.param, shape, {64, second}));
+  bool alongDepth = major == tile::Major::k;
+  return tile::LoadOp::create(b, type,
+                              alongDepth ? map(factor.param, shape, {schedule.getK(), rows})
+                                         : map(factor.param, shape, {64, schedule.getK()}));
 }
 
 /// A copy of an op of a map. The region knows arith and math alone; its exponentials and divisions are single
@@ -86,12 +88,15 @@ void cloneScalar(ImplicitLocOpBuilder &b, Operation &op, IRMapping &values) {
   values.map(sigmoid.getResult(), arith::DivFOp::create(b, one, arith::AddFOp::create(b, e, one)).getResult());
 }
 
-/// All maps as one region.
+/// Scales and all maps as one region.
 void KernelWriter::writeEpilogue(llvm::DenseMap<Value, Value> &fragments) {
-  SmallVector<Value> leaving; // results of maps that have a sink
+  SmallVector<Value> leaving; // what has a sink and is not just sums
+  llvm::DenseSet<Value> scaled;
+  for (const MatmulSum &sum : problem.sums)
+    if (sum.rowScale)
+      scaled.insert(sum.value);
   for (const kernel::DispatchBody::Sink &sink : problem.sinks)
-    if (sink.value.getDefiningOp<moe::MapOp>() && !fragments.contains(sink.value) &&
-        !llvm::is_contained(leaving, sink.value))
+    if ((scaled.contains(sink.value) || !fragments.contains(sink.value)) && !llvm::is_contained(leaving, sink.value))
       leaving.push_back(sink.value);
   if (leaving.empty())
     return;
@@ -102,6 +107,18 @@ void KernelWriter::writeEpilogue(llvm::DenseMap<Value, Value> &fragments) {
     products.push_back(fragments.lookup(sum.value));
     inputs.push_back(sum.value);
   }
+  llvm::MapVector<unsigned, unsigned> scales; // parameter -> number among the region's arguments
+  auto addScale = [&](unsigned param, ArrayRef<int64_t> shape) {
+    if (!scales.try_emplace(param, inputs.size()).second)
+      return;
+    operands.push_back(operand(param, shape));
+    inputs.push_back(Value());
+  };
+  for (const MatmulSum &sum : problem.sums)
+    if (sum.rowScale) {
+      addScale(*sum.rowScale, {problem.rows, 1});
+      addScale(*sum.columnScale, {problem.experts, 1, problem.columns});
+    }
   for (moe::MapOp map : problem.maps)
     for (Value input : map.getInputs()) {
       auto param = problem.body.paramOf(input);
@@ -115,11 +132,18 @@ void KernelWriter::writeEpilogue(llvm::DenseMap<Value, Value> &fragments) {
   auto epilogue = tile::EpilogueOp::create(b, SmallVector<Type>(leaving.size(), fragment), products, operands);
   Block *block = &epilogue.getBody().emplaceBlock();
   llvm::DenseMap<Value, Value> scalars;
-  for (Value input : inputs)
-    scalars[input] = block->addArgument(b.getF32Type(), b.getLoc());
+  for (Value input : inputs) {
+    Value argument = block->addArgument(b.getF32Type(), b.getLoc());
+    if (input)
+      scalars[input] = argument;
+  }
 
   OpBuilder::InsertionGuard guard(b);
   b.setInsertionPointToStart(block);
+  for (const MatmulSum &sum : problem.sums)
+    if (sum.rowScale)
+      for (unsigned scale : {*sum.rowScale, *sum.columnScale})
+        scalars[sum.value] = arith::MulFOp::create(b, scalars[sum.value], block->getArgument(scales.lookup(scale)));
   for (moe::MapOp map : problem.maps) {
     IRMapping values;
     for (auto [argument, input] : llvm::zip(map.getBlock()->getArguments(), map.getInputs())) {

@@ -30,6 +30,8 @@ struct MatmulTerm {
 struct MatmulSum {
   mlir::Value value;
   llvm::SmallVector<MatmulTerm> terms;
+  /// Parameters of the factors of each row, and of each column of each group; given together.
+  std::optional<unsigned> rowScale, columnScale;
 };
 
 /// What a dispatch computes, when the template covers it.
@@ -42,11 +44,14 @@ public:
   Grouping grouping = Grouping::None;
   int64_t experts = 1, rows = 0, columns = 0; // rows: of one expert for Grouping::Depth
   unsigned offsets = 0;                       // parameter
+  mlir::Type element;                         // of all factors in memory: bf16 or f8E4M3FN
   llvm::SmallVector<MatmulSum> sums;
   llvm::SmallVector<moe::MapOp> maps; // the epilogue, in order
   llvm::SmallVector<kernel::DispatchBody::Sink> sinks;
 
   double flops() const;
+  /// Elements of a factor in `bytes`.
+  int64_t elementsIn(int64_t bytes) const { return bytes * 8 / element.getIntOrFloatBitWidth(); }
 
 private:
   explicit MatmulProblem(moe::DispatchOp dispatch) : body(dispatch) {}

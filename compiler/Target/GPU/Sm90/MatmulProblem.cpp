@@ -26,8 +26,12 @@ bool MatmulProblem::addFactor(Value value, MatmulFactor &factor) {
     value = gather.getInput();
   }
   std::optional<unsigned> param = body.paramOf(value);
-  if (!param || !body.storageOf(*param).isBF16())
+  if (!param)
     return false;
+  Type storage = body.storageOf(*param);
+  if ((!storage.isBF16() && !isa<Float8E4M3FNType>(storage)) || (element && element != storage))
+    return false;
+  element = storage;
   factor.param = *param;
   factor.experts = rank == 3 ? type.getDimSize(0) : 1;
   factor.rows = type.getDimSize(rank - 2);
@@ -37,6 +41,7 @@ bool MatmulProblem::addFactor(Value value, MatmulFactor &factor) {
 
 bool MatmulProblem::addProduct(Operation *op) {
   MatmulTerm term;
+  MatmulSum sum;
   Value offsetsValue;
   Grouping kind = Grouping::None;
   if (auto matmul = dyn_cast<moe::MatmulOp>(op)) {
@@ -46,6 +51,12 @@ bool MatmulProblem::addProduct(Operation *op) {
     kind = Grouping::Rows;
     term.tb = grouped.getTb();
     offsetsValue = grouped.getOffsets();
+    if (Value scale = grouped.getRowScale()) {
+      sum.rowScale = body.paramOf(scale);
+      sum.columnScale = body.paramOf(grouped.getColumnScale());
+      if (!sum.rowScale || !sum.columnScale)
+        return false;
+    }
   } else {
     kind = Grouping::Depth;
     term.ta = true;
@@ -76,7 +87,9 @@ bool MatmulProblem::addProduct(Operation *op) {
              offsets != groupOffsets) {
     return false;
   }
-  sums.push_back({op->getResult(0), {term}});
+  sum.value = op->getResult(0);
+  sum.terms = {term};
+  sums.push_back(sum);
   return true;
 }
 
@@ -98,11 +111,13 @@ bool MatmulProblem::joinSum(moe::MapOp map) {
       return false;
     parts.push_back(found - sums.begin());
   }
-  const MatmulTerm &first = sums[parts.front()].terms.front();
+  const MatmulSum &leader = sums[parts.front()];
+  const MatmulTerm &first = leader.terms.front();
   for (unsigned part : parts)
-    if (sums[part].terms.front().ta != first.ta || sums[part].terms.front().tb != first.tb)
+    if (sums[part].terms.front().ta != first.ta || sums[part].terms.front().tb != first.tb ||
+        sums[part].rowScale != leader.rowScale || sums[part].columnScale != leader.columnScale)
       return false;
-  MatmulSum joined{map.getResult(0), {}};
+  MatmulSum joined{map.getResult(0), {}, leader.rowScale, leader.columnScale};
   SmallVector<MatmulSum> rest;
   for (unsigned part : parts)
     joined.terms.append(sums[part].terms);
@@ -114,12 +129,16 @@ bool MatmulProblem::joinSum(moe::MapOp map) {
   return true;
 }
 
-/// Rows of 16 bytes, as TMA and the copies of gathered rows need; one left side for all sums.
+/// Rows of 16 bytes, as TMA and the copies of gathered rows need; one left side for all sums. Tensor cores take 8-bit
+/// factors only with their depth contiguous.
 bool MatmulProblem::checkTerms() const {
-  constexpr int64_t kElements = 8, kMostSums = 4;
-  if (columns % kElements != 0 || static_cast<int64_t>(sums.size()) > kMostSums)
+  constexpr int64_t kResultElements = 8, kMostSums = 4;
+  int64_t elements = elementsIn(16);
+  if (columns % kResultElements != 0 || static_cast<int64_t>(sums.size()) > kMostSums)
     return false;
   const SmallVector<MatmulTerm> &first = sums.front().terms;
+  if (!element.isBF16() && (first.front().ta || !first.front().tb))
+    return false;
   for (const MatmulSum &sum : sums) {
     if (sum.terms.size() != first.size())
       return false;
@@ -127,7 +146,7 @@ bool MatmulProblem::checkTerms() const {
       if (!(term.lhs == other.lhs) || term.ta != first.front().ta || term.tb != first.front().tb ||
           term.depth != other.depth)
         return false;
-      if (term.lhs.columns % kElements != 0 || term.rhs.columns % kElements != 0 || term.rhs.rowMap)
+      if (term.lhs.columns % elements != 0 || term.rhs.columns % elements != 0 || term.rhs.rowMap)
         return false;
       // Gathered rows are those of the tile, or the depth of ragged work.
       if (term.lhs.rowMap && term.ta != (grouping == Grouping::Depth))
@@ -145,8 +164,12 @@ bool MatmulProblem::checkEpilogue() {
     return false;
   int64_t allRows = rows * (grouping == Grouping::Depth ? experts : 1);
   SmallVector<Value> computed;
-  for (const MatmulSum &sum : sums)
+  for (const MatmulSum &sum : sums) {
     computed.push_back(sum.value);
+    for (std::optional<unsigned> scale : {sum.rowScale, sum.columnScale})
+      if (scale && !body.storageOf(*scale).isF32())
+        return false;
+  }
   for (moe::MapOp map : maps) {
     RankedTensorType shape = map.getShapeType();
     if (map.getPosition() || shape.getRank() != 2 || shape.getDimSize(1) != columns || shape.getDimSize(0) != allRows)

@@ -7,7 +7,7 @@ namespace {
 
 struct Row {
   int64_t n;         // columns of all sums together
-  int64_t longDepth; // from here on
+  int64_t longDepth; // from here on, in pairs of bytes
   int64_t stages, buffers;
 };
 
@@ -16,7 +16,7 @@ constexpr Row table[] = {
     {256, 2049, 4, 2}, {256, 0, 3, 4}, {192, 0, 4, 4}, {128, 2049, 6, 2}, {128, 0, 5, 4}, {64, 0, 8, 2},
 };
 
-constexpr int64_t kM = 128, kK = 64;
+constexpr int64_t kM = 128;
 constexpr int64_t kLeastSlices = 8;   // of a part of a split depth
 constexpr int64_t kCounters = 1024;   // i32, in the first bytes of scratch
 constexpr int64_t kTileOverhead = 32; // of a tile, in columns of its mainloop
@@ -26,10 +26,11 @@ constexpr int64_t kTileOverhead = 32; // of a tile, in columns of its mainloop
 tile::ScheduleAttr chooseSchedule(const MatmulProblem &problem, const gpu::GpuTarget &target,
                                   mlir::MLIRContext *context) {
   int64_t sums = problem.sums.size(), slices = 0, depth = 0;
+  int64_t k = problem.elementsIn(tile::kSwizzleBytes);
   bool gathers = false, boxes = false;
   for (const MatmulTerm &term : problem.sums.front().terms) {
     depth += term.depth;
-    slices += llvm::divideCeil(term.depth, kK);
+    slices += llvm::divideCeil(term.depth, k);
     gathers |= term.lhs.rowMap.has_value();
   }
   if (problem.grouping == Grouping::Depth)
@@ -61,8 +62,8 @@ tile::ScheduleAttr chooseSchedule(const MatmulProblem &problem, const gpu::GpuTa
     split = llvm::divideCeil(slices, each); // no part is empty
   }
   for (const Row &row : table)
-    if (row.n == best && depth >= row.longDepth)
-      return tile::ScheduleAttr::get(context, kM, best, kK, row.stages, gathers ? 56 : 40, gathers ? 224 : 232,
+    if (row.n == best && depth >= row.longDepth * problem.elementsIn(2))
+      return tile::ScheduleAttr::get(context, kM, best, k, row.stages, gathers ? 56 : 40, gathers ? 224 : 232,
                                      /*raster=*/8, boxes ? row.buffers : 0, split);
   llvm_unreachable("the table has a row for each width");
 }
