@@ -6,7 +6,7 @@
 #     NAME.ref.moec      the reference (moec compile --like sm_90a --reference): moec-lockstep, dispatch by dispatch
 #     NAME.args          more options for moec-lockstep
 #     data/              data files: five steps of training, twice, must give the same bits
-#   --sanitize NAMES   these plans (a,b; with a reference) under compute-sanitizer, memcheck and racecheck: init, two
+#   --sanitize NAMES   these plans (a,b; with a reference) under compute-sanitizer, memcheck and racecheck: init,
 #                      steps, evaluation and generation launch by launch, and memcheck of a recorded step
 #   --bench SECONDS    how long each plan is measured (default 2)
 # Builds the runtime alone in $MOEC_GPU_BUILD (default build/gpu). Exit code 0 when all is good, 77 without a GPU.
@@ -39,7 +39,7 @@ failed=0
 check() { # NAME LINES COMMAND...: the last lines of each check, more of those that fail
   local name=$1 lines=$2 log code run=(timeout 300)
   shift 2
-  if [ "$(type -t "$1")" = function ]; then run=(); fi
+  if [ "$(type -t "$1")" = function ]; then run=(); fi # functions set limits of their own
   log=$(mktemp)
   "${run[@]}" "$@" > "$log" 2>&1
   code=$?
@@ -82,7 +82,7 @@ twice() { # PLAN: the same bits two times
 
 sanitizer=$(command -v compute-sanitizer || echo /usr/local/cuda/bin/compute-sanitizer)
 sanitized() { # TOOL COMMAND...
-  "$sanitizer" --tool "$1" --error-exitcode 9 --print-limit 5 "${@:2}"
+  timeout 300 "$sanitizer" --tool "$1" --error-exitcode 9 --print-limit 5 "${@:2}"
 }
 
 for plan in "$plans"/*.moec; do
@@ -95,9 +95,8 @@ for plan in "$plans"/*.moec; do
     check "$name lockstep" 1 "$build/bin/moec-lockstep" "$reference" "$plan" "${args[@]}"
     case ,$sanitize, in *,$name,*)
       # Launch by launch: nothing is compared, so that only the device's work counts.
-      for tool in memcheck racecheck; do
-        check "$name $tool" 1 sanitized $tool "$build/bin/moec-lockstep" "$reference" "$plan" --steps 2 --only "(none)"
-      done
+      check "$name memcheck" 1 sanitized memcheck "$build/bin/moec-lockstep" "$reference" "$plan" --steps 2 --only "(none)"
+      check "$name racecheck" 1 sanitized racecheck "$build/bin/moec-lockstep" "$reference" "$plan" --only "(none)"
       check "$name memcheck of a recording" 1 \
         sanitized memcheck "$build/bin/moec-run" "$plan" bench --warmup 2 --seconds 0.001
     esac
