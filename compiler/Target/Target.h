@@ -61,8 +61,8 @@ public:
   virtual int64_t rowAlign() const = 0;
   /// Whether products take only light maps into their epilogues (see moe-form-dispatches).
   virtual bool wantsLightEpilogues() const { return false; }
-  /// Columns, of all products of the same gathered rows together, from which gathering once before them is faster than in
-  /// the loads of each; 0: never (see moe-form-dispatches).
+  /// Columns, of all products of the same gathered rows together, from which gathering once before them is faster than
+  /// in the loads of each; 0: never (see moe-form-dispatches).
   virtual int64_t columnsToGatherOnce() const { return 0; }
   /// The element type that tensors of a `compute: bf16` experiment have in memory; null: the target has none narrower
   /// than f32, and computes with f32.

@@ -2,12 +2,12 @@
 #include "test/numerics/SimtInterpreter.h"
 
 #include "dialects/Moe/IR/Moe.h"
-#include "test/numerics/Float8.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/UB/IR/UBOps.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "test/numerics/Float8.h"
 #include "llvm/ADT/bit.h"
 #include <cmath>
 #include <cstring>

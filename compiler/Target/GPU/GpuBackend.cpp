@@ -19,8 +19,8 @@ public:
   std::string kind() const override { return "cuda"; }
   int64_t rowAlign() const override { return target.rowAlign; }
   bool wantsLightEpilogues() const override { return true; }
-  // Copies of rows cost a product about 5 % of its time on an H200, which grows with its columns; writing and reading the
-  // rows once more costs the same for any number of them. Both are alike at about 6000 columns.
+  // Copies of rows cost a product about 5 % of its time on an H200, which grows with its columns; writing and reading
+  // the rows once more costs the same for any number of them. Both are alike at about 6000 columns.
   int64_t columnsToGatherOnce() const override { return 6000; }
   FloatType narrowType(MLIRContext *context) const override { return BFloat16Type::get(context); }
 
