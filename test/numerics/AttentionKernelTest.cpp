@@ -108,7 +108,8 @@ TEST_CASE("attention: blocks outside of the window are not visited", "[attention
   Outcome outcome = CompiledDispatch(forward(c, shape), element).run({q, k, v});
   auto tail = [](const Array &all, int64_t from, int64_t to) {
     int64_t width = all.shape[1];
-    return Array({to - from, width}, std::vector<double>(all.values.begin() + from * width, all.values.begin() + to * width));
+    return Array({to - from, width},
+                 std::vector<double>(all.values.begin() + from * width, all.values.begin() + to * width));
   };
   for (int i : {0, 1})
     REQUIRE(difference(tail(outcome.results[i], 128, 320), tail(i ? c.lse : c.o, 128, 320), tolerance) == "");
@@ -124,9 +125,8 @@ TEST_CASE("attention: blocks outside of the window are not visited", "[attention
 
 TEST_CASE("attention: every target", "[attention]") {
   std::string target = GENERATE("x86-64", "x86-64-v3"), element = GENERATE("f32", "f64");
-  loops::AttentionShape shape =
-      GENERATE(loops::AttentionShape{1, 70, 2, 1, 12}, loops::AttentionShape{1, 64, 2, 2, 16},
-               loops::AttentionShape{1, 70, 2, 1, 12, 9});
+  loops::AttentionShape shape = GENERATE(loops::AttentionShape{1, 70, 2, 1, 12}, loops::AttentionShape{1, 64, 2, 2, 16},
+                                         loops::AttentionShape{1, 70, 2, 1, 12, 9});
   Case c(shape);
   double tolerance = toleranceOf(element);
   Outcome outcome = CompiledDispatch(forward(c, shape), element, target).run({c.q, c.k, c.v});
