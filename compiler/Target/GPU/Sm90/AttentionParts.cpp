@@ -180,11 +180,11 @@ AttentionKernel::Values AttentionKernel::maskScores(ArrayRef<Value> scores, Valu
   return masked;
 }
 
-// A key is hidden from queries that are `window` or more after it.
+// A key is hidden from queries that are `window` or more after it. Of the first window / width blocks, the one on the
+// diagonal included, every pair is near enough.
 AttentionKernel::Values AttentionKernel::maskWindow(Values scores, Value firstRow, Value distance, int64_t width,
                                                     AttentionBuilder::Predicate hidden) {
-  int64_t whole =
-      shape.getWindow() / width; // blocks, the one on the diagonal included, of which every pair is near enough
+  int64_t whole = shape.getWindow() / width;
   if (!shape.isWindowed() || (!distance && whole > 0))
     return scores;
   auto mask = [&] {
