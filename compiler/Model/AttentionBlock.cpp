@@ -53,8 +53,9 @@ Value buildAttentionBlock(ModelContext &ctx, const LayerScope &layer, Value x) {
   Value v = ctx.t.matmul(h, weight("attention.v"));
   q = buildPositioned(ctx, layer, "attention.q_norm", q);
   k = buildPositioned(ctx, layer, "attention.k_norm", k);
+  int64_t window = ctx.attention.getWindow();
   auto mixed = moe::AttentionOp::create(ctx.b, q.getType(), ctx.t.type(layer.numTokens, heads), q, k, v, heads, kvHeads,
-                                        ctx.seqLen());
+                                        ctx.seqLen(), window ? ctx.b.getI64IntegerAttr(window) : IntegerAttr());
   Value change = ctx.t.matmul(mixed.getResult(), weight("attention.o"));
   return buildResidual(ctx, layer, "attention", x, change);
 }

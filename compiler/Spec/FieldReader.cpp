@@ -79,8 +79,15 @@ Attribute FieldReader::convert(const Field &field, const Json &value, const std:
   bool isNumber = value.kind == Json::Kind::Number;
   switch (field.type) {
   case FieldType::Integer:
+    if (value.isNull() && field.nullable)
+      return b.getI64IntegerAttr(0);
     if (!isNumber || value.number != std::floor(value.number))
-      return wrongType(value, pointer, "an integer");
+      return wrongType(value, pointer, field.nullable ? "an integer or null" : "an integer");
+    if (field.nullable && value.number == 0) { // would pass for null from here on
+      error(Rule::Range, value.place, pointer,
+            "0 is out of range; expected at least " + numberText(field.minimum) + ", or null");
+      return {};
+    }
     if (std::abs(value.number) >= kMaxInteger) {
       error(Rule::Range, value.place, pointer,
             value.string + " is out of range; expected at most " + numberText(field.maximum));

@@ -20,7 +20,7 @@ static std::string typeText(const Field &field) {
   };
   switch (field.type) {
   case FieldType::Integer:
-    return bounds("integer");
+    return bounds("integer") + (field.nullable ? ", or null" : "");
   case FieldType::Number:
     return bounds("number") + (field.nullable ? ", or null" : "");
   case FieldType::Boolean:

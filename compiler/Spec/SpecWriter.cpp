@@ -30,8 +30,10 @@ static void addMethod(Json &out, exp::MethodAttr method) {
 
 Json moec::spec::toJson(const Field &field, Attribute value) {
   switch (field.type) {
-  case FieldType::Integer:
-    return Json::makeInteger(cast<IntegerAttr>(value).getInt());
+  case FieldType::Integer: {
+    int64_t number = cast<IntegerAttr>(value).getInt();
+    return field.nullable && number == 0 ? Json::makeNull() : Json::makeInteger(number);
+  }
   case FieldType::Steps:
     return stepsJson(cast<IntegerAttr>(value).getInt());
   case FieldType::Number: {

@@ -1,6 +1,6 @@
 // Causal attention and its gradient as plain loops over a full row of scores: what the blocked kernels are tested
-// against. q, o [B*S, H*dh], k, v [B*S, G*dh], lse [B*S, H]. Query head h reads key head h / (H/G). Row-major, any
-// floating type.
+// against. q, o [B*S, H*dh], k, v [B*S, G*dh], lse [B*S, H]. Query head h reads key head h / (H/G). The query at
+// position i sees the keys first(i) .. i. Row-major, any floating type.
 #ifndef MOEC_RUNTIME_KERNELS_ATTENTIONLOOPS_H
 #define MOEC_RUNTIME_KERNELS_ATTENTIONLOOPS_H
 
@@ -13,10 +13,13 @@ namespace moec::loops {
 
 struct AttentionShape {
   int64_t B, S, H, G, dh;
+  int64_t window = 0; // keys that a query sees at most; 0: all before it
+
+  int64_t first(int64_t i) const { return window ? std::max<int64_t>(0, i - window + 1) : 0; }
 };
 
 template <typename T> void attention(const AttentionShape &shape, const T *q, const T *k, const T *v, T *o, T *lse) {
-  auto [B, S, H, G, dh] = shape;
+  auto [B, S, H, G, dh, window] = shape;
   T scale = 1 / std::sqrt(static_cast<T>(dh));
   std::vector<T> scores(S);
   for (int64_t b = 0; b < B; ++b)
@@ -24,19 +27,19 @@ template <typename T> void attention(const AttentionShape &shape, const T *q, co
       for (int64_t i = 0; i < S; ++i) {
         int64_t row = b * S + i, g = h / (H / G);
         T most = -INFINITY, sum = 0;
-        for (int64_t j = 0; j <= i; ++j) {
+        for (int64_t j = shape.first(i); j <= i; ++j) {
           T dot = 0;
           for (int64_t d = 0; d < dh; ++d)
             dot += q[(row * H + h) * dh + d] * k[((b * S + j) * G + g) * dh + d];
           scores[j] = dot * scale;
           most = std::max(most, scores[j]);
         }
-        for (int64_t j = 0; j <= i; ++j)
+        for (int64_t j = shape.first(i); j <= i; ++j)
           sum += scores[j] = std::exp(scores[j] - most);
         lse[row * H + h] = most + std::log(sum);
         for (int64_t d = 0; d < dh; ++d) {
           T total = 0;
-          for (int64_t j = 0; j <= i; ++j)
+          for (int64_t j = shape.first(i); j <= i; ++j)
             total += scores[j] * v[((b * S + j) * G + g) * dh + d];
           o[(row * H + h) * dh + d] = total / sum;
         }
@@ -46,7 +49,7 @@ template <typename T> void attention(const AttentionShape &shape, const T *q, co
 template <typename T>
 void attentionGrad(const AttentionShape &shape, const T *q, const T *k, const T *v, const T *o, const T *lse,
                    const T *grad, T *dq, T *dk, T *dv) {
-  auto [B, S, H, G, dh] = shape;
+  auto [B, S, H, G, dh, window] = shape;
   T scale = 1 / std::sqrt(static_cast<T>(dh));
   std::fill(dq, dq + B * S * H * dh, T(0));
   std::fill(dk, dk + B * S * G * dh, T(0));
@@ -58,7 +61,7 @@ void attentionGrad(const AttentionShape &shape, const T *q, const T *k, const T 
         T rowSum = 0;
         for (int64_t d = 0; d < dh; ++d)
           rowSum += grad[x + d] * o[x + d];
-        for (int64_t j = 0; j <= i; ++j) {
+        for (int64_t j = shape.first(i); j <= i; ++j) {
           int64_t y = ((b * S + j) * G + g) * dh;
           T dot = 0, dp = 0;
           for (int64_t d = 0; d < dh; ++d) {

@@ -178,6 +178,16 @@ TEST_CASE("gradients: attention", "[gradients]") {
                    {},
                    "%y, %lse = moe.attention %q, %k, %v heads 2 kv_heads 1 seq_len 75 : <75x8>, <75x4> -> <75x2>\n",
                    {75, 8}});
+  // Windows inside one block of 64, and over several with whole blocks outside.
+  for (int window : {2, 67, 64}) {
+    std::string at = std::to_string(window);
+    cases.push_back({"attention_window_" + at,
+                     {{"q", {150, 4}, -2, 2}, {"k", {150, 2}, -2, 2}, {"v", {150, 2}}},
+                     {},
+                     "%y, %lse = moe.attention %q, %k, %v heads 2 kv_heads 1 seq_len 150 window " + at +
+                         " : <150x4>, <150x2> -> <150x2>\n",
+                     {150, 4}});
+  }
   // Queries from an input, so that the gradients of q, k and v meet.
   GradientCase whole{"attention_layer", {{"x", {10, 8}}, {"wq", {8, 8}}, {"wk", {8, 4}}, {"wv", {8, 4}}}};
   whole.constants = {{"cos", {5, 2}}, {"sin", {5, 2}}};

@@ -184,6 +184,36 @@ TEST_CASE("recomputing activations changes no bit of the gradients in f64 beyond
   CHECK(c.plan().memory.arenaBytes < b.plan().memory.arenaBytes);
 }
 
+TEST_CASE("windows: what a position depends on, and windows as long as the sequence") {
+  // Three layers that see 4 positions each: logits depend on 1 + 3 * 3 of them.
+  std::string windowed = changed(base, "\"qk_norm\"", "\"window\": 4, \"qk_norm\"");
+  CompiledModel model(windowed, {});
+  model.call("init");
+  trainStep(model, 0, 4, 4, 20);
+  expectFinite(model);
+  std::vector<int32_t> tokens = sequence(1, 0, 20);
+  auto logits = [&](CompiledModel &of, int changedAt) {
+    std::vector<int32_t> these = tokens;
+    if (changedAt >= 0)
+      these[changedAt] = 'z';
+    of.writeInts("generate.tokens", these);
+    of.writeInts("generate.position", {19});
+    of.call("logits");
+    return of.read("generate.logits");
+  };
+  std::vector<double> expected = logits(model, -1);
+  CHECK(logits(model, 9) == expected);
+  CHECK(logits(model, 10) != expected);
+
+  CompiledModel none(base, {}), longest(changed(base, "\"qk_norm\"", "\"window\": 20, \"qk_norm\""), {});
+  for (CompiledModel *each : {&none, &longest}) {
+    each->call("init");
+    trainStep(*each, 0, 4, 4, 20);
+  }
+  CHECK(logits(none, -1) == logits(longest, -1));
+  CHECK(logits(none, 0) != logits(none, -1));
+}
+
 TEST_CASE("the peak that the plan announces is what is allocated") {
   for (unsigned threads : {1u, 2u}) {
     ModelOptions options;

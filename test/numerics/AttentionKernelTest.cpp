@@ -10,7 +10,7 @@ namespace {
 
 std::string attributes(const loops::AttentionShape &shape) {
   return " heads " + std::to_string(shape.H) + " kv_heads " + std::to_string(shape.G) + " seq_len " +
-         std::to_string(shape.S);
+         std::to_string(shape.S) + (shape.window ? " window " + std::to_string(shape.window) : "");
 }
 
 struct Case {
@@ -18,7 +18,7 @@ struct Case {
   std::string query, key, sums;
 
   explicit Case(const loops::AttentionShape &shape, double range = 1) {
-    auto [B, S, H, G, dh] = shape;
+    auto [B, S, H, G, dh, window] = shape;
     std::vector<int64_t> wide = {B * S, H * dh}, narrow = {B * S, G * dh};
     q = Array::random(wide, 1, -range, range);
     k = Array::random(narrow, 2, -range, range);
@@ -58,12 +58,18 @@ loops::AttentionShape someShape() {
                   Shape{1, 200, 1, 1, 64}, Shape{1, 130, 6, 2, 48}, Shape{3, 33, 3, 1, 1}, Shape{1, 256, 2, 1, 33});
 }
 
-} // namespace
+// Blocks have 64 rows (fewer where heads are wide, in f64, on GPUs): windows of one position, odd ones, multiples of a
+// block, just beside them, and as long as the sequence or longer.
+loops::AttentionShape someWindow() {
+  using Shape = loops::AttentionShape;
+  return GENERATE(Shape{2, 7, 2, 2, 8, 1}, Shape{1, 130, 6, 2, 48, 1}, Shape{2, 100, 4, 2, 20, 17},
+                  Shape{1, 200, 1, 1, 64, 64}, Shape{1, 200, 2, 1, 16, 65}, Shape{1, 256, 2, 1, 33, 128},
+                  Shape{1, 259, 2, 1, 4, 63}, Shape{3, 33, 3, 1, 1, 32}, Shape{1, 70, 4, 2, 12, 70},
+                  Shape{1, 64, 2, 1, 32, 1000});
+}
 
-TEST_CASE("attention: forward and backward", "[attention]") {
-  std::string element = GENERATE("f32", "f64");
-  loops::AttentionShape shape = someShape();
-  CAPTURE(element, shape.B, shape.S, shape.H, shape.G, shape.dh);
+void checkForwardAndBackward(const std::string &element, const loops::AttentionShape &shape) {
+  CAPTURE(element, shape.B, shape.S, shape.H, shape.G, shape.dh, shape.window);
   Case c(shape);
   double tolerance = toleranceOf(element);
 
@@ -77,10 +83,50 @@ TEST_CASE("attention: forward and backward", "[attention]") {
   REQUIRE(difference(outcome.results[2], c.dv, tolerance) == "");
 }
 
+} // namespace
+
+TEST_CASE("attention: forward and backward", "[attention]") {
+  std::string element = GENERATE("f32", "f64");
+  checkForwardAndBackward(element, someShape());
+}
+
+TEST_CASE("attention: windows", "[attention]") {
+  std::string element = GENERATE("f32", "f64");
+  checkForwardAndBackward(element, someWindow());
+}
+
+// What lies outside of the window is not even loaded: infinite there, it would leave NaN through a weight of zero.
+TEST_CASE("attention: blocks outside of the window are not visited", "[attention]") {
+  std::string element = GENERATE("f32", "f64");
+  loops::AttentionShape shape{1, 320, 2, 1, 8, 20};
+  Case c(shape);
+  double tolerance = toleranceOf(element);
+  // Rows 128 and later reach back to 109 at most, which no block of 64 or fewer shares with rows before 64.
+  Array k = c.k, v = c.v, q = c.q, grad = c.grad;
+  std::fill(k.data(), k.data() + 64 * 8, INFINITY);
+  std::fill(v.data(), v.data() + 64 * 8, INFINITY);
+  Outcome outcome = CompiledDispatch(forward(c, shape), element).run({q, k, v});
+  auto tail = [](const Array &all, int64_t from, int64_t to) {
+    int64_t width = all.shape[1];
+    return Array({to - from, width},
+                 std::vector<double>(all.values.begin() + from * width, all.values.begin() + to * width));
+  };
+  for (int i : {0, 1})
+    REQUIRE(difference(tail(outcome.results[i], 128, 320), tail(i ? c.lse : c.o, 128, 320), tolerance) == "");
+  outcome = CompiledDispatch(backward(c, shape), element).run({q, k, v, c.o, c.lse, grad});
+  REQUIRE(difference(tail(outcome.results[0], 128, 320), tail(c.dq, 128, 320), tolerance) == "");
+  // And keys 0 .. 63 never meet queries from 128 on.
+  std::fill(q.data() + 128 * 16, q.data() + q.size(), INFINITY);
+  std::fill(grad.data() + 128 * 16, grad.data() + grad.size(), INFINITY);
+  outcome = CompiledDispatch(backward(c, shape), element).run({q, c.k, c.v, c.o, c.lse, grad});
+  for (int i : {1, 2})
+    REQUIRE(difference(tail(outcome.results[i], 0, 64), tail(i == 1 ? c.dk : c.dv, 0, 64), tolerance) == "");
+}
+
 TEST_CASE("attention: every target", "[attention]") {
   std::string target = GENERATE("x86-64", "x86-64-v3"), element = GENERATE("f32", "f64");
-  loops::AttentionShape shape =
-      GENERATE(loops::AttentionShape{1, 70, 2, 1, 12}, loops::AttentionShape{1, 64, 2, 2, 16});
+  loops::AttentionShape shape = GENERATE(loops::AttentionShape{1, 70, 2, 1, 12}, loops::AttentionShape{1, 64, 2, 2, 16},
+                                         loops::AttentionShape{1, 70, 2, 1, 12, 9});
   Case c(shape);
   double tolerance = toleranceOf(element);
   Outcome outcome = CompiledDispatch(forward(c, shape), element, target).run({c.q, c.k, c.v});

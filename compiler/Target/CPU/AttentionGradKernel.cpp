@@ -7,7 +7,7 @@
 //   added across workgroups
 //     D, and dq = 0
 //     for each block of keys: pack K^T, V^T, K; dK = dV = 0
-//       for each query head; for each block of query rows from the diagonal on: pack Q, dO
+//       for each query head; for each block of query rows from the diagonal to the window's end: pack Q, dO
 //         for each tile of query rows:  P, dS tiles;  dq tile += dS K
 //         for each tile of keys:        dV tile += P^T dO;  dK tile += dS^T Q
 //       write dK, dV of the block
@@ -91,8 +91,10 @@ void AttentionGradEmitter::emit() {
     parts.packRows(keyRows, k, sizes.keyStride(), keys, left);
     kb.fillZero(grads, sizes.element, 2 * parts.rowsSize());
     kb.loop(zero, kb.i64(sizes.group()), 1, [&](Value member) {
-      kb.loop(firstKey, kb.i64(S), block,
-              [&](Value firstQuery) { emitQueryBlock(member, firstQuery, firstKey, keys); });
+      Value end = kb.i64(S);
+      if (sizes.isWindowed())
+        end = kb.min(end, parts.endOfQueries(firstKey));
+      kb.loop(firstKey, end, block, [&](Value firstQuery) { emitQueryBlock(member, firstQuery, firstKey, keys); });
     });
     for (int64_t which : {0, 1}) {
       SmallVector<Value> pointers;
@@ -125,6 +127,8 @@ void AttentionGradEmitter::emitRowSums() {
 void AttentionGradEmitter::emitQueryBlock(Value member, Value firstQuery, Value firstKey, Value keys) {
   int64_t block = parts.block, tileRows = parts.scores.rows(), stride = sizes.queryStride();
   Value left = kb.sub(kb.i64(sizes.positions), firstQuery), rows = kb.min(kb.i64(block), left);
+  if (sizes.isWindowed())
+    rows = kb.min(rows, kb.sub(parts.endOfQueries(firstKey), firstQuery));
   Value q = query(params.inputs[0], head(member), firstQuery), grad = query(params.inputs[5], head(member), firstQuery);
   forPair([&](Value which) {
     parts.packRows(pairMember(pairRows, parts.rowsSize(), which), either(which, grad, q), stride, rows, left);
@@ -167,7 +171,7 @@ void AttentionGradEmitter::emitProbabilities(Value member, Value firstQuery, Val
     Value rowSum = kb.splat(kb.load(element, rowSums, kb.add(kb.mul(member, kb.i64(sizes.positions)), row)), lanes);
     Value start = kb.mul(r, kb.i64(block));
     kb.loop(kb.i64(0), parts.upToLanes(keys), lanes, [&](Value j) {
-      Value mask = parts.below(j, seen), at = kb.add(start, j);
+      Value mask = parts.visible(j, seen), at = kb.add(start, j);
       Value s = kb.load(element, probabilities, at, lanes), dp = kb.load(element, scoreGrads, at, lanes);
       Value p = kb.exp(kb.fma(s, scales, shift));
       Value ds = kb.fmul(kb.fmul(p, scales), kb.fsub(dp, rowSum));
@@ -248,8 +252,7 @@ FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp dispatch, ModuleOp
   FailureOr<AttentionParams> params = findAttentionParams(body, op);
   if (failed(params))
     return failure();
-  auto type = cast<RankedTensorType>(op.getQ().getType());
-  AttentionSizes sizes(type, op.getHeads(), op.getKvHeads(), op.getSeqLen());
+  AttentionSizes sizes(op);
 
   KernelBuilder kb(kernels, dispatch.getLoc(), symbol, body.numParams(), target);
   AttentionGradEmitter(kb, sizes, *params).emit();
@@ -259,7 +262,7 @@ FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp dispatch, ModuleOp
   info.symbol = symbol.str();
   info.grid = sizes.sequences * sizes.kvHeads;
   info.scratchBytes = kb.scratchBytes();
-  info.flops = 5.0 * 2.0 * sizes.sequences * sizes.heads * sizes.headSize * sizes.positions * (sizes.positions + 1) / 2;
+  info.flops = 5.0 * 2.0 * sizes.sequences * sizes.heads * sizes.headSize * sizes.pairs();
   for (const moe::DispatchParam &param : body.params)
     info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8;
   return info;

@@ -3,7 +3,8 @@
 //
 //   workgroup = (sequence, query head, block of query rows)
 //     O block = 0, m = -big, l = 0
-//     for each block of keys up to the diagonal: pack K^T and V into panels; for each tile of MR rows:
+//     for each block of keys from the first in the window up to the diagonal: pack K^T and V into panels; for each tile
+//     of MR rows:
 //       s = Q tile * K^T; m' = max(m, rows of s); a = exp(m - m'); p = exp(s - m'); l = l a + sum p; O = O a + p V
 //     result = O / l;  lse = m + log l
 #include "compiler/Target/CPU/AttentionParts.h"
@@ -30,8 +31,7 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
   if (failed(params))
     return failure();
 
-  auto type = cast<RankedTensorType>(op.getQ().getType());
-  AttentionSizes sizes(type, op.getHeads(), op.getKvHeads(), op.getSeqLen());
+  AttentionSizes sizes(op);
 
   KernelBuilder kb(kernels, dispatch.getLoc(), symbol, body.numParams(), target);
   AttentionParts parts(kb, sizes);
@@ -67,13 +67,17 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
   kb.fillZero(sums, element, block);
   kb.loop(zero, kb.i64(block), 1, [&](Value r) { kb.store(kb.constant(element, kLowest), maxima, r); });
 
-  kb.loop(zero, end, block, [&](Value firstKey) {
+  kb.loop(parts.firstKeyBlock(firstQuery), end, block, [&](Value firstKey) {
     Value keys = kb.min(kb.i64(block), kb.sub(end, firstKey));
     Value left = kb.sub(kb.i64(S), firstKey), keyOffset = kb.mul(firstKey, kb.i64(keyStride));
     parts.packTransposed(keyPanels, parts.at(k, keyOffset), keyStride, keys, left);
     parts.packRows(valuePanels, parts.at(v, keyOffset), keyStride, keys, left);
-    // Rows before the first key see none of the block.
-    kb.loop(kb.max(zero, kb.sub(firstKey, firstQuery)), rows, tileRows, [&](Value t) {
+    // Rows before the first key, and those whose window has passed the last one, see none of the block. A row that
+    // starts later keeps its lowest maximum and a sum of 0 until then.
+    Value lastRows = rows;
+    if (sizes.isWindowed())
+      lastRows = kb.min(rows, kb.sub(parts.endOfQueries(firstKey), firstQuery));
+    kb.loop(kb.max(zero, kb.sub(firstKey, firstQuery)), lastRows, tileRows, [&](Value t) {
       Value rowsLeft = kb.sub(rows, t);
       Value tileKeys =
           kb.min(kb.i64(block), kb.sub(kb.add(kb.add(firstQuery, t), kb.min(kb.i64(tileRows), rowsLeft)), firstKey));
@@ -81,7 +85,9 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
                            tileKeys);
       Value tileMaxima = parts.at(maxima, t), tileSums = parts.at(sums, t);
       // Row t + r sees keys up to itself.
-      auto visible = [&](Value r) { return kb.add(kb.sub(kb.add(kb.add(firstQuery, t), r), firstKey), kb.i64(1)); };
+      auto visible = [&](Value r, Value j) {
+        return parts.visible(j, kb.add(kb.sub(kb.add(kb.add(firstQuery, t), r), firstKey), kb.i64(1)));
+      };
       // A vector a row is kept aside, so that the rows of the tile are reduced side by side.
       auto reduceRows = [&](Value start, llvm::function_ref<Value(Value row, Value r, Value j, Value)> body,
                             llvm::function_ref<Value(Value, Value)> join) {
@@ -103,7 +109,7 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
           kb.constant(vectorType, kLowest),
           [&](Value row, Value r, Value j, Value most) {
             Value s = kb.load(element, row, j, lanes);
-            return kb.select(parts.below(j, visible(r)), larger(s, most), most);
+            return kb.select(visible(r, j), larger(s, most), most);
           },
           larger);
       newMaxima = larger(kb.fmul(newMaxima, kb.splat(scale, tileRows)), oldMaxima);
@@ -114,9 +120,8 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
           kb.constant(vectorType, 0),
           [&](Value row, Value r, Value j, Value total) {
             Value shift = kb.splat(kb.fsub(kb.constant(element, 0), kb.load(element, tileMaxima, r)), lanes);
-            Value p =
-                kb.select(parts.below(j, visible(r)), kb.exp(kb.fma(kb.load(element, row, j, lanes), scales, shift)),
-                          kb.constant(vectorType, 0));
+            Value p = kb.select(visible(r, j), kb.exp(kb.fma(kb.load(element, row, j, lanes), scales, shift)),
+                                kb.constant(vectorType, 0));
             kb.store(p, row, j);
             return kb.fadd(total, p);
           },
@@ -158,7 +163,7 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
   info.symbol = symbol.str();
   info.grid = sizes.sequences * sizes.heads * blocks;
   info.scratchBytes = kb.scratchBytes();
-  info.flops = 2.0 * 2.0 * sizes.sequences * sizes.heads * sizes.headSize * S * (S + 1) / 2;
+  info.flops = 2.0 * 2.0 * sizes.sequences * sizes.heads * sizes.headSize * sizes.pairs();
   for (const moe::DispatchParam &param : body.params)
     info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8;
   return info;

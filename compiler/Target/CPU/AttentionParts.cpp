@@ -128,6 +128,26 @@ Value AttentionParts::below(Value first, Value count) const {
   return kb.less(index, kb.splat(bound, lanes));
 }
 
+Value AttentionParts::visible(Value first, Value seen) const {
+  Value upTo = below(first, seen);
+  if (!sizes.isWindowed())
+    return upTo;
+  // What the window has passed is among them.
+  return arith::XOrIOp::create(kb.b, upTo, below(first, kb.sub(seen, kb.i64(sizes.window))));
+}
+
+Value AttentionParts::firstKeyBlock(Value firstQuery) const {
+  if (!sizes.isWindowed())
+    return kb.i64(0);
+  Value first = kb.max(kb.i64(0), kb.sub(firstQuery, kb.i64(sizes.window - 1)));
+  return kb.mul(kb.div(first, kb.i64(block)), kb.i64(block));
+}
+
+Value AttentionParts::endOfQueries(Value firstKey) const {
+  int64_t whole = std::max(scores.rows(), MicroTile::kUnroll);
+  return kb.add(firstKey, kb.i64(llvm::alignTo(block + sizes.window - 1, whole)));
+}
+
 void AttentionParts::storeHeads(Value source, Value rows, ArrayRef<Value> pointers, int64_t stride,
                                 llvm::function_ref<Value(Value, Value)> value) const {
   int64_t lanes = heads.lanes();

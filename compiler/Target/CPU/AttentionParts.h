@@ -60,6 +60,12 @@ public:
   Value joinRows(llvm::SmallVector<Value> vectors, llvm::function_ref<Value(Value, Value)> join) const;
   /// Lanes first .. first+lanes of a row of a block: which are below `count`.
   Value below(Value first, Value count) const;
+  /// Lanes first .. first+lanes of a row of a block: which keys it sees, the last of them being `seen` - 1.
+  Value visible(Value first, Value seen) const;
+  /// Blocks of keys for a block of queries begin at this key.
+  Value firstKeyBlock(Value firstQuery) const;
+  /// Queries from here on see nothing of the block of keys at `firstKey`: up to whole tiles and whole steps.
+  Value endOfQueries(Value firstKey) const;
   /// Writes `rows` rows of headSize from [.., headWidth] to all of `pointers`, each row through `value`.
   void storeHeads(Value source, Value rows, llvm::ArrayRef<Value> pointers, int64_t stride,
                   llvm::function_ref<Value(Value row, Value vector)> value) const;

@@ -5,7 +5,8 @@
 //
 // Two kinds of blocks in one launch, so that nothing is added across blocks: the first own a block of keys of a key
 // head, and go over the query rows from the diagonal on, of all query heads that read it; the others own a block of
-// query rows, and go over the keys up to the diagonal. Scores are thus computed twice.
+// query rows, and go over the keys up to the diagonal. Scores are thus computed twice. Blocks outside of the window are
+// not visited.
 #include "compiler/Target/GPU/AttentionTiles.h"
 #include "compiler/Target/GPU/EmitKernel.h"
 
@@ -85,6 +86,8 @@ void AttentionGradEmitter::emitScores(Value firstQuery, Value firstKey, const Ro
     Value shift = k.fsub(zero, rowSums.lse[i]);
     for (int64_t j = 0; j < rows; ++j) {
       Value sees = k.less(tiles.columnAt(firstKey, j), k.add(position, k.i64(1)));
+      if (sizes.isWindowed())
+        sees = k.both(sees, tiles.inWindow(position, tiles.columnAt(firstKey, j)));
       Value p = k.exp(k.fma(s[i * rows + j], scale, shift));
       Value gradient = k.fmul(k.fmul(p, scale), k.fsub(ds[i * rows + j], rowSums.products[i]));
       s[i * rows + j] = k.select(k.both(sees, exists), p, zero);
@@ -112,7 +115,7 @@ void AttentionGradEmitter::emitKeyGradients(Value index) {
   carried = k.loop(firstHead, k.add(firstHead, k.i64(sizes.group())), 1, carried, [&](Value member, ValueRange sums) {
     head = member;
     queryStart = tiles.headStart(sequence, head, sizes.queryStride());
-    return k.loop(firstKey, k.i64(sizes.positions), tiles.block, sums, [&](Value firstQuery, ValueRange so) {
+    return k.loop(firstKey, tiles.endOfQueries(firstKey), tiles.block, sums, [&](Value firstQuery, ValueRange so) {
       k.barrier(); // the tiles may be written again
       loadQueries(firstQuery);
       k.barrier();
@@ -138,15 +141,15 @@ void AttentionGradEmitter::emitQueryGradient(Value index) {
   loadQueries(firstQuery);
   k.barrier();
   RowSums rowSums = sumRows(firstQuery);
-  SmallVector<Value> sums =
-      k.loop(k.i64(0), k.add(firstQuery, k.i64(1)), tiles.block, tiles.zeroSums(), [&](Value firstKey, ValueRange so) {
-        k.barrier(); // the tiles may be written again
-        loadKeys(firstKey);
-        k.barrier();
-        emitScores(firstQuery, firstKey, rowSums, /*needsP=*/false);
-        k.barrier();
-        return tiles.addScoresTimesHeads(scoreGradients, keys, so);
-      });
+  SmallVector<Value> sums = k.loop(tiles.firstKeyBlock(firstQuery), k.add(firstQuery, k.i64(1)), tiles.block,
+                                   tiles.zeroSums(), [&](Value firstKey, ValueRange so) {
+                                     k.barrier(); // the tiles may be written again
+                                     loadKeys(firstKey);
+                                     k.barrier();
+                                     emitScores(firstQuery, firstKey, rowSums, /*needsP=*/false);
+                                     k.barrier();
+                                     return tiles.addScoresTimesHeads(scoreGradients, keys, so);
+                                   });
   tiles.storeHeads(sums, params.results[0], queryStart, sizes.queryStride(), firstQuery);
 }
 
@@ -175,7 +178,7 @@ FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp dispatch, ModuleOp
   FailureOr<kernel::AttentionParams> params = findAttentionParams(body, op);
   if (failed(params))
     return failure();
-  kernel::AttentionSizes sizes(op.getQ().getType(), op.getHeads(), op.getKvHeads(), op.getSeqLen());
+  kernel::AttentionSizes sizes(op);
   int64_t block = AttentionTiles::chooseBlock(sizes, kHeadTiles, kScoreTiles, target);
   if (!block)
     return op.emitOpError("has heads of ") << sizes.headSize << " columns, too wide for the shared memory";
@@ -189,7 +192,7 @@ FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp dispatch, ModuleOp
   KernelInfo info;
   info.symbol = symbol.str();
   info.grid = emitter.grid();
-  info.flops = 5.0 * 2.0 * sizes.sequences * sizes.heads * sizes.headSize * sizes.positions * (sizes.positions + 1) / 2;
+  info.flops = 5.0 * 2.0 * sizes.sequences * sizes.heads * sizes.headSize * sizes.pairs();
   for (const moe::DispatchParam &param : body.params)
     info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8;
   info.launch = k.launch();

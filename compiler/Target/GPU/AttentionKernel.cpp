@@ -2,7 +2,7 @@
 // 2022).
 //
 //   block = (block of query rows, sequence, query head); the longest come first
-//     for each block of keys up to the diagonal: K and V to shared memory
+//     for each block of keys from the first in the window up to the diagonal: K and V to shared memory
 //       s = Q K^T; m' = max(m, rows of s); a = exp(m - m'); p = exp(s - m'); l = l a + sum p; O = O a + p V
 //     result = O / l;  lse = m + log l
 #include "compiler/Target/GPU/AttentionTiles.h"
@@ -43,7 +43,10 @@ void emitForward(AttentionTiles &tiles, const kernel::AttentionParams &params) {
   size_t numSums = carried.size();
   carried.append(rows, lowest);
   carried.append(rows, zero);
-  carried = k.loop(k.i64(0), k.add(firstQuery, k.i64(1)), block, carried, [&](Value firstKey, ValueRange so) {
+  // A row that sees nothing of its first block sums up all of it under the lowest maximum: the first real one makes
+  // that 0 again, and every row has one on the diagonal.
+  Value firstBlock = tiles.firstKeyBlock(firstQuery);
+  carried = k.loop(firstBlock, k.add(firstQuery, k.i64(1)), block, carried, [&](Value firstKey, ValueRange so) {
     k.barrier(); // the tiles may be written again
     tiles.loadHeads(params.inputs[1], keyStart, sizes.keyStride(), firstKey, keys);
     tiles.loadHeads(params.inputs[2], keyStart, sizes.keyStride(), firstKey, values);
@@ -54,6 +57,8 @@ void emitForward(AttentionTiles &tiles, const kernel::AttentionParams &params) {
       for (int64_t j = 0; j < rows; ++j) {
         Value hidden = k.less(position, tiles.columnAt(firstKey, j));
         s[i * rows + j] = k.select(hidden, lowest, k.fmul(s[i * rows + j], scale));
+        if (sizes.isWindowed())
+          s[i * rows + j] = k.select(tiles.inWindow(position, tiles.columnAt(firstKey, j)), s[i * rows + j], lowest);
         most = k.fmax(most, s[i * rows + j]);
       }
       most = tiles.joinRow(most, [&](Value a, Value b) { return k.fmax(a, b); });
@@ -108,7 +113,7 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
   FailureOr<kernel::AttentionParams> params = findAttentionParams(body, op);
   if (failed(params))
     return failure();
-  kernel::AttentionSizes sizes(op.getQ().getType(), op.getHeads(), op.getKvHeads(), op.getSeqLen());
+  kernel::AttentionSizes sizes(op);
   int64_t block = AttentionTiles::chooseBlock(sizes, kHeadTiles, kScoreTiles, target);
   if (!block)
     return op.emitOpError("has heads of ") << sizes.headSize << " columns, too wide for the shared memory";
@@ -121,7 +126,7 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
   KernelInfo info;
   info.symbol = symbol.str();
   info.grid = sizes.sequences * sizes.heads * llvm::divideCeil(sizes.positions, block);
-  info.flops = 2.0 * 2.0 * sizes.sequences * sizes.heads * sizes.headSize * sizes.positions * (sizes.positions + 1) / 2;
+  info.flops = 2.0 * 2.0 * sizes.sequences * sizes.heads * sizes.headSize * sizes.pairs();
   for (const moe::DispatchParam &param : body.params)
     info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8;
   info.launch = k.launch();

@@ -74,6 +74,20 @@ Value laneOf(SimtBuilder &k, Value vector, int64_t lane) {
 }
 } // namespace
 
+Value AttentionTiles::inWindow(Value query, Value key) const { return k.less(query, k.add(key, k.i64(sizes.window))); }
+
+Value AttentionTiles::firstKeyBlock(Value firstQuery) const {
+  if (!sizes.isWindowed())
+    return k.i64(0);
+  Value first = k.max(k.i64(0), k.sub(firstQuery, k.i64(sizes.window - 1)));
+  return k.mul(k.div(first, k.i64(block)), k.i64(block));
+}
+
+Value AttentionTiles::endOfQueries(Value firstKey) const {
+  Value end = k.i64(sizes.positions);
+  return sizes.isWindowed() ? k.min(end, k.add(firstKey, k.i64(block + sizes.window - 1))) : end;
+}
+
 AttentionTiles::Values AttentionTiles::multiplyRows(Value a, Value b) const {
   Values sums(rows * rows, k.constant(element, 0));
   return k.loop(k.i64(0), k.i64(headWidth), kLanes, sums, [&](Value d, ValueRange carried) {

@@ -54,6 +54,12 @@ public:
   /// Position of row i of this thread and of its column j, in a block that starts at `first`.
   Value rowAt(Value first, int64_t i) const { return k.add(first, k.add(firstRow, k.i64(i))); }
   Value columnAt(Value first, int64_t j) const { return k.add(first, k.add(x, k.i64(j * kSide))); }
+  /// Whether a query sees a key no later than itself.
+  Value inWindow(Value query, Value key) const;
+  /// Blocks of keys for a block of queries begin at this key / blocks of queries for a block of keys end before this
+  /// one.
+  Value firstKeyBlock(Value firstQuery) const;
+  Value endOfQueries(Value firstKey) const;
   /// This thread's part of row i of a tile times the same row of a head in memory; joined over the row.
   Value dotRow(Value tile, unsigned param, Value start, int64_t stride, Value first, int64_t i) const;
   /// Writes this thread's rows that exist to all of `params`.

@@ -92,8 +92,10 @@ def Exp_ModelOp : Exp_Section<"model"> {
 }
 def Exp_AttentionOp : Exp_Section<"attention"> {
   let summary = "/model/attention: grouped-query causal attention";
+  let description = "window 0 = a position sees all before it.";
   let arguments = (ins I64Attr:$num_heads, I64Attr:$num_kv_heads, I64Attr:$head_dim, F64Attr:$rope_theta,
-    StrAttr:$qk_norm); // none | head | full
+    StrAttr:$qk_norm, // none | head | full
+    DefaultValuedAttr<I64Attr, "0">:$window);
 }
 def Exp_FfnOp : Exp_Section<"ffn"> {
   let summary = "/model/ffn: the feed-forward block of dense layers";

@@ -31,9 +31,10 @@ static LogicalResult checkFields(Operation *op) {
     if (!value)
       continue;
     // 0 stands for null in fields that can be switched off.
-    bool off = (field.key == section->nullSwitch || field.nullable) && isa<FloatAttr>(value) &&
-               cast<FloatAttr>(value).getValueAsDouble() == 0.0;
-    if (off)
+    auto number = dyn_cast<FloatAttr>(value);
+    auto integer = dyn_cast<IntegerAttr>(value);
+    bool zero = number ? number.getValueAsDouble() == 0.0 : integer && integer.getValue().isZero();
+    if (zero && (field.key == section->nullSwitch || field.nullable))
       continue;
     if (auto problem = checkValue(field, value, op->getContext())) {
       report(op, field.attribute, problem->rule) << problem->text;

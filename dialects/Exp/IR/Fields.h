@@ -30,7 +30,7 @@ struct Field {
 
   bool openMinimum = false, openMaximum = false; // the bound itself is refused
   int64_t length = 0;                            // lists: the exact length, 0 for any but empty
-  bool nullable = false;                         // Number: null is read as 0, "off"
+  bool nullable = false;                         // Number, Integer: null is read as 0, "off"
 
   // Fields of sections only.
   std::string attribute = {}; // of the section's op; empty: checked, then dropped (a kind with one choice)

@@ -45,6 +45,8 @@ LogicalResult AttentionOp::buildBackward(OpBuilder &builder, ValueRange resultGr
   grad.setHeadsAttr(getHeadsAttr());
   grad.setKvHeadsAttr(getKvHeadsAttr());
   grad.setSeqLenAttr(getSeqLenAttr());
+  if (getWindow())
+    grad.setWindowAttr(getWindowAttr());
   llvm::copy(grad.getResults(), operandGrads.begin());
   return success();
 }

@@ -419,7 +419,9 @@ LogicalResult QuantizeColumnsOp::verify() {
 //===--- Attention ------------------------------------------------------------------------------------------------===//
 
 static LogicalResult verifyAttention(Operation *op, Value q, Value k, Value lse, int64_t heads, int64_t kvHeads,
-                                     int64_t seqLen) {
+                                     int64_t seqLen, std::optional<int64_t> window) {
+  if (window && *window < 1)
+    return op->emitOpError("has a window of ") << *window << "; expected at least 1: a query sees its own position";
   if (failed(expectDivides(op, "heads", heads, "columns of q", cols(q))) ||
       failed(expectDivides(op, "kv_heads", kvHeads, "heads", heads)) ||
       failed(expectDivides(op, "seq_len", seqLen, "rows", rows(q))) ||
@@ -430,11 +432,26 @@ static LogicalResult verifyAttention(Operation *op, Value q, Value k, Value lse,
 }
 
 LogicalResult AttentionOp::verify() {
-  return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen());
+  return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen(), getWindow());
 }
 
 LogicalResult AttentionGradOp::verify() {
-  return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen());
+  return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen(), getWindow());
+}
+
+template <typename Op> static LogicalResult dropFullWindow(Op op, PatternRewriter &rewriter) {
+  if (!op.getWindow() || *op.getWindow() < op.getSeqLen())
+    return failure();
+  rewriter.modifyOpInPlace(op, [&] { op.removeWindowAttr(); });
+  return success();
+}
+
+LogicalResult AttentionOp::canonicalize(AttentionOp op, PatternRewriter &rewriter) {
+  return dropFullWindow(op, rewriter);
+}
+
+LogicalResult AttentionGradOp::canonicalize(AttentionGradOp op, PatternRewriter &rewriter) {
+  return dropFullWindow(op, rewriter);
 }
 
 //===--- Routing --------------------------------------------------------------------------------------------------===//

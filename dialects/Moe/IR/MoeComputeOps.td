@@ -344,26 +344,33 @@ def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<[
   let description = [{
     q [B*S, H*dh], k and v [B*S, G*dh], H = heads, G = kv_heads, G divides H, S = seq_len. Query head h reads key head h / (H/G).
     Scores are scaled by 1/sqrt(dh). Never holds a full score matrix (Dao et al. 2022). lse [B*S, H] = log-sum-exp of the scaled scores, for the backward.
+    The query at position i sees the keys max(0, i - window + 1) .. i; without `window`, all up to its own. Constraint: window >= 1. A window of
+    seq_len or more hides nothing; canonicalization drops it.
   }];
-  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len);
+  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len,
+                       OptionalAttr<I64Attr>:$window);
   let results = (outs Moe_Matrix:$result, Moe_Matrix:$lse);
   let assemblyFormat = [{
-    $q `,` $k `,` $v `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len attr-dict `:` type($q) `,` type($k) `->` type($lse)
+    $q `,` $k `,` $v `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len (`window` $window^)? attr-dict
+    `:` type($q) `,` type($k) `->` type($lse)
   }];
   let hasVerifier = 1;
+  let hasCanonicalizeMethod = 1;
 }
 
 def Moe_AttentionGradOp : Moe_Op<"attention_grad", [Pure, AllTypesMatch<["k", "v", "dk", "dv"]>,
     AllTypesMatch<["q", "result", "grad", "dq"]>]> {
   let summary = "Gradients of attention in q, k and v, recomputing the scores block by block";
+  let description = "Sizes and `window` are those of the `moe.attention` whose backward it is.";
   let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, Moe_Matrix:$result, Moe_Matrix:$lse, Moe_Matrix:$grad,
-                       I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len);
+                       I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len, OptionalAttr<I64Attr>:$window);
   let results = (outs Moe_Matrix:$dq, Moe_Matrix:$dk, Moe_Matrix:$dv);
   let assemblyFormat = [{
-    $q `,` $k `,` $v `,` $result `,` $lse `,` $grad `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len attr-dict
+    $q `,` $k `,` $v `,` $result `,` $lse `,` $grad `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len (`window` $window^)? attr-dict
     `:` type($q) `,` type($k) `,` type($lse)
   }];
   let hasVerifier = 1;
+  let hasCanonicalizeMethod = 1;
 }
 
 //===--- Routing ------------------------------------------------------------------------------------------------------===//

@@ -61,12 +61,15 @@ LogicalResult verifyMaps(Operation *op, AttentionAttr shape, int64_t queryRows, 
 } // namespace
 
 LogicalResult AttentionAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t sequences, int64_t positions,
-                                    int64_t heads, int64_t kvHeads, int64_t headSize, int64_t section) {
+                                    int64_t heads, int64_t kvHeads, int64_t headSize, int64_t section, int64_t window) {
   if (std::min({sequences, positions, heads, kvHeads, headSize, section}) < 1)
     return emitError() << "attention has a size below 1";
   if (heads % kvHeads != 0) // C1
     return emitError() << "attention has " << heads << " query heads for " << kvHeads
                        << " key heads, which do not divide them";
+  if (window < 0 || window >= positions) // C3
+    return emitError() << "attention has a window of " << window << " for " << positions
+                       << " positions; expected less, or none";
   return success();
 }
 

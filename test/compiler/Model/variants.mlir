@@ -16,6 +16,12 @@
 // FULL: moe.state @"layers.{}.attention.k_norm.scale" parameter : tensor<1x16xf32>
 // FULL: moe.rms_norm %{{.*}} : tensor<64x16xf32>, tensor<1x16xf32>
 
+// RUN: sed 's/qk_norm = "none"/qk_norm = "none", window = 5 : i64/' %S/Inputs/base.mlir | moec-opt -moec-build-model | FileCheck %s --check-prefix=WINDOW
+// WINDOW-LABEL: func.func @forward_backward
+// WINDOW: moe.attention {{.*}} seq_len 16 window 5 :
+// WINDOW-LABEL: func.func @logits
+// WINDOW: moe.attention {{.*}} seq_len 16 window 5 :
+
 // Capacity = ceil(1.25 * 64 * 2 / 8) = 20.
 // RUN: sed 's/capacity_factor = 0.0/capacity_factor = 1.25/' %S/Inputs/base.mlir | moec-opt -moec-build-model | FileCheck %s --check-prefix=CAPACITY
 // CAPACITY: %[[IDS:.*]] = moe.top_k

@@ -42,3 +42,16 @@ func.func @repeat_constants() {
   }
   return
 }
+
+// A window as long as the sequence hides nothing.
+// CHECK-LABEL: func @full_window
+func.func @full_window(%q: tensor<8x4xf32>, %k: tensor<8x2xf32>) -> (tensor<8x4xf32>, tensor<8x4xf32>, tensor<8x4xf32>) {
+  // CHECK: moe.attention {{.*}} seq_len 4 :
+  %o, %lse = moe.attention %q, %k, %k heads 2 kv_heads 1 seq_len 4 window 4 : tensor<8x4xf32>, tensor<8x2xf32> -> tensor<8x2xf32>
+  // CHECK: moe.attention_grad {{.*}} seq_len 4 :
+  %dq, %dk, %dv = moe.attention_grad %q, %k, %k, %o, %lse, %o heads 2 kv_heads 1 seq_len 4 window 9
+      : tensor<8x4xf32>, tensor<8x2xf32>, tensor<8x2xf32>
+  // CHECK: moe.attention {{.*}} seq_len 4 window 3 :
+  %p, %lse2 = moe.attention %q, %k, %k heads 2 kv_heads 1 seq_len 4 window 3 : tensor<8x4xf32>, tensor<8x2xf32> -> tensor<8x2xf32>
+  return %o, %dq, %p : tensor<8x4xf32>, tensor<8x4xf32>, tensor<8x4xf32>
+}

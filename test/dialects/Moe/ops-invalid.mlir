@@ -564,6 +564,22 @@ func.func @attention_k(%x: tensor<8x4xf32>, %k: tensor<8x2xf32>) {
 
 // -----
 
+func.func @attention_window(%x: tensor<8x4xf32>, %k: tensor<8x2xf32>) {
+  // expected-error @+1 {{'moe.attention' op has a window of 0; expected at least 1: a query sees its own position}}
+  %0, %1 = moe.attention %x, %k, %k heads 2 kv_heads 1 seq_len 4 window 0 : tensor<8x4xf32>, tensor<8x2xf32> -> tensor<8x2xf32>
+  return
+}
+
+// -----
+
+func.func @attention_grad_window(%x: tensor<8x4xf32>, %k: tensor<8x2xf32>) {
+  // expected-error @+1 {{'moe.attention_grad' op has a window of -3; expected at least 1: a query sees its own position}}
+  %0, %1, %2 = moe.attention_grad %x, %k, %k, %x, %k, %x heads 2 kv_heads 1 seq_len 4 window -3 : tensor<8x4xf32>, tensor<8x2xf32>, tensor<8x2xf32>
+  return
+}
+
+// -----
+
 func.func @permute_rows(%i: tensor<8x2xi32>) {
   // expected-error @+1 {{row_token is [24, 1], expected [28, 1]}}
   %0:5 = moe.permute %i experts 3 align 4 : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<24x1xi32>

@@ -155,6 +155,11 @@ func.func @rest(%a: tensor<8x4xf32>, %b: tensor<4x6xf32>, %k: tensor<8x2xf32>, %
   // CHECK: moe.attention_grad {{.*}} heads 2 kv_heads 1 seq_len 4 : tensor<8x4xf32>, tensor<8x2xf32>, tensor<8x2xf32>
   %dq, %dk, %dv = moe.attention_grad %a, %k, %k, %o, %lse, %o heads 2 kv_heads 1 seq_len 4
       : tensor<8x4xf32>, tensor<8x2xf32>, tensor<8x2xf32>
+  // CHECK: moe.attention {{.*}} heads 2 kv_heads 1 seq_len 4 window 3 : tensor<8x4xf32>, tensor<8x2xf32> -> tensor<8x2xf32>
+  %ow, %lsew = moe.attention %a, %k, %k heads 2 kv_heads 1 seq_len 4 window 3 : tensor<8x4xf32>, tensor<8x2xf32> -> tensor<8x2xf32>
+  // CHECK: moe.attention_grad {{.*}} heads 2 kv_heads 1 seq_len 4 window 3 : tensor<8x4xf32>, tensor<8x2xf32>, tensor<8x2xf32>
+  %dqw, %dkw, %dvw = moe.attention_grad %a, %k, %k, %ow, %lsew, %ow heads 2 kv_heads 1 seq_len 4 window 3
+      : tensor<8x4xf32>, tensor<8x2xf32>, tensor<8x2xf32>
   %batch = moe.read @batch : tensor<2x9xi32>
   // CHECK: moe.slice_columns %{{.*}} first 1 : tensor<2x9xi32> -> tensor<2x8xi32>
   %ids = moe.slice_columns %batch first 1 : tensor<2x9xi32> -> tensor<2x8xi32>

@@ -93,3 +93,11 @@ tile.kernel @attention_dkv_c4 params 6 <m = 128, n = 64, k = 128, stages = 3, pr
   // expected-error @+1 {{'tile.attention_dkv' op keeps 224 registers of products; a consumer has 224}}
   tile.attention_dkv <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2> (%q, %k, %k, %q) -> %q, %q
 }
+
+// -----
+
+tile.kernel @attention_attr_c3 params 4 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 240> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
+  // expected-error @+1 {{attention has a window of 512 for 512 positions; expected less, or none}}
+  tile.attention_fwd <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2, window = 512> (%q, %q, %q) -> %q
+}

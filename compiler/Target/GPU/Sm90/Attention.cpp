@@ -2,7 +2,7 @@
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/GPU/Sm90/LaunchRecord.h"
-#include "compiler/Target/Kernel/DispatchBody.h"
+#include "compiler/Target/Kernel/AttentionBody.h"
 #include "dialects/Tile/IR/Tile.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 
@@ -13,9 +13,10 @@ namespace moec::sm90 {
 namespace {
 
 /// An attention, or its gradients, and where its operands and results are.
-struct Attention {
+struct Attention : kernel::AttentionSizes {
+  Attention(const kernel::AttentionSizes &sizes, moe::DispatchOp dispatch) : AttentionSizes(sizes), body(dispatch) {}
+
   kernel::DispatchBody body;
-  int64_t sequences, positions, heads, kvHeads, headSize;
   SmallVector<unsigned> inputs; // by operand
   SmallVector<std::optional<unsigned>> results;
 
@@ -36,21 +37,13 @@ std::optional<Attention> Attention::read(moe::DispatchOp dispatch) {
   }
   if (!found)
     return std::nullopt;
-  auto query = cast<RankedTensorType>(found->getOperand(0).getType());
-  auto number = [&](StringRef name) { return found->getAttrOfType<IntegerAttr>(name).getInt(); };
-  int64_t heads = number("heads"), positions = number("seq_len");
-  Attention read{kernel::DispatchBody(dispatch),
-                 query.getDimSize(0) / positions,
-                 positions,
-                 heads,
-                 number("kv_heads"),
-                 query.getDimSize(1) / heads,
-                 {},
-                 {}};
+  auto forward = dyn_cast<moe::AttentionOp>(found);
+  Attention read(forward ? kernel::AttentionSizes(forward) : kernel::AttentionSizes(cast<moe::AttentionGradOp>(found)),
+                 dispatch);
   if (read.headSize != 64 && read.headSize != 128)
     return std::nullopt;
   // Only lse is not bf16 in memory.
-  Value lse = isa<moe::AttentionOp>(found) ? Value(found->getResult(1)) : found->getOperand(4);
+  Value lse = forward ? Value(forward.getLse()) : found->getOperand(4);
   auto fits = [&](Value value, unsigned param) {
     Type type = read.body.storageOf(param);
     return value == lse ? type.isF32() : type.isBF16();
@@ -82,7 +75,8 @@ public:
                tile::ScheduleAttr schedule, int64_t section)
       : attention(attention), target(target), b(attention.body.dispatch->getLoc(), kernels.getContext()),
         shape(tile::AttentionAttr::get(b.getContext(), attention.sequences, attention.positions, attention.heads,
-                                       attention.kvHeads, attention.headSize, section)) {
+                                       attention.kvHeads, attention.headSize, section,
+                                       attention.isWindowed() ? attention.window : 0)) {
     b.setInsertionPointToEnd(kernels.getBody());
     kernel = tile::KernelOp::create(b, symbol, attention.body.numParams(), schedule);
     b.createBlock(&kernel.getBody());
@@ -94,7 +88,7 @@ public:
   Value rows(unsigned param) {
     return tile::OperandOp::create(b, attention.body.params[param].type, static_cast<int64_t>(param));
   }
-  /// `products`: of the attention's useful ones, each S^2 / 2 times the head size in each head.
+  /// `products`: of the attention's useful ones, each the seen pairs of a query and a key times the head size.
   KernelInfo info(double products, int64_t workspace);
 
 private:
@@ -120,8 +114,7 @@ KernelInfo KernelWriter::info(double products, int64_t workspace) {
   info.symbol = kernel.getSymName().str();
   info.grid = std::min(kernel.getWork().getTileCount(kernel.getSchedule()), target.numSms);
   info.scratchBytes = gpu::SimtBuilder::kCounterBytes + workspace;
-  info.flops = products * 2.0 * attention.sequences * attention.heads * attention.headSize * attention.positions *
-               (attention.positions + 1) / 2;
+  info.flops = products * 2.0 * attention.sequences * attention.heads * attention.headSize * attention.pairs();
   for (const moe::DispatchParam &param : attention.body.params)
     info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8;
   info.launch = launchRecord(kernel);
@@ -136,10 +129,12 @@ int64_t sectionOf(int64_t count, int64_t least) {
   return size;
 }
 
-/// Sections of query heads whose keys and values stay in the second-level cache.
+/// Sections of query heads whose keys and values, as many as a tile visits, stay in the second-level cache.
 int64_t querySection(const Attention &attention) {
   constexpr int64_t kCacheBytes = 32 << 20;
-  int64_t inCache = std::max<int64_t>(1, kCacheBytes / (attention.positions * attention.headSize * 4));
+  constexpr int64_t kBlock = 128;
+  int64_t visited = std::min(attention.positions, attention.window + kBlock);
+  int64_t inCache = std::max<int64_t>(1, kCacheBytes / (visited * attention.headSize * 4));
   return sectionOf(attention.sequences * attention.heads, attention.heads / attention.kvHeads * inCache);
 }
 

@@ -1,7 +1,7 @@
 // Causal attention, forward. A tile is 128 query rows of one head, its blocks of keys run from the diagonal to the
-// first.
+// first, or to the window's far edge.
 //
-//   S = Q K^T, masked on the diagonal; m = max, P = exp2(c S - c m), l = sum
+//   S = Q K^T, masked on the diagonal, and at the window's far edge; m = max, P = exp2(c S - c m), l = sum
 //   for each further block i:  issue S = Q K[i]^T; issue O += P V[i-1]; wait for S; new m, P; wait for O; O *= exp2(..)
 //   O += P V; result = O / l; lse = ln 2 (c m + log2 l)          c = scale * log2 e
 //
@@ -69,13 +69,14 @@ Value Forward::produce(Value tileNumber, Value step) {
   };
   // In the order of use: the keys of a block come before the values of the one before.
   copy(k.map(op.getK()), keys, step, firstRow);
-  Value last = k.loop(at.block, {firstRow}, [&](Value i, ArrayRef<Value> before) {
+  Value earlier = earlierBlocks(at.block);
+  Value last = k.loop(earlier, {firstRow}, [&](Value i, ArrayRef<Value> before) {
     Value number = k.add(step, i), row = k.sub(before[0], kBlock);
     copy(k.map(op.getK()), keys, k.add(number, 1), row);
     copy(k.map(op.getV()), values, number, before[0]);
     return Values{row};
   })[0];
-  Value number = k.add(step, at.block);
+  Value number = k.add(step, earlier);
   copy(k.map(op.getV()), values, number, last);
   return k.add(number, 1);
 }
@@ -139,7 +140,10 @@ Value Forward::consume(Value tileNumber, Value step) {
   release(diagonal.empty);
   Rows rows;
   Value firstRow = k.add(k.mul(consumer, 64), row);
-  Values p = k.packBf16(softmax(maskDiagonal(scores, firstRow, arith::CmpIPredicate::sgt), rows, /*first=*/true));
+  constexpr auto kSlt = AttentionBuilder::Predicate::slt;
+  scores = maskScores(scores, firstRow, AttentionBuilder::Predicate::sgt);
+  scores = maskWindow(scores, firstRow, /*distance=*/Value(), kBlock, kSlt);
+  Values p = k.packBf16(softmax(scores, rows, /*first=*/true));
 
   size_t sums = shape.getHeadSize() / 2;
   Values carried(sums, k.f32(0));
@@ -156,7 +160,8 @@ Value Forward::consume(Value tileNumber, Value step) {
     }
     return std::pair(Values(all.take_front(sums)), Values(all.drop_front(sums).drop_back(4)));
   };
-  Values left = k.loop(at.block, carry(carried, p, rows), [&](Value i, ArrayRef<Value> all) {
+  Value earlier = earlierBlocks(at.block);
+  Values left = k.loop(earlier, carry(carried, p, rows), [&](Value i, ArrayRef<Value> all) {
     Rows rows;
     auto [o, p] = open(all, rows);
     Value number = k.add(step, i);
@@ -167,6 +172,8 @@ Value Forward::consume(Value tileNumber, Value step) {
     o = addValues(p, theseValues, o);
     scores = k.awaitProducts(1, scores);
     release(nextKeys.empty);
+    if (shape.isWindowed())
+      scores = maskWindow(scores, firstRow, k.add(i, 1), kBlock, kSlt);
     Values probabilities = softmax(scores, rows, /*first=*/false);
     // P of this block must not take the registers that the product still reads.
     o.append(probabilities);
@@ -181,7 +188,7 @@ Value Forward::consume(Value tileNumber, Value step) {
 
   releaseTile();
   auto [o, lastP] = open(left, rows);
-  Value number = k.add(step, at.block);
+  Value number = k.add(step, earlier);
   Stage lastValues = stage(values, number);
   k.wait(lastValues.full, lastValues.parity);
   o = addValues(lastP, lastValues, o);

@@ -1,13 +1,15 @@
 // Causal attention, backward: dK and dV. A tile is 128 keys of one key head, its blocks of 64 queries run over the
-// query heads of the group, from the diagonal to the last; so each sum has one order and one owner.
+// query heads of the group, from the diagonal to the last, or to the window's far edge; so each sum has one order and
+// one owner.
 //
 //   for each block:  issue S^T = K Q^T, dP^T = V dO^T; wait for S^T (and dK of the block before)
 //                    P^T = exp2(c S^T + nlse); issue dV += P^T dO; wait for dP^T
 //                    dS^T = P^T (dP^T - D); issue dK += dS^T Q; wait for dV
 //   results: dV, scale dK                                          c = scale * log2 e
 //
-// nlse and D come from the kernel of dQ. A warpgroup has exactly one masked block in each head: the second one skips
-// the first block, which lies above its keys, while its dK may still read an older stage; two stages would lock up.
+// nlse and D come from the kernel of dQ. A warpgroup has exactly one block on the diagonal in each head: the second one
+// skips the first block, which lies above its keys, while its dK may still read an older stage; two stages would lock
+// up. With a window the first one likewise skips the last block, unless the sequence ends before.
 // Registers: dV, dK 64 each, S^T, dP^T 32 each, P^T, dS^T 16 each: they just fit.
 #include "compiler/Target/GPU/Sm90/AttentionParts.h"
 
@@ -47,7 +49,11 @@ private:
     Values dk, dv, scoreGrads; // dk runs and reads scoreGrads
     Value empty;               // barrier of the stage that it reads; 0: none
   };
-  Running block(Value number, const Running &before, bool diagonal);
+  /// Blocks of queries from a tile's first key on that see some of its keys.
+  Value queryBlocks(Value keyBlock);
+  int64_t laterBlocks() const { return llvm::divideCeil(shape.getWindow() - 1, kQueries); } // after the diagonal
+  /// The block of queries `distance` blocks after the diagonal (null: on it).
+  Running block(Value number, const Running &before, bool diagonal, Value distance);
   Value statisticsOf(const Stage &stage) { return k.add(address(columnData), k.mul(stage.index, 2 * kStatistics)); }
   /// All threads read the statistics, so each says that it has.
   void releaseColumns(Value barrier) { k.arrive(barrier); }
@@ -67,7 +73,7 @@ Value KeyGradients::produce(Value tileNumber, Value step) {
   k.expect(address(tileFull), k.i32(2 * tile));
   copyTile(k.map(op.getK()), address(keys), address(tileFull), kBlock, firstRow, at.head, at.sequence);
   copyTile(k.map(op.getV()), address(values), address(tileFull), kBlock, firstRow, at.head, at.sequence);
-  Value blocks = k.mul(k.sub(shape.getBlocks(), at.block), 2);
+  Value blocks = queryBlocks(at.block);
   return k.loop(k.i32(shape.getGroup()), {step}, [&](Value member, ArrayRef<Value> first) {
     Value head = k.add(k.mul(at.head, shape.getGroup()), member);
     Value padded = k.mul(k.add(k.mul(at.flatHead, shape.getGroup()), member), shape.getPaddedPositions());
@@ -84,6 +90,11 @@ Value KeyGradients::produce(Value tileNumber, Value step) {
     });
     return Values{k.add(first[0], blocks)};
   })[0];
+}
+
+Value KeyGradients::queryBlocks(Value keyBlock) {
+  Value blocks = k.mul(k.sub(shape.getBlocks(), keyBlock), kBlock / kQueries);
+  return shape.isWindowed() ? k.min(blocks, k.i32(kBlock / kQueries + laterBlocks())) : blocks;
 }
 
 void KeyGradients::prepareConsumer() {
@@ -107,7 +118,7 @@ AttentionBuilder::Values KeyGradients::columnValues(const Stage &stage, int64_t 
   return found;
 }
 
-KeyGradients::Running KeyGradients::block(Value number, const Running &before, bool diagonal) {
+KeyGradients::Running KeyGradients::block(Value number, const Running &before, bool diagonal, Value distance) {
   int64_t panel = kBlock * 128, queryPanel = kQueries * 128;
   SmallVector<int64_t> keySteps = AttentionBuilder::steps(shape.getHeadSize(), panel);
   SmallVector<int64_t> querySteps = AttentionBuilder::steps(shape.getHeadSize(), queryPanel);
@@ -127,7 +138,8 @@ KeyGradients::Running KeyGradients::block(Value number, const Running &before, b
   k.when(k.compare(AttentionBuilder::Predicate::ne, before.empty, 0), [&] { releaseColumns(before.empty); });
   Values shift = columnValues(here, 0);
   if (diagonal)
-    scores = maskDiagonal(scores, row, arith::CmpIPredicate::slt);
+    scores = maskScores(scores, row, AttentionBuilder::Predicate::slt);
+  scores = maskWindow(scores, row, distance, kQueries, AttentionBuilder::Predicate::sgt);
   Values p;
   for (auto [i, score] : llvm::enumerate(scores))
     p.push_back(k.exp2Fast(k.fma(score, scale, shift[columnOf(i)])));
@@ -146,8 +158,13 @@ KeyGradients::Running KeyGradients::block(Value number, const Running &before, b
 
 Value KeyGradients::consume(Value tileNumber, Value step) {
   Position at = position(tileNumber, shape.getKvHeads(), /*descending=*/false);
-  Value blocks = k.mul(k.sub(shape.getBlocks(), at.block), 2);
-  Value unmasked = k.sub(k.sub(blocks, 1), consumer);
+  Value blocks = queryBlocks(at.block);
+  Value later = k.sub(k.sub(blocks, 1), consumer), skipsLast;
+  if (shape.isWindowed()) {
+    Value seen = k.min(later, k.i32(laterBlocks()));
+    skipsLast = k.less(seen, later);
+    later = seen;
+  }
   size_t sums = shape.getHeadSize() / 2;
   auto close = [](const Running &running) {
     Values all(running.dk);
@@ -165,16 +182,20 @@ Value KeyGradients::consume(Value tileNumber, Value step) {
   carried.push_back(step);
   Values left = k.loop(k.i32(shape.getGroup()), carried, [&](Value, ArrayRef<Value> all) {
     Value first = all.back();
-    k.when(k.equal(consumer, 1), [&] {
-      Stage skipped = stage(queries, first);
+    auto skip = [&](Value number) {
+      Stage skipped = stage(queries, number);
       k.wait(skipped.full, skipped.parity);
       releaseColumns(skipped.empty);
-    });
+    };
+    k.when(k.equal(consumer, 1), [&] { skip(first); });
     Value start = k.add(first, consumer);
-    Running running = block(start, open(all.drop_back()), /*diagonal=*/true);
-    Values next = k.loop(unmasked, close(running), [&](Value i, ArrayRef<Value> all) {
-      return close(block(k.add(k.add(start, i), 1), open(all), /*diagonal=*/false));
+    Running running = block(start, open(all.drop_back()), /*diagonal=*/true, /*distance=*/Value());
+    Values next = k.loop(later, close(running), [&](Value i, ArrayRef<Value> all) {
+      Value distance = shape.isWindowed() ? k.add(i, 1) : Value();
+      return close(block(k.add(k.add(start, i), 1), open(all), /*diagonal=*/false, distance));
     });
+    if (skipsLast)
+      k.when(skipsLast, [&] { skip(k.sub(k.add(first, blocks), 1)); });
     next.push_back(k.add(first, blocks));
     return next;
   });

@@ -168,8 +168,8 @@ Value AttentionKernel::joinQuad(Value x, llvm::function_ref<Value(Value, Value)>
   return x;
 }
 
-AttentionKernel::Values AttentionKernel::maskDiagonal(ArrayRef<Value> scores, Value firstRow,
-                                                      AttentionBuilder::Predicate hidden) {
+AttentionKernel::Values AttentionKernel::maskScores(ArrayRef<Value> scores, Value firstRow,
+                                                    AttentionBuilder::Predicate hidden) {
   Value lowest = k.f32(-INFINITY);
   Value relative[2] = {k.sub(firstRow, column), k.add(k.sub(firstRow, column), 8)};
   Values masked;
@@ -178,6 +178,30 @@ AttentionKernel::Values AttentionKernel::maskDiagonal(ArrayRef<Value> scores, Va
     masked.push_back(k.select(k.compare(hidden, registerColumn, relative[(i >> 1) & 1]), lowest, score));
   }
   return masked;
+}
+
+// A key is hidden from queries that are `window` or more after it. Of the first window / width blocks, the one on the
+// diagonal included, every pair is near enough.
+AttentionKernel::Values AttentionKernel::maskWindow(Values scores, Value firstRow, Value distance, int64_t width,
+                                                    AttentionBuilder::Predicate hidden) {
+  int64_t whole = shape.getWindow() / width;
+  if (!shape.isWindowed() || (!distance && whole > 0))
+    return scores;
+  auto mask = [&] {
+    AttentionBuilder::Int reach(shape.getWindow() - 1);
+    if (distance)
+      reach = k.sub(reach, k.mul(distance, width));
+    bool keys = hidden == AttentionBuilder::Predicate::slt;
+    return maskScores(scores, keys ? k.sub(firstRow, reach) : k.add(firstRow, reach), hidden);
+  };
+  if (whole <= 1)
+    return mask();
+  // The same for all threads: blocks inside of the window pay for a branch only.
+  return k.choose(k.compare(arith::CmpIPredicate::sge, distance, whole), mask, [&] { return scores; });
+}
+
+Value AttentionKernel::earlierBlocks(Value block) {
+  return shape.isWindowed() ? k.min(block, k.i32(llvm::divideCeil(shape.getWindow() - 1, kBlock))) : block;
 }
 
 void AttentionKernel::beginStaging() {

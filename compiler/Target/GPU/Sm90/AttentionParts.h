@@ -3,6 +3,8 @@
 //
 //   q [B*S, H*dh]   k, v [B*S, G*dh]   H query heads read G key heads   S positions   B sequences   blocks of 128 rows
 //
+// With a window, tiles visit only blocks that hold a pair that is seen, and mask those at the window's far edge.
+//
 // A block of threads takes tiles (a block of rows of one head) until there are none left. The producer's first thread
 // draws the next tile from a counter, writes its number to the tile slot and starts all copies; each consumer warpgroup
 // works on 64 of the 128 rows. The barriers of the tile slot also guard the tile's resident operands.
@@ -71,9 +73,14 @@ protected:
   void releaseTile() { release(address(tileEmpty)); }
   /// Joins over the four threads that share a row.
   Value joinQuad(Value x, llvm::function_ref<Value(Value, Value)> join);
-  /// Accumulators of a block on the diagonal, -inf where `hidden` holds for (column, row); `firstRow` is the thread's
-  /// first row counted as columns are.
-  Values maskDiagonal(llvm::ArrayRef<Value> scores, Value firstRow, AttentionBuilder::Predicate hidden);
+  /// Accumulators of a block, -inf where `hidden` holds for (column, row); `firstRow` is the thread's first row counted
+  /// as columns are on the diagonal.
+  Values maskScores(llvm::ArrayRef<Value> scores, Value firstRow, AttentionBuilder::Predicate hidden);
+  /// The same for the pairs that the window hides, of the block that is `distance` blocks of `width` from the diagonal
+  /// (null: on it). `hidden`: slt where columns are keys, sgt where they are queries.
+  Values maskWindow(Values scores, Value firstRow, Value distance, int64_t width, AttentionBuilder::Predicate hidden);
+  /// How many blocks of keys before its diagonal block a tile of queries visits.
+  Value earlierBlocks(Value block);
   /// Rounds 64 rows of accumulators to bf16 and lays them out as panels at `to`.
   void stageRows(Value to, llvm::ArrayRef<Value> accumulators);
   /// Waits until staging memory may be written again / hands it to copies out.

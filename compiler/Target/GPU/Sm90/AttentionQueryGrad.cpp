@@ -1,5 +1,5 @@
 // Causal attention, backward: dQ, and the row statistics for dK and dV. A tile is 128 query rows of one head, its
-// blocks of 128 keys run from the diagonal to the first.
+// blocks of 128 keys run from the diagonal to the first, or to the window's far edge.
 //
 //   D = rowsum(dO * O), nlse = -log2 e * lse; written to the workspace, a row of padding has 0 and -inf
 //   for each block:  issue S = Q K^T (dQ of the block before still runs); wait for that dQ; issue dP = dO V^T
@@ -45,7 +45,8 @@ private:
     Values sums, scoreGrads; // dQ and the dS that it reads
     Value keysEmpty;         // barrier of the keys that it reads
   };
-  Running block(Value number, const Running *before, const Rows &rows);
+  /// The block of keys `distance` blocks before the diagonal; there is none `before` the one on it.
+  Running block(Value number, const Running *before, const Rows &rows, Value distance);
 
   tile::AttentionDqOp op;
   int64_t tile, panel, queries, grads, staging;
@@ -60,7 +61,7 @@ Value QueryGradient::produce(Value tileNumber, Value step) {
   k.expect(address(tileFull), k.i32(2 * tile));
   copyTile(k.map(op.getQ()), address(queries), address(tileFull), kBlock, firstRow, at.head, at.sequence);
   copyTile(k.map(op.getGrad()), address(grads), address(tileFull), kBlock, firstRow, at.head, at.sequence);
-  Value blocks = k.add(at.block, 1);
+  Value blocks = k.add(earlierBlocks(at.block), 1);
   k.loop(blocks, {}, [&](Value i, ArrayRef<Value>) {
     Value number = k.add(step, i), row = k.mul(k.sub(at.block, i), kBlock);
     for (auto [map, ring] : {std::pair(k.map(op.getK()), keys), std::pair(k.map(op.getV()), values)}) {
@@ -127,7 +128,7 @@ QueryGradient::Rows QueryGradient::rowStatistics(const Position &at) {
   return rows;
 }
 
-QueryGradient::Running QueryGradient::block(Value number, const Running *before, const Rows &rows) {
+QueryGradient::Running QueryGradient::block(Value number, const Running *before, const Rows &rows, Value distance) {
   SmallVector<int64_t> steps = AttentionBuilder::steps(shape.getHeadSize(), panel);
   Stage theseKeys = stage(keys, number), theseValues = stage(values, number);
   k.wait(theseKeys.full, theseKeys.parity);
@@ -142,8 +143,12 @@ QueryGradient::Running QueryGradient::block(Value number, const Running *before,
   k.wait(theseValues.full, theseValues.parity);
   Values gradients = k.multiplyTiles(kBlock, gradRows, steps, k.descriptor(theseValues.data), steps);
   scores = k.awaitProducts(1, scores);
-  if (!before)
-    scores = maskDiagonal(scores, k.add(k.mul(consumer, 64), row), arith::CmpIPredicate::sgt);
+  if (!before || shape.isWindowed()) {
+    Value firstRow = k.add(k.mul(consumer, 64), row);
+    if (!before)
+      scores = maskScores(scores, firstRow, AttentionBuilder::Predicate::sgt);
+    scores = maskWindow(scores, firstRow, distance, kBlock, AttentionBuilder::Predicate::slt);
+  }
   Values p;
   for (auto [i, score] : llvm::enumerate(scores))
     p.push_back(k.exp2Fast(k.fma(score, scale, rows.shift[(i >> 1) & 1])));
@@ -171,10 +176,11 @@ Value QueryGradient::consume(Value tileNumber, Value step) {
     size_t sums = shape.getHeadSize() / 2;
     return Running{Values(all.take_front(sums)), Values(all.drop_front(sums).drop_back()), all.back()};
   };
-  Running running = block(step, nullptr, rows);
-  Values left = k.loop(at.block, close(running), [&](Value i, ArrayRef<Value> all) {
+  Running running = block(step, nullptr, rows, /*distance=*/Value());
+  Value earlier = earlierBlocks(at.block);
+  Values left = k.loop(earlier, close(running), [&](Value i, ArrayRef<Value> all) {
     Running before = open(all);
-    return close(block(k.add(k.add(step, i), 1), &before, rows));
+    return close(block(k.add(k.add(step, i), 1), &before, rows, shape.isWindowed() ? k.add(i, 1) : Value()));
   });
   releaseTile();
   running = open(left);
@@ -189,7 +195,7 @@ Value QueryGradient::consume(Value tileNumber, Value step) {
     Value first = k.add(k.mul(at.block, kBlock), k.mul(consumer, 64));
     copyRowsOut(k.map(op.getDq()), out, first, at.head, at.sequence);
   });
-  return k.add(k.add(step, at.block), 1);
+  return k.add(k.add(step, earlier), 1);
 }
 
 } // namespace
