@@ -113,3 +113,26 @@ func.func @sigmoid(%a0: tensor<512x256xbf16>, %a1: tensor<256x512xbf16>) {
   }
   return
 }
+
+// Rows by groups: a consumer whose half of the tile has no rows only gives back the stages, its warps together.
+// TILE-LABEL: tile.kernel @grouped
+// TILE: tile.grouped
+// PTX-LABEL: .entry grouped_
+// PTX-NOT: .local
+// PTX-COUNT-4: wgmma.mma_async.sync.aligned.m64n64k16
+// PTX: mbarrier.try_wait.parity
+// PTX-NOT: mbarrier.arrive
+// PTX: bar.sync
+// PTX-NEXT: @%{{.*}} bra
+// PTX: mbarrier.arrive
+// PTX: stmatrix
+func.func @grouped(%a0: tensor<1024x512xbf16>, %w0: tensor<4x512x512xbf16>, %o0: tensor<1x5xi32>, %c0: tensor<1x4xi32>) {
+  %r = moe.dispatch "matmul" (%a = %a0, %w = %w0, %o = %o0, %c = %c0) : (tensor<1024x512xbf16>, tensor<4x512x512xbf16>, tensor<1x5xi32>, tensor<1x4xi32>) -> tensor<1024x512xbf16> {
+    %x = moe.cast %a : tensor<1024x512xbf16> -> tensor<1024x512xf32>
+    %y = moe.cast %w : tensor<4x512x512xbf16> -> tensor<4x512x512xf32>
+    %p = moe.grouped_matmul %x, %y, %o, %c : tensor<1024x512xf32>, tensor<4x512x512xf32>, tensor<1x5xi32>, tensor<1x4xi32> -> tensor<1024x512xf32>
+    %q = moe.cast %p : tensor<1024x512xf32> -> tensor<1024x512xbf16>
+    moe.yield %q : tensor<1024x512xbf16>
+  }
+  return
+}

@@ -72,11 +72,13 @@ void GemmEmitter::release(Value stage) {
   k.when(isLeader, [&] { k.arrive(empty(stage)); });
 }
 
-/// Gives back the stages of a tile as they come.
+/// Gives back the stages of a tile as they come. Products keep a consumer's warps together; here a barrier does: a warp
+/// that fell two rounds of the ring behind would take the parity that it waits for to be still to come.
 GemmEmitter::Values GemmEmitter::skip(const Tile &tile, ValueRange ring) {
   return k.loop32(k.i32(0), slicesOfTile(tile), k.i32(1), ring, [&](Value, ValueRange state) {
     Value stage = state[0], parity = state[1];
     k.wait(full(stage), parity);
+    k.sync(barrierId, kThreads);
     release(stage);
     auto [nextStage, nextParity] = next(stage, parity);
     return Values{nextStage, nextParity};
