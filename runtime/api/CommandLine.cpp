@@ -95,7 +95,8 @@ private:
         ->check(CLI::Range(1u, 4096u));
     command->add_flag("--allow-other-spec", options.allowOtherSpec,
                       "take a checkpoint of another spec if its tensors fit");
-    command->add_flag("--profile", options.profile, "print time, GFLOP/s and GB/s of each kernel at the end");
+    command->add_flag("--profile", options.profile,
+                      "print time, GFLOP/s and GB/s of each kernel and section at the end");
     command->add_flag("--poison", options.poison, "fill values with NaN before each function (a test of the plan)");
     command->add_flag("--json", options.json, "JSON lines on standard output");
   }
@@ -144,7 +145,8 @@ private:
     addData(command);
     command->add_option("--threads", options.threads, "worker threads (default: all this process may use)")
         ->check(CLI::Range(1u, 4096u));
-    command->add_flag("--profile", options.profile, "print time, GFLOP/s and GB/s of each kernel; steps get slower");
+    command->add_flag("--profile", options.profile,
+                      "print time, GFLOP/s and GB/s of each kernel and section; steps get slower");
     command->add_flag("--json", options.json, "one JSON line on standard output");
   }
 

@@ -113,7 +113,8 @@ static LogicalResult checkPrecision(PrecisionOp op) {
     if (!type || type == "f32")
       continue;
     report(op, key, Rule::NarrowState)
-            .append(key, " is ", type.getValue(), ", but compute is ", op.getCompute(), "; only compute bf16 has it")
+            .append(key, " is ", type.getValue(), ", but compute is ", op.getCompute(),
+                    "; set compute to \"bf16\", or ", key, " to \"f32\"")
             .attachNote(placeOf(op, "compute"))
         << "compute is " << op.getCompute();
     ok = false;
