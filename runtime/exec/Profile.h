@@ -30,8 +30,8 @@ public:
 
   void add(const TimedLaunch &launch);
 
-  /// Slowest first: calls, ms, us a call, GFLOP/s (TFLOP/s on a device with known limits), GB/s, percent of the limit,
-  /// percent of the time. Then the same by section of the spec, when the plan names them.
+  /// Slowest first: calls, ms, us a call, GFLOP/s (TFLOP/s on a device with known limits), GB/s, percent of the
+  /// time, percent of the limit. Then the same by section of the spec, when the plan names them.
   std::string table() const;
 
 private:
