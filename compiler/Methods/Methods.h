@@ -10,28 +10,81 @@
 
 namespace moec {
 
-/// What the router of one MoE layer knows. T = element type of the experiment.
-struct RoutingValues {
-  mlir::Value logits;    // [N, E]
-  mlir::Value scores;    // [N, E] after the score function; top-k selects on them
-  mlir::Value rowScores; // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
-  mlir::Value ids;       // i32 [N, K], before any drop
-  mlir::Value counts;    // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
-  mlir::Value weights;   // [N, K] combine weights, scaled
-  int64_t numTokens, numExperts, topK, seqLen;
-  int64_t microBatches; // of a step
-  mlir::Value layer;    // index of the enclosing repeat: the copy of stacked states
+/// Random numbers that depend on nothing but the seed, the step, the layer, a name and the place: no split into
+/// micro-batches, no thread count and no resumed run changes them.
+class NoiseSource {
+public:
+  virtual ~NoiseSource() = default;
+  /// [rows, cols], uniform in [0, 1), for the layer that is being built.
+  /// perToken: row n is token n of the micro-batch; else all micro-batches of a step get the same numbers.
+  virtual mlir::Value uniform(TensorBuilder &b, llvm::StringRef name, int64_t rows, int64_t cols, bool perToken) = 0;
 };
 
-/// Declares states that a loss owns.
+/// What is known of the routing of one MoE layer; values are null until they are made, in this order. T = element type
+/// of the experiment, S = slots of a token: top_k, or as many as the routing method gives it.
+struct RoutingValues {
+  int64_t numTokens, seqLen;
+  int64_t numExperts; // E: outputs of the router, zero experts included
+  int64_t ffnExperts; // the first ones, which have weights
+  int64_t topK;       // the largest of all layers and times
+  int64_t groups, topGroups;
+  llvm::StringRef groupScore;
+  int64_t microBatches; // of a step
+  mlir::Value layer;    // index of the enclosing repeat: the copy of stacked states
+  bool training;
+  NoiseSource *noise; // in training
+
+  mlir::Value hidden;    // [N, D] what router and experts read
+  mlir::Value router;    // [D, E] weights
+  mlir::Value logits;    // [N, E]
+  mlir::Value scores;    // [N, E] after the score function
+  mlir::Value selection; // [N, E] what experts are chosen by: scores, or what balancing makes of them
+  mlir::Value layerTopK; // [1, 1] of T, where layers or times differ; null: topK
+  mlir::Value ids;       // i32 [N, S], before any drop; -1: an empty slot (only where hasEmptySlots)
+  bool hasEmptySlots = false;
+  mlir::Value weights; // [N, S] combine weights, scaled
+
+  // For losses and measures.
+  mlir::Value rowScores;        // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
+  mlir::Value counts;           // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
+  mlir::Value unbiasedIds;      // i32 [N, S] as ids, had the choice been by scores alone
+  mlir::Value expertGate;       // [ffnExperts, D, I] weights
+  mlir::Value activations;      // [R, I] what enters the experts' last product, without the combine weight
+  mlir::Value slotRow, rowSlot; // of moe.permute: i32 [N, S] and [R, 1]
+  mlir::Value carried;          // what buildCarried made in the MoE layer before; zeros in the first
+};
+
+/// Declares states that a method owns.
 class StateDeclarer {
 public:
   virtual ~StateDeclarer() = default;
-  /// A state with one copy for each MoE layer of the segment being built, called `<kind>.layers.<i>.<loss
+  /// A state with one copy for each MoE layer of the segment being built, called `<kind>.layers.<i>.<section's
   /// name>.<name>`; zero at init and, with `resetEachStep`, at the beginning of each step. Address copies with
-  /// RoutingValues::layer.
+  /// RoutingValues::layer. Kind `balance` goes into checkpoints. Declaring it again gives the same state.
   virtual moe::StateOp perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type,
                                 bool resetEachStep) = 0;
+};
+
+/// The MoE layers of one segment after a step.
+struct StepLoad {
+  mlir::Value counts; // i64 [L, E]: how often each expert was chosen in the step, before any drop
+  int64_t tokens;     // of the step
+  int64_t numExperts, ffnExperts, topK, microBatches;
+  mlir::Value step; // [1, 1] of T, 1 for the first
+  int64_t totalSteps;
+};
+
+/// Who chooses: tokens their experts, or experts their tokens.
+class RoutingMethod : public exp::Method {
+public:
+  std::string category() const final { return "routing"; }
+  /// Sets ids and hasEmptySlots from `selection` (made from r.selection, or r.scores for unbiasedIds).
+  virtual mlir::Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
+                               mlir::Value selection) const = 0;
+  /// Whether ids may have empty slots.
+  virtual bool hasEmptySlots(exp::MethodAttr attr) const { return false; }
+  /// At most this many slots are not empty; 0: all may be taken.
+  virtual int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const { return 0; }
 };
 
 /// Router score function: logits -> scores, and chosen scores -> combine weights.
@@ -40,21 +93,82 @@ public:
   std::string category() const final { return "score"; }
   /// [N, E] logits -> [N, E] scores that top-k selects on; may be the logits themselves.
   virtual mlir::Value buildScores(TensorBuilder &b, exp::MethodAttr attr, mlir::Value logits) const = 0;
-  /// Combine weights [N, K] of the chosen experts before `scale`; `normalize` as in the spec.
-  virtual mlir::Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, mlir::Value logits, mlir::Value scores,
-                                   mlir::Value ids, bool normalize) const = 0;
+  /// Combine weights [N, S] of the chosen experts (r.ids) before `scale`, 0 for empty slots; `normalize` as in the
+  /// spec.
+  virtual mlir::Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
+                                   bool normalize) const = 0;
   /// Scores normalised over all experts, for balance losses.
   virtual mlir::Value buildRowScores(TensorBuilder &b, exp::MethodAttr attr, mlir::Value scores) const = 0;
+  /// Factor on what the routed experts return and on what shared experts return, in layers that have both.
+  virtual double branchScale() const { return 1; }
 };
 
-/// A loss on each MoE layer's router. The model adds weight * sum over layers; the metric is the mean over layers,
-/// unweighted.
-class LossMethod : public exp::Method {
+/// Keeps loads alike without a loss: changes what experts are chosen by.
+class BalanceMethod : public exp::Method {
+public:
+  std::string category() const final { return "balance"; }
+  /// [N, E] r.scores (or r.logits) -> what experts are chosen by. Not differentiated. What it writes to states it
+  /// writes before it reads, so that a recomputed read sees the same; outside of training it writes nothing.
+  virtual mlir::Value buildSelection(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
+                                     StateDeclarer &states) const = 0;
+  /// The combine weights, where it has a say in them.
+  virtual mlir::Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, mlir::Value weights,
+                                   StateDeclarer &states) const {
+    return weights;
+  }
+  /// Once after each optimizer step.
+  virtual void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const {}
+};
+
+/// Routes that do not follow the router, to measure systems.
+class ForcedMethod : public exp::Method {
+public:
+  std::string category() const final { return "forced"; }
+  /// i32 [N, topK]; the experts of a token differ.
+  virtual mlir::Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) const = 0;
+};
+
+/// Something computed in each MoE layer, which may hand a value on to the next.
+class LayerMethod : public exp::Method {
+public:
+  /// Columns of a value [N, columns] of T that a layer hands to the next one; 0: none.
+  virtual int64_t carriedColumns(exp::MethodAttr attr, const RoutingValues &r) const { return 0; }
+  virtual mlir::Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) const { return {}; }
+};
+
+/// A term beside the cross-entropy, of each MoE layer or of the trunk. The model adds weight * (sum over layers), or
+/// the mean when `isMean`; the metric is the mean, unweighted.
+class LossMethod : public LayerMethod {
 public:
   std::string category() const final { return "loss"; }
-  /// The layer's term, [1, 1]. Called only for weights other than 0.
+  /// The layer's term, [1, 1]; null: none. Called only for weights other than 0.
   virtual mlir::Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &routing,
-                                 StateDeclarer &states) const = 0;
+                                 StateDeclarer &states) const {
+    return {};
+  }
+  /// The term of the last hidden state [N, D], after the final norm, [1, 1]; null: none.
+  virtual mlir::Value buildHidden(TensorBuilder &b, exp::MethodAttr attr, mlir::Value hidden) const { return {}; }
+  virtual bool isMean(exp::MethodAttr attr) const { return false; }
+  /// What the sum over layers is divided by for the mean.
+  virtual int64_t numTerms(exp::MethodAttr attr, int64_t moeLayers) const { return moeLayers; }
+  /// Whether it makes loads alike: methods that do so by other means exclude it.
+  virtual bool balancesLoad() const { return false; }
+};
+
+/// A measure for the log; nothing is trained by it.
+class WatchMethod : public LayerMethod {
+public:
+  std::string category() const final { return "watch"; }
+  /// [1, C] of the layer and micro-batch; logged is the mean over the micro-batches of a step. Null: none.
+  virtual mlir::Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &routing,
+                                 StateDeclarer &states) const {
+    return {};
+  }
+  /// [L, C] of all layers of a segment after the step, logged as it is. Null: none.
+  virtual mlir::Value buildStep(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load,
+                                StateDeclarer &states) const {
+    return {};
+  }
 };
 
 /// Learning-rate factor in [0, 1] as a function of the step.

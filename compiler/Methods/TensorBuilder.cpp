@@ -15,9 +15,9 @@ Value TensorBuilder::constant(double value, int64_t rows, int64_t cols) {
   return arith::ConstantOp::create(b, SplatElementsAttr::get(type(rows, cols), b.getFloatAttr(element, value)));
 }
 
-static SmallVector<Value> buildMap(TensorBuilder &t, ValueRange inputs, int64_t rows, int64_t cols, unsigned numResults,
+static SmallVector<Value> buildMap(TensorBuilder &t, ValueRange inputs, RankedTensorType type, unsigned numResults,
                                    bool position, TensorBuilder::Formulas formulas) {
-  SmallVector<Type> types(numResults, t.type(rows, cols));
+  SmallVector<Type> types(numResults, type);
   auto body = [&](OpBuilder &builder, Location loc, ValueRange scalars) {
     ScalarBuilder s(builder, loc, t.element);
     return formulas(s, SmallVector<Value>(scalars));
@@ -31,11 +31,62 @@ SmallVector<Value> TensorBuilder::mapMany(ValueRange inputs, unsigned numResults
     numRows = std::max(numRows, rows(input));
     numCols = std::max(numCols, cols(input));
   }
-  return buildMap(*this, inputs, numRows, numCols, numResults, /*position=*/false, formulas);
+  return buildMap(*this, inputs, type(numRows, numCols), numResults, /*position=*/false, formulas);
 }
 
 SmallVector<Value> TensorBuilder::mapPosition(int64_t rows, int64_t cols, unsigned numResults, Formulas formulas) {
-  return buildMap(*this, {}, rows, cols, numResults, /*position=*/true, formulas);
+  return buildMap(*this, {}, type(rows, cols), numResults, /*position=*/true, formulas);
+}
+
+Value TensorBuilder::mapTo(Type to, ValueRange inputs, int64_t rows, int64_t cols, Formula formula) {
+  auto one = [&](ScalarBuilder &s, Scalars x) { return SmallVector<Value>{formula(s, x)}; };
+  return buildMap(*this, inputs, RankedTensorType::get({rows, cols}, to), 1, /*position=*/true, one).front();
+}
+
+// The rounds in 64-bit integers: every word is kept below 2^32. One counter serves two elements, an even and an odd
+// one.
+Value TensorBuilder::uniform(uint64_t seed, uint32_t stream, Value step, Value layer, Value firstRow, int64_t rows,
+                             int64_t cols) {
+  return mapTo(element, {step, layer, firstRow}, rows, cols, [&](ScalarBuilder &s, Scalars x) {
+    auto low = [&](Value a) -> Value { return arith::AndIOp::create(s.b, s.loc, a, s.integer(0xFFFFFFFF)); };
+    auto high = [&](Value a) -> Value { return arith::ShRUIOp::create(s.b, s.loc, a, s.integer(32)); };
+    auto exclusive = [&](Value a, Value b) -> Value { return arith::XOrIOp::create(s.b, s.loc, a, b); };
+    Value place = s.add(s.mul(s.add(x[2], x[3]), s.integer(cols)), x[4]);
+    Value pair = arith::ShRUIOp::create(s.b, s.loc, place, s.integer(1));
+    Value isOdd = s.equal(arith::AndIOp::create(s.b, s.loc, place, s.integer(1)), s.integer(1));
+    Value words[4] = {low(pair), low(x[0]), s.integer(stream), low(x[1])};
+    uint64_t keys[2] = {seed & 0xFFFFFFFF, seed >> 32};
+    for (int round = 0; round < 10; ++round) {
+      Value product0 = s.mul(words[0], s.integer(0xD2511F53)), product1 = s.mul(words[2], s.integer(0xCD9E8D57));
+      Value next[4] = {exclusive(exclusive(high(product1), words[1]), s.integer(keys[0])), low(product1),
+                       exclusive(exclusive(high(product0), words[3]), s.integer(keys[1])), low(product0)};
+      std::copy(next, next + 4, words);
+      keys[0] = (keys[0] + 0x9E3779B9) & 0xFFFFFFFF;
+      keys[1] = (keys[1] + 0xBB67AE85) & 0xFFFFFFFF;
+    }
+    // 53 bits of one of the two 64-bit words: the product with 2^-53 is exact in f64.
+    Value lowWord = s.select(isOdd, words[2], words[0]), highWord = s.select(isOdd, words[3], words[1]);
+    Value word = arith::OrIOp::create(s.b, s.loc, lowWord, arith::ShLIOp::create(s.b, s.loc, highWord, s.integer(32)));
+    ScalarBuilder wide(s.b, s.loc, s.b.getF64Type());
+    Value top = arith::ShRUIOp::create(s.b, s.loc, word, s.integer(11));
+    Value number = s.toElement(wide.mul(wide.toElement(top), wide.constant(0x1.0p-53)));
+    // Rounding to f32 could make it 1.
+    return element.isF64() ? number : s.min(number, s.constant(1.0 - 0x1.0p-24));
+  });
+}
+
+Value TensorBuilder::detach(Value x) {
+  Value same = map({x}, [](ScalarBuilder &, Scalars v) { return v[0]; });
+  same.getDefiningOp()->setAttr("moe.stop_gradient", b.getUnitAttr());
+  return same;
+}
+
+// The smallest of the n largest.
+Value TensorBuilder::kthOfRow(Value x, int64_t n) {
+  auto negate = [&](Value v) { return map({v}, [](ScalarBuilder &s, Scalars y) { return s.neg(y[0]); }); };
+  Value ids = moe::TopKOp::create(b, RankedTensorType::get({rows(x), n}, b.getI32Type()), x);
+  Value largest = negate(take(x, ids));
+  return detach(negate(moe::RowReduceOp::create(b, type(rows(x), 1), moe::Reduction::max, largest)));
 }
 
 Value TensorBuilder::map(ValueRange inputs, Formula formula) {
@@ -44,7 +95,7 @@ Value TensorBuilder::map(ValueRange inputs, Formula formula) {
 
 Value TensorBuilder::fill(double value, int64_t rows, int64_t cols) {
   auto formula = [&](ScalarBuilder &s, Scalars) { return SmallVector<Value>{s.constant(value)}; };
-  return buildMap(*this, {}, rows, cols, 1, /*position=*/false, formula).front();
+  return buildMap(*this, {}, type(rows, cols), 1, /*position=*/false, formula).front();
 }
 
 Value TensorBuilder::add(Value x, Value y) {
@@ -125,9 +176,16 @@ void TensorBuilder::writeRows(moe::StateOp state, Value value) {
 Value ScalarBuilder::constant(double value) {
   return arith::ConstantOp::create(b, loc, b.getFloatAttr(element, value));
 }
-Value ScalarBuilder::add(Value x, Value y) { return arith::AddFOp::create(b, loc, x, y); }
-Value ScalarBuilder::sub(Value x, Value y) { return arith::SubFOp::create(b, loc, x, y); }
-Value ScalarBuilder::mul(Value x, Value y) { return arith::MulFOp::create(b, loc, x, y); }
+Value ScalarBuilder::integer(int64_t value) { return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value)); }
+
+template <typename Float, typename Integer> static Value createArith(OpBuilder &b, Location loc, Value x, Value y) {
+  if (isa<FloatType>(x.getType()))
+    return Float::create(b, loc, x, y);
+  return Integer::create(b, loc, x, y);
+}
+Value ScalarBuilder::add(Value x, Value y) { return createArith<arith::AddFOp, arith::AddIOp>(b, loc, x, y); }
+Value ScalarBuilder::sub(Value x, Value y) { return createArith<arith::SubFOp, arith::SubIOp>(b, loc, x, y); }
+Value ScalarBuilder::mul(Value x, Value y) { return createArith<arith::MulFOp, arith::MulIOp>(b, loc, x, y); }
 Value ScalarBuilder::div(Value x, Value y) { return arith::DivFOp::create(b, loc, x, y); }
 Value ScalarBuilder::neg(Value x) { return arith::NegFOp::create(b, loc, x); }
 Value ScalarBuilder::exp(Value x) { return math::ExpOp::create(b, loc, x); }
@@ -147,6 +205,19 @@ Value ScalarBuilder::less(Value x, Value y) {
   if (isa<FloatType>(x.getType()))
     return arith::CmpFOp::create(b, loc, arith::CmpFPredicate::OLT, x, y);
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x, y);
+}
+
+Value ScalarBuilder::equal(Value x, Value y) { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, y); }
+Value ScalarBuilder::both(Value x, Value y) { return arith::AndIOp::create(b, loc, x, y); }
+
+Value ScalarBuilder::toInteger(Value integer, unsigned bits) {
+  unsigned from = integer.getType().getIntOrFloatBitWidth();
+  if (from == bits)
+    return integer;
+  Type to = b.getIntegerType(bits);
+  if (from < bits)
+    return arith::ExtSIOp::create(b, loc, to, integer);
+  return arith::TruncIOp::create(b, loc, to, integer);
 }
 
 Value ScalarBuilder::toElement(Value number) {

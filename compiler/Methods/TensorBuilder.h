@@ -33,6 +33,15 @@ public:
   llvm::SmallVector<Value> mapMany(mlir::ValueRange inputs, unsigned numResults, Formulas formulas);
   /// Elementwise from the place alone: the scalars are row and column, as i64.
   llvm::SmallVector<Value> mapPosition(int64_t rows, int64_t cols, unsigned numResults, Formulas formulas);
+  /// One result of another element type (an integer one, for ids), with row and column, as i64, as the last scalars.
+  Value mapTo(mlir::Type element, mlir::ValueRange inputs, int64_t rows, int64_t cols, Formula formula);
+  /// Philox4x32-10 (Salmon et al. 2011), uniform in [0, 1). Element i = (firstRow + row) * cols + column depends on
+  /// (seed, stream, step, layer, i) alone. step, firstRow, layer: i64 [1, 1].
+  Value uniform(uint64_t seed, uint32_t stream, Value step, Value layer, Value firstRow, int64_t rows, int64_t cols);
+  /// The same value, through which no gradient flows.
+  Value detach(Value x);
+  /// n-th largest entry of each row, [N, 1], 1 <= n <= C. No gradient.
+  Value kthOfRow(Value x, int64_t n);
   /// A tensor that a kernel fills with one value.
   Value fill(double value, int64_t rows, int64_t cols);
   Value add(Value x, Value y);
@@ -64,6 +73,8 @@ public:
   ScalarBuilder(mlir::OpBuilder &builder, mlir::Location loc, mlir::Type element)
       : b(builder), loc(loc), element(element) {}
   Value constant(double value);
+  Value integer(int64_t value); // i64
+  // add .. less take floats or integers.
   Value add(Value x, Value y);
   Value sub(Value x, Value y);
   Value mul(Value x, Value y);
@@ -77,10 +88,13 @@ public:
   Value sin(Value x);
   Value min(Value x, Value y);
   Value max(Value x, Value y);
-  Value less(Value x, Value y); // i1
+  Value less(Value x, Value y);  // i1
+  Value equal(Value x, Value y); // i1, integers
+  Value both(Value x, Value y);  // i1
   Value select(Value condition, Value x, Value y);
   Value sigmoid(Value x);
   Value toElement(Value number); // from an integer or another float type
+  Value toInteger(Value integer, unsigned bits);
 
   mlir::OpBuilder &b;
   mlir::Location loc;

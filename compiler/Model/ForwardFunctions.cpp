@@ -12,6 +12,7 @@ namespace {
 struct Trunk {
   Value hidden;                // [N, D] after the final norm
   SmallVector<Value> lossSums; // over layers, unweighted, in the order of ctx.losses; only when training
+  SmallVector<Value> carried;  // from mixture to mixture, for losses and measures; only when training
 };
 
 } // namespace
@@ -20,23 +21,53 @@ struct Trunk {
 static void buildSegment(ModelContext &ctx, const Segment &segment, bool training, Trunk &trunk) {
   bool hasMoe = llvm::any_of(segment.slots, [](const LayerSlot &slot) { return slot.isMoe; });
   SmallVector<Value> carried{trunk.hidden};
-  if (hasMoe)
+  if (hasMoe) {
     llvm::append_range(carried, trunk.lossSums);
+    llvm::append_range(carried, trunk.carried);
+  }
   auto repeat = moe::RepeatOp::create(ctx.b, carried, ValueRange(), TypeRange(), segment.count);
   OpBuilder::InsertionGuard guard(ctx.b);
   ctx.b.setInsertionPointToStart(repeat.getBlock());
 
   SmallVector<Value> values(ValueRange(repeat.getCarryArguments()));
-  MutableArrayRef<Value> sums = MutableArrayRef(values).drop_front();
+  LayerTerms terms;
+  if (hasMoe) {
+    terms.lossSums = MutableArrayRef(values).slice(1, trunk.lossSums.size());
+    terms.carried = MutableArrayRef(values).drop_front(1 + trunk.lossSums.size());
+  }
   for (const LayerSlot &slot : segment.slots) {
     LayerScope layer{slot, repeat.getIndexArgument(), TensorBuilder::rows(values[0]), training};
     Value x = buildAttentionBlock(ctx, layer, values[0]);
-    values[0] = slot.isMoe ? buildMoeBlock(ctx, layer, x, sums) : buildFeedForwardBlock(ctx, layer, x);
+    values[0] = slot.isMoe ? buildMoeBlock(ctx, layer, x, terms) : buildFeedForwardBlock(ctx, layer, x);
   }
   moe::YieldOp::create(ctx.b, values);
   trunk.hidden = repeat.getResult(0);
-  if (hasMoe)
-    trunk.lossSums = llvm::to_vector(ValueRange(repeat.getFinals().drop_front()));
+  if (hasMoe) {
+    auto finals = ValueRange(repeat.getFinals().drop_front());
+    trunk.carried = llvm::to_vector(finals.drop_front(trunk.lossSums.size()));
+    trunk.lossSums = llvm::to_vector(finals.take_front(trunk.lossSums.size()));
+  }
+}
+
+// Zeros of everything that goes from layer to layer beside the residual stream.
+static void buildTermStarts(ModelContext &ctx, int64_t numTokens, Trunk &trunk) {
+  RoutingValues sizes{};
+  sizes.numTokens = numTokens;
+  sizes.numExperts = ctx.numRouterOutputs();
+  sizes.topK = ctx.moe.getTopK();
+  auto carry = [&](const LayerMethod &method, exp::MethodAttr attr) {
+    if (int64_t columns = method.carriedColumns(attr, sizes))
+      trunk.carried.push_back(ctx.t.fill(0.0, numTokens, columns));
+  };
+  for (const LossTerm &term : ctx.losses) {
+    exp::LossOp op = term.op;
+    trunk.lossSums.push_back(ctx.t.constant(0.0));
+    carry(*term.method, op.getMethod());
+  }
+  for (const WatchTerm &term : ctx.watches) {
+    exp::WatchOp op = term.op;
+    carry(*term.method, op.getMethod());
+  }
 }
 
 static Trunk buildTrunk(ModelContext &ctx, Value ids, bool training) {
@@ -45,8 +76,7 @@ static Trunk buildTrunk(ModelContext &ctx, Value ids, bool training) {
   trunk.hidden =
       moe::EmbedOp::create(ctx.b, ctx.t.type(TensorBuilder::rows(ids), width), ctx.readParameter("embed"), ids);
   if (training && ctx.numMoeLayers() > 0)
-    for (size_t i = 0; i < ctx.losses.size(); ++i)
-      trunk.lossSums.push_back(ctx.t.constant(0.0));
+    buildTermStarts(ctx, TensorBuilder::rows(ids), trunk);
   for (const Segment &segment : ctx.segments)
     buildSegment(ctx, segment, training, trunk);
   Value scale = ctx.readParameter("final_norm.scale");
@@ -78,13 +108,21 @@ static Value buildCrossEntropy(ModelContext &ctx, Value hidden, Value targets) {
 
 // The weighted sum that is minimised. Weights multiply the sum over layers; metrics are means over layers, without the
 // weight.
-static Value buildTotal(ModelContext &ctx, Value crossEntropy, ArrayRef<Value> lossSums, double share) {
+static Value buildTotal(ModelContext &ctx, Value crossEntropy, const Trunk &trunk, double share) {
   Value total = crossEntropy;
-  for (auto [term, sum] : llvm::zip(ctx.losses, lossSums)) {
+  for (auto [index, term] : llvm::enumerate(ctx.losses)) {
     exp::LossOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
-    total = ctx.t.add(total, ctx.t.scale(sum, op.getWeight().convertToDouble()));
-    ctx.accumulate(ctx.declareMetric(op.getName()), ctx.t.scale(sum, share / ctx.numMoeLayers()));
+    double weight = op.getWeight().convertToDouble();
+    Value sum = term.method->buildHidden(ctx.t, op.getMethod(), trunk.hidden);
+    int64_t numTerms = 1;
+    if (!sum) {
+      sum = trunk.lossSums[index];
+      numTerms = std::max<int64_t>(1, term.method->numTerms(op.getMethod(), ctx.numMoeLayers()));
+      weight /= term.method->isMean(op.getMethod()) ? numTerms : 1;
+    }
+    total = ctx.t.add(total, ctx.t.scale(sum, weight));
+    ctx.accumulate(ctx.declareMetric(op.getName()), ctx.t.scale(sum, share / numTerms));
   }
   return total;
 }
@@ -97,7 +135,7 @@ static void buildForwardBackward(ModelContext &ctx, moe::StateOp tokens) {
   Trunk trunk = buildTrunk(ctx, buildTokenColumn(ctx, batch, 0), /*training=*/true);
   Value crossEntropy = buildCrossEntropy(ctx, trunk.hidden, buildTokenColumn(ctx, batch, 1));
   ctx.accumulate(ctx.declareMetric("loss"), ctx.t.scale(crossEntropy, share));
-  Value total = buildTotal(ctx, crossEntropy, trunk.lossSums, share);
+  Value total = buildTotal(ctx, crossEntropy, trunk, share);
   ctx.accumulate(ctx.declareMetric("total_loss"), ctx.t.scale(total, share));
   moe::LossOp::create(ctx.b, total, ctx.b.getF64FloatAttr(share));
   ctx.endFunction();

@@ -86,6 +86,23 @@ static void buildRopeTables(ModelContext &ctx) {
   ctx.write(ctx.getState("constant.rope.sin"), tables[1]);
 }
 
+// Chosen element by element: tables are small.
+static void buildTable(ModelContext &ctx, const ConstantTable &table) {
+  moe::StateOp state = table.state;
+  RankedTensorType type = state.getTensorType();
+  int64_t cols = type.getDimSize(1), rows = static_cast<int64_t>(table.numbers.size()) / cols;
+  bool isInteger = type.getElementType().isInteger();
+  Value values = ctx.t.mapTo(type.getElementType(), {}, rows, cols, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    Value place = s.add(s.mul(x[0], s.integer(cols)), x[1]), value;
+    for (auto [index, number] : llvm::enumerate(table.numbers)) {
+      Value constant = isInteger ? s.integer(static_cast<int64_t>(number)) : s.constant(number);
+      value = value ? s.select(s.equal(place, s.integer(index)), constant, value) : constant;
+    }
+    return value;
+  });
+  ctx.t.writeRows(state, values);
+}
+
 void buildInitFunction(ModelContext &ctx) {
   ctx.beginFunction("init");
   Streams streams;
@@ -93,6 +110,8 @@ void buildInitFunction(ModelContext &ctx) {
   for (const Segment &segment : ctx.segments)
     buildParameters(ctx, &segment, streams);
   buildRopeTables(ctx);
+  for (const ConstantTable &table : ctx.tables)
+    buildTable(ctx, table);
   for (auto state : ctx.module.getOps<moe::StateOp>()) {
     moe::StateKind kind = state.getKind();
     if (kind == moe::StateKind::optimizer || kind == moe::StateKind::balance || kind == moe::StateKind::counter)

@@ -30,8 +30,22 @@ template <typename T> static const T *findMethod(Operation *section, exp::Method
 }
 
 LogicalResult ModelContext::findMethods() {
-  if (router && !(score = findMethod<ScoreMethod>(router, router.getScore())))
-    return failure();
+  if (router) {
+    routing = findMethod<RoutingMethod>(router, router.getMethod());
+    score = findMethod<ScoreMethod>(router, router.getScore());
+    if (router.getBalance())
+      balance = findMethod<BalanceMethod>(router, *router.getBalance());
+    if (router.getForced())
+      forced = findMethod<ForcedMethod>(router, *router.getForced());
+    if (!routing || !score || (router.getBalance() && !balance) || (router.getForced() && !forced))
+      return failure();
+  }
+  for (auto watch : experiment.sections<exp::WatchOp>()) {
+    const auto *method = findMethod<WatchMethod>(watch, watch.getMethod());
+    if (!method)
+      return failure();
+    watches.push_back({watch, method});
+  }
   for (auto loss : experiment.sections<exp::LossOp>()) {
     if (loss.getWeight().isZero())
       continue;
@@ -49,11 +63,10 @@ int64_t ModelContext::microBatches() {
   auto batch = experiment.section<exp::BatchOp>();
   return batch.getSequences() / batch.getMicroSequences();
 }
-int64_t ModelContext::numMoeLayers() {
+int64_t ModelContext::numMoeLayersBefore(int64_t layer) {
   int64_t count = 0;
-  for (const Segment &segment : segments)
-    for (const LayerSlot &slot : segment.slots)
-      count += slot.isMoe ? slot.count : 0;
+  for (int64_t i = 0; i < layer; ++i)
+    count += moe && exp::isMoeLayer(moe, i);
   return count;
 }
 
@@ -83,6 +96,16 @@ moe::StateOp ModelContext::declare(StringRef symbol, moe::StateKind kind, Ranked
   auto state = moe::StateOp::create(b, b.getStringAttr(symbol), moe::StateKindAttr::get(b.getContext(), kind),
                                     TypeAttr::get(type), count, layers, gradientName);
   states[symbol] = state;
+  return state;
+}
+
+moe::StateOp ModelContext::declareTable(StringRef name, const LayerSlot &slot, RankedTensorType type,
+                                        std::vector<double> numbers) {
+  std::string symbol = "constant." + getSlotSymbol(slot, name.str());
+  bool isNew = !states.contains(symbol);
+  moe::StateOp state = declare(symbol, moe::StateKind::constant, type, &slot);
+  if (isNew)
+    tables.push_back({state, std::move(numbers)});
   return state;
 }
 
@@ -137,11 +160,40 @@ moe::StateOp ModelContext::declareMetric(StringRef name, bool evaluation) {
 
 func::FuncOp ModelContext::beginFunction(StringRef name) {
   b.setInsertionPointToEnd(module.getBody());
-  auto function = func::FuncOp::create(b, name, b.getFunctionType({}, {}));
+  function = func::FuncOp::create(b, name, b.getFunctionType({}, {}));
+  stepRead = firstTokenRead = {};
   b.setInsertionPointToStart(function.addEntryBlock());
   return function;
 }
 void ModelContext::endFunction() { func::ReturnOp::create(b); }
+
+Value ModelContext::stepCounter() {
+  if (!stepRead) {
+    OpBuilder::InsertionGuard guard(b);
+    moe::StateOp counter = declare("counter.step", moe::StateKind::counter, countType(1, 1));
+    b.setInsertionPointToStart(&function.getBody().front());
+    stepRead = t.read(counter);
+  }
+  return stepRead;
+}
+
+// Counted before it is read: the backward, which may read again, sees the same number.
+Value ModelContext::firstToken() {
+  if (!firstTokenRead) {
+    OpBuilder::InsertionGuard guard(b);
+    bool isNew = !states.contains("counter.micro_batch");
+    moe::StateOp counter = declare("counter.micro_batch", moe::StateKind::counter, countType(1, 1));
+    if (isNew)
+      perStep.push_back(counter);
+    b.setInsertionPointToStart(&function.getBody().front());
+    accumulate(counter, arith::ConstantOp::create(b, b.getOneAttr(countType(1, 1))));
+    int64_t tokens = microSequences() * seqLen();
+    firstTokenRead = t.mapTo(b.getI64Type(), {t.read(counter)}, 1, 1, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.mul(s.sub(x[0], s.integer(1)), s.integer(tokens));
+    });
+  }
+  return firstTokenRead;
+}
 
 RankedTensorType ModelContext::idType(int64_t rows, int64_t cols) {
   return RankedTensorType::get({rows, cols}, b.getI32Type());

@@ -16,6 +16,17 @@ struct LossTerm {
   const LossMethod *method;
 };
 
+struct WatchTerm {
+  exp::WatchOp op;
+  const WatchMethod *method;
+};
+
+/// A constant state and its numbers, all copies one after another; init writes them.
+struct ConstantTable {
+  moe::StateOp state;
+  std::vector<double> numbers;
+};
+
 struct Parameter {
   ParameterInfo info;
   moe::StateOp state, gradient;
@@ -41,14 +52,21 @@ public:
   TensorBuilder t;
   std::vector<Segment> segments;
   std::vector<LossTerm> losses;
+  std::vector<WatchTerm> watches;
+  const RoutingMethod *routing = nullptr; // these two with moe
   const ScoreMethod *score = nullptr;
+  const BalanceMethod *balance = nullptr; // may be null, as may
+  const ForcedMethod *forced = nullptr;
+  std::vector<ConstantTable> tables;
   std::vector<Parameter> parameters;
   std::vector<moe::StateOp> perStep, perEvaluation; // zeroed by begin_step, begin_evaluate
 
   int64_t seqLen();
   int64_t microSequences();
   int64_t microBatches();
-  int64_t numMoeLayers();
+  int64_t numMoeLayers() { return numMoeLayersBefore(model.getNumLayers()); }
+  int64_t numMoeLayersBefore(int64_t layer);
+  int64_t numRouterOutputs() { return moe.getNumExperts() + moe.getZeroExperts(); }
   double eps() { return model.getNormEps().convertToDouble(); }
 
   //===--- States ---===//
@@ -57,6 +75,9 @@ public:
                        const LayerSlot *slot = nullptr, moe::StateOp gradient = {});
   void declareParameters();
   moe::StateOp getState(llvm::StringRef symbol) const;
+  /// Constants of a slot, `constant.layers.<i>.<name>`; type is that of one copy.
+  moe::StateOp declareTable(llvm::StringRef name, const LayerSlot &slot, mlir::RankedTensorType type,
+                            std::vector<double> numbers);
   /// A parameter outside layers, or copy `index` of one of the slot.
   mlir::Value readParameter(llvm::StringRef symbol);
   mlir::Value readParameter(const LayerSlot &slot, llvm::StringRef name, mlir::Value index);
@@ -71,11 +92,17 @@ public:
   //===--- Functions ---===//
   mlir::func::FuncOp beginFunction(llvm::StringRef name);
   void endFunction();
+  /// Steps done before this one, i64 [1, 1], read where the function begins.
+  mlir::Value stepCounter();
+  /// Tokens of the step before this micro-batch, i64 [1, 1]; for forward_backward.
+  mlir::Value firstToken();
   mlir::RankedTensorType idType(int64_t rows, int64_t cols);
   mlir::RankedTensorType countType(int64_t rows, int64_t cols);
 
 private:
   llvm::StringMap<moe::StateOp> states;
+  mlir::func::FuncOp function;          // being built
+  mlir::Value stepRead, firstTokenRead; // in it
 };
 
 /// Sets the builder's location for a scope.
@@ -97,12 +124,17 @@ struct LayerScope {
   bool training; // losses are built and choices counted
 };
 
+/// Sums of losses so far, and what is carried from layer to layer, both updated in place.
+struct LayerTerms {
+  llvm::MutableArrayRef<mlir::Value> lossSums, carried;
+};
+
 // Blocks: each maps the residual stream [N, D] to the next.
 mlir::Value buildAttentionBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x);
 mlir::Value buildFeedForwardBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x);
-/// Adds each loss of the layer to its sum in `lossSums`.
-mlir::Value buildMoeBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x,
-                          llvm::MutableArrayRef<mlir::Value> lossSums);
+/// Without the residual: what the experts return for rows h [N, D]. Builds the terms of the layer when training.
+mlir::Value buildMixture(ModelContext &ctx, const LayerScope &layer, mlir::Value h, LayerTerms terms);
+mlir::Value buildMoeBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x, LayerTerms terms);
 
 // Parts of blocks.
 mlir::Value buildNorm(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value x);
@@ -115,6 +147,8 @@ mlir::Value buildSwigluGate(ModelContext &ctx, mlir::Value gate, mlir::Value up,
 
 // Functions.
 void buildForwardFunctions(ModelContext &ctx);
+/// Balancing and measures after a step, for the function `update`. step: [1, 1] of T, 1 for the first.
+void buildRouterUpdates(ModelContext &ctx, mlir::Value step);
 llvm::LogicalResult buildUpdateFunction(ModelContext &ctx);
 void buildInitFunction(ModelContext &ctx);
 void buildBeginFunctions(ModelContext &ctx);

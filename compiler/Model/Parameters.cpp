@@ -106,7 +106,8 @@ private:
     int64_t experts = moe.getNumExperts(), inner = moe.getExpertInnerSize();
     double share = static_cast<double>(moe.getTopK()) / experts;
     addBlockNorms("moe", loc);
-    add("moe.router", {width, experts}, std, experiment.section<exp::RouterOp>().getLoc());
+    add("moe.router", {width, experts + static_cast<int64_t>(moe.getZeroExperts())}, std,
+        experiment.section<exp::RouterOp>().getLoc());
     add("moe.experts.gate", {experts, width, inner}, std, loc, share);
     add("moe.experts.up", {experts, width, inner}, std, loc, share);
     add("moe.experts.down", {experts, inner, width}, residualStd, loc, share);

@@ -186,6 +186,7 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
   }
   if (!clips)
     norm.finish();
+  buildRouterUpdates(ctx, step);
   buildStepIncrement(ctx, counter);
   ctx.endFunction();
   return success();

@@ -125,6 +125,8 @@ Attribute FieldReader::convert(const Field &field, const Json &value, const std:
     return b.getStrArrayAttr(texts);
   }
   case FieldType::NumberList: {
+    if (value.isNull() && field.nullable)
+      return b.getDenseF64ArrayAttr({});
     if (value.kind != Json::Kind::Array)
       return wrongType(value, pointer, "a list of numbers");
     SmallVector<double> numbers;

@@ -116,7 +116,8 @@ void Reader::gather() {
     addInstance(section, pointer, "", json, json ? json->place : ancestor->place);
   }
   for (auto &instance : instances) {
-    bool whole = instance->section->fields.front().key.empty(); // the section is one value
+    const std::vector<Field> &table = instance->section->fields;
+    bool whole = !table.empty() && table.front().key.empty(); // the section is one value
     if (whole && instance->json)
       instance->given[""] = instance->json;
     else if (instance->json && !instance->json->isObject()) {
@@ -229,7 +230,7 @@ void Reader::checkMissing(Instance &instance) {
     if (required && !instance.given.count(field.key))
       missing.push_back(field.key);
   }
-  if (!section.category.empty() && !section.isMap() && !instance.given.count("kind"))
+  if (!section.category.empty() && !section.isMap() && section.defaultKind.empty() && !instance.given.count("kind"))
     missing.insert(missing.begin(), "kind");
   if (missing.empty())
     return;
@@ -303,6 +304,12 @@ Attribute Reader::derive(Instance &instance, const Field &field) {
   return IntegerAttr::get(IntegerType::get(context, 64), a / b);
 }
 
+/// A method that may be left out: null, "none" or {"kind": "none"}.
+static bool isOff(const Json &value) {
+  const Json *kind = value.isObject() && value.members.size() == 1 ? value.find("kind") : &value;
+  return value.isNull() || (kind && kind->isString() && kind->string == "none");
+}
+
 void Reader::readField(Instance &instance, const Field &field) {
   auto given = instance.given.find(field.key);
   std::string pointer = fieldPointer(instance, field.key);
@@ -313,6 +320,8 @@ void Reader::readField(Instance &instance, const Field &field) {
   if (field.type == FieldType::Method) {
     Json fallback = given == instance.given.end() ? parseConstant(field.fallback) : Json();
     const Json &value = given == instance.given.end() ? fallback : *given->second;
+    if (field.nullable && isOff(value))
+      return; // no method
     if (given != instance.given.end())
       note(attribute, pointer, value.place);
     set(instance, field,
@@ -335,7 +344,7 @@ void Reader::readInlineMethod(Instance &instance) {
   const exp::Section &section = *instance.section;
   auto given = instance.given.find("kind");
   exp::MethodAttr inherited;
-  std::string kind = instance.name;
+  std::string kind = section.isMap() ? instance.name : section.defaultKind;
   Place place = instance.place;
   std::string kindPointer = instance.pointer;
   // Groups take the default optimizer's kind, and with it what they do not give; losses are of the kind that they are
@@ -434,7 +443,7 @@ OwningOpRef<ModuleOp> Reader::run() {
           readField(*instance, field);
       }
       if (now == 3 && !instance->section->category.empty() &&
-          (instance->section->isMap() || instance->given.count("kind")) &&
+          (instance->section->isMap() || instance->given.count("kind") || !instance->section->defaultKind.empty()) &&
           (!instance->json || instance->json->isObject()))
         readInlineMethod(*instance);
     }

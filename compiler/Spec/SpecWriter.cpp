@@ -53,6 +53,8 @@ Json moec::spec::toJson(const Field &field, Attribute value) {
   }
   case FieldType::NumberList: {
     Json list = Json::makeArray();
+    if (field.nullable && cast<DenseF64ArrayAttr>(value).empty())
+      return Json::makeNull();
     for (double element : cast<DenseF64ArrayAttr>(value).asArrayRef())
       list.elements.push_back(Json::makeNumber(element));
     return list;
@@ -82,6 +84,11 @@ static void setAt(Json &object, llvm::StringRef path, char separator, Json value
   }
 }
 
+static bool isZero(Attribute number) {
+  auto integer = dyn_cast<IntegerAttr>(number);
+  return integer ? integer.getValue().isZero() : cast<FloatAttr>(number).getValueAsDouble() == 0;
+}
+
 static Json sectionJson(const exp::Section &section, Operation *op) {
   Json object = Json::makeObject();
   if (!section.category.empty())
@@ -91,7 +98,7 @@ static Json sectionJson(const exp::Section &section, Operation *op) {
     bool switched = !section.nullableKey.empty() && llvm::StringRef(field.key).starts_with(section.nullableKey + ".");
     Attribute value = field.attribute.empty() ? Attribute() : op->getAttr(field.attribute);
     if (switched && field.key == section.nullSwitch)
-      off = cast<FloatAttr>(value).getValueAsDouble() == 0;
+      off = isZero(value);
     if (switched && off)
       object.set(section.nullableKey, Json::makeNull());
     else if (field.key.empty())

@@ -13,7 +13,7 @@ public:
     return "E * sum over experts of f_e * P_e: f the share of choices, P the mean score; 1 when either is uniform";
   }
   std::string source() const override {
-    return "Lepikhin et al. 2020, Fedus et al. 2021; global scope: arXiv 2501.11873";
+    return "Lepikhin et al. 2020, Fedus et al. 2021; global scope: arXiv 2501.11873; groups: DeepSeekMoE";
   }
   std::vector<exp::Field> fields() const override {
     return {
@@ -22,36 +22,82 @@ public:
          "\"micro\"",
          0,
          0,
-         {"micro", "sequence", "global"},
+         {"micro", "sequence", "global", "group"},
          "",
-         "tokens over which f and P are taken; global: f over all micro-batches of the step so far, P over this one"}};
+         "tokens over which f and P are taken; global: f over all micro-batches of the step so far, P over this one; "
+         "group: as micro, over groups of experts"},
+        {"groups",
+         exp::FieldType::Integer,
+         "1",
+         1,
+         65536,
+         {},
+         "groups",
+         "equal groups of consecutive experts, for example those of a device; for scope \"group\""},
+        {"choices",
+         exp::FieldType::Choice,
+         "\"scores\"",
+         0,
+         0,
+         {"scores", "actual"},
+         "",
+         "what f counts: what scores alone would choose, or what was chosen; they differ beside a balancing method"}};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
                    StateDeclarer &states) const override {
     StringRef scope = attr.getString("scope");
     int64_t groups = scope == "sequence" ? r.numTokens / r.seqLen : 1;
+    Value ids = attr.getString("choices") == "actual" ? r.ids : r.unbiasedIds;
     Value counts = r.counts;
-    if (scope == "sequence")
-      counts = moe::CountIdsOp::create(b.b, RankedTensorType::get({groups, r.numExperts}, b.b.getI64Type()), r.ids);
-    else if (scope == "global" && r.microBatches > 1)
-      counts = accumulateCounts(b, r, states);
+    if (scope == "sequence" || ids != r.ids)
+      counts = moe::CountIdsOp::create(b.b, RankedTensorType::get({groups, r.numExperts}, b.b.getI64Type()), ids);
+    if (scope == "global" && r.microBatches > 1)
+      counts = accumulateCounts(b, r, counts, states);
 
     // Every choice counts once, so the counts of a group add up to k times its tokens, whatever number of micro-batches
     // they cover.
     Value choices = b.toElement(counts);
     Value share = b.div(choices, b.sumCols(choices));
     Value mean = b.scale(b.sumRows(r.rowScores, groups), static_cast<double>(groups) / r.numTokens);
+    if (scope == "group")
+      return buildGroups(b, share, mean, attr.getInt("groups"));
     return b.scale(b.sumAll(b.mul(share, mean)), static_cast<double>(r.numExperts) / groups);
   }
 
+  bool balancesLoad() const override { return true; }
+
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
+                                           exp::ExperimentOp experiment) const override {
+    auto moe = experiment.section<exp::MoeOp>();
+    if (!moe || attr.getString("scope") != "group")
+      return {};
+    int64_t outputs = moe.getNumExperts() + moe.getZeroExperts();
+    if (outputs % attr.getInt("groups") == 0)
+      return {};
+    return {{.field = "groups",
+             .text = "groups " + std::to_string(attr.getInt("groups")) + " does not divide the " +
+                     std::to_string(outputs) + " experts; expected a divisor",
+             .other = moe,
+             .otherField = "num_experts",
+             .otherText = "num_experts is " + std::to_string(moe.getNumExperts())}};
+  }
+
 private:
+  // DeepSeekMoE's device-level loss: D * sum over groups of (share of choices) * (sum of mean scores), which is 1 when
+  // either is uniform over the groups.
+  static Value buildGroups(TensorBuilder &b, Value share, Value mean, int64_t groups) {
+    int64_t size = TensorBuilder::cols(share) / groups;
+    auto sums = [&](Value x) { return b.sumCols(b.reshape(x, groups, size)); };
+    return b.scale(b.sumAll(b.mul(sums(share), sums(mean))), static_cast<double>(groups));
+  }
+
   // Added before it is read: a recomputed read sees the same counts, a recomputed sum would count twice.
-  static Value accumulateCounts(TensorBuilder &b, const RoutingValues &r, StateDeclarer &states) {
+  static Value accumulateCounts(TensorBuilder &b, const RoutingValues &r, Value counts, StateDeclarer &states) {
     moe::StateOp state =
         states.perLayer("counts", moe::StateKind::counter, RankedTensorType::get({1, r.numExperts}, b.b.getI64Type()),
                         /*resetEachStep=*/true);
-    moe::AccumulateOp::create(b.b, FlatSymbolRefAttr::get(state.getSymNameAttr()), r.layer, r.counts);
+    moe::AccumulateOp::create(b.b, FlatSymbolRefAttr::get(state.getSymNameAttr()), r.layer, counts);
     return b.read(state, r.layer);
   }
 };

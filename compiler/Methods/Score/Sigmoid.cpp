@@ -1,13 +1,10 @@
 // Independent sigmoids, as in DeepSeek-V3.
-#include "compiler/Methods/Methods.h"
+#include "compiler/Methods/ScoreSupport.h"
 
 using namespace mlir;
 
 namespace moec {
 namespace {
-
-// Keeps a row of vanishing scores from dividing by zero; far below any other score.
-constexpr double kTiny = 1e-20;
 
 class Sigmoid : public ScoreMethod {
 public:
@@ -22,20 +19,13 @@ public:
   }
 
   // One chosen expert keeps its raw score: a weight of always 1 would give the router no gradient.
-  Value buildWeights(TensorBuilder &b, exp::MethodAttr, Value, Value scores, Value ids, bool normalize) const override {
-    Value chosen = b.take(scores, ids);
-    return normalize && TensorBuilder::cols(ids) > 1 ? divideByRowSum(b, chosen) : chosen;
+  Value buildWeights(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, bool normalize) const override {
+    Value chosen = b.take(r.scores, r.ids);
+    return normalize && TensorBuilder::cols(r.ids) > 1 ? divideByRowSum(b, chosen) : chosen;
   }
 
   Value buildRowScores(TensorBuilder &b, exp::MethodAttr, Value scores) const override {
     return divideByRowSum(b, scores);
-  }
-
-private:
-  static Value divideByRowSum(TensorBuilder &b, Value x) {
-    return b.map({x, b.sumCols(x)}, [](ScalarBuilder &s, TensorBuilder::Scalars v) {
-      return s.div(v[0], s.add(v[1], s.constant(kTiny)));
-    });
   }
 };
 

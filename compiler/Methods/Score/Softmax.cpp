@@ -1,5 +1,5 @@
 // Softmax over the experts, before or after the choice of the top k.
-#include "compiler/Methods/Methods.h"
+#include "compiler/Methods/ScoreSupport.h"
 
 using namespace mlir;
 
@@ -28,12 +28,11 @@ public:
     return isPost(attr) ? logits : b.softmax(logits);
   }
 
-  Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, Value logits, Value scores, Value ids,
-                     bool normalize) const override {
+  Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, bool normalize) const override {
     if (isPost(attr))
-      return b.softmax(b.take(logits, ids)); // sums to 1 already: normalize changes nothing
-    Value chosen = b.take(scores, ids);
-    return normalize ? b.div(chosen, b.sumCols(chosen)) : chosen;
+      return buildSoftmaxOfChosen(b, r); // sums to 1 already: normalize changes nothing
+    Value chosen = b.take(r.scores, r.ids);
+    return normalize ? divideByRowSum(b, chosen) : chosen;
   }
 
   Value buildRowScores(TensorBuilder &b, exp::MethodAttr attr, Value scores) const override {

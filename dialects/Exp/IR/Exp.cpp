@@ -28,6 +28,8 @@ MethodRegistry &moec::exp::getMethods(MLIRContext *context) {
   return context->getOrLoadDialect<ExpDialect>()->getMethods();
 }
 
+std::vector<Conflict> Method::findConflicts(MethodAttr, Operation *, ExperimentOp) const { return {}; }
+
 void MethodRegistry::add(std::unique_ptr<Method> method) {
   auto key = std::make_pair(method->category(), method->kind());
   methods[key] = std::move(method);
@@ -108,8 +110,10 @@ std::string moec::exp::pointerOf(Operation *section) {
       .Case<ExperimentOp>([](auto) { return "/"; })
       .Case<LossOp>([](auto op) { return "/losses/" + op.getName().str(); })
       .Case<GroupOp>([](auto op) { return "/optimizer/groups/" + op.getName().str(); })
+      .Case<ChangeOp>([](auto op) { return "/changes/" + op.getName().str(); })
+      .Case<WatchOp>([](auto op) { return "/metrics/watch/" + op.getName().str(); })
       .Case<DatasetOp>([](auto op) { return "/data/" + op.getSplit().str() + "/" + op.getName().str(); })
-      .Case<AttentionOp, FfnOp, MoeOp, RouterOp>(
+      .Case<AttentionOp, FfnOp, MoeOp, RouterOp, MultiTokenOp>(
           [](Operation *op) { return "/model/" + op->getName().stripDialect().str(); })
       .Default([](Operation *op) { return "/" + op->getName().stripDialect().str(); });
 }

@@ -44,7 +44,7 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
   let mnemonic = "method";
   let summary = "A method with its fields: #exp.method<\"loss\", \"load_balance\", {scope = \"micro\"}>";
   let description = [{
-    `category` is one of score, loss, optimizer, schedule (routing, balance and growth follow). (method_c1) the kind is
+    `category` is that of one of the interfaces in compiler/Methods/Methods.h: routing, score, balance, forced, loss, watch, optimizer, schedule, ... (method_c1) the kind is
     registered; (method_c2) every field is one of the method's, of its type and in its range, and all of them are there (the
     reader fills in defaults).
   }];
@@ -64,9 +64,10 @@ def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, 
   let summary = "One experiment";
   let description = [{
     Constraints across sections: (C1) exactly one of model, attention, optimizer, data, batch, duration, precision, memory,
-    evaluate, checkpoint, metrics; at most one ffn, at most one moe; (C2) router is there exactly when moe is; (C3) loss,
+    evaluate, checkpoint, metrics; at most one ffn, moe, multi_token; (C2) router is there exactly when moe is; (C3) loss,
     group and dataset names are unique; (C4) micro_sequences divides sequences; (C5) ffn is there exactly when some layer is
-    not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts.
+    not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts;
+    (C8) no method finds a conflict with another part.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$version, I64Attr:$seed);
   let regions = (region SizedRegion<1>:$body);
@@ -105,14 +106,30 @@ def Exp_MoeOp : Exp_Section<"moe"> {
   let summary = "/model/moe: which layers are mixtures, and of what";
   let description = [{
     Layer i is MoE when i >= first_layer and (i - first_layer) % every == 0. capacity_factor 0 = dropless.
-    drop: lowest_weight | position.
+    drop: lowest_weight | position. zero_experts: outputs of the router beyond num_experts, whose expert is the identity.
+    top_k_per_layer: for each mixture layer; empty = top_k everywhere. (moe_c3) each is whole, from 1 to top_k, one for each mixture layer.
   }];
   let arguments = (ins I64Attr:$first_layer, I64Attr:$every, I64Attr:$num_experts, I64Attr:$top_k, StrAttr:$expert_kind,
-    I64Attr:$expert_inner_size, I64Attr:$shared_experts, F64Attr:$capacity_factor, StrAttr:$drop);
+    I64Attr:$expert_inner_size, I64Attr:$shared_experts, F64Attr:$capacity_factor, StrAttr:$drop,
+    DefaultValuedAttr<I64Attr, "0">:$zero_experts,
+    DefaultValuedStrAttr<StrAttr, "standard">:$block, // standard | shortcut
+    DefaultValuedAttr<DenseF64ArrayAttr, "{}">:$top_k_per_layer);
 }
 def Exp_RouterOp : Exp_Section<"router"> {
   let summary = "/model/router: how tokens choose experts";
-  let arguments = (ins StrAttr:$kind /*token_choice*/, Exp_MethodAttr:$score, BoolAttr:$normalize, F64Attr:$scale);
+  let description = [{
+    method: who chooses. groups 0 = none; (router_c2) groups divides the outputs of the router, top_groups of them have top_k experts or more.
+    jitter 0 = none. balance, forced: absent = none.
+  }];
+  let arguments = (ins Exp_MethodAttr:$method, Exp_MethodAttr:$score, BoolAttr:$normalize, F64Attr:$scale,
+    DefaultValuedAttr<I64Attr, "0">:$groups, DefaultValuedAttr<I64Attr, "1">:$top_groups,
+    DefaultValuedStrAttr<StrAttr, "max">:$group_score, // max | top2_sum
+    DefaultValuedAttr<F64Attr, "::llvm::APFloat(0.0)">:$jitter,
+    OptionalAttr<Exp_MethodAttr>:$balance, OptionalAttr<Exp_MethodAttr>:$forced);
+}
+def Exp_MultiTokenOp : Exp_Section<"multi_token"> {
+  let summary = "/model/multi_token: modules that predict tokens further ahead";
+  let arguments = (ins I64Attr:$depth, F64Attr:$weight);
 }
 def Exp_LossOp : Exp_Section<"loss"> {
   let summary = "/losses/<name>: a term beside the cross-entropy";
@@ -143,6 +160,10 @@ def Exp_BatchOp : Exp_Section<"batch"> {
   let summary = "/batch: sequences of a step and of a micro-batch";
   let arguments = (ins I64Attr:$sequences, I64Attr:$micro_sequences);
 }
+def Exp_ChangeOp : Exp_Section<"change"> {
+  let summary = "/changes/<name>: settings that take effect from a step on";
+  let arguments = (ins StrAttr:$name, I64Attr:$at_step, DenseF64ArrayAttr:$top_k_per_layer);
+}
 def Exp_DurationOp : Exp_Section<"duration"> {
   let summary = "/duration: optimizer steps of the run ({\"tokens\": n} is turned into steps, rounded up)";
   let arguments = (ins I64Attr:$steps);
@@ -172,6 +193,10 @@ def Exp_CheckpointOp : Exp_Section<"checkpoint"> {
 def Exp_MetricsOp : Exp_Section<"metrics"> {
   let summary = "/metrics: cadence of the log";
   let arguments = (ins I64Attr:$every_steps);
+}
+def Exp_WatchOp : Exp_Section<"watch"> {
+  let summary = "/metrics/watch/<name>: a measure of the routers that the log is to have";
+  let arguments = (ins StrAttr:$name, Exp_MethodAttr:$method);
 }
 
 #endif

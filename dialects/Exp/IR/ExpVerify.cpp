@@ -93,6 +93,17 @@ static LogicalResult checkMoe(MoeOp op) {
   return failure();
 }
 
+// router_c2, but for the number of experts, which is another section's.
+static LogicalResult checkRouter(RouterOp op) {
+  if (op.getGroups() == 0 || op.getTopGroups() <= op.getGroups())
+    return success();
+  report(op, "top_groups", Rule::Groups)
+          .append("groups.top ", asInt(op.getTopGroups()), " is larger than groups.count ", asInt(op.getGroups()))
+          .attachNote(placeOf(op, "groups"))
+      << "groups.count is " << asInt(op.getGroups());
+  return failure();
+}
+
 static LogicalResult checkBatch(BatchOp op) {
   if (op.getSequences() % op.getMicroSequences() == 0) // (C4)
     return success();
@@ -136,6 +147,7 @@ static LogicalResult checkSection(Operation *op) {
   return llvm::TypeSwitch<Operation *, LogicalResult>(op)
       .Case<AttentionOp>(checkAttention)
       .Case<MoeOp>(checkMoe)
+      .Case<RouterOp>(checkRouter)
       .Case<BatchOp>(checkBatch)
       .Case<PrecisionOp>(checkPrecision)
       .Default([](Operation *) { return success(); });
@@ -146,6 +158,9 @@ LogicalResult AttentionOp::verify() { return checkSection(*this); }
 LogicalResult FfnOp::verify() { return checkSection(*this); }
 LogicalResult MoeOp::verify() { return checkSection(*this); }
 LogicalResult RouterOp::verify() { return checkSection(*this); }
+LogicalResult MultiTokenOp::verify() { return checkSection(*this); }
+LogicalResult ChangeOp::verify() { return checkSection(*this); }
+LogicalResult WatchOp::verify() { return checkSection(*this); }
 LogicalResult LossOp::verify() { return checkSection(*this); }
 LogicalResult OptimizerOp::verify() { return checkSection(*this); }
 LogicalResult GroupOp::verify() { return checkSection(*this); }
@@ -178,6 +193,9 @@ struct ExperimentCheck {
   void checkLayers(ModelOp model, FfnOp ffn, MoeOp moe);
   void checkExperts(PrecisionOp precision, MoeOp moe);
   void checkRouting(MoeOp moe, RouterOp router);
+  void checkTopKLists(ModelOp model, MoeOp moe);
+  void checkTopKList(Operation *section, llvm::ArrayRef<double> list, ModelOp model, MoeOp moe);
+  void checkConflicts();
   void checkSchedule(OptimizerOp optimizer, DurationOp duration);
   void checkData();
   void checkSizes();
@@ -246,10 +264,22 @@ void ExperimentCheck::checkLayers(ModelOp model, FfnOp ffn, MoeOp moe) {
     error(model, "", Rule::FfnMissing) << dense << " of " << layers << " layers are not mixtures and need \"ffn\"";
   if (!dense && ffn)
     error(ffn, "", Rule::FfnUnused) << "every layer is a mixture: nothing would read ffn; remove it or set it to null";
-  if (!moe)
-    for (LossOp loss : experiment.sections<LossOp>())
-      error(loss, "", Rule::LossUnused) << "loss \"" << loss.getName()
-                                        << "\" is on routers, but model.moe is null: nothing would read it";
+  if (moe)
+    return;
+  auto unused = [&](Operation *section, llvm::StringRef what, llvm::StringRef name) {
+    error(section, "", Rule::LossUnused) << what << " \"" << name
+                                         << "\" is on routers, but model.moe is null: nothing would read it";
+  };
+  MethodRegistry &methods = getMethods(experiment.getContext());
+  for (LossOp loss : experiment.sections<LossOp>()) {
+    const Method *method = methods.find("loss", loss.getMethod().getKind().str());
+    if (!method || method->needsMixture())
+      unused(loss, "loss", loss.getName());
+  }
+  for (WatchOp watch : experiment.sections<WatchOp>())
+    unused(watch, "measure", watch.getName());
+  for (ChangeOp change : experiment.sections<ChangeOp>())
+    unused(change, "change", change.getName());
 }
 
 // (C7).
@@ -259,8 +289,23 @@ void ExperimentCheck::checkExperts(PrecisionOp precision, MoeOp moe) {
         << "experts is fp8, but model.moe is null: nothing would read it; remove it or set it to \"compute\"";
 }
 
+// router_c2: groups against the outputs of the router.
+static std::string describeGroups(MoeOp moe, RouterOp router) {
+  int64_t outputs = moe.getNumExperts() + moe.getZeroExperts(), groups = router.getGroups();
+  if (outputs % groups != 0)
+    return "groups.count " + std::to_string(groups) + " does not divide the " + std::to_string(outputs) + " experts";
+  int64_t within = outputs / groups * router.getTopGroups();
+  if (within < asInt(moe.getTopK()))
+    return "groups.top " + std::to_string(router.getTopGroups()) + " of " + std::to_string(groups) + " groups have " +
+           std::to_string(within) + " experts, fewer than top_k " + std::to_string(moe.getTopK());
+  return "";
+}
+
 // router_c1.
 void ExperimentCheck::checkRouting(MoeOp moe, RouterOp router) {
+  if (std::string text = router.getGroups() == 0 ? "" : describeGroups(moe, router); !text.empty())
+    error(router, "groups", Rule::Groups).append(text).attachNote(placeOf(moe, "num_experts"))
+        << "num_experts is " << asInt(moe.getNumExperts());
   if (moe.getTopK() != 1)
     return;
   bool after = router.getScore().getString("order") == "post";
@@ -271,6 +316,58 @@ void ExperimentCheck::checkRouting(MoeOp moe, RouterOp router) {
                   "experts: the router would learn nothing")
           .attachNote(placeOf(moe, "top_k"))
       << "top_k is 1";
+}
+
+// moe_c3 and the like of changes.
+void ExperimentCheck::checkTopKList(Operation *section, llvm::ArrayRef<double> list, ModelOp model, MoeOp moe) {
+  int64_t layers = 0, numLayers = model.getNumLayers();
+  for (int64_t i = 0; i < numLayers; ++i)
+    layers += isMoeLayer(moe, i);
+  if (asInt(list.size()) != layers) {
+    error(section, "top_k_per_layer", Rule::LayerList)
+            .append("expected ", layers, " numbers, one for each mixture layer, found ", asInt(list.size()))
+            .attachNote(placeOf(model, "num_layers"))
+        << "num_layers is " << numLayers;
+    return;
+  }
+  for (double value : list)
+    if (value != static_cast<double>(static_cast<int64_t>(value)) || value > static_cast<double>(moe.getTopK())) {
+      error(section, "top_k_per_layer", Rule::Range)
+              .append(llvm::formatv("{0}", value).str(), " is out of range; expected whole numbers up to top_k")
+              .attachNote(placeOf(moe, "top_k"))
+          << "top_k is " << asInt(moe.getTopK());
+      return;
+    }
+}
+
+void ExperimentCheck::checkTopKLists(ModelOp model, MoeOp moe) {
+  if (!moe.getTopKPerLayer().empty())
+    checkTopKList(moe, moe.getTopKPerLayer(), model, moe);
+  for (ChangeOp change : experiment.sections<ChangeOp>())
+    checkTopKList(change, change.getTopKPerLayer(), model, moe);
+}
+
+// (C8). Every method of every section says for itself what it does not go with.
+void ExperimentCheck::checkConflicts() {
+  MethodRegistry &methods = getMethods(experiment.getContext());
+  for (Operation &section : experiment.getBody().front())
+    for (NamedAttribute named : section.getAttrs()) {
+      auto attr = dyn_cast<MethodAttr>(named.getValue());
+      const Method *method = attr ? methods.find(attr.getCategory().str(), attr.getKind().str()) : nullptr;
+      if (!method)
+        continue;
+      for (const Conflict &conflict : method->findConflicts(attr, &section, experiment)) {
+        if (conflict.isWarning && !warnings)
+          continue;
+        auto severity = conflict.isWarning ? DiagnosticSeverity::Warning : DiagnosticSeverity::Error;
+        ok &= conflict.isWarning;
+        InFlightDiagnostic diagnostic =
+            report(&section, conflict.field, conflict.isWarning ? Rule::Discouraged : Rule::Excluded, severity);
+        diagnostic << conflict.text;
+        if (conflict.other)
+          diagnostic.attachNote(placeOf(conflict.other, conflict.otherField)) << conflict.otherText;
+      }
+    }
 }
 
 // optimizer_c1. Parts of a schedule are its fields of type Steps (warmup, decay, ...).
@@ -378,8 +475,11 @@ static LogicalResult checkBetween(ExperimentOp experiment, bool warnings) {
   auto moe = experiment.section<MoeOp>();
   check.checkLayers(experiment.section<ModelOp>(), experiment.section<FfnOp>(), moe);
   check.checkExperts(experiment.section<PrecisionOp>(), moe);
-  if (moe)
+  if (moe) {
     check.checkRouting(moe, experiment.section<RouterOp>());
+    check.checkTopKLists(experiment.section<ModelOp>(), moe);
+  }
+  check.checkConflicts();
   check.checkSchedule(experiment.section<OptimizerOp>(), experiment.section<DurationOp>());
   check.checkData();
   check.checkSizes();

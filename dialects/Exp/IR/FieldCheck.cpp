@@ -56,6 +56,8 @@ static std::optional<Problem> outOfRange(const Field &field, double value, const
 }
 
 static std::optional<Problem> checkNumbers(const Field &field, llvm::ArrayRef<double> values) {
+  if (values.empty() && field.nullable)
+    return std::nullopt;
   if (values.empty() || (field.length && static_cast<int64_t>(values.size()) != field.length))
     return Problem{Rule::Length, "expected " + (field.length ? std::to_string(field.length) : "at least 1") +
                                      " numbers, found " + std::to_string(values.size())};

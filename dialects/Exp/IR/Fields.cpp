@@ -65,6 +65,15 @@ Field steps(std::string key, std::string attribute, std::string fallback, double
   return field;
 }
 
+Field numbers(std::string key, std::string attribute, std::string fallback, double minimum, double maximum,
+              std::string unit, std::string doc) {
+  Field field = other(FieldType::NumberList, std::move(key), std::move(attribute), std::move(fallback), std::move(doc));
+  field.minimum = minimum;
+  field.maximum = maximum;
+  field.unit = std::move(unit);
+  return field;
+}
+
 Field method(std::string key, std::string attribute, std::string category, std::string fallback, std::string doc) {
   Field field = other(FieldType::Method, std::move(key), std::move(attribute), std::move(fallback), std::move(doc));
   field.category = std::move(category);
@@ -130,20 +139,51 @@ std::vector<Section> modelSections() {
                 "capacity.factor", "capacity_factor", "0", false, 65536,
                 "Rows of an expert = factor * tokens * top_k / num_experts; with capacity null no token is dropped."),
             choice("capacity.drop", "drop", "\"lowest_weight\"", {"lowest_weight", "position"},
-                   "Which tokens an overfull expert drops: those of the lowest weight, or the last ones.")},
+                   "Which tokens an overfull expert drops: those of the lowest weight, or the last ones."),
+            integer("zero_experts", "zero_experts", "0", 0, 65536, "experts",
+                    "Further outputs of the router whose expert returns its input, at no cost."),
+            choice(
+                "block", "block", "\"standard\"", {"standard", "shortcut"},
+                "standard: attention, then the mixture. shortcut: two attentions and two dense blocks, with a mixture "
+                "beside them that enters at the end."),
+            orNull(numbers("top_k_per_layer", "top_k_per_layer", "null", 1, 1024, "experts",
+                           "top_k of each mixture layer, at most top_k; null: top_k everywhere."))},
        .optional = true,
        .nullableKey = "capacity",
        .nullSwitch = "capacity.factor"},
       {.pointer = "/model/router",
        .op = "exp.router",
        .summary = "How tokens choose experts.",
-       .fields = {choice("kind", "kind", "\"token_choice\"", {"token_choice"}, "Who chooses."),
-                  method("score", "score", "score", "\"softmax\"", "What turns router logits into scores."),
+       .fields = {method("score", "score", "score", "\"softmax\"", "What turns router logits into scores."),
                   other(FieldType::Boolean, "normalize", "normalize", "false",
                         "Whether the weights of the chosen experts are made to sum to 1."),
-                  number("scale", "scale", "1", false, 1e6, "Factor on the weights of the chosen experts.")},
+                  number("scale", "scale", "1", false, 1e6, "Factor on the weights of the chosen experts."),
+                  integer("groups.count", "groups", "0", 1, 65536, "groups",
+                          "Equal groups of consecutive experts, for example those of a node; groups null: none."),
+                  integer("groups.top", "top_groups", "1", 1, 65536, "groups",
+                          "Groups that a token's experts are chosen from."),
+                  choice("groups.score", "group_score", "\"max\"", {"max", "top2_sum"},
+                         "What groups are ordered by: their best expert, or the sum of their best two."),
+                  number(
+                      "jitter", "jitter", "0", true, 0.5,
+                      "In training, elements of the router's input are multiplied by uniform numbers from 1 - jitter "
+                      "to 1 + jitter."),
+                  orNull(method("balance", "balance", "balance", "null",
+                                "What keeps the loads of experts alike without a loss; null: nothing.")),
+                  orNull(method("debug", "forced", "forced", "null",
+                                "Routes that do not follow the router, to measure systems; null: the router's."))},
        .optional = true,
-       .presentWith = "/model/moe"},
+       .category = "routing",
+       .nullableKey = "groups",
+       .nullSwitch = "groups.count",
+       .presentWith = "/model/moe",
+       .defaultKind = "token_choice"},
+      {.pointer = "/model/multi_token",
+       .op = "exp.multi_token",
+       .summary = "Modules that predict tokens further ahead, in training alone. null: none.",
+       .fields = {integer("depth", "depth", "1", 1, 16, "tokens", "Modules; the last predicts depth tokens further."),
+                  number("weight", "weight", "0.3", false, 1e6, "Factor on the mean of their losses.")},
+       .optional = true},
   };
 }
 
@@ -193,6 +233,11 @@ std::vector<Section> trainingSections() {
        .fields = {integer("sequences", "sequences", "", 1, kMaxCount, "sequences", "Sequences of one optimizer step."),
                   integer("micro_sequences", "micro_sequences", "=batch.sequences", 1, kMaxCount, "sequences",
                           "Sequences held in memory at once; divides sequences.")}},
+      {.pointer = "/changes/*",
+       .op = "exp.change",
+       .summary = "Settings that take effect from a step on.",
+       .fields = {steps("at", "at_step", "", 1, "The first step with them."),
+                  numbers("top_k_per_layer", "top_k_per_layer", "", 1, 1024, "experts", "As in /model/moe.")}},
       {.pointer = "/duration",
        .op = "exp.duration",
        .summary = "Length of the run.",
@@ -231,6 +276,11 @@ std::vector<Section> trainingSections() {
        .op = "exp.metrics",
        .summary = "The log.",
        .fields = {steps("every", "every_steps", "{\"steps\": 10}", 1, "Cadence.")}},
+      {.pointer = "/metrics/watch/*",
+       .op = "exp.watch",
+       .summary = "Measures of the routers for the log. `kind` defaults to the name.",
+       .fields = {},
+       .category = "watch"},
   };
 }
 } // namespace
@@ -275,18 +325,11 @@ const Field *moec::exp::findField(const Section &section, const std::string &att
 const std::vector<Unsupported> &moec::exp::unsupportedKeys() {
   static const std::vector<Unsupported> table = {
       {"/growth", "{}"},
-      {"/changes", "{}"},
       {"/merge", ""},
       {"/parallel", ""},
       {"/sweep", ""},
       {"/model/virtual_width", ""},
-      {"/model/multi_token", ""},
       {"/model/attention/prefill", "{\"kind\":\"dense\"}"},
-      {"/model/moe/zero_experts", "0"},
-      {"/model/moe/block", "\"standard\""},
-      {"/model/router/groups", ""},
-      {"/model/router/balance", "{\"kind\":\"none\"}"},
-      {"/model/router/debug", ""},
       {"/optimizer/state_dtype", "\"f32\""},
       {"/precision/reduce", "\"ordered\""},
       {"/memory/offload", ""},

@@ -9,7 +9,14 @@
 #include <string>
 #include <vector>
 
+namespace mlir {
+class Operation;
+}
+
 namespace moec::exp {
+
+class ExperimentOp;
+class MethodAttr;
 
 /// What a field holds, and the attribute it becomes: Integer i64, Number f64, Boolean, Text and Choice strings,
 /// TextList an array of strings, NumberList array<f64>. Steps is a length of training, written {"steps": n}, {"tokens":
@@ -30,7 +37,7 @@ struct Field {
 
   bool openMinimum = false, openMaximum = false; // the bound itself is refused
   int64_t length = 0;                            // lists: the exact length, 0 for any but empty
-  bool nullable = false;                         // Number, Integer: null is read as 0, "off"
+  bool nullable = false;                         // null is "off": 0, an empty list, no method
 
   // Fields of sections only.
   std::string attribute = {}; // of the section's op; empty: checked, then dropped (a kind with one choice)
@@ -50,6 +57,7 @@ struct Section {
   std::string nullableKey = {}; // an inner object that may be null, and
   std::string nullSwitch = {};  // its field that is 0 when so
   std::string presentWith = {}; // pointer of the section with which this one appears, when it is not given
+  std::string defaultKind = {}; // of the method that stands in the section; empty: "kind" is required
 
   bool isMap() const { return pointer.ends_with("/*"); }
 };
@@ -67,16 +75,31 @@ struct Unsupported {
 };
 const std::vector<Unsupported> &unsupportedKeys();
 
+/// Two parts of an experiment that do not go together, as a method sees it. Reported at `field` of the method's own
+/// section, with a note at the other place.
+struct Conflict {
+  std::string field;                // of the section in which the method stands; empty: the section
+  std::string text;                 // what does not go together, why, and what to do
+  mlir::Operation *other = nullptr; // a section, with
+  std::string otherField = {};      // its field, and
+  std::string otherText = {};       // what it says ("num_experts is 8")
+  bool isWarning = false;
+};
+
 /// A method that users choose by "kind". Its build functions live in the interfaces of compiler/Methods; the dialect
 /// needs only this much.
 class Method {
 public:
   virtual ~Method() = default;
-  virtual std::string category() const = 0; // score, loss, optimizer, schedule
+  virtual std::string category() const = 0; // routing, score, balance, loss, optimizer, schedule, ...
   virtual std::string kind() const = 0;
   virtual std::string summary() const = 0; // one sentence
   virtual std::string source() const = 0;  // paper or "ours"
   virtual std::vector<Field> fields() const { return {}; }
+  /// Whether there is nothing for it to do without a mixture.
+  virtual bool needsMixture() const { return category() == "loss"; }
+  /// Checked once all sections have been read; `section` is the op in which the method stands.
+  virtual std::vector<Conflict> findConflicts(MethodAttr attr, mlir::Operation *section, ExperimentOp experiment) const;
 };
 
 /// All methods by category and kind.

@@ -78,10 +78,19 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "precision.experts fp8 narrows what would be bf16. Set compute to bf16, or experts to compute."},
       {Rule::NarrowExpertsUnused, "experts are fp8, but there is no mixture",
        "Nothing would read precision.experts. Remove it, or set it to compute."},
+      {Rule::Excluded, "two parts of the experiment exclude each other",
+       "The message says which, why, and what to do; each method's page has the list."},
+      {Rule::LayerList, "a list with one value for each mixture layer has another length",
+       "One value for each layer that is a mixture, in order of the layers."},
+      {Rule::Groups, "groups of experts do not fit",
+       "The number of groups divides the number of experts, and the groups that a token may choose from have top_k "
+       "experts or more."},
       {Rule::UnusedValidation, "validation data is given, but never evaluated",
        "A warning. Give evaluate.every, or remove data.validation."},
       {Rule::MissingFile, "a data file does not exist",
        "A warning: the file may appear before the run, or exist on another machine."},
+      {Rule::Discouraged, "two parts of the experiment work against each other",
+       "A warning. The message says which, and why."},
   };
   return table;
 }

@@ -56,9 +56,13 @@ enum class Rule {
   NarrowState = 47,
   NarrowExperts = 48,
   NarrowExpertsUnused = 49,
+  Excluded = 50,
+  LayerList = 51,
+  Groups = 52,
   // Warnings.
   UnusedValidation = 60,
   MissingFile = 61,
+  Discouraged = 62,
 };
 
 struct RuleInfo {

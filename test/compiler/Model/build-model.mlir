@@ -19,12 +19,12 @@
 // CHECK: %[[IDS:.*]] = moe.top_k
 // CHECK: %[[COUNTS:.*]] = moe.count_ids %[[IDS]]
 // CHECK: moe.accumulate @metric.expert_tokens[%[[L]]], %[[COUNTS]]
-// The running counts are added before they are read.
-// CHECK: moe.accumulate @"counter.layers.{}.load_balance.counts"[%[[L]]], %[[COUNTS]]
-// CHECK: moe.read @"counter.layers.{}.load_balance.counts"[%[[L]]]
 // CHECK: moe.permute %[[IDS]] experts 8 align 8
 // CHECK-COUNT-3: moe.grouped_matmul
 // CHECK: moe.combine_rows
+// The running counts are added before they are read.
+// CHECK: moe.accumulate @"counter.layers.{}.load_balance.counts"[%[[L]]], %[[COUNTS]]
+// CHECK: moe.read @"counter.layers.{}.load_balance.counts"[%[[L]]]
 // CHECK: moe.accumulate @metric.loss
 // CHECK: moe.accumulate @metric.load_balance
 // CHECK: moe.accumulate @metric.total_loss

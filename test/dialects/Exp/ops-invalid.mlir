@@ -79,8 +79,8 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
 
 // method_c1
 exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
-  // expected-error @+1 {{MOEC-S017: no score has kind "softmaxx"; expected "sigmoid" or "softmax"; did you mean "softmax"?}}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmaxx", {order = "pre"}>}
+  // expected-error @+1 {{MOEC-S017: no score has kind "softmaxx"; expected "sigmoid", "softmax", "sqrt_softmax" or "sqrt_softplus"; did you mean "softmax"?}}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmaxx", {order = "pre"}>}
 }
 
 // -----
@@ -88,7 +88,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
 // method_c2
 exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   // expected-error @+1 {{MOEC-S014: order: "mid" is not a choice}}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "mid"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "mid"}>}
 }
 
 // -----
@@ -96,7 +96,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
 // method_c2
 exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   // expected-error @+1 {{MOEC-S011: "order" of score "softmax" is missing}}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {}>}
 }
 
 // -----
@@ -104,7 +104,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
 // method_c2
 exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   // expected-error @+1 {{MOEC-S018: score "softmax" has no key "top"}}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre", top = 1 : i64}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre", top = 1 : i64}>}
 }
 
 // -----
@@ -120,7 +120,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   exp.model {hidden_size = 64 : i64, init_std = 0.02 : f64, norm_eps = 1.0e-05 : f64, norm_placement = "pre", num_layers = 2 : i64, residual_scale = "none", tie_embeddings = false, vocab_size = 256 : i64}
   exp.attention {head_dim = 16 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, qk_norm = "none", rope_theta = 1.0e+04 : f64}
   exp.moe {capacity_factor = 0.0 : f64, drop = "position", every = 1 : i64, expert_inner_size = 64 : i64, expert_kind = "swiglu", first_layer = 0 : i64, num_experts = 4 : i64, shared_experts = 0 : i64, top_k = 2 : i64}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
   exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 0 : i64}>}
   exp.data {seq_len = 64 : i64, tokenizer = "byte"}
   exp.dataset {name = "text", path = "text.txt", split = "train", weight = 1.0 : f64}
@@ -162,7 +162,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   exp.attention {head_dim = 16 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, qk_norm = "none", rope_theta = 1.0e+04 : f64}
   exp.ffn {inner_size = 256 : i64, kind = "swiglu"}
   // expected-error @+1 {{MOEC-S037: router is given}}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
   exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 0 : i64}>}
   exp.data {seq_len = 64 : i64, tokenizer = "byte"}
   exp.dataset {name = "text", path = "text.txt", split = "train", weight = 1.0 : f64}
@@ -184,7 +184,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   exp.attention {head_dim = 16 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, qk_norm = "none", rope_theta = 1.0e+04 : f64}
   // expected-error @+1 {{MOEC-S034: layers.from 2 is not below num_layers 2}}
   exp.moe {capacity_factor = 0.0 : f64, drop = "position", every = 1 : i64, expert_inner_size = 64 : i64, expert_kind = "swiglu", first_layer = 2 : i64, num_experts = 4 : i64, shared_experts = 0 : i64, top_k = 2 : i64}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
   exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 0 : i64}>}
   exp.data {seq_len = 64 : i64, tokenizer = "byte"}
   exp.dataset {name = "text", path = "text.txt", split = "train", weight = 1.0 : f64}
@@ -205,7 +205,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   exp.model {hidden_size = 64 : i64, init_std = 0.02 : f64, norm_eps = 1.0e-05 : f64, norm_placement = "pre", num_layers = 2 : i64, residual_scale = "none", tie_embeddings = false, vocab_size = 256 : i64}
   exp.attention {head_dim = 16 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, qk_norm = "none", rope_theta = 1.0e+04 : f64}
   exp.moe {capacity_factor = 0.0 : f64, drop = "position", every = 1 : i64, expert_inner_size = 64 : i64, expert_kind = "swiglu", first_layer = 1 : i64, num_experts = 4 : i64, shared_experts = 0 : i64, top_k = 2 : i64}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
   exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 0 : i64}>}
   exp.data {seq_len = 64 : i64, tokenizer = "byte"}
   exp.dataset {name = "text", path = "text.txt", split = "train", weight = 1.0 : f64}
@@ -227,7 +227,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   // expected-note @+1 {{top_k is 1}}
   exp.moe {capacity_factor = 0.0 : f64, drop = "position", every = 1 : i64, expert_inner_size = 64 : i64, expert_kind = "swiglu", first_layer = 0 : i64, num_experts = 4 : i64, shared_experts = 0 : i64, top_k = 1 : i64}
   // expected-error @+1 {{MOEC-S033: with top_k 1}}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "post"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "post"}>}
   exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 0 : i64}>}
   exp.data {seq_len = 64 : i64, tokenizer = "byte"}
   exp.dataset {name = "text", path = "text.txt", split = "train", weight = 1.0 : f64}
@@ -247,7 +247,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   exp.model {hidden_size = 64 : i64, init_std = 0.02 : f64, norm_eps = 1.0e-05 : f64, norm_placement = "pre", num_layers = 2 : i64, residual_scale = "none", tie_embeddings = false, vocab_size = 256 : i64}
   exp.attention {head_dim = 16 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, qk_norm = "none", rope_theta = 1.0e+04 : f64}
   exp.moe {capacity_factor = 0.0 : f64, drop = "position", every = 1 : i64, expert_inner_size = 64 : i64, expert_kind = "swiglu", first_layer = 0 : i64, num_experts = 4 : i64, shared_experts = 0 : i64, top_k = 2 : i64}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
   // expected-error @+1 {{MOEC-S040: warmup is 100 steps, the run only 100}}
   exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 100 : i64}>}
   exp.data {seq_len = 64 : i64, tokenizer = "byte"}
@@ -269,7 +269,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   exp.model {hidden_size = 64 : i64, init_std = 0.02 : f64, norm_eps = 1.0e-05 : f64, norm_placement = "pre", num_layers = 2 : i64, residual_scale = "none", tie_embeddings = false, vocab_size = 256 : i64}
   exp.attention {head_dim = 16 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, qk_norm = "none", rope_theta = 1.0e+04 : f64}
   exp.moe {capacity_factor = 0.0 : f64, drop = "position", every = 1 : i64, expert_inner_size = 64 : i64, expert_kind = "swiglu", first_layer = 0 : i64, num_experts = 4 : i64, shared_experts = 0 : i64, top_k = 2 : i64}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
   exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 0 : i64}>}
   // expected-error @+1 {{MOEC-S044}}
   exp.data {seq_len = 64 : i64, tokenizer = "byte"}
@@ -290,7 +290,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   exp.model {hidden_size = 64 : i64, init_std = 0.02 : f64, norm_eps = 1.0e-05 : f64, norm_placement = "pre", num_layers = 2 : i64, residual_scale = "none", tie_embeddings = false, vocab_size = 256 : i64}
   exp.attention {head_dim = 16 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, qk_norm = "none", rope_theta = 1.0e+04 : f64}
   exp.moe {capacity_factor = 0.0 : f64, drop = "position", every = 1 : i64, expert_inner_size = 64 : i64, expert_kind = "swiglu", first_layer = 0 : i64, num_experts = 4 : i64, shared_experts = 0 : i64, top_k = 2 : i64}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
   exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 0 : i64}>}
   exp.data {seq_len = 16777216 : i64, tokenizer = "byte"}
   exp.dataset {name = "text", path = "text.txt", split = "train", weight = 1.0 : f64}
@@ -311,7 +311,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   exp.model {hidden_size = 64 : i64, init_std = 0.02 : f64, norm_eps = 1.0e-05 : f64, norm_placement = "pre", num_layers = 2 : i64, residual_scale = "none", tie_embeddings = false, vocab_size = 256 : i64}
   exp.attention {head_dim = 16 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, qk_norm = "none", rope_theta = 1.0e+04 : f64}
   exp.moe {capacity_factor = 0.0 : f64, drop = "position", every = 1 : i64, expert_inner_size = 64 : i64, expert_kind = "swiglu", first_layer = 0 : i64, num_experts = 4 : i64, shared_experts = 0 : i64, top_k = 2 : i64}
-  exp.router {kind = "token_choice", normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
   exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 0 : i64}>}
   exp.data {seq_len = 64 : i64, tokenizer = "byte"}
   // expected-note @+1 {{first here}}

@@ -95,10 +95,11 @@ Matrix weights(const char *kind, const char *order, bool normalize, Matrix ids =
     fields.push_back(bench.field("order", order));
   const auto &method = bench.find<ScoreMethod>("score", kind);
   exp::MethodAttr attr = bench.attr("score", kind, fields);
-  mlir::Value logits = bench.input("logits", kLogits);
-  mlir::Value chosen = bench.input("ids", ids, bench.b.getI32Type());
-  mlir::Value scores = method.buildScores(bench.t, attr, logits);
-  return bench.evaluate(method.buildWeights(bench.t, attr, logits, scores, chosen, normalize));
+  RoutingValues r{};
+  r.logits = bench.input("logits", kLogits);
+  r.ids = bench.input("ids", ids, bench.b.getI32Type());
+  r.scores = method.buildScores(bench.t, attr, r.logits);
+  return bench.evaluate(method.buildWeights(bench.t, attr, r, normalize));
 }
 
 /// load_balance over `logits` for each micro-batch in turn, in one step.
@@ -108,14 +109,16 @@ std::vector<double> balance(const char *scope, std::vector<std::pair<Matrix, Mat
   for (auto &[scores, ids] : batches) {
     Bench bench;
     bench.evaluator.states = kept;
-    RoutingValues r;
+    RoutingValues r{};
     r.rowScores = bench.input("scores", scores);
-    r.ids = bench.input("ids", ids, bench.b.getI32Type());
+    r.ids = r.unbiasedIds = bench.input("ids", ids, bench.b.getI32Type());
     r.counts =
         moe::CountIdsOp::create(bench.b, mlir::RankedTensorType::get({1, scores.cols}, bench.b.getI64Type()), r.ids);
     r.numTokens = scores.rows, r.numExperts = scores.cols, r.topK = ids.cols, r.seqLen = seqLen;
     r.microBatches = batches.size();
-    exp::MethodAttr attr = bench.attr("loss", "load_balance", {bench.field("scope", scope)});
+    exp::MethodAttr attr =
+        bench.attr("loss", "load_balance",
+                   {bench.field("choices", "scores"), bench.field("groups", int64_t(1)), bench.field("scope", scope)});
     const auto &method = bench.find<LossMethod>("loss", "load_balance");
     results.push_back(bench.evaluate(method.buildLayer(bench.t, attr, r, bench)).values[0]);
     kept = bench.evaluator.states;
@@ -195,7 +198,7 @@ TEST_CASE("load_balance: global counts cover the step so far", "[methods]") {
 
 TEST_CASE("router_z", "[methods]") {
   Bench bench;
-  RoutingValues r;
+  RoutingValues r{};
   r.logits = bench.input("logits", {2, 2, {0, 0, 1, 1}});
   r.numTokens = 2;
   double ln2 = std::log(2.0), expected = (ln2 * ln2 + (1 + ln2) * (1 + ln2)) / 2;

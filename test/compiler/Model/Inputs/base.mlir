@@ -6,8 +6,8 @@ exp.experiment @base attributes {version = 1 : i64, seed = 17 : i64} {
   // ffn
   exp.moe {first_layer = 0 : i64, every = 1 : i64, num_experts = 8 : i64, top_k = 2 : i64, expert_kind = "swiglu",
     expert_inner_size = 48 : i64, shared_experts = 0 : i64, capacity_factor = 0.0 : f64, drop = "lowest_weight"}
-  exp.router {kind = "token_choice", score = #exp.method<"score", "softmax", {order = "pre"}>, normalize = false, scale = 1.0 : f64}
-  exp.loss {name = "load_balance", weight = 0.01 : f64, method = #exp.method<"loss", "load_balance", {scope = "global"}>}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, score = #exp.method<"score", "softmax", {order = "pre"}>, normalize = false, scale = 1.0 : f64}
+  exp.loss {name = "load_balance", weight = 0.01 : f64, method = #exp.method<"loss", "load_balance", {choices = "scores", groups = 1 : i64, scope = "global"}>}
   exp.loss {name = "router_z", weight = 0.001 : f64, method = #exp.method<"loss", "router_z", {}>}
   exp.optimizer {method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-08 : f64, weight_decay = 0.1 : f64}>,
     lr = 0.001 : f64, clip_norm = 1.0 : f64,

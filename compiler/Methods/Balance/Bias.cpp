@@ -1,0 +1,73 @@
+// A bias of each expert enters the choice, and is moved after each step towards equal loads. No loss, no gradient.
+#include "compiler/Methods/BalanceSupport.h"
+
+using namespace mlir;
+
+namespace moec {
+namespace {
+
+class Bias : public BalanceMethod {
+public:
+  std::string kind() const override { return "bias"; }
+  std::string summary() const override {
+    return "A bias of each expert enters the choice alone, and follows the loads after each step";
+  }
+  std::string source() const override { return "Wang et al. 2024 (arXiv 2408.15664), DeepSeek-V3 (arXiv 2412.19437)"; }
+  std::vector<exp::Field> fields() const override {
+    using exp::FieldType;
+    return {{"update",
+             FieldType::Choice,
+             "\"sign\"",
+             0,
+             0,
+             {"sign", "proportional"},
+             "",
+             "sign: every bias moves by rate; proportional: by rate times the relative deviation of the load"},
+            {"rate", FieldType::Number, "1e-3", 0, 1e3, {}, "", "how far a bias moves after a step"},
+            {"until", FieldType::Steps, "null", 0, 0, {}, "steps", "biases rest from this step on; null: never"},
+            {"center", FieldType::Boolean, "false", 0, 0, {}, "", "whether the mean of the biases is taken off"}};
+  }
+
+  Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,
+                       StateDeclarer &states) const override {
+    return b.add(r.scores, b.read(declareBias(b, r.numExperts, states), r.layer));
+  }
+
+  void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const override {
+    moe::StateOp bias = declareBias(b, load.numExperts, states);
+    bool isSign = attr.getString("update") == "sign";
+    double rate = attr.getFloat("rate");
+    int64_t until = attr.getInt("until");
+    Value counts = b.toElement(load.counts);
+    Value sum = b.sumCols(counts), experts = b.constant(static_cast<double>(load.numExperts));
+    Value next =
+        b.map({b.readRows(bias), counts, sum, experts, load.step}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+          // Counts are whole, so E * count against their sum compares with the mean without rounding it.
+          Value error = s.sub(x[2], s.mul(x[1], x[3]));
+          Value zero = s.constant(0.0);
+          Value change = isSign ? s.select(s.less(zero, error), s.constant(rate),
+                                           s.select(s.less(error, zero), s.constant(-rate), zero))
+                                : s.mul(s.constant(rate), s.div(error, s.max(x[2], s.constant(1.0))));
+          if (until > 0)
+            change = s.select(s.less(x[4], s.constant(until + 0.5)), change, zero);
+          return s.add(x[0], change);
+        });
+    if (attr.getBool("center"))
+      next = b.sub(next, b.scale(b.sumCols(next), 1.0 / load.numExperts));
+    b.writeRows(bias, next);
+  }
+
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *section,
+                                           exp::ExperimentOp experiment) const override {
+    return findBalanceLosses(experiment,
+                             "the bias already makes loads alike, and a loss of some weight beside it "
+                             "changes what is learnt; keep its weight small, with scope \"sequence\"",
+                             /*isWarning=*/true);
+  }
+};
+
+} // namespace
+
+void registerBias(exp::MethodRegistry &registry) { registry.add(std::make_unique<Bias>()); }
+
+} // namespace moec

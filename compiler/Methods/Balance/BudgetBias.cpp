@@ -1,0 +1,103 @@
+// With zero experts: biases that make the mean number of experts with weights that a token meets what was asked for.
+#include "compiler/Methods/BalanceSupport.h"
+
+#include <cmath>
+
+using namespace mlir;
+
+namespace moec {
+namespace {
+
+class BudgetBias : public BalanceMethod {
+public:
+  std::string kind() const override { return "budget_bias"; }
+  std::string summary() const override {
+    return "Biases that give each expert with weights its share of a budget of experts a token";
+  }
+  std::string source() const override {
+    return "LongCat-Flash (arXiv 2509.01322); the default rate and its decay are ours";
+  }
+  std::vector<exp::Field> fields() const override {
+    using exp::FieldType;
+    return {{"expected",
+             FieldType::Number,
+             "",
+             0,
+             1024,
+             {},
+             "experts",
+             "experts with weights that a token is to meet, "
+             "in the mean",
+             true},
+            {"rate",
+             FieldType::Number,
+             "0.05",
+             0,
+             1e3,
+             {},
+             "",
+             "a load twice its share moves its bias by this share of the mean score, after a step"},
+            {"decay_from",
+             FieldType::Steps,
+             "null",
+             0,
+             0,
+             {},
+             "steps",
+             "the rate is a fifth from this step on; null: "
+             "never"}};
+  }
+
+  Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,
+                       StateDeclarer &states) const override {
+    return b.add(r.scores, b.read(declareBias(b, r.numExperts, states), r.layer));
+  }
+
+  // b_i += mu * ((Ke / K) / E - T_i / (K T)) for the E experts with weights, with mu = rate * K E / (Ke * outputs): an
+  // integral controller. Biases of zero experts stay 0.
+  void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const override {
+    moe::StateOp bias = declareBias(b, load.numExperts, states);
+    double expected = attr.getFloat("expected"), chosen = static_cast<double>(load.topK);
+    double share = expected / chosen / load.ffnExperts;
+    double rate = attr.getFloat("rate") / (share * load.numExperts);
+    double choices = chosen * load.tokens;
+    int64_t from = attr.getInt("decay_from");
+    int64_t layers = TensorBuilder::rows(load.counts);
+    Value next = b.mapTo(b.element, {b.readRows(bias), load.counts, load.step}, layers, load.numExperts,
+                         [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                           Value error = s.sub(s.constant(share), s.div(s.toElement(x[1]), s.constant(choices)));
+                           Value mu = s.constant(rate);
+                           if (from > 0)
+                             mu = s.select(s.less(x[2], s.constant(from + 0.5)), mu, s.constant(rate / 5));
+                           Value moved = s.add(x[0], s.mul(mu, error));
+                           return s.select(s.less(x[4], s.integer(load.ffnExperts)), moved, x[0]);
+                         });
+    b.writeRows(bias, next);
+  }
+
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
+                                           exp::ExperimentOp experiment) const override {
+    auto moe = experiment.section<exp::MoeOp>();
+    std::vector<exp::Conflict> conflicts;
+    if (moe && moe.getZeroExperts() == 0)
+      conflicts.push_back({.field = "balance",
+                           .text = "budget_bias needs zero experts: without them every token meets top_k experts; give "
+                                   "model.moe.zero_experts, or use \"bias\"",
+                           .other = moe,
+                           .otherField = "zero_experts",
+                           .otherText = "zero_experts is 0"});
+    if (moe && attr.getFloat("expected") > static_cast<double>(moe.getTopK()))
+      conflicts.push_back({.field = "balance.expected",
+                           .text = "expected is larger than top_k: a token meets top_k experts at most; lower it",
+                           .other = moe,
+                           .otherField = "top_k",
+                           .otherText = "top_k is " + std::to_string(moe.getTopK())});
+    return conflicts;
+  }
+};
+
+} // namespace
+
+void registerBudgetBias(exp::MethodRegistry &registry) { registry.add(std::make_unique<BudgetBias>()); }
+
+} // namespace moec

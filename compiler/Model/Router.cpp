@@ -1,0 +1,261 @@
+#include "compiler/Model/Router.h"
+
+#include "llvm/Support/xxhash.h"
+
+#include <map>
+
+using namespace mlir;
+
+namespace moec {
+
+namespace {
+
+/// States of one section's method in one slot.
+class SlotStates : public StateDeclarer {
+public:
+  SlotStates(ModelContext &ctx, const LayerSlot &slot, StringRef section) : ctx(ctx), slot(slot), section(section) {}
+
+  moe::StateOp perLayer(StringRef name, moe::StateKind kind, RankedTensorType type, bool resetEachStep) override {
+    std::string symbol =
+        (moe::stringifyStateKind(kind) + "." + getSlotSymbol(slot, (section + "." + name).str())).str();
+    moe::StateOp state = ctx.declare(symbol, kind, type, &slot);
+    if (resetEachStep && !llvm::is_contained(ctx.perStep, state))
+      ctx.perStep.push_back(state);
+    return state;
+  }
+
+private:
+  ModelContext &ctx;
+  const LayerSlot &slot;
+  StringRef section;
+};
+
+/// The random stream of a name is its hash, as for parameters.
+class LayerNoise : public NoiseSource {
+public:
+  LayerNoise(ModelContext &ctx, const LayerScope &layer) : ctx(ctx), layer(layer) {}
+
+  Value uniform(TensorBuilder &b, StringRef name, int64_t rows, int64_t cols, bool perToken) override {
+    const LayerSlot &slot = layer.slot;
+    std::vector<double> numbers;
+    for (int64_t i = 0; i < slot.count; ++i)
+      numbers.push_back(static_cast<double>(slot.first + slot.step * i));
+    moe::StateOp table = ctx.declareTable("layer_number", slot, ctx.countType(1, 1), std::move(numbers));
+    Value zero =
+        b.mapTo(b.b.getI64Type(), {}, 1, 1, [](ScalarBuilder &s, TensorBuilder::Scalars) { return s.integer(0); });
+    return b.uniform(ctx.experiment.getSeed(), static_cast<uint32_t>(llvm::xxh3_64bits(name)), ctx.stepCounter(),
+                     b.read(table, layer.index), perToken ? ctx.firstToken() : zero, rows, cols);
+  }
+
+private:
+  ModelContext &ctx;
+  const LayerScope &layer;
+};
+
+} // namespace
+
+// One metric a segment that has mixtures; a period has one at most.
+static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerSlot &slot, StringRef name,
+                                       RankedTensorType type) {
+  unsigned number = 0;
+  for (const Segment &segment : ctx.segments)
+    for (const LayerSlot &other : segment.slots)
+      number += other.isMoe && other.number < slot.number;
+  std::string symbol = ("metric." + name).str() + (number == 0 ? "" : "." + std::to_string(number));
+  moe::StateOp state = ctx.declare(symbol, moe::StateKind::metric, type, &slot);
+  if (!llvm::is_contained(ctx.perStep, state))
+    ctx.perStep.push_back(state);
+  return state;
+}
+
+static moe::StateOp declareExpertTokens(ModelContext &ctx, const LayerSlot &slot) {
+  return declareLayerMetric(ctx, slot, "expert_tokens", ctx.countType(1, ctx.numRouterOutputs()));
+}
+
+//===--- Routing --------------------------------------------------------------------------------------------------===//
+
+// top_k of this layer at this step, [1, 1]; null when it is the same everywhere.
+static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
+  std::multimap<int64_t, ArrayRef<double>> byStep; // first step, top_k of each mixture layer
+  SmallVector<double> everywhere(ctx.numMoeLayers(), static_cast<double>(ctx.moe.getTopK()));
+  byStep.emplace(0, ctx.moe.getTopKPerLayer().empty() ? ArrayRef<double>(everywhere) : ctx.moe.getTopKPerLayer());
+  for (auto change : ctx.experiment.sections<exp::ChangeOp>())
+    byStep.emplace(change.getAtStep(), change.getTopKPerLayer());
+  if (byStep.size() == 1 && ctx.moe.getTopKPerLayer().empty())
+    return {};
+  SmallVector<std::pair<int64_t, ArrayRef<double>>> phases(byStep.begin(), byStep.end());
+
+  int64_t columns = phases.size();
+  std::vector<double> numbers;
+  for (int64_t i = 0; i < layer.slot.count; ++i)
+    for (auto &[step, list] : phases)
+      numbers.push_back(list[ctx.numMoeLayersBefore(layer.slot.first + layer.slot.step * i)]);
+  moe::StateOp table = ctx.declareTable("top_k", layer.slot, ctx.t.type(1, columns), std::move(numbers));
+  Value all = ctx.t.read(table, layer.index);
+  if (columns == 1)
+    return all;
+  // All but the phase of this step are zeros in the sum.
+  Value now =
+      ctx.t.mapTo(ctx.t.element, {all, ctx.stepCounter()}, 1, columns, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+        Value value = s.constant(0.0);
+        for (auto [index, phase] : llvm::enumerate(phases)) {
+          Value isMine = s.equal(x[3], s.integer(index));
+          Value begun = s.less(s.integer(phase.first - 1), x[1]);
+          Value holds = s.both(isMine, begun);
+          if (index + 1 < phases.size())
+            holds = s.both(holds, s.less(x[1], s.integer(phases[index + 1].first)));
+          value = s.select(holds, x[0], value);
+        }
+        return value;
+      });
+  return ctx.t.sumCols(now);
+}
+
+// What the router reads: in training, if asked for, elements times uniform numbers around 1.
+static Value buildRouterInput(ModelContext &ctx, const RoutingValues &r) {
+  double jitter = ctx.router.getJitter().convertToDouble();
+  if (jitter == 0 || !r.training)
+    return r.hidden;
+  LocationScope scope(ctx, exp::fieldLoc(ctx.router, "jitter"));
+  Value noise = r.noise->uniform(ctx.t, "router.jitter", r.numTokens, TensorBuilder::cols(r.hidden), /*perToken=*/true);
+  return ctx.t.map({r.hidden, noise}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    return s.mul(x[0], s.add(s.constant(1 - jitter), s.mul(s.constant(2 * jitter), x[1])));
+  });
+}
+
+static void buildChoice(ModelContext &ctx, const LayerScope &layer, RoutingValues &r) {
+  exp::MethodAttr routing = ctx.router.getMethod();
+  r.hasEmptySlots = ctx.routing->hasEmptySlots(routing) || r.layerTopK;
+  if (ctx.forced) {
+    LocationScope scope(ctx, exp::fieldLoc(ctx.router, "forced"));
+    r.ids = ctx.forced->buildIds(ctx.t, *ctx.router.getForced(), r);
+    r.unbiasedIds = r.ids;
+    return;
+  }
+  r.selection = r.scores;
+  if (ctx.balance) {
+    LocationScope scope(ctx, exp::fieldLoc(ctx.router, "balance"));
+    SlotStates states(ctx, layer.slot, "router");
+    r.selection = ctx.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
+  }
+  r.ids = ctx.routing->buildIds(ctx.t, routing, r, r.selection);
+  r.unbiasedIds = r.selection == r.scores ? r.ids : ctx.routing->buildIds(ctx.t, routing, r, r.scores);
+}
+
+RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
+  LocationScope scope(ctx, ctx.router.getLoc());
+  exp::MethodAttr score = ctx.router.getScore();
+  LayerNoise noise(ctx, layer);
+  RoutingValues r{};
+  r.numTokens = layer.numTokens;
+  r.seqLen = ctx.seqLen();
+  r.ffnExperts = ctx.moe.getNumExperts();
+  r.numExperts = r.ffnExperts + ctx.moe.getZeroExperts();
+  r.topK = ctx.moe.getTopK();
+  r.groups = ctx.router.getGroups();
+  r.topGroups = ctx.router.getTopGroups();
+  r.groupScore = ctx.router.getGroupScore();
+  r.microBatches = ctx.microBatches();
+  r.layer = layer.index;
+  r.training = layer.training;
+  r.noise = layer.training ? &noise : nullptr;
+  r.hidden = h;
+  r.router = ctx.readParameter(layer.slot, "moe.router", layer.index);
+  r.logits = ctx.t.matmul(buildRouterInput(ctx, r), r.router);
+  // Which expert is the largest must not hang on a rounding.
+  r.logits.getDefiningOp()->setAttr("moe.full_precision", ctx.b.getUnitAttr());
+  r.scores = ctx.score->buildScores(ctx.t, score, r.logits);
+  r.layerTopK = buildLayerTopK(ctx, layer);
+  buildChoice(ctx, layer, r);
+  r.weights = ctx.score->buildWeights(ctx.t, score, r, ctx.router.getNormalize());
+  if (ctx.balance && !ctx.forced) {
+    LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
+    SlotStates states(ctx, layer.slot, "router");
+    r.weights = ctx.balance->buildWeights(ctx.t, *ctx.router.getBalance(), r, r.weights, states);
+  }
+  r.weights = ctx.t.scale(r.weights, ctx.router.getScale().convertToDouble());
+  r.noise = nullptr; // ends with this call
+  if (layer.training) {
+    r.counts = moe::CountIdsOp::create(ctx.b, ctx.countType(1, r.numExperts), r.ids);
+    ctx.accumulate(declareExpertTokens(ctx, layer.slot), r.counts, layer.index);
+    r.rowScores = ctx.score->buildRowScores(ctx.t, score, r.scores);
+  }
+  return r;
+}
+
+//===--- Losses and measures --------------------------------------------------------------------------------------===//
+
+void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &r, LayerTerms terms) {
+  LayerNoise noise(ctx, layer);
+  r.noise = &noise;
+  auto carried = terms.carried.begin();
+  auto carry = [&](const LayerMethod &method, exp::MethodAttr attr, auto build) {
+    bool carries = method.carriedColumns(attr, r) > 0;
+    r.carried = carries ? *carried : Value();
+    build();
+    if (carries)
+      *carried++ = method.buildCarried(ctx.t, attr, r);
+  };
+  for (auto [term, sum] : llvm::zip_equal(ctx.losses, terms.lossSums)) {
+    exp::LossOp op = term.op;
+    LocationScope scope(ctx, op.getLoc());
+    SlotStates states(ctx, layer.slot, op.getName());
+    carry(*term.method, op.getMethod(), [&, term = &term, sum = &sum] {
+      if (Value value = term->method->buildLayer(ctx.t, op.getMethod(), r, states))
+        *sum = ctx.t.add(*sum, value);
+    });
+  }
+  for (const WatchTerm &term : ctx.watches) {
+    exp::WatchOp op = term.op;
+    LocationScope scope(ctx, op.getLoc());
+    SlotStates states(ctx, layer.slot, op.getName());
+    carry(*term.method, op.getMethod(), [&] {
+      Value value = term.method->buildLayer(ctx.t, op.getMethod(), r, states);
+      if (!value)
+        return;
+      auto type = ctx.t.type(1, TensorBuilder::cols(value));
+      ctx.accumulate(declareLayerMetric(ctx, layer.slot, op.getName(), type),
+                     ctx.t.scale(value, 1.0 / ctx.microBatches()), layer.index);
+    });
+  }
+  r.noise = nullptr;
+}
+
+//===--- After a step ---------------------------------------------------------------------------------------------===//
+
+void buildRouterUpdates(ModelContext &ctx, Value step) {
+  if (!ctx.moe || (!ctx.balance && ctx.watches.empty()))
+    return;
+  LocationScope scope(ctx, ctx.router.getLoc());
+  for (const Segment &segment : ctx.segments)
+    for (const LayerSlot &slot : segment.slots) {
+      if (!slot.isMoe)
+        continue;
+      auto countRows = ctx.countType(slot.count, ctx.numRouterOutputs());
+      Value counts = moe::ReshapeOp::create(ctx.b, countRows, ctx.t.read(declareExpertTokens(ctx, slot)));
+      StepLoad load{counts,
+                    ctx.microBatches() * ctx.microSequences() * ctx.seqLen(),
+                    ctx.numRouterOutputs(),
+                    static_cast<int64_t>(ctx.moe.getNumExperts()),
+                    static_cast<int64_t>(ctx.moe.getTopK()),
+                    ctx.microBatches(),
+                    step,
+                    static_cast<int64_t>(ctx.experiment.section<exp::DurationOp>().getSteps())};
+      if (ctx.balance && !ctx.forced) {
+        LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
+        SlotStates states(ctx, slot, "router");
+        ctx.balance->buildUpdate(ctx.t, *ctx.router.getBalance(), load, states);
+      }
+      for (const WatchTerm &term : ctx.watches) {
+        exp::WatchOp op = term.op;
+        LocationScope atWatch(ctx, op.getLoc());
+        SlotStates states(ctx, slot, op.getName());
+        if (Value value = term.method->buildStep(ctx.t, op.getMethod(), load, states)) {
+          auto type = ctx.t.type(1, TensorBuilder::cols(value));
+          ctx.t.writeRows(declareLayerMetric(ctx, slot, op.getName(), type), value);
+        }
+      }
+    }
+}
+
+} // namespace moec
