@@ -114,7 +114,9 @@ void buildInitFunction(ModelContext &ctx) {
     buildTable(ctx, table);
   for (auto state : ctx.module.getOps<moe::StateOp>()) {
     moe::StateKind kind = state.getKind();
-    if (kind == moe::StateKind::optimizer || kind == moe::StateKind::balance || kind == moe::StateKind::counter)
+    if (auto initial = ctx.initialValues.find(state.getSymName()); initial != ctx.initialValues.end())
+      ctx.writeFill(state, initial->second);
+    else if (kind == moe::StateKind::optimizer || kind == moe::StateKind::balance || kind == moe::StateKind::counter)
       ctx.writeZero(state);
   }
   ctx.endFunction();

@@ -149,6 +149,12 @@ void ModelContext::writeZero(moe::StateOp state) {
   write(state, arith::ConstantOp::create(b, b.getZeroAttr(type)));
 }
 
+void ModelContext::writeFill(moe::StateOp state, double value) {
+  RankedTensorType type = state.getTensorType();
+  int64_t cols = type.getShape().back();
+  t.writeRows(state, t.fill(value, state.getCopies() * type.getNumElements() / cols, cols));
+}
+
 moe::StateOp ModelContext::declareMetric(StringRef name, bool evaluation) {
   moe::StateOp state = declare(("metric." + name).str(), moe::StateKind::metric, t.type(1, 1));
   (evaluation ? perEvaluation : perStep).push_back(state);

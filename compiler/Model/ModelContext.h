@@ -60,6 +60,7 @@ public:
   std::vector<ConstantTable> tables;
   std::vector<Parameter> parameters;
   std::vector<moe::StateOp> perStep, perEvaluation; // zeroed by begin_step, begin_evaluate
+  llvm::StringMap<double> initialValues;            // of optimizer states, where it is not 0
 
   int64_t seqLen();
   int64_t microSequences();
@@ -84,6 +85,8 @@ public:
   /// state += value.
   void accumulate(moe::StateOp state, mlir::Value value, mlir::Value index = {});
   void write(moe::StateOp state, mlir::Value value, mlir::Value index = {});
+  /// One value in all copies.
+  void writeFill(moe::StateOp state, double value);
   /// Zero in all copies: one op that becomes a fill.
   void writeZero(moe::StateOp state);
   /// A [1, 1] metric of the step (or of an evaluation).

@@ -123,6 +123,44 @@ static FailureOr<UpdateRule> findRule(ModelContext &ctx, const ParameterInfo &in
   return UpdateRule{ctx.optimizer.getMethod(), ctx.optimizer.getLr().convertToDouble(), ctx.optimizer};
 }
 
+static ParameterTraits getTraits(const ParameterInfo &info) {
+  using Role = ParameterTraits::Role;
+  ParameterTraits traits;
+  traits.name = info.symbol;
+  traits.copies = info.getCopies();
+  traits.rows = info.shape[info.shape.size() - 2];
+  traits.cols = info.shape.back();
+  traits.matrices = info.getElements() / (traits.rows * traits.cols);
+  traits.role = info.name == "embed"        ? Role::Embedding
+                : info.name == "head"       ? Role::Head
+                : traits.rows == 1          ? Role::Vector
+                : info.name == "moe.router" ? Role::Router
+                                            : Role::Hidden;
+  return traits;
+}
+
+namespace {
+
+class ParameterStates : public OptimizerStates {
+public:
+  ParameterStates(ModelContext &ctx, const Parameter &parameter) : ctx(ctx), parameter(parameter) {}
+
+  moe::StateOp declare(StringRef name, RankedTensorType type, double initial) override {
+    const ParameterInfo &info = parameter.info;
+    moe::StateOp state = ctx.declare(("optimizer." + name + "." + info.symbol).str(), moe::StateKind::optimizer,
+                                     type ? type : parameter.state.getTensorType(), info.slot ? &*info.slot : nullptr);
+    if (initial != 0)
+      ctx.initialValues[state.getSymName()] = initial;
+    return state;
+  }
+
+private:
+  ModelContext &ctx;
+  Parameter parameter;
+};
+
+} // namespace
+
 static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &parameter, Value clip, Value factor,
                                           Value step) {
   FailureOr<UpdateRule> rule = findRule(ctx, parameter.info);
@@ -132,13 +170,14 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
   if (!method)
     return failure();
   LocationScope scope(ctx, rule->section->getLoc());
-  const ParameterInfo &info = parameter.info;
-  auto declare = [&](StringRef name) {
-    return ctx.declare(("optimizer." + name + "." + info.symbol).str(), moe::StateKind::optimizer,
-                       parameter.state.getTensorType(), info.slot ? &*info.slot : nullptr);
-  };
-  OptimizerMethod::Update update{parameter.state, parameter.gradient, clip, ctx.t.scale(factor, rule->lr), step};
-  method->buildUpdate(ctx.t, rule->method, update, declare);
+  ParameterTraits traits = getTraits(parameter.info);
+  if (std::string why = method->refuses(traits); !why.empty())
+    return emitError(exp::fieldLoc(rule->section, isa<exp::GroupOp>(rule->section) ? "match" : "method"))
+           << method->kind() << " cannot update \"" << traits.name << "\": " << why;
+  ParameterStates states(ctx, parameter);
+  OptimizerMethod::Update update{traits, parameter.state,     parameter.gradient, clip, ctx.t.scale(factor, rule->lr),
+                                 step,   ctx.options.rowAlign};
+  method->buildUpdate(ctx.t, rule->method, update, states);
   return success();
 }
 

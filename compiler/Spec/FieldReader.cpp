@@ -160,6 +160,31 @@ Attribute FieldReader::readDefault(const Field &field) { return convert(field, p
 
 //===--- Methods ---===//
 
+namespace {
+/// A key of a method: dots where the field's key has them.
+struct MethodKey {
+  std::string key, pointer;
+  const Member *member;
+};
+} // namespace
+
+/// Keys of the table with a dot are objects in the spec: "ns.steps" is {"ns": {"steps": ...}}.
+static void flatten(const exp::Method &method, const Member &member, const std::string &prefix,
+                    const std::string &pointer, std::vector<MethodKey> &keys, std::vector<MethodKey> &wrong) {
+  bool dotted = member.key.find('.') != std::string::npos;
+  std::string key = prefix + member.key, where = below(pointer, member.key);
+  bool nests = !dotted && llvm::any_of(method.fields(), [&](const Field &field) {
+    return llvm::StringRef(field.key).starts_with(key + ".");
+  });
+  if (!nests)
+    return (dotted ? wrong : keys).push_back({key, where, &member});
+  if (member.value.isObject())
+    for (const Member &inner : member.value.members)
+      flatten(method, inner, key + ".", where, keys, wrong);
+  else if (!member.value.removes)
+    wrong.push_back({key, where, &member});
+}
+
 exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::StringRef kind, Place kindPlace,
                                         const std::string &kindPointer, llvm::ArrayRef<const Member *> members,
                                         const std::string &pointer, exp::MethodAttr inherited,
@@ -182,15 +207,17 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
 
   bool ok = true;
   std::vector<std::string> keys(alsoKnown.begin(), alsoKnown.end());
+  std::vector<MethodKey> written, wrong;
+  for (const Member *member : members)
+    flatten(*method, *member, "", pointer, written, wrong);
   SmallVector<NamedAttribute> fields;
   for (const Field &field : method->fields()) {
     keys.push_back(field.key);
-    auto it = llvm::find_if(members, [&](const Member *member) { return member->key == field.key; });
+    auto it = llvm::find_if(written, [&](const MethodKey &key) { return key.key == field.key; });
     Attribute value;
-    if (it != members.end() && !(*it)->value.removes) {
-      std::string where = below(pointer, field.key);
-      value = read(field, (*it)->value, where);
-      given(field.key, where, (*it)->value.place);
+    if (it != written.end() && !it->member->value.removes) {
+      value = read(field, it->member->value, it->pointer);
+      given(field.key, it->pointer, it->member->value.place);
     } else if (inherited) {
       value = inherited.getFields().get(field.key);
     } else if (!field.fallback.empty()) {
@@ -203,18 +230,29 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
     if (value)
       fields.emplace_back(StringAttr::get(context, field.key), value);
   }
-  for (const Member *member : members) {
-    if (member->value.removes ||
-        llvm::any_of(method->fields(), [&](const Field &field) { return field.key == member->key; }))
+  for (const MethodKey &key : wrong) {
+    if (llvm::any_of(method->fields(), [&](const Field &field) { return field.key.starts_with(key.key + "."); })) {
+      wrongType(key.member->value, key.pointer, "an object");
+      ok = false;
+    } else {
+      written.push_back(key);
+    }
+  }
+  for (const MethodKey &key : written) {
+    bool known = llvm::any_of(method->fields(), [&](const Field &field) { return field.key == key.key; });
+    bool dotted = key.member->key.find('.') != std::string::npos;
+    if (key.member->value.removes || (known && !dotted))
       continue;
-    std::string text = category + " " + quote(kind) + " has no key " + quote(member->key);
+    std::string text = category + " " + quote(kind) + " has no key " + quote(key.key);
     std::string owner;
     for (const exp::Method *other : registry.all(category))
       for (const Field &field : other->fields())
-        if (field.key == member->key && owner.empty())
+        if (field.key == key.key && owner.empty() && !known)
           owner = "; it belongs to " + quote(other->kind());
-    error(Rule::ForeignKey, member->place, below(pointer, member->key),
-          text + (owner.empty() ? exp::suggest(member->key, keys) : owner));
+    if (known)
+      owner = "; write the parts as objects, one inside the other";
+    error(Rule::ForeignKey, key.member->place, key.pointer,
+          text + (owner.empty() ? exp::suggest(key.key, keys) : owner));
     ok = false;
   }
   return ok ? exp::MethodAttr::get(context, category, kind, DictionaryAttr::get(context, fields)) : exp::MethodAttr();

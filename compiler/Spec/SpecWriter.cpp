@@ -16,6 +16,22 @@ static Json stepsJson(int64_t steps) {
   return json;
 }
 
+/// Sets a value below `object`, making the objects on the way.
+static void setAt(Json &object, llvm::StringRef path, char separator, Json value) {
+  Json *at = &object;
+  while (true) {
+    auto [key, rest] = path.split(separator);
+    if (rest.empty()) {
+      at->set(key, std::move(value));
+      return;
+    }
+    if (!at->find(key))
+      at->set(key, Json::makeObject());
+    at = at->find(key);
+    path = rest;
+  }
+}
+
 /// Fields of a method, after whatever `out` already holds.
 static void addMethod(Json &out, exp::MethodAttr method) {
   out.set("kind", Json::makeString(method.getKind()));
@@ -25,7 +41,7 @@ static void addMethod(Json &out, exp::MethodAttr method) {
     return;
   for (const Field &field : known->fields())
     if (Attribute value = method.getFields().get(field.key))
-      out.set(field.key, toJson(field, value));
+      setAt(out, field.key, '.', toJson(field, value));
 }
 
 Json moec::spec::toJson(const Field &field, Attribute value) {
@@ -66,22 +82,6 @@ Json moec::spec::toJson(const Field &field, Attribute value) {
   }
   }
   return {};
-}
-
-/// Sets a value below `object`, making the objects on the way.
-static void setAt(Json &object, llvm::StringRef path, char separator, Json value) {
-  Json *at = &object;
-  while (true) {
-    auto [key, rest] = path.split(separator);
-    if (rest.empty()) {
-      at->set(key, std::move(value));
-      return;
-    }
-    if (!at->find(key))
-      at->set(key, Json::makeObject());
-    at = at->find(key);
-    path = rest;
-  }
 }
 
 static bool isZero(Attribute number) {

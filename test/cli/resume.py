@@ -1,12 +1,18 @@
 #!/usr/bin/env python3
 """Same bits: a plan compiled twice; 20 steps at once against 7, kill -9 and 13 more; two runs; 1 and 2 threads;
-SIGTERM; --poison; a spec that extends the other from elsewhere.
+SIGTERM; --poison; a spec that extends the other from elsewhere; kill -9 and resume with every optimizer.
 
   resume.py BIN_FOLDER
 """
+import json
 import signal
 
-from clilib import Test, metrics, tensors
+from clilib import SPEC, Test, metrics, tensors
+
+# Each has a matrix, a stack of experts, or both.
+OPTIMIZERS = {
+    "muon": {"match": ["*.attention.{q,k}", "*.experts.gate"], "kind": "muon"},
+}
 
 with Test() as t:
     def same(run, what):
@@ -76,3 +82,12 @@ with Test() as t:
     t.check(code == 5, f"resume with a changed spec: exit code 5, is {code}")
     t.check((t.dir / "moved.moec").read_bytes() == before, "the plan of the run is as it was")
     t.check(not (t.dir / "moved.moec.new").exists(), "nothing is left behind")
+
+    # Optimizers whose state is of other shapes than their parameters', or changes at some steps only.
+    optimizer = SPEC["optimizer"] | {"groups": OPTIMIZERS}
+    t.spec.write_text(json.dumps(SPEC | {"optimizer": optimizer}))
+    t.must(t.moec, "train", t.spec, "--run-dir", "whole", "--overwrite", "--threads", 2)
+    code = t.stop_after("groups/checkpoints/step-00000007", signal.SIGKILL, *train("groups", "--overwrite", "--threads", 2))
+    t.check(code == -signal.SIGKILL, f"killed after step 7: {code}")
+    t.must(*train("groups", "--resume", "--threads", 1))
+    same("groups", "every optimizer: kill -9, and resume with one thread")

@@ -38,10 +38,10 @@ public:
   }
 
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const Update &update,
-                   llvm::function_ref<moe::StateOp(llvm::StringRef)> declare) const override {
+                   OptimizerStates &states) const override {
     double beta1 = attr.getFloats("betas")[0], beta2 = attr.getFloats("betas")[1];
     double eps = attr.getFloat("eps"), decay = attr.getFloat("weight_decay");
-    moe::StateOp mState = declare("m"), vState = declare("v");
+    moe::StateOp mState = states.declare("m"), vState = states.declare("v");
     SmallVector<Value> bias = buildBiasCorrections(b, update.step, beta1, beta2);
 
     SmallVector<Value> inputs{b.readRows(update.parameter),

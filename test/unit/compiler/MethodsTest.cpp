@@ -216,15 +216,25 @@ TEST_CASE("adamw: two steps by hand", "[methods]") {
     bench.evaluator.states = kept;
     bench.evaluator.states["g"] = {1, 1, {g}};
     auto type = bench.t.type(1, 1);
-    auto declare = [&](llvm::StringRef name) { return bench.state(name, moe::StateKind::optimizer, type); };
-    OptimizerMethod::Update update{bench.state("p", moe::StateKind::parameter, type),
+    struct States : OptimizerStates {
+      Bench &bench;
+      explicit States(Bench &bench) : bench(bench) {}
+      moe::StateOp declare(llvm::StringRef name, mlir::RankedTensorType, double) override {
+        return bench.state(name, moe::StateKind::optimizer, bench.t.type(1, 1));
+      }
+    } states(bench);
+    ParameterTraits traits{"p", ParameterTraits::Role::Hidden, 1, 1, 1, 1};
+    OptimizerMethod::Update update{traits,
+                                   bench.state("p", moe::StateKind::parameter, type),
                                    bench.state("g", moe::StateKind::gradient, type),
-                                   bench.input("clip", {1, 1, {clip}}), bench.input("lr", {1, 1, {lr}}),
-                                   bench.input("t", {1, 1, {static_cast<double>(step)}})};
+                                   bench.input("clip", {1, 1, {clip}}),
+                                   bench.input("lr", {1, 1, {lr}}),
+                                   bench.input("t", {1, 1, {static_cast<double>(step)}}),
+                                   /*rowAlign=*/1};
     exp::MethodAttr attr = bench.attr("optimizer", "adamw",
                                       {bench.field("betas", bench.b.getDenseF64ArrayAttr({b1, b2})),
                                        bench.field("eps", eps), bench.field("weight_decay", decay)});
-    bench.find<OptimizerMethod>("optimizer", "adamw").buildUpdate(bench.t, attr, update, declare);
+    bench.find<OptimizerMethod>("optimizer", "adamw").buildUpdate(bench.t, attr, update, states);
     bench.run();
     kept = bench.evaluator.states;
 

@@ -1,0 +1,102 @@
+#include "compiler/Methods/MatrixBatch.h"
+
+#include "mlir/Dialect/Arith/IR/Arith.h"
+
+using namespace mlir;
+
+namespace moec {
+
+/// An i32 matrix from the row and column of each element.
+static Value buildIds(TensorBuilder &b, int64_t rows, int64_t cols,
+                      function_ref<Value(OpBuilder &, Location, Value row, Value col)> formula) {
+  auto type = RankedTensorType::get({rows, cols}, b.b.getI32Type());
+  auto body = [&](OpBuilder &builder, Location loc, ValueRange place) {
+    Value id = formula(builder, loc, place[0], place[1]);
+    return SmallVector<Value>{arith::TruncIOp::create(builder, loc, builder.getI32Type(), id)};
+  };
+  return moe::MapOp::create(b.b, TypeRange{type}, ValueRange(), body, /*position=*/true)->getResult(0);
+}
+
+static Value constant(OpBuilder &b, Location loc, int64_t value) {
+  return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value));
+}
+
+MatrixBatch::Groups MatrixBatch::buildGroups(int64_t stride, int64_t rows) {
+  Value offsets = buildIds(b, 1, count + 1, [&](OpBuilder &builder, Location loc, Value, Value col) -> Value {
+    return arith::MulIOp::create(builder, loc, col, constant(builder, loc, stride));
+  });
+  Value counts = buildIds(b, 1, count, [&](OpBuilder &builder, Location loc, Value, Value) -> Value {
+    return constant(builder, loc, rows);
+  });
+  return {offsets, counts};
+}
+
+Value MatrixBatch::resize(Value x, int64_t from, int64_t to) {
+  if (from == to)
+    return x;
+  Value source = buildIds(b, count * to, 1, [&](OpBuilder &builder, Location loc, Value row, Value) -> Value {
+    Value size = constant(builder, loc, to);
+    Value matrix = arith::DivSIOp::create(builder, loc, row, size);
+    Value within = arith::RemSIOp::create(builder, loc, row, size);
+    Value start = arith::MulIOp::create(builder, loc, matrix, constant(builder, loc, from));
+    Value place = arith::AddIOp::create(builder, loc, start, within);
+    if (to < from)
+      return place;
+    Value filled = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt, within, constant(builder, loc, from));
+    return arith::SelectOp::create(builder, loc, filled, place, constant(builder, loc, -1));
+  });
+  return moe::GatherRowsOp::create(b.b, b.type(count * to, TensorBuilder::cols(x)), x, source, Value());
+}
+
+Value MatrixBatch::asStack(Value x) {
+  auto type = RankedTensorType::get({count, rowsOf(x), TensorBuilder::cols(x)}, b.element);
+  return moe::ReshapeOp::create(b.b, type, x);
+}
+
+Value MatrixBatch::multiply(Value x, Value y, bool tb) {
+  int64_t rows = rowsOf(x), stride = aligned(rows), cols = tb ? rowsOf(y) : TensorBuilder::cols(y);
+  Groups groups = buildGroups(stride, rows);
+  Value product = moe::GroupedMatmulOp::create(b.b, b.type(count * stride, cols), resize(x, rows, stride), asStack(y),
+                                               groups.offsets, groups.counts, tb, /*scales=*/ValueRange());
+  return resize(product, stride, rows);
+}
+
+Value MatrixBatch::outer(Value x, Value y) {
+  int64_t rows = rowsOf(x), stride = aligned(rows), k = TensorBuilder::cols(x), n = TensorBuilder::cols(y);
+  Groups groups = buildGroups(stride, rows);
+  auto type = RankedTensorType::get({count, k, n}, b.element);
+  Value product = moe::GroupedOuterOp::create(b.b, type, resize(x, rows, stride), resize(y, rows, stride),
+                                              groups.offsets, groups.counts);
+  return b.reshape(product, count * k, n);
+}
+
+Value MatrixBatch::sums(Value x) {
+  Value ofRows = TensorBuilder::cols(x) > 1 ? b.sumCols(x) : x;
+  return rowsOf(x) > 1 ? b.sumRows(ofRows, count) : ofRows;
+}
+
+Value MatrixBatch::norms(Value x) {
+  return b.map({sums(b.mul(x, x))}, [](ScalarBuilder &s, TensorBuilder::Scalars v) { return s.sqrt(v[0]); });
+}
+
+Value MatrixBatch::newtonSchulz(Value x, ArrayRef<Quintic> steps) {
+  int64_t rows = rowsOf(x), stride = aligned(rows);
+  bool tall = rows > TensorBuilder::cols(x);
+  Value unit = b.map({x, norms(x)}, [](ScalarBuilder &s, TensorBuilder::Scalars v) {
+    return s.div(v[0], s.add(v[1], s.constant(1e-7)));
+  });
+  Value y = resize(unit, rows, stride);
+  for (const Quintic &step : steps) {
+    Value gram = tall ? outer(y, y) : multiply(y, y, /*tb=*/true);
+    Value square = multiply(gram, gram);
+    Value factor = b.map({gram, square}, [&](ScalarBuilder &s, TensorBuilder::Scalars v) {
+      return s.add(s.mul(s.constant(step.b), v[0]), s.mul(s.constant(step.c), v[1]));
+    });
+    Value change = tall ? multiply(y, factor) : multiply(factor, y);
+    y = b.map({y, change},
+              [&](ScalarBuilder &s, TensorBuilder::Scalars v) { return s.add(s.mul(s.constant(step.a), v[0]), v[1]); });
+  }
+  return resize(y, stride, rows);
+}
+
+} // namespace moec

@@ -1,0 +1,52 @@
+// Algebra on many equal matrices at once, for optimizers that see a parameter as matrices: built from the grouped
+// products that experts use, so it needs no kernel of its own.
+#ifndef MOEC_COMPILER_METHODS_MATRIXBATCH_H
+#define MOEC_COMPILER_METHODS_MATRIXBATCH_H
+
+#include "compiler/Methods/TensorBuilder.h"
+
+namespace moec {
+
+/// `count` matrices lie one below the other: x [count * r, c] holds X_i [r, c] in rows i * r to i * r + r. Grouped
+/// products want groups to start at multiples of `align` rows; where r is none, rows of zeros are put between on the
+/// way.
+class MatrixBatch {
+public:
+  using Value = mlir::Value;
+  MatrixBatch(TensorBuilder &b, int64_t count, int64_t align) : b(b), count(count), align(align) {}
+
+  /// X_i Y_i: [count * r, k] and [count * k, n] -> [count * r, n]. `tb`: X_i Y_i^T, with y [count * n, k].
+  Value multiply(Value x, Value y, bool tb = false);
+  /// X_i^T Y_i: [count * r, k] and [count * r, n] -> [count * k, n].
+  Value outer(Value x, Value y);
+  /// Sums over all elements of each matrix: [count * r, c] -> [count, 1].
+  Value sums(Value x);
+  /// Frobenius norms: [count * r, c] -> [count, 1].
+  Value norms(Value x);
+
+  /// One step takes X to a X + (b A + c A^2) X, A = X X^T.
+  struct Quintic {
+    double a, b, c;
+  };
+  /// Newton-Schulz: brings the singular values of X_i / (||X_i||_F + 1e-7) near 1 and leaves singular vectors alone.
+  /// The smaller Gram matrix is used: X A with A = X^T X where X is tall.
+  Value newtonSchulz(Value x, llvm::ArrayRef<Quintic> steps);
+
+private:
+  struct Groups {
+    Value offsets, counts;
+  };
+  Groups buildGroups(int64_t stride, int64_t rows);
+  int64_t rowsOf(Value x) const { return TensorBuilder::rows(x) / count; }
+  int64_t aligned(int64_t rows) const { return (rows + align - 1) / align * align; }
+  /// Matrices of `from` rows as such of `to`: the rest is zeros, or cut off.
+  Value resize(Value x, int64_t from, int64_t to);
+  Value asStack(Value x);
+
+  TensorBuilder &b;
+  int64_t count, align;
+};
+
+} // namespace moec
+
+#endif

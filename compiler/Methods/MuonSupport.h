@@ -1,0 +1,26 @@
+// What the optimizers that make a momentum orthogonal share: keys, coefficients, momentum, which parameters they take.
+#ifndef MOEC_COMPILER_METHODS_MUONSUPPORT_H
+#define MOEC_COMPILER_METHODS_MUONSUPPORT_H
+
+#include "compiler/Methods/MatrixBatch.h"
+#include "compiler/Methods/Methods.h"
+
+namespace moec {
+
+/// momentum, nesterov, ns.steps, ns.coefficients.
+std::vector<exp::Field> getMuonFields(const char *coefficients);
+
+/// The steps of Newton-Schulz that `ns.*` names.
+llvm::SmallVector<MatrixBatch::Quintic> getQuintics(exp::MethodAttr attr);
+
+/// Writes the momentum's next value, beta m + (1 - beta) g, and returns what is made orthogonal: that, or with nesterov
+/// beta times it + (1 - beta) g. [rows of all matrices, cols].
+mlir::Value buildMomentum(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,
+                          OptimizerStates &states);
+
+/// OptimizerMethod::refuses of a method for the matrices inside layers.
+std::string refuseOutsideLayers(const ParameterTraits &traits);
+
+} // namespace moec
+
+#endif
