@@ -96,7 +96,7 @@ static Value buildExperts(ModelContext &ctx, const LayerScope &layer, const Rout
   int64_t width = TensorBuilder::cols(h), inner = ctx.moe.getExpertInnerSize();
   auto order = moe::PermuteOp::create(ctx.b, ctx.idType(1, r.numExperts + 1), ctx.idType(1, r.numExperts),
                                       ctx.idType(rows, 1), ctx.idType(rows, 1), r.ids.getType(), buildCapacity(ctx, r),
-                                      r.numExperts, ctx.options.rowAlign);
+                                      r.numExperts, ctx.options.rowAlign, /*limit=*/IntegerAttr());
   auto grouped = [&](Value a, StringRef name, int64_t cols) -> Value {
     Value w = ctx.readParameter(layer.slot, name, layer.index);
     return moe::GroupedMatmulOp::create(ctx.b, ctx.t.type(rows, cols), a, w, order.getOffsets(), order.getCounts(),
