@@ -33,6 +33,7 @@ struct RoutingValues {
   mlir::Value layer;    // index of the enclosing repeat: the copy of stacked states
   bool training;
   NoiseSource *noise; // in training
+  mlir::Value step;   // steps done before this one, i64 [1, 1]
 
   mlir::Value hidden;    // [N, D] what router and experts read
   mlir::Value router;    // [D, E] weights
@@ -42,7 +43,8 @@ struct RoutingValues {
   mlir::Value layerTopK; // [1, 1] of T, where layers or times differ; null: topK
   mlir::Value ids;       // i32 [N, S], before any drop; -1: an empty slot (only where hasEmptySlots)
   bool hasEmptySlots = false;
-  mlir::Value weights; // [N, S] combine weights, scaled
+  int64_t maxChosen = 0; // slots of the micro-batch that are not empty, at most; 0: no bound below N * S
+  mlir::Value weights;   // [N, S] combine weights, scaled
 
   // For losses and measures.
   mlir::Value rowScores;        // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
@@ -63,6 +65,9 @@ public:
   /// RoutingValues::layer. Kind `balance` goes into checkpoints. Declaring it again gives the same state.
   virtual moe::StateOp perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type,
                                 bool resetEachStep) = 0;
+  /// Constants of the layer, [1, columns]; `numbersOf` gives those of a layer of the model by its number.
+  virtual mlir::Value table(llvm::StringRef name, mlir::Value layer, int64_t columns,
+                            llvm::function_ref<std::vector<double>(int64_t)> numbersOf) = 0;
 };
 
 /// The MoE layers of one segment after a step.
@@ -78,12 +83,12 @@ struct StepLoad {
 class RoutingMethod : public exp::Method {
 public:
   std::string category() const final { return "routing"; }
-  /// Sets ids and hasEmptySlots from `selection` (made from r.selection, or r.scores for unbiasedIds).
+  /// i32 [N, S]: who is chosen by `selection` (r.selection, or r.scores for unbiasedIds).
   virtual mlir::Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
                                mlir::Value selection) const = 0;
   /// Whether ids may have empty slots.
   virtual bool hasEmptySlots(exp::MethodAttr attr) const { return false; }
-  /// At most this many slots are not empty; 0: all may be taken.
+  /// RoutingValues::maxChosen.
   virtual int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const { return 0; }
 };
 
@@ -124,8 +129,9 @@ public:
 class ForcedMethod : public exp::Method {
 public:
   std::string category() const final { return "forced"; }
-  /// i32 [N, topK]; the experts of a token differ.
-  virtual mlir::Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) const = 0;
+  /// i32 [N, topK], in training; the experts of a token differ.
+  virtual mlir::Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
+                               StateDeclarer &states) const = 0;
 };
 
 /// Something computed in each MoE layer, which may hand a value on to the next.

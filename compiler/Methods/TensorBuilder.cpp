@@ -207,6 +207,9 @@ Value ScalarBuilder::less(Value x, Value y) {
   return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::slt, x, y);
 }
 
+Value ScalarBuilder::quotient(Value x, Value y) { return arith::DivUIOp::create(b, loc, x, y); }
+Value ScalarBuilder::rem(Value x, Value y) { return arith::RemUIOp::create(b, loc, x, y); }
+
 Value ScalarBuilder::equal(Value x, Value y) { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, y); }
 Value ScalarBuilder::both(Value x, Value y) { return arith::AndIOp::create(b, loc, x, y); }
 

@@ -88,6 +88,8 @@ public:
   Value sin(Value x);
   Value min(Value x, Value y);
   Value max(Value x, Value y);
+  Value quotient(Value x, Value y); // non-negative integers, as is
+  Value rem(Value x, Value y);
   Value less(Value x, Value y);  // i1
   Value equal(Value x, Value y); // i1, integers
   Value both(Value x, Value y);  // i1

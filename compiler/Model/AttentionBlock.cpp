@@ -10,7 +10,7 @@ static Value buildRmsNorm(ModelContext &ctx, Value x, Value scale) {
 }
 
 Value buildNorm(ModelContext &ctx, const LayerScope &layer, StringRef name, Value x) {
-  Value scale = ctx.readParameter(layer.slot, (name + ".scale").str(), layer.index);
+  Value scale = ctx.readParameter(layer, (name + ".scale").str());
   return buildRmsNorm(ctx, x, scale);
 }
 
@@ -45,7 +45,7 @@ static Value buildPositioned(ModelContext &ctx, const LayerScope &layer, StringR
 Value buildAttentionBlock(ModelContext &ctx, const LayerScope &layer, Value x) {
   LocationScope scope(ctx, ctx.attention.getLoc());
   int64_t heads = ctx.attention.getNumHeads(), kvHeads = ctx.attention.getNumKvHeads();
-  auto weight = [&](StringRef name) { return ctx.readParameter(layer.slot, name, layer.index); };
+  auto weight = [&](StringRef name) { return ctx.readParameter(layer, name); };
 
   Value h = buildNorm(ctx, layer, "attention.norm", x);
   Value q = ctx.t.matmul(h, weight("attention.q"));

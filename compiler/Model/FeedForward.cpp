@@ -16,7 +16,7 @@ Value buildSwigluGate(ModelContext &ctx, Value gate, Value up, Value weight) {
 }
 
 Value buildSwiglu(ModelContext &ctx, const LayerScope &layer, StringRef name, Value h) {
-  auto weight = [&](StringRef part) { return ctx.readParameter(layer.slot, (name + part).str(), layer.index); };
+  auto weight = [&](StringRef part) { return ctx.readParameter(layer, (name + part).str()); };
   Value gate = ctx.t.matmul(h, weight(".gate"));
   Value up = ctx.t.matmul(h, weight(".up"));
   return ctx.t.matmul(buildSwigluGate(ctx, gate, up), weight(".down"));

@@ -37,6 +37,10 @@ static void buildSegment(ModelContext &ctx, const Segment &segment, bool trainin
   }
   for (const LayerSlot &slot : segment.slots) {
     LayerScope layer{slot, repeat.getIndexArgument(), TensorBuilder::rows(values[0]), training};
+    if (slot.isMoe && ctx.moe.getBlock() == "shortcut") {
+      values[0] = buildShortcutBlock(ctx, layer, values[0], terms);
+      continue;
+    }
     Value x = buildAttentionBlock(ctx, layer, values[0]);
     values[0] = slot.isMoe ? buildMoeBlock(ctx, layer, x, terms) : buildFeedForwardBlock(ctx, layer, x);
   }

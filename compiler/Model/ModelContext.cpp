@@ -128,8 +128,8 @@ moe::StateOp ModelContext::getState(StringRef symbol) const {
 }
 
 Value ModelContext::readParameter(StringRef symbol) { return t.read(getState(symbol)); }
-Value ModelContext::readParameter(const LayerSlot &slot, StringRef name, Value index) {
-  return t.read(getState(getSlotSymbol(slot, name.str())), index);
+Value ModelContext::readParameter(const LayerScope &layer, StringRef name) {
+  return t.read(getState(getSlotSymbol(layer.slot, (layer.prefix + name).str())), layer.index);
 }
 
 void ModelContext::accumulate(moe::StateOp state, Value value, Value index) {

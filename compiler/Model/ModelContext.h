@@ -27,6 +27,8 @@ struct ConstantTable {
   std::vector<double> numbers;
 };
 
+struct LayerScope;
+
 struct Parameter {
   ParameterInfo info;
   moe::StateOp state, gradient;
@@ -81,7 +83,7 @@ public:
                             std::vector<double> numbers);
   /// A parameter outside layers, or copy `index` of one of the slot.
   mlir::Value readParameter(llvm::StringRef symbol);
-  mlir::Value readParameter(const LayerSlot &slot, llvm::StringRef name, mlir::Value index);
+  mlir::Value readParameter(const LayerScope &layer, llvm::StringRef name);
   /// state += value.
   void accumulate(moe::StateOp state, mlir::Value value, mlir::Value index = {});
   void write(moe::StateOp state, mlir::Value value, mlir::Value index = {});
@@ -124,7 +126,8 @@ struct LayerScope {
   const LayerSlot &slot;
   mlir::Value index;
   int64_t numTokens;
-  bool training; // losses are built and choices counted
+  bool training;               // losses are built and choices counted
+  llvm::StringRef prefix = {}; // of the names of parameters: "second." for the second half of a shortcut layer
 };
 
 /// Sums of losses so far, and what is carried from layer to layer, both updated in place.
@@ -138,6 +141,8 @@ mlir::Value buildFeedForwardBlock(ModelContext &ctx, const LayerScope &layer, ml
 /// Without the residual: what the experts return for rows h [N, D]. Builds the terms of the layer when training.
 mlir::Value buildMixture(ModelContext &ctx, const LayerScope &layer, mlir::Value h, LayerTerms terms);
 mlir::Value buildMoeBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x, LayerTerms terms);
+/// Attention and dense block twice, with the mixture beside the second half (see ShortcutBlock.cpp).
+mlir::Value buildShortcutBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x, LayerTerms terms);
 
 // Parts of blocks.
 mlir::Value buildNorm(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value x);

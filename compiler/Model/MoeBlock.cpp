@@ -43,19 +43,19 @@ static Value buildZeroExperts(ModelContext &ctx, const RoutingValues &r) {
 }
 
 static Value buildExperts(ModelContext &ctx, const LayerScope &layer, RoutingValues &r) {
-  int64_t slots = TensorBuilder::cols(r.ids), chosen = ctx.routing->maxChosen(ctx.router.getMethod(), r);
-  if (chosen == 0)
-    chosen = r.numTokens * slots;
-  int64_t rows = moe::PermuteOp::getPermutedRows(chosen, r.ffnExperts, ctx.options.rowAlign);
+  int64_t slots = TensorBuilder::cols(r.ids);
+  int64_t rows = moe::PermuteOp::getPermutedRows(r.maxChosen ? r.maxChosen : r.numTokens * slots, r.ffnExperts,
+                                                 ctx.options.rowAlign);
   int64_t width = TensorBuilder::cols(r.hidden), inner = ctx.moe.getExpertInnerSize();
-  auto order = moe::PermuteOp::create(
-      ctx.b, ctx.idType(1, r.ffnExperts + 1), ctx.idType(1, r.ffnExperts), ctx.idType(rows, 1), ctx.idType(rows, 1),
-      r.ids.getType(), buildCapacity(ctx, r, buildExpertIds(ctx, r)), r.ffnExperts, ctx.options.rowAlign);
+  auto order = moe::PermuteOp::create(ctx.b, ctx.idType(1, r.ffnExperts + 1), ctx.idType(1, r.ffnExperts),
+                                      ctx.idType(rows, 1), ctx.idType(rows, 1), r.ids.getType(),
+                                      buildCapacity(ctx, r, buildExpertIds(ctx, r)), r.ffnExperts, ctx.options.rowAlign,
+                                      r.maxChosen ? ctx.b.getI64IntegerAttr(r.maxChosen) : IntegerAttr());
   auto grouped = [&](Value a, Value w, int64_t cols) -> Value {
     return moe::GroupedMatmulOp::create(ctx.b, ctx.t.type(rows, cols), a, w, order.getOffsets(), order.getCounts(),
                                         /*tb=*/false, /*scales=*/ValueRange());
   };
-  auto weights = [&](StringRef name) { return ctx.readParameter(layer.slot, name, layer.index); };
+  auto weights = [&](StringRef name) { return ctx.readParameter(layer, name); };
   // The weight of a row multiplies what enters the last product, not what leaves it: then no backward needs the
   // experts' results, and the weight's gradient is a sum over a row of the narrower tensor.
   Value slotWeights = ctx.t.reshape(r.weights, r.numTokens * slots, 1);

@@ -65,28 +65,37 @@ private:
 
   void addLayer(const LayerSlot &current) {
     slot = current;
-    addAttention();
-    if (current.isMoe)
-      addMoe();
-    else
-      addFeedForward("ffn", experiment.section<exp::FfnOp>());
+    addAttention("");
+    if (!current.isMoe)
+      return addFeedForward("ffn", experiment.section<exp::FfnOp>());
+    auto moe = experiment.section<exp::MoeOp>();
+    if (moe.getBlock() != "shortcut") {
+      addBlockNorms("moe", moe.getLoc());
+      return addMoe(moe);
+    }
+    addFeedForward("ffn", experiment.section<exp::FfnOp>());
+    addMoe(moe); // behind the norm of the first dense block
+    if (model.getNormPlacement() == "peri")
+      addNorm("moe.out_norm", width, moe.getLoc());
+    addAttention(kSecondHalf);
+    addFeedForward(std::string(kSecondHalf) + "ffn", experiment.section<exp::FfnOp>());
   }
 
-  void addAttention() {
+  void addAttention(const std::string &prefix) {
     auto attention = experiment.section<exp::AttentionOp>();
     Location loc = attention.getLoc();
     int64_t head = attention.getHeadDim();
     int64_t queries = attention.getNumHeads() * head, keys = attention.getNumKvHeads() * head;
-    addBlockNorms("attention", loc);
-    add("attention.q", {width, queries}, std, loc);
-    add("attention.k", {width, keys}, std, loc);
-    add("attention.v", {width, keys}, std, loc);
+    addBlockNorms(prefix + "attention", loc);
+    add(prefix + "attention.q", {width, queries}, std, loc);
+    add(prefix + "attention.k", {width, keys}, std, loc);
+    add(prefix + "attention.v", {width, keys}, std, loc);
     if (attention.getQkNorm() != "none") {
       bool perHead = attention.getQkNorm() == "head";
-      addNorm("attention.q_norm", perHead ? head : queries, loc);
-      addNorm("attention.k_norm", perHead ? head : keys, loc);
+      addNorm(prefix + "attention.q_norm", perHead ? head : queries, loc);
+      addNorm(prefix + "attention.k_norm", perHead ? head : keys, loc);
     }
-    add("attention.o", {queries, width}, residualStd, loc);
+    add(prefix + "attention.o", {queries, width}, residualStd, loc);
   }
 
   void addFeedForward(const std::string &name, exp::FfnOp ffn) {
@@ -100,12 +109,10 @@ private:
     add(name + ".down", {inner, width}, residualStd, loc);
   }
 
-  void addMoe() {
-    auto moe = experiment.section<exp::MoeOp>();
+  void addMoe(exp::MoeOp moe) {
     Location loc = moe.getLoc();
     int64_t experts = moe.getNumExperts(), inner = moe.getExpertInnerSize();
     double share = static_cast<double>(moe.getTopK()) / experts;
-    addBlockNorms("moe", loc);
     add("moe.router", {width, experts + static_cast<int64_t>(moe.getZeroExperts())}, std,
         experiment.section<exp::RouterOp>().getLoc());
     add("moe.experts.gate", {experts, width, inner}, std, loc, share);

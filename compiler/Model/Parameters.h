@@ -23,6 +23,9 @@ struct ParameterInfo {
   int64_t getElements() const; // of all copies
 };
 
+/// What names of the second half of a shortcut layer begin with, behind the layer.
+inline constexpr char kSecondHalf[] = "second.";
+
 /// In order of the forward pass.
 std::vector<ParameterInfo> listParameters(exp::ExperimentOp experiment);
 

@@ -24,6 +24,15 @@ public:
     return state;
   }
 
+  Value table(StringRef name, Value layer, int64_t columns,
+              llvm::function_ref<std::vector<double>(int64_t)> numbersOf) override {
+    std::vector<double> all;
+    for (int64_t i = 0; i < slot.count; ++i)
+      llvm::append_range(all, numbersOf(slot.first + slot.step * i));
+    return ctx.t.read(ctx.declareTable((section + "." + name).str(), slot, ctx.t.type(1, columns), std::move(all)),
+                      layer);
+  }
+
 private:
   ModelContext &ctx;
   const LayerSlot &slot;
@@ -126,12 +135,14 @@ static Value buildRouterInput(ModelContext &ctx, const RoutingValues &r) {
 static void buildChoice(ModelContext &ctx, const LayerScope &layer, RoutingValues &r) {
   exp::MethodAttr routing = ctx.router.getMethod();
   r.hasEmptySlots = ctx.routing->hasEmptySlots(routing) || r.layerTopK;
-  if (ctx.forced) {
+  if (ctx.forced && r.training) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "forced"));
-    r.ids = ctx.forced->buildIds(ctx.t, *ctx.router.getForced(), r);
+    SlotStates states(ctx, layer.slot, "router");
+    r.ids = ctx.forced->buildIds(ctx.t, *ctx.router.getForced(), r, states);
     r.unbiasedIds = r.ids;
     return;
   }
+  r.maxChosen = ctx.routing->maxChosen(routing, r);
   r.selection = r.scores;
   if (ctx.balance) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "balance"));
@@ -159,8 +170,9 @@ RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) 
   r.layer = layer.index;
   r.training = layer.training;
   r.noise = layer.training ? &noise : nullptr;
+  r.step = ctx.stepCounter();
   r.hidden = h;
-  r.router = ctx.readParameter(layer.slot, "moe.router", layer.index);
+  r.router = ctx.readParameter(layer, "moe.router");
   r.logits = ctx.t.matmul(buildRouterInput(ctx, r), r.router);
   // Which expert is the largest must not hang on a rounding.
   r.logits.getDefiningOp()->setAttr("moe.full_precision", ctx.b.getUnitAttr());

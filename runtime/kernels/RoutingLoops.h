@@ -7,17 +7,18 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 namespace moec::loops {
 
-/// R of moe.permute: enough for every routing.
+/// R of moe.permute for at most `slots` slots that have an id: N*K is enough for every routing.
 inline int64_t permutedRows(int64_t slots, int64_t E, int64_t align) {
   return (slots + E * (align - 1) + align - 1) / align * align;
 }
 
 /// ids [N, K] -> offsets [E+1], counts [E], rowToken [R], rowSlot [R], slotRow [N, K]. Groups by expert, then token,
-/// then slot; each starts at a multiple of `align`.
+/// then slot; each starts at a multiple of `align`. Slots that R rows have no room for are dropped.
 template <typename I>
 void permute(const I *ids, I *offsets, I *counts, I *rowToken, I *rowSlot, I *slotRow, int64_t N, int64_t K, int64_t E,
              int64_t align, int64_t R) {
@@ -29,6 +30,9 @@ void permute(const I *ids, I *offsets, I *counts, I *rowToken, I *rowSlot, I *sl
     counts[e] = 0;
     for (int64_t i = 0; i < N * K; ++i)
       if (int64_t(ids[i]) == e) {
+        slotRow[i] = I(-1);
+        if (row == R)
+          continue;
         rowToken[row] = I(i / K);
         rowSlot[row] = I(i);
         slotRow[i] = I(row++);
@@ -64,6 +68,23 @@ void limitCapacity(const I *ids, const T *weights, I *out, int64_t N, int64_t K,
     for (int64_t i = 0; i < std::min<int64_t>(capacity, slots.size()); ++i)
       out[slots[i]] = I(e);
   }
+}
+
+/// input [N, E] -> out [G, E]: the n-th largest of each column among the N/G rows of a group. NaN is smaller than all.
+template <typename T> void columnKth(const T *input, T *out, int64_t N, int64_t E, int64_t G, int64_t n) {
+  for (int64_t g = 0; g < G; ++g)
+    for (int64_t e = 0; e < E; ++e) {
+      std::vector<T> column;
+      int64_t missing = 0;
+      for (int64_t r = g * (N / G); r < (g + 1) * (N / G); ++r)
+        if (std::isnan(input[r * E + e]))
+          ++missing;
+        else
+          column.push_back(input[r * E + e]);
+      std::sort(column.begin(), column.end());
+      column.insert(column.begin(), missing, std::numeric_limits<T>::quiet_NaN());
+      out[g * E + e] = column[column.size() - n];
+    }
 }
 
 /// out [G, E] = how often each expert occurs in each group of N/G consecutive tokens.

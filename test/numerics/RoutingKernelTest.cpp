@@ -64,6 +64,93 @@ TEST_CASE("permute", "[routing]") {
     }
 }
 
+TEST_CASE("permute with a limit", "[routing]") {
+  // Experts chose tokens: ids [N, E], of which few are set. Then with more than promised, which have no row. (Fewer
+  // than 4096 slots: one block, as blocks that wait for each other cannot be interpreted.)
+  struct Case {
+    int64_t tokens, experts, align, set, limit;
+  };
+  for (auto [n, e, align, set, limit] : {Case{40, 8, 4, 24, 24},
+                                         {60, 64, 8, 128, 128},
+                                         {6, 3, 1, 18, 18},
+                                         {9, 5, 1, 8, 7},
+                                         {40, 8, 4, 200, 16},
+                                         {60, 64, 8, 3840, 1}}) {
+    CAPTURE(n, e, align, set, limit);
+    int64_t r = loops::permutedRows(limit, e, align);
+    Array ids({n, e}, -1.0);
+    for (int64_t i = 0; i < set; ++i) {
+      int64_t expert = i % e, token = (i / e * 7 + expert * 3) % n;
+      while (ids.at(token, expert) >= 0)
+        token = (token + 1) % n;
+      ids.at(token, expert) = static_cast<double>(expert);
+    }
+    std::string idsType = tensor(n, e, "i32"), offsets = tensor(1, e + 1, "i32"), counts = tensor(1, e, "i32"),
+                rows = tensor(r, 1, "i32");
+    std::string results = offsets + ", " + counts + ", " + rows + ", " + rows + ", " + idsType;
+    CompiledDispatch kernel(dispatchText("permute", {{"ids", idsType}}, results,
+                                         "%o, %c, %rt, %rs, %sr = moe.permute %ids experts " + std::to_string(e) +
+                                             " align " + std::to_string(align) + " limit " + std::to_string(limit) +
+                                             " : " + idsType + " -> " + offsets + ", " + counts + ", " + rows +
+                                             "\nmoe.yield %o, %c, %rt, %rs, %sr : " + results),
+                            "f32");
+    Array o({1, e + 1}), c({1, e}), rt({r, 1}), rs({r, 1}), sr({n, e});
+    loops::permute(ids.data(), o.data(), c.data(), rt.data(), rs.data(), sr.data(), n, e, e, align, r);
+    Outcome outcome = kernel.run({ids});
+    CHECK(difference(outcome.results[0], o, 0) == "");
+    CHECK(difference(outcome.results[1], c, 0) == "");
+    CHECK(difference(outcome.results[2], rt, 0) == "");
+    CHECK(difference(outcome.results[3], rs, 0) == "");
+    CHECK(difference(outcome.results[4], sr, 0) == "");
+  }
+}
+
+TEST_CASE("column_kth", "[routing]") {
+  struct Case {
+    int64_t rows, columns, groups, n;
+  };
+  for (std::string element : {"f32", "f64"})
+    for (auto [rows, e, g, n] : {Case{37, 5, 1, 4},
+                                 {37, 5, 1, 1},
+                                 {37, 5, 1, 37},
+                                 {96, 3, 4, 7},
+                                 {8, 9, 8, 1},
+                                 {700, 2, 1, 300},
+                                 {1, 1, 1, 1}}) {
+      CAPTURE(element, rows, e, g, n);
+      std::string in = tensor(rows, e), out = tensor(g, e);
+      CompiledDispatch kernel(dispatchText("column_kth", {{"x", in}}, out,
+                                           "%t = moe.column_kth %x n " + std::to_string(n) + " : " + in + " -> " + out +
+                                               "\nmoe.write @seen, %t : " + out + "\nmoe.yield %t : " + out,
+                                           "moe.state @seen balance : " + out),
+                              element);
+      Array random = Array::random({rows, e}, 5), tied = Array::integers({rows, e}, 6, -2, 3), odd = random;
+      for (int64_t i = 0; i < odd.size(); i += 3)
+        odd.values[i] = i % 2 ? NAN : (i % 4 ? INFINITY : -INFINITY);
+      for (const Array &x : {random, tied, odd, Array({rows, e}, static_cast<double>(NAN)), Array({rows, e}, -0.0)}) {
+        Array expected({g, e});
+        loops::columnKth(x.data(), expected.data(), rows, e, g, n);
+        Outcome outcome = kernel.run({x});
+        CHECK(difference(outcome.results[0], expected, 0) == "");
+        CHECK(difference(outcome.states["seen"], expected, 0) == "");
+      }
+    }
+}
+
+TEST_CASE("column_kth of columns that no block's registers hold", "[routing][gpu]") {
+  // 17000 rows of f64 are 17 keys of 1024 threads, one more than fit.
+  int64_t rows = 17000, n = 5000;
+  std::string in = tensor(rows, 1), out = tensor(1, 1);
+  CompiledDispatch kernel(dispatchText("column_kth", {{"x", in}}, out,
+                                       "%t = moe.column_kth %x n " + std::to_string(n) + " : " + in + " -> " + out +
+                                           "\nmoe.yield %t : " + out),
+                          "f64", "sm_90a");
+  Array x = Array::random({rows, 1}, 8), expected({1, 1});
+  loops::columnKth(x.data(), expected.data(), rows, 1, 1, n);
+  CHECK(difference(kernel.run({x}).results[0], expected, 0) == "");
+  CHECK(kernel.scratchBytes() >= rows * 8);
+}
+
 TEST_CASE("limit_capacity", "[routing]") {
   for (std::string element : {"f32", "f64"})
     for (const Routing &routing : routings())

@@ -241,6 +241,37 @@ TEST_CASE("rope forward and inverse", "[row]") {
       }
 }
 
+TEST_CASE("tokens with a slot for every expert, most of them empty", "[row]") {
+  for (int64_t d : {1, 24, 1000, 2500})
+    for (bool weighted : {false, true}) {
+      int64_t n = 6, k = 64, r = 40;
+      CAPTURE(d, weighted);
+      std::string x = tensor(n, d), rows = tensor(r, d), slots = tensor(n, k, "i32"), w = tensor(n, k);
+      std::string weights = weighted ? " weights %w : " + w : "";
+      CompiledDispatch kernel(rowDispatch({{"x", x}, {"rows", rows}, {"slots", slots}, {"w", w}}, x + ", " + w,
+                                          "%c = moe.combine_rows %rows, %slots" + weights + " : " + rows + ", " +
+                                              slots + " -> " + x + "\n%d = moe.dot_rows %x, %rows, %slots : " + x +
+                                              ", " + rows + ", " + slots + " -> " + w + "\nmoe.yield %c, %d : " + x +
+                                              ", " + w),
+                              "f32");
+      Array input = Array::random({n, d}, 71), permuted = Array::random({r, d}, 72), weight = Array::random({n, k}, 73);
+      // Token 0 has none, token 1 all; rows of nobody are NaN, and nobody may read them.
+      Array slotRow({n, k}, -1.0), combined({n, d}), dots({n, k});
+      for (int64_t i = 0; i < k; ++i)
+        slotRow.at(1, i) = static_cast<double>(1 + i % (r - 1));
+      for (int64_t token = 2; token < n; ++token)
+        for (int64_t i = 0; i < token; ++i)
+          slotRow.at(token, (token * 11 + i * 17) % k) = static_cast<double>(1 + (token * 5 + i) % (r - 1));
+      for (int64_t i = 0; i < d; ++i)
+        permuted.at(0, i) = NAN;
+      loops::combineRows(permuted.data(), slotRow.data(), weighted ? weight.data() : nullptr, combined.data(), n, k, d);
+      loops::dotRows(input.data(), permuted.data(), slotRow.data(), dots.data(), n, k, d);
+      Outcome outcome = kernel.run({input, permuted, slotRow, weight});
+      CHECK(difference(outcome.results[0], combined, toleranceOf("f32")) == "");
+      CHECK(difference(outcome.results[1], dots, toleranceOf("f32")) == "");
+    }
+}
+
 TEST_CASE("rows go to experts and back", "[row]") {
   for (std::string element : {"f32", "f64"})
     for (int64_t d : {1, 17, 129})

@@ -18,6 +18,7 @@ FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, ModuleOp kernels, Str
       {"permute", emitRoutingKernel},
       {"limit_capacity", emitRoutingKernel},
       {"count_ids", emitRoutingKernel},
+      {"column_kth", emitRoutingKernel},
   };
   for (auto [kind, emit] : templates)
     if (kind == dispatch.getKind())

@@ -23,7 +23,7 @@ mlir::FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp, mlir::ModuleOp,
 mlir::FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                                    const CpuTarget &); // quantize_columns
 mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
-                                              const CpuTarget &); // permute, limit_capacity, count_ids
+                                              const CpuTarget &); // permute, limit_capacity, count_ids, column_kth
 
 } // namespace moec::cpu
 

@@ -1,6 +1,6 @@
 // Templates "permute", "limit_capacity" and "count_ids": integers in order, a few passes over N*K ids. One workgroup
 // (count_ids: one a group): 16 Ki ids take about 0.1 ms or less (bench-rows), little beside the products that they
-// route.
+// route. "column_kth" searches as limit_capacity does, a workgroup for each column of a group.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -21,6 +21,7 @@ public:
   LogicalResult permute(moe::PermuteOp op);
   LogicalResult limitCapacity(moe::LimitCapacityOp op);
   LogicalResult countIds(moe::CountIdsOp op, KernelInfo &info);
+  LogicalResult columnKth(moe::ColumnKthOp op, KernelInfo &info);
 
 private:
   FailureOr<Value> inputPointer(Operation *op, Value value) {
@@ -63,6 +64,11 @@ private:
   }
   Value isId(Value id) { return k.less(k.i64(-1), id); }
 
+  // How many of the keys start .. end - 1 compare so with `bound`, and the n-th largest of them, of `bits` bits; 0 when
+  // there are fewer. The last vector is padded with zeros, which no bound but 0 counts.
+  Value countKeys(Value keys, Value start, Value end, arith::CmpIPredicate predicate, Value bound);
+  Value kthKey(Value keys, Value start, Value end, int64_t n, int64_t bits);
+
   KernelBuilder &k;
   DispatchBody &body;
   Type i32, i64Type;
@@ -75,6 +81,7 @@ LogicalResult RoutingEmitter::permute(moe::PermuteOp op) {
     return failure();
   int64_t tokens = tensorRows(op.getIds()), slots = tensorColumns(op.getIds()), experts = op.getExperts();
   int64_t rows = tensorRows(op.getRowToken()), align = op.getAlign();
+  bool isLimited = op.getLimit().has_value(); // what does not fit is dropped
   Value offsets = home(op.getOffsets()), counts = home(op.getCounts()), rowToken = home(op.getRowToken());
   Value rowSlot = home(op.getRowSlot()), slotRow = home(op.getSlotRow());
   Value cursors = k.scratch(experts * 4);
@@ -89,7 +96,12 @@ LogicalResult RoutingEmitter::permute(moe::PermuteOp op) {
     k.store(first, offsets, expert);
     k.store(first, cursors, expert);
     Value end = k.add(at[0], k.toI64(k.load(i32, counts, expert)));
-    return SmallVector<Value>{k.mul(k.div(k.add(end, k.i64(align - 1)), k.i64(align)), k.i64(align))};
+    Value next = k.mul(k.div(k.add(end, k.i64(align - 1)), k.i64(align)), k.i64(align));
+    if (isLimited) {
+      next = k.min(next, k.i64(rows));
+      k.store(k.toI32(k.sub(k.min(end, k.i64(rows)), at[0])), counts, expert);
+    }
+    return SmallVector<Value>{next};
   })[0];
   k.store(k.toI32(used), offsets, k.i64(experts));
 
@@ -99,16 +111,20 @@ LogicalResult RoutingEmitter::permute(moe::PermuteOp op) {
     k.loop(k.i64(0), k.i64(slots), 1, [&](Value slot) {
       Value i = k.add(k.mul(token, k.i64(slots)), slot);
       Value id = k.toI64(k.load(i32, *ids, i));
+      auto drop = [&] { k.store(k.i32(-1), slotRow, i); };
       k.when(
           isId(id),
           [&] {
             Value row = k.load(i32, cursors, id), place = k.toI64(row);
-            k.store(k.add(row, k.i32(1)), cursors, id);
-            k.store(k.toI32(token), rowToken, place);
-            k.store(k.toI32(i), rowSlot, place);
-            k.store(row, slotRow, i);
+            auto put = [&] {
+              k.store(k.add(row, k.i32(1)), cursors, id);
+              k.store(k.toI32(token), rowToken, place);
+              k.store(k.toI32(i), rowSlot, place);
+              k.store(row, slotRow, i);
+            };
+            isLimited ? k.when(k.less(place, k.i64(rows)), put, drop) : put();
           },
-          [&] { k.store(k.i32(-1), slotRow, i); });
+          drop);
     });
   });
   finish(op.getOffsets(), offsets, k.i64(0), experts + 1);
@@ -117,6 +133,26 @@ LogicalResult RoutingEmitter::permute(moe::PermuteOp op) {
   finish(op.getRowSlot(), rowSlot, k.i64(0), rows);
   finish(op.getSlotRow(), slotRow, k.i64(0), tokens * slots);
   return success();
+}
+
+Value RoutingEmitter::countKeys(Value keys, Value start, Value end, arith::CmpIPredicate predicate, Value bound) {
+  int64_t lanes = k.lanes(i64Type);
+  Value ones = k.splat(k.i64(1), lanes), zeros = k.splat(k.i64(0), lanes), bounds = k.splat(bound, lanes);
+  Value sum = k.loop(start, end, lanes, ValueRange{zeros}, [&](Value i, ValueRange so) {
+    Value hit = arith::CmpIOp::create(k.b, predicate, k.load(i64Type, keys, i, lanes), bounds);
+    return SmallVector<Value>{k.add(so[0], k.select(hit, ones, zeros))};
+  })[0];
+  return k.sumLanes(sum);
+}
+
+// The largest number that n keys reach, bit by bit from the highest.
+Value RoutingEmitter::kthKey(Value keys, Value start, Value end, int64_t n, int64_t bits) {
+  return k.loop(k.i64(0), k.i64(bits), 1, ValueRange{k.i64(0)}, [&](Value step, ValueRange so) {
+    Value bit = arith::ShLIOp::create(k.b, k.i64(1), k.sub(k.i64(bits - 1), step));
+    Value candidate = arith::OrIOp::create(k.b, so[0], bit);
+    Value enough = k.less(k.i64(n - 1), countKeys(keys, start, end, arith::CmpIPredicate::uge, candidate));
+    return SmallVector<Value>{k.select(enough, candidate, so[0])};
+  })[0];
 }
 
 // `position`: a running count an expert. `lowest_weight`: the slots of each expert are brought together as ordered
@@ -155,15 +191,8 @@ LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
 
   Type element = cast<RankedTensorType>(op.getWeights().getType()).getElementType();
   int64_t lanes = k.lanes(i64Type), bits = element.getIntOrFloatBitWidth();
-  // Keys as unsigned numbers of `bits` bits, 0 lowest. Every group is padded with zeros to whole vectors, and no
-  // threshold below is 0 when counted.
-  auto keyAt = [&](Value i) -> Value {
-    Value key = k.orderedKey(k.load(element, *weights, i));
-    Value nan = k.equal(key, k.i64(KernelBuilder::kNanKey));
-    Value shifted = bits == 64 ? arith::XOrIOp::create(k.b, key, k.i64(std::numeric_limits<int64_t>::min())).getResult()
-                               : k.add(key, k.i64(int64_t{1} << 31));
-    return k.select(nan, k.i64(0), shifted);
-  };
+  // Every group of keys is padded with zeros to whole vectors.
+  auto keyAt = [&](Value i) { return k.selectionKey(k.load(element, *weights, i)); };
   Value starts = k.scratch(experts * 8), cursors = k.scratch(experts * 8);
   Value thresholds = k.scratch(experts * 8), equals = k.scratch(experts * 8);
   int64_t room = total + experts * lanes;
@@ -190,22 +219,10 @@ LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
     k.store(count, equals, expert);
     k.when(k.less(k.i64(capacity), count), [&] {
       Value start = k.load(i64Type, starts, expert), end = k.load(i64Type, cursors, expert);
-      auto countFrom = [&](Value least, arith::CmpIPredicate predicate) {
-        Value ones = k.splat(k.i64(1), lanes), zeros = k.splat(k.i64(0), lanes), bound = k.splat(least, lanes);
-        Value sum = k.loop(start, end, lanes, ValueRange{zeros}, [&](Value i, ValueRange so) {
-          Value hit = arith::CmpIOp::create(k.b, predicate, k.load(i64Type, keys, i, lanes), bound);
-          return SmallVector<Value>{k.add(so[0], k.select(hit, ones, zeros))};
-        })[0];
-        return k.sumLanes(sum);
-      };
-      Value threshold = k.loop(k.i64(0), k.i64(bits), 1, ValueRange{k.i64(0)}, [&](Value step, ValueRange so) {
-        Value bit = arith::ShLIOp::create(k.b, k.i64(1), k.sub(k.i64(bits - 1), step));
-        Value candidate = arith::OrIOp::create(k.b, so[0], bit);
-        Value enough = k.less(k.i64(capacity - 1), countFrom(candidate, arith::CmpIPredicate::uge));
-        return SmallVector<Value>{k.select(enough, candidate, so[0])};
-      })[0];
+      Value threshold = kthKey(keys, start, end, capacity, bits);
       k.store(threshold, thresholds, expert);
-      k.store(k.sub(k.i64(capacity), countFrom(threshold, arith::CmpIPredicate::ugt)), equals, expert);
+      Value above = countKeys(keys, start, end, arith::CmpIPredicate::ugt, threshold);
+      k.store(k.sub(k.i64(capacity), above), equals, expert);
     });
   });
   forEachSlot(
@@ -219,6 +236,30 @@ LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
       },
       drop);
   finish(op.getResult(), result, k.i64(0), total);
+  return success();
+}
+
+LogicalResult RoutingEmitter::columnKth(moe::ColumnKthOp op, KernelInfo &info) {
+  std::optional<unsigned> input = body.paramOf(op.getInput());
+  if (!input)
+    return op->emitOpError("has an operand that is computed in the same dispatch");
+  int64_t groups = tensorRows(op.getResult()), columns = tensorColumns(op.getResult());
+  int64_t each = tensorRows(op.getInput()) / groups, room = llvm::alignTo(each, k.lanes(i64Type));
+  Type element = cast<RankedTensorType>(op.getInput().getType()).getElementType();
+  info.grid = groups * columns;
+  Value group = k.div(k.workgroup(), k.i64(columns)), column = k.rem(k.workgroup(), k.i64(columns));
+  Value keys = k.scratch(room * 8), first = k.add(k.mul(group, k.i64(each * columns)), column);
+  k.loop(k.i64(0), k.i64(each), 1, [&](Value row) {
+    Value at = k.add(first, k.mul(row, k.i64(columns)));
+    Value value = k.convert(k.load(body.storageOf(*input), k.param(*input), at), element);
+    k.store(k.selectionKey(value), keys, row);
+  });
+  k.loop(k.i64(each), k.i64(room), 1, [&](Value row) { k.store(k.i64(0), keys, row); });
+  Value key = kthKey(keys, k.i64(0), k.i64(each), op.getN(), element.getIntOrFloatBitWidth());
+  Elementwise here(k, body);
+  here.moveTo(groups, group, column, {1, 1});
+  here.bind(op.getResult(), k.fromSelectionKey(key, element));
+  here.store(sinks);
   return success();
 }
 
@@ -247,10 +288,10 @@ FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp dispatch, ModuleOp modul
   DispatchBody body(dispatch);
   Operation *root = nullptr;
   for (Operation &op : *dispatch.getBlock())
-    if (isa<moe::PermuteOp, moe::LimitCapacityOp, moe::CountIdsOp>(op))
+    if (isa<moe::PermuteOp, moe::LimitCapacityOp, moe::CountIdsOp, moe::ColumnKthOp>(op))
       root = &op;
   if (!root)
-    return dispatch.emitOpError("has no moe.permute, moe.limit_capacity or moe.count_ids");
+    return dispatch.emitOpError("has no moe.permute, moe.limit_capacity, moe.count_ids or moe.column_kth");
   if (failed(checkRootBody(body, root, /*allowMaps=*/false)))
     return failure();
   for (const DispatchBody::Sink &sink : body.sinks())
@@ -268,8 +309,10 @@ FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp dispatch, ModuleOp modul
     emitted = emitter.permute(permute);
   else if (auto limit = dyn_cast<moe::LimitCapacityOp>(root))
     emitted = emitter.limitCapacity(limit);
+  else if (auto count = dyn_cast<moe::CountIdsOp>(root))
+    emitted = emitter.countIds(count, info);
   else
-    emitted = emitter.countIds(cast<moe::CountIdsOp>(root), info);
+    emitted = emitter.columnKth(cast<moe::ColumnKthOp>(root), info);
   k.finish();
   if (failed(emitted))
     return failure();

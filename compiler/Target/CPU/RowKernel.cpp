@@ -208,9 +208,24 @@ RowEmitter::Source RowEmitter::combine(moe::CombineRowsOp op) {
       return sum;
     };
   }
-  return [this, addSlot, zero, slotAt, slots](Value column, Piece piece) mutable {
-    return k.loop(k.i64(0), k.i64(slots), 1, ValueRange{zero(piece)}, [&](Value slot, ValueRange sum) {
-      return SmallVector<Value>{addSlot(sum[0], slotAt(slot), column, piece)};
+  // Many slots, of which most may be missing (experts that choose tokens): a list of those that are not.
+  auto memory = [&](Type type) { return k.scratch(llvm::alignTo(slots * type.getIntOrFloatBitWidth() / 8, 64)); };
+  Type integer = k.b.getI64Type();
+  Value numbers = memory(integer), weights = op.getWeights() ? memory(element) : Value();
+  Value count = k.loop(k.i64(0), k.i64(slots), 1, ValueRange{k.i64(0)}, [&](Value slot, ValueRange so) {
+    Value number = k.toI64(this->element(op.getSlotRow(), slot));
+    k.store(number, numbers, so[0]);
+    if (weights)
+      k.store(this->element(op.getWeights(), slot), weights, so[0]);
+    return SmallVector<Value>{k.select(k.less(number, k.i64(0)), so[0], k.add(so[0], k.i64(1)))};
+  })[0];
+  return [this, op, element, integer, numbers, weights, count, width, zero](Value column, Piece piece) mutable {
+    return k.loop(k.i64(0), count, 1, ValueRange{zero(piece)}, [&](Value i, ValueRange sum) {
+      Value base = k.at(paramPointer(op.getRows()), k.mul(k.load(integer, numbers, i), k.i64(width)), element);
+      Value loaded = k.load(element, base, column, piece);
+      if (!weights)
+        return SmallVector<Value>{k.fadd(sum[0], loaded)};
+      return SmallVector<Value>{k.fma(loaded, k.splat(k.load(element, weights, i), piece.lanes), sum[0])};
     })[0];
   };
 }

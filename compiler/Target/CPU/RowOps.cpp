@@ -220,18 +220,19 @@ void RowEmitter::emitDotRows(moe::DotRowsOp op) {
   int64_t width = schedule.columnsOf(op.getInput()), slots = schedule.columnsOf(op.getSlotRow());
   auto dot = [&](Value slot) {
     Value number = k.toI64(element(op.getSlotRow(), slot));
-    Value other = k.at(paramPointer(op.getRows()), k.mul(k.max(number, k.i64(0)), k.i64(width)), type);
-    Value sum;
-    if (width == 1)
-      sum = k.fmul(scalar(op.getInput()), k.load(type, other, k.i64(0)));
-    else
-      sum = k.reduceVectors(
+    auto missing = [&] { return SmallVector<Value>{k.constant(type, 0)}; };
+    auto sum = [&]() -> SmallVector<Value> {
+      Value other = k.at(paramPointer(op.getRows()), k.mul(number, k.i64(width)), type);
+      if (width == 1)
+        return {k.fmul(scalar(op.getInput()), k.load(type, other, k.i64(0)))};
+      return {k.reduceVectors(
           type, width, k.constant(type, 0),
           [&](Value i, int64_t lanes, Value so) {
             return k.fma(k.load(type, rowPointer(op.getInput()), i, lanes), k.load(type, other, i, lanes), so);
           },
-          [&](Value a, Value b) { return k.fadd(a, b); }, [&](Value v) { return k.sumLanes(v); });
-    setElement(op.getResult(), slot, k.select(k.less(number, k.i64(0)), k.constant(type, 0), sum));
+          [&](Value a, Value b) { return k.fadd(a, b); }, [&](Value v) { return k.sumLanes(v); })};
+    };
+    setElement(op.getResult(), slot, k.choose(type, k.less(number, k.i64(0)), missing, sum)[0]);
   };
   if (slots == 1)
     dot(k.i64(0));

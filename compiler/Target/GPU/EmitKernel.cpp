@@ -36,6 +36,7 @@ FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleO
       {"permute", one<emitRoutingKernel>},
       {"limit_capacity", one<emitRoutingKernel>},
       {"count_ids", one<emitRoutingKernel>},
+      {"column_kth", one<emitColumnKthKernel>},
   };
   for (const Entry &entry : templates)
     if (entry.kind == dispatch.getKind()) {

@@ -23,6 +23,7 @@ mlir::FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp, mlir::Module
                                                    const GpuTarget &); // quantize_columns
 mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                               const GpuTarget &); // permute, limit_capacity, count_ids
+mlir::FailureOr<KernelInfo> emitColumnKthKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
 
 } // namespace moec::gpu
 

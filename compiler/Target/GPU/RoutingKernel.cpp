@@ -189,6 +189,7 @@ void RoutingEmitter::rankKeys(const Stretch &stretch, Value counters, int64_t ke
 void RoutingEmitter::permute(moe::PermuteOp op) {
   int64_t slots = tensorColumns(op.getIds()), experts = op.getExperts(), rows = tensorRows(op.getRowToken());
   int64_t align = op.getAlign(), warps = threads / SimtBuilder::kWarp;
+  bool isLimited = op.getLimit().has_value(); // what does not fit is dropped
   Value counters = k->shared(warps * experts * 4), offsets = k->shared((experts + 1) * 4);
   Value totals = k->shared(experts * 4);
   Stretch stretch = stretchOf(grid);
@@ -233,7 +234,8 @@ void RoutingEmitter::permute(moe::PermuteOp op) {
   forAll(experts + 1, /*allBlocks=*/false, [&](Value expert) {
     Value first = k->loop(k->i64(0), expert, 1, ValueRange{k->i32(0)}, [&](Value e, ValueRange so) {
       Value count = k->add(k->load(i32, totals, e), k->i32(align - 1));
-      return SmallVector<Value>{k->add(so[0], k->mul(k->div(count, k->i32(align)), k->i32(align)))};
+      Value next = k->add(so[0], k->mul(k->div(count, k->i32(align)), k->i32(align)));
+      return SmallVector<Value>{isLimited ? k->min(next, k->i32(rows)) : next};
     })[0];
     k->store(first, offsets, expert);
   });
@@ -241,13 +243,17 @@ void RoutingEmitter::permute(moe::PermuteOp op) {
   k->when(k->equal(k->workgroup(), k->i64(0)), [&] {
     forAll(experts + 1, /*allBlocks=*/false,
            [&](Value expert) { put(op.getOffsets(), expert, k->load(i32, offsets, expert)); });
-    forAll(experts, /*allBlocks=*/false,
-           [&](Value expert) { put(op.getCounts(), expert, k->load(i32, totals, expert)); });
+    forAll(experts, /*allBlocks=*/false, [&](Value expert) {
+      Value count = k->load(i32, totals, expert);
+      if (isLimited)
+        count = k->min(count, k->sub(k->i32(rows), k->load(i32, offsets, expert)));
+      put(op.getCounts(), expert, count);
+    });
   });
   accumulateWarps(counters, experts,
                   [&](Value expert) { return k->add(k->load(i32, offsets, expert), k->load(i32, earlier, expert)); });
   rankKeys(stretch, counters, experts, keyOf, [&](Value slot, Value id, Value, Value row) {
-    Value isRouted = isId(id);
+    Value isRouted = isLimited ? k->both(isId(id), k->less(row, k->i32(rows))) : isId(id);
     k->when(isRouted, [&] {
       put(op.getRowToken(), k->toI64(row), k->toI32(k->div(slot, k->i64(slots))));
       put(op.getRowSlot(), k->toI64(row), k->toI32(slot));
@@ -266,16 +272,9 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
   Value counts = k->shared(experts * kDigits * 4), counters = k->shared(warps * experts * 4);
   Stretch stretch = stretchOf(1);
 
-  // Keys as unsigned numbers of `bits` bits, NaN lowest (0).
   int64_t bits = element.getIntOrFloatBitWidth();
-  auto keyAt = [&](Value slot) -> Value {
-    Value weight = k->convert(k->load(body.storageOf(weights), k->param(weights), slot), element);
-    Value key = k->orderedKey(weight);
-    Value isNan = k->equal(key, k->i64(SimtBuilder::kNanKey));
-    Value shifted = bits == 64
-                        ? arith::XOrIOp::create(k->b, key, k->i64(std::numeric_limits<int64_t>::min())).getResult()
-                        : k->add(key, k->i64(int64_t{1} << (bits - 1)));
-    return k->select(isNan, k->i64(0), shifted);
+  auto keyAt = [&](Value slot) {
+    return k->selectionKey(k->convert(k->load(body.storageOf(weights), k->param(weights), slot), element));
   };
   auto unsignedLess = [&](Value a, Value c) -> Value {
     return arith::CmpIOp::create(k->b, arith::CmpIPredicate::ult, a, c);

@@ -377,7 +377,14 @@ void RowEmitter::emitDotRows(moe::DotRowsOp op) {
   };
   if (slots > kMostReplicated)
     return emitSharedRow(op.getResult(), {}, [&](Value slot, ValueRange) {
-      return std::make_pair(dots({elementAt(op.getSlotRow(), slot)}, /*again=*/true)[0], Values());
+      Value number = elementAt(op.getSlotRow(), slot);
+      auto dot = [&] { return dots({number}, /*again=*/true); };
+      // Most slots may be missing (experts that choose tokens). Threads that meet must agree: those of one row do.
+      Value sum =
+          layout.group < SimtBuilder::kWarp
+              ? dot()[0]
+              : k.choose(element, k.less(number, k.i32(0)), [&] { return Values{k.constant(element, 0)}; }, dot)[0];
+      return std::make_pair(sum, Values());
     });
   Values results;
   constexpr int64_t kTogether = 8; // rows under way at once

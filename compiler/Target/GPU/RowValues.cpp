@@ -364,12 +364,16 @@ RowEmitter::Values RowEmitter::atCombine(moe::CombineRowsOp op, Sites &sites) {
   Values sums(sites.columns.size(), k.constant(vectorOf(type, sites.lanes), 0));
   if (slots > kMostReplicated) {
     return loopOver(k.i64(0), k.i64(slots), 1, sums, [&](Value slot, ValueRange carried) {
+      // Most slots may be missing (experts that choose tokens).
       Value weight = op.getWeights() ? elementAt(op.getWeights(), slot) : Value();
       TableRow from = tableRow(elementAt(op.getSlotRow(), slot), table, weight);
-      Values next;
-      for (auto [sum, column] : llvm::zip_equal(carried, sites.columns))
-        next.push_back(add(from, sum, loadColumns(param, from.base, column, sites, width, type)));
-      return next;
+      auto added = [&] {
+        Values next;
+        for (auto [sum, column] : llvm::zip_equal(carried, sites.columns))
+          next.push_back(add(from, sum, loadColumns(param, from.base, column, sites, width, type)));
+        return next;
+      };
+      return k.choose(carried.getTypes(), from.isMissing, [&] { return Values(carried); }, added);
     });
   }
   if (!tableRows.count(op)) {

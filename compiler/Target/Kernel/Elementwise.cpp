@@ -60,6 +60,14 @@ void Elementwise::store(ArrayRef<DispatchBody::Sink> sinks) {
   }
 }
 
+Value isSet(KernelBuilder &k, Elementwise &here, Value flag) {
+  here.moveTo(1, k.i64(0), k.i64(0), {1, 1});
+  Value value = here.get(flag), zero = k.constant(value.getType(), 0);
+  if (isa<FloatType>(value.getType()))
+    return arith::CmpFOp::create(k.b, arith::CmpFPredicate::UNE, value, zero);
+  return arith::CmpIOp::create(k.b, arith::CmpIPredicate::ne, value, zero);
+}
+
 bool dependsOn(Value value, Operation *root) {
   Operation *producer = DispatchBody::stripViews(value).getDefiningOp();
   if (producer == root)
@@ -77,6 +85,16 @@ LogicalResult checkRootBody(const DispatchBody &body, Operation *root, bool allo
     if (!isStructure && &op != root && !(allowMaps && isa<moe::MapOp>(op)))
       return op.emitOpError("cannot be part of a '") << dispatch.getKind() << "' dispatch";
   }
+  return success();
+}
+
+LogicalResult checkRootOperands(const DispatchBody &body, Operation *root) {
+  for (Value operand : root->getOperands())
+    if (!body.paramOf(operand) && !splatOf(DispatchBody::stripViews(operand)))
+      return root->emitOpError("has an operand that is computed in the same dispatch");
+  for (const DispatchBody::Sink &sink : body.sinks())
+    if (sink.value.getDefiningOp() != root)
+      return root->emitOpError("shares its dispatch with another value");
   return success();
 }
 

@@ -34,10 +34,15 @@ private:
   Piece piece{1, 1};
 };
 
+/// Whether a [1, 1] operand is another number than 0 (an i1).
+mlir::Value isSet(KernelBuilder &k, Elementwise &here, mlir::Value flag);
 /// Whether `value` is `root`'s result or computed from it by maps.
 bool dependsOn(mlir::Value value, mlir::Operation *root);
 /// Fails with a diagnostic when the body holds anything but reads, views, constants, maps, sinks and `root`.
 mlir::LogicalResult checkRootBody(const DispatchBody &body, mlir::Operation *root, bool allowMaps);
+/// Fails when an operand of `root` is neither in memory nor a constant, or when something else than its results leaves
+/// the dispatch.
+mlir::LogicalResult checkRootOperands(const DispatchBody &body, mlir::Operation *root);
 
 } // namespace moec::kernel
 

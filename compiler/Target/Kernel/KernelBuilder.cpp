@@ -143,6 +143,26 @@ Value KernelBuilder::orderedKey(Value a) {
   return select(isNan, splat(i64(kNanKey), lanes), key);
 }
 
+Value KernelBuilder::selectionKey(Value a) {
+  int64_t lanes = lanesOf(a.getType());
+  Value key = orderedKey(a), isNan = equal(key, splat(i64(kNanKey), lanes));
+  Value shifted =
+      elementOf(a.getType()).getIntOrFloatBitWidth() == 64
+          ? arith::XOrIOp::create(b, key, splat(i64(std::numeric_limits<int64_t>::min()), lanes)).getResult()
+          : add(key, splat(i64(int64_t{1} << 31), lanes));
+  return select(isNan, splat(i64(0), lanes), shifted);
+}
+
+Value KernelBuilder::fromSelectionKey(Value key, Type element) {
+  bool isDouble = element.getIntOrFloatBitWidth() == 64;
+  Value ordered = isDouble ? arith::XOrIOp::create(b, key, i64(std::numeric_limits<int64_t>::min())).getResult()
+                           : sub(key, i64(int64_t{1} << 31));
+  int64_t magnitude = isDouble ? std::numeric_limits<int64_t>::max() : std::numeric_limits<int32_t>::max();
+  Value flipped = arith::XOrIOp::create(b, ordered, i64(magnitude));
+  Value bits = select(less(ordered, i64(0)), flipped, ordered); // all ones, a NaN, for key 0
+  return arith::BitcastOp::create(b, element, isDouble ? bits : toI32(bits));
+}
+
 //===--- Memory ---===//
 
 int64_t KernelBuilder::lanes(Type element) const { return std::max<int64_t>(1, vectorBytes / byteWidth(element)); }
@@ -261,6 +281,19 @@ SmallVector<Value> KernelBuilder::loop(Value from, Value to, int64_t step, Value
   return SmallVector<Value>(loopOp.getResults());
 }
 
+void KernelBuilder::repeat(int64_t most, llvm::function_ref<Value()> goesOn, llvm::function_ref<void()> body) {
+  Type integer = b.getI64Type();
+  Location loc = b.getLoc();
+  auto loopOp = scf::WhileOp::create(b, TypeRange(integer), ValueRange(i64(0)));
+  OpBuilder::InsertionGuard guard(b);
+  Value before = b.createBlock(&loopOp.getBefore(), {}, integer, loc)->getArgument(0);
+  Value more = goesOn();
+  scf::ConditionOp::create(b, both(less(before, i64(most)), more), before);
+  Value done = b.createBlock(&loopOp.getAfter(), {}, integer, loc)->getArgument(0);
+  body();
+  scf::YieldOp::create(b, add(done, i64(1)));
+}
+
 void KernelBuilder::loopVectors(Type element, int64_t count, llvm::function_ref<void(Value, int64_t)> body) {
   int64_t width = lanes(element), full = count / width * width;
   if (full == width)
@@ -335,6 +368,18 @@ void KernelBuilder::when(Value condition, llvm::function_ref<void()> then, llvm:
   then();
   b.setInsertionPoint(branch.elseBlock()->getTerminator());
   otherwise();
+}
+
+SmallVector<Value> KernelBuilder::choose(TypeRange types, Value condition,
+                                         llvm::function_ref<SmallVector<Value>()> then,
+                                         llvm::function_ref<SmallVector<Value>()> otherwise) {
+  auto branch = scf::IfOp::create(b, types, condition, /*withElseRegion=*/true);
+  OpBuilder::InsertionGuard guard(b);
+  b.setInsertionPointToEnd(branch.thenBlock());
+  scf::YieldOp::create(b, then());
+  b.setInsertionPointToEnd(branch.elseBlock());
+  scf::YieldOp::create(b, otherwise());
+  return SmallVector<Value>(branch.getResults());
 }
 
 } // namespace moec::kernel

@@ -59,6 +59,10 @@ public:
   /// bits.
   Value orderedKey(Value a);
   static constexpr int64_t kNanKey = std::numeric_limits<int64_t>::min() + 1;
+  /// The same order as unsigned numbers of as many bits as the float has, in an i64: 0 for NaN, which no number has.
+  /// For searching bit by bit; and the float (a scalar) that has a key.
+  Value selectionKey(Value a);
+  Value fromSelectionKey(Value key, mlir::Type element);
   Value iota(int64_t lanes); // i64: 0, 1, ...
 
   //===--- Memory: `offset` counts elements of `element` ---===//
@@ -87,6 +91,8 @@ public:
   //===--- Control ---===//
   void loop(Value from, Value to, int64_t step, Body body);
   llvm::SmallVector<Value> loop(Value from, Value to, int64_t step, mlir::ValueRange carried, CarryBody body);
+  /// At most `most` times `body`, as long as `goesOn` (an i1), which runs before each and after the last.
+  void repeat(int64_t most, llvm::function_ref<Value()> goesOn, llvm::function_ref<void()> body);
   /// 0 <= i < count in full vectors, then the rest one by one: body(i, lanes). `count` is a compile-time number.
   void loopVectors(mlir::Type element, int64_t count, llvm::function_ref<void(Value, int64_t)> body);
   /// The same with the rest as one masked vector, so that there are at most two copies of the body.
@@ -101,6 +107,10 @@ public:
                       llvm::function_ref<Value(Value, Value)> join, llvm::function_ref<Value(Value)> joinLanes);
   void when(Value condition, llvm::function_ref<void()> then);
   void when(Value condition, llvm::function_ref<void()> then, llvm::function_ref<void()> otherwise);
+  /// The values, of these types, of the branch that is taken.
+  llvm::SmallVector<Value> choose(mlir::TypeRange types, Value condition,
+                                  llvm::function_ref<llvm::SmallVector<Value>()> then,
+                                  llvm::function_ref<llvm::SmallVector<Value>()> otherwise);
   /// What LLVM loads and stores for an element: it knows no 8-bit floats.
   static mlir::Type memoryType(mlir::Type element);
   /// Between an element (or a vector of such) and what is loaded and stored for it.

@@ -260,9 +260,12 @@ void ExperimentCheck::checkLayers(ModelOp model, FfnOp ffn, MoeOp moe) {
   int64_t dense = 0;
   for (int64_t i = 0; i < layers; ++i)
     dense += !moe || !isMoeLayer(moe, i);
-  if (dense && !ffn)
+  bool shortcut = moe && moe.getBlock() == "shortcut";
+  if (shortcut && !ffn)
+    error(moe, "block", Rule::FfnMissing) << "layers of block \"shortcut\" have dense blocks too and need \"ffn\"";
+  else if (dense && !ffn)
     error(model, "", Rule::FfnMissing) << dense << " of " << layers << " layers are not mixtures and need \"ffn\"";
-  if (!dense && ffn)
+  if (!dense && !shortcut && ffn)
     error(ffn, "", Rule::FfnUnused) << "every layer is a mixture: nothing would read ffn; remove it or set it to null";
   if (moe)
     return;

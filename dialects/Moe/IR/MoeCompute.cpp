@@ -335,6 +335,20 @@ LogicalResult ColReduceOp::verify() {
   return expectSameElement(*this, "result", getResult(), "input", getInput());
 }
 
+LogicalResult ColumnKthOp::verify() {
+  // (C1)
+  if (failed(expectDivides(*this, "number of groups", rows(getResult()), "rows", rows(getInput()))))
+    return failure();
+  // (C2)
+  int64_t n = getN(), each = rows(getInput()) / rows(getResult());
+  if (n < 1 || n > each)
+    return emitOpError("asks for entry ") << n << " of groups of " << each << " rows, expected 1 to " << each;
+  // (C3)
+  if (failed(expectShape(*this, "result", getResult(), {rows(getResult()), cols(getInput())})))
+    return failure();
+  return expectSameElement(*this, "result", getResult(), "input", getInput());
+}
+
 LogicalResult EmbedGradOp::verify() {
   if (failed(expectShape(*this, "ids", getIds(), {rows(getGrad()), 1})) ||
       failed(expectShape(*this, "result", getResult(), {rows(getResult()), cols(getGrad())})))
@@ -461,12 +475,18 @@ int64_t PermuteOp::getPermutedRows(int64_t slots, int64_t experts, int64_t align
 }
 
 LogicalResult PermuteOp::verify() {
-  int64_t experts = getExperts(), align = getAlign();
+  int64_t experts = getExperts(), align = getAlign(), slots = rows(getIds()) * cols(getIds());
+  // (C1)
   if (experts < 1 || align < 1)
     return emitOpError("has ") << experts << " experts and align " << align << ", expected at least 1 of each";
+  // (C2)
+  int64_t limit = getLimit().value_or(slots);
+  if (limit < 1 || limit > slots)
+    return emitOpError("has limit ") << limit << ", expected 1 to the number of slots " << slots;
+  // (C3)
   if (failed(verifyGroups(*this, getOffsets(), getCounts(), experts)))
     return failure();
-  int64_t numRows = getPermutedRows(rows(getIds()) * cols(getIds()), experts, align);
+  int64_t numRows = getPermutedRows(limit, experts, align);
   return expectShape(*this, "row_token", getRowToken(), {numRows, 1});
 }
 
@@ -480,6 +500,46 @@ LogicalResult LimitCapacityOp::verify() {
 LogicalResult CountIdsOp::verify() {
   return expectDivides(*this, "number of groups", rows(getResult()), "rows", rows(getIds()));
 }
+
+LogicalResult SinkhornOp::verify() {
+  // (C1)
+  if (failed(expectShape(*this, "enabled", getEnabled(), {1, 1})))
+    return failure();
+  // (C2)
+  double xi = getXi().convertToDouble(), tol = getTol().convertToDouble();
+  int64_t most = getMaxIters();
+  if (!(xi > 0) || !(tol >= 0) || most < 1)
+    return emitOpError("has xi ") << xi << ", tol " << tol << " and max_iters " << most
+                                  << ", expected xi above 0, tol of at least 0 and max_iters of at least 1";
+  return success();
+}
+
+//===--- Decompositions -------------------------------------------------------------------------------------------===//
+
+LogicalResult EighOp::verify() {
+  // (C1)
+  int64_t n = cols(getInput());
+  if (depth(getInput()) != n)
+    return emitOpError("has matrices of ")
+           << n << " rows and " << depth(getInput()) << " columns, expected square ones";
+  // (C2)
+  if (failed(expectShape(*this, "values", getValues(), {rows(getInput()), n})) ||
+      failed(expectSameElement(*this, "values", getValues(), "input", getInput())))
+    return failure();
+  // (C3)
+  return expectShape(*this, "enabled", getEnabled(), {1, 1});
+}
+
+LogicalResult QrOp::verify() {
+  // (C1)
+  if (cols(getInput()) < depth(getInput()))
+    return emitOpError("has matrices of ")
+           << cols(getInput()) << " rows and " << depth(getInput()) << " columns, expected no more columns than rows";
+  // (C2)
+  return expectShape(*this, "enabled", getEnabled(), {1, 1});
+}
+
+//===--- Sources --------------------------------------------------------------------------------------------------===//
 
 LogicalResult SliceColumnsOp::verify() {
   int64_t first = getFirst(), count = cols(getResult());

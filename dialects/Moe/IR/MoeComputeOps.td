@@ -240,6 +240,24 @@ def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable]> {
   let hasVerifier = 1;
 }
 
+def Moe_ColumnKthOp : Moe_Op<"column_kth", [Pure, differentiable]> {
+  let summary = "The n-th largest entry of each column: [N, E] -> [G, E], G equal groups of consecutive rows";
+  let description = [{
+    result[g, e] is the n-th largest of input[r, e] over the N/G rows r of group g, equal entries counted one by one. NaN counts as smaller than every
+    number; -0 equals +0, and a zero comes out as +0. Exact: no order of evaluation changes it. No gradient: it counts as a constant, as a choice does.
+    As many as `n` entries are above or equal to it, more when some are equal: who needs exactly n takes `moe.limit_capacity`.
+
+    Constraints: (C1) G divides N; (C2) 1 <= n <= N/G; (C3) the result has the input's columns and element type.
+    ```mlir
+    %t = moe.column_kth %scores n 3 : tensor<8x4xf32> -> tensor<2x4xf32>
+    ```
+  }];
+  let arguments = (ins Moe_Matrix:$input, I64Attr:$n);
+  let results = (outs Moe_Matrix:$result);
+  let assemblyFormat = "$input `n` $n attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure]> {
   let summary = "The adjoint of embed: result[v] = sum of grad[n] over n with ids[n] = v, in order of n";
   let arguments = (ins Moe_Matrix:$grad, Moe_Ids:$ids);
@@ -381,16 +399,25 @@ def Moe_PermuteOp : Moe_Op<"permute", [Pure, AllTypesMatch<["ids", "slot_row"]>,
     ids i32 [N, K] in 0..E-1, or -1 for a dropped slot. Groups are ordered by expert, then token, then slot, and each group starts at a multiple
     of `align` rows. offsets i32 [1, E+1] (offsets[E] = rows in use), counts i32 [1, E], row_token i32 [R, 1] (the token of a row; padding rows
     and rows beyond offsets[E] have -1), row_slot i32 [R, 1] (n*K + k or -1), slot_row i32 [N, K] (the row of a slot or -1).
-    R = N*K + E*(align-1), rounded up to `align`: enough for every routing.
+    R = S + E*(align-1), rounded up to `align`, with S = N*K slots: enough for every routing. `limit` promises that at most that many ids are not -1; then
+    S = limit. It is for routing by experts, whose ids [N, E] have E*n set. Should there be more, whatever would lie behind row R - 1 is dropped: it has no
+    row (slot_row -1), and offsets and counts end there.
+
+    Constraints: (C1) at least one expert and an alignment of at least 1; (C2) 1 <= limit <= N*K; (C3) the shapes are these.
+    ```mlir
+    %offsets, %counts, %row_token, %row_slot, %slot_row = moe.permute %ids experts 3 align 4 limit 6
+        : tensor<8x3xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<16x1xi32>
+    ```
   }];
-  let arguments = (ins Moe_Ids:$ids, I64Attr:$experts, I64Attr:$align);
+  let arguments = (ins Moe_Ids:$ids, I64Attr:$experts, I64Attr:$align, OptionalAttr<I64Attr>:$limit);
   let results = (outs Moe_Ids:$offsets, Moe_Ids:$counts, Moe_Ids:$row_token, Moe_Ids:$row_slot, Moe_Ids:$slot_row);
   let assemblyFormat = [{
-    $ids `experts` $experts `align` $align attr-dict
+    $ids `experts` $experts `align` $align (`limit` $limit^)? attr-dict
     `:` type($ids) `->` type($offsets) `,` type($counts) `,` type($row_token)
   }];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
+    /// R, for at most `slots` slots that have an id: N*K, or the limit.
     static int64_t getPermutedRows(int64_t slots, int64_t experts, int64_t align);
   }];
 }
@@ -420,6 +447,67 @@ def Moe_CountIdsOp : Moe_Op<"count_ids", [Pure]> {
   let arguments = (ins Moe_Ids:$ids);
   let results = (outs Moe_Counts:$result);
   let assemblyFormat = "$ids attr-dict `:` type($ids) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Moe_SinkhornOp : Moe_Op<"sinkhorn", [Pure, differentiable, AllTypesMatch<["scores", "plan"]>]> {
+  let summary = "The balanced plan nearest to scores: entropic optimal transport between rows and columns";
+  let description = [{
+    plan [N, E] maximises <plan, scores> - xi <plan, log plan> under row sums of 1 and column sums of N/E (Cuturi 2013), in the log domain: with K = scores/xi,
+    log v_e = log(N/E) - logsumexp_r(K + log u) and log u_r = -logsumexp_e(K + log v) in turn, from log u = 0, until the 2-norm of all errors of the sums
+    is below `tol` or `max_iters` such pairs are done. The row update comes last: rows sum to 1, and plan is the softmax of the rows of K + log v.
+    Adding a number to a row or a column of scores changes nothing. When `enabled` is 0 the plan is zeros, at no cost. No gradient: it counts as a constant.
+
+    Constraints: (C1) enabled is [1, 1]; (C2) xi > 0, tol >= 0 and max_iters >= 1.
+    ```mlir
+    %plan = moe.sinkhorn %scores if %now xi 0.05 max_iters 100 tol 1.0e-3 : tensor<8x4xf32>, tensor<1x1xf32>
+    ```
+  }];
+  let arguments = (ins Moe_Matrix:$scores, Moe_MapTensor:$enabled, F64Attr:$xi, I64Attr:$max_iters, F64Attr:$tol);
+  let results = (outs Moe_Matrix:$plan);
+  let assemblyFormat = [{
+    $scores `if` $enabled `xi` $xi `max_iters` $max_iters `tol` $tol attr-dict `:` type($scores) `,` type($enabled)
+  }];
+  let hasVerifier = 1;
+}
+
+//===--- Decompositions -----------------------------------------------------------------------------------------------===//
+
+def Moe_EighOp : Moe_Op<"eigh", [Pure, AllTypesMatch<["input", "previous", "vectors"]>]> {
+  let summary = "Eigenvectors and eigenvalues of symmetric matrices, largest first";
+  let description = [{
+    input [B, n, n], symmetric: vectors [B, n, n] has an eigenvector of norm 1 in each column, values [B, n] descends. By cyclic Jacobi rotations over a
+    fixed order of disjoint pairs (Golub and Van Loan, 8.5), until the norm of what is off the diagonal is below the resolution of the element type times
+    the norm of the matrix. About 10 sweeps of 9 n^3 flops: meant for some hundreds of rows now and then, not for every step. An eigenvector's sign, and
+    the basis of equal eigenvalues, are what the rotations make of the unit matrix. When `enabled` is 0: vectors = previous and values = 0. Where
+    `previous` is a state and vectors are written there, nothing is moved then.
+
+    Constraints: (C1) matrices are square; (C2) values are [B, n], of the same element type; (C3) enabled is [1, 1].
+    ```mlir
+    %q, %l = moe.eigh %a previous %old if %now : tensor<2x8x8xf32>, tensor<1x1xf32> -> tensor<2x8xf32>
+    ```
+  }];
+  let arguments = (ins Moe_Stack:$input, Moe_Stack:$previous, Moe_MapTensor:$enabled);
+  let results = (outs Moe_Stack:$vectors, Moe_Matrix:$values);
+  let assemblyFormat = "$input `previous` $previous `if` $enabled attr-dict `:` type($input) `,` type($enabled) `->` type($values)";
+  let hasVerifier = 1;
+}
+
+def Moe_QrOp : Moe_Op<"qr", [Pure, AllTypesMatch<["input", "previous", "result"]>]> {
+  let summary = "The orthonormal factor of matrices: input = result * R, R upper triangular with a positive diagonal";
+  let description = [{
+    input [B, m, n], m >= n. Gram-Schmidt, column by column, each projected twice (Giraud et al. 2005: columns are then orthogonal to rounding). A column that
+    lies in the span of those before it, to rounding, is replaced by the unit vector farthest from that span, made orthogonal likewise.
+    When `enabled` is 0: result = previous. Where `previous` is a state and the result is written there, nothing is moved then.
+
+    Constraints: (C1) matrices have as many rows as columns or more; (C2) enabled is [1, 1].
+    ```mlir
+    %q = moe.qr %a previous %old if %now : tensor<2x8x4xf32>, tensor<1x1xf32>
+    ```
+  }];
+  let arguments = (ins Moe_Stack:$input, Moe_Stack:$previous, Moe_MapTensor:$enabled);
+  let results = (outs Moe_Stack:$result);
+  let assemblyFormat = "$input `previous` $previous `if` $enabled attr-dict `:` type($input) `,` type($enabled)";
   let hasVerifier = 1;
 }
 

@@ -120,6 +120,14 @@ LogicalResult CombineRowsOp::buildBackward(OpBuilder &builder, ValueRange result
   return success();
 }
 
+// What was chosen is a constant.
+LogicalResult ColumnKthOp::buildBackward(OpBuilder &, ValueRange, ArrayRef<bool>, SmallVectorImpl<Value> &) {
+  return success();
+}
+LogicalResult SinkhornOp::buildBackward(OpBuilder &, ValueRange, ArrayRef<bool>, SmallVectorImpl<Value> &) {
+  return success();
+}
+
 LogicalResult EmbedOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
                                      SmallVectorImpl<Value> &operandGrads) {
   operandGrads[0] = EmbedGradOp::create(builder, getLoc(), getTable().getType(), resultGrads[0], getIds());

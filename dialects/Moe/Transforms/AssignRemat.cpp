@@ -13,7 +13,9 @@ namespace {
 
 // The routing decision is kept under every policy: it is small, and a second one could differ when another kernel
 // rounds otherwise.
-bool isRoutingDecision(Operation *op) { return isa<TopKOp, LimitCapacityOp, PermuteOp, CountIdsOp>(op); }
+bool isRoutingDecision(Operation *op) {
+  return isa<TopKOp, ColumnKthOp, SinkhornOp, LimitCapacityOp, PermuteOp, CountIdsOp>(op);
+}
 
 // One pass over memory, as much as loading a kept value would be. Products, attention and sums over experts' rows are
 // not.

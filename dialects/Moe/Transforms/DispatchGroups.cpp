@@ -18,12 +18,17 @@ StringRef kindOf(Operation *op) {
   if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
     return "matmul";
   if (isa<AttentionOp, AttentionGradOp, ColReduceOp, EmbedGradOp, PermuteOp, LimitCapacityOp, CountIdsOp,
-          QuantizeColumnsOp>(op))
+          QuantizeColumnsOp, ColumnKthOp, SinkhornOp, EighOp, QrOp>(op))
     return op->getName().stripDialect();
   return "row";
 }
 
 bool isReduction(StringRef kind) { return kind == "col_reduce" || kind == "embed_grad"; }
+
+/// Templates that store what their op makes in states too, as it is.
+bool mayWrite(StringRef kind) {
+  return llvm::is_contained({"quantize_columns", "column_kth", "sinkhorn", "eigh", "qr"}, kind);
+}
 
 bool isSink(Operation *op) { return isa<WriteOp, AccumulateOp>(op); }
 
@@ -42,6 +47,8 @@ MapOp sumOf(Operation *product) {
 /// Whether `op` reads its operand row by row, or element by element.
 bool isAlignedOperand(Operation *op, unsigned number) {
   auto rowOp = dyn_cast<RowOpInterface>(op);
+  if (isa<EighOp, QrOp>(op)) // `previous` is read where the result is written, or not at all
+    return number == 1;
   return isSink(op) || isa<SliceColumnsOp>(op) || (rowOp && rowOp.isRowAligned(number));
 }
 
@@ -139,7 +146,7 @@ bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std:
   StringRef kind = group.kind;
   if (isSink(op)) {
     if (kind == "row" || kind == "matmul" || isReduction(kind) || (kind == "count_ids" && isa<AccumulateOp>(op)) ||
-        (kind == "quantize_columns" && isa<WriteOp>(op)))
+        (mayWrite(kind) && isa<WriteOp>(op)))
       return true;
     why = "the " + kind.str() + " template does not write states";
     return false;

@@ -253,8 +253,11 @@ private:
       if (FloatType type = roundedTo(map.getYield().getValues()[result.getResultNumber()]))
         return type;
     auto type = cast<RankedTensorType>(result.getType());
-    // What was summed or chosen, and statistics of rows, keep the precision of the sum.
-    if (isa<RowReduceOp, ColReduceOp, DotRowsOp, EmbedGradOp, TakeOp, PutOp>(op) || type.getShape().back() == 1)
+    // What was summed or chosen, and statistics of rows, keep the precision of the sum; plans and bases are iterated
+    // on.
+    if (isa<RowReduceOp, ColReduceOp, ColumnKthOp, DotRowsOp, EmbedGradOp, TakeOp, PutOp, SinkhornOp, EighOp, QrOp>(
+            op) ||
+        type.getShape().back() == 1)
       return {};
     if (isa<GatherRowsOp, ReshapeOp>(op))
       return inside.lookup(op->getOperand(0));

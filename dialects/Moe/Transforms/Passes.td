@@ -10,7 +10,7 @@ def MoeAssignRemat : Pass<"moe-assign-remat", "::mlir::func::FuncOp"> {
     each layer.
     After: ops inside repeats that are cheap to run again carry the unit attribute `moe.remat`. `selective` marks
     row ops and views (maps, norms, softmax, rope, gathers): they cost one pass over memory, as loading a saved copy
-    does. `full` marks everything but the routing decision (top_k, limit_capacity, permute, count_ids): integers
+    does. `full` marks everything but the routing decision (top_k, column_kth, sinkhorn, limit_capacity, permute, count_ids): integers
     decide which rows meet which expert, and are small.
     Why here: the choice is about values, which only exist as such before differentiation wires them to the
     backward.

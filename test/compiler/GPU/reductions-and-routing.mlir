@@ -94,3 +94,28 @@ func.func @sort() {
   }
   return
 }
+
+// -----
+
+// A block for each column, which is read once; no workspace, and nothing that blocks wait for.
+moe.state @x batch : tensor<32768x64xbf16>
+moe.state @y balance : tensor<1x64xf32>
+// CHECK-LABEL: plan.func @kth
+// CHECK: plan.kernel @{{.*}} params 2 grid 64 scratch 0
+// CHECK: llvm.func @moec_column_kth{{.*}}nvvm.reqntid = array<i32: 1024, 1, 1>
+// CHECK-COUNT-32: llvm.load {{.*}} -> bf16
+// CHECK-NOT: -> bf16
+// CHECK: scf.for
+// CHECK-COUNT-32: arith.cmpi uge, {{.*}} : i32
+// CHECK-NOT: atomicrmw
+// CHECK: llvm.store {{.*}} : f32
+func.func @kth() {
+  moe.dispatch "column_kth" () : () -> () {
+    %x = moe.read @x : tensor<32768x64xbf16>
+    %c = moe.cast %x : tensor<32768x64xbf16> -> tensor<32768x64xf32>
+    %r = moe.column_kth %c n 4096 : tensor<32768x64xf32> -> tensor<1x64xf32>
+    moe.write @y, %r : tensor<1x64xf32>
+    moe.yield
+  }
+  return
+}

@@ -26,6 +26,9 @@ func.func @layers(%x0: tensor<8x4xf32>) {
     // SELECTIVE: moe.top_k %{{.*}} : tensor
     // FULL: moe.top_k %{{.*}} : tensor
     %ids = moe.top_k %p : tensor<8x4xf32> -> tensor<8x2xi32>
+    // SELECTIVE: moe.column_kth %{{.*}} n 2 : tensor
+    // FULL: moe.column_kth %{{.*}} n 2 : tensor
+    %kth = moe.column_kth %p n 2 : tensor<8x4xf32> -> tensor<1x4xf32>
     // SELECTIVE: moe.permute %{{.*}} experts 4 align 4 :
     // FULL: moe.permute %{{.*}} experts 4 align 4 :
     %off, %cnt, %rt, %rs, %sr = moe.permute %ids experts 4 align 4 : tensor<8x2xi32> -> tensor<1x5xi32>, tensor<1x4xi32>, tensor<28x1xi32>

@@ -225,3 +225,32 @@ func.func @stopped() attributes {moe.differentiate} {
   moe.loss %t scale 1.0 : tensor<1x1xf32>
   return
 }
+
+// -----
+
+// Thresholds and plans are constants, though they are made of what has a gradient.
+moe.state @w parameter : tensor<8x4xf32> gradient @grad.w
+moe.state @now counter : tensor<1x1xi64>
+moe.state @grad.w gradient : tensor<8x4xf32>
+// CHECK-LABEL: func @chosen()
+// CHECK: %[[T:.*]] = moe.column_kth
+// CHECK: %[[P:.*]] = moe.sinkhorn
+// CHECK: moe.map(%[[T]], %[[P]], %{{.*}}) : (tensor<1x4xf32>, tensor<8x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32>
+// CHECK-NOT: col_reduce
+// CHECK: moe.accumulate @grad.w
+func.func @chosen() attributes {moe.differentiate} {
+  %w = moe.read @w : tensor<8x4xf32>
+  %now = moe.read @now : tensor<1x1xi64>
+  %t = moe.column_kth %w n 2 : tensor<8x4xf32> -> tensor<1x4xf32>
+  %p = moe.sinkhorn %w if %now xi 0.1 max_iters 5 tol 0.0 : tensor<8x4xf32>, tensor<1x1xi64>
+  %y = moe.map(%w, %t, %p) : (tensor<8x4xf32>, tensor<1x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32, %b: f32, %c: f32):
+    %m = arith.mulf %a, %b : f32
+    %s = arith.mulf %m, %c : f32
+    moe.yield %s : f32
+  }
+  %r = moe.row_reduce sum %y : tensor<8x4xf32> -> tensor<8x1xf32>
+  %l = moe.col_reduce %r : tensor<8x1xf32> -> tensor<1x1xf32>
+  moe.loss %l scale 1.0 : tensor<1x1xf32>
+  return
+}

@@ -489,3 +489,79 @@ func.func @empty() {
   // CHECK-NEXT: return
   return
 }
+
+// -----
+
+// A threshold of whole columns is a kernel of its own, which may write it to a state; what uses it comes after.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @t balance : tensor<1x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: func @thresholds()
+func.func @thresholds() {
+  // CHECK-NEXT: %[[T:.*]] = moe.dispatch "column_kth" note "moe.map not fused: nothing can follow inside the column_kth template" () : () -> tensor<1x4xf32> {
+  // CHECK-NEXT: %[[X:.*]] = moe.read @x
+  // CHECK-NEXT: %[[R:.*]] = moe.column_kth %[[X]] n 3
+  // CHECK-NEXT: moe.write @t, %[[R]]
+  // CHECK-NEXT: moe.yield %[[R]]
+  // CHECK: moe.dispatch "row" (%{{.*}} = %[[T]])
+  %x = moe.read @x : tensor<8x4xf32>
+  %t = moe.column_kth %x n 3 : tensor<8x4xf32> -> tensor<1x4xf32>
+  moe.write @t, %t : tensor<1x4xf32>
+  %y = moe.map(%x, %t) : (tensor<8x4xf32>, tensor<1x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32, %b: f32):
+    %d = arith.subf %a, %b : f32
+    moe.yield %d : f32
+  }
+  moe.write @y, %y : tensor<8x4xf32>
+  return
+}
+
+// -----
+
+// A basis that is kept while nothing new is due is written in place: `previous` is read where the result is written.
+// That of a product is read again.
+moe.state @a optimizer : tensor<2x6x6xf32>
+moe.state @q optimizer : tensor<2x6x6xf32>
+moe.state @now counter : tensor<1x1xi64>
+// CHECK-LABEL: func @in_place()
+func.func @in_place() {
+  // CHECK-NEXT: moe.dispatch "eigh" () : () -> () {
+  // CHECK-DAG: %[[A:.*]] = moe.read @a
+  // CHECK-DAG: %[[Q:.*]] = moe.read @q
+  // CHECK-DAG: %[[N:.*]] = moe.read @now
+  // CHECK: %[[V:.*]], %{{.*}} = moe.eigh %[[A]] previous %[[Q]] if %[[N]]
+  // CHECK-NEXT: moe.write @q, %[[V]]
+  // CHECK-NEXT: moe.yield
+  // CHECK: moe.dispatch "qr" () : () -> () {
+  // CHECK: %[[P:.*]] = moe.read @q
+  // CHECK: %[[O:.*]] = moe.qr %{{.*}} previous %[[P]] if %{{.*}}
+  // CHECK-NEXT: moe.write @q, %[[O]]
+  %a = moe.read @a : tensor<2x6x6xf32>
+  %q = moe.read @q : tensor<2x6x6xf32>
+  %now = moe.read @now : tensor<1x1xi64>
+  %v, %l = moe.eigh %a previous %q if %now : tensor<2x6x6xf32>, tensor<1x1xi64> -> tensor<2x6xf32>
+  moe.write @q, %v : tensor<2x6x6xf32>
+  %p = moe.read @q : tensor<2x6x6xf32>
+  %o = moe.qr %a previous %p if %now : tensor<2x6x6xf32>, tensor<1x1xi64>
+  moe.write @q, %o : tensor<2x6x6xf32>
+  return
+}
+
+// -----
+
+// What is decomposed and written to the same state is read whole first: the write waits for a kernel of its own.
+moe.state @a optimizer : tensor<2x6x6xf32>
+moe.state @q optimizer : tensor<2x6x6xf32>
+moe.state @now counter : tensor<1x1xi64>
+// CHECK-LABEL: func @not_in_place()
+func.func @not_in_place() {
+  // CHECK-NEXT: %[[O:.*]] = moe.dispatch "qr" note "moe.write not fused: the state @a is used in between" () : () -> tensor<2x6x6xf32> {
+  // CHECK: moe.dispatch "row" (%[[IN:.*]] = %[[O]])
+  // CHECK-NEXT: moe.write @a, %[[IN]]
+  %a = moe.read @a : tensor<2x6x6xf32>
+  %q = moe.read @q : tensor<2x6x6xf32>
+  %now = moe.read @now : tensor<1x1xi64>
+  %o = moe.qr %a previous %q if %now : tensor<2x6x6xf32>, tensor<1x1xi64>
+  moe.write @a, %o : tensor<2x6x6xf32>
+  return
+}

@@ -225,3 +225,52 @@ func.func @refresh() {
   }
   return
 }
+
+// -----
+
+// Thresholds, plans and bases are wide where they are made, also from narrow scores, and in the optimizer's wide states.
+// A product reads a rounded copy of a basis.
+moe.state @grad.w gradient : tensor<4x4xf32>
+moe.state @w parameter : tensor<4x4xf32> gradient @grad.w
+moe.state @x batch : tensor<4x4xf32>
+moe.state @optimizer.q optimizer : tensor<1x4x4xf32>
+moe.state @now counter : tensor<1x1xi64>
+// CHECK-LABEL: func @wide
+// CHECK: %[[S:.*]] = moe.dispatch "matmul" () : () -> tensor<4x4xbf16>
+// CHECK: moe.dispatch "column_kth" (%{{.*}} = %[[S]]) : (tensor<4x4xbf16>) -> tensor<4x4xf32>
+// CHECK: moe.dispatch "sinkhorn" (%{{.*}} = %[[S]]) : (tensor<4x4xbf16>) -> tensor<4x4xf32>
+// CHECK: %[[Q:.*]] = moe.dispatch "eigh" () : () -> tensor<1x4x4xbf16> {
+// CHECK: %[[V:.*]], %{{.*}} = moe.eigh
+// CHECK-NEXT: moe.write @optimizer.q, %[[V]] : tensor<1x4x4xf32>
+// CHECK-NEXT: %[[N:.*]] = moe.cast %[[V]]
+// CHECK-NEXT: moe.yield %[[N]]
+// CHECK: moe.dispatch "matmul" (%{{.*}} = %[[Q]],
+func.func @wide(%offsets: tensor<1x2xi32>, %counts: tensor<1x1xi32>, %r: tensor<4x4xf32>) {
+  %s = moe.dispatch "matmul" () : () -> tensor<4x4xf32> {
+    %x = moe.read @x : tensor<4x4xf32>
+    %w = moe.read @w : tensor<4x4xf32>
+    %p = moe.matmul %x, %w : tensor<4x4xf32>, tensor<4x4xf32> -> tensor<4x4xf32>
+    moe.yield %p : tensor<4x4xf32>
+  }
+  %k = moe.dispatch "column_kth" (%a = %s) : (tensor<4x4xf32>) -> tensor<4x4xf32> {
+    %t = moe.column_kth %a n 1 : tensor<4x4xf32> -> tensor<4x4xf32>
+    moe.yield %t : tensor<4x4xf32>
+  }
+  %plan = moe.dispatch "sinkhorn" (%a = %s) : (tensor<4x4xf32>) -> tensor<4x4xf32> {
+    %now = moe.read @now : tensor<1x1xi64>
+    %t = moe.sinkhorn %a if %now xi 0.1 max_iters 10 tol 0.0 : tensor<4x4xf32>, tensor<1x1xi64>
+    moe.yield %t : tensor<4x4xf32>
+  }
+  %q = moe.dispatch "eigh" () : () -> tensor<1x4x4xf32> {
+    %now = moe.read @now : tensor<1x1xi64>
+    %old = moe.read @optimizer.q : tensor<1x4x4xf32>
+    %v, %l = moe.eigh %old previous %old if %now : tensor<1x4x4xf32>, tensor<1x1xi64> -> tensor<1x4xf32>
+    moe.write @optimizer.q, %v : tensor<1x4x4xf32>
+    moe.yield %v : tensor<1x4x4xf32>
+  }
+  moe.dispatch "matmul" (%b = %q, %a = %r, %o = %offsets, %c = %counts) : (tensor<1x4x4xf32>, tensor<4x4xf32>, tensor<1x2xi32>, tensor<1x1xi32>) -> () {
+    %p = moe.grouped_matmul %a, %b, %o, %c : tensor<4x4xf32>, tensor<1x4x4xf32>, tensor<1x2xi32>, tensor<1x1xi32> -> tensor<4x4xf32>
+    moe.yield
+  }
+  return
+}

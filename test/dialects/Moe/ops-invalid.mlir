@@ -588,6 +588,134 @@ func.func @permute_rows(%i: tensor<8x2xi32>) {
 
 // -----
 
+func.func @permute_experts(%i: tensor<8x2xi32>) {
+  // expected-error @+1 {{has 3 experts and align 0, expected at least 1 of each}}
+  %0:5 = moe.permute %i experts 3 align 0 : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<24x1xi32>
+  return
+}
+
+// -----
+
+func.func @permute_limit(%i: tensor<8x2xi32>) {
+  // expected-error @+1 {{has limit 17, expected 1 to the number of slots 16}}
+  %0:5 = moe.permute %i experts 3 align 4 limit 17 : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<28x1xi32>
+  return
+}
+
+// -----
+
+func.func @permute_limited_rows(%i: tensor<8x2xi32>) {
+  // expected-error @+1 {{row_token is [28, 1], expected [16, 1]}}
+  %0:5 = moe.permute %i experts 3 align 4 limit 6 : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<28x1xi32>
+  return
+}
+
+// -----
+
+func.func @column_kth_groups(%x: tensor<8x4xf32>) {
+  // expected-error @+1 {{number of groups 3 does not divide rows 8}}
+  %0 = moe.column_kth %x n 1 : tensor<8x4xf32> -> tensor<3x4xf32>
+  return
+}
+
+// -----
+
+func.func @column_kth_n(%x: tensor<8x4xf32>) {
+  // expected-error @+1 {{asks for entry 5 of groups of 4 rows, expected 1 to 4}}
+  %0 = moe.column_kth %x n 5 : tensor<8x4xf32> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @column_kth_none(%x: tensor<8x4xf32>) {
+  // expected-error @+1 {{asks for entry 0 of groups of 4 rows, expected 1 to 4}}
+  %0 = moe.column_kth %x n 0 : tensor<8x4xf32> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @column_kth_columns(%x: tensor<8x4xf32>) {
+  // expected-error @+1 {{result is [2, 3], expected [2, 4]}}
+  %0 = moe.column_kth %x n 1 : tensor<8x4xf32> -> tensor<2x3xf32>
+  return
+}
+
+// -----
+
+func.func @column_kth_element(%x: tensor<8x4xf32>) {
+  // expected-error @+1 {{result is of 'f64', but input is of 'f32'}}
+  %0 = moe.column_kth %x n 1 : tensor<8x4xf32> -> tensor<2x4xf64>
+  return
+}
+
+// -----
+
+func.func @sinkhorn_enabled(%x: tensor<8x4xf32>, %now: tensor<8x1xf32>) {
+  // expected-error @+1 {{enabled is [8, 1], expected [1, 1]}}
+  %0 = moe.sinkhorn %x if %now xi 0.5 max_iters 10 tol 0.0 : tensor<8x4xf32>, tensor<8x1xf32>
+  return
+}
+
+// -----
+
+func.func @sinkhorn_xi(%x: tensor<8x4xf32>, %now: tensor<1x1xf32>) {
+  // expected-error @+1 {{has xi 0.000000e+00, tol 1.000000e-03 and max_iters 10, expected xi above 0, tol of at least 0 and max_iters of at least 1}}
+  %0 = moe.sinkhorn %x if %now xi 0.0 max_iters 10 tol 1.0e-3 : tensor<8x4xf32>, tensor<1x1xf32>
+  return
+}
+
+// -----
+
+func.func @eigh_square(%x: tensor<2x6x4xf32>, %now: tensor<1x1xf32>) {
+  // expected-error @+1 {{has matrices of 6 rows and 4 columns, expected square ones}}
+  %0, %1 = moe.eigh %x previous %x if %now : tensor<2x6x4xf32>, tensor<1x1xf32> -> tensor<2x6xf32>
+  return
+}
+
+// -----
+
+func.func @eigh_values(%x: tensor<2x6x6xf32>, %now: tensor<1x1xf32>) {
+  // expected-error @+1 {{values is [2, 4], expected [2, 6]}}
+  %0, %1 = moe.eigh %x previous %x if %now : tensor<2x6x6xf32>, tensor<1x1xf32> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+func.func @eigh_element(%x: tensor<2x6x6xf32>, %now: tensor<1x1xf32>) {
+  // expected-error @+1 {{values is of 'f64', but input is of 'f32'}}
+  %0, %1 = moe.eigh %x previous %x if %now : tensor<2x6x6xf32>, tensor<1x1xf32> -> tensor<2x6xf64>
+  return
+}
+
+// -----
+
+func.func @eigh_enabled(%x: tensor<2x6x6xf32>, %now: tensor<1x2xf32>) {
+  // expected-error @+1 {{enabled is [1, 2], expected [1, 1]}}
+  %0, %1 = moe.eigh %x previous %x if %now : tensor<2x6x6xf32>, tensor<1x2xf32> -> tensor<2x6xf32>
+  return
+}
+
+// -----
+
+func.func @qr_wide(%x: tensor<2x4x6xf32>, %now: tensor<1x1xf32>) {
+  // expected-error @+1 {{has matrices of 4 rows and 6 columns, expected no more columns than rows}}
+  %0 = moe.qr %x previous %x if %now : tensor<2x4x6xf32>, tensor<1x1xf32>
+  return
+}
+
+// -----
+
+func.func @qr_enabled(%x: tensor<2x6x4xf32>, %now: tensor<2x1xf32>) {
+  // expected-error @+1 {{enabled is [2, 1], expected [1, 1]}}
+  %0 = moe.qr %x previous %x if %now : tensor<2x6x4xf32>, tensor<2x1xf32>
+  return
+}
+
+// -----
+
 func.func @limit_capacity(%i: tensor<8x2xi32>, %w: tensor<8x1xf32>) {
   // expected-error @+1 {{weights is [8, 1], expected [8, 2]}}
   %0 = moe.limit_capacity position %i, %w experts 3 capacity 4 : tensor<8x2xi32>, tensor<8x1xf32>

@@ -114,6 +114,10 @@ func.func @routed(%x: tensor<8x4xf32>, %scores: tensor<8x2xf32>, %ids: tensor<8x
   // CHECK: moe.permute %{{.*}} experts 3 align 4 : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<28x1xi32>
   %offsets, %counts, %row_token, %row_slot, %slot_row = moe.permute %kept experts 3 align 4
       : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<28x1xi32>
+  // CHECK: moe.permute %{{.*}} experts 3 align 4 limit 6 : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<16x1xi32>
+  %few:5 = moe.permute %kept experts 3 align 4 limit 6 : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<16x1xi32>
+  // CHECK: moe.column_kth %{{.*}} n 3 : tensor<8x4xf32> -> tensor<2x4xf32>
+  %threshold = moe.column_kth %x n 3 : tensor<8x4xf32> -> tensor<2x4xf32>
   // CHECK: moe.gather_rows %{{.*}}, %{{.*}} slot_row %{{.*}} : tensor<8x2xi32> : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   %g = moe.gather_rows %x, %row_token slot_row %slot_row : tensor<8x2xi32> : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   // CHECK: moe.gather_rows %{{.*}}, %{{.*}} : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
@@ -139,6 +143,17 @@ func.func @routed(%x: tensor<8x4xf32>, %scores: tensor<8x2xf32>, %ids: tensor<8x
   %spread = moe.spread_rows %y, %row_slot weights %scores : tensor<8x2xf32> top_k 2 : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   // CHECK: moe.dot_rows %{{.*}}, %{{.*}}, %{{.*}} : tensor<8x4xf32>, tensor<28x4xf32>, tensor<8x2xi32> -> tensor<8x2xf32>
   %dot = moe.dot_rows %y, %h2, %slot_row : tensor<8x4xf32>, tensor<28x4xf32>, tensor<8x2xi32> -> tensor<8x2xf32>
+  return
+}
+
+// CHECK-LABEL: func @now_and_then
+func.func @now_and_then(%x: tensor<8x4xf32>, %now: tensor<1x1xf32>, %count: tensor<1x1xi64>, %a: tensor<2x6x6xf32>, %tall: tensor<2x6x4xf64>) {
+  // CHECK: moe.sinkhorn %{{.*}} if %{{.*}} xi 5.000000e-02 max_iters 100 tol 1.000000e-03 : tensor<8x4xf32>, tensor<1x1xf32>
+  %plan = moe.sinkhorn %x if %now xi 0.05 max_iters 100 tol 1.0e-3 : tensor<8x4xf32>, tensor<1x1xf32>
+  // CHECK: %{{.*}}, %{{.*}} = moe.eigh %{{.*}} previous %{{.*}} if %{{.*}} : tensor<2x6x6xf32>, tensor<1x1xi64> -> tensor<2x6xf32>
+  %q, %l = moe.eigh %a previous %a if %count : tensor<2x6x6xf32>, tensor<1x1xi64> -> tensor<2x6xf32>
+  // CHECK: moe.qr %{{.*}} previous %{{.*}} if %{{.*}} : tensor<2x6x4xf64>, tensor<1x1xf32>
+  %o = moe.qr %tall previous %tall if %now : tensor<2x6x4xf64>, tensor<1x1xf32>
   return
 }
 

@@ -1,0 +1,185 @@
+// Each expert takes the tokens of its highest scores: loads are equal by construction, tokens have as many experts as
+// want them.
+#include "compiler/Methods/Methods.h"
+
+using namespace mlir;
+
+namespace moec {
+namespace {
+
+class ExpertChoice : public RoutingMethod {
+public:
+  std::string kind() const override { return "expert_choice"; }
+  std::string summary() const override { return "Each expert takes the tokens of its highest scores"; }
+  std::string source() const override { return "Zhou et al. 2022 (arXiv 2202.09368); scope \"position\" is ours"; }
+  std::vector<exp::Field> fields() const override {
+    using exp::FieldType;
+    return {
+        {"capacity_factor",
+         FieldType::Number,
+         "null",
+         0,
+         65536,
+         {},
+         "experts",
+         "experts of a token in the mean: an expert takes tokens * capacity_factor / num_experts of a group; null: "
+         "top_k",
+         true,
+         false,
+         0,
+         true},
+        {"scope",
+         FieldType::Choice,
+         "\"position\"",
+         0,
+         0,
+         {"sequence", "batch", "position"},
+         "",
+         "tokens that an expert chooses among: of a sequence, of a micro-batch, or of one position in all sequences "
+         "of a micro-batch"},
+        {"see_future",
+         FieldType::Boolean,
+         "false",
+         0,
+         0,
+         {},
+         "",
+         "allows the scopes in which later tokens decide on the routes of earlier ones"},
+        {"then.at", FieldType::Steps, "null", 0, 0, {}, "steps", "from this step on, another factor; null: never"},
+        {"then.capacity_factor", FieldType::Number, "1", 0, 65536, {}, "experts", "that factor", true}};
+  }
+
+  bool hasEmptySlots(exp::MethodAttr) const override { return true; }
+
+  int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const override {
+    int64_t most = capacity(attr, r, factor(attr, r.topK));
+    if (attr.getInt("then.at") > 0)
+      most = std::max(most, capacity(attr, r, attr.getFloat("then.capacity_factor")));
+    return most * r.numExperts * numGroups(attr, r);
+  }
+
+  // Every token offers itself to every expert, and experts drop all but their best: a slot of its own for each expert.
+  Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, Value selection) const override {
+    Value ids = choose(b, attr, r, selection, factor(attr, r.topK));
+    int64_t at = attr.getInt("then.at");
+    if (at == 0)
+      return ids;
+    Value then = choose(b, attr, r, selection, attr.getFloat("then.capacity_factor"));
+    return b.mapTo(
+        b.b.getI32Type(), {ids, then, r.step}, r.numTokens, r.numExperts,
+        [&](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.select(s.less(x[2], s.integer(at)), x[0], x[1]); });
+  }
+
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
+                                           exp::ExperimentOp experiment) const override;
+
+private:
+  static double factor(exp::MethodAttr attr, int64_t topK) {
+    double given = attr.getFloat("capacity_factor");
+    return given > 0 ? given : static_cast<double>(topK);
+  }
+  static int64_t numGroups(exp::MethodAttr attr, const RoutingValues &r) {
+    StringRef scope = attr.getString("scope");
+    return scope == "batch" ? 1 : scope == "sequence" ? r.numTokens / r.seqLen : std::min(r.seqLen, r.numTokens);
+  }
+  static int64_t capacity(exp::MethodAttr attr, const RoutingValues &r, double factor) {
+    int64_t tokens = r.numTokens / numGroups(attr, r);
+    // A single sequence, as when text is made, has one token at a position: each expert would take none.
+    return std::clamp<int64_t>(static_cast<int64_t>(tokens * factor / r.numExperts), 1, tokens);
+  }
+
+  static Value choose(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, Value selection, double factor) {
+    int64_t groups = numGroups(attr, r), each = capacity(attr, r, factor), experts = r.numExperts;
+    bool byPosition = attr.getString("scope") == "position";
+    Type i32 = b.b.getI32Type();
+    Value all = b.mapTo(i32, {}, r.numTokens, experts, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      int64_t tokens = r.numTokens / groups;
+      Value group = byPosition ? s.rem(x[0], s.integer(groups)) : s.quotient(x[0], s.integer(tokens));
+      return s.toInteger(s.add(s.mul(group, s.integer(experts)), x[1]), 32);
+    });
+    Value kept = moe::LimitCapacityOp::create(b.b, all.getType(), moe::DropPolicy::lowest_weight, all, selection,
+                                              groups * experts, each);
+    return b.mapTo(i32, {kept}, r.numTokens, experts, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      Value isKept = s.less(s.integer(-1), s.toInteger(x[0], 64));
+      return s.toInteger(s.select(isKept, x[2], s.integer(-1)), 32);
+    });
+  }
+};
+
+std::vector<exp::Conflict> ExpertChoice::findConflicts(exp::MethodAttr attr, Operation *section,
+                                                       exp::ExperimentOp experiment) const {
+  std::vector<exp::Conflict> conflicts;
+  auto router = cast<exp::RouterOp>(section);
+  auto moe = experiment.section<exp::MoeOp>();
+  auto batch = experiment.section<exp::BatchOp>();
+  auto data = experiment.section<exp::DataOp>();
+  StringRef scope = attr.getString("scope");
+  if (scope != "position" && !attr.getBool("see_future"))
+    conflicts.push_back(
+        {.field = "scope",
+         .text = "with scope \"" + scope.str() +
+                 "\" later tokens decide on the routes of earlier ones, so the model sees a little of what "
+                 "it has to predict; use scope \"position\", or set see_future to true"});
+  if (scope == "sequence" && attr.getBool("see_future"))
+    conflicts.push_back({.field = "scope",
+                         .text =
+                             "with scope \"sequence\" every route depends on later tokens of its own sequence: losses "
+                             "are not those of a causal model",
+                         .isWarning = true});
+  if (router.getBalance())
+    conflicts.push_back({.field = "balance",
+                         .text = "expert_choice has equal loads by itself; set balance to null",
+                         .other = router,
+                         .otherField = "method",
+                         .otherText = "experts choose"});
+  if (router.getGroups() > 0)
+    conflicts.push_back(
+        {.field = "groups",
+         .text = "groups limit what a token chooses from, and here experts choose; set groups to null"});
+  if (!moe)
+    return conflicts;
+  if (!moe.getTopKPerLayer().empty() || !experiment.sections<exp::ChangeOp>().empty())
+    conflicts.push_back({.field = "method",
+                         .text =
+                             "top_k_per_layer says how many experts a token chooses, and here experts choose; remove "
+                             "it",
+                         .other = moe,
+                         .otherField = "top_k_per_layer",
+                         .otherText = "the mixture is here"});
+  if (moe.getCapacityFactor().convertToDouble() != 0)
+    conflicts.push_back({.field = "method",
+                         .text = "expert_choice takes exactly its own capacity_factor; set model.moe.capacity to null",
+                         .other = moe,
+                         .otherField = "capacity_factor",
+                         .otherText = "capacity is given"});
+  int64_t tokens = scope == "sequence" ? data.getSeqLen()
+                   : scope == "batch"  ? data.getSeqLen() * batch.getMicroSequences()
+                                       : batch.getMicroSequences();
+  int64_t outputs = moe.getNumExperts() + moe.getZeroExperts();
+  if (static_cast<double>(tokens) * factor(attr, moe.getTopK()) < static_cast<double>(outputs))
+    conflicts.push_back(
+        {.field = "scope",
+         .text = "an expert would take less than one of the " + std::to_string(tokens) +
+                 " tokens of a group; raise capacity_factor or batch.micro_sequences, or widen the scope",
+         .other = moe,
+         .otherField = "num_experts",
+         .otherText = "num_experts is " + std::to_string(moe.getNumExperts())});
+  exp::MethodRegistry &methods = exp::getMethods(experiment.getContext());
+  for (auto loss : experiment.sections<exp::LossOp>()) {
+    const auto *method = static_cast<const LossMethod *>(methods.find("loss", loss.getMethod().getKind().str()));
+    if (method && method->balancesLoad() && !loss.getWeight().isZero())
+      conflicts.push_back({.field = "method",
+                           .text = "loss \"" + loss.getName().str() +
+                                   "\" makes loads alike, and with expert_choice they are; remove it",
+                           .other = loss,
+                           .otherField = "weight",
+                           .otherText = "the loss is here"});
+  }
+  return conflicts;
+}
+
+} // namespace
+
+void registerExpertChoice(exp::MethodRegistry &registry) { registry.add(std::make_unique<ExpertChoice>()); }
+
+} // namespace moec
