@@ -22,4 +22,30 @@ std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const
   return conflicts;
 }
 
+std::vector<exp::Conflict> findPriceConflicts(exp::ExperimentOp experiment, const std::string &kind) {
+  std::vector<exp::Conflict> conflicts =
+      findBalanceLosses(experiment,
+                        kind + " makes loads equal by itself, and the loss would only bend the scores; "
+                               "remove the loss or set its weight to 0",
+                        /*isWarning=*/false);
+  auto moe = experiment.section<exp::MoeOp>();
+  if (!moe)
+    return conflicts;
+  if (moe.getTopK() >= moe.getNumExperts() + moe.getZeroExperts())
+    conflicts.push_back({.field = "balance",
+                         .text = "every token goes to every expert, so there is nothing to balance; lower top_k or set "
+                                 "balance to null",
+                         .other = moe,
+                         .otherField = "top_k",
+                         .otherText = "top_k is " + std::to_string(moe.getTopK())});
+  if (!moe.getTopKPerLayer().empty() || !experiment.sections<exp::ChangeOp>().empty())
+    conflicts.push_back({.field = "balance",
+                         .text = kind + " prices experts for one top_k in all layers; remove top_k_per_layer, or use "
+                                        "\"bias\"",
+                         .other = moe,
+                         .otherField = "top_k_per_layer",
+                         .otherText = "the mixture is here"});
+  return conflicts;
+}
+
 } // namespace moec

@@ -15,6 +15,22 @@ inline moe::StateOp declareBias(TensorBuilder &b, int64_t numExperts, StateDecla
 /// count, nor, where small ones are at home beside the method, those of a weight of 1e-3 or less.
 std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const std::string &why, bool isWarning);
 
+/// Tokens an expert gets when loads are equal, rounded down: C = floor(top_k * N / E).
+inline int64_t equalLoad(const RoutingValues &r) { return r.topK * r.numTokens / r.numExperts; }
+
+/// What the dual of the assignment problem asks of token prices: the (k+1)-th largest of a row.
+inline mlir::Value buildTokenPrices(TensorBuilder &b, const RoutingValues &r, mlir::Value scores) {
+  return b.kthOfRow(scores, r.topK + 1);
+}
+/// ... and of expert prices: the (C+1)-th largest of a column, [1, E].
+inline mlir::Value buildExpertPrices(TensorBuilder &b, const RoutingValues &r, mlir::Value scores) {
+  return moe::ColumnKthOp::create(b.b, b.type(1, r.numExperts), scores, equalLoad(r) + 1);
+}
+
+/// Conflicts of methods that price experts: a second balancing of loads, every token at every expert, and layers that
+/// choose fewer experts than top_k, for which the prices would be wrong.
+std::vector<exp::Conflict> findPriceConflicts(exp::ExperimentOp experiment, const std::string &kind);
+
 } // namespace moec
 
 #endif

@@ -1,0 +1,95 @@
+// Prices of experts from the dual of the assignment problem, found anew for every micro-batch: loads are equal from the
+// first steps on.
+#include "compiler/Methods/BalanceSupport.h"
+
+using namespace mlir;
+
+namespace moec {
+namespace {
+
+class Bip : public BalanceMethod {
+public:
+  std::string kind() const override { return "bip"; }
+  std::string summary() const override {
+    return "Prices of experts from a few rounds of dual coordinate descent on the assignment problem";
+  }
+  std::string source() const override { return "Yuan Sun 2025 (arXiv 2502.15451); scope \"global\" is ours"; }
+  std::vector<exp::Field> fields() const override {
+    using exp::FieldType;
+    return {
+        {"iterations", FieldType::Integer, "4", 1, 64, {}, "", "rounds of token prices, then expert prices"},
+        {"warm_start", FieldType::Boolean, "true", 0, 0, {}, "", "whether rounds begin at the last prices, or at 0"},
+        {"clip",
+         FieldType::Boolean,
+         "true",
+         0,
+         0,
+         {},
+         "",
+         "whether prices stay at 0 or above: loads at most equal; "
+         "false: loads exactly equal, which converges faster"},
+        {"scope",
+         FieldType::Choice,
+         "\"micro\"",
+         0,
+         0,
+         {"micro", "global"},
+         "",
+         "micro: each micro-batch is routed by its own prices; global: a step by the mean of the prices of the step "
+         "before"},
+        {"inference", FieldType::Choice, "\"last\"", 0, 0, {"last", "none"}, "", "prices outside of training"}};
+  }
+
+  Value buildSelection(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
+                       StateDeclarer &states) const override {
+    moe::StateOp state = declareBias(b, r.numExperts, states);
+    if (!r.training)
+      return attr.getString("inference") == "none" ? r.scores : b.sub(r.scores, b.read(state, r.layer));
+    bool isGlobal = attr.getString("scope") == "global";
+    Value prices = buildPrices(b, attr, r, state);
+    auto symbol = [](moe::StateOp of) { return FlatSymbolRefAttr::get(of.getSymNameAttr()); };
+    if (isGlobal)
+      moe::AccumulateOp::create(b.b, symbol(declareSums(b, r.numExperts, states)), r.layer,
+                                b.scale(prices, 1.0 / r.microBatches));
+    else
+      moe::WriteOp::create(b.b, symbol(state), r.layer, prices);
+    return b.sub(r.scores, b.read(state, r.layer));
+  }
+
+  void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const override {
+    if (attr.getString("scope") == "global")
+      b.writeRows(declareBias(b, load.numExperts, states), b.readRows(declareSums(b, load.numExperts, states)));
+  }
+
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
+    return findPriceConflicts(experiment, "bip");
+  }
+
+private:
+  static moe::StateOp declareSums(TensorBuilder &b, int64_t numExperts, StateDeclarer &states) {
+    return states.perLayer("prices", moe::StateKind::counter, b.type(1, numExperts), /*resetEachStep=*/true);
+  }
+
+  // p_t = (k+1)-th largest over e of s_te - q_e, q_e = (C+1)-th largest over t of s_te - p_t; both at least 0 if
+  // clipped.
+  static Value buildPrices(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, moe::StateOp state) {
+    auto clip = [&](Value x) {
+      if (!attr.getBool("clip"))
+        return x;
+      return b.map({x}, [](ScalarBuilder &s, TensorBuilder::Scalars v) { return s.max(v[0], s.constant(0.0)); });
+    };
+    Value scores = b.detach(r.scores);
+    Value prices = attr.getBool("warm_start") ? b.read(state, r.layer) : b.fill(0.0, 1, r.numExperts);
+    for (int64_t i = 0; i < attr.getInt("iterations"); ++i) {
+      Value tokens = clip(buildTokenPrices(b, r, b.sub(scores, prices)));
+      prices = clip(buildExpertPrices(b, r, b.sub(scores, tokens)));
+    }
+    return prices;
+  }
+};
+
+} // namespace
+
+void registerBip(exp::MethodRegistry &registry) { registry.add(std::make_unique<Bip>()); }
+
+} // namespace moec
