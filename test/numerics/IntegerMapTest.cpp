@@ -94,13 +94,13 @@ TEST_CASE("uniform numbers of a map are those of a loop, bit by bit", "[row][gpu
         Body body;
         std::string out = tensor(n, c), one = tensor(1, 1, "i64");
         std::string value = uniformBody(body, c, element);
-        CompiledDispatch kernel(
-            dispatchText("row", {{"s", one}, {"f", one}}, out,
-                         "%u = moe.map position(%s, %f) : (" + one + ", " + one + ") -> " + out +
-                             " {\n^bb0(%step: i64, %first: i64, %row: i64, %column: i64):\n"
-                             "%scale = arith.constant 1.1102230246251565e-16 : f64\n" +
-                             body.text() + "moe.yield " + value + " : $T\n}\nmoe.yield %u : " + out),
-            element, target);
+        CompiledDispatch kernel(dispatchText("row", {{"s", one}, {"f", one}}, out,
+                                             "%u = moe.map position(%s, %f) : (" + one + ", " + one + ") -> " + out +
+                                                 " {\n^bb0(%step: i64, %first: i64, %row: i64, %column: i64):\n"
+                                                 "%scale = arith.constant 1.1102230246251565e-16 : f64\n" +
+                                                 body.text() + "moe.yield " + value +
+                                                 " : $T\n}\nmoe.yield %u : " + out),
+                                element, target);
         for (int64_t step : {int64_t(0), int64_t(123456), (int64_t(1) << 32) + 9}) {
           int64_t first = 1000 * (step % 7);
           Array expected({n, c});
@@ -150,11 +150,12 @@ TEST_CASE("integers of a map: both widths in and out, casts, comparisons and shi
             %number = arith.sitofp %pick : i32 to $T
             moe.yield %pick, %kept, %number : i32, i64, $T
           }
-          moe.yield %r#0, %r#1, %r#2 : )" + narrow +
-                           ", " + wide + ", " + floats),
+          moe.yield %r#0, %r#1, %r#2 : )" +
+                           narrow + ", " + wide + ", " + floats),
           "f32", target);
       Array a = Array::integers({n, c}, 1, -50, 50), b = Array::integers({n, c}, 2, -1000, 1000),
-            w = Array::integers({1, c}, 3, -20, 20), x = Array::random({n, c}, 4), m = Array::integers({n, 1}, 5, -9, 9);
+            w = Array::integers({1, c}, 3, -20, 20), x = Array::random({n, c}, 4),
+            m = Array::integers({n, 1}, 5, -9, 9);
       Array small({n, c}), large({n, c}), number({n, c});
       for (int64_t row = 0; row < n; ++row)
         for (int64_t column = 0; column < c; ++column) {

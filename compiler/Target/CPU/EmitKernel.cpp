@@ -19,6 +19,9 @@ FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, ModuleOp kernels, Str
       {"limit_capacity", emitRoutingKernel},
       {"count_ids", emitRoutingKernel},
       {"column_kth", emitRoutingKernel},
+      {"sinkhorn", emitSinkhornKernel},
+      {"eigh", emitDecompositionKernel},
+      {"qr", emitDecompositionKernel},
   };
   for (auto [kind, emit] : templates)
     if (kind == dispatch.getKind())

@@ -24,6 +24,9 @@ mlir::FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp, mlir::Module
                                                    const CpuTarget &); // quantize_columns
 mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                               const CpuTarget &); // permute, limit_capacity, count_ids, column_kth
+mlir::FailureOr<KernelInfo> emitSinkhornKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
+mlir::FailureOr<KernelInfo> emitDecompositionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                    const CpuTarget &); // eigh, qr
 
 } // namespace moec::cpu
 

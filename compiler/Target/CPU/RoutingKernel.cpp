@@ -64,6 +64,11 @@ private:
   }
   Value isId(Value id) { return k.less(k.i64(-1), id); }
 
+  // Keys to select by, whatever the float, in 64 bits.
+  Value keyOf(Value weight) {
+    Value key = k.selectionKey(weight);
+    return key.getType() == i64Type ? key : arith::ExtUIOp::create(k.b, i64Type, key).getResult();
+  }
   // How many of the keys start .. end - 1 compare so with `bound`, and the n-th largest of them, of `bits` bits; 0 when
   // there are fewer. The last vector is padded with zeros, which no bound but 0 counts.
   Value countKeys(Value keys, Value start, Value end, arith::CmpIPredicate predicate, Value bound);
@@ -192,7 +197,7 @@ LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
   Type element = cast<RankedTensorType>(op.getWeights().getType()).getElementType();
   int64_t lanes = k.lanes(i64Type), bits = element.getIntOrFloatBitWidth();
   // Every group of keys is padded with zeros to whole vectors.
-  auto keyAt = [&](Value i) { return k.selectionKey(k.load(element, *weights, i)); };
+  auto keyAt = [&](Value i) { return keyOf(k.load(element, *weights, i)); };
   Value starts = k.scratch(experts * 8), cursors = k.scratch(experts * 8);
   Value thresholds = k.scratch(experts * 8), equals = k.scratch(experts * 8);
   int64_t room = total + experts * lanes;
@@ -252,12 +257,14 @@ LogicalResult RoutingEmitter::columnKth(moe::ColumnKthOp op, KernelInfo &info) {
   k.loop(k.i64(0), k.i64(each), 1, [&](Value row) {
     Value at = k.add(first, k.mul(row, k.i64(columns)));
     Value value = k.convert(k.load(body.storageOf(*input), k.param(*input), at), element);
-    k.store(k.selectionKey(value), keys, row);
+    k.store(keyOf(value), keys, row);
   });
   k.loop(k.i64(each), k.i64(room), 1, [&](Value row) { k.store(k.i64(0), keys, row); });
   Value key = kthKey(keys, k.i64(0), k.i64(each), op.getN(), element.getIntOrFloatBitWidth());
   Elementwise here(k, body);
   here.moveTo(groups, group, column, {1, 1});
+  if (element.getIntOrFloatBitWidth() == 32)
+    key = k.toI32(key);
   here.bind(op.getResult(), k.fromSelectionKey(key, element));
   here.store(sinks);
   return success();

@@ -18,10 +18,10 @@ using kernel::DispatchBody;
 using kernel::tensorColumns;
 using kernel::tensorRows;
 
-constexpr int64_t kRowsPerThread = 16;   // below the most threads
-constexpr int64_t kMostThreads = 1024;   // 64 registers are left to each
-constexpr int64_t kHeldRegisters = 32;   // of these for keys
-constexpr int64_t kLoadsInFlight = 8;    // of a thread, when keys go to the workspace
+constexpr int64_t kRowsPerThread = 16; // below the most threads
+constexpr int64_t kMostThreads = 1024; // 64 registers are left to each
+constexpr int64_t kHeldRegisters = 32; // of these for keys
+constexpr int64_t kLoadsInFlight = 8;  // of a thread
 
 class ColumnKthEmitter {
 public:
@@ -52,9 +52,9 @@ private:
   Type element;
   SimtBuilder *k = nullptr;
   Type keyType;
-  Value first;              // element of row 0
-  SmallVector<Value> held;  // keys in registers; or
-  Value keys;               // in the workspace
+  Value first;             // element of row 0
+  SmallVector<Value> held; // keys in registers; or
+  Value keys;              // in the workspace
 };
 
 Value ColumnKthEmitter::keyAt(Value row, bool mayEnd) {
@@ -62,9 +62,7 @@ Value ColumnKthEmitter::keyAt(Value row, bool mayEnd) {
   Value place = mayEnd ? k->min(row, k->i64(each - 1)) : row;
   Value loaded = k->load(body.storageOf(input), k->param(input), k->add(first, k->mul(place, k->i64(columns))));
   Value key = k->selectionKey(k->convert(loaded, element));
-  if (mayEnd)
-    key = k->select(inside, key, k->i64(0));
-  return bits() == 64 ? key : k->toI32(key);
+  return mayEnd ? k->select(inside, key, k->constant(keyType, 0)) : key;
 }
 
 Value ColumnKthEmitter::countHits(Value key, Value bound, Value so) {
@@ -106,22 +104,19 @@ void ColumnKthEmitter::emit(SimtBuilder &builder) {
     });
   }
 
-  auto number = [&](int64_t value) -> Value {
-    return arith::ConstantOp::create(k->b, k->b.getIntegerAttr(keyType, value));
-  };
-  Value found = k->loop(k->i64(0), k->i64(bits()), 1, ValueRange{number(0)}, [&](Value step, ValueRange so) {
-    Value place = k->sub(k->i64(bits() - 1), step);
-    Value bit = arith::ShLIOp::create(k->b, number(1), bits() == 64 ? place : k->toI32(place));
-    Value candidate = arith::OrIOp::create(k->b, so[0], bit);
-    Value count = k->reduceGroup({countOwn(candidate)}, k->threads, /*again=*/true,
-                                 [&](size_t, Value a, Value b) { return k->add(a, b); })[0];
-    return SmallVector<Value>{k->select(k->less(k->i32(op.getN() - 1), count), candidate, so[0])};
-  })[0];
+  Value found =
+      k->loop(k->i64(0), k->i64(bits()), 1, ValueRange{k->constant(keyType, 0)}, [&](Value step, ValueRange so) {
+        Value place = k->sub(k->i64(bits() - 1), step);
+        Value bit = arith::ShLIOp::create(k->b, k->constant(keyType, 1), bits() == 64 ? place : k->toI32(place));
+        Value candidate = arith::OrIOp::create(k->b, so[0], bit);
+        Value count = k->reduceGroup({countOwn(candidate)}, k->threads, /*again=*/true,
+                                     [&](size_t, Value a, Value b) { return k->add(a, b); })[0];
+        return SmallVector<Value>{k->select(k->less(k->i32(op.getN() - 1), count), candidate, so[0])};
+      })[0];
   k->when(k->equal(k->thread(), k->i64(0)), [&] {
-    Value wide = bits() == 64 ? found : k->b.createOrFold<arith::ExtUIOp>(k->b.getI64Type(), found);
     kernel::Elementwise here(*k, body);
     here.moveTo(groups, group, column, {1, 1});
-    here.bind(op.getResult(), k->fromSelectionKey(wide, element));
+    here.bind(op.getResult(), k->fromSelectionKey(found, element));
     here.store(body.sinks());
   });
 }

@@ -37,6 +37,9 @@ FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleO
       {"limit_capacity", one<emitRoutingKernel>},
       {"count_ids", one<emitRoutingKernel>},
       {"column_kth", one<emitColumnKthKernel>},
+      {"sinkhorn", one<emitSinkhornKernel>},
+      {"eigh", one<emitDecompositionKernel>},
+      {"qr", one<emitDecompositionKernel>},
   };
   for (const Entry &entry : templates)
     if (entry.kind == dispatch.getKind()) {

@@ -24,6 +24,9 @@ mlir::FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp, mlir::Module
 mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                               const GpuTarget &); // permute, limit_capacity, count_ids
 mlir::FailureOr<KernelInfo> emitColumnKthKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
+mlir::FailureOr<KernelInfo> emitSinkhornKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
+mlir::FailureOr<KernelInfo> emitDecompositionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
+                                                    const GpuTarget &); // eigh, qr
 
 } // namespace moec::gpu
 

@@ -273,8 +273,9 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
   Stretch stretch = stretchOf(1);
 
   int64_t bits = element.getIntOrFloatBitWidth();
-  auto keyAt = [&](Value slot) {
-    return k->selectionKey(k->convert(k->load(body.storageOf(weights), k->param(weights), slot), element));
+  auto keyAt = [&](Value slot) -> Value {
+    Value key = k->selectionKey(k->convert(k->load(body.storageOf(weights), k->param(weights), slot), element));
+    return bits == 64 ? key : arith::ExtUIOp::create(k->b, i64Type, key).getResult();
   };
   auto unsignedLess = [&](Value a, Value c) -> Value {
     return arith::CmpIOp::create(k->b, arith::CmpIPredicate::ult, a, c);

@@ -145,22 +145,31 @@ Value KernelBuilder::orderedKey(Value a) {
 
 Value KernelBuilder::selectionKey(Value a) {
   int64_t lanes = lanesOf(a.getType());
-  Value key = orderedKey(a), isNan = equal(key, splat(i64(kNanKey), lanes));
-  Value shifted =
-      elementOf(a.getType()).getIntOrFloatBitWidth() == 64
-          ? arith::XOrIOp::create(b, key, splat(i64(std::numeric_limits<int64_t>::min()), lanes)).getResult()
-          : add(key, splat(i64(int64_t{1} << 31), lanes));
-  return select(isNan, splat(i64(0), lanes), shifted);
+  unsigned width = elementOf(a.getType()).getIntOrFloatBitWidth();
+  Type integer = b.getIntegerType(width),
+       type = isa<VectorType>(a.getType()) ? VectorType::get(lanes, integer) : integer;
+  auto number = [&](const APInt &value) {
+    return splat(arith::ConstantOp::create(b, b.getIntegerAttr(integer, value)), lanes);
+  };
+  Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, a, a);
+  Value bits = arith::BitcastOp::create(b, type, fadd(a, constant(a.getType(), 0))); // -0 + 0 is +0
+  // All ones become 0 below. Not a choice at the end: comparisons of keys would choose again, and keep the float for
+  // it.
+  bits = select(isNan, number(APInt::getAllOnes(width)), bits);
+  // Above all negative floats, which are ordered by falling magnitude: flip the sign, and theirs flip whole.
+  Value sign = arith::ShRSIOp::create(b, bits, number(APInt(width, width - 1)));
+  Value flips = arith::OrIOp::create(b, sign, number(APInt::getSignMask(width)));
+  return arith::XOrIOp::create(b, bits, flips);
 }
 
 Value KernelBuilder::fromSelectionKey(Value key, Type element) {
-  bool isDouble = element.getIntOrFloatBitWidth() == 64;
-  Value ordered = isDouble ? arith::XOrIOp::create(b, key, i64(std::numeric_limits<int64_t>::min())).getResult()
-                           : sub(key, i64(int64_t{1} << 31));
-  int64_t magnitude = isDouble ? std::numeric_limits<int64_t>::max() : std::numeric_limits<int32_t>::max();
-  Value flipped = arith::XOrIOp::create(b, ordered, i64(magnitude));
-  Value bits = select(less(ordered, i64(0)), flipped, ordered); // all ones, a NaN, for key 0
-  return arith::BitcastOp::create(b, element, isDouble ? bits : toI32(bits));
+  unsigned width = element.getIntOrFloatBitWidth();
+  auto number = [&](const APInt &value) -> Value {
+    return arith::ConstantOp::create(b, b.getIntegerAttr(key.getType(), value));
+  };
+  Value positive = arith::XOrIOp::create(b, key, number(APInt::getSignMask(width)));
+  Value negative = arith::XOrIOp::create(b, key, number(APInt::getAllOnes(width))); // of key 0: a NaN
+  return arith::BitcastOp::create(b, element, select(less(key, number(APInt(width, 0))), positive, negative));
 }
 
 //===--- Memory ---===//

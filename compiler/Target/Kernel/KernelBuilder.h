@@ -59,8 +59,8 @@ public:
   /// bits.
   Value orderedKey(Value a);
   static constexpr int64_t kNanKey = std::numeric_limits<int64_t>::min() + 1;
-  /// The same order as unsigned numbers of as many bits as the float has, in an i64: 0 for NaN, which no number has.
-  /// For searching bit by bit; and the float (a scalar) that has a key.
+  /// The same order as unsigned integers of the float's width: 0 for NaN, which no number has. For searching bit by
+  /// bit; and the float (a scalar) that has a key.
   Value selectionKey(Value a);
   Value fromSelectionKey(Value key, mlir::Type element);
   Value iota(int64_t lanes); // i64: 0, 1, ...

@@ -119,3 +119,66 @@ func.func @kth() {
   }
   return
 }
+
+// -----
+
+// One block solves; for the zeros of all other steps there is a grid.
+moe.state @x batch : tensor<32768x64xf32>
+moe.state @now counter : tensor<1x1xi64>
+moe.state @p balance : tensor<32768x64xf32>
+// CHECK-LABEL: plan.func @plan_of_rows
+// CHECK: plan.kernel @{{.*}} params 3 grid 128 scratch {{[1-9]}}
+// CHECK: llvm.func @moec_sinkhorn{{.*}}nvvm.reqntid = array<i32: 512, 1, 1>
+// CHECK: %[[NOW:.*]] = llvm.load {{.*}} -> i64
+// CHECK: %[[IS:.*]] = arith.cmpi ne, %[[NOW]]
+// CHECK: scf.if %[[IS]]
+// CHECK: scf.while
+// CHECK: scf.condition
+// CHECK-NOT: atomicrmw
+// CHECK: llvm.return
+func.func @plan_of_rows() {
+  moe.dispatch "sinkhorn" () : () -> () {
+    %x = moe.read @x : tensor<32768x64xf32>
+    %now = moe.read @now : tensor<1x1xi64>
+    %r = moe.sinkhorn %x if %now xi 0.05 max_iters 100 tol 1.0e-3 : tensor<32768x64xf32>, tensor<1x1xi64>
+    moe.write @p, %r : tensor<32768x64xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+// A block a matrix, and more of them for copies; with the state itself as the result there is nothing to copy.
+moe.state @a optimizer : tensor<4x1024x1024xf32>
+moe.state @q optimizer : tensor<4x1024x1024xbf16>
+moe.state @now counter : tensor<1x1xi64>
+// CHECK-LABEL: plan.func @bases
+// CHECK: plan.kernel @{{.*}} params 3 grid 128
+// CHECK: plan.kernel @{{.*}} params 4 grid 128
+// CHECK: llvm.func @moec_eigh
+// CHECK-NOT: llvm.load {{.*}} -> bf16
+// CHECK: llvm.store {{.*}} : bf16
+// CHECK: llvm.func @moec_qr
+// CHECK: llvm.load {{.*}} -> bf16
+func.func @bases() {
+  moe.dispatch "eigh" () : () -> () {
+    %x = moe.read @a : tensor<4x1024x1024xf32>
+    %q = moe.read @q : tensor<4x1024x1024xbf16>
+    %wide = moe.cast %q : tensor<4x1024x1024xbf16> -> tensor<4x1024x1024xf32>
+    %now = moe.read @now : tensor<1x1xi64>
+    %v, %l = moe.eigh %x previous %wide if %now : tensor<4x1024x1024xf32>, tensor<1x1xi64> -> tensor<4x1024xf32>
+    %narrow = moe.cast %v : tensor<4x1024x1024xf32> -> tensor<4x1024x1024xbf16>
+    moe.write @q, %narrow : tensor<4x1024x1024xbf16>
+    moe.yield
+  }
+  %o = moe.dispatch "qr" () : () -> tensor<4x1024x1024xf32> {
+    %x = moe.read @a : tensor<4x1024x1024xf32>
+    %q = moe.read @q : tensor<4x1024x1024xbf16>
+    %wide = moe.cast %q : tensor<4x1024x1024xbf16> -> tensor<4x1024x1024xf32>
+    %now = moe.read @now : tensor<1x1xi64>
+    %v = moe.qr %x previous %wide if %now : tensor<4x1024x1024xf32>, tensor<1x1xi64>
+    moe.yield %v : tensor<4x1024x1024xf32>
+  }
+  return
+}

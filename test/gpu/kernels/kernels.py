@@ -2,7 +2,7 @@
 
 Outputs are NaN before the launch. Kinds: correct: every case against a float32 reference. fast: times beside PyTorch, interleaved.
 sustained: each for some seconds without pause, so that the card settles at its power limit: rate, clock, watts, pJ/FLOP.
-fp8_correct, fp8_fast, fp8_sustained: the cases of fp8_cases.py instead of matmul_cases.py."""
+fp8_correct, fp8_fast, fp8_sustained: the cases of fp8_cases.py instead of matmul_cases.py; op_correct, op_fast: of op_cases.py."""
 import ctypes as C
 import importlib
 import json
@@ -99,7 +99,8 @@ def compare(case, record, tensors, written, before, wants):
             got, want = got[:rows], want[:rows]
         if torch.isnan(got).any():
             problem = f"NaN x {int(torch.isnan(got).sum())} of {got.numel()} in param {i}"
-        error = (torch.linalg.vector_norm(got - want) / torch.linalg.vector_norm(want)).item()
+        size = torch.linalg.vector_norm(want)
+        error = (torch.linalg.vector_norm(got - want) / (size if size > 0 else 1)).item()
         limit = case.limit or (4e-3 if record["params"][i]["dtype"] == "bf16" else 1e-4)
         if not error < limit:
             problem = problem or f"error {error:.1e} in param {i}"
@@ -223,7 +224,8 @@ def main():
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.zeros(1, device="cuda")
-    module, kind = ("fp8_cases", kind[4:]) if kind.startswith("fp8_") else ("matmul_cases", kind)
+    family, _, rest = kind.partition("_")
+    module, kind = (family + "_cases", rest) if rest else ("matmul_cases", kind)
     cases = importlib.import_module(module)
     cases.SETS["correct" if kind == "correct" else "fast"]()
     ok = True

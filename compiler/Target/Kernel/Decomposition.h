@@ -1,0 +1,73 @@
+// What the templates of moe.eigh and moe.qr share on all targets: where the matrices are, and the arithmetic of Jacobi
+// rotations, so that targets differ in who does what, not in what is computed.
+#ifndef MOEC_COMPILER_TARGET_KERNEL_DECOMPOSITION_H
+#define MOEC_COMPILER_TARGET_KERNEL_DECOMPOSITION_H
+
+#include "compiler/Target/Kernel/Elementwise.h"
+
+namespace moec::kernel {
+
+/// The moe.eigh or moe.qr of a dispatch, after a diagnostic null: its operands have to be in memory or constants, and
+/// only its results may leave.
+mlir::Operation *findDecomposition(const DispatchBody &body);
+
+/// The matrices [count, height, width] that the op reads and writes. Rows and columns are those of matrix `number`.
+class MatrixStack {
+public:
+  using Value = mlir::Value;
+  using Piece = KernelBuilder::Piece;
+
+  MatrixStack(KernelBuilder &k, const DispatchBody &body, mlir::Operation *op);
+
+  mlir::Operation *const op;
+  const int64_t count, height, width;
+  const mlir::Type element;
+  Value number;
+
+  Value isEnabled();
+  Value load(Value row, Value column);
+  void store(Value row, Value column, Value value);
+  /// Eigenvalue `place`, when anybody wants them.
+  void storeValue(Value place, Value value);
+  /// The result becomes `previous`, which is nothing to do where it lies there already.
+  void keepPrevious(Value row, Value column, Piece piece);
+  bool movesPrevious() const { return !elsewhere.empty(); }
+
+private:
+  void moveTo(Value row, Value column, Piece piece);
+
+  KernelBuilder &k;
+  Elementwise here;
+  llvm::SmallVector<DispatchBody::Sink> sinks, elsewhere, values; // elsewhere: than `previous`
+};
+
+//===--- Jacobi ---===//
+
+constexpr int64_t kMostSweeps = 40; // 8 to 12 are usual; NaN ends them at once
+
+/// Pairs need an even number of rows: one of zeros is added, with which nothing is ever rotated.
+inline int64_t evenSize(int64_t n) { return (n + 1) / 2 * 2; }
+/// Pair j of round `round`: in size - 1 rounds of size/2 disjoint pairs everybody meets everybody (the last one stays
+/// where it is, the others go round).
+std::pair<mlir::Value, mlir::Value> pairOf(KernelBuilder &k, mlir::Value round, mlir::Value j, int64_t size);
+/// sin and tan(angle/2) of the rotation that makes a_pq zero, in matrices whose largest element is about 1; zeros when it
+/// is nothing beside that.
+std::pair<mlir::Value, mlir::Value> rotationOf(KernelBuilder &k, mlir::Value app, mlir::Value aqq, mlir::Value apq);
+/// (cos x - sin y, sin x + cos y), such that a small angle brings a small error.
+std::pair<mlir::Value, mlir::Value> rotate(KernelBuilder &k, mlir::Value x, mlir::Value y, mlir::Value sine,
+                                           mlir::Value tau);
+/// 1 (an i64) when (a, i) comes before (b, j): larger first, then the lower number; a total order, NaN last.
+mlir::Value comesBefore(KernelBuilder &k, mlir::Value a, mlir::Value i, mlir::Value b, mlir::Value j);
+
+//===--- Sizes of numbers ---===//
+
+/// Factors with which squares neither overflow nor vanish, and back, for numbers up to `largest`.
+std::pair<mlir::Value, mlir::Value> scalesOf(KernelBuilder &k, mlir::Value largest);
+/// Distance of 1 from the next number.
+double resolutionOf(mlir::Type element);
+/// A vector of `height` elements of which no larger part is left after projection was nothing but rounding.
+double vanishingPart(mlir::Type element, int64_t height);
+
+} // namespace moec::kernel
+
+#endif

@@ -1,0 +1,33 @@
+// No kernel of these ops spills or has a stack, at the sizes of real models.
+// REQUIRES: ptxas
+// RUN: moec-kernels %s --strict-kernels
+
+func.func @kth(%x: tensor<32768x64xf32>, %y: tensor<4096x64xf64>) {
+  %a = moe.dispatch "column_kth" (%p = %x) : (tensor<32768x64xf32>) -> tensor<1x64xf32> {
+    %r = moe.column_kth %p n 4096 : tensor<32768x64xf32> -> tensor<1x64xf32>
+    moe.yield %r : tensor<1x64xf32>
+  }
+  %b = moe.dispatch "column_kth" (%p = %y) : (tensor<4096x64xf64>) -> tensor<1x64xf64> {
+    %r = moe.column_kth %p n 512 : tensor<4096x64xf64> -> tensor<1x64xf64>
+    moe.yield %r : tensor<1x64xf64>
+  }
+  return
+}
+func.func @plan(%x: tensor<32768x64xf32>, %now: tensor<1x1xi64>) {
+  %a = moe.dispatch "sinkhorn" (%p = %x, %n = %now) : (tensor<32768x64xf32>, tensor<1x1xi64>) -> tensor<32768x64xf32> {
+    %r = moe.sinkhorn %p if %n xi 0.05 max_iters 100 tol 1.0e-3 : tensor<32768x64xf32>, tensor<1x1xi64>
+    moe.yield %r : tensor<32768x64xf32>
+  }
+  return
+}
+func.func @bases(%x: tensor<4x1024x1024xf32>, %old: tensor<4x1024x1024xf32>, %now: tensor<1x1xi64>) {
+  %a, %b = moe.dispatch "eigh" (%p = %x, %q = %old, %n = %now) : (tensor<4x1024x1024xf32>, tensor<4x1024x1024xf32>, tensor<1x1xi64>) -> (tensor<4x1024x1024xf32>, tensor<4x1024xf32>) {
+    %v, %l = moe.eigh %p previous %q if %n : tensor<4x1024x1024xf32>, tensor<1x1xi64> -> tensor<4x1024xf32>
+    moe.yield %v, %l : tensor<4x1024x1024xf32>, tensor<4x1024xf32>
+  }
+  %c = moe.dispatch "qr" (%p = %x, %q = %old, %n = %now) : (tensor<4x1024x1024xf32>, tensor<4x1024x1024xf32>, tensor<1x1xi64>) -> tensor<4x1024x1024xf32> {
+    %v = moe.qr %p previous %q if %n : tensor<4x1024x1024xf32>, tensor<1x1xi64>
+    moe.yield %v : tensor<4x1024x1024xf32>
+  }
+  return
+}
