@@ -53,7 +53,10 @@ LogicalResult CompileSession::load(const std::string &path) {
   if (!options.like.empty() && !(like = createTarget(options.like)))
     return emitError(UnknownLoc::get(&context)) << unknownTarget(options.like);
   if (failed(timed("read", [&] {
-        source = spec::readExperiment(&context, path);
+        spec::ReadOptions how;
+        if (!options.member.empty())
+          how.members.push_back(options.member);
+        source = spec::readExperiment(&context, path, how);
         return success(static_cast<bool>(source));
       })))
     return failure();

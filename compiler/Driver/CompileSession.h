@@ -12,6 +12,7 @@ namespace moec {
 
 struct CompileOptions {
   std::string target = "native";
+  std::string member;     // of a sweep; empty: the spec has none
   std::string like;       // target whose structure the plan takes over; empty: that of `target`
   bool reference = false; // compute in f64
   unsigned threads = 0;   // 0: all

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 namespace CLI {
 class App;
@@ -35,6 +36,8 @@ Action addGenerate(CLI::App &app);
 
 /// --target, --dump-to, ...: what every command that compiles takes.
 void addCompileOptions(CLI::App &app, CompileOptions &options);
+/// --member, of every command that wants one experiment.
+void addMemberOption(CLI::App &app, std::string &member);
 
 /// A context with every dialect and method of the compiler.
 std::unique_ptr<mlir::MLIRContext> makeContext();

@@ -278,7 +278,6 @@ const std::vector<Unsupported> &moec::exp::unsupportedKeys() {
       {"/changes", "{}"},
       {"/merge", ""},
       {"/parallel", ""},
-      {"/sweep", ""},
       {"/model/virtual_width", ""},
       {"/model/multi_token", ""},
       {"/model/attention/prefill", "{\"kind\":\"dense\"}"},
