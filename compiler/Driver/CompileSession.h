@@ -28,6 +28,8 @@ public:
 
   /// Reads a spec (.json) or an experiment (.mlir).
   llvm::LogicalResult load(const std::string &path);
+  /// The same with what has been read from `path` already.
+  llvm::LogicalResult load(const std::string &path, mlir::OwningOpRef<mlir::ModuleOp> module);
   /// Runs all phases up to and including `phase`.
   llvm::LogicalResult runTo(llvm::StringRef phase);
   /// Runs what is left, emits the kernels, writes the plan.

@@ -92,7 +92,8 @@ static std::optional<std::vector<size_t>> chooseMembers(const Sweep &sweep, cons
                                                         Place start, std::vector<Issue> &issues) {
   std::vector<size_t> chosen;
   if (sweep.size() == 0 && !wanted.empty()) {
-    issues.push_back({Rule::SweepMember, start, "", "the spec has no sweep, so no member " + quote(wanted.front()), {}});
+    issues.push_back(
+        {Rule::SweepMember, start, "", "the spec has no sweep, so no member " + quote(wanted.front()), {}});
     return std::nullopt;
   }
   std::vector<std::string> names;
@@ -101,9 +102,12 @@ static std::optional<std::vector<size_t>> chooseMembers(const Sweep &sweep, cons
   for (const std::string &name : wanted) {
     auto found = llvm::find(names, name);
     if (found == names.end()) {
-      issues.push_back({Rule::SweepMember, sweep.place(), "/sweep",
-                        "no member is called " + quote(name) + exp::suggest(name, names) + "\nmembers:" +
-                            quotedList(sweep), {}});
+      issues.push_back(
+          {Rule::SweepMember,
+           sweep.place(),
+           "/sweep",
+           "no member is called " + quote(name) + exp::suggest(name, names) + "\nmembers:" + quotedList(sweep),
+           {}});
       return std::nullopt;
     }
     chosen.push_back(static_cast<size_t>(found - names.begin()));
@@ -182,8 +186,11 @@ static std::optional<SpecMembers> readRoot(MLIRContext *context, const SpecFiles
   if (sweep)
     chosen = chooseMembers(*sweep, options.members, root->place, issues);
   if (chosen && one && chosen->size() > 1) {
-    issues.push_back({Rule::SweepMember, sweep->place(), "/sweep",
-                      "the spec is a sweep; name one of its members with --member:" + quotedList(*sweep), {}});
+    issues.push_back({Rule::SweepMember,
+                      sweep->place(),
+                      "/sweep",
+                      "the spec is a sweep; name one of its members with --member:" + quotedList(*sweep),
+                      {}});
     chosen = {};
   }
   if (!chosen) {

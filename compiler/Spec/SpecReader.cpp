@@ -1,7 +1,7 @@
 // JSON -> exp, driven by the field table. Nothing stops at the first error: a section with errors is left out and the
 // rest is read on.
-#include "compiler/Spec/FieldReader.h"
 #include "compiler/Spec/SpecReader.h"
+#include "compiler/Spec/FieldReader.h"
 
 #include "llvm/ADT/StringExtras.h"
 

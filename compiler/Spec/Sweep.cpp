@@ -206,8 +206,7 @@ private:
       for (const Member &member : variant.value.members)
         mayChange(member.key, member.place, below(where, member.key));
       touchLeaves(variant.value, "");
-      axis.choices.push_back(
-          {variant.key, axis.name + " = " + variant.key, where, variant.place, &variant.value});
+      axis.choices.push_back({variant.key, axis.name + " = " + variant.key, where, variant.place, &variant.value});
     }
     if (axis.choices.empty() && issues.size() == errors)
       error(Rule::SweepAxis, variants.place, pointer, "there is no variant; expected at least one");
@@ -270,8 +269,8 @@ private:
       auto [first, isNew] = seen.try_emplace(name, i);
       if (!isNew)
         return error(Rule::SweepName, last.place, last.pointer,
-                     "two members would have the name " + quote(name) + ": " + sweep.settings(first->second) + "; and " +
-                         sweep.settings(i));
+                     "two members would have the name " + quote(name) + ": " + sweep.settings(first->second) +
+                         "; and " + sweep.settings(i));
     }
   }
 

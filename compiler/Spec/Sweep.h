@@ -1,5 +1,5 @@
-// `sweep`: one spec that stands for several, its members. Members are made as JSON, before anything is read, so that each
-// is an ordinary spec whose parts remember their place in the user's file.
+// `sweep`: one spec that stands for several, its members. Members are made as JSON, before anything is read, so that
+// each is an ordinary spec whose parts remember their place in the user's file.
 #ifndef MOEC_COMPILER_SPEC_SWEEP_H
 #define MOEC_COMPILER_SPEC_SWEEP_H
 
@@ -16,7 +16,8 @@ llvm::StringRef sweepSummary();
 
 class Sweep {
 public:
-  /// Takes the key "sweep" out of a spec. Without one there are no members. Nothing after an error, which is in `issues`.
+  /// Takes the key "sweep" out of a spec. Without one there are no members. Nothing after an error, which is in
+  /// `issues`.
   static std::optional<Sweep> takeFrom(Json &spec, std::vector<Issue> &issues);
 
   size_t size() const { return names.size(); }
