@@ -147,13 +147,15 @@ public:
       module = {};
     if (module && paths)
       checkPaths(findExperiment(*module), files.path(0));
+    good += static_cast<bool>(module);
     return module;
   }
 
-  /// What not all members have is said to be theirs.
+  /// What not all members have is said to be theirs. Warnings may need a member without errors.
   void report(const Sweep &sweep) {
     for (size_t i = 0; i < caught.size(); ++i) {
-      if (members[i].size() >= sweep.size())
+      bool warning = caught[i].getSeverity() == DiagnosticSeverity::Warning;
+      if (members[i].size() >= (warning ? good : sweep.size()))
         continue;
       auto [place, pointer] = sweep.commonChoice(members[i]);
       Diagnostic &note = caught[i].attachNote(locationOf(context, files, place, pointer));
@@ -172,6 +174,7 @@ private:
   std::vector<Diagnostic> caught;
   std::vector<std::vector<size_t>> members; // of each caught one
   std::map<std::string, size_t> byText;
+  size_t good = 0; // members that could be read
 };
 } // namespace
 

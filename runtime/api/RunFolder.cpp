@@ -41,6 +41,11 @@ static Status writeRunFile(const Plan &plan, const std::string &folder) {
   run.set("compiler", Json::string(plan.compiler));
   run.set("spec_file", Json::string(plan.specFile));
   run.set("spec_hash", Json::string(plan.specHash));
+  // In the order in which metrics count them; the spec below has its keys sorted.
+  Json sources = Json::array();
+  for (const PlanDataSet &set : plan.data.train)
+    sources.append(Json::string(set.name));
+  run.set("sources", std::move(sources));
   MOEC_ASSIGN_OR_RETURN(Json spec, Json::parse(plan.spec));
   run.set("spec", std::move(spec));
   return writeFileAtomic(folder + "/run.json", run.dump(2) + "\n");

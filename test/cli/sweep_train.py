@@ -12,7 +12,8 @@ from clilib import Test, metrics, tensors
 MEMBERS = ["lr-0.003_plain", "lr-0.003_sigmoid", "lr-0.006_plain", "lr-0.006_sigmoid"]
 SWEEP = {
     "extends": "small.json", "name": "four",
-    "model": {"num_layers": 2, "ffn": None, "moe": {"layers": {"from": 0}}}, "data": {"seq_len": 32}, "batch": {"sequences": 8},
+    "model": {"num_layers": 1, "ffn": None, "moe": {"layers": {"from": 0}, "shared_experts": 0}, "attention": {"qk_norm": "none"}},
+    "losses": None, "data": {"seq_len": 32}, "batch": {"sequences": 8},
     "duration": {"steps": 12}, "evaluate": {"every": {"steps": 6}}, "checkpoint": {"every": {"steps": 4}},
     "sweep": {
         "lr": {"field": "optimizer.lr", "values": [3e-3, 6e-3]},
@@ -42,6 +43,13 @@ with Test() as t:
     final = {member: tensors(t.dir / "whole" / member / "checkpoints/step-00000012") for member in MEMBERS}
     t.check(all(len(found) > 10 for found in final.values()), "each has its last checkpoint")
     t.check(len({found["embed"][2] for found in final.values()}) == 4, "the members are four different experiments")
+
+    done = t.must(t.moec, "report", "whole", "-o", "whole.html")
+    page = (t.dir / "whole.html").read_text()
+    t.check("whole.html: 4 runs" in done.stdout and all(page.count(f">{member}<") >= 2 for member in MEMBERS), "a report of them")
+    t.check(all(part in page for part in ("validation loss", "Load of the experts", "max violation, mean over layers",
+                                          ">optimizer.lr<", "throughput", "12, done")), "with what is in real logs")
+    t.check(">optimizer.schedule.kind<" not in page, "of the specs, only what differs")
 
     # A member is what the spec written by hand gives.
     hand = t.dir / "hand.json"
@@ -78,25 +86,24 @@ with Test() as t:
     t.check(tensors(t.dir / "stopped" / MEMBERS[1] / "checkpoints/step-00000012") == final[MEMBERS[1]], "SIGTERM, then on")
 
     # --member: only these, in the order of the sweep.
-    done = t.must(*train("some", "--member", MEMBERS[3], "--member", MEMBERS[0]))
-    t.check(sorted(path.name for path in (t.dir / "some").iterdir() if path.is_dir()) == [MEMBERS[0], MEMBERS[3]], "--member twice")
-    done = t.run(*train("some", "--member", "plain"))
+    done = t.must(*train("whole", "--member", MEMBERS[3], "--member", MEMBERS[0]))
+    t.check("2 members of the sweep" in done.stdout and list(rows(done.stdout)) == [MEMBERS[0], MEMBERS[3]], "--member twice")
+    done = t.run(*train("whole", "--member", "plain"))
     t.check(done.returncode == 1 and 'no member is called "plain"' in done.stderr, "a member that is not there")
-    done = t.run(*train("some", "--resume-from", "x"))
+    done = t.run(*train("whole", "--resume-from", "x"))
     t.check(done.returncode == 2, f"--resume-from: exit code 2, is {done.returncode}")
-    done = t.must(t.moec, "eval", spec, "--member", MEMBERS[0], "--run-dir", f"some/{MEMBERS[0]}")
-    t.check("step 12  loss" in done.stdout, "eval of a member")
 
     # A changed member is refused before anything is trained; the message says what changed, and both cures work.
     spec.write_text(json.dumps({**SWEEP, "seed": 6}))
-    done = t.run(*train("some"))
-    t.check(done.returncode == 5 and "seed: was 5, is 6" in done.stderr and
-            f"--overwrite --member {MEMBERS[0]}" in done.stderr, f"a changed spec: {done.stderr}")
-    t.check(not (t.dir / "some" / MEMBERS[1]).exists(), "nothing was trained")
-    t.must(*train("some", "--overwrite", "--member", MEMBERS[0]))
+    done = t.run(*train("stopped"))
+    t.check(done.returncode == 5 and "seed: was 5, is 6" in done.stderr and f"--overwrite --member {MEMBERS[1]}" in done.stderr,
+            f"a changed spec: {done.returncode}")
+    t.check(not (t.dir / "stopped" / MEMBERS[0]).exists(), "nothing was trained")
+    t.must(*train("stopped", "--overwrite", "--member", MEMBERS[1]))
+    t.check(tensors(t.dir / "stopped" / MEMBERS[1] / "checkpoints/step-00000012") != final[MEMBERS[1]], "--overwrite trains it anew")
     spec.write_text(json.dumps(SWEEP))
-    done = t.run(*train("some"))
-    t.check(done.returncode == 5 and MEMBERS[0] in done.stderr and MEMBERS[3] not in done.stderr, "now the other way round")
+    done = t.run(*train("stopped", "--member", MEMBERS[1]))
+    t.check(done.returncode == 5 and "seed: was 6, is 5" in done.stderr, "now the other way round")
 
     # A member that fails ends the sweep, unless it may go on.
     failing = t.dir / "failing.json"

@@ -29,6 +29,7 @@ Action addExplain(CLI::App &app);
 Action addCompile(CLI::App &app);
 Action addInspect(CLI::App &app);
 Action addPlan(CLI::App &app);
+Action addReport(CLI::App &app);
 Action addRun(CLI::App &app);
 Action addTrain(CLI::App &app);
 Action addEval(CLI::App &app);

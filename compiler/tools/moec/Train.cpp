@@ -231,9 +231,8 @@ private:
       auto text = [](std::optional<double> value, int digits) {
         return value ? rt::formatFixed(*value, digits) : std::string("-");
       };
-      table.row({run.member->member, wordFor(run),
-                 std::to_string(step) + "/" + std::to_string(run.steps), text(loss, 4), text(validation, 4),
-                 text(speed, 0)});
+      table.row({run.member->member, wordFor(run), std::to_string(step) + "/" + std::to_string(run.steps),
+                 text(loss, 4), text(validation, 4), text(speed, 0)});
       if (!runOptions.json)
         continue;
       rt::Json line = rt::Json::object();

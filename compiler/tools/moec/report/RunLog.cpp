@@ -54,6 +54,61 @@ void Grid::add(double step, const std::vector<double> &values) {
     bin.sums[k] += values[k];
 }
 
+//===--- What follows from the tokens of experts ---===//
+
+double mutualInformation(const double *counts, size_t rows, size_t columns) {
+  std::vector<double> rowSums(rows, 0), columnSums(columns, 0);
+  double total = 0;
+  for (size_t i = 0; i < rows; ++i)
+    for (size_t j = 0; j < columns; ++j) {
+      rowSums[i] += counts[i * columns + j];
+      columnSums[j] += counts[i * columns + j];
+      total += counts[i * columns + j];
+    }
+  if (!(total > 0))
+    return kNothing;
+  double bits = 0;
+  for (size_t i = 0; i < rows; ++i)
+    for (size_t j = 0; j < columns; ++j)
+      if (double n = counts[i * columns + j]; n > 0)
+        bits += n / total * std::log2(n * total / (rowSums[i] * columnSums[j]));
+  return std::max(bits, 0.0);
+}
+
+/// A value of the newest training line, for one layer.
+static void setLayer(std::vector<Column> &columns, size_t layer, size_t lines, double value) {
+  if (columns.size() <= layer)
+    columns.resize(layer + 1);
+  columns[layer].resize(lines, kNothing);
+  columns[layer].back() = value;
+}
+
+/// `shape`: layers x experts, or experts alone.
+static void addLoads(RunLog &run, const std::vector<size_t> &shape, const std::vector<double> &tokens) {
+  size_t experts = shape.back(), lines = run.train.steps.size();
+  for (size_t layer = 0; layer * experts < tokens.size(); ++layer) {
+    const double *load = tokens.data() + layer * experts;
+    double sum = 0, most = 0, entropy = 0;
+    for (size_t e = 0; e < experts; ++e) {
+      sum += load[e];
+      most = std::max(most, load[e]);
+    }
+    for (size_t e = 0; e < experts && sum > 0; ++e)
+      entropy -= load[e] > 0 ? load[e] / sum * std::log(load[e] / sum) : 0;
+    double count = static_cast<double>(experts);
+    setLayer(run.layers.maxViolation, layer, lines, sum > 0 ? most * count / sum - 1 : kNothing);
+    setLayer(run.layers.entropy, layer, lines, sum > 0 && experts > 1 ? entropy / std::log(count) : kNothing);
+  }
+}
+
+/// `shape`: layers x sources x experts, or sources x experts.
+static void addSources(RunLog &run, const std::vector<size_t> &shape, const std::vector<double> &tokens) {
+  size_t experts = shape.back(), sources = shape[shape.size() - 2];
+  for (size_t layer = 0; layer * sources * experts < tokens.size(); ++layer)
+    setLayer(run.layers.information, layer, run.train.steps.size(),
+             mutualInformation(tokens.data() + layer * sources * experts, sources, experts));
+}
+
 //===--- Reading ---===//
 
 /// The values of nested lists in order; false when they are ragged or no numbers. A number is a list of rank 0.
@@ -94,8 +149,13 @@ static void readLine(RunLog &run, const std::string &text) {
     if (shape.empty())
       split.set(key, values.front());
     else if (isTrain)
-      if (Grid &grid = run.grids.try_emplace(key, shape).first->second; grid.shape == shape)
+      if (Grid &grid = run.grids.try_emplace(key, shape).first->second; grid.shape == shape) {
         grid.add(split.steps.back(), values);
+        if (key == "expert_tokens" && shape.size() <= 2)
+          addLoads(run, shape, values);
+        if (key == "expert_tokens_by_source" && (shape.size() == 2 || shape.size() == 3))
+          addSources(run, shape, values);
+      }
   }
 }
 
@@ -135,6 +195,9 @@ rt::Result<RunLog> readRun(const std::string &path) {
   for (Split *split : {&run.train, &run.validation})
     for (auto &[name, column] : split->columns)
       column.resize(split->steps.size(), kNothing);
+  for (auto *columns : {&run.layers.maxViolation, &run.layers.entropy, &run.layers.information})
+    for (Column &column : *columns)
+      column.resize(run.train.steps.size(), kNothing);
   return run;
 }
 
@@ -151,9 +214,10 @@ rt::Result<std::vector<std::string>> findRuns(const std::string &path) {
       found.push_back(entry.path().string());
   if (found.empty())
     return rt::Status::error("MOEC-R008", path,
-                             fs::exists(path) ? "neither a run folder nor a folder of runs: it holds no run.json and no "
-                                                "metrics.jsonl, nor do the folders in it"
-                                              : "there is no such file or folder");
+                             fs::exists(path)
+                                 ? "neither a run folder nor a folder of runs: it holds no run.json and no "
+                                   "metrics.jsonl, nor do the folders in it"
+                                 : "there is no such file or folder");
   std::sort(found.begin(), found.end());
   return found;
 }

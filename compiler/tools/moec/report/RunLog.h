@@ -1,5 +1,5 @@
-// What a run left behind: the numbers of metrics.jsonl, the spec of run.json. A run may still be going, or have been cut
-// off in the middle of a line.
+// What a run left behind: the numbers of metrics.jsonl, the spec of run.json. A run may still be going, or have been
+// cut off in the middle of a line.
 #ifndef MOEC_COMPILER_TOOLS_MOEC_REPORT_RUNLOG_H
 #define MOEC_COMPILER_TOOLS_MOEC_REPORT_RUNLOG_H
 
@@ -49,6 +49,13 @@ private:
   size_t linesPerBin = 1;
 };
 
+/// What follows from the tokens of experts, by layer: one column each, over the steps of the training lines.
+struct LayerColumns {
+  std::vector<Column> maxViolation; // load of the fullest expert over the mean load, minus 1
+  std::vector<Column> entropy;      // of the loads as shares, over log(experts): 1 is even, 0 is all on one expert
+  std::vector<Column> information;  // bits that an assignment to an expert tells about the source of its token
+};
+
 struct RunLog {
   std::string path;  // as given, or below what was given
   std::string label; // tells it from the other runs of a report
@@ -58,7 +65,8 @@ struct RunLog {
   int64_t plannedSteps = 0;         // 0: unknown
   Split train, validation;
   std::map<std::string, Grid> grids; // of training lines
-  size_t badLines = 0;               // neither JSON objects with a step nor a torn last line
+  LayerColumns layers;
+  size_t badLines = 0; // neither JSON objects with a step nor a torn last line
 
   int64_t lastStep() const;
   /// Last value of a column that is a number; nothing when there is none.
@@ -66,6 +74,9 @@ struct RunLog {
   /// Median over the logged steps.
   std::optional<double> tokensPerSecond() const;
 };
+
+/// Mutual information in bits of a table of counts, rows x columns; NaN without counts.
+double mutualInformation(const double *counts, size_t rows, size_t columns);
 
 /// `path`: a run folder or a metrics.jsonl.
 rt::Result<RunLog> readRun(const std::string &path);
