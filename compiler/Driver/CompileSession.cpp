@@ -46,17 +46,26 @@ void CompileSession::dump(StringRef phase) {
 }
 
 LogicalResult CompileSession::load(const std::string &path) {
+  OwningOpRef<ModuleOp> module;
+  if (failed(timed("read", [&] {
+        spec::ReadOptions how;
+        if (!options.member.empty())
+          how.members.push_back(options.member);
+        module = spec::readExperiment(&context, path, how);
+        return success(static_cast<bool>(module));
+      })))
+    return failure();
+  return load(path, std::move(module));
+}
+
+LogicalResult CompileSession::load(const std::string &path, OwningOpRef<ModuleOp> module) {
   specPath = path;
+  source = std::move(module);
   target = createTarget(options.target);
   if (!target)
     return emitError(UnknownLoc::get(&context)) << unknownTarget(options.target);
   if (!options.like.empty() && !(like = createTarget(options.like)))
     return emitError(UnknownLoc::get(&context)) << unknownTarget(options.like);
-  if (failed(timed("read", [&] {
-        source = spec::readExperiment(&context, path);
-        return success(static_cast<bool>(source));
-      })))
-    return failure();
   declared = spec::findExperiment(*source);
   if (!declared)
     return source->emitError("holds no exp.experiment");

@@ -12,6 +12,7 @@ namespace moec {
 
 struct CompileOptions {
   std::string target = "native";
+  std::string member;     // of a sweep; empty: the spec has none
   std::string like;       // target whose structure the plan takes over; empty: that of `target`
   bool reference = false; // compute in f64
   unsigned threads = 0;   // 0: all
@@ -27,6 +28,8 @@ public:
 
   /// Reads a spec (.json) or an experiment (.mlir).
   llvm::LogicalResult load(const std::string &path);
+  /// The same with what has been read from `path` already.
+  llvm::LogicalResult load(const std::string &path, mlir::OwningOpRef<mlir::ModuleOp> module);
   /// Runs all phases up to and including `phase`.
   llvm::LogicalResult runTo(llvm::StringRef phase);
   /// Runs what is left, emits the kernels, writes the plan.

@@ -9,15 +9,18 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace moec::spec {
 
 struct ReadOptions {
-  bool checkPaths = false; // warn of data files that do not exist
+  bool checkPaths = false;          // warn of data files that do not exist
+  std::vector<std::string> members; // of a sweep, by name
 };
 
-/// Reads a spec and what it extends. Null when anything is wrong: all that could be found has then been reported to the
-/// context, in the order of the text. The context must allow the exp dialect with its methods (moec::registerMethods).
+/// Reads a spec and what it extends; of a sweep the one member that the options name. Null when anything is wrong: all
+/// that could be found has then been reported to the context, in the order of the text. The context must allow the exp
+/// dialect with its methods (moec::registerMethods).
 mlir::OwningOpRef<mlir::ModuleOp> readSpec(mlir::MLIRContext *context, llvm::StringRef path, ReadOptions options = {});
 /// The same from memory; `name` stands for the path.
 mlir::OwningOpRef<mlir::ModuleOp> readSpecText(mlir::MLIRContext *context, llvm::StringRef text, llvm::StringRef name,
@@ -25,6 +28,22 @@ mlir::OwningOpRef<mlir::ModuleOp> readSpecText(mlir::MLIRContext *context, llvm:
 /// A `.mlir` file with one exp.experiment, or a spec: by the end of its name.
 mlir::OwningOpRef<mlir::ModuleOp> readExperiment(mlir::MLIRContext *context, llvm::StringRef path,
                                                  ReadOptions options = {});
+
+/// One experiment of a spec. Of a spec without a sweep, `member` and `settings` are empty.
+struct SpecMember {
+  std::string member, settings; // "alpha-0.5_bias"; "losses.erc.alpha = 0.5, router = bias"
+  mlir::OwningOpRef<mlir::ModuleOp> module;
+};
+struct SpecMembers {
+  std::string name; // of the spec, which names the folder of a sweep
+  std::string axes; // "alpha x router"; empty: no sweep
+  std::vector<SpecMember> members;
+};
+/// Every experiment that a spec stands for: all members of its sweep, or those that the options name, or the one
+/// experiment of a spec without sweep. Nothing when any of them is wrong; what several members have wrong is reported
+/// once, with their number.
+std::optional<SpecMembers> readMembers(mlir::MLIRContext *context, llvm::StringRef path, ReadOptions options = {});
+
 /// The one experiment of the module, or null.
 exp::ExperimentOp findExperiment(mlir::ModuleOp module);
 

@@ -44,6 +44,8 @@ std::optional<Json> SpecFiles::loadFile(const std::string &path, const Json *ext
   return value;
 }
 
+bool moec::spec::isLengthKey(llvm::StringRef key) { return key == "steps" || key == "tokens" || key == "fraction"; }
+
 static void rebase(Json &value, llvm::StringRef folder) {
   if (!value.isString() || value.string.empty() || llvm::sys::path::is_absolute(value.string))
     return;
@@ -52,6 +54,8 @@ static void rebase(Json &value, llvm::StringRef folder) {
   llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
   value.string = std::string(path);
 }
+
+static void rebaseAxis(Json &axis, llvm::StringRef folder);
 
 /// Paths of data are relative to the file in which they stand. What a base gave is written anew, relative to the file
 /// that extends it; `folder` leads from the one to the other. In every section, the key "path" names files.
@@ -67,6 +71,30 @@ static void rebasePaths(Json &root, llvm::StringRef folder) {
     for (Member &entry : map->members)
       if (Json *path = entry.value.isObject() ? entry.value.find("path") : nullptr)
         rebase(*path, folder);
+  }
+  if (Json *sweep = root.find("sweep"))
+    for (Member &axis : sweep->members)
+      rebaseAxis(axis.value, folder);
+}
+
+static void rebaseAxis(Json &axis, llvm::StringRef folder) {
+  Json *field = axis.find("field"), *values = axis.find("values"), *variants = axis.find("variants");
+  if (variants)
+    for (Member &variant : variants->members)
+      rebasePaths(variant.value, folder);
+  if (!field || !field->isString() || !values)
+    return;
+  std::vector<std::string> keys;
+  for (llvm::StringRef key : llvm::split(field->string, '.'))
+    keys.push_back(key.str());
+  for (Json &value : values->elements) {
+    Json spec = Json::makeObject();
+    assign(spec, keys, value, {});
+    rebasePaths(spec, folder);
+    const Json *found = &spec;
+    for (const std::string &key : keys)
+      found = found->find(key);
+    value = Json(*found);
   }
 }
 
@@ -102,21 +130,57 @@ std::optional<Json> SpecFiles::finish(llvm::StringRef text, unsigned file) {
   return base;
 }
 
+/// {"steps": ..}, {"tokens": ..} and {"fraction": ..} are three ways to say one thing, so a new one drops the old.
+static void dropLengths(Json &object) {
+  llvm::erase_if(object.members, [](const Member &member) { return isLengthKey(member.key); });
+}
+
+/// A kind alone stands for an object with nothing but the kind.
+static void openKind(Json &value) {
+  if (!value.isString())
+    return;
+  Json object = Json::makeObject();
+  object.place = value.place;
+  object.members.push_back({"kind", value.place, std::move(value)});
+  value = std::move(object);
+}
+
 void moec::spec::merge(Json &base, const Json &patch) {
+  if (patch.isObject() && !patch.members.empty())
+    openKind(base);
   if (!patch.isObject() || !base.isObject()) {
     bool removes = patch.isNull() && !base.isNull();
     base = patch;
     base.removes = removes;
     return;
   }
-  // {"steps": ..}, {"tokens": ..} and {"fraction": ..} are three ways to say one thing, so a new one drops the old.
-  const llvm::StringRef lengths[] = {"steps", "tokens", "fraction"};
-  if (llvm::any_of(lengths, [&](llvm::StringRef key) { return patch.find(key) && !patch.find(key)->isNull(); }))
-    llvm::erase_if(base.members, [&](const Member &member) { return llvm::is_contained(lengths, member.key); });
+  if (llvm::any_of(patch.members,
+                   [](const Member &member) { return isLengthKey(member.key) && !member.value.isNull(); }))
+    dropLengths(base);
   for (const Member &member : patch.members) {
     if (Json *old = base.find(member.key))
       merge(*old, member.value);
     else
       base.members.push_back(member);
   }
+}
+
+void moec::spec::assign(Json &spec, llvm::ArrayRef<std::string> keys, const Json &value, Place place) {
+  openKind(spec);
+  if (!spec.isObject()) {
+    spec = Json::makeObject();
+    spec.place = place;
+  }
+  if (keys.size() == 1 && isLengthKey(keys.front()) && !value.isNull())
+    dropLengths(spec);
+  Json *old = spec.find(keys.front());
+  if (!old) {
+    spec.members.push_back({keys.front(), place, Json()});
+    old = &spec.members.back().value;
+  }
+  if (keys.size() > 1)
+    return assign(*old, keys.drop_front(), value, place);
+  bool removes = value.isNull() && !old->isNull();
+  *old = value;
+  old->removes = removes;
 }

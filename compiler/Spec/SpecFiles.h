@@ -25,9 +25,14 @@ private:
   std::vector<std::string> active; // being loaded, for cycles
 };
 
+/// Whether a key is one of the ways to give a length of training: steps, tokens, fraction.
+bool isLengthKey(llvm::StringRef key);
+
 /// Objects merge key by key; anything else replaces. A null replaces too, and is marked: it takes away what the base
 /// gave.
 void merge(Json &base, const Json &patch);
+/// Sets one field of a spec: `keys` lead to it. Objects on the way that are missing are made, at `place`.
+void assign(Json &spec, llvm::ArrayRef<std::string> keys, const Json &value, Place place);
 
 } // namespace moec::spec
 

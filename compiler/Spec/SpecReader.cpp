@@ -1,13 +1,9 @@
 // JSON -> exp, driven by the field table. Nothing stops at the first error: a section with errors is left out and the
 // rest is read on.
+#include "compiler/Spec/SpecReader.h"
 #include "compiler/Spec/FieldReader.h"
-#include "compiler/Spec/Spec.h"
-#include "compiler/Spec/SpecFiles.h"
 
-#include "mlir/Parser/Parser.h"
 #include "llvm/ADT/StringExtras.h"
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/Path.h"
 
 #include <map>
 
@@ -200,6 +196,8 @@ void Reader::unknownKey(Instance &instance, const Member &member, const std::str
   for (const Field &field : instance.section->fields)
     if (llvm::StringRef(field.key).starts_with(prefix) && !field.key.empty())
       candidate(llvm::StringRef(field.key).drop_front(prefix.size()));
+  if (instance.pointer.empty())
+    candidate("sweep"); // expanded before the reader
   for (const exp::Section &section : exp::sections()) {
     auto [parent, name] =
         llvm::StringRef(section.isMap() ? llvm::StringRef(section.pointer).drop_back(2) : section.pointer).rsplit('/');
@@ -474,107 +472,7 @@ OwningOpRef<ModuleOp> Reader::run() {
   return ok && complete && !top.failed ? std::move(module) : OwningOpRef<ModuleOp>();
 }
 
-//===--- Entry points ---===//
-
-/// Reports what the handler caught, in the order of the text.
-static void replay(MLIRContext *context, std::vector<Diagnostic> &caught, const SpecFiles &files) {
-  auto key = [&](const Diagnostic &diagnostic) {
-    unsigned file = 0;
-    auto loc = diagnostic.getLocation()->findInstanceOf<FileLineColLoc>();
-    while (loc && !files.path(file).empty() && files.path(file) != loc.getFilename().getValue())
-      ++file;
-    return loc ? Place{file, loc.getLine(), loc.getColumn()} : Place{};
-  };
-  std::vector<std::pair<Place, size_t>> order;
-  for (size_t i = 0; i < caught.size(); ++i)
-    order.emplace_back(key(caught[i]), i);
-  llvm::sort(order);
-  for (auto &[place, i] : order)
-    context->getDiagEngine().emit(std::move(caught[i]));
-}
-
-static void emit(MLIRContext *context, const SpecFiles &files, const Issue &issue) {
-  auto loc = [&](Place place, const std::string &pointer) -> Location {
-    Location where = FileLineColLoc::get(context, files.path(place.file), place.line, place.column);
-    return pointer.empty() ? where : Location(NameLoc::get(StringAttr::get(context, pointer), where));
-  };
-  InFlightDiagnostic diagnostic = emitError(loc(issue.place, issue.pointer))
-                                  << exp::codeOf(issue.rule) << ": " << issue.text;
-  for (const Note &note : issue.notes)
-    diagnostic.attachNote(loc(note.place, note.pointer)) << note.text;
-}
-
-/// Relative paths start at the folder of the spec, as in the plan (base_dir).
-static void checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
-  for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
-    llvm::SmallString<256> path(dataset.getPath());
-    if (!llvm::sys::path::is_absolute(path)) {
-      path = llvm::sys::path::parent_path(spec);
-      llvm::sys::path::append(path, dataset.getPath());
-      llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
-    }
-    if (!path.str().contains('*') && !llvm::sys::fs::exists(path))
-      exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning)
-          << "file \"" << path << "\" does not exist (yet)";
-  }
-}
-
-static OwningOpRef<ModuleOp> readMerged(MLIRContext *context, SpecFiles &files, std::optional<Json> root,
-                                        std::vector<Issue> &issues, ReadOptions options) {
-  context->getOrLoadDialect<exp::ExpDialect>();
-  std::vector<Diagnostic> caught;
-  OwningOpRef<ModuleOp> module;
-  {
-    ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
-      caught.push_back(std::move(diagnostic));
-      return success();
-    });
-    if (root)
-      module = Reader(context, *root, files, issues).run();
-    for (const Issue &issue : issues)
-      emit(context, files, issue);
-    if (!issues.empty())
-      module = {};
-    if (module && options.checkPaths)
-      checkPaths(findExperiment(*module), files.path(0));
-  }
-  replay(context, caught, files);
-  return module;
-}
-
-OwningOpRef<ModuleOp> moec::spec::readSpec(MLIRContext *context, llvm::StringRef path, ReadOptions options) {
-  std::vector<Issue> issues;
-  SpecFiles files(issues);
-  std::optional<Json> root = files.load(path);
-  return readMerged(context, files, std::move(root), issues, options);
-}
-
-OwningOpRef<ModuleOp> moec::spec::readSpecText(MLIRContext *context, llvm::StringRef text, llvm::StringRef name,
-                                               ReadOptions options) {
-  std::vector<Issue> issues;
-  SpecFiles files(issues);
-  std::optional<Json> root = files.loadText(text, name);
-  return readMerged(context, files, std::move(root), issues, options);
-}
-
-exp::ExperimentOp moec::spec::findExperiment(ModuleOp module) {
-  auto experiments = module.getOps<exp::ExperimentOp>();
-  return experiments.empty() ? exp::ExperimentOp() : *experiments.begin();
-}
-
-OwningOpRef<ModuleOp> moec::spec::readExperiment(MLIRContext *context, llvm::StringRef path, ReadOptions options) {
-  if (!path.ends_with(".mlir"))
-    return readSpec(context, path, options);
-  context->getOrLoadDialect<exp::ExpDialect>();
-  OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(path, ParserConfig(context));
-  if (!module)
-    return module;
-  auto experiments = module->getOps<exp::ExperimentOp>();
-  if (std::distance(experiments.begin(), experiments.end()) != 1) {
-    emitError(module->getLoc()) << exp::codeOf(Rule::Sections) << ": expected one exp.experiment";
-    return {};
-  }
-  if (options.checkPaths)
-    checkPaths(*experiments.begin(), path);
-  return module;
+OwningOpRef<ModuleOp> moec::spec::readMerged(MLIRContext *context, const Json &root, const SpecFiles &files,
+                                             std::vector<Issue> &issues) {
+  return Reader(context, root, files, issues).run();
 }

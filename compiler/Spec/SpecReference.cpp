@@ -1,6 +1,7 @@
 // Words about the language, all from the field table, the methods and the rules.
 #include "compiler/Spec/Spec.h"
 #include "compiler/Spec/SpecValues.h"
+#include "compiler/Spec/Sweep.h"
 
 #include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/raw_ostream.h"
@@ -81,6 +82,11 @@ std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
     os << "\n\n";
     printFields(os, section.fields);
   }
+  os << "## `/sweep/*`\n\n"
+     << sweepSummary() << " See [experiments](../experiments.md).\n\n| key | type | meaning |\n|---|---|---|\n";
+  for (const SweepKey &key : sweepKeys())
+    os << "| `" << key.key << "` | " << key.type << " | " << key.doc << " |\n";
+  os << "\n";
   for (const char *category : {"score", "loss", "optimizer", "schedule"}) {
     os << "## Kinds of " << category << "\n\n";
     for (const exp::Method *method : methods.all(category)) {
@@ -134,6 +140,12 @@ std::optional<std::string> moec::spec::explainTopic(const exp::MethodRegistry &m
   }
   std::string path = topic.ltrim('/').str();
   std::replace(path.begin(), path.end(), '/', '.');
+  if (path == "sweep" || path == "sweep.*") {
+    os << "/sweep/*: " << sweepSummary() << "\n";
+    for (const SweepKey &key : sweepKeys())
+      os << "  " << key.key << ": " << key.doc << "\n    type:    " << key.type << "\n";
+    return text;
+  }
   for (const exp::Section &section : exp::sections()) {
     std::string name = section.pointer.empty() ? "" : section.pointer.substr(1);
     std::replace(name.begin(), name.end(), '/', '.');

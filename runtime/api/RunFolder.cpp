@@ -41,6 +41,11 @@ static Status writeRunFile(const Plan &plan, const std::string &folder) {
   run.set("compiler", Json::string(plan.compiler));
   run.set("spec_file", Json::string(plan.specFile));
   run.set("spec_hash", Json::string(plan.specHash));
+  // In the order in which metrics count them; the spec below has its keys sorted.
+  Json sources = Json::array();
+  for (const PlanDataSet &set : plan.data.train)
+    sources.append(Json::string(set.name));
+  run.set("sources", std::move(sources));
   MOEC_ASSIGN_OR_RETURN(Json spec, Json::parse(plan.spec));
   run.set("spec", std::move(spec));
   return writeFileAtomic(folder + "/run.json", run.dump(2) + "\n");
@@ -60,19 +65,30 @@ Status checkRunFolder(const std::string &folder, const RunOptions &options) {
   return Status::ok();
 }
 
-Status checkSameSpec(const std::string &folder, const Plan &plan, const RunOptions &options) {
-  if ((!options.resume && options.resumeFrom.empty()) || options.allowOtherSpec)
-    return Status::ok();
+Result<RunState> lookAtRun(const std::string &folder) {
+  RunState state;
+  state.holdsRun = holdsRun(folder);
+  if (std::vector<int64_t> steps = listCheckpoints(folder + "/checkpoints"); !steps.empty())
+    state.step = steps.back();
   constexpr uint64_t kMaxRunFile = 16 << 20;
   Result<std::string> text = readFile(folder + "/run.json", kMaxRunFile);
-  if (!text.isOk()) // no run here: train() knows what to say
-    return Status::ok();
+  if (!text.isOk()) // no run, or one that did not come so far
+    return state;
   MOEC_ASSIGN_OR_RETURN(Json run, Json::parse(*text));
-  const Json *hash = run.find("spec_hash");
-  if (!hash || !hash->isString() || hash->asString() == plan.specHash)
+  if (const Json *hash = run.find("spec_hash"))
+    state.specHash = hash->asString();
+  if (const Json *spec = run.find("spec"))
+    state.spec = spec->dump();
+  return state;
+}
+
+Status checkSameSpec(const std::string &folder, const std::string &specHash, const RunOptions &options) {
+  if ((!options.resume && options.resumeFrom.empty()) || options.allowOtherSpec)
     return Status::ok();
-  return Status::error("MOEC-C005", folder, "the run is of spec ", hash->asString(), ", this plan is of spec ",
-                       plan.specHash,
+  MOEC_ASSIGN_OR_RETURN(RunState run, lookAtRun(folder));
+  if (run.specHash.empty() || run.specHash == specHash)
+    return Status::ok();
+  return Status::error("MOEC-C005", folder, "the run is of spec ", run.specHash, ", this plan is of spec ", specHash,
                        "; undo the change of the spec, choose another folder with --run-dir, or go on with "
                        "--allow-other-spec if the tensors fit");
 }

@@ -107,7 +107,15 @@ Result<std::string> generate(const Plan &plan, const RunOptions &options, const 
 Status checkRunFolder(const std::string &folder, const RunOptions &options);
 /// MOEC-C005 when the options go on with a run of another spec and do not allow that. For those who replace the run's
 /// plan before train().
-Status checkSameSpec(const std::string &folder, const Plan &plan, const RunOptions &options);
+Status checkSameSpec(const std::string &folder, const std::string &specHash, const RunOptions &options);
+
+/// What a run folder holds, for those who go on with many runs. A run that was stopped very early has no spec yet.
+struct RunState {
+  bool holdsRun = false;
+  int64_t step = -1;          // of the newest checkpoint; -1: none
+  std::string specHash, spec; // of run.json; the spec as JSON text
+};
+Result<RunState> lookAtRun(const std::string &folder);
 
 /// Tables of memory, buffers, kernels and instructions.
 std::string describe(const Plan &plan, const DescribeOptions &options = {});

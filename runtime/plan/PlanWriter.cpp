@@ -31,6 +31,13 @@ template <typename T> static void store(std::string &file, size_t at, T value) {
   std::memcpy(file.data() + at, &value, sizeof value);
 }
 
+static std::string hashOf(const Json &spec) { return hashHex(spec.dump()); }
+
+Result<std::string> specHash(std::string_view specJsonText) {
+  MOEC_ASSIGN_OR_RETURN(Json spec, Json::parse(specJsonText));
+  return hashOf(spec);
+}
+
 Result<std::string> buildPlan(std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs) {
   Result<Json> parsed = Json::parse(manifestJsonText);
   if (!parsed.isOk() || !parsed->isObject())
@@ -39,7 +46,7 @@ Result<std::string> buildPlan(std::string_view manifestJsonText, std::span<const
   Json manifest = std::move(parsed).value();
   manifest.set("format", Json::integer(kPlanVersion));
   if (const Json *spec = manifest.find("spec"))
-    manifest.set("spec_hash", Json::string(hashHex(spec->dump())));
+    manifest.set("spec_hash", Json::string(hashOf(*spec)));
 
   // The manifest holds the blob offsets, which depend on its size: reserve room for the longest numbers.
   std::vector<uint64_t> offsets(blobs.size(), std::numeric_limits<int64_t>::max());

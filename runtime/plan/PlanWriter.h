@@ -16,6 +16,9 @@ struct PlanWriterBlob {
   std::string_view bytes;
 };
 
+/// What tells specs apart: the "spec_hash" of plans, runs and checkpoints. Nothing when the text is not JSON.
+Result<std::string> specHash(std::string_view specJsonText);
+
 /// The bytes of a plan file. Fills in "format", "blobs" and "spec_hash" of the manifest; nothing is checked.
 Result<std::string> buildPlan(std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs);
 

@@ -13,7 +13,7 @@ using namespace moec::tool;
 
 namespace {
 struct CheckOptions {
-  std::string path;
+  std::string path, member;
   bool explain = false, json = false;
 };
 } // namespace
@@ -32,22 +32,53 @@ static std::string shortNumber(int64_t value) {
   return llvm::formatv(scaled < 10 ? "{0:f2}{1}" : scaled < 100 ? "{0:f1}{1}" : "{0:f0}{1}", scaled, units[unit]).str();
 }
 
+/// "255 k", or "255 k to 1.2 M".
+static std::string range(std::pair<int64_t, int64_t> bounds) {
+  std::string low = shortNumber(bounds.first), high = shortNumber(bounds.second);
+  return low == high ? low : low + " to " + high;
+}
+
+static std::string sizesText(const spec::Summary &sizes) {
+  return llvm::formatv("{0} parameters, {1} active per token; {2} MoE and {3} dense layers; {4} steps of {5} tokens = "
+                       "{6} tokens",
+                       shortNumber(sizes.parameters), shortNumber(sizes.activeParameters), sizes.moeLayers,
+                       sizes.denseLayers, sizes.steps, shortNumber(sizes.tokensPerStep), shortNumber(sizes.tokens));
+}
+
+static void printSweep(const spec::SpecMembers &spec, bool explain) {
+  std::pair<int64_t, int64_t> parameters = {INT64_MAX, 0};
+  int64_t tokens = 0;
+  for (const spec::SpecMember &member : spec.members) {
+    spec::Summary sizes = spec::summarize(spec::findExperiment(*member.module));
+    parameters = {std::min(parameters.first, sizes.parameters), std::max(parameters.second, sizes.parameters)};
+    tokens += sizes.tokens;
+    if (explain)
+      llvm::outs() << member.member << "\n  " << member.settings << "\n  " << sizesText(sizes) << "\n\n";
+  }
+  llvm::outs() << "ok: " << spec.name << ": " << spec.members.size()
+               << (spec.members.size() == 1 ? " member" : " members") << " of the sweep " << spec.axes << "; "
+               << range(parameters) << " parameters; " << shortNumber(tokens) << " tokens in all\n";
+}
+
 static int runCheck(const CheckOptions &options) {
   auto context = makeContext();
   DiagnosticPrinter printer(context.get(), options.json ? llvm::outs() : llvm::errs(), options.json);
-  auto module = spec::readExperiment(context.get(), options.path, {.checkPaths = true});
-  if (!module)
+  spec::ReadOptions how{.checkPaths = true, .members = {}};
+  if (!options.member.empty())
+    how.members.push_back(options.member);
+  auto read = spec::readMembers(context.get(), options.path, how);
+  if (!read)
     return kUserError;
   if (options.json)
     return kOk;
-  exp::ExperimentOp experiment = spec::findExperiment(*module);
-  spec::Summary sizes = spec::summarize(experiment);
+  if (!read->axes.empty() && options.member.empty()) {
+    printSweep(*read, options.explain);
+    return kOk;
+  }
+  exp::ExperimentOp experiment = spec::findExperiment(*read->members.front().module);
   if (options.explain)
     llvm::outs() << spec::explainExperiment(experiment) << "\n";
-  llvm::outs() << "ok: " << experiment.getSymName() << ": " << shortNumber(sizes.parameters) << " parameters, "
-               << shortNumber(sizes.activeParameters) << " active per token; " << sizes.moeLayers << " MoE and "
-               << sizes.denseLayers << " dense layers; " << sizes.steps << " steps of "
-               << shortNumber(sizes.tokensPerStep) << " tokens = " << shortNumber(sizes.tokens) << " tokens\n";
+  llvm::outs() << "ok: " << experiment.getSymName() << ": " << sizesText(spec::summarize(experiment)) << "\n";
   return kOk;
 }
 
@@ -55,7 +86,8 @@ Action moec::tool::addCheck(CLI::App &app) {
   auto options = std::make_shared<CheckOptions>();
   app.add_option("spec", options->path, "A spec (.json), or an experiment in exp dialect (.mlir)")->required();
   app.add_flag("--explain", options->explain,
-               "Also print every field: its value, where that comes from, what it means");
+               "Also print every field: its value, where that comes from, what it means; of a sweep, its members");
+  addMemberOption(app, options->member);
   app.add_flag("--json", options->json, "Print what is wrong as a JSON array");
   return [options] { return runCheck(*options); };
 }

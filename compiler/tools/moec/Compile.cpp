@@ -21,8 +21,11 @@ int runCompile(const Options &options) {
   auto context = makeContext();
   DiagnosticPrinter printer(context.get(), llvm::errs());
   CompileSession session(*context, options.compile);
-  std::string output =
-      options.output.empty() ? std::filesystem::path(options.spec).stem().string() + ".moec" : options.output;
+  std::string output = options.output;
+  if (output.empty()) {
+    const std::string &member = options.compile.member;
+    output = std::filesystem::path(options.spec).stem().string() + (member.empty() ? "" : "." + member) + ".moec";
+  }
   if (failed(session.load(options.spec)) || failed(session.writePlan(output)))
     return kUserError;
   llvm::outs() << output << ": " << std::filesystem::file_size(output) << " bytes, " << session.countKernels()
@@ -30,6 +33,10 @@ int runCompile(const Options &options) {
   return kOk;
 }
 } // namespace
+
+void moec::tool::addMemberOption(CLI::App &app, std::string &member) {
+  app.add_option("--member", member, "Which member of a sweep (`moec check --explain` lists them)");
+}
 
 void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
   app.add_option("--target", options.target, "Machine to compile for: native, x86-64, x86-64-v3, x86-64-v4 or sm_90a")
@@ -51,6 +58,7 @@ Action moec::tool::addCompile(CLI::App &app) {
   auto options = std::make_shared<Options>();
   app.add_option("spec", options->spec, "A spec (.json), or an experiment in exp dialect (.mlir)")->required();
   app.add_option("-o,--output", options->output, "Plan file to write (default: the spec's name with .moec)");
+  addMemberOption(app, options->compile.member);
   addCompileOptions(app, options->compile);
   const std::map<std::string, CodeForm> forms = {
       {"auto", CodeForm::Automatic}, {"ptx", CodeForm::Text}, {"cubin", CodeForm::Binary}};

@@ -14,7 +14,7 @@ using namespace moec::tool;
 
 namespace {
 struct ExportOptions {
-  std::string path, to, output = "-";
+  std::string path, member, to, output = "-";
   bool locations = false;
 };
 } // namespace
@@ -22,7 +22,10 @@ struct ExportOptions {
 static int runExport(const ExportOptions &options) {
   auto context = makeContext();
   DiagnosticPrinter printer(context.get(), llvm::errs());
-  auto module = spec::readExperiment(context.get(), options.path);
+  spec::ReadOptions how;
+  if (!options.member.empty())
+    how.members.push_back(options.member);
+  auto module = spec::readExperiment(context.get(), options.path, how);
   if (!module)
     return kUserError;
   std::error_code error;
@@ -48,6 +51,7 @@ Action moec::tool::addExport(CLI::App &app) {
   app.add_option("spec", options->path, "A spec (.json), or an experiment in exp dialect (.mlir)")->required();
   app.add_option("--to", options->to, "json, or exp (dialect text)")->required()->check(CLI::IsMember({"json", "exp"}));
   app.add_option("-o,--output", options->output, "File to write; standard output when not given");
+  addMemberOption(app, options->member);
   app.add_flag("--locations", options->locations, "With --to exp: print the place of every field");
   return [options] { return runExport(*options); };
 }

@@ -100,6 +100,7 @@ Action moec::tool::addInspect(CLI::App &app) {
   app.add_option("--to", options->to, "Phase to stop after (see --list-phases)")->capture_default_str();
   app.add_option("--symbol,--kernel", options->symbol, "Print only this function, state or kernel");
   app.add_flag("--locations", options->locations, "Print the place in the spec that each op came from");
+  addMemberOption(app, options->compile.member);
   addCompileOptions(app, options->compile);
   return [options, input, list] {
     if (input->count() == 0 && list->count() == 0) {

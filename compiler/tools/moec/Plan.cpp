@@ -15,6 +15,7 @@ Action moec::tool::addPlan(CLI::App &app) {
   auto compile = std::make_shared<CompileOptions>();
   app.add_option("input", *input, "A spec (.json), an experiment (.mlir), or a plan (.moec)")->required();
   app.add_option("--threads", *threads, "Worker threads that the announced peak counts scratch for (default: all)");
+  addMemberOption(app, compile->member);
   addCompileOptions(app, *compile);
   return [=] {
     TemporaryPlan plan(*input, *compile);

@@ -7,6 +7,7 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 
 namespace CLI {
 class App;
@@ -28,6 +29,7 @@ Action addExplain(CLI::App &app);
 Action addCompile(CLI::App &app);
 Action addInspect(CLI::App &app);
 Action addPlan(CLI::App &app);
+Action addReport(CLI::App &app);
 Action addRun(CLI::App &app);
 Action addTrain(CLI::App &app);
 Action addEval(CLI::App &app);
@@ -35,6 +37,8 @@ Action addGenerate(CLI::App &app);
 
 /// --target, --dump-to, ...: what every command that compiles takes.
 void addCompileOptions(CLI::App &app, CompileOptions &options);
+/// --member, of every command that wants one experiment.
+void addMemberOption(CLI::App &app, std::string &member);
 
 /// A context with every dialect and method of the compiler.
 std::unique_ptr<mlir::MLIRContext> makeContext();

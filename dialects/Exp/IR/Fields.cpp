@@ -327,7 +327,6 @@ const std::vector<Unsupported> &moec::exp::unsupportedKeys() {
       {"/growth", "{}"},
       {"/merge", ""},
       {"/parallel", ""},
-      {"/sweep", ""},
       {"/model/virtual_width", ""},
       {"/model/attention/prefill", "{\"kind\":\"dense\"}"},
       {"/optimizer/state_dtype", "\"f32\""},

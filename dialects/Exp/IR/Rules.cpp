@@ -44,6 +44,17 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::Derived, "a default cannot be computed", "The default is a quotient that is not whole; give the value."},
       {Rule::Sections, "a section is missing or there twice", "Met only in hand-written exp IR."},
       {Rule::Repeated, "two sections have the same name", "Met only in hand-written exp IR."},
+      {Rule::SweepAxis, "an axis of a sweep is malformed",
+       "An axis has a field and a list of values for it, or named variants. The axes multiply to at most 1000 "
+       "members."},
+      {Rule::SweepTwice, "two axes of a sweep change the same field",
+       "One would overwrite the other. Put both changes into the variants of one axis."},
+      {Rule::SweepName, "members of a sweep cannot be told apart by name",
+       "Names of members, and of their folders, are made of values. Values whose names would be equal, empty or too "
+       "long "
+       "need variants, which are named by you."},
+      {Rule::SweepMember, "a sweep is given where one experiment is wanted",
+       "Name a member with --member; the message lists them, and `moec check --explain` says what each changes."},
       {Rule::KvHeads, "num_kv_heads does not divide num_heads",
        "Each key-value head serves the same number of query heads."},
       {Rule::HeadDim, "head_dim is odd", "Rotary positions turn pairs of elements."},

@@ -35,6 +35,10 @@ enum class Rule {
   Derived = 22,
   Sections = 23,
   Repeated = 24,
+  SweepAxis = 25,
+  SweepTwice = 26,
+  SweepName = 27,
+  SweepMember = 28,
   // Sense between fields.
   KvHeads = 30,
   HeadDim = 31,

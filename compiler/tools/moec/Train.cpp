@@ -1,0 +1,288 @@
+// moec train: a spec, or the members of a sweep one after another. What is done stays done.
+#include "compiler/Driver/CompileSession.h"
+#include "compiler/Spec/Diagnostics.h"
+#include "compiler/Spec/Spec.h"
+#include "compiler/tools/moec/RunVerbs.h"
+#include "compiler/tools/moec/Subcommands.h"
+#include "compiler/tools/moec/report/RunLog.h"
+#include "runtime/api/moec.h"
+#include "runtime/base/Text.h"
+#include "runtime/plan/PlanWriter.h"
+
+#include <CLI/CLI.hpp>
+
+#include <filesystem>
+
+using namespace moec;
+using namespace moec::tool;
+
+namespace {
+struct Options {
+  std::string input, runDir;
+  std::vector<std::string> members;
+  bool keepGoing = false;
+  CompileOptions compile;
+};
+
+int fail(const rt::Status &status) {
+  llvm::errs() << "error: " << status.text() << "\n";
+  return rt::exitCode(status);
+}
+
+/// Beside the run folder, not inside: the runtime owns what is inside.
+std::string planPathFor(const std::string &runDir) {
+  std::string path = std::filesystem::path(runDir).lexically_normal().string();
+  while (path.size() > 1 && path.back() == '/')
+    path.pop_back();
+  return path + ".moec";
+}
+
+/// Compiles one experiment and trains it in `runDir`; `rest` are options of the runtime.
+int trainOne(mlir::MLIRContext &context, const Options &options, mlir::OwningOpRef<mlir::ModuleOp> module,
+             const std::string &runDir, const std::vector<std::string> &rest) {
+  CompileSession session(context, options.compile);
+  if (failed(session.load(options.input, std::move(module))))
+    return kUserError;
+  // The runtime checks all this again, but by then the plan of a run in the way would have been replaced.
+  rt::RunOptions runOptions;
+  if (std::optional<int> code = rt::parseCommandLine(argumentsFor(options.input, "train", runDir, rest), runOptions))
+    return *code;
+  if (rt::Status status = rt::checkRunFolder(runDir, runOptions); !status.isOk())
+    return fail(status);
+  std::string planPath = planPathFor(runDir);
+  std::error_code error;
+  std::filesystem::path parent = std::filesystem::path(planPath).parent_path();
+  if (!parent.empty())
+    std::filesystem::create_directories(parent, error);
+  // The run's plan is replaced only once it is known to be of the same spec.
+  std::string newPath = planPath + ".new";
+  if (failed(session.writePlan(newPath)))
+    return kUserError;
+  auto plan = rt::loadPlan(newPath);
+  rt::Status fits = plan.isOk() ? rt::checkSameSpec(runDir, plan->specHash, runOptions) : plan.status();
+  if (!fits.isOk()) {
+    std::filesystem::remove(newPath, error);
+    return fail(fits);
+  }
+  std::filesystem::rename(newPath, planPath, error);
+  if (error) {
+    llvm::errs() << "error: cannot rename " << newPath << " to " << planPath << ": " << error.message() << "\n";
+    return kUserError;
+  }
+  llvm::errs() << "compiled " << options.input << " to " << planPath << "\n";
+  return rt::runCommandLine(argumentsFor(planPath, "train", runDir, rest));
+}
+
+//===--- Sweeps ---===//
+
+/// The members of a sweep, their run folders, and how far each has come.
+class SweepTraining {
+public:
+  SweepTraining(mlir::MLIRContext &context, const Options &options, spec::SpecMembers spec,
+                std::vector<std::string> rest)
+      : context(context), options(options), spec(std::move(spec)), rest(std::move(rest)) {
+    folder = options.runDir.empty() ? "runs/" + this->spec.name : options.runDir;
+  }
+
+  int run() {
+    if (std::optional<int> code = rt::parseCommandLine(argumentsFor(options.input, "train", folder, rest), runOptions))
+      return *code;
+    if (!runOptions.resumeFrom.empty()) {
+      llvm::errs() << "error: --resume-from is a checkpoint of one run, this is a sweep; a sweep goes on by itself\n";
+      return kUsage;
+    }
+    if (int code = lookAtMembers())
+      return code;
+    announce();
+    int result = trainMembers();
+    printResults();
+    return result;
+  }
+
+private:
+  enum class State { New, Started, Done, Trained, Failed, Interrupted };
+  struct Run {
+    spec::SpecMember *member;
+    std::string folder;
+    int64_t steps = 0;
+    State state = State::New;
+    int64_t step = -1; // of the newest checkpoint
+    int code = 0;
+  };
+
+  /// Everything that is in the way is found before anything is trained.
+  int lookAtMembers() {
+    int result = 0;
+    for (spec::SpecMember &member : spec.members) {
+      exp::ExperimentOp experiment = spec::findExperiment(*member.module);
+      Run run{&member, folder + "/" + member.member, spec::summarize(experiment).steps};
+      std::string effective = spec::effectiveSpec(experiment);
+      auto hash = rt::specHash(effective);
+      auto found = rt::lookAtRun(run.folder);
+      if (!hash.isOk() || !found.isOk())
+        return fail(hash.isOk() ? found.status() : hash.status());
+      bool other = !found->specHash.empty() && found->specHash != *hash && !runOptions.allowOtherSpec;
+      if (!runOptions.overwrite && other)
+        result = explainOther(run, found->spec, effective);
+      if (!runOptions.overwrite && found->holdsRun) {
+        run.step = found->step;
+        run.state = found->step >= run.steps ? State::Done : State::Started;
+      }
+      runs.push_back(std::move(run));
+    }
+    return result;
+  }
+
+  int explainOther(const Run &run, const std::string &before, const std::string &now) {
+    llvm::errs() << "error: MOEC-C005: " << run.folder << ": this run is of another spec than the member is now:\n";
+    auto old = rt::Json::parse(before), made = rt::Json::parse(now);
+    if (old.isOk() && made.isOk()) {
+      std::map<std::string, std::string> was = report::flatten(*old), is = report::flatten(*made);
+      auto valueIn = [](const std::map<std::string, std::string> &leaves, const std::string &key) {
+        auto found = leaves.find(key);
+        return found == leaves.end() ? std::string("nothing") : found->second;
+      };
+      std::map<std::string, std::string> keys = was;
+      keys.insert(is.begin(), is.end());
+      for (const auto &[key, value] : keys)
+        if (valueIn(was, key) != valueIn(is, key))
+          llvm::errs() << "  " << key << ": was " << valueIn(was, key) << ", is " << valueIn(is, key) << "\n";
+    }
+    llvm::errs() << "  undo the change, train it anew with --overwrite --member " << run.member->member
+                 << ", or choose another folder with --run-dir\n";
+    return rt::kExitCheckpoint;
+  }
+
+  void announce() {
+    if (runOptions.json)
+      return;
+    auto count = [&](State state) { return llvm::count_if(runs, [&](const Run &run) { return run.state == state; }); };
+    llvm::outs() << spec.name << ": " << runs.size() << (runs.size() == 1 ? " member" : " members") << " of the sweep "
+                 << spec.axes << " into " << folder << "; " << count(State::Done) << " done, " << count(State::Started)
+                 << " to go on with, " << count(State::New) << " new\n";
+  }
+
+  int trainMembers() {
+    int result = kOk;
+    for (size_t i = 0; i < runs.size(); ++i) {
+      Run &run = runs[i];
+      if (run.state == State::Done)
+        continue;
+      if (!runOptions.json)
+        llvm::outs() << "\n[" << i + 1 << "/" << runs.size() << "] " << run.member->member << ": "
+                     << run.member->settings << "\n";
+      llvm::outs().flush();
+      run.code = trainOne(context, options, std::move(run.member->module), run.folder, argumentsOf(run));
+      std::fflush(stdout); // the runtime's; ours go past it
+      if (run.code == rt::kExitInterrupted) {
+        run.state = State::Interrupted;
+        return run.code;
+      }
+      run.state = run.code == 0 ? State::Trained : State::Failed;
+      if (run.code != 0 && result == kOk)
+        result = run.code;
+      if (run.code != 0 && !options.keepGoing)
+        break;
+    }
+    return result;
+  }
+
+  /// A run that came to no checkpoint has nothing to go on from, and nothing to lose.
+  std::vector<std::string> argumentsOf(const Run &run) const {
+    std::vector<std::string> arguments;
+    for (const std::string &word : rest)
+      if (word != "--resume" && word != "--overwrite")
+        arguments.push_back(word);
+    if (runOptions.overwrite || (run.state == State::Started && run.step < 0))
+      arguments.push_back("--overwrite");
+    else if (run.state == State::Started)
+      arguments.push_back("--resume");
+    return arguments;
+  }
+
+  static std::string wordFor(const Run &run) {
+    switch (run.state) {
+    case State::New:
+      return "not trained";
+    case State::Started:
+      return "not done";
+    case State::Done:
+      return "was done";
+    case State::Trained:
+      return "trained";
+    case State::Failed:
+      return "failed (" + std::to_string(run.code) + ")";
+    case State::Interrupted:
+      return "interrupted";
+    }
+    return "";
+  }
+
+  void printResults() {
+    rt::TextTable table({"member", "state", "step", "loss", "validation", "tokens/s"}, "2345");
+    for (const Run &run : runs) {
+      auto log = report::readRun(run.folder);
+      auto found = rt::lookAtRun(run.folder);
+      report::RunLog none;
+      const report::RunLog &seen = log.isOk() ? *log : none;
+      auto loss = seen.lastOf(seen.train, "loss"), validation = seen.lastOf(seen.validation, "loss");
+      auto speed = seen.tokensPerSecond();
+      int64_t step = std::max(seen.lastStep(), found.isOk() ? found->step : 0);
+      auto text = [](std::optional<double> value, int digits) {
+        return value ? rt::formatFixed(*value, digits) : std::string("-");
+      };
+      table.row({run.member->member, wordFor(run), std::to_string(step) + "/" + std::to_string(run.steps),
+                 text(loss, 4), text(validation, 4), text(speed, 0)});
+      if (!runOptions.json)
+        continue;
+      rt::Json line = rt::Json::object();
+      line.set("member", rt::Json::string(run.member->member));
+      line.set("state", rt::Json::string(wordFor(run)));
+      line.set("step", rt::Json::integer(step));
+      for (auto [key, value] : {std::pair("loss", loss), {"validation_loss", validation}, {"tokens_per_s", speed}})
+        line.set(key, value ? rt::Json::number(*value) : rt::Json());
+      llvm::outs() << line.dump() << "\n";
+    }
+    if (!runOptions.json)
+      llvm::outs() << "\n" << table.text() << "\nmoec report " << folder << " draws them\n";
+  }
+
+  mlir::MLIRContext &context;
+  const Options &options;
+  spec::SpecMembers spec;
+  std::vector<std::string> rest;
+  std::string folder;
+  rt::RunOptions runOptions;
+  std::vector<Run> runs;
+};
+
+int compileAndTrain(const Options &options, const std::vector<std::string> &rest) {
+  auto context = makeContext();
+  DiagnosticPrinter printer(context.get(), llvm::errs());
+  spec::ReadOptions how;
+  how.members = options.members;
+  auto read = spec::readMembers(context.get(), options.input, how);
+  if (!read)
+    return kUserError;
+  if (!read->axes.empty())
+    return SweepTraining(*context, options, std::move(*read), rest).run();
+  std::string runDir = options.runDir.empty() ? "runs/" + read->name : options.runDir;
+  return trainOne(*context, options, std::move(read->members.front().module), runDir, rest);
+}
+} // namespace
+
+Action moec::tool::addTrain(CLI::App &app) {
+  auto options = std::make_shared<Options>();
+  addRunOptions(app, "train", options->input, options->runDir, options->compile);
+  app.add_option("--member", options->members, "Of a sweep: train only this member; may be given again")
+      ->allow_extra_args(false);
+  app.add_flag("--keep-going", options->keepGoing, "Of a sweep: go on with the next member when one fails");
+  return [options, &app] {
+    std::vector<std::string> rest = app.remaining();
+    if (std::optional<int> code = checkOrder(options->input, rest))
+      return *code;
+    if (isPlan(options->input))
+      return rt::runCommandLine(argumentsFor(options->input, "train", options->runDir, rest));
+    return compileAndTrain(*options, rest);
+  };
+}

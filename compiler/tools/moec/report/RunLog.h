@@ -1,0 +1,92 @@
+// What a run left behind: the numbers of metrics.jsonl, the spec of run.json. A run may still be going, or have been
+// cut off in the middle of a line.
+#ifndef MOEC_COMPILER_TOOLS_MOEC_REPORT_RUNLOG_H
+#define MOEC_COMPILER_TOOLS_MOEC_REPORT_RUNLOG_H
+
+#include "runtime/base/Json.h"
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace moec::report {
+
+/// One metric over the lines of a split: `values[i]` belongs to `steps[i]` of the split; NaN where a line lacks it.
+using Column = std::vector<double>;
+
+/// The lines of one split, "train" or "validation".
+struct Split {
+  std::vector<double> steps;
+  std::map<std::string, Column> columns;
+
+  const Column *find(const std::string &name) const;
+  /// Sets the value of the newest line.
+  void set(const std::string &name, double value);
+};
+
+/// A metric that is a list, a table or a stack of tables, over the steps: means over stretches of the log, so that a
+/// long log takes no more memory than a short one.
+class Grid {
+public:
+  explicit Grid(std::vector<size_t> shape) : shape(std::move(shape)) {}
+
+  std::vector<size_t> shape;
+  struct Bin {
+    double firstStep = 0, lastStep = 0;
+    size_t lines = 0;
+    std::vector<double> sums; // of `lines` values, by element
+  };
+  std::vector<Bin> bins; // at most kMaxBins
+  std::vector<double> last;
+
+  void add(double step, const std::vector<double> &values);
+
+  static constexpr size_t kMaxBins = 240;
+
+private:
+  size_t linesPerBin = 1;
+};
+
+/// What follows from the tokens of experts, by layer: one column each, over the steps of the training lines.
+struct LayerColumns {
+  std::vector<Column> maxViolation; // load of the fullest expert over the mean load, minus 1
+  std::vector<Column> entropy;      // of the loads as shares, over log(experts): 1 is even, 0 is all on one expert
+  std::vector<Column> information;  // bits that an assignment to an expert tells about the source of its token
+};
+
+struct RunLog {
+  std::string path;  // as given, or below what was given
+  std::string label; // tells it from the other runs of a report
+  std::string name;  // of the experiment, if run.json says so
+  std::optional<rt::Json> spec;
+  std::vector<std::string> sources; // training data in the order of the tables' rows, if run.json says so
+  int64_t plannedSteps = 0;         // 0: unknown
+  Split train, validation;
+  std::map<std::string, Grid> grids; // of training lines
+  LayerColumns layers;
+  size_t badLines = 0; // neither JSON objects with a step nor a torn last line
+
+  int64_t lastStep() const;
+  /// Last value of a column that is a number; nothing when there is none.
+  std::optional<double> lastOf(const Split &split, const std::string &name) const;
+  /// Median over the logged steps.
+  std::optional<double> tokensPerSecond() const;
+};
+
+/// Mutual information in bits of a table of counts, rows x columns; NaN without counts.
+double mutualInformation(const double *counts, size_t rows, size_t columns);
+
+/// `path`: a run folder or a metrics.jsonl.
+rt::Result<RunLog> readRun(const std::string &path);
+
+/// Every run that a path means: itself, or the run folders right below it (a sweep), in order of their names.
+rt::Result<std::vector<std::string>> findRuns(const std::string &path);
+
+/// Every leaf of a spec: "model.moe.top_k" -> "2".
+std::map<std::string, std::string> flatten(const rt::Json &spec);
+
+} // namespace moec::report
+
+#endif
