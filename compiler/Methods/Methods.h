@@ -3,6 +3,7 @@
 #ifndef MOEC_COMPILER_METHODS_METHODS_H
 #define MOEC_COMPILER_METHODS_METHODS_H
 
+#include "compiler/Methods/OptimizerMethods.h"
 #include "compiler/Methods/TensorBuilder.h"
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Exp/IR/Fields.h"
@@ -175,54 +176,6 @@ public:
                                 StateDeclarer &states) const {
     return {};
   }
-};
-
-/// Learning-rate factor in [0, 1] as a function of the step.
-class ScheduleMethod : public exp::Method {
-public:
-  std::string category() const final { return "schedule"; }
-  /// step: [1, 1] of T, steps done before this one (0 for the first). Returns [1, 1].
-  virtual mlir::Value buildFactor(TensorBuilder &b, exp::MethodAttr attr, mlir::Value step,
-                                  int64_t totalSteps) const = 0;
-};
-
-/// What an optimizer may want to know of the parameter that it updates.
-struct ParameterTraits {
-  enum class Role { Embedding, Head, Vector, Router, Hidden }; // Vector: the scale of a norm
-  std::string name;                                            // "layers.{}.moe.experts.up", "embed"
-  Role role;
-  int64_t copies;     // of the state: layers
-  int64_t matrices;   // in all copies; more than copies for stacks of experts
-  int64_t rows, cols; // of one matrix, and of one norm scale [1, C]; weights are [fan-in, fan-out]
-
-  bool isHidden() const { return role == Role::Router || role == Role::Hidden; }
-};
-
-/// Declares what an optimizer keeps for one parameter: states of kind optimizer with the parameter's copies.
-class OptimizerStates {
-public:
-  virtual ~OptimizerStates() = default;
-  /// Of the parameter's type, or of `type` (of one copy); all elements are `initial` at init.
-  virtual moe::StateOp declare(llvm::StringRef name, mlir::RankedTensorType type = {}, double initial = 0) = 0;
-};
-
-/// Update rule of one parameter state (all its copies at once).
-class OptimizerMethod : public exp::Method {
-public:
-  std::string category() const final { return "optimizer"; }
-  struct Update {
-    const ParameterTraits &traits;
-    moe::StateOp parameter, gradient;
-    mlir::Value gradientScale; // [1, 1], from clipping
-    mlir::Value lr;            // [1, 1]
-    mlir::Value step;          // [1, 1] of T, 1 for the first update
-    int64_t rowAlign;          // of groups of rows (see MatrixBatch)
-  };
-  /// Why the method cannot update such a parameter, and what to do instead; empty when it can.
-  virtual std::string refuses(const ParameterTraits &) const { return ""; }
-  /// Declares what it keeps and builds reads, math, writes.
-  virtual void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const Update &update,
-                           OptimizerStates &states) const = 0;
 };
 
 /// Fills the registry with every method of the tree (the list is generated from the files in the subfolders).

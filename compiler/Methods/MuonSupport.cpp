@@ -1,5 +1,7 @@
 #include "compiler/Methods/MuonSupport.h"
 
+#include <cmath>
+
 using namespace mlir;
 
 namespace moec {
@@ -14,10 +16,10 @@ std::vector<exp::Field> getMuonFields(const char *coefficients) {
            coefficients,
            0,
            0,
-           {"keller", "polar5"},
+           {"keller", "polar5", "polar_express"},
            "",
            "keller: one polynomial for all steps, singular values end in 0.68..1.135; polar5: one for each of five, "
-           "0.977..1.032 (further steps repeat the fifth)"}};
+           "0.977..1.032; polar_express: one for each of eight, converges (further steps repeat the last)"}};
 }
 
 SmallVector<MatrixBatch::Quintic> getQuintics(exp::MethodAttr attr) {
@@ -29,12 +31,34 @@ SmallVector<MatrixBatch::Quintic> getQuintics(exp::MethodAttr attr) {
                                                {3.7418, -5.5913, 2.3037},
                                                {2.8769, -3.1427, 1.2046},
                                                {2.8366, -3.0525, 1.2012}};
-  ArrayRef<MatrixBatch::Quintic> table = polar;
-  if (attr.getString("ns.coefficients") == "keller")
-    table = keller;
+  // Amsel et al. 2025: the best polynomial for the interval that the one before leaves. All but the last take x / 1.01,
+  // so that a value that rounding has taken above 1 does no harm.
+  static const MatrixBatch::Quintic express[] = {{8.28721201814563, -23.595886519098837, 17.300387312530933},
+                                                 {4.107059111542203, -2.9478499167379106, 0.5448431082926601},
+                                                 {3.9486908534822946, -2.908902115962949, 0.5518191394370137},
+                                                 {3.3184196573706015, -2.488488024314874, 0.51004894012372},
+                                                 {2.300652019954817, -1.6689039845747493, 0.4188073119525673},
+                                                 {1.891301407787398, -1.2679958271945868, 0.37680408948524835},
+                                                 {1.8750014808534479, -1.2500016453999487, 0.3750001645474248},
+                                                 {1.875, -1.25, 0.375}};
+  StringRef name = attr.getString("ns.coefficients");
+  ArrayRef<MatrixBatch::Quintic> table = keller;
+  if (name == "polar5")
+    table = polar;
+  else if (name == "polar_express")
+    table = express;
   SmallVector<MatrixBatch::Quintic> steps;
-  for (int64_t i = 0, count = attr.getInt("ns.steps"); i < count; ++i)
-    steps.push_back(table[std::min<size_t>(i, table.size() - 1)]);
+  for (size_t i = 0, count = attr.getInt("ns.steps"); i < count; ++i) {
+    MatrixBatch::Quintic step = table[std::min(i, table.size() - 1)];
+    if (name == "polar_express" && i + 1 < table.size()) {
+      double slack =
+          i == 0 ? 1.01 * 1.01 : 1.01; // of the step, and at first of the norm that the matrix was divided by
+      step.a /= slack;
+      step.b /= std::pow(slack, 3);
+      step.c /= std::pow(slack, 5);
+    }
+    steps.push_back(step);
+  }
   return steps;
 }
 

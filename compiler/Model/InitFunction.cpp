@@ -33,12 +33,13 @@ private:
 static Value buildInitialValue(ModelContext &ctx, const ParameterInfo &info, Value index, int64_t stream) {
   auto type = RankedTensorType::get(info.shape, ctx.t.element);
   int64_t cols = info.shape.back(), rows = type.getNumElements() / cols;
-  if (!info.stddev)
+  std::optional<double> stddev = ctx.getTraits(info).initialStd;
+  if (!stddev)
     return ctx.t.fill(1.0, rows, cols);
   Builder &b = ctx.b;
   Value value =
       moe::RandomNormalOp::create(ctx.b, ctx.t.type(rows, cols), index, b.getI64IntegerAttr(ctx.experiment.getSeed()),
-                                  b.getI64IntegerAttr(stream), b.getF64FloatAttr(0.0), b.getF64FloatAttr(*info.stddev));
+                                  b.getI64IntegerAttr(stream), b.getF64FloatAttr(0.0), b.getF64FloatAttr(*stddev));
   return value.getType() == type ? value : moe::ReshapeOp::create(ctx.b, type, value).getResult();
 }
 

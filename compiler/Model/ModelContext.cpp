@@ -54,7 +54,36 @@ LogicalResult ModelContext::findMethods() {
       return failure();
     losses.push_back({loss, method});
   }
+  auto scalingAttr = optimizer.getScaling();
+  if (scalingAttr && !(scaling = findMethod<ScalingMethod>(optimizer, *scalingAttr)))
+    return failure();
+  double tokensPerStep = static_cast<double>(experiment.section<exp::BatchOp>().getSequences()) * seqLen();
+  double steps = experiment.section<exp::DurationOp>().getSteps();
+  run = {static_cast<double>(model.getHiddenSize()), static_cast<double>(model.getNumLayers()), tokensPerStep,
+         tokensPerStep * steps};
   return success();
+}
+
+ParameterTraits ModelContext::getTraits(const ParameterInfo &info) const {
+  using Role = ParameterTraits::Role;
+  ParameterTraits traits;
+  traits.name = info.symbol;
+  traits.copies = info.getCopies();
+  traits.rows = info.shape[info.shape.size() - 2];
+  traits.cols = info.shape.back();
+  traits.matrices = info.getElements() / (traits.rows * traits.cols);
+  traits.role = info.name == "embed"        ? Role::Embedding
+                : info.name == "head"       ? Role::Head
+                : !info.stddev              ? Role::Vector
+                : info.name == "moe.router" ? Role::Router
+                                            : Role::Hidden;
+  if (info.stddev) {
+    double stddev = *info.stddev;
+    if (scaling)
+      stddev = scaling->getInitialStd(*exp::OptimizerOp(optimizer).getScaling(), run, traits, stddev);
+    traits.initialStd = stddev * info.residual;
+  }
+  return traits;
 }
 
 int64_t ModelContext::seqLen() { return experiment.section<exp::DataOp>().getSeqLen(); }

@@ -60,6 +60,8 @@ public:
   const BalanceMethod *balance = nullptr; // may be null, as may
   const ForcedMethod *forced = nullptr;
   std::vector<ConstantTable> tables;
+  const ScalingMethod *scaling = nullptr; // null: nothing is scaled
+  ScalingMethod::Run run;
   std::vector<Parameter> parameters;
   std::vector<moe::StateOp> perStep, perEvaluation; // zeroed by begin_step, begin_evaluate
   llvm::StringMap<double> initialValues;            // of optimizer states, where it is not 0
@@ -71,6 +73,8 @@ public:
   int64_t numMoeLayersBefore(int64_t layer);
   int64_t numRouterOutputs() { return moe.getNumExperts() + moe.getZeroExperts(); }
   double eps() { return model.getNormEps().convertToDouble(); }
+
+  ParameterTraits getTraits(const ParameterInfo &info) const;
 
   //===--- States ---===//
   /// `slot` gives the copies; null for a state without copies. Declaring a symbol again returns the first.

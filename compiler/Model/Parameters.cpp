@@ -29,8 +29,7 @@ public:
   explicit ParameterLister(exp::ExperimentOp experiment)
       : experiment(experiment), model(experiment.section<exp::ModelOp>()), width(model.getHiddenSize()),
         std(model.getInitStd().convertToDouble()) {
-    bool scaled = model.getResidualScale() == "1/sqrt(2L)";
-    residualStd = scaled ? std / std::sqrt(2.0 * model.getNumLayers()) : std;
+    residual = model.getResidualScale() == "1/sqrt(2L)" ? 1 / std::sqrt(2.0 * model.getNumLayers()) : 1;
   }
 
   std::vector<ParameterInfo> list() {
@@ -48,9 +47,9 @@ public:
 
 private:
   void add(const std::string &name, std::vector<int64_t> shape, std::optional<double> stddev, Location loc,
-           double activeShare = 1) {
+           double activeShare = 1, double factor = 1) {
     std::string symbol = slot ? getSlotSymbol(*slot, name) : name;
-    parameters.push_back({symbol, name, std::move(shape), stddev, slot, activeShare, loc});
+    parameters.push_back({symbol, name, std::move(shape), stddev, factor, slot, activeShare, loc});
   }
   void addNorm(const std::string &name, int64_t size, Location loc) {
     add(name + ".scale", {1, size}, std::nullopt, loc);
@@ -95,7 +94,7 @@ private:
       addNorm(prefix + "attention.q_norm", perHead ? head : queries, loc);
       addNorm(prefix + "attention.k_norm", perHead ? head : keys, loc);
     }
-    add(prefix + "attention.o", {queries, width}, residualStd, loc);
+    add(prefix + "attention.o", {queries, width}, std, loc, 1, residual);
   }
 
   void addFeedForward(const std::string &name, exp::FfnOp ffn) {
@@ -106,7 +105,7 @@ private:
   void addSwiglu(const std::string &name, int64_t inner, Location loc) {
     add(name + ".gate", {width, inner}, std, loc);
     add(name + ".up", {width, inner}, std, loc);
-    add(name + ".down", {inner, width}, residualStd, loc);
+    add(name + ".down", {inner, width}, std, loc, 1, residual);
   }
 
   void addMoe(exp::MoeOp moe) {
@@ -117,7 +116,7 @@ private:
         experiment.section<exp::RouterOp>().getLoc());
     add("moe.experts.gate", {experts, width, inner}, std, loc, share);
     add("moe.experts.up", {experts, width, inner}, std, loc, share);
-    add("moe.experts.down", {experts, inner, width}, residualStd, loc, share);
+    add("moe.experts.down", {experts, inner, width}, std, loc, share, residual);
     if (moe.getSharedExperts() > 0)
       addSwiglu("moe.shared", moe.getSharedExperts() * inner, exp::fieldLoc(moe, "shared_experts"));
   }
@@ -125,7 +124,7 @@ private:
   exp::ExperimentOp experiment;
   exp::ModelOp model;
   int64_t width;
-  double std, residualStd;
+  double std, residual;
   std::optional<LayerSlot> slot;
   std::vector<ParameterInfo> parameters;
 };

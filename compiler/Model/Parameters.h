@@ -14,7 +14,8 @@ struct ParameterInfo {
   std::string symbol;            // state symbol: `embed`, `layers.{}.attention.q`
   std::string name;              // without the layer: `attention.q`; equal to symbol outside layers
   std::vector<int64_t> shape;    // of one copy; [in, out] for weights
-  std::optional<double> stddev;  // normal around 0, or all ones (norm scales)
+  std::optional<double> stddev;  // model.init.std of a normal around 0, or all ones (norm scales)
+  double residual;               // factor on stddev, of weights that write to the residual stream
   std::optional<LayerSlot> slot; // none outside layers
   double activeShare = 1;        // of its elements that one token meets: top_k / num_experts for experts
   mlir::Location loc;

@@ -123,22 +123,6 @@ static FailureOr<UpdateRule> findRule(ModelContext &ctx, const ParameterInfo &in
   return UpdateRule{ctx.optimizer.getMethod(), ctx.optimizer.getLr().convertToDouble(), ctx.optimizer};
 }
 
-static ParameterTraits getTraits(const ParameterInfo &info) {
-  using Role = ParameterTraits::Role;
-  ParameterTraits traits;
-  traits.name = info.symbol;
-  traits.copies = info.getCopies();
-  traits.rows = info.shape[info.shape.size() - 2];
-  traits.cols = info.shape.back();
-  traits.matrices = info.getElements() / (traits.rows * traits.cols);
-  traits.role = info.name == "embed"        ? Role::Embedding
-                : info.name == "head"       ? Role::Head
-                : traits.rows == 1          ? Role::Vector
-                : info.name == "moe.router" ? Role::Router
-                                            : Role::Hidden;
-  return traits;
-}
-
 namespace {
 
 class ParameterStates : public OptimizerStates {
@@ -161,8 +145,17 @@ private:
 
 } // namespace
 
-static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &parameter, Value clip, Value factor,
-                                          Value step) {
+namespace {
+
+/// What the updates of all parameters share.
+struct StepValues {
+  Value clip, factor, step; // [1, 1]
+  ScheduleMethod::Traits schedule;
+};
+
+} // namespace
+
+static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &parameter, const StepValues &now) {
   FailureOr<UpdateRule> rule = findRule(ctx, parameter.info);
   if (failed(rule))
     return failure();
@@ -170,13 +163,23 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
   if (!method)
     return failure();
   LocationScope scope(ctx, rule->section->getLoc());
-  ParameterTraits traits = getTraits(parameter.info);
+  ParameterTraits traits = ctx.getTraits(parameter.info);
   if (std::string why = method->refuses(traits); !why.empty())
     return emitError(exp::fieldLoc(rule->section, isa<exp::GroupOp>(rule->section) ? "match" : "method"))
            << method->kind() << " cannot update \"" << traits.name << "\": " << why;
   ParameterStates states(ctx, parameter);
-  OptimizerMethod::Update update{traits, parameter.state,     parameter.gradient, clip, ctx.t.scale(factor, rule->lr),
-                                 step,   ctx.options.rowAlign};
+  double lr = rule->lr;
+  if (ctx.scaling)
+    lr *= ctx.scaling->getRate(*ctx.optimizer.getScaling(), ctx.run, traits, method->widthExponent(rule->method));
+  OptimizerMethod::Update update{.traits = traits,
+                                 .parameter = parameter.state,
+                                 .gradient = parameter.gradient,
+                                 .gradientScale = now.clip,
+                                 .lr = ctx.t.scale(now.factor, lr),
+                                 .step = now.step,
+                                 .factor = now.factor,
+                                 .schedule = now.schedule,
+                                 .rowAlign = ctx.options.rowAlign};
   method->buildUpdate(ctx.t, rule->method, update, states);
   return success();
 }
@@ -220,7 +223,7 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
   for (Parameter &parameter : ctx.parameters) {
     if (!clips)
       norm.add(parameter);
-    if (failed(buildParameterUpdate(ctx, parameter, clip, factor, step)))
+    if (failed(buildParameterUpdate(ctx, parameter, {clip, factor, step, schedule->traits(scheduleAttr)})))
       return failure();
   }
   if (!clips)

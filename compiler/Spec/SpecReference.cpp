@@ -71,6 +71,21 @@ static void printFields(llvm::raw_ostream &os, llvm::ArrayRef<Field> fields) {
   os << "\n";
 }
 
+/// Of methods, in the order in which the language has them.
+static std::vector<std::string> categories() {
+  std::vector<std::string> all;
+  auto add = [&](const std::string &category) {
+    if (!category.empty() && !llvm::is_contained(all, category))
+      all.push_back(category);
+  };
+  for (const exp::Section &section : exp::sections()) {
+    add(section.category);
+    for (const Field &field : section.fields)
+      add(field.category);
+  }
+  return all;
+}
+
 std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
   std::string text;
   llvm::raw_string_ostream os(text);
@@ -87,7 +102,7 @@ std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
   for (const SweepKey &key : sweepKeys())
     os << "| `" << key.key << "` | " << key.type << " | " << key.doc << " |\n";
   os << "\n";
-  for (const char *category : {"score", "loss", "optimizer", "schedule"}) {
+  for (const std::string &category : categories()) {
     os << "## Kinds of " << category << "\n\n";
     for (const exp::Method *method : methods.all(category)) {
       os << "### " << category << " `" << method->kind() << "`\n\n"
@@ -173,7 +188,7 @@ std::optional<std::string> moec::spec::explainTopic(const exp::MethodRegistry &m
       return text;
     }
   }
-  for (const char *category : {"score", "loss", "optimizer", "schedule"})
+  for (const std::string &category : categories())
     if (const exp::Method *method = methods.find(category, topic.str()))
       explainMethod(os, *method);
   // The last part alone: every field of that name.

@@ -12,6 +12,11 @@ from clilib import SPEC, Test, metrics, tensors
 # Each has a matrix, a stack of experts, or both.
 OPTIMIZERS = {
     "muon": {"match": ["*.attention.{q,k}", "*.experts.gate"], "kind": "muon"},
+    "lite": {"match": ["*.attention.v", "*.experts.up"], "kind": "muon", "ns": {"steps": 6, "coefficients": "polar_express"},
+             "lite": {"beta1": -0.25, "beta2": 1, "chi": 2}},
+    "muonh": {"match": ["*.attention.o", "*.experts.down"], "kind": "muonh"},
+    "adamh": {"match": ["head", "*.router"], "kind": "adamh"},
+    "adamw_lite": {"match": ["embed", "*norm*"], "kind": "adamw_lite"},
 }
 
 with Test() as t:

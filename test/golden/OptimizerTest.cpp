@@ -88,16 +88,18 @@ class OneUpdate {
 public:
   OneUpdate(int64_t rows, int64_t cols, const std::string &optimizer) : model(spec(rows, cols, optimizer), {}) {}
 
-  /// What is taken off attention.`name`, whose gradient is given.
-  SmallMatrix operator()(const std::string &name, const SmallMatrix &gradient) {
+  /// What is taken off attention.`name`, whose gradient is given; of several such steps, the last.
+  SmallMatrix operator()(const std::string &name, const SmallMatrix &gradient, int steps = 1) {
     model.call("init");
-    model.call("begin_step");
-    for (const std::string &parameter : model.names(rt::StateKind::Parameter)) {
-      model.write(parameter, std::vector<double>(model.read(parameter).size(), 0.0));
-      model.write("grad." + parameter, std::vector<double>(model.read(parameter).size(), 0.0));
+    for (int step = 0; step < steps; ++step) {
+      model.call("begin_step");
+      for (const std::string &parameter : model.names(rt::StateKind::Parameter)) {
+        model.write(parameter, std::vector<double>(model.read(parameter).size(), 0.0));
+        model.write("grad." + parameter, std::vector<double>(model.read(parameter).size(), 0.0));
+      }
+      model.write("grad.layers.0.attention." + name, gradient.values);
+      model.call("update");
     }
-    model.write("grad.layers.0.attention." + name, gradient.values);
-    model.call("update");
     SmallMatrix update{gradient.rows, gradient.cols, model.read("layers.0.attention." + name)};
     for (double &value : update.values)
       value = -value;
@@ -143,6 +145,8 @@ SmallMatrix withSpectrum(int64_t rows, int64_t cols, double least) {
 } // namespace
 
 TEST_CASE("muon follows the oracle") { followsOracle("muon"); }
+TEST_CASE("muonh and adamh follow the oracle") { followsOracle("hyperball"); }
+TEST_CASE("muon and adamw with LITE follow the oracle") { followsOracle("lite"); }
 
 TEST_CASE("Newton-Schulz: ranges of singular values, turns, sizes, and moonlight's RMS, for every shape") {
   for (auto [rows, cols] : {std::pair<int64_t, int64_t>{16, 24}, {13, 30}, {22, 14}, {16, 16}}) {
@@ -176,14 +180,143 @@ TEST_CASE("Newton-Schulz: ranges of singular values, turns, sizes, and moonlight
   }
 }
 
-TEST_CASE("optimizers give the same bits for one and two threads, in f32") {
-  for (const char *name : {"muon"}) {
-    std::string spec = changed(specWith(readText(folder + name + ".json")), "\"f64\"", "\"f32\"");
-    Trainer one(spec), two(spec, 2);
-    for (int step = 0; step < 3; ++step)
-      for (Trainer *trainer : {&one, &two})
-        trainer->step(step);
-    INFO(name);
-    CHECK(one.model.stateBytes() == two.model.stateBytes());
+TEST_CASE("LITE with chi 1 and no betas is Muon, and so it is while both wait for the ramp, to the bit") {
+  std::string plain = specWith(readText(folder + "muon.json"));
+  std::string neutral =
+      changed(plain, "\"scale\": \"keller\"", R"("scale": "keller", "lite": {"sharp_fraction": 0.3})");
+  std::string waiting = changed(plain, "\"scale\": \"keller\"",
+                                R"("scale": "keller", "lite": {"beta2": 1, "chi": 4, "chi_schedule": "ramp"})");
+  Trainer muon(plain), same(neutral), later(waiting);
+  for (int step = 0; step < 4; ++step) {
+    for (Trainer *trainer : {&muon, &same, &later})
+      trainer->step(step);
+    INFO("step " << step);
+    CHECK(muon.model.stateBytes() == same.model.stateBytes());
+    bool differs = false;
+    for (const std::string &name : muon.names)
+      differs |= muon.model.read(name) != later.model.read(name);
+    // The warm-up is two steps, and at the first step behind it the ramp still stands at 0.
+    CHECK(differs == (step > 2));
   }
+}
+
+TEST_CASE("LITE's flat part is a projection that leaves the wanted number of directions, and sharp ones to Muon") {
+  const int64_t rows = 16, cols = 24, sharp = 3; // of 16: floor(0.15 * 16) + 1
+  auto group = [](const char *name, const char *lite) {
+    return std::string("\"") + name + R"(": {"match": ["*.attention.)" + name +
+           R"("], "kind": "muon", "momentum": 0, "weight_decay": 0, "scale": "none",
+              "ns": {"steps": 10, "coefficients": "polar_express"}, "lite": )" +
+           lite + "}";
+  };
+  OneUpdate update(rows, cols,
+                   R"({"kind": "adamw", "lr": 1, "clip_norm": null, "groups": {)" +
+                       group("q", R"({"chi": 2, "sharp_fraction": 0.15})") + ", " + group("k", "{}") + "}}");
+  SmallMatrix x = withSpectrum(rows, cols, 0.03);
+  SmallMatrix plain = update("k", x), lite = update("q", x, 60), twice = lite;
+  // lite = O + F O, so F O O^T = F, as O O^T is the unit matrix.
+  for (size_t i = 0; i < lite.values.size(); ++i)
+    twice.values[i] -= plain.values[i];
+  SmallMatrix flat = product(twice, transposed(plain));
+  double trace = 0;
+  for (int64_t i = 0; i < rows; ++i)
+    trace += flat.at(i, i);
+  // The threshold swings around the singular value that it looks for.
+  CHECK((std::fabs(trace - (rows - sharp)) < 1e-6 || std::fabs(trace - (rows - sharp - 1)) < 1e-6 ||
+         std::fabs(trace - (rows - sharp + 1)) < 1e-6));
+  CHECK(largestDifference(flat, transposed(flat)) < 1e-8);
+  CHECK(largestDifference(product(flat, flat), flat) < 1e-8);
+  SmallMatrix sharpLite = lite, sharpPlain = plain, inLite = product(flat, lite), inPlain = product(flat, plain);
+  for (size_t i = 0; i < lite.values.size(); ++i) {
+    sharpLite.values[i] -= inLite.values[i];
+    sharpPlain.values[i] -= inPlain.values[i];
+  }
+  CHECK(largestDifference(sharpLite, sharpPlain) < 1e-8);
+}
+
+TEST_CASE("muonh and adamh keep the norm of each matrix over 1000 steps, in f32, and step by lr") {
+  std::string text =
+      changed(readText(folder + "hyperball.json"), R"("kind": "linear", "floor": 0.1)", R"("kind": "constant")");
+  Trainer trainer(changed(specWith(text), "\"f64\"", "\"f32\""));
+  auto norms = [&](const std::string &name, int64_t matrices) {
+    std::vector<double> values = trainer.model.read(name), result;
+    int64_t size = values.size() / matrices;
+    for (int64_t i = 0; i < matrices; ++i)
+      result.push_back(frobenius({1, size, {values.begin() + i * size, values.begin() + (i + 1) * size}}));
+    return result;
+  };
+  const std::vector<std::pair<std::string, int64_t>> parameters = {
+      {"layers.1.moe.experts.up", 3}, {"layers.0.attention.v", 1}, {"head", 1}, {"layers.2.moe.router", 1}};
+  std::vector<std::vector<double>> before;
+  for (auto &[name, matrices] : parameters)
+    before.push_back(norms(name, matrices));
+  for (int step = 0; step < 1000; ++step) {
+    std::vector<double> old = trainer.model.read("layers.0.attention.v"), now;
+    trainer.step(step % 90);
+    now = trainer.model.read("layers.0.attention.v");
+    for (size_t i = 0; i < now.size(); ++i)
+      now[i] -= old[i];
+    double moved = frobenius({1, static_cast<int64_t>(now.size()), now}) / before[1][0];
+    // lr times 1 + O(lr) for a direction along the sphere; the part that points away from it is taken back.
+    REQUIRE(moved < 0.02 * 1.02);
+    if (step == 0)
+      CHECK(moved > 0.02 * 0.9);
+  }
+  for (size_t i = 0; i < parameters.size(); ++i) {
+    std::vector<double> after = norms(parameters[i].first, parameters[i].second);
+    for (size_t m = 0; m < after.size(); ++m) {
+      INFO(parameters[i].first << " matrix " << m);
+      CHECK(std::fabs(after[m] / before[i][m] - 1) < 1e-6);
+    }
+  }
+}
+
+TEST_CASE("mup: five steps move the logits as far at four times the width, and without scaling farther") {
+  auto moved = [](int64_t width, const std::string &scaling) {
+    std::string number = std::to_string(width);
+    CompiledModel model(R"({"moec": 1, "name": "w", "model": {"vocab_size": 256, "hidden_size": )" + number +
+                            R"(, "num_layers": 2, "attention": {"num_heads": )" + std::to_string(width / 16) +
+                            R"(}, "ffn": {"inner_size": )" + std::to_string(2 * width) +
+                            R"(}}, "optimizer": {"kind": "adamw", "lr": 1e-3, "scaling": )" + scaling +
+                            R"(}, "data": {"seq_len": 32, "train": {"text": {"path": "x"}}}, "batch": {"sequences": 2},
+                              "duration": {"steps": 5}, "evaluate": null})",
+                        {});
+    model.call("init");
+    std::vector<int32_t> tokens(2 * 33);
+    for (size_t i = 0; i < tokens.size(); ++i)
+      tokens[i] = 'a' + (i * i + i / 5) % 20;
+    model.writeInts("generate.tokens", {tokens.begin(), tokens.begin() + 32});
+    model.writeInts("generate.position", {31});
+    model.call("logits");
+    std::vector<double> before = model.read("generate.logits");
+    for (int step = 0; step < 5; ++step) {
+      model.call("begin_step");
+      model.writeInts("batch.tokens", tokens);
+      model.call("forward_backward");
+      model.call("update");
+    }
+    model.call("logits");
+    std::vector<double> change = model.read("generate.logits");
+    for (size_t i = 0; i < change.size(); ++i)
+      change[i] -= before[i];
+    int64_t size = change.size();
+    return frobenius({1, size, change}) / std::sqrt(static_cast<double>(size));
+  };
+  const std::string mup = R"({"kind": "mup", "base_width": 64})";
+  double narrow = moved(64, mup), wide = moved(256, mup), unscaled = moved(256, "\"none\"");
+  INFO(narrow << " " << wide << " " << unscaled);
+  CHECK(narrow == moved(64, "\"none\""));
+  // A slope of less than 0.1 in logarithms; without scaling more than 0.4.
+  CHECK(std::fabs(std::log(wide / narrow) / std::log(4)) < 0.1);
+  CHECK(std::log(unscaled / narrow) / std::log(4) > 0.4);
+}
+
+TEST_CASE("every optimizer follows the oracle when each has a group of one model") { followsOracle("every"); }
+
+TEST_CASE("every optimizer gives the same bits for one and two threads, in f32") {
+  std::string spec = changed(specWith(readText(folder + "every.json")), "\"f64\"", "\"f32\"");
+  Trainer one(spec), two(spec, 2);
+  for (int step = 0; step < 3; ++step)
+    for (Trainer *trainer : {&one, &two})
+      trainer->step(step);
+  CHECK(one.model.stateBytes() == two.model.stateBytes());
 }

@@ -25,6 +25,14 @@ inline SmallMatrix product(const SmallMatrix &x, const SmallMatrix &y) {
   return result;
 }
 
+inline SmallMatrix transposed(const SmallMatrix &x) {
+  SmallMatrix result{x.cols, x.rows, std::vector<double>(x.values.size())};
+  for (int64_t i = 0; i < x.rows; ++i)
+    for (int64_t j = 0; j < x.cols; ++j)
+      result.at(j, i) = x.at(i, j);
+  return result;
+}
+
 inline double frobenius(const SmallMatrix &x) {
   double sum = 0;
   for (double value : x.values)
@@ -63,13 +71,8 @@ inline SmallMatrix orthogonal(SmallMatrix x) {
 
 /// All min(rows, cols) of them, smallest first: one-sided Jacobi on the shorter side.
 inline std::vector<double> singularValues(SmallMatrix x) {
-  if (x.rows > x.cols) {
-    SmallMatrix flipped{x.cols, x.rows, std::vector<double>(x.values.size())};
-    for (int64_t i = 0; i < x.rows; ++i)
-      for (int64_t j = 0; j < x.cols; ++j)
-        flipped.at(j, i) = x.at(i, j);
-    x = flipped;
-  }
+  if (x.rows > x.cols)
+    x = transposed(x);
   for (int sweep = 0; sweep < 60; ++sweep)
     for (int64_t i = 0; i < x.rows; ++i)
       for (int64_t j = i + 1; j < x.rows; ++j) {

@@ -1,7 +1,10 @@
 // Muon: the momentum of each matrix, made orthogonal.
+#include "compiler/Methods/AdamSupport.h"
+#include "compiler/Methods/Lite.h"
 #include "compiler/Methods/MuonSupport.h"
 
 #include <cmath>
+#include <optional>
 
 using namespace mlir;
 
@@ -12,7 +15,9 @@ class Muon : public OptimizerMethod {
 public:
   std::string kind() const override { return "muon"; }
   std::string summary() const override { return "The momentum of each matrix, made orthogonal by Newton-Schulz"; }
-  std::string source() const override { return "Jordan et al. 2024; scale moonlight: Liu et al. 2025"; }
+  std::string source() const override {
+    return "Jordan et al. 2024; scale moonlight: Liu et al. 2025; lite: see docs/methods/lite.md";
+  }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
     std::vector<exp::Field> fields = getMuonFields("\"keller\"");
@@ -25,36 +30,68 @@ public:
                       "",
                       "factor on the update: sqrt(max(1, out / in)), sqrt(out / in), 0.2 sqrt(max(in, out)) (lr and "
                       "weight_decay of AdamW carry over), 1"});
-    fields.push_back({"weight_decay",
+    fields.push_back(getDecayField());
+    fields.push_back(
+        {"lite.beta1", FieldType::Number, "0", -100, 100, {}, "", "weight of the gradient's own direction"});
+    fields.push_back({"lite.beta2",
                       FieldType::Number,
-                      "0.1",
-                      0,
-                      1e3,
+                      "0",
+                      -100,
+                      100,
                       {},
                       "",
-                      "share of the parameter taken off in a step, times the learning rate"});
+                      "the same along flat directions, at the end of the ramp; starts at beta1"});
+    for (exp::Field &field : getChiFields("lite.", "1"))
+      fields.push_back(std::move(field));
     return fields;
   }
 
+  double widthExponent(exp::MethodAttr attr) const override {
+    return attr.getString("scale") == "moonlight" ? 0.5 : 0.0;
+  }
   std::string refuses(const ParameterTraits &traits) const override { return refuseOutsideLayers(traits); }
 
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const Update &update,
                    OptimizerStates &states) const override {
     MatrixBatch batch(b, update.traits.matrices, update.rowAlign);
-    Value momentum = buildMomentum(b, attr, update, states);
-    Value direction = batch.newtonSchulz(momentum, getQuintics(attr));
+    SmallVector<MatrixBatch::Quintic> steps = getQuintics(attr);
     double scale = getScale(attr.getString("scale"), update.traits), decay = attr.getFloat("weight_decay");
-    Value next =
-        b.map({b.readRows(update.parameter), direction, update.lr}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-          Value change = s.mul(s.constant(scale), x[1]);
-          if (decay != 0)
-            change = s.add(change, s.mul(s.constant(decay), x[0]));
-          return s.sub(x[0], s.mul(x[2], change));
-        });
-    b.writeRows(update.parameter, next);
+    double beta1 = attr.getFloat("lite.beta1"), beta2 = attr.getFloat("lite.beta2"), chi = attr.getFloat("lite.chi");
+    Value momentum = buildMomentum(b, attr, update, states);
+    Value direction = batch.newtonSchulz(momentum, steps);
+    std::optional<FlatProjector> flat;
+    if (chi != 1 || beta1 != beta2)
+      flat.emplace(b, attr, update, states, steps, momentum, direction);
+
+    if (beta1 != 0 || beta2 != 0) {
+      Value own = batch.newtonSchulz(b.mul(b.readRows(update.gradient), update.gradientScale), steps);
+      direction = addScaled(b, direction, own, b.constant(beta1));
+      if (beta1 != beta2)
+        direction =
+            addScaled(b, direction, flat->apply(own), b.scale(buildRamp(b, attr, "lite.", update), beta2 - beta1));
+    }
+    Value w = b.readRows(update.parameter);
+    Value change = b.map({w, direction}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      Value scaled = s.mul(s.constant(scale), x[1]);
+      return decay == 0 ? scaled : s.add(scaled, s.mul(s.constant(decay), x[0]));
+    });
+    if (chi != 1) {
+      Value more = b.map({buildChi(b, attr, "lite.", update)},
+                         [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.sub(x[0], s.constant(1.0)); });
+      change = addScaled(b, change, flat->apply(change), more);
+    }
+    b.writeRows(update.parameter, b.map({w, change, update.lr}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.sub(x[0], s.mul(x[2], x[1]));
+    }));
   }
 
 private:
+  /// x + factor y; factor [1, 1].
+  static Value addScaled(TensorBuilder &b, Value x, Value y, Value factor) {
+    return b.map({x, y, factor},
+                 [](ScalarBuilder &s, TensorBuilder::Scalars v) { return s.add(v[0], s.mul(v[2], v[1])); });
+  }
+
   // Weights are [in, out].
   static double getScale(StringRef name, const ParameterTraits &traits) {
     double in = static_cast<double>(traits.rows), out = static_cast<double>(traits.cols);

@@ -138,7 +138,8 @@ def Exp_LossOp : Exp_Section<"loss"> {
 def Exp_OptimizerOp : Exp_Section<"optimizer"> {
   let summary = "/optimizer: the default update rule, learning rate and clipping";
   let description = "clip_norm 0 = no clipping. The method's fields hold betas, eps, weight_decay, ...";
-  let arguments = (ins Exp_MethodAttr:$method, F64Attr:$lr, F64Attr:$clip_norm, Exp_MethodAttr:$schedule);
+  let arguments = (ins Exp_MethodAttr:$method, F64Attr:$lr, F64Attr:$clip_norm, Exp_MethodAttr:$schedule,
+                       OptionalAttr<Exp_MethodAttr>:$scaling);
 }
 def Exp_GroupOp : Exp_Section<"group"> {
   let summary = "/optimizer/groups/<name>: parameters by name pattern with their own method, or changed fields";

@@ -1,5 +1,5 @@
 // Which parameters muon takes, and that all layers and experts go through the same products.
-// RUN: sed 's/#exp.method<"optimizer".*weight_decay = 0.0 : f64}>/#exp.method<"optimizer", "muon", {momentum = 0.95 : f64, nesterov = true, "ns.steps" = 2 : i64, "ns.coefficients" = "keller", scale = "keller", weight_decay = 0.1 : f64}>/' %S/Inputs/base.mlir > %t.mlir
+// RUN: sed 's/#exp.method<"optimizer".*weight_decay = 0.0 : f64}>/#exp.method<"optimizer", "muon", {momentum = 0.95 : f64, nesterov = true, "ns.steps" = 2 : i64, "ns.coefficients" = "keller", scale = "keller", weight_decay = 0.1 : f64, "lite.beta1" = 0.0 : f64, "lite.beta2" = 0.0 : f64, "lite.chi" = 1.0 : f64, "lite.chi_schedule" = "constant", "lite.ramp" = 50 : i64, "lite.sharp_fraction" = 0.1 : f64}>/' %S/Inputs/base.mlir > %t.mlir
 
 // RUN: sed 's/"\*norm.scale", "embed"/"*.experts.down"/' %t.mlir | moec-opt -moec-build-model | FileCheck %s
 // CHECK: moe.state @"optimizer.m.layers.{}.moe.experts.down" optimizer : tensor<8x48x32xf32> count

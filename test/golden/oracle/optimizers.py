@@ -47,13 +47,22 @@ def numbers(count, stream):
 
 
 def matches(pattern, name):
-    text = re.sub(r"\{([^}]*)\}", lambda found: "(" + found[1].replace(",", "|") + ")", pattern.replace(".", r"\."))
+    def words(found):
+        first, dots, last = found[1].partition("..")
+        return "(" + ("|".join(map(str, range(int(first), int(last) + 1))) if dots else found[1].replace(",", "|")) + ")"
+
+    text = re.sub(r"\{([^}]*)\}", words, pattern).replace(".", r"\.")
     return re.fullmatch(text.replace("*", ".*"), name) is not None
 
 
 DEFAULTS = {
     "adamw": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1},
-    "muon": {"momentum": 0.95, "nesterov": True, "ns": {"steps": 5, "coefficients": "keller"}, "scale": "moonlight", "weight_decay": 0.1},
+    "muon": {"momentum": 0.95, "nesterov": True, "ns": {"steps": 5, "coefficients": "keller"}, "scale": "moonlight", "weight_decay": 0.1,
+             "lite": {"beta1": 0, "beta2": 0, "chi": 1, "chi_schedule": "constant", "sharp_fraction": 0.1}},
+    "muonh": {"momentum": 0.95, "nesterov": True, "ns": {"steps": 5, "coefficients": "polar5"}},
+    "adamh": {"betas": [0.9, 0.95], "eps": 1e-8},
+    "adamw_lite": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1, "chi": 4, "chi_schedule": "constant",
+                   "sharp_fraction": 0.1, "smooth": 0.1},
 }
 
 
@@ -64,7 +73,7 @@ def settings_of(spec, name):
         if any(matches(pattern, name) for pattern in group["match"]):
             kind = group.get("kind", outer["kind"])
             base = DEFAULTS[kind] | ({k: v for k, v in outer.items() if k in DEFAULTS[kind]} if kind == outer["kind"] else {})
-            inner = {k: base[k] | v if isinstance(v, dict) else v for k, v in group.items()}
+            inner = {k: base[k] | v if isinstance(v, dict) and k in base else v for k, v in group.items()}
             return base | {"lr": outer["lr"]} | inner | {"kind": kind}
     return DEFAULTS[outer["kind"]] | outer
 
@@ -77,31 +86,46 @@ def learning_rate_factor(spec, step):
         return (step + 1) / warmup
     if schedule["kind"] == "constant":
         return 1.0
-    floor = schedule.get("floor", 0.0)
-    return floor + (1 - floor) * (1 + math.cos(math.pi * (step - warmup) / (total - warmup))) / 2
+    floor, r = schedule.get("floor", 0.0), (step - warmup) / (total - warmup)
+    return floor + (1 - floor) * (1 - r if schedule["kind"] == "linear" else (1 + math.cos(math.pi * r)) / 2)
 
 
-def adamw(w, g, state, o, lr, t):
+def adam_direction(g, state, o, t):
     b1, b2 = o["betas"]
     m = state["m"] = b1 * state.get("m", 0) + (1 - b1) * g
     v = state["v"] = b2 * state.get("v", 0) + (1 - b2) * g * g
-    return w - lr * (m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + o["eps"]) + o["weight_decay"] * w)
+    return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + o["eps"])
+
+
+def adamw(w, g, state, o, lr, t):
+    return w - lr * (adam_direction(g, state, o, t) + o["weight_decay"] * w)
 
 
 KELLER = [(3.4445, -4.7750, 2.0315)]
 POLAR5 = [(4.0848, -6.8946, 2.9270), (3.9505, -6.3029, 2.6377), (3.7418, -5.5913, 2.3037), (2.8769, -3.1427, 1.2046),
           (2.8366, -3.0525, 1.2012)]
+# Amsel et al. 2025 (Polar Express), table of the paper's code.
+EXPRESS = [(8.28721201814563, -23.595886519098837, 17.300387312530933), (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+           (3.9486908534822946, -2.908902115962949, 0.5518191394370137), (3.3184196573706015, -2.488488024314874, 0.51004894012372),
+           (2.300652019954817, -1.6689039845747493, 0.4188073119525673), (1.891301407787398, -1.2679958271945868, 0.37680408948524835),
+           (1.8750014808534479, -1.2500016453999487, 0.3750001645474248), (1.875, -1.25, 0.375)]
+
+
+def polynomials(s, ns):
+    """Singular values [..., rank], signs allowed, over their norm + 1e-7, through the polynomials a s + b s^3 + c s^5."""
+    s = s / (np.sqrt((s * s).sum(-1, keepdims=True)) + 1e-7) / (1.01 if ns["coefficients"] == "polar_express" else 1)
+    table = {"keller": KELLER, "polar5": POLAR5, "polar_express": EXPRESS}[ns["coefficients"]]
+    for i in range(ns["steps"]):
+        a, b, c = table[min(i, len(table) - 1)]
+        if ns["coefficients"] == "polar_express" and i < len(table) - 1:
+            a, b, c = a / 1.01, b / 1.01**3, c / 1.01**5
+        s = a * s + b * s**3 + c * s**5
+    return s
 
 
 def orthogonalised(x, ns):
-    """The singular vectors of x, with each singular value s / (||x||_F + 1e-7) taken through the polynomials a s + b s^3 + c s^5."""
     u, s, vt = np.linalg.svd(x, full_matrices=False)
-    s = s / (np.sqrt((s * s).sum(-1, keepdims=True)) + 1e-7)
-    table = KELLER if ns["coefficients"] == "keller" else POLAR5
-    for i in range(ns["steps"]):
-        a, b, c = table[min(i, len(table) - 1)]
-        s = a * s + b * s**3 + c * s**5
-    return (u * s[..., None, :]) @ vt
+    return (u * polynomials(s, ns)[..., None, :]) @ vt
 
 
 def momentum_of(g, state, o):
@@ -115,15 +139,84 @@ def muon(w, g, state, o, lr, t):
     fan_in, fan_out = w.shape[-2:]
     scale = {"keller": max(1, fan_out / fan_in) ** 0.5, "spectral": (fan_out / fan_in) ** 0.5,
              "moonlight": 0.2 * max(fan_in, fan_out) ** 0.5, "none": 1.0}[o["scale"]]
-    return w * (1 - lr * o["weight_decay"]) - lr * scale * orthogonalised(momentum_of(g, state, o), o["ns"])
+    u, lite, decay = momentum_of(g, state, o), o["lite"], o["weight_decay"]
+    direction = orthogonalised(u, o["ns"])
+    if lite == DEFAULTS["muon"]["lite"]:
+        return w * (1 - lr * decay) - lr * scale * direction
+    flat, chi, ramp = flat_projector(u, state, o), chi_of(lite, o["run"], t - 1), ramp_of(lite, o["run"], t - 1)
+    own = orthogonalised(g, o["ns"])
+    direction = direction + lite["beta1"] * own + ramp * (lite["beta2"] - lite["beta1"]) * (flat @ own)
+    direction = direction + (chi - 1) * (flat @ direction)
+    return w * (1 - lr * decay) - lr * decay * (chi - 1) * (flat @ w) - lr * scale * direction
 
 
-RULES = {"adamw": adamw, "muon": muon}
+def flat_projector(u, state, o):
+    """LITE: I - V V^T with V the left singular vectors (fan-in) of the singular values above rho ||u||_F, as Newton-Schulz tells
+    them apart; rho is then moved so that k of them are above."""
+    fan_in, fan_out = u.shape[-2:]
+    rank = min(fan_in, fan_out)
+    k = min(int(o["lite"]["sharp_fraction"] * rank) + 1, rank - 1)
+    rho = state.setdefault("rho", np.full(u.shape[:-2] + (1,), rank**-0.5))
+    left, s, _ = np.linalg.svd(u, full_matrices=False)
+    ones = polynomials(s, o["ns"])
+    sharp = (ones + polynomials(s / (rho * np.sqrt((s * s).sum(-1, keepdims=True))) - ones, o["ns"])) / 2
+    state["rho"] = np.minimum(1, rho * np.where((sharp * sharp).sum(-1, keepdims=True) > k, 1.05, 0.95))
+    return np.eye(fan_in) - (left * (sharp * sharp)[..., None, :]) @ left.swapaxes(-1, -2)
+
+
+def ramp_of(lite, run, step):
+    length = lite.get("ramp", {"steps": round(0.5 * run["total"])})["steps"]
+    return min(1, max(0, (step - run["warmup"]) / length))
+
+
+def chi_of(lite, run, step):
+    """floor: from chi * lr the flat rate falls by the schedule's own shape c to the floor that lr falls to."""
+    chi, r0 = lite["chi"], run["floor"]
+    if lite["chi_schedule"] == "constant":
+        return chi
+    if step < run["warmup"]:
+        return chi if lite["chi_schedule"] == "floor" else 1
+    c = (run["factor"](step) - r0) / (1 - r0)
+    falling = (r0 + (chi - r0) * c) / (r0 + (1 - r0) * c)
+    return falling if lite["chi_schedule"] == "floor" else min(falling, 1 + ramp_of(lite, run, step) * (chi - 1))
+
+
+def adamw_lite(w, g, state, o, lr, t):
+    """LITE's part for parameters without singular directions: elements of large v are sharp."""
+    direction = adam_direction(g, state, o, t)
+    v = state["v"]
+    high, low = state.get("high", 2.0), state.get("low", 1.0)
+    mask = np.where(v >= high * v.mean(), 1, np.clip((v - low * v.mean()) / ((high - low) * v.mean()), 0, 1))
+    share = lambda bound: (v >= bound * v.mean()).mean()
+    state["high"] = high * (1.05 if share(high) > o["sharp_fraction"] else 0.95)
+    state["low"] = low * (1.05 if share(low) > o["sharp_fraction"] + o["smooth"] else 0.95)
+    return w - lr * (1 + (chi_of(o, o["run"], t - 1) - 1) * (1 - mask)) * (direction + o["weight_decay"] * w)
+
+
+def on_sphere(w, u, lr):
+    """HyperP (arXiv 2603.28743): a step of length lr ||W||, then back to the norm of W; each matrix of a stack by itself."""
+    norm = lambda x: np.sqrt((x * x).sum((-2, -1), keepdims=True))
+    moved = w - lr * norm(w) * u / norm(u)
+    return norm(w) * moved / norm(moved)
+
+
+def muonh(w, g, state, o, lr, t):
+    return on_sphere(w, orthogonalised(momentum_of(g, state, o), o["ns"]), lr)
+
+
+def adamh(w, g, state, o, lr, t):
+    return on_sphere(w, adam_direction(g, state, o, t), lr)
+
+
+RULES = {"adamw": adamw, "muon": muon, "muonh": muonh, "adamh": adamh, "adamw_lite": adamw_lite}
 
 
 def train(spec):
     shapes = parameter_shapes(spec)
     parameters, states = {}, {}
+    schedule = spec["optimizer"].get("schedule", {})
+    run = {"total": spec["duration"]["steps"], "warmup": schedule.get("warmup", {"steps": 0})["steps"],
+           "floor": schedule.get("floor", 0.0), "factor": lambda step: learning_rate_factor(spec, step)}
     for index, (name, shape) in enumerate(sorted(shapes.items())):
         values = numbers(math.prod(shape), 100 * index).reshape(shape)
         parameters[name] = 1 + 0.2 * values if name.endswith("scale") else 0.5 * values
@@ -135,7 +228,7 @@ def train(spec):
         clip = spec["optimizer"].get("clip_norm", 1.0)
         clip_factor = min(1.0, clip / (norm + 1e-6)) if clip else 1.0
         for name in shapes:
-            o = settings_of(spec, name)
+            o = settings_of(spec, name) | {"run": run}
             lr = o["lr"] * learning_rate_factor(spec, step)
             parameters[name] = RULES[o["kind"]](parameters[name], gradients[name] * clip_factor, states[name], o, lr, step + 1)
     return parameters

@@ -223,13 +223,15 @@ TEST_CASE("adamw: two steps by hand", "[methods]") {
         return bench.state(name, moe::StateKind::optimizer, bench.t.type(1, 1));
       }
     } states(bench);
-    ParameterTraits traits{"p", ParameterTraits::Role::Hidden, 1, 1, 1, 1};
+    ParameterTraits traits{"p", ParameterTraits::Role::Hidden, 1, 1, 1, 1, 0.02};
     OptimizerMethod::Update update{traits,
                                    bench.state("p", moe::StateKind::parameter, type),
                                    bench.state("g", moe::StateKind::gradient, type),
                                    bench.input("clip", {1, 1, {clip}}),
                                    bench.input("lr", {1, 1, {lr}}),
                                    bench.input("t", {1, 1, {static_cast<double>(step)}}),
+                                   bench.input("factor", {1, 1, {1.0}}),
+                                   {0, 0.0},
                                    /*rowAlign=*/1};
     exp::MethodAttr attr = bench.attr("optimizer", "adamw",
                                       {bench.field("betas", bench.b.getDenseF64ArrayAttr({b1, b2})),
@@ -263,6 +265,49 @@ TEST_CASE("the registry knows every method of the tree", "[methods]") {
   };
   CHECK(kinds("score") == "sigmoid softmax ");
   CHECK(kinds("loss") == "load_balance router_z ");
-  CHECK(kinds("optimizer") == "adamw ");
+  CHECK(kinds("optimizer") == "adamh adamw adamw_lite muon muonh ");
+  CHECK(kinds("scaling") == "hyperp mup none ");
   CHECK(kinds("schedule") == "constant cosine linear wsd ");
+}
+
+TEST_CASE("hyperp: the law at its base point, and away from it", "[methods]") {
+  Bench bench;
+  const auto &hyperp = bench.find<ScalingMethod>("scaling", "hyperp");
+  auto law = [&](const char *of) {
+    return bench.attr("scaling", "hyperp",
+                      {bench.field("base_layers", int64_t(8)), bench.field("base_batch", 2e6),
+                       bench.field("base_tokens", 1e10), bench.field("depth_exponent", -0.5),
+                       bench.field("batch_exponent", 0.5), bench.field("data_exponent", -0.32),
+                       bench.field("data_exponent_of", of), bench.field("embedding_std", 1e-4)});
+  };
+  ParameterTraits hidden{"w", ParameterTraits::Role::Hidden, 1, 1, 48, 16, 0.02};
+  ParameterTraits embed{"embed", ParameterTraits::Role::Embedding, 1, 1, 256, 48, 0.02};
+  CHECK(hyperp.getRate(law("all"), {48, 8, 2e6, 1e10}, hidden, 0) == Approx(1));
+  CHECK(hyperp.getRate(law("all"), {96, 32, 2e6, 1e10}, hidden, 1) == Approx(0.5));
+  CHECK(hyperp.getRate(law("all"), {48, 8, 8e6, 1e10}, embed, 0) == Approx(2));
+  CHECK(hyperp.getRate(law("all"), {48, 8, 2e6, 1e11}, embed, 0) == Approx(std::pow(10, -0.32)));
+  CHECK(hyperp.getRate(law("hidden"), {48, 8, 2e6, 1e11}, embed, 0) == Approx(1));
+  CHECK(hyperp.getRate(law("hidden"), {48, 8, 2e6, 1e11}, hidden, 0) == Approx(std::pow(10, -0.32)));
+  CHECK(hyperp.getInitialStd(law("all"), {}, hidden, 0.02) == Approx(1.0 / 12));
+  CHECK(hyperp.getInitialStd(law("all"), {}, embed, 0.02) == Approx(1e-4));
+  embed.role = ParameterTraits::Role::Head;
+  CHECK(hyperp.getInitialStd(law("all"), {}, embed, 0.02) == Approx(0.02));
+}
+
+TEST_CASE("mup: what goes with width, by role and optimizer", "[methods]") {
+  Bench bench;
+  const auto &mup = bench.find<ScalingMethod>("scaling", "mup");
+  exp::MethodAttr attr = bench.attr("scaling", "mup", {bench.field("base_width", int64_t(64))});
+  ScalingMethod::Run run{256, 8, 1, 1};
+  using Role = ParameterTraits::Role;
+  for (auto [role, std, rate] :
+       {std::tuple(Role::Hidden, 0.5, 0.25), std::tuple(Role::Head, 0.25, 0.25), std::tuple(Role::Router, 0.25, 0.25),
+        std::tuple(Role::Embedding, 1.0, 1.0), std::tuple(Role::Vector, 1.0, 1.0)}) {
+    ParameterTraits traits{"w", role, 1, 1, 256, 256, 1.0};
+    CHECK(mup.getInitialStd(attr, run, traits, 1) == Approx(std));
+    CHECK(mup.getRate(attr, run, traits, 1) == Approx(rate));
+  }
+  ParameterTraits hidden{"w", Role::Hidden, 1, 1, 256, 256, 1.0};
+  CHECK(mup.getRate(attr, run, hidden, 0) == Approx(1));
+  CHECK(mup.getRate(attr, run, hidden, 0.5) == Approx(0.5));
 }

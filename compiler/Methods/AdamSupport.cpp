@@ -1,0 +1,69 @@
+#include "compiler/Methods/AdamSupport.h"
+
+#include <cmath>
+
+using namespace mlir;
+
+namespace moec {
+
+std::vector<exp::Field> getAdamFields(const char *betas) {
+  using exp::FieldType;
+  return {{"betas",
+           FieldType::NumberList,
+           betas,
+           0,
+           1,
+           {},
+           "",
+           "decay of the first and of the second moment",
+           false,
+           true,
+           2},
+          {"eps", FieldType::Number, "1e-8", 0, 1, {}, "", "added to the root of the second moment"}};
+}
+
+exp::Field getDecayField(const char *fallback) {
+  return {"weight_decay",
+          exp::FieldType::Number,
+          fallback,
+          0,
+          1e3,
+          {},
+          "",
+          "share of the parameter taken off in a step, times the learning rate"};
+}
+
+SmallVector<Value> buildBiasCorrections(TensorBuilder &b, exp::MethodAttr attr, Value step) {
+  return b.mapMany({step}, 2, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    // Written as -expm1(t ln beta): in f32, 1 - exp(...) would lose half the digits of 1 - 0.999 in the first steps.
+    auto correction = [&](double beta) {
+      return beta == 0 ? s.constant(1.0) : s.neg(s.expm1(s.mul(x[0], s.constant(std::log(beta)))));
+    };
+    Value first = correction(attr.getFloats("betas")[0]);
+    return SmallVector<Value>{first, correction(attr.getFloats("betas")[1])};
+  });
+}
+
+AdamMoments buildAdam(TensorBuilder &b, exp::MethodAttr attr, Value g, Value m, Value v, Value step) {
+  double beta1 = attr.getFloats("betas")[0], beta2 = attr.getFloats("betas")[1], eps = attr.getFloat("eps");
+  SmallVector<Value> bias = buildBiasCorrections(b, attr, step);
+  SmallVector<Value> next = b.mapMany({g, m, v, bias[0], bias[1]}, 3, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    Value m = s.add(s.mul(s.constant(beta1), x[1]), s.mul(s.constant(1 - beta1), x[0]));
+    Value v = s.add(s.mul(s.constant(beta2), x[2]), s.mul(s.constant(1 - beta2), s.mul(x[0], x[0])));
+    Value root = s.add(s.sqrt(s.div(v, x[4])), s.constant(eps));
+    return SmallVector<Value>{m, v, s.div(s.div(m, x[3]), root)};
+  });
+  return {next[0], next[1], next[2]};
+}
+
+AdamMoments buildAdam(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,
+                      OptimizerStates &states) {
+  moe::StateOp m = states.declare("m"), v = states.declare("v");
+  Value g = b.mul(b.readRows(update.gradient), update.gradientScale);
+  AdamMoments next = buildAdam(b, attr, g, b.readRows(m), b.readRows(v), update.step);
+  b.writeRows(m, next.m);
+  b.writeRows(v, next.v);
+  return next;
+}
+
+} // namespace moec

@@ -1,0 +1,28 @@
+// What the optimizers that divide by a root of mean squares share.
+#ifndef MOEC_COMPILER_METHODS_ADAMSUPPORT_H
+#define MOEC_COMPILER_METHODS_ADAMSUPPORT_H
+
+#include "compiler/Methods/Methods.h"
+
+namespace moec {
+
+/// betas, eps.
+std::vector<exp::Field> getAdamFields(const char *betas = "[0.9, 0.95]");
+exp::Field getDecayField(const char *fallback = "0.1");
+
+/// 1 - beta^t for both betas, [1, 1] each.
+llvm::SmallVector<mlir::Value> buildBiasCorrections(TensorBuilder &b, exp::MethodAttr attr, mlir::Value step);
+
+/// The next moments of a gradient g, and (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps). All [rows, cols].
+struct AdamMoments {
+  mlir::Value m, v, direction;
+};
+AdamMoments buildAdam(TensorBuilder &b, exp::MethodAttr attr, mlir::Value g, mlir::Value m, mlir::Value v,
+                      mlir::Value step);
+/// The same for the parameter's clipped gradient; declares and writes the moments.
+AdamMoments buildAdam(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,
+                      OptimizerStates &states);
+
+} // namespace moec
+
+#endif

@@ -1,0 +1,106 @@
+#include "compiler/Methods/Lite.h"
+
+#include "compiler/Methods/ScheduleSupport.h"
+
+#include <cmath>
+
+using namespace mlir;
+
+namespace moec {
+
+std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi) {
+  using exp::FieldType;
+  return {
+      {prefix + "chi", FieldType::Number, chi, 1, 1e6, {}, "", "factor on steps along flat directions"},
+      {prefix + "chi_schedule",
+       FieldType::Choice,
+       "\"constant\"",
+       0,
+       0,
+       {"constant", "floor", "ramp"},
+       "",
+       "constant: chi always; floor: flat steps fall to the schedule's floor, as sharp ones do; ramp: that, and 1 in "
+       "the warm-up, rising from there"},
+      {prefix + "ramp",
+       FieldType::Steps,
+       "{\"fraction\": 0.5}",
+       0,
+       0,
+       {},
+       "steps",
+       "length of what rises after the warm-up"},
+      {prefix + "sharp_fraction",
+       FieldType::Number,
+       "0.1",
+       0,
+       1,
+       {},
+       "",
+       "share of directions that are kept as they are"}};
+}
+
+Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
+                const OptimizerMethod::Update &update) {
+  return b.map({update.step}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    int64_t from = update.schedule.warmup, length = attr.getInt(prefix + "ramp");
+    Value done = s.sub(x[0], s.constant(1.0));
+    if (length > 0)
+      return buildProgress(s, done, from, from + length);
+    return s.select(s.less(done, s.constant(from)), s.constant(0.0), s.constant(1.0));
+  });
+}
+
+Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
+               const OptimizerMethod::Update &update) {
+  double chi = attr.getFloat(prefix + "chi"), floor = update.schedule.floor;
+  StringRef schedule = attr.getString(prefix + "chi_schedule");
+  if (schedule == "constant")
+    return b.constant(chi);
+  Value ramp = buildRamp(b, attr, prefix, update);
+  return b.map({update.factor, update.step, ramp}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    // factor = floor + (1 - floor) c; the flat rate chi * lr falls by the same c to the same floor.
+    Value falling = s.constant(chi);
+    if (floor < 1) {
+      Value c = s.div(s.sub(x[0], s.constant(floor)), s.constant(1 - floor));
+      falling = s.div(s.add(s.constant(floor), s.mul(s.constant(chi - floor), c)), x[0]);
+    }
+    bool ramps = schedule == "ramp";
+    if (ramps)
+      falling = s.min(falling, s.add(s.constant(1.0), s.mul(s.constant(chi - 1), x[2])));
+    Value warms = s.less(s.sub(x[1], s.constant(1.0)), s.constant(update.schedule.warmup));
+    return s.select(warms, s.constant(ramps ? 1.0 : chi), falling);
+  });
+}
+
+FlatProjector::FlatProjector(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,
+                             OptimizerStates &states, ArrayRef<MatrixBatch::Quintic> steps, Value momentum,
+                             Value orthogonal)
+    : b(b), batch(b, update.traits.matrices, update.rowAlign), traits(update.traits) {
+  int64_t rank = std::min(traits.rows, traits.cols);
+  auto wanted = std::min<int64_t>(static_cast<int64_t>(attr.getFloat("lite.sharp_fraction") * rank) + 1, rank - 1);
+  moe::StateOp state = states.declare("rho", b.type(traits.matrices / traits.copies, 1), 1 / std::sqrt(rank));
+  Value rho = b.readRows(state);
+
+  // Singular values above the threshold are those where s / threshold - 1 is positive: Newton-Schulz makes them 1, and
+  // the others -1.
+  Value threshold = b.mul(rho, batch.norms(momentum));
+  Value shifted = b.map({momentum, threshold, orthogonal}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    return s.sub(s.div(x[0], s.max(x[1], s.constant(1e-30))), x[2]);
+  });
+  sharp = b.map({orthogonal, batch.newtonSchulz(shifted, steps)},
+                [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.mul(s.constant(0.5), s.add(x[0], x[1])); });
+  Value next = b.map({rho, batch.norms(sharp)}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    Value tooMany = s.less(s.constant(std::sqrt(static_cast<double>(wanted))), x[1]);
+    Value factor = s.select(tooMany, s.constant(1.05), s.constant(0.95));
+    return s.min(s.constant(1.0), s.mul(x[0], factor));
+  });
+  b.writeRows(state, next);
+}
+
+Value FlatProjector::apply(Value x) {
+  Value inside = traits.rows <= traits.cols ? batch.multiply(batch.multiply(sharp, sharp, /*tb=*/true), x)
+                                            : batch.multiply(sharp, batch.outer(sharp, x));
+  return b.sub(x, inside);
+}
+
+} // namespace moec

@@ -1,0 +1,40 @@
+// LITE: larger steps and another gradient mix along flat directions, those in which the preconditioner sees little
+// curvature. Muon and AdamW differ in how they tell which directions are flat; they share the schedules here.
+#ifndef MOEC_COMPILER_METHODS_LITE_H
+#define MOEC_COMPILER_METHODS_LITE_H
+
+#include "compiler/Methods/MatrixBatch.h"
+#include "compiler/Methods/Methods.h"
+
+namespace moec {
+
+/// chi, chi_schedule, ramp, sharp_fraction, behind a prefix ("lite." or nothing). At the defaults nothing is changed.
+std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi);
+
+/// chi of the step, [1, 1].
+mlir::Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
+                     const OptimizerMethod::Update &update);
+/// Share of the ramp done, in [0, 1]: 0 until the warm-up ends. [1, 1].
+mlir::Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
+                      const OptimizerMethod::Update &update);
+
+/// The flat part of matrices: what is orthogonal to the singular directions of `momentum` above a threshold.
+/// `orthogonal` is Newton-Schulz of the momentum. Declares, reads and adapts the threshold of each matrix.
+class FlatProjector {
+public:
+  using Value = mlir::Value;
+  FlatProjector(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update, OptimizerStates &states,
+                llvm::ArrayRef<MatrixBatch::Quintic> steps, Value momentum, Value orthogonal);
+  /// X - S S^T X, S [fan-in, fan-out] having the sharp singular directions.
+  Value apply(Value x);
+
+private:
+  TensorBuilder &b;
+  MatrixBatch batch;
+  const ParameterTraits &traits;
+  Value sharp;
+};
+
+} // namespace moec
+
+#endif

@@ -1,0 +1,51 @@
+// muP: rates and initial values that were found at a small width carry over to a large one.
+#include "compiler/Methods/Methods.h"
+
+#include <cmath>
+
+namespace moec {
+namespace {
+
+class Mup : public ScalingMethod {
+public:
+  std::string kind() const override { return "mup"; }
+  std::string summary() const override { return "Maximal update parametrisation: rates carry over between widths"; }
+  std::string source() const override { return "Yang et al. 2022 (Tensor Programs V), table 3"; }
+  std::vector<exp::Field> fields() const override {
+    return {{"base_width",
+             exp::FieldType::Integer,
+             "",
+             1,
+             1 << 20,
+             {},
+             "elements",
+             "hidden_size at which lr and model.init.std hold as they are given"}};
+  }
+
+  // The router's outputs do not grow with width, so it is scaled as the head is.
+  double getInitialStd(exp::MethodAttr attr, const Run &run, const ParameterTraits &traits,
+                       double given) const override {
+    double width = run.hiddenSize / static_cast<double>(attr.getInt("base_width"));
+    switch (traits.role) {
+    case ParameterTraits::Role::Hidden:
+      return given / std::sqrt(width);
+    case ParameterTraits::Role::Head:
+    case ParameterTraits::Role::Router:
+      return given / width;
+    default:
+      return given;
+    }
+  }
+  double getRate(exp::MethodAttr attr, const Run &run, const ParameterTraits &traits,
+                 double widthExponent) const override {
+    double width = run.hiddenSize / static_cast<double>(attr.getInt("base_width"));
+    bool grows = traits.isHidden() || traits.role == ParameterTraits::Role::Head;
+    return grows ? std::pow(width, -widthExponent) : 1.0;
+  }
+};
+
+} // namespace
+
+void registerMup(exp::MethodRegistry &registry) { registry.add(std::make_unique<Mup>()); }
+
+} // namespace moec
