@@ -98,6 +98,11 @@ Value TensorBuilder::fill(double value, int64_t rows, int64_t cols) {
   return buildMap(*this, {}, type(rows, cols), 1, /*position=*/false, formula).front();
 }
 
+Value TensorBuilder::diagonal(Value x) {
+  auto formula = [](ScalarBuilder &s, Scalars v) { return s.select(s.equal(v[1], v[2]), v[0], s.constant(0.0)); };
+  return sumCols(mapTo(element, {x}, rows(x), cols(x), formula));
+}
+
 Value TensorBuilder::add(Value x, Value y) {
   return map({x, y}, [](ScalarBuilder &s, Scalars v) { return s.add(v[0], v[1]); });
 }
@@ -132,6 +137,19 @@ Value TensorBuilder::logSumExp(Value x) { return moe::LogSumExpOp::create(b, typ
 Value TensorBuilder::take(Value x, Value ids) { return moe::TakeOp::create(b, type(rows(x), cols(ids)), x, ids); }
 Value TensorBuilder::matmul(Value x, Value w, bool tb) {
   return moe::MatmulOp::create(b, type(rows(x), tb ? rows(w) : cols(w)), x, w, /*ta=*/false, tb);
+}
+
+Value TensorBuilder::matmulExactly(Value x, Value w, bool tb) {
+  Value product = matmul(x, w, tb);
+  product.getDefiningOp()->setAttr("moe.full_precision", b.getUnitAttr());
+  return product;
+}
+
+Value TensorBuilder::transposeColumns(Value x, int64_t count) {
+  Value ones = mapTo(element, {}, count, cols(x), [](ScalarBuilder &s, Scalars place) {
+    return s.select(s.equal(place[0], place[1]), s.constant(1.0), s.constant(0.0));
+  });
+  return matmulExactly(ones, x, /*tb=*/true);
 }
 
 Value TensorBuilder::reshape(Value x, int64_t rows, int64_t cols) {
@@ -193,6 +211,7 @@ Value ScalarBuilder::expm1(Value x) { return math::ExpM1Op::create(b, loc, x); }
 Value ScalarBuilder::log(Value x) { return math::LogOp::create(b, loc, x); }
 Value ScalarBuilder::sigmoid(Value x) { return moe::SigmoidOp::create(b, loc, x); }
 Value ScalarBuilder::sqrt(Value x) { return math::SqrtOp::create(b, loc, x); }
+Value ScalarBuilder::abs(Value x) { return math::AbsFOp::create(b, loc, x); }
 Value ScalarBuilder::cos(Value x) { return math::CosOp::create(b, loc, x); }
 Value ScalarBuilder::sin(Value x) { return math::SinOp::create(b, loc, x); }
 Value ScalarBuilder::min(Value x, Value y) { return arith::MinimumFOp::create(b, loc, x, y); }
@@ -213,14 +232,16 @@ Value ScalarBuilder::rem(Value x, Value y) { return arith::RemUIOp::create(b, lo
 Value ScalarBuilder::equal(Value x, Value y) { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, y); }
 Value ScalarBuilder::both(Value x, Value y) { return arith::AndIOp::create(b, loc, x, y); }
 
-Value ScalarBuilder::toInteger(Value integer, unsigned bits) {
-  unsigned from = integer.getType().getIntOrFloatBitWidth();
-  if (from == bits)
-    return integer;
+Value ScalarBuilder::toInteger(Value number, unsigned bits) {
+  unsigned from = number.getType().getIntOrFloatBitWidth();
   Type to = b.getIntegerType(bits);
+  if (isa<FloatType>(number.getType()))
+    return arith::FPToSIOp::create(b, loc, to, number);
+  if (from == bits)
+    return number;
   if (from < bits)
-    return arith::ExtSIOp::create(b, loc, to, integer);
-  return arith::TruncIOp::create(b, loc, to, integer);
+    return arith::ExtSIOp::create(b, loc, to, number);
+  return arith::TruncIOp::create(b, loc, to, number);
 }
 
 Value ScalarBuilder::toElement(Value number) {
