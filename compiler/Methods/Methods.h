@@ -71,7 +71,8 @@ public:
   virtual ~StateDeclarer() = default;
   /// A state with one copy for each MoE layer of the segment being built, called `<kind>.layers.<i>.<section's
   /// name>.<name>`; zero at init and, with `resetEachStep`, at the beginning of each step. Address copies with
-  /// RoutingValues::layer. Kind `balance` goes into checkpoints. Declaring it again gives the same state.
+  /// RoutingValues::layer. Kind `balance` goes into checkpoints. Declaring it again gives the same state;
+  /// then the type may be null.
   virtual moe::StateOp perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type,
                                 bool resetEachStep) = 0;
   /// Constants of the layer, [1, columns]; `numbersOf` gives those of a layer of the model by its number.

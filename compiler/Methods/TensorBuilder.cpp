@@ -188,6 +188,13 @@ void TensorBuilder::writeRows(moe::StateOp state, Value value) {
   moe::WriteOp::create(b, FlatSymbolRefAttr::get(state.getSymNameAttr()), /*index=*/Value(), value);
 }
 
+void TensorBuilder::write(moe::StateOp state, Value value, Value index) {
+  moe::WriteOp::create(b, FlatSymbolRefAttr::get(state.getSymNameAttr()), index, value);
+}
+void TensorBuilder::accumulate(moe::StateOp state, Value value, Value index) {
+  moe::AccumulateOp::create(b, FlatSymbolRefAttr::get(state.getSymNameAttr()), index, value);
+}
+
 //===--- Scalars
 //------------------------------------------------------------------------------------------------------===//
 
@@ -232,16 +239,14 @@ Value ScalarBuilder::rem(Value x, Value y) { return arith::RemUIOp::create(b, lo
 Value ScalarBuilder::equal(Value x, Value y) { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, y); }
 Value ScalarBuilder::both(Value x, Value y) { return arith::AndIOp::create(b, loc, x, y); }
 
-Value ScalarBuilder::toInteger(Value number, unsigned bits) {
-  unsigned from = number.getType().getIntOrFloatBitWidth();
-  Type to = b.getIntegerType(bits);
-  if (isa<FloatType>(number.getType()))
-    return arith::FPToSIOp::create(b, loc, to, number);
+Value ScalarBuilder::toInteger(Value integer, unsigned bits) {
+  unsigned from = integer.getType().getIntOrFloatBitWidth();
   if (from == bits)
-    return number;
+    return integer;
+  Type to = b.getIntegerType(bits);
   if (from < bits)
-    return arith::ExtSIOp::create(b, loc, to, number);
-  return arith::TruncIOp::create(b, loc, to, number);
+    return arith::ExtSIOp::create(b, loc, to, integer);
+  return arith::TruncIOp::create(b, loc, to, integer);
 }
 
 Value ScalarBuilder::toElement(Value number) {

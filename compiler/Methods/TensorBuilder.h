@@ -70,6 +70,9 @@ public:
   /// A state with all its copies as one matrix: the last dimension is the columns, all others are rows.
   Value readRows(moe::StateOp state);
   void writeRows(moe::StateOp state, Value value);
+  /// Of one copy, or of a state without copies.
+  void write(moe::StateOp state, Value value, Value index = {});
+  void accumulate(moe::StateOp state, Value value, Value index = {});
 };
 
 /// Scalar arithmetic inside a map.
@@ -103,7 +106,7 @@ public:
   Value select(Value condition, Value x, Value y);
   Value sigmoid(Value x);
   Value toElement(Value number); // from an integer or another float type
-  Value toInteger(Value number, unsigned bits); // a float is rounded towards 0
+  Value toInteger(Value integer, unsigned bits);
 
   mlir::OpBuilder &b;
   mlir::Location loc;

@@ -92,7 +92,7 @@ void expectSlopes(const std::string &spec, const std::vector<std::string> &param
 }
 
 std::string withLosses(const std::string &losses) {
-  size_t first = base.find("\"losses\""), last = base.find("\"optimizer\"");
+  size_t first = base.find("\"losses\": {"), last = base.find("\"optimizer\"");
   return std::string(base).replace(first, last - first, "\"losses\": " + losses + ",\n");
 }
 

@@ -52,9 +52,13 @@ public:
                                 mlir::TypeAttr::get(type), nullptr, nullptr, nullptr);
   }
   moe::StateOp perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type, bool) override {
-    int64_t cols = type.getDimSize(1);
-    evaluator.states.insert({name.str(), Matrix{1, cols, std::vector<double>(cols)}});
-    return state(name, kind, type);
+    moe::StateOp &known = layerStates[name.str()];
+    if (!known) {
+      int64_t size = type.getNumElements();
+      evaluator.states.insert({name.str(), Matrix{type.getDimSize(0), type.getDimSize(1), std::vector<double>(size)}});
+      known = state(name, kind, type);
+    }
+    return known;
   }
   moe::StateOp perLayerMetric(llvm::StringRef name, mlir::RankedTensorType type) override {
     return perLayer(name, moe::StateKind::metric, type, true);
@@ -70,6 +74,7 @@ public:
     evaluator.run(*module->getBody());
   }
 
+  std::map<std::string, moe::StateOp> layerStates;
   mlir::MLIRContext context;
   mlir::OwningOpRef<mlir::ModuleOp> module;
   mlir::OwningOpRef<mlir::ModuleOp> holder = mlir::ModuleOp::create(mlir::UnknownLoc::get(&context));

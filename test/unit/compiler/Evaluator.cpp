@@ -42,7 +42,6 @@ static double evaluateScalar(Operation *op, ArrayRef<double> x) {
       .Case<arith::SelectOp>([&](auto) { return x[0] != 0 ? x[1] : x[2]; })
       .Case<arith::SIToFPOp, arith::ExtFOp, arith::TruncFOp, arith::ExtSIOp, arith::TruncIOp>(
           [&](auto) { return x[0]; })
-      .Case<arith::FPToSIOp>([&](auto) { return std::trunc(x[0]); })
       .Case<math::AbsFOp>([&](auto) { return std::fabs(x[0]); })
       .Case<math::ExpOp>([&](auto) { return std::exp(x[0]); })
       .Case<moe::SigmoidOp>([&](auto) { return 1 / (1 + std::exp(-x[0])); })
@@ -151,7 +150,9 @@ static Matrix topK(const Matrix &x, Value result) {
   return fill(result, [&](int64_t row, int64_t col) {
     std::vector<int64_t> order(x.cols);
     std::iota(order.begin(), order.end(), 0);
-    std::stable_sort(order.begin(), order.end(), [&](int64_t a, int64_t b) { return x.at(row, a) > x.at(row, b); });
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return x.at(row, a) != x.at(row, b) ? x.at(row, a) > x.at(row, b) : a < b;
+    });
     return static_cast<double>(order[col]);
   });
 }
@@ -204,6 +205,29 @@ void Evaluator::visit(Operation &operation) {
         set(op.getResult(), fill(op.getResult(), [&](int64_t row, int64_t col) {
               return ids.at(row, col) < 0 ? 0.0 : x.at(row, static_cast<int64_t>(ids.at(row, col)));
             }));
+      })
+      .Case<moe::RepeatOp>([&](auto op) { // of carried values alone
+        SmallVector<Matrix> carried;
+        for (Value init : op.getInits())
+          carried.push_back(get(init));
+        for (int64_t i = 0; i < static_cast<int64_t>(op.getCount()); ++i) {
+          for (auto [argument, matrix] : llvm::zip(op.getCarryArguments(), carried))
+            set(argument, matrix);
+          for (Operation &inner : op.getBlock()->without_terminator())
+            visit(inner);
+          for (auto [matrix, value] : llvm::zip(carried, op.getYield().getValues()))
+            matrix = get(value);
+        }
+        for (auto [result, matrix] : llvm::zip(op.getFinals(), carried))
+          set(result, matrix);
+      })
+      .Case<moe::PutOp>([&](auto op) {
+        const Matrix &x = get(op.getValues()), &ids = get(op.getIds());
+        Matrix m = makeMatrix(op.getResult());
+        for (size_t i = 0; i < ids.values.size(); ++i)
+          if (ids.values[i] >= 0)
+            m.values[static_cast<int64_t>(i) / ids.cols * m.cols + static_cast<int64_t>(ids.values[i])] += x.values[i];
+        set(op.getResult(), m);
       })
       .Case<moe::MatmulOp>([&](auto op) {
         set(op.getResult(), multiply(get(op.getA()), get(op.getB()), op.getTa(), op.getTb(), op.getResult()));
