@@ -31,10 +31,9 @@ MatrixBatch::Groups MatrixBatch::buildGroups(int64_t stride, int64_t rows) {
   return {offsets, counts};
 }
 
-Value MatrixBatch::resize(Value x, int64_t from, int64_t to) {
-  if (from == to)
-    return x;
-  Value source = buildIds(b, count * to, 1, [&](OpBuilder &builder, Location loc, Value row, Value) -> Value {
+/// Row numbers of matrices of `to` rows, within others of `from` rows; -1: there is none.
+static Value buildRowIds(TensorBuilder &b, int64_t count, int64_t from, int64_t to) {
+  return buildIds(b, count * to, 1, [&](OpBuilder &builder, Location loc, Value row, Value) -> Value {
     Value size = constant(builder, loc, to);
     Value matrix = arith::DivSIOp::create(builder, loc, row, size);
     Value within = arith::RemSIOp::create(builder, loc, row, size);
@@ -45,20 +44,50 @@ Value MatrixBatch::resize(Value x, int64_t from, int64_t to) {
     Value filled = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt, within, constant(builder, loc, from));
     return arith::SelectOp::create(builder, loc, filled, place, constant(builder, loc, -1));
   });
-  return moe::GatherRowsOp::create(b.b, b.type(count * to, TensorBuilder::cols(x)), x, source, Value());
+}
+
+Value MatrixBatch::resize(Value x, int64_t from, int64_t to) {
+  if (from == to)
+    return x;
+  Value back = inLoss ? buildRowIds(b, count, to, from) : Value();
+  return moe::GatherRowsOp::create(b.b, b.type(count * to, TensorBuilder::cols(x)), x, buildRowIds(b, count, from, to),
+                                   back);
 }
 
 Value MatrixBatch::asStack(Value x) {
-  auto type = RankedTensorType::get({count, rowsOf(x), TensorBuilder::cols(x)}, b.element);
-  return moe::ReshapeOp::create(b.b, type, x);
+  auto type = RankedTensorType::get({count, rowsOf(x), colsOf(x)}, b.element);
+  return x.getType() == type ? x : moe::ReshapeOp::create(b.b, type, x).getResult();
+}
+
+Value MatrixBatch::buildProduct(Value padded, Value y, int64_t rows, bool tb) {
+  int64_t stride = aligned(rows), cols = tb ? rowsOf(y) : colsOf(y);
+  Groups groups = buildGroups(stride, rows);
+  auto product = moe::GroupedMatmulOp::create(b.b, b.type(count * stride, cols), padded, asStack(y), groups.offsets,
+                                              groups.counts, tb, /*scales=*/ValueRange());
+  if (inLoss)
+    product->setAttr("moe.full_precision", b.b.getUnitAttr());
+  return resize(product, stride, rows);
 }
 
 Value MatrixBatch::multiply(Value x, Value y, bool tb) {
-  int64_t rows = rowsOf(x), stride = aligned(rows), cols = tb ? rowsOf(y) : TensorBuilder::cols(y);
-  Groups groups = buildGroups(stride, rows);
-  Value product = moe::GroupedMatmulOp::create(b.b, b.type(count * stride, cols), resize(x, rows, stride), asStack(y),
-                                               groups.offsets, groups.counts, tb, /*scales=*/ValueRange());
-  return resize(product, stride, rows);
+  int64_t rows = rowsOf(x);
+  return buildProduct(resize(x, rows, aligned(rows)), y, rows, tb);
+}
+
+Value MatrixBatch::multiplyShared(Value x, Value y) {
+  int64_t rows = TensorBuilder::rows(x), stride = aligned(rows);
+  Value source = buildIds(b, count * stride, 1, [&](OpBuilder &builder, Location loc, Value row, Value) -> Value {
+    Value within = arith::RemSIOp::create(builder, loc, row, constant(builder, loc, stride));
+    Value filled = arith::CmpIOp::create(builder, loc, arith::CmpIPredicate::slt, within, constant(builder, loc, rows));
+    return arith::SelectOp::create(builder, loc, filled, within, constant(builder, loc, -1));
+  });
+  Value back = buildIds(b, rows, count, [&](OpBuilder &builder, Location loc, Value row, Value matrix) -> Value {
+    Value start = arith::MulIOp::create(builder, loc, matrix, constant(builder, loc, stride));
+    return arith::AddIOp::create(builder, loc, start, row);
+  });
+  Value copies =
+      moe::GatherRowsOp::create(b.b, b.type(count * stride, TensorBuilder::cols(x)), x, source, inLoss ? back : Value());
+  return buildProduct(copies, y, rows, /*tb=*/false);
 }
 
 Value MatrixBatch::outer(Value x, Value y) {

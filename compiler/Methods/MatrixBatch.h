@@ -1,5 +1,5 @@
-// Algebra on many equal matrices at once, for optimizers that see a parameter as matrices: built from the grouped
-// products that experts use, so it needs no kernel of its own.
+// Algebra on many equal matrices at once, for methods that see a parameter as matrices: built from the grouped products
+// that experts use, so it needs no kernel of its own.
 #ifndef MOEC_COMPILER_METHODS_MATRIXBATCH_H
 #define MOEC_COMPILER_METHODS_MATRIXBATCH_H
 
@@ -13,10 +13,15 @@ namespace moec {
 class MatrixBatch {
 public:
   using Value = mlir::Value;
-  MatrixBatch(TensorBuilder &b, int64_t count, int64_t align) : b(b), count(count), align(align) {}
+  /// `inLoss`: what is built can be differentiated, and no product is narrowed.
+  MatrixBatch(TensorBuilder &b, int64_t count, int64_t align, bool inLoss = false)
+      : b(b), count(count), align(align), inLoss(inLoss) {}
 
-  /// X_i Y_i: [count * r, k] and [count * k, n] -> [count * r, n]. `tb`: X_i Y_i^T, with y [count * n, k].
+  /// X_i Y_i: [count * r, k] and [count * k, n] or [count, k, n] -> [count * r, n]. `tb`: X_i Y_i^T, with y
+  /// [count * n, k].
   Value multiply(Value x, Value y, bool tb = false);
+  /// X Y_i with one X for all: [r, k] and [count * k, n] -> [count * r, n].
+  Value multiplyShared(Value x, Value y);
   /// X_i^T Y_i: [count * r, k] and [count * r, n] -> [count * k, n].
   Value outer(Value x, Value y);
   /// Sums over all elements of each matrix: [count * r, c] -> [count, 1].
@@ -37,14 +42,19 @@ private:
     Value offsets, counts;
   };
   Groups buildGroups(int64_t stride, int64_t rows);
-  int64_t rowsOf(Value x) const { return TensorBuilder::rows(x) / count; }
+  static bool isStack(Value x) { return llvm::cast<mlir::RankedTensorType>(x.getType()).getRank() == 3; }
+  int64_t rowsOf(Value x) const { return isStack(x) ? TensorBuilder::cols(x) : TensorBuilder::rows(x) / count; }
+  static int64_t colsOf(Value x) { return llvm::cast<mlir::RankedTensorType>(x.getType()).getShape().back(); }
   int64_t aligned(int64_t rows) const { return (rows + align - 1) / align * align; }
+  /// The products of groups of `rows` rows, which start at multiples of the aligned number.
+  Value buildProduct(Value padded, Value y, int64_t rows, bool tb);
   /// Matrices of `from` rows as such of `to`: the rest is zeros, or cut off.
   Value resize(Value x, int64_t from, int64_t to);
-  Value asStack(Value x);
+  Value asStack(Value x); // y may be a stack [count, k, n] already
 
   TensorBuilder &b;
   int64_t count, align;
+  bool inLoss;
 };
 
 } // namespace moec

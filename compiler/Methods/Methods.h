@@ -31,13 +31,16 @@ struct RoutingValues {
   int64_t groups, topGroups;
   llvm::StringRef groupScore;
   int64_t microBatches; // of a step
+  int64_t rowAlign;     // of groups of rows (see MatrixBatch)
+  int64_t numSources;   // of training text
   mlir::Value layer;    // index of the enclosing repeat: the copy of stacked states
   bool training;
   NoiseSource *noise; // in training
   mlir::Value step;   // steps done before this one, i64 [1, 1]
 
-  mlir::Value hidden;    // [N, D] what router and experts read
-  mlir::Value router;    // [D, E] weights
+  mlir::Value hidden;      // [N, D] what router and experts read
+  mlir::Value routerInput; // [N, D] hidden, with the noise that the router reads
+  mlir::Value router;      // [D, E] weights
   mlir::Value logits;    // [N, E]
   mlir::Value scores;    // [N, E] after the score function
   mlir::Value selection; // [N, E] what experts are chosen by: scores, or what balancing makes of them
@@ -49,12 +52,18 @@ struct RoutingValues {
 
   // For losses and measures.
   mlir::Value rowScores;        // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
+  mlir::Value probabilities;    // [N, E] see ScoreMethod::buildProbabilities
   mlir::Value counts;           // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
   mlir::Value unbiasedIds;      // i32 [N, S] as ids, had the choice been by scores alone
   mlir::Value expertGate;       // [ffnExperts, D, I] weights
+  mlir::Value expertUp, expertDown;
   mlir::Value activations;      // [R, I] what enters the experts' last product, without the combine weight
   mlir::Value slotRow, rowSlot; // of moe.permute: i32 [N, S] and [R, 1]
   mlir::Value carried;          // what buildCarried made in the MoE layer before; zeros in the first
+  /// `probabilities` of other inputs of the router, such as detached ones.
+  llvm::function_ref<mlir::Value(mlir::Value)> buildProbabilities;
+  /// i32 [N / seqLen, 1]: which source of training text each sequence is from, counted from 0 in the spec's order.
+  llvm::function_ref<mlir::Value()> readSources;
 };
 
 /// Declares states that a method owns.
@@ -63,12 +72,15 @@ public:
   virtual ~StateDeclarer() = default;
   /// A state with one copy for each MoE layer of the segment being built, called `<kind>.layers.<i>.<section's
   /// name>.<name>`; zero at init and, with `resetEachStep`, at the beginning of each step. Address copies with
-  /// RoutingValues::layer. Kind `balance` goes into checkpoints. Declaring it again gives the same state.
+  /// RoutingValues::layer. Kind `balance` goes into checkpoints. Declaring it again gives the same state;
+  /// then the type may be null.
   virtual moe::StateOp perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type,
                                 bool resetEachStep) = 0;
   /// Constants of the layer, [1, columns]; `numbersOf` gives those of a layer of the model by its number.
   virtual mlir::Value table(llvm::StringRef name, mlir::Value layer, int64_t columns,
                             llvm::function_ref<std::vector<double>(int64_t)> numbersOf) = 0;
+  /// A metric of its own, `name` in the log: [1, C] for each MoE layer, zero at the beginning of each step.
+  virtual moe::StateOp perLayerMetric(llvm::StringRef name, mlir::RankedTensorType type) = 0;
 };
 
 /// The MoE layers of one segment after a step.
@@ -78,6 +90,7 @@ struct StepLoad {
   int64_t numExperts, ffnExperts, topK, microBatches;
   mlir::Value step; // [1, 1] of T, 1 for the first
   int64_t totalSteps;
+  mlir::Value stepsDone; // i64 [1, 1], 0 after the first: those before this one
 };
 
 /// Who chooses: tokens their experts, or experts their tokens.
@@ -105,6 +118,10 @@ public:
                                    bool normalize) const = 0;
   /// Scores normalised over all experts, for balance losses.
   virtual mlir::Value buildRowScores(TensorBuilder &b, exp::MethodAttr attr, mlir::Value scores) const = 0;
+  /// Scores in [0, 1] that are not normalised over the chosen ones: how far each expert is wanted.
+  virtual mlir::Value buildProbabilities(TensorBuilder &b, exp::MethodAttr attr, mlir::Value scores) const {
+    return buildRowScores(b, attr, scores);
+  }
   /// Factor on what the routed experts return and on what shared experts return, in layers that have both.
   virtual double branchScale() const { return 1; }
 };

@@ -98,6 +98,11 @@ Value TensorBuilder::fill(double value, int64_t rows, int64_t cols) {
   return buildMap(*this, {}, type(rows, cols), 1, /*position=*/false, formula).front();
 }
 
+Value TensorBuilder::diagonal(Value x) {
+  auto formula = [](ScalarBuilder &s, Scalars v) { return s.select(s.equal(v[1], v[2]), v[0], s.constant(0.0)); };
+  return sumCols(mapTo(element, {x}, rows(x), cols(x), formula));
+}
+
 Value TensorBuilder::add(Value x, Value y) {
   return map({x, y}, [](ScalarBuilder &s, Scalars v) { return s.add(v[0], v[1]); });
 }
@@ -132,6 +137,19 @@ Value TensorBuilder::logSumExp(Value x) { return moe::LogSumExpOp::create(b, typ
 Value TensorBuilder::take(Value x, Value ids) { return moe::TakeOp::create(b, type(rows(x), cols(ids)), x, ids); }
 Value TensorBuilder::matmul(Value x, Value w, bool tb) {
   return moe::MatmulOp::create(b, type(rows(x), tb ? rows(w) : cols(w)), x, w, /*ta=*/false, tb);
+}
+
+Value TensorBuilder::matmulExactly(Value x, Value w, bool tb) {
+  Value product = matmul(x, w, tb);
+  product.getDefiningOp()->setAttr("moe.full_precision", b.getUnitAttr());
+  return product;
+}
+
+Value TensorBuilder::transposeColumns(Value x, int64_t count) {
+  Value ones = mapTo(element, {}, count, cols(x), [](ScalarBuilder &s, Scalars place) {
+    return s.select(s.equal(place[0], place[1]), s.constant(1.0), s.constant(0.0));
+  });
+  return matmulExactly(ones, x, /*tb=*/true);
 }
 
 Value TensorBuilder::reshape(Value x, int64_t rows, int64_t cols) {
@@ -170,6 +188,13 @@ void TensorBuilder::writeRows(moe::StateOp state, Value value) {
   moe::WriteOp::create(b, FlatSymbolRefAttr::get(state.getSymNameAttr()), /*index=*/Value(), value);
 }
 
+void TensorBuilder::write(moe::StateOp state, Value value, Value index) {
+  moe::WriteOp::create(b, FlatSymbolRefAttr::get(state.getSymNameAttr()), index, value);
+}
+void TensorBuilder::accumulate(moe::StateOp state, Value value, Value index) {
+  moe::AccumulateOp::create(b, FlatSymbolRefAttr::get(state.getSymNameAttr()), index, value);
+}
+
 //===--- Scalars
 //------------------------------------------------------------------------------------------------------===//
 
@@ -193,6 +218,7 @@ Value ScalarBuilder::expm1(Value x) { return math::ExpM1Op::create(b, loc, x); }
 Value ScalarBuilder::log(Value x) { return math::LogOp::create(b, loc, x); }
 Value ScalarBuilder::sigmoid(Value x) { return moe::SigmoidOp::create(b, loc, x); }
 Value ScalarBuilder::sqrt(Value x) { return math::SqrtOp::create(b, loc, x); }
+Value ScalarBuilder::abs(Value x) { return math::AbsFOp::create(b, loc, x); }
 Value ScalarBuilder::cos(Value x) { return math::CosOp::create(b, loc, x); }
 Value ScalarBuilder::sin(Value x) { return math::SinOp::create(b, loc, x); }
 Value ScalarBuilder::min(Value x, Value y) { return arith::MinimumFOp::create(b, loc, x, y); }

@@ -44,6 +44,8 @@ public:
   Value kthOfRow(Value x, int64_t n);
   /// A tensor that a kernel fills with one value.
   Value fill(double value, int64_t rows, int64_t cols);
+  /// The diagonal of a square matrix, [N, 1]; reshaped, it is a row.
+  Value diagonal(Value x);
   Value add(Value x, Value y);
   Value sub(Value x, Value y);
   Value mul(Value x, Value y);
@@ -57,6 +59,10 @@ public:
   Value logSumExp(Value x);
   Value take(Value x, Value ids);
   Value matmul(Value x, Value w, bool tb = false);
+  /// The same, never narrowed: its result stays in the element type whatever the precision of the experiment.
+  Value matmulExactly(Value x, Value w, bool tb = false);
+  /// The first `rows` columns of x [C, N] as rows, [rows, C]: a product with ones and zeros, which is exact.
+  Value transposeColumns(Value x, int64_t rows);
   Value reshape(Value x, int64_t rows, int64_t cols);
 
   /// One copy of a state (`index`), or a state without copies.
@@ -64,6 +70,9 @@ public:
   /// A state with all its copies as one matrix: the last dimension is the columns, all others are rows.
   Value readRows(moe::StateOp state);
   void writeRows(moe::StateOp state, Value value);
+  /// Of one copy, or of a state without copies.
+  void write(moe::StateOp state, Value value, Value index = {});
+  void accumulate(moe::StateOp state, Value value, Value index = {});
 };
 
 /// Scalar arithmetic inside a map.
@@ -84,6 +93,7 @@ public:
   Value expm1(Value x); // exp(x) - 1 without cancellation near 0
   Value log(Value x);
   Value sqrt(Value x);
+  Value abs(Value x);
   Value cos(Value x);
   Value sin(Value x);
   Value min(Value x, Value y);

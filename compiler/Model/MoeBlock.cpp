@@ -65,8 +65,10 @@ static Value buildExperts(ModelContext &ctx, const LayerScope &layer, RoutingVal
       moe::GatherRowsOp::create(ctx.b, ctx.t.type(rows, width), r.hidden, order.getRowToken(), order.getSlotRow());
   r.expertGate = weights("moe.experts.gate");
   Value gate = grouped(in, r.expertGate, inner);
-  Value up = grouped(in, weights("moe.experts.up"), inner);
-  Value out = grouped(buildSwigluGate(ctx, gate, up, weight), weights("moe.experts.down"), width);
+  r.expertUp = weights("moe.experts.up");
+  Value up = grouped(in, r.expertUp, inner);
+  r.expertDown = weights("moe.experts.down");
+  Value out = grouped(buildSwigluGate(ctx, gate, up, weight), r.expertDown, width);
   r.slotRow = order.getSlotRow();
   r.rowSlot = order.getRowSlot();
   if (layer.training)

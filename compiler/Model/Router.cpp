@@ -8,6 +8,20 @@ using namespace mlir;
 
 namespace moec {
 
+// One metric a segment that has mixtures; a period has one at most.
+static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerSlot &slot, StringRef name,
+                                       RankedTensorType type) {
+  unsigned number = 0;
+  for (const Segment &segment : ctx.segments)
+    for (const LayerSlot &other : segment.slots)
+      number += other.isMoe && other.number < slot.number;
+  std::string symbol = ("metric." + name).str() + (number == 0 ? "" : "." + std::to_string(number));
+  moe::StateOp state = ctx.declare(symbol, moe::StateKind::metric, type, &slot);
+  if (!llvm::is_contained(ctx.perStep, state))
+    ctx.perStep.push_back(state);
+  return state;
+}
+
 namespace {
 
 /// States of one section's method in one slot.
@@ -31,6 +45,10 @@ public:
       llvm::append_range(all, numbersOf(slot.first + slot.step * i));
     return ctx.t.read(ctx.declareTable((section + "." + name).str(), slot, ctx.t.type(1, columns), std::move(all)),
                       layer);
+  }
+
+  moe::StateOp perLayerMetric(StringRef name, RankedTensorType type) override {
+    return declareLayerMetric(ctx, slot, name, type);
   }
 
 private:
@@ -62,20 +80,6 @@ private:
 };
 
 } // namespace
-
-// One metric a segment that has mixtures; a period has one at most.
-static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerSlot &slot, StringRef name,
-                                       RankedTensorType type) {
-  unsigned number = 0;
-  for (const Segment &segment : ctx.segments)
-    for (const LayerSlot &other : segment.slots)
-      number += other.isMoe && other.number < slot.number;
-  std::string symbol = ("metric." + name).str() + (number == 0 ? "" : "." + std::to_string(number));
-  moe::StateOp state = ctx.declare(symbol, moe::StateKind::metric, type, &slot);
-  if (!llvm::is_contained(ctx.perStep, state))
-    ctx.perStep.push_back(state);
-  return state;
-}
 
 static moe::StateOp declareExpertTokens(ModelContext &ctx, const LayerSlot &slot) {
   return declareLayerMetric(ctx, slot, "expert_tokens", ctx.countType(1, ctx.numRouterOutputs()));
@@ -167,15 +171,16 @@ RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) 
   r.topGroups = ctx.router.getTopGroups();
   r.groupScore = ctx.router.getGroupScore();
   r.microBatches = ctx.microBatches();
+  r.rowAlign = ctx.options.rowAlign;
   r.layer = layer.index;
   r.training = layer.training;
   r.noise = layer.training ? &noise : nullptr;
   r.step = ctx.stepCounter();
   r.hidden = h;
   r.router = ctx.readParameter(layer, "moe.router");
-  r.logits = ctx.t.matmul(buildRouterInput(ctx, r), r.router);
+  r.routerInput = buildRouterInput(ctx, r);
   // Which expert is the largest must not hang on a rounding.
-  r.logits.getDefiningOp()->setAttr("moe.full_precision", ctx.b.getUnitAttr());
+  r.logits = ctx.t.matmulExactly(r.routerInput, r.router);
   r.scores = ctx.score->buildScores(ctx.t, score, r.logits);
   r.layerTopK = buildLayerTopK(ctx, layer);
   buildChoice(ctx, layer, r);
@@ -191,6 +196,7 @@ RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) 
     r.counts = moe::CountIdsOp::create(ctx.b, ctx.countType(1, r.numExperts), r.ids);
     ctx.accumulate(declareExpertTokens(ctx, layer.slot), r.counts, layer.index);
     r.rowScores = ctx.score->buildRowScores(ctx.t, score, r.scores);
+    r.probabilities = ctx.score->buildProbabilities(ctx.t, score, r.scores);
   }
   return r;
 }
@@ -200,6 +206,18 @@ RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) 
 void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &r, LayerTerms terms) {
   LayerNoise noise(ctx, layer);
   r.noise = &noise;
+  auto buildProbabilities = [&](Value input) {
+    exp::MethodAttr score = ctx.router.getScore();
+    Value scores = ctx.score->buildScores(ctx.t, score, ctx.t.matmulExactly(input, r.router));
+    return ctx.score->buildProbabilities(ctx.t, score, scores);
+  };
+  r.buildProbabilities = buildProbabilities;
+  auto sets = ctx.experiment.sections<exp::DatasetOp>();
+  r.numSources = llvm::count_if(sets, [](exp::DatasetOp set) { return set.getSplit() == "train"; });
+  auto readSources = [&] {
+    return ctx.t.read(ctx.declare("batch.domains", moe::StateKind::batch, ctx.idType(ctx.microSequences(), 1)));
+  };
+  r.readSources = readSources;
   auto carried = terms.carried.begin();
   auto carry = [&](const LayerMethod &method, exp::MethodAttr attr, auto build) {
     bool carries = method.carriedColumns(attr, r) > 0;
@@ -230,7 +248,9 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &
                      ctx.t.scale(value, 1.0 / ctx.microBatches()), layer.index);
     });
   }
-  r.noise = nullptr;
+  r.noise = nullptr; // these end with this call
+  r.buildProbabilities = {};
+  r.readSources = {};
 }
 
 //===--- After a step ---------------------------------------------------------------------------------------------===//
@@ -252,7 +272,8 @@ void buildRouterUpdates(ModelContext &ctx, Value step) {
                     static_cast<int64_t>(ctx.moe.getTopK()),
                     ctx.microBatches(),
                     step,
-                    static_cast<int64_t>(ctx.experiment.section<exp::DurationOp>().getSteps())};
+                    static_cast<int64_t>(ctx.experiment.section<exp::DurationOp>().getSteps()),
+                    ctx.stepCounter()};
       if (ctx.balance && !ctx.forced) {
         LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
         SlotStates states(ctx, slot, "router");

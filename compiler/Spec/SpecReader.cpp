@@ -139,12 +139,17 @@ void Reader::scanKey(Instance &instance, const Member &member, const std::string
   std::string where = below(pointer, member.key);
   // A dot is nesting in the table only.
   bool dotted = member.key.find('.') != std::string::npos;
-  bool nested = false, kindKey = !section.category.empty() && key == "kind";
+  bool nested = false;
+  if (!section.category.empty() && key == "kind") {
+    if (!member.value.removes)
+      instance.given[key] = &member.value;
+    return;
+  }
   for (const Field &field : dotted ? std::vector<Field>() : section.fields) {
-    if (field.key == key || kindKey) {
+    if (field.key == key) {
       // A null that took away what the base gave leaves the default, where null has no meaning of its own.
       bool meansOff = field.nullable || field.type == FieldType::Steps || llvm::is_contained(field.choices, "none");
-      if (!member.value.removes || (meansOff && !kindKey))
+      if (!member.value.removes || meansOff)
         instance.given[key] = &member.value;
       return;
     }

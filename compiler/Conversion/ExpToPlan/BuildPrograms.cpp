@@ -54,10 +54,12 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
                        llvm::any_of(experiment.sections<exp::DatasetOp>(),
                                     [](exp::DatasetOp data) { return data.getSplit() == "validation"; });
 
+    // The runtime fills it whether or not a function reads it.
     OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
-    plan::StateOp::create(b, batch.getLoc(), "batch.domains", "batch",
-                          RankedTensorType::get({static_cast<int64_t>(batch.getMicroSequences()), 1}, b.getI32Type()),
-                          1, DenseI64ArrayAttr(), IntegerAttr());
+    auto sources = RankedTensorType::get({static_cast<int64_t>(batch.getMicroSequences()), 1}, b.getI32Type());
+    if (!module.lookupSymbol("batch.domains"))
+      plan::StateOp::create(b, batch.getLoc(), "batch.domains", "batch", sources, 1, DenseI64ArrayAttr(),
+                            IntegerAttr());
 
     ProgramBuilder p(module, experiment.getLoc());
     p.program("init", [&] { p.call("init"); });

@@ -27,6 +27,8 @@ public:
   Value buildRowScores(TensorBuilder &b, exp::MethodAttr, Value scores) const override {
     return divideByRowSum(b, scores);
   }
+
+  Value buildProbabilities(TensorBuilder &, exp::MethodAttr, Value scores) const override { return scores; }
 };
 
 } // namespace

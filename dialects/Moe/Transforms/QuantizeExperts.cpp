@@ -170,7 +170,7 @@ public:
   void run(func::FuncOp function) {
     llvm::SetVector<GroupedMatmulOp> products;
     function.walk([&](GroupedMatmulOp op) {
-      if (op.getScales().empty() && weights.isParameter(op.getW()))
+      if (op.getScales().empty() && weights.isParameter(op.getW()) && !op->hasAttr("moe.full_precision"))
         products.insert(op);
     });
     while (!products.empty()) {

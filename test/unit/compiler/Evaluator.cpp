@@ -4,6 +4,7 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "llvm/ADT/TypeSwitch.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <numeric>
@@ -20,17 +21,28 @@ static Matrix makeMatrix(Value like) {
 
 static double evaluateScalar(Operation *op, ArrayRef<double> x) {
   return llvm::TypeSwitch<Operation *, double>(op)
-      .Case<arith::ConstantOp>([&](auto constant) { return cast<FloatAttr>(constant.getValue()).getValueAsDouble(); })
-      .Case<arith::AddFOp>([&](auto) { return x[0] + x[1]; })
-      .Case<arith::SubFOp>([&](auto) { return x[0] - x[1]; })
-      .Case<arith::MulFOp>([&](auto) { return x[0] * x[1]; })
+      .Case<arith::ConstantOp>([&](auto constant) {
+        auto number = dyn_cast<FloatAttr>(constant.getValue());
+        return number ? number.getValueAsDouble() : static_cast<double>(cast<IntegerAttr>(constant.getValue()).getInt());
+      })
+      .Case<arith::AddFOp, arith::AddIOp>([&](auto) { return x[0] + x[1]; })
+      .Case<arith::SubFOp, arith::SubIOp>([&](auto) { return x[0] - x[1]; })
+      .Case<arith::MulFOp, arith::MulIOp>([&](auto) { return x[0] * x[1]; })
+      .Case<arith::DivUIOp, arith::DivSIOp>([&](auto) { return std::trunc(x[0] / x[1]); })
+      .Case<arith::RemUIOp, arith::RemSIOp>([&](auto) { return std::fmod(x[0], x[1]); })
+      .Case<arith::AndIOp>([&](auto) { return x[0] != 0 && x[1] != 0 ? 1.0 : 0.0; }) // of i1
+      .Case<arith::CmpIOp>([&](auto cmp) {
+        return (cmp.getPredicate() == arith::CmpIPredicate::eq ? x[0] == x[1] : x[0] < x[1]) ? 1.0 : 0.0;
+      })
       .Case<arith::DivFOp>([&](auto) { return x[0] / x[1]; })
       .Case<arith::NegFOp>([&](auto) { return -x[0]; })
       .Case<arith::MinimumFOp>([&](auto) { return std::min(x[0], x[1]); })
       .Case<arith::MaximumFOp>([&](auto) { return std::max(x[0], x[1]); })
       .Case<arith::CmpFOp>([&](auto) { return x[0] < x[1] ? 1.0 : 0.0; })
       .Case<arith::SelectOp>([&](auto) { return x[0] != 0 ? x[1] : x[2]; })
-      .Case<arith::SIToFPOp, arith::ExtFOp, arith::TruncFOp>([&](auto) { return x[0]; })
+      .Case<arith::SIToFPOp, arith::ExtFOp, arith::TruncFOp, arith::ExtSIOp, arith::TruncIOp>(
+          [&](auto) { return x[0]; })
+      .Case<math::AbsFOp>([&](auto) { return std::fabs(x[0]); })
       .Case<math::ExpOp>([&](auto) { return std::exp(x[0]); })
       .Case<moe::SigmoidOp>([&](auto) { return 1 / (1 + std::exp(-x[0])); })
       .Case<math::ExpM1Op>([&](auto) { return std::expm1(x[0]); })
@@ -53,6 +65,11 @@ void Evaluator::visitMap(moe::MapOp op) {
     for (auto [argument, input] : llvm::zip(op.getBlock()->getArguments(), op.getInputs())) {
       const Matrix &m = get(input);
       scalars[argument] = m.at(place / cols * m.rows / rows, m.cols == 1 ? 0 : place % cols);
+    }
+    if (op.getPosition()) {
+      auto position = op.getBlock()->getArguments().take_back(2);
+      scalars[position[0]] = static_cast<double>(place / cols);
+      scalars[position[1]] = static_cast<double>(place % cols);
     }
     for (Operation &inner : op.getBlock()->without_terminator()) {
       SmallVector<double> operands;
@@ -103,6 +120,43 @@ static Matrix countIds(const Matrix &ids, Value result) {
   });
 }
 
+/// a [M, K] times b [K, N]; with ta, tb they are given transposed.
+static Matrix multiply(const Matrix &a, const Matrix &b, bool ta, bool tb, Value result) {
+  int64_t depth = ta ? a.rows : a.cols;
+  return fill(result, [&](int64_t row, int64_t col) {
+    double sum = 0;
+    for (int64_t k = 0; k < depth; ++k)
+      sum += (ta ? a.at(k, row) : a.at(row, k)) * (tb ? b.at(col, k) : b.at(k, col));
+    return sum;
+  });
+}
+
+/// Rows outside groups become 0.
+static Matrix multiplyGroups(moe::GroupedMatmulOp op, const Matrix &a, const Matrix &w, const Matrix &offsets,
+                             const Matrix &counts) {
+  int64_t k = op.getTb() ? op.getW().getType().getDimSize(2) : op.getW().getType().getDimSize(1);
+  int64_t block = op.getW().getType().getDimSize(1);
+  return fill(op.getResult(), [&](int64_t row, int64_t col) {
+    double sum = 0;
+    for (int64_t e = 0; e < counts.cols; ++e)
+      if (double first = offsets.at(0, e); row >= first && row < first + counts.at(0, e))
+        for (int64_t i = 0; i < k; ++i)
+          sum += a.at(row, i) * (op.getTb() ? w.at(e * block + col, i) : w.at(e * block + i, col));
+    return sum;
+  });
+}
+
+static Matrix topK(const Matrix &x, Value result) {
+  return fill(result, [&](int64_t row, int64_t col) {
+    std::vector<int64_t> order(x.cols);
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+      return x.at(row, a) != x.at(row, b) ? x.at(row, a) > x.at(row, b) : a < b;
+    });
+    return static_cast<double>(order[col]);
+  });
+}
+
 void Evaluator::visit(Operation &operation) {
   llvm::TypeSwitch<Operation *>(&operation)
       .Case<arith::ConstantOp>([&](auto op) {
@@ -130,7 +184,8 @@ void Evaluator::visit(Operation &operation) {
         const Matrix &x = get(op.getInput());
         set(op.getResult(), fill(op.getResult(), [&](int64_t row, int64_t) {
               auto first = x.values.begin() + row * x.cols;
-              return std::accumulate(first, first + x.cols, 0.0);
+              bool isSum = op.getKind() == moe::Reduction::sum;
+              return isSum ? std::accumulate(first, first + x.cols, 0.0) : *std::max_element(first, first + x.cols);
             }));
       })
       .Case<moe::ColReduceOp>([&](auto op) { set(op.getResult(), sumRows(get(op.getInput()), op.getResult())); })
@@ -149,6 +204,59 @@ void Evaluator::visit(Operation &operation) {
         const Matrix &x = get(op.getInput()), &ids = get(op.getIds());
         set(op.getResult(), fill(op.getResult(), [&](int64_t row, int64_t col) {
               return ids.at(row, col) < 0 ? 0.0 : x.at(row, static_cast<int64_t>(ids.at(row, col)));
+            }));
+      })
+      .Case<moe::RepeatOp>([&](auto op) { // of carried values alone
+        SmallVector<Matrix> carried;
+        for (Value init : op.getInits())
+          carried.push_back(get(init));
+        for (int64_t i = 0; i < static_cast<int64_t>(op.getCount()); ++i) {
+          for (auto [argument, matrix] : llvm::zip(op.getCarryArguments(), carried))
+            set(argument, matrix);
+          for (Operation &inner : op.getBlock()->without_terminator())
+            visit(inner);
+          for (auto [matrix, value] : llvm::zip(carried, op.getYield().getValues()))
+            matrix = get(value);
+        }
+        for (auto [result, matrix] : llvm::zip(op.getFinals(), carried))
+          set(result, matrix);
+      })
+      .Case<moe::PutOp>([&](auto op) {
+        const Matrix &x = get(op.getValues()), &ids = get(op.getIds());
+        Matrix m = makeMatrix(op.getResult());
+        for (size_t i = 0; i < ids.values.size(); ++i)
+          if (ids.values[i] >= 0)
+            m.values[static_cast<int64_t>(i) / ids.cols * m.cols + static_cast<int64_t>(ids.values[i])] += x.values[i];
+        set(op.getResult(), m);
+      })
+      .Case<moe::MatmulOp>([&](auto op) {
+        set(op.getResult(), multiply(get(op.getA()), get(op.getB()), op.getTa(), op.getTb(), op.getResult()));
+      })
+      .Case<moe::GroupedMatmulOp>([&](auto op) {
+        set(op.getResult(),
+            multiplyGroups(op, get(op.getA()), get(op.getW()), get(op.getOffsets()), get(op.getCounts())));
+      })
+      .Case<moe::TopKOp>([&](auto op) { set(op.getIds(), topK(get(op.getScores()), op.getIds())); })
+      .Case<moe::SliceColumnsOp>([&](auto op) {
+        const Matrix &x = get(op.getInput());
+        set(op.getResult(),
+            fill(op.getResult(), [&](int64_t row, int64_t col) { return x.at(row, col + op.getFirst()); }));
+      })
+      .Case<moe::GatherRowsOp>([&](auto op) {
+        const Matrix &x = get(op.getInput()), &rows = get(op.getRows());
+        set(op.getResult(), fill(op.getResult(), [&](int64_t row, int64_t col) {
+              return rows.at(row, 0) < 0 ? 0.0 : x.at(static_cast<int64_t>(rows.at(row, 0)), col);
+            }));
+      })
+      .Case<moe::CombineRowsOp>([&](auto op) {
+        const Matrix &x = get(op.getRows()), &rows = get(op.getSlotRow());
+        set(op.getResult(), fill(op.getResult(), [&](int64_t row, int64_t col) {
+              double sum = 0;
+              for (int64_t k = 0; k < rows.cols; ++k)
+                if (rows.at(row, k) >= 0)
+                  sum += x.at(static_cast<int64_t>(rows.at(row, k)), col) *
+                         (op.getWeights() ? get(op.getWeights()).at(row, k) : 1.0);
+              return sum;
             }));
       })
       .Default([](Operation *other) { FAIL("no rule for " << other->getName().getStringRef().str()); });

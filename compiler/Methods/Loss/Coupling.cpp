@@ -1,0 +1,97 @@
+// Makes the experts of a token in one layer tell those in the next.
+#include "compiler/Methods/Methods.h"
+
+using namespace mlir;
+
+namespace moec {
+namespace {
+
+class Coupling : public LossMethod {
+public:
+  std::string kind() const override { return "coupling"; }
+  std::string summary() const override {
+    return "Minus the mean over tokens of the products of probabilities of the experts chosen in adjacent mixtures";
+  }
+  std::string source() const override {
+    return "arXiv 2602.14159; the sign, the mean over layers and tokens, `largest_k` and `detach_hidden` are ours";
+  }
+  std::vector<exp::Field> fields() const override {
+    using exp::FieldType;
+    return {{"pairs",
+             FieldType::Choice,
+             "\"topk_x_topk\"",
+             0,
+             0,
+             {"topk_x_topk", "largest_k"},
+             "",
+             "all products of a token's experts here and in the mixture before, or the top_k largest of them"},
+            {"detach_hidden",
+             FieldType::Boolean,
+             "false",
+             0,
+             0,
+             {},
+             "",
+             "whether only routers learn by it, and not what they read"}};
+  }
+
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+    Value here = buildChosen(b, attr, r), products;
+    int64_t k = TensorBuilder::cols(here);
+    if (k == 1) {
+      products = b.mul(here, r.carried);
+    } else {
+      // Row n * k + j of the first operand is slot j of token n; the second is read k times.
+      products = b.reshape(b.mul(b.reshape(here, r.numTokens * k, 1), r.carried), r.numTokens, k * k);
+      auto ids = RankedTensorType::get({r.numTokens, k}, b.b.getI32Type());
+      products = b.take(products, moe::TopKOp::create(b.b, ids, products));
+    }
+    return b.scale(b.sumAll(products), -1.0 / r.numTokens);
+  }
+
+  int64_t carriedColumns(exp::MethodAttr attr, const RoutingValues &r) const override {
+    return attr.getString("pairs") == "largest_k" ? r.topK : 1;
+  }
+  Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) const override {
+    return buildChosen(b, attr, r);
+  }
+
+  bool isMean(exp::MethodAttr) const override { return true; }
+  int64_t numTerms(exp::MethodAttr, int64_t moeLayers) const override { return moeLayers - 1; }
+
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
+    auto moe = experiment.section<exp::MoeOp>();
+    auto model = experiment.section<exp::ModelOp>();
+    int64_t layers = 0;
+    for (int64_t i = 0; moe && model && i < static_cast<int64_t>(model.getNumLayers()); ++i)
+      layers += exp::isMoeLayer(moe, i);
+    if (!moe || !model || layers >= 2)
+      return {};
+    return {{.field = "",
+             .text = "coupling joins a mixture to the one before it, and the model has " + std::to_string(layers) +
+                     "; give two layers with mixtures or more, or leave the loss out",
+             .other = model,
+             .otherField = "num_layers",
+             .otherText = "num_layers is " + std::to_string(model.getNumLayers())}};
+  }
+
+private:
+  // What the products are made of: the sum over the chosen experts, since the sum over all pairs is the product of
+  // sums; or the probability of each.
+  static Value buildChosen(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) {
+    Value p = attr.getBool("detach_hidden") ? r.buildProbabilities(b.detach(r.routerInput)) : r.probabilities;
+    Value chosen = b.take(p, r.ids);
+    if (attr.getString("pairs") == "topk_x_topk")
+      return TensorBuilder::cols(chosen) > 1 ? b.sumCols(chosen) : chosen;
+    if (TensorBuilder::cols(chosen) == r.topK)
+      return chosen;
+    auto ids = RankedTensorType::get({r.numTokens, r.topK}, b.b.getI32Type());
+    return b.take(chosen, moe::TopKOp::create(b.b, ids, chosen));
+  }
+};
+
+} // namespace
+
+void registerCoupling(exp::MethodRegistry &registry) { registry.add(std::make_unique<Coupling>()); }
+
+} // namespace moec

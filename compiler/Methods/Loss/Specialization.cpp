@@ -1,0 +1,78 @@
+// Pushes the activations of experts that work on the same token apart.
+#include "compiler/Methods/ActivationSupport.h"
+
+using namespace mlir;
+
+namespace moec {
+namespace {
+
+class Specialization : public LossMethod {
+public:
+  std::string kind() const override { return "specialization"; }
+  std::string summary() const override {
+    return "Mean cosine between what the experts of one token have before their last product";
+  }
+  std::string source() const override {
+    return "arXiv 2602.14159; the mean over pairs and tokens, the forms and `every` are ours";
+  }
+  std::vector<exp::Field> fields() const override {
+    using exp::FieldType;
+    return {{"form",
+             FieldType::Choice,
+             "\"cos\"",
+             0,
+             0,
+             {"cos", "abs", "squared"},
+             "",
+             "what of a cosine c is minimised: c, which also rewards opposite directions, its magnitude, or its square"},
+            {"every",
+             FieldType::Integer,
+             "1",
+             1,
+             65536,
+             {},
+             "tokens",
+             "one token of so many counts, the first of each group; divides the tokens of a sequence"}};
+  }
+
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+    TokenActivations activations = buildTokenActivations(b, r, attr.getInt("every"));
+    StringRef form = attr.getString("form");
+    if (form == "cos")
+      return buildMeanCosine(b, activations);
+    return buildMeanOfCosines(b, activations, [&](ScalarBuilder &s, Value cosine) {
+      return form == "abs" ? s.abs(cosine) : s.mul(cosine, cosine);
+    });
+  }
+  bool isMean(exp::MethodAttr) const override { return true; }
+
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
+                                           exp::ExperimentOp experiment) const override {
+    std::vector<exp::Conflict> conflicts;
+    auto data = experiment.section<exp::DataOp>();
+    int64_t every = attr.getInt("every");
+    if (data && static_cast<int64_t>(data.getSeqLen()) % every != 0)
+      conflicts.push_back({.field = "every",
+                           .text = "every " + std::to_string(every) + " does not divide the " +
+                                   std::to_string(data.getSeqLen()) + " tokens of a sequence; expected a divisor",
+                           .other = data,
+                           .otherField = "seq_len",
+                           .otherText = "seq_len is " + std::to_string(data.getSeqLen())});
+    auto moe = experiment.section<exp::MoeOp>();
+    if (moe && moe.getTopK() == 1)
+      conflicts.push_back({.field = "",
+                           .text = "specialization compares the experts of one token, and each token has one: the loss "
+                                   "is always 0; give model.moe.top_k 2 or more, or leave the loss out",
+                           .other = moe,
+                           .otherField = "top_k",
+                           .otherText = "top_k is 1",
+                           .isWarning = true});
+    return conflicts;
+  }
+};
+
+} // namespace
+
+void registerSpecialization(exp::MethodRegistry &registry) { registry.add(std::make_unique<Specialization>()); }
+
+} // namespace moec

@@ -1,0 +1,96 @@
+// How fast routers change their minds.
+#include "compiler/Methods/WatchSupport.h"
+
+using namespace mlir;
+
+namespace moec {
+namespace {
+
+class RouteChurn : public WatchMethod {
+public:
+  std::string kind() const override { return "route_churn"; }
+  std::string summary() const override {
+    return "Share of probe tokens whose set of top_k experts by logits differs from what it was `every` steps ago";
+  }
+  std::string source() const override { return "ours"; }
+  std::vector<exp::Field> fields() const override {
+    using exp::FieldType;
+    return {{"tokens",
+             FieldType::Integer,
+             "64",
+             1,
+             1 << 20,
+             {},
+             "tokens",
+             "how many of the first micro-batch's are kept, as the routers read them, and asked about again; at most "
+             "its size"},
+            {"every",
+             FieldType::Steps,
+             "{\"steps\": 10}",
+             1,
+             0,
+             {},
+             "steps",
+             "routes are remembered at the first step and at multiples of this, and compared with those remembered "
+             "last"}};
+  }
+
+  // In the first step the probe is what the router reads (the last micro-batch's when there are several). All writes
+  // give the same again when they are repeated within a step.
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
+                   StateDeclarer &states) const override {
+    int64_t tokens = std::min(attr.getInt("tokens"), r.numTokens), width = TensorBuilder::cols(r.hidden);
+    auto type = RankedTensorType::get({tokens, 1}, b.b.getI32Type());
+    Value rows = b.mapTo(type.getElementType(), {}, tokens, 1, [](ScalarBuilder &s, TensorBuilder::Scalars place) {
+      return s.toInteger(place[0], 32);
+    });
+    Value first = moe::GatherRowsOp::create(b.b, b.type(tokens, width), r.hidden, rows, /*slot_row=*/Value());
+    moe::StateOp probe = states.perLayer("probe", moe::StateKind::balance, b.type(tokens, width), false);
+    Value kept = chooseFirst(b, r.step, first, b.read(probe, r.layer));
+    b.write(probe, kept, r.layer);
+
+    auto idType = RankedTensorType::get({tokens, r.topK}, b.b.getI32Type());
+    Value ids = moe::TopKOp::create(b.b, idType, b.matmulExactly(kept, r.router));
+    Value now = buildChosenMask(b, ids, r.numExperts);
+    b.write(declareMask(b, "now", tokens, r.numExperts, states), now, r.layer);
+    Value before = b.read(declareMask(b, "before", tokens, r.numExperts, states), r.layer);
+    // Sets of one size differ by one expert or more in each direction.
+    Value changed = b.map({b.sumCols(b.mul(now, chooseFirst(b, r.step, now, before)))},
+                          [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                            Value isSame = s.less(s.constant(static_cast<double>(r.topK) - 0.5), x[0]);
+                            return s.select(isSame, s.constant(0.0), s.constant(1.0));
+                          });
+    return b.scale(b.sumAll(changed), 1.0 / static_cast<double>(tokens));
+  }
+
+  Value buildStep(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const override {
+    moe::StateOp now = states.perLayer("now", moe::StateKind::balance, {}, false);
+    moe::StateOp before = states.perLayer("before", moe::StateKind::balance, {}, false);
+    int64_t every = attr.getInt("every");
+    b.writeRows(before, b.map({b.readRows(now), b.readRows(before), load.stepsDone},
+                              [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                                Value number = s.add(x[2], s.integer(1));
+                                Value isFirst = s.equal(x[2], s.integer(0));
+                                Value isDue = s.equal(s.rem(number, s.integer(every)), s.integer(0));
+                                return s.select(isFirst, x[0], s.select(isDue, x[0], x[1]));
+                              }));
+    return {};
+  }
+
+private:
+  static Value chooseFirst(TensorBuilder &b, Value step, Value inFirst, Value later) {
+    return b.map({step, inFirst, later}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.select(s.equal(x[0], s.integer(0)), x[1], x[2]);
+    });
+  }
+  static moe::StateOp declareMask(TensorBuilder &b, StringRef name, int64_t tokens, int64_t experts,
+                                  StateDeclarer &states) {
+    return states.perLayer(name, moe::StateKind::balance, b.type(tokens, experts), /*resetEachStep=*/false);
+  }
+};
+
+} // namespace
+
+void registerRouteChurn(exp::MethodRegistry &registry) { registry.add(std::make_unique<RouteChurn>()); }
+
+} // namespace moec

@@ -1,0 +1,155 @@
+// Losses in whole models: gradients against central differences in f64, and what must not change them.
+#include "test/golden/CompiledModel.h"
+
+#include <catch2/catch.hpp>
+#include <cmath>
+
+using namespace moec;
+using namespace moec::test;
+
+namespace {
+
+// Every form of every loss of compiler/Methods/Loss at once, with weights of their own: a wrong gradient of one shows
+// in the sum. A zero expert and dropped slots leave tokens with fewer experts.
+const std::string base = R"({
+  "moec": 1, "name": "losses", "seed": 3,
+  "model": {
+    "vocab_size": 256, "hidden_size": 16, "num_layers": 4,
+    "attention": {"num_heads": 2, "head_dim": 8}, "ffn": {"inner_size": 16},
+    "moe": {"layers": {"from": 1}, "num_experts": 5, "top_k": 3, "expert": {"inner_size": 9}, "zero_experts": 1,
+            "capacity": {"factor": 1.0, "drop": "position"}},
+    "router": {"score": "sigmoid"}, "init": {"std": 0.3}
+  },
+  "losses": {
+    "hidden_z": {"weight": 0.3},
+    "gate": {"kind": "erc", "weight": 2.0, "alpha": 0.7, "noise": "none"},
+    "up": {"kind": "erc", "weight": 1.5, "activation": "up", "noise": "none"},
+    "silu": {"kind": "erc", "weight": 3.0, "activation": "silu_gate", "layer_reduce": "mean", "noise": "none"},
+    "swiglu": {"kind": "erc", "weight": 2.5, "activation": "swiglu", "noise": "none"},
+    "output": {"kind": "erc", "weight": 1.7, "activation": "output", "noise": "none"},
+    "specialization": {"weight": 4.0},
+    "apart": {"kind": "specialization", "form": "abs", "weight": 5.0, "every": 2},
+    "square": {"kind": "specialization", "form": "squared", "weight": 6.0},
+    "coupling": {"weight": 2.2},
+    "largest": {"kind": "coupling", "pairs": "largest_k", "weight": 3.1}
+  },
+  "optimizer": {"kind": "adamw", "lr": 1e-2},
+  "data": {"seq_len": 8, "train": {"text": {"path": "x.txt"}}},
+  "batch": {"sequences": 4, "micro_sequences": 4},
+  "duration": {"steps": 20}, "precision": {"compute": "f64"}, "evaluate": null
+})";
+
+std::vector<int32_t> tokens(int first, int sequences, int length) {
+  std::vector<int32_t> all;
+  for (int number = first; number < first + sequences; ++number) {
+    uint64_t state = 777 + number;
+    for (int i = 0; i < length; ++i) {
+      state = state * 6364136223846793005ull + 1442695040888963407ull;
+      all.push_back(static_cast<int32_t>('a' + (state >> 40) % 20));
+    }
+  }
+  return all;
+}
+
+void runStep(CompiledModel &model, int sequences, int microSequences) {
+  model.call("begin_step");
+  for (int first = 0; first < sequences; first += microSequences) {
+    model.writeInts("batch.tokens", tokens(first, microSequences, 9));
+    model.call("forward_backward");
+  }
+}
+
+/// The gradient of `parameter` along a fixed direction: as computed, and from the difference of total losses.
+std::pair<double, double> slopes(CompiledModel &model, const std::string &parameter) {
+  runStep(model, 4, 4);
+  std::vector<double> gradient = model.read("grad." + parameter), values = model.read(parameter), moved = values;
+  std::vector<double> direction(values.size());
+  double found = 0, step = 1e-6, losses[2];
+  for (size_t i = 0; i < values.size(); ++i) {
+    direction[i] = std::sin(1.0 + 0.7 * static_cast<double>(i));
+    found += gradient[i] * direction[i];
+  }
+  for (int side : {0, 1}) {
+    for (size_t i = 0; i < values.size(); ++i)
+      moved[i] = values[i] + (side ? step : -step) * direction[i];
+    model.write(parameter, moved);
+    runStep(model, 4, 4);
+    losses[side] = model.scalar("metric.total_loss");
+  }
+  model.write(parameter, values);
+  return {found, (losses[1] - losses[0]) / (2 * step)};
+}
+
+void expectSlopes(const std::string &spec, const std::vector<std::string> &parameters) {
+  CompiledModel model(spec, {});
+  model.call("init");
+  for (const std::string &parameter : parameters) {
+    auto [found, expected] = slopes(model, parameter);
+    INFO(parameter);
+    CHECK(std::fabs(expected) > 1e-3);
+    CHECK(found == Approx(expected).epsilon(1e-6));
+  }
+}
+
+std::string withLosses(const std::string &losses) {
+  size_t first = base.find("\"losses\": {"), last = base.find("\"optimizer\"");
+  return std::string(base).replace(first, last - first, "\"losses\": " + losses + ",\n");
+}
+
+double worstDifference(CompiledModel &a, CompiledModel &b, rt::StateKind kind) {
+  double worst = 0;
+  for (const std::string &name : a.names(kind)) {
+    std::vector<double> x = a.read(name), y = b.read(name);
+    double scale = 1e-30, difference = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      scale = std::max(scale, std::fabs(x[i]));
+      difference = std::max(difference, std::isnan(x[i] - y[i]) ? INFINITY : std::fabs(x[i] - y[i]));
+    }
+    worst = std::max(worst, difference / scale);
+  }
+  return worst;
+}
+
+} // namespace
+
+TEST_CASE("losses: gradients of whole models against central differences") {
+  std::vector<std::string> parameters{"embed"};
+  for (const char *layer : {"layers.1.", "layers.3."})
+    for (const char *name : {"attention.v", "moe.norm.scale", "moe.router", "moe.experts.gate", "moe.experts.up",
+                             "moe.experts.down"})
+      parameters.push_back(std::string(layer) + name);
+  expectSlopes(base, parameters);
+}
+
+TEST_CASE("losses: what counts as a constant") {
+  // The bounds of the noise are constants, so slopes of routers are not those of the loss; those of experts are.
+  expectSlopes(withLosses(R"({"erc": {"weight": 5.0}})"), {"layers.1.moe.experts.gate", "layers.3.moe.experts.gate"});
+  // What the routers read is a constant: of all parameters only the last router moves the loss through itself alone.
+  // The cross-entropy is there for the rest.
+  std::string detached = R"({"coupling": {"weight": 5.0, "detach_hidden": true}})";
+  expectSlopes(withLosses(detached), {"layers.3.moe.router"});
+  CompiledModel with(withLosses(detached), {}), without(withLosses("{}"), {});
+  for (CompiledModel *model : {&with, &without}) {
+    model->call("init");
+    runStep(*model, 4, 4);
+  }
+  CHECK(with.read("grad.layers.1.moe.router") != without.read("grad.layers.1.moe.router"));
+  CHECK(with.read("grad.layers.3.attention.v") == without.read("grad.layers.3.attention.v"));
+}
+
+TEST_CASE("losses: neither micro-batches, nor recomputing, nor threads change them") {
+  // The capacity of an expert is a share of a micro-batch.
+  std::string whole = changed(base, "\"capacity\": {\"factor\": 1.0, \"drop\": \"position\"}", "\"capacity\": null");
+  whole = changed(whole, "\"alpha\": 0.7, \"noise\": \"none\"", "\"alpha\": 0.7");
+  std::string split = changed(whole, "\"micro_sequences\": 4", "\"micro_sequences\": 1");
+  split = changed(split, "\"evaluate\": null", "\"evaluate\": null, \"memory\": {\"remat\": \"full\"}");
+  CompiledModel a(whole, {}), b(split, {}), c(whole, {2});
+  for (CompiledModel *model : {&a, &b, &c})
+    model->call("init");
+  runStep(a, 4, 4);
+  runStep(b, 4, 1);
+  runStep(c, 4, 4);
+  CHECK(worstDifference(a, b, rt::StateKind::Gradient) < 1e-11);
+  CHECK(worstDifference(a, b, rt::StateKind::Metric) < 1e-11);
+  CHECK(a.stateBytes() == c.stateBytes());
+}
