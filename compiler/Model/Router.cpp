@@ -42,7 +42,7 @@ public:
               llvm::function_ref<std::vector<double>(int64_t)> numbersOf) override {
     std::vector<double> all;
     for (int64_t i = 0; i < slot.count; ++i)
-      llvm::append_range(all, numbersOf(slot.first + slot.step * i));
+      llvm::append_range(all, numbersOf(ctx.numMoeLayersBefore(slot.first + slot.step * i)));
     return ctx.t.read(ctx.declareTable((section + "." + name).str(), slot, ctx.t.type(1, columns), std::move(all)),
                       layer);
   }

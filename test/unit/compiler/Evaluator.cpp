@@ -23,7 +23,8 @@ static double evaluateScalar(Operation *op, ArrayRef<double> x) {
   return llvm::TypeSwitch<Operation *, double>(op)
       .Case<arith::ConstantOp>([&](auto constant) {
         auto number = dyn_cast<FloatAttr>(constant.getValue());
-        return number ? number.getValueAsDouble() : static_cast<double>(cast<IntegerAttr>(constant.getValue()).getInt());
+        return number ? number.getValueAsDouble()
+                      : static_cast<double>(cast<IntegerAttr>(constant.getValue()).getInt());
       })
       .Case<arith::AddFOp, arith::AddIOp>([&](auto) { return x[0] + x[1]; })
       .Case<arith::SubFOp, arith::SubIOp>([&](auto) { return x[0] - x[1]; })
@@ -150,11 +151,72 @@ static Matrix topK(const Matrix &x, Value result) {
   return fill(result, [&](int64_t row, int64_t col) {
     std::vector<int64_t> order(x.cols);
     std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      return x.at(row, a) != x.at(row, b) ? x.at(row, a) > x.at(row, b) : a < b;
-    });
+    std::sort(order.begin(), order.end(),
+              [&](int64_t a, int64_t b) { return x.at(row, a) != x.at(row, b) ? x.at(row, a) > x.at(row, b) : a < b; });
     return static_cast<double>(order[col]);
   });
+}
+
+static Matrix columnKth(const Matrix &x, moe::ColumnKthOp op) {
+  int64_t groups = cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(0), rows = x.rows / groups;
+  Matrix result{groups, x.cols, std::vector<double>(groups * x.cols)};
+  for (int64_t group = 0; group < groups; ++group)
+    for (int64_t col = 0; col < x.cols; ++col) {
+      std::vector<double> column;
+      for (int64_t row = 0; row < rows; ++row)
+        column.push_back(x.at(group * rows + row, col));
+      std::nth_element(column.begin(), column.begin() + (op.getN() - 1), column.end(), std::greater<>());
+      result.values[group * x.cols + col] = column[op.getN() - 1];
+    }
+  return result;
+}
+
+static Matrix limitCapacity(Matrix ids, const Matrix &weights, moe::LimitCapacityOp op) {
+  std::vector<std::vector<size_t>> slots(op.getExperts());
+  for (size_t i = 0; i < ids.values.size(); ++i)
+    if (ids.values[i] >= 0)
+      slots[static_cast<size_t>(ids.values[i])].push_back(i);
+  for (std::vector<size_t> &mine : slots) {
+    if (op.getPolicy() == moe::DropPolicy::lowest_weight)
+      std::stable_sort(mine.begin(), mine.end(),
+                       [&](size_t a, size_t b) { return weights.values[a] > weights.values[b]; });
+    for (size_t i = op.getCapacity(); i < mine.size(); ++i)
+      ids.values[mine[i]] = -1;
+  }
+  return ids;
+}
+
+// In the log domain, rows last.
+static Matrix sinkhorn(const Matrix &scores, moe::SinkhornOp op) {
+  double xi = op.getXi().convertToDouble(), tol = op.getTol().convertToDouble();
+  int64_t rows = scores.rows, cols = scores.cols;
+  std::vector<double> u(rows), v(cols);
+  auto k = [&](int64_t r, int64_t c) { return scores.at(r, c) / xi; };
+  auto logSum = [](auto term, int64_t count) {
+    double most = -INFINITY, sum = 0;
+    for (int64_t i = 0; i < count; ++i)
+      most = std::max(most, term(i));
+    for (int64_t i = 0; i < count; ++i)
+      sum += std::exp(term(i) - most);
+    return most + std::log(sum);
+  };
+  Matrix plan = scores;
+  for (int64_t i = 0; i < static_cast<int64_t>(op.getMaxIters()); ++i) {
+    for (int64_t c = 0; c < cols; ++c)
+      v[c] = std::log(double(rows) / cols) - logSum([&](int64_t r) { return k(r, c) + u[r]; }, rows);
+    for (int64_t r = 0; r < rows; ++r)
+      u[r] = -logSum([&](int64_t c) { return k(r, c) + v[c]; }, cols);
+    double error = 0;
+    for (int64_t c = 0; c < cols; ++c) {
+      double sum = 0;
+      for (int64_t r = 0; r < rows; ++r)
+        sum += plan.values[r * cols + c] = std::exp(k(r, c) + u[r] + v[c]);
+      error += (sum - double(rows) / cols) * (sum - double(rows) / cols);
+    }
+    if (std::sqrt(error) < tol)
+      break;
+  }
+  return plan;
 }
 
 void Evaluator::visit(Operation &operation) {
@@ -236,6 +298,10 @@ void Evaluator::visit(Operation &operation) {
         set(op.getResult(),
             multiplyGroups(op, get(op.getA()), get(op.getW()), get(op.getOffsets()), get(op.getCounts())));
       })
+      .Case<moe::ColumnKthOp>([&](auto op) { set(op->getResult(0), columnKth(get(op.getInput()), op)); })
+      .Case<moe::LimitCapacityOp>(
+          [&](auto op) { set(op.getResult(), limitCapacity(get(op.getIds()), get(op.getWeights()), op)); })
+      .Case<moe::SinkhornOp>([&](auto op) { set(op.getPlan(), sinkhorn(get(op.getScores()), op)); })
       .Case<moe::TopKOp>([&](auto op) { set(op.getIds(), topK(get(op.getScores()), op.getIds())); })
       .Case<moe::SliceColumnsOp>([&](auto op) {
         const Matrix &x = get(op.getInput());

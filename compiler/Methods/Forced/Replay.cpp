@@ -1,0 +1,122 @@
+// Routes at random with the loads of a finished run.
+#include "compiler/Methods/ForcedSupport.h"
+
+#include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
+#include <nlohmann/json.hpp>
+
+#include <cmath>
+
+using namespace mlir;
+
+namespace moec {
+namespace {
+
+/// By mixture layer, then expert; `error` when the file does not hold them.
+struct Loads {
+  std::vector<std::vector<double>> layers;
+  std::string error;
+};
+
+/// A record of the log with expert_tokens: [layers][experts], for each segment of the model under a name of its own.
+void addLayers(const nlohmann::json &record, Loads &loads) {
+  loads.layers.clear();
+  for (auto &[key, value] : record.items())
+    if (key == "expert_tokens" || StringRef(key).starts_with("expert_tokens."))
+      for (const nlohmann::json &layer : value)
+        loads.layers.push_back(layer.get<std::vector<double>>());
+}
+
+/// Relative paths start at the folder of the spec, which the location names.
+Loads readLoads(exp::MethodAttr attr, Location loc) {
+  Loads loads;
+  llvm::SmallString<256> path(attr.getString("path"));
+  auto place = loc->findInstanceOf<FileLineColLoc>();
+  if (place && !llvm::sys::path::is_absolute(path)) {
+    path = llvm::sys::path::parent_path(place.getFilename().getValue());
+    llvm::sys::path::append(path, attr.getString("path"));
+  }
+  auto file = llvm::MemoryBuffer::getFile(path);
+  if (!file) {
+    loads.error = "cannot read \"" + path.str().str() + "\": " + file.getError().message() +
+                  "; expected the metrics.jsonl of a run";
+    return loads;
+  }
+  int64_t wanted = attr.getInt("step");
+  for (StringRef line : llvm::split((*file)->getBuffer(), '\n')) {
+    auto record = nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
+    if (!record.is_object() || !record.contains("expert_tokens"))
+      continue;
+    if (wanted == 0 || record.value("step", int64_t(0)) == wanted)
+      addLayers(record, loads);
+  }
+  if (loads.layers.empty())
+    loads.error = "\"" + path.str().str() + "\" has no record with expert_tokens" +
+                  (wanted ? " of step " + std::to_string(wanted) : std::string());
+  return loads;
+}
+
+class Replay : public ForcedMethod {
+public:
+  std::string kind() const override { return "replay"; }
+  std::string summary() const override { return "Experts at random, with the loads that a finished run has logged"; }
+  std::string source() const override { return "common practice"; }
+  std::vector<exp::Field> fields() const override {
+    using exp::FieldType;
+    return {{"path", FieldType::Text, "", 0, 0, {}, "", "metrics.jsonl of the run"},
+            {"step",
+             FieldType::Integer,
+             "null",
+             1,
+             1e12,
+             {},
+             "",
+             "line of which step; null: the last",
+             false,
+             false,
+             0,
+             true}};
+  }
+
+  Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &states) const override {
+    Loads loads = readLoads(attr, b.b.getLoc());
+    auto logChances = [&](int64_t layer) {
+      std::vector<double> numbers(r.numExperts, -1e30);
+      const std::vector<double> &load = loads.layers[layer];
+      for (size_t i = 0; i < static_cast<size_t>(r.ffnExperts); ++i)
+        numbers[i] = load[i] > 0 ? std::log(load[i]) : -1e30;
+      return numbers;
+    };
+    return drawExperts(b, r, states.table("replay", r.layer, r.numExperts, logChances));
+  }
+
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
+                                           exp::ExperimentOp experiment) const override {
+    Loads loads = readLoads(attr, exp::fieldLoc(section, "forced"));
+    if (!loads.error.empty())
+      return {{.field = "forced.path", .text = loads.error}};
+    auto moe = experiment.section<exp::MoeOp>();
+    auto model = experiment.section<exp::ModelOp>();
+    if (!moe || !model)
+      return {};
+    size_t layers = 0;
+    for (int64_t i = 0; i < static_cast<int64_t>(model.getNumLayers()); ++i)
+      layers += exp::isMoeLayer(moe, i);
+    size_t experts = moe.getNumExperts() + moe.getZeroExperts();
+    if (loads.layers.size() == layers && loads.layers.front().size() == experts)
+      return {};
+    return {{.field = "forced.path",
+             .text = "the run has " + std::to_string(loads.layers.size()) + " mixture layers of " +
+                     std::to_string(loads.layers.front().size()) + " experts, this experiment " +
+                     std::to_string(layers) + " of " + std::to_string(experts) + "; replay a run of the same shape",
+             .other = moe,
+             .otherField = "num_experts",
+             .otherText = "num_experts is " + std::to_string(moe.getNumExperts())}};
+  }
+};
+
+} // namespace
+
+void registerReplay(exp::MethodRegistry &registry) { registry.add(std::make_unique<Replay>()); }
+
+} // namespace moec
