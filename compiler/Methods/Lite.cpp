@@ -72,6 +72,45 @@ Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix
   });
 }
 
+exp::Field getSmoothField(const std::string &prefix) {
+  return {prefix + "smooth", exp::FieldType::Number, "0.1", 0, 1, {}, "", "share of elements between sharp and flat"};
+}
+
+Value buildSharpMask(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix, int64_t count,
+                     OptimizerStates &states, Value v, Value moves) {
+  MatrixBatch copies(b, count, /*align=*/1);
+  double elements = static_cast<double>(TensorBuilder::rows(v) * TensorBuilder::cols(v)) / count;
+  double sharp = attr.getFloat(prefix + "sharp_fraction"), smooth = attr.getFloat(prefix + "smooth");
+  moe::StateOp highState = states.declare("high", b.type(1, 1), 2.0);
+  moe::StateOp lowState = states.declare("low", b.type(1, 1), 1.0);
+  Value high = b.readRows(highState), low = b.readRows(lowState);
+  Value mean = b.scale(copies.sums(v), 1 / elements);
+
+  Value mask = b.map({v, mean, high, low}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    Value from = s.mul(x[3], x[1]), to = s.mul(x[2], x[1]);
+    Value span = s.max(s.sub(to, from), s.constant(1e-30));
+    Value between = s.max(s.constant(0.0), s.min(s.constant(1.0), s.div(s.sub(x[0], from), span)));
+    return s.select(s.less(x[0], to), between, s.constant(1.0));
+  });
+  auto adapt = [&](moe::StateOp state, Value bound, double share) {
+    Value above = b.map({v, mean, bound}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.select(s.less(x[0], s.mul(x[2], x[1])), s.constant(0.0), s.constant(1.0));
+    });
+    SmallVector<Value> inputs{bound, copies.sums(above)};
+    if (moves)
+      inputs.push_back(moves);
+    Value next = b.map(inputs, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      Value tooMany = s.less(s.constant(share * elements), x[1]);
+      Value moved = s.mul(x[0], s.select(tooMany, s.constant(1.05), s.constant(0.95)));
+      return moves ? s.select(s.less(s.constant(0.5), x[2]), moved, x[0]) : moved;
+    });
+    b.writeRows(state, next);
+  };
+  adapt(highState, high, sharp);
+  adapt(lowState, low, sharp + smooth);
+  return mask;
+}
+
 FlatProjector::FlatProjector(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,
                              OptimizerStates &states, ArrayRef<MatrixBatch::Quintic> steps, Value momentum,
                              Value orthogonal)

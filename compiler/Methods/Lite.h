@@ -18,6 +18,15 @@ mlir::Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &
 mlir::Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
                       const OptimizerMethod::Update &update);
 
+/// smooth, behind a prefix.
+exp::Field getSmoothField(const std::string &prefix);
+/// 1 where v is at least high * mean(v), 0 below low * mean(v), linear between. Then moves both bounds, which it keeps
+/// as states, towards the shares sharp_fraction and sharp_fraction + smooth of elements above them. v [rows, cols] are
+/// `count` copies of a parameter, each with bounds and a mean of its own. Where `moves` [1, 1] is given and 0, bounds
+/// stay.
+mlir::Value buildSharpMask(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix, int64_t count,
+                           OptimizerStates &states, mlir::Value v, mlir::Value moves = {});
+
 /// The flat part of matrices: what is orthogonal to the singular directions of `momentum` above a threshold.
 /// `orthogonal` is Newton-Schulz of the momentum. Declares, reads and adapts the threshold of each matrix.
 class FlatProjector {

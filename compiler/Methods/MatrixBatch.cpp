@@ -21,14 +21,29 @@ static Value constant(OpBuilder &b, Location loc, int64_t value) {
   return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value));
 }
 
+/// `value` where the condition, a scalar, is not 0, else 0.
+static Value buildIfEnabled(OpBuilder &builder, Location loc, Value condition, Value value) {
+  Value zero = arith::ConstantOp::create(builder, loc, builder.getFloatAttr(condition.getType(), 0));
+  Value on = arith::CmpFOp::create(builder, loc, arith::CmpFPredicate::ONE, condition, zero);
+  return arith::SelectOp::create(builder, loc, on, value, constant(builder, loc, 0));
+}
+
+// Groups without rows are no work, which is how products are switched off.
+static Value buildOffsets(TensorBuilder &b, int64_t columns, int64_t factor, int64_t addend, Value enabled) {
+  auto type = RankedTensorType::get({1, columns}, b.b.getI32Type());
+  auto body = [&](OpBuilder &builder, Location loc, ValueRange scalars) {
+    Value value = arith::MulIOp::create(builder, loc, scalars.back(), constant(builder, loc, factor));
+    value = arith::AddIOp::create(builder, loc, value, constant(builder, loc, addend));
+    if (enabled)
+      value = buildIfEnabled(builder, loc, scalars.front(), value);
+    return SmallVector<Value>{arith::TruncIOp::create(builder, loc, builder.getI32Type(), value)};
+  };
+  ValueRange inputs = enabled ? ValueRange(enabled) : ValueRange();
+  return moe::MapOp::create(b.b, TypeRange{type}, inputs, body, /*position=*/true)->getResult(0);
+}
+
 MatrixBatch::Groups MatrixBatch::buildGroups(int64_t stride, int64_t rows) {
-  Value offsets = buildIds(b, 1, count + 1, [&](OpBuilder &builder, Location loc, Value, Value col) -> Value {
-    return arith::MulIOp::create(builder, loc, col, constant(builder, loc, stride));
-  });
-  Value counts = buildIds(b, 1, count, [&](OpBuilder &builder, Location loc, Value, Value) -> Value {
-    return constant(builder, loc, rows);
-  });
-  return {offsets, counts};
+  return {buildOffsets(b, count + 1, stride, 0, enabled), buildOffsets(b, count, 0, rows, enabled)};
 }
 
 /// Row numbers of matrices of `to` rows, within others of `from` rows; -1: there is none.
@@ -54,19 +69,31 @@ Value MatrixBatch::resize(Value x, int64_t from, int64_t to) {
                                    back);
 }
 
-Value MatrixBatch::asStack(Value x) {
+Value MatrixBatch::asStack(Value x) const {
   auto type = RankedTensorType::get({count, rowsOf(x), colsOf(x)}, b.element);
   return x.getType() == type ? x : moe::ReshapeOp::create(b.b, type, x).getResult();
+}
+
+Value MatrixBatch::asRows(Value x) const {
+  auto type = cast<RankedTensorType>(x.getType());
+  return b.reshape(x, count * type.getDimSize(1), type.getDimSize(2));
+}
+
+Operation *MatrixBatch::mark(Operation *product) {
+  if (inLoss)
+    product->setAttr("moe.full_precision", b.b.getUnitAttr());
+  if (wide)
+    product->setAttr("moe.wide_factors", b.b.getUnitAttr());
+  return product;
 }
 
 Value MatrixBatch::buildProduct(Value padded, Value y, int64_t rows, bool tb) {
   int64_t stride = aligned(rows), cols = tb ? rowsOf(y) : colsOf(y);
   Groups groups = buildGroups(stride, rows);
-  auto product = moe::GroupedMatmulOp::create(b.b, b.type(count * stride, cols), padded, asStack(y), groups.offsets,
-                                              groups.counts, tb, /*scales=*/ValueRange());
-  if (inLoss)
-    product->setAttr("moe.full_precision", b.b.getUnitAttr());
-  return resize(product, stride, rows);
+  Operation *product =
+      mark(moe::GroupedMatmulOp::create(b.b, b.type(count * stride, cols), padded, asStack(y), groups.offsets,
+                                        groups.counts, tb, /*scales=*/ValueRange()));
+  return resize(product->getResult(0), stride, rows);
 }
 
 Value MatrixBatch::multiply(Value x, Value y, bool tb) {
@@ -94,9 +121,9 @@ Value MatrixBatch::outer(Value x, Value y) {
   int64_t rows = rowsOf(x), stride = aligned(rows), k = TensorBuilder::cols(x), n = TensorBuilder::cols(y);
   Groups groups = buildGroups(stride, rows);
   auto type = RankedTensorType::get({count, k, n}, b.element);
-  Value product = moe::GroupedOuterOp::create(b.b, type, resize(x, rows, stride), resize(y, rows, stride),
-                                              groups.offsets, groups.counts);
-  return b.reshape(product, count * k, n);
+  Operation *product = mark(moe::GroupedOuterOp::create(b.b, type, resize(x, rows, stride), resize(y, rows, stride),
+                                                        groups.offsets, groups.counts));
+  return b.reshape(product->getResult(0), count * k, n);
 }
 
 Value MatrixBatch::sums(Value x) {

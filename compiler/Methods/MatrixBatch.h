@@ -17,6 +17,18 @@ public:
   MatrixBatch(TensorBuilder &b, int64_t count, int64_t align, bool inLoss = false)
       : b(b), count(count), align(align), inLoss(inLoss) {}
 
+  /// Factors of products stay as they are where others would be rounded to bf16 (moe-narrow-storage).
+  MatrixBatch &keepWide() {
+    wide = true;
+    return *this;
+  }
+  /// Products cost nothing but their launch, and give undefined results, where `condition` [1, 1] is 0.
+  MatrixBatch onlyIf(Value condition) const {
+    MatrixBatch copy = *this;
+    copy.enabled = condition;
+    return copy;
+  }
+
   /// X_i Y_i: [count * r, k] and [count * k, n] or [count, k, n] -> [count * r, n]. `tb`: X_i Y_i^T, with y
   /// [count * n, k].
   Value multiply(Value x, Value y, bool tb = false);
@@ -24,6 +36,9 @@ public:
   Value multiplyShared(Value x, Value y);
   /// X_i^T Y_i: [count * r, k] and [count * r, n] -> [count * k, n].
   Value outer(Value x, Value y);
+  /// X as [count, r, c], which decompositions take, and back.
+  Value asStack(Value x) const;
+  Value asRows(Value x) const;
   /// Sums over all elements of each matrix: [count * r, c] -> [count, 1].
   Value sums(Value x);
   /// Frobenius norms: [count * r, c] -> [count, 1].
@@ -50,11 +65,12 @@ private:
   Value buildProduct(Value padded, Value y, int64_t rows, bool tb);
   /// Matrices of `from` rows as such of `to`: the rest is zeros, or cut off.
   Value resize(Value x, int64_t from, int64_t to);
-  Value asStack(Value x); // y may be a stack [count, k, n] already
+  mlir::Operation *mark(mlir::Operation *product);
 
   TensorBuilder &b;
   int64_t count, align;
-  bool inLoss;
+  bool inLoss, wide = false;
+  Value enabled; // may be null
 };
 
 } // namespace moec

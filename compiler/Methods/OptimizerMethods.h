@@ -43,7 +43,8 @@ struct ParameterTraits {
 class OptimizerStates {
 public:
   virtual ~OptimizerStates() = default;
-  /// Of the parameter's type, or of `type` (of one copy); all elements are `initial` at init.
+  /// Of the parameter's type, or of `type` (of one copy), which precision.optimizer does not narrow; all elements are
+  /// `initial` at init.
   virtual moe::StateOp declare(llvm::StringRef name, mlir::RankedTensorType type = {}, double initial = 0) = 0;
 };
 

@@ -249,6 +249,13 @@ Value ScalarBuilder::toInteger(Value integer, unsigned bits) {
   return arith::TruncIOp::create(b, loc, to, integer);
 }
 
+Value ScalarBuilder::isMultiple(Value whole, int64_t n) {
+  Value number = arith::FPToSIOp::create(b, loc, b.getI64Type(), whole);
+  Value divisor = arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(n));
+  Value zero = arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(0));
+  return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, arith::RemSIOp::create(b, loc, number, divisor), zero);
+}
+
 Value ScalarBuilder::toElement(Value number) {
   Type from = number.getType();
   if (from == element)

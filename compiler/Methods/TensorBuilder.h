@@ -104,6 +104,7 @@ public:
   Value equal(Value x, Value y); // i1, integers
   Value both(Value x, Value y);  // i1
   Value select(Value condition, Value x, Value y);
+  Value isMultiple(Value whole, int64_t n); // i1; of a float that is a whole number
   Value sigmoid(Value x);
   Value toElement(Value number); // from an integer or another float type
   Value toInteger(Value integer, unsigned bits);

@@ -133,6 +133,9 @@ public:
     const ParameterInfo &info = parameter.info;
     moe::StateOp state = ctx.declare(("optimizer." + name + "." + info.symbol).str(), moe::StateKind::optimizer,
                                      type ? type : parameter.state.getTensorType(), info.slot ? &*info.slot : nullptr);
+    // Norms, thresholds and bases are small, or are squared: rounding them to bf16 saves little and costs much.
+    if (type)
+      state->setAttr("moe.full_precision", ctx.b.getUnitAttr());
     if (initial != 0)
       ctx.initialValues[state.getSymName()] = initial;
     return state;

@@ -14,7 +14,9 @@ OPTIMIZERS = {
     "muon": {"match": ["*.attention.{q,k}", "*.experts.gate"], "kind": "muon"},
     "lite": {"match": ["*.attention.v", "*.experts.up"], "kind": "muon", "ns": {"steps": 6, "coefficients": "polar_express"},
              "lite": {"beta1": -0.25, "beta2": 1, "chi": 2}},
-    "muonh": {"match": ["*.attention.o", "*.experts.down"], "kind": "muonh"},
+    "muonh": {"match": ["*.attention.o"], "kind": "muonh"},
+    "soap": {"match": ["*.ffn.gate", "*.experts.down"], "kind": "soap", "every": 3},
+    "galore": {"match": ["*.ffn.{up,down}", "*.shared.up"], "kind": "galore", "rank": 8, "every": 5},
     "adamh": {"match": ["head", "*.router"], "kind": "adamh"},
     "adamw_lite": {"match": ["embed", "*norm*"], "kind": "adamw_lite"},
 }

@@ -147,6 +147,8 @@ SmallMatrix withSpectrum(int64_t rows, int64_t cols, double least) {
 TEST_CASE("muon follows the oracle") { followsOracle("muon"); }
 TEST_CASE("muonh and adamh follow the oracle") { followsOracle("hyperball"); }
 TEST_CASE("muon and adamw with LITE follow the oracle") { followsOracle("lite"); }
+TEST_CASE("soap follows the oracle") { followsOracle("soap"); }
+TEST_CASE("galore follows the oracle") { followsOracle("galore"); }
 
 TEST_CASE("Newton-Schulz: ranges of singular values, turns, sizes, and moonlight's RMS, for every shape") {
   for (auto [rows, cols] : {std::pair<int64_t, int64_t>{16, 24}, {13, 30}, {22, 14}, {16, 16}}) {
@@ -267,6 +269,49 @@ TEST_CASE("muonh and adamh keep the norm of each matrix over 1000 steps, in f32,
       INFO(parameters[i].first << " matrix " << m);
       CHECK(std::fabs(after[m] / before[i][m] - 1) < 1e-6);
     }
+  }
+}
+
+TEST_CASE("soap without bases is adamw, one step late") {
+  auto optimizer = [](const char *kind) {
+    return std::string(
+               R"({"kind": "adamw", "lr": 0.02, "clip_norm": null, "groups": {"all": {"match": ["*"], "kind": ")") +
+           kind + "}}}";
+  };
+  Trainer late(specWith(optimizer(R"(soap", "betas": [0.9, 0.95], "weight_decay": 0, "max_side": 1)")));
+  Trainer adamw(specWith(optimizer(R"(adamw", "weight_decay": 0)")));
+  late.step(70);
+  for (int step = 0; step < 4; ++step) {
+    late.step(step);
+    adamw.step(step);
+    for (const std::string &name : late.names) {
+      std::vector<double> found = late.model.read(name), expected = adamw.model.read(name);
+      int64_t size = found.size();
+      INFO(name);
+      CHECK(largestDifference({1, size, found}, {1, size, expected}) < 1e-14);
+    }
+  }
+}
+
+TEST_CASE("galore keeps moments of its rank, an orthonormal basis, and turns it when it is due") {
+  Trainer trainer(specWith(readText(folder + "galore.json")));
+  auto basis = [&] {
+    SmallMatrix x{12, 4, trainer.model.read("optimizer.basis.layers.0.attention.q")};
+    return x;
+  };
+  CHECK(trainer.model.read("optimizer.m.layers.0.attention.q").size() == 4 * 12);
+  CHECK(trainer.model.read("optimizer.v.layers.0.attention.k").size() == 12 * 4);
+  CHECK(trainer.model.read("optimizer.m.layers.1.moe.experts.up").size() == 3 * 12 * 10);
+  SmallMatrix before = basis();
+  for (int step = 0; step < 5; ++step) {
+    trainer.step(step);
+    SmallMatrix now = basis(), gram = product(transposed(now), now);
+    for (int64_t i = 0; i < 4; ++i)
+      gram.at(i, i) -= 1;
+    CHECK(frobenius(gram) < 1e-12);
+    INFO("step " << step);
+    CHECK((largestDifference(before, now) > 1e-3) == (step % 2 == 0));
+    before = now;
   }
 }
 

@@ -28,7 +28,7 @@ bool isFactor(OpOperand &use) {
   Operation *op = use.getOwner();
   unsigned number = use.getOperandNumber();
   if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
-    return number < 2;
+    return number < 2 && !op->hasAttr("moe.wide_factors");
   if (auto grad = dyn_cast<AttentionGradOp>(op))
     return use.get() != grad.getLse();
   return isa<AttentionOp>(op);
@@ -242,7 +242,7 @@ private:
   FloatType storageWhenMade(OpResult result, const Inside &inside) const {
     Operation *op = result.getOwner();
     if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
-      return op->hasAttr("moe.full_precision") ? FloatType() : narrowType;
+      return op->hasAttr("moe.full_precision") || op->hasAttr("moe.wide_factors") ? FloatType() : narrowType;
     if (isa<EmbedOp, AttentionGradOp>(op))
       return narrowType;
     if (auto attention = dyn_cast<AttentionOp>(op))

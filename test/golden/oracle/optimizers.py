@@ -63,6 +63,9 @@ DEFAULTS = {
     "adamh": {"betas": [0.9, 0.95], "eps": 1e-8},
     "adamw_lite": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1, "chi": 4, "chi_schedule": "constant",
                    "sharp_fraction": 0.1, "smooth": 0.1},
+    "soap": {"betas": [0.95, 0.95], "eps": 1e-8, "weight_decay": 0.01, "factor_beta": 0.95, "every": 10, "max_side": 10000,
+             "lite": {"beta1": 0, "beta2": 0, "chi": 1, "chi_schedule": "constant", "sharp_fraction": 0.1, "smooth": 0.1}},
+    "galore": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0, "rank": 128, "every": 200, "scale": 0.25},
 }
 
 
@@ -184,13 +187,83 @@ def chi_of(lite, run, step):
 def adamw_lite(w, g, state, o, lr, t):
     """LITE's part for parameters without singular directions: elements of large v are sharp."""
     direction = adam_direction(g, state, o, t)
-    v = state["v"]
+    mask = sharp_mask(state["v"], state, o)
+    return w - lr * (1 + (chi_of(o, o["run"], t - 1) - 1) * (1 - mask)) * (direction + o["weight_decay"] * w)
+
+
+def sharp_mask(v, state, o):
     high, low = state.get("high", 2.0), state.get("low", 1.0)
     mask = np.where(v >= high * v.mean(), 1, np.clip((v - low * v.mean()) / ((high - low) * v.mean()), 0, 1))
     share = lambda bound: (v >= bound * v.mean()).mean()
     state["high"] = high * (1.05 if share(high) > o["sharp_fraction"] else 0.95)
     state["low"] = low * (1.05 if share(low) > o["sharp_fraction"] + o["smooth"] else 0.95)
-    return w - lr * (1 + (chi_of(o, o["run"], t - 1) - 1) * (1 - mask)) * (direction + o["weight_decay"] * w)
+    return mask
+
+
+def transposed(x):
+    return x.swapaxes(-1, -2)
+
+
+def eigenvectors(x):
+    return np.linalg.eigh(x)[1][..., ::-1]
+
+
+def orthogonal_factor(x):
+    """Q of x = Q R with R's diagonal positive."""
+    q, r = np.linalg.qr(x)
+    return q * np.sign(np.einsum("...ii->...i", r))[..., None, :]
+
+
+def soap(w, g, state, o, lr, t):
+    """Vyas et al. 2024 (arXiv 2409.11321) as its code does it: the first step makes the bases and nothing else; bases come behind
+    the update; m lies in the bases and is turned when they are. Bias correction and eps as in adamw."""
+    p, q = g.shape[-2:]
+    unit = lambda n: np.broadcast_to(np.eye(n), g.shape[:-2] + (n, n))
+    has = [p > 1 and p <= o["max_side"], p > 1 and q <= o["max_side"]]
+    L, R = state.get("bases", (unit(p), unit(q)))
+    if t > 1:
+        turned = transposed(L) @ g @ R
+        direction = adam_direction(turned, state, o, t - 1)
+        lite = o["lite"]
+        if lite != DEFAULTS["soap"]["lite"]:
+            flat = 1 - sharp_mask(state["v"], state, lite)
+            weight = lite["beta1"] + flat * ramp_of(lite, o["run"], t - 1) * (lite["beta2"] - lite["beta1"])
+            direction = direction + weight * turned / (np.sqrt(state["v"] / (1 - o["betas"][1] ** (t - 1))) + o["eps"])
+            direction = direction * (1 + (chi_of(lite, o["run"], t - 1) - 1) * flat)
+        w = (w - lr * (L @ direction @ transposed(R))) * (1 - lr * o["weight_decay"])
+    f = o["factor_beta"]
+    squares = (g @ transposed(g), transposed(g) @ g)
+    factors = state["factors"] = [f * old + (1 - f) * new for old, new in zip(state.get("factors", (0, 0)), squares)]
+    if t == 1:
+        state["bases"] = tuple(eigenvectors(factor) if yes else basis for factor, yes, basis in zip(factors, has, (L, R)))
+    elif (t - 1) % o["every"] == 0:
+        away, bases = L @ state["m"] @ transposed(R), []
+        for axis, (factor, yes, basis) in enumerate(zip(factors, has, (L, R))):
+            if yes:
+                sizes = np.einsum("...ji,...jk,...ki->...i", basis, factor, basis)
+                order = np.argsort(-sizes, axis=-1, kind="stable")
+                basis = orthogonal_factor(factor @ np.take_along_axis(basis, order[..., None, :], -1))
+                index = order[..., :, None] if axis == 0 else order[..., None, :]
+                state["v"] = np.take_along_axis(state["v"], index, -2 + axis)
+            bases.append(basis)
+        state["bases"] = tuple(bases)
+        state["m"] = transposed(bases[0]) @ away @ bases[1]
+    return w
+
+
+def galore(w, g, state, o, lr, t):
+    """Zhao et al. 2024 (arXiv 2403.03507): the singular vectors of the current gradient on its shorter side. Each points to the side of
+    the one that it replaces."""
+    short = g.shape[-2] <= g.shape[-1]
+    x = g if short else transposed(g)
+    rank = min(o["rank"], x.shape[-2])
+    if (t - 1) % o["every"] == 0:
+        basis = np.linalg.svd(x, full_matrices=False)[0][..., :rank]
+        along = (basis * state.get("basis", 0)).sum(-2, keepdims=True)
+        state["basis"] = np.where(along < 0, -basis, basis)
+    basis = state["basis"]
+    u = o["scale"] * (basis @ adam_direction(transposed(basis) @ x, state, o, t))
+    return (w - lr * (u if short else transposed(u))) * (1 - lr * o["weight_decay"])
 
 
 def on_sphere(w, u, lr):
@@ -208,7 +281,8 @@ def adamh(w, g, state, o, lr, t):
     return on_sphere(w, adam_direction(g, state, o, t), lr)
 
 
-RULES = {"adamw": adamw, "muon": muon, "muonh": muonh, "adamh": adamh, "adamw_lite": adamw_lite}
+RULES = {"adamw": adamw, "muon": muon, "muonh": muonh, "adamh": adamh, "adamw_lite": adamw_lite,
+         "soap": soap, "galore": galore}
 
 
 def train(spec):
