@@ -41,21 +41,21 @@ struct RoutingValues {
   mlir::Value hidden;      // [N, D] what router and experts read
   mlir::Value routerInput; // [N, D] hidden, with the noise that the router reads
   mlir::Value router;      // [D, E] weights
-  mlir::Value logits;    // [N, E]
-  mlir::Value scores;    // [N, E] after the score function
-  mlir::Value selection; // [N, E] what experts are chosen by: scores, or what balancing makes of them
-  mlir::Value layerTopK; // [1, 1] of T, where layers or times differ; null: topK
-  mlir::Value ids;       // i32 [N, S], before any drop; -1: an empty slot (only where hasEmptySlots)
+  mlir::Value logits;      // [N, E]
+  mlir::Value scores;      // [N, E] after the score function
+  mlir::Value selection;   // [N, E] what experts are chosen by: scores, or what balancing makes of them
+  mlir::Value layerTopK;   // [1, 1] of T, where layers or times differ; null: topK
+  mlir::Value ids;         // i32 [N, S], before any drop; -1: an empty slot (only where hasEmptySlots)
   bool hasEmptySlots = false;
   int64_t maxChosen = 0; // slots of the micro-batch that are not empty, at most; 0: no bound below N * S
   mlir::Value weights;   // [N, S] combine weights, scaled
 
   // For losses and measures.
-  mlir::Value rowScores;        // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
-  mlir::Value probabilities;    // [N, E] see ScoreMethod::buildProbabilities
-  mlir::Value counts;           // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
-  mlir::Value unbiasedIds;      // i32 [N, S] as ids, had the choice been by scores alone
-  mlir::Value expertGate;       // [ffnExperts, D, I] weights
+  mlir::Value rowScores;     // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
+  mlir::Value probabilities; // [N, E] see ScoreMethod::buildProbabilities
+  mlir::Value counts;        // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
+  mlir::Value unbiasedIds;   // i32 [N, S] as ids, had the choice been by scores alone
+  mlir::Value expertGate;    // [ffnExperts, D, I] weights
   mlir::Value expertUp, expertDown;
   mlir::Value activations;      // [R, I] what enters the experts' last product, without the combine weight
   mlir::Value slotRow, rowSlot; // of moe.permute: i32 [N, S] and [R, 1]

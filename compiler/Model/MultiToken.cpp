@@ -49,10 +49,9 @@ Value buildMultiToken(ModelContext &ctx, exp::MultiTokenOp op, Value hidden, Val
     hidden = buildModule(ctx, layer, hidden, buildShift(ctx, embedded, d));
     // Moved to the position whose next token is the one to predict. The first d positions of a sequence have none.
     Value surprise = surprises(buildShift(ctx, buildNorm(ctx, layer, "out_norm", hidden), -d));
-    Value counted =
-        ctx.t.mapTo(ctx.t.element, {surprise}, tokens, 1, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-          return s.select(s.less(s.rem(x[1], s.integer(length)), s.integer(d)), s.constant(0.0), x[0]);
-        });
+    Value counted = ctx.t.mapTo(ctx.t.element, {surprise}, tokens, 1, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.select(s.less(s.rem(x[1], s.integer(length)), s.integer(d)), s.constant(0.0), x[0]);
+    });
     double share = 1.0 / static_cast<double>(tokens / length * (length - d) * depth);
     Value term = ctx.t.scale(ctx.t.sumAll(counted), share);
     sum = sum ? ctx.t.add(sum, term) : term;

@@ -115,14 +115,15 @@ double worstDifference(CompiledModel &a, CompiledModel &b, rt::StateKind kind) {
 TEST_CASE("losses: gradients of whole models against central differences") {
   std::vector<std::string> parameters{"embed"};
   for (const char *layer : {"layers.1.", "layers.3."})
-    for (const char *name : {"attention.v", "moe.norm.scale", "moe.router", "moe.experts.gate", "moe.experts.up",
-                             "moe.experts.down"})
+    for (const char *name :
+         {"attention.v", "moe.norm.scale", "moe.router", "moe.experts.gate", "moe.experts.up", "moe.experts.down"})
       parameters.push_back(std::string(layer) + name);
   expectSlopes(base, parameters);
 }
 
 TEST_CASE("multi_token: gradients of whole models against central differences") {
-  std::string spec = changed(withLosses("{}"), "\"router\"", "\"multi_token\": {\"depth\": 2, \"weight\": 3.0}, \"router\"");
+  std::string spec =
+      changed(withLosses("{}"), "\"router\"", "\"multi_token\": {\"depth\": 2, \"weight\": 3.0}, \"router\"");
   std::vector<std::string> parameters{"embed", "head", "final_norm.scale", "layers.3.moe.experts.up"};
   for (const char *module : {"multi_token.0.", "multi_token.1."})
     for (const char *name : {"hidden_norm.scale", "from_hidden", "embed_norm.scale", "from_embed", "attention.k",

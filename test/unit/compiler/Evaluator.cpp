@@ -23,7 +23,8 @@ static double evaluateScalar(Operation *op, ArrayRef<double> x) {
   return llvm::TypeSwitch<Operation *, double>(op)
       .Case<arith::ConstantOp>([&](auto constant) {
         auto number = dyn_cast<FloatAttr>(constant.getValue());
-        return number ? number.getValueAsDouble() : static_cast<double>(cast<IntegerAttr>(constant.getValue()).getInt());
+        return number ? number.getValueAsDouble()
+                      : static_cast<double>(cast<IntegerAttr>(constant.getValue()).getInt());
       })
       .Case<arith::AddFOp, arith::AddIOp>([&](auto) { return x[0] + x[1]; })
       .Case<arith::SubFOp, arith::SubIOp>([&](auto) { return x[0] - x[1]; })
@@ -150,9 +151,8 @@ static Matrix topK(const Matrix &x, Value result) {
   return fill(result, [&](int64_t row, int64_t col) {
     std::vector<int64_t> order(x.cols);
     std::iota(order.begin(), order.end(), 0);
-    std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
-      return x.at(row, a) != x.at(row, b) ? x.at(row, a) > x.at(row, b) : a < b;
-    });
+    std::sort(order.begin(), order.end(),
+              [&](int64_t a, int64_t b) { return x.at(row, a) != x.at(row, b) ? x.at(row, a) > x.at(row, b) : a < b; });
     return static_cast<double>(order[col]);
   });
 }
