@@ -88,7 +88,7 @@ def MoeQuantizeExperts : Pass<"moe-quantize-experts", "::mlir::ModuleOp"> {
     products that read it as [E, K, N]; `copy.<parameter>.rows` lies as the parameter does, for those that read it with `tb`; `.scale` behind either name.
     They are made again at the end of each function that writes the parameter, and by `refresh` after a checkpoint was read. Products that are only added
     up share their scales, so that they can still be added up in one accumulator (`moe-join-sums`).
-    `moe.grouped_outer`, the gradient of a weight, stays as it was, and so do products marked `moe.full_precision`: those of losses.
+    `moe.grouped_outer`, the gradient of a weight, stays as it was.
     Why here: behind differentiation, which so treats rounding as the identity (straight-through) without knowing of it; before `moe-decompose`, which
     expands the quantising of rows.
     ```mlir
