@@ -39,6 +39,15 @@ const std::string base = R"({
   "duration": {"steps": 20}, "precision": {"compute": "f64"}, "evaluate": null
 })";
 
+const std::string dense = R"({
+  "moec": 1, "name": "dense", "seed": 3,
+  "model": {"vocab_size": 256, "hidden_size": 16, "num_layers": 1, "attention": {"num_heads": 2, "head_dim": 8},
+            "ffn": {"inner_size": 24}, "multi_token": null, "init": {"std": 0.3}},
+  "optimizer": {"kind": "adamw", "lr": 1e-2},
+  "data": {"seq_len": 8, "train": {"text": {"path": "x.txt"}}}, "batch": {"sequences": 4},
+  "duration": {"steps": 20}, "precision": {"compute": "f64"}, "evaluate": null
+})";
+
 std::vector<int32_t> tokens(int first, int sequences, int length) {
   std::vector<int32_t> all;
   for (int number = first; number < first + sequences; ++number) {
@@ -134,14 +143,6 @@ TEST_CASE("multi_token: gradients of whole models against central differences") 
 
 // A module that reads embeddings alone is a model of one layer over the tokens from d on.
 TEST_CASE("multi_token: a module predicts what a model of its own would") {
-  const std::string dense = R"({
-    "moec": 1, "name": "dense", "seed": 3,
-    "model": {"vocab_size": 256, "hidden_size": 16, "num_layers": 1, "attention": {"num_heads": 2, "head_dim": 8},
-              "ffn": {"inner_size": 24}, "multi_token": null, "init": {"std": 0.3}},
-    "optimizer": {"kind": "adamw", "lr": 1e-2},
-    "data": {"seq_len": 8, "train": {"text": {"path": "x.txt"}}}, "batch": {"sequences": 4},
-    "duration": {"steps": 20}, "precision": {"compute": "f64"}, "evaluate": null
-  })";
   CompiledModel ahead(changed(dense, "\"multi_token\": null", "\"multi_token\": {\"depth\": 2}"), {});
   ahead.call("init");
   std::vector<double> identity(16 * 16);
@@ -179,6 +180,11 @@ TEST_CASE("multi_token: a module predicts what a model of its own would") {
   runStep(ahead, 4, 4);
   CHECK(ahead.scalar("metric.multi_token") == Approx(expected).epsilon(1e-12));
   CHECK(ahead.scalar("metric.total_loss") == Approx(ahead.scalar("metric.loss") + 0.3 * expected).epsilon(1e-12));
+}
+
+TEST_CASE("losses: hidden_z of a dense model") {
+  expectSlopes(changed(dense, "\"optimizer\"", "\"losses\": {\"hidden_z\": {\"weight\": 2.0}}, \"optimizer\""),
+               {"embed", "layers.0.ffn.up", "final_norm.scale"});
 }
 
 TEST_CASE("losses: what counts as a constant") {
