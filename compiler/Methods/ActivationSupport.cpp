@@ -42,9 +42,8 @@ TokenActivations buildTokenActivations(TensorBuilder &b, const RoutingValues &r,
   Value used = b.mapTo(b.element, {a.slotRow}, tokens, slots, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
     return s.select(s.less(s.toInteger(x[0], 64), s.integer(0)), s.constant(0.0), s.constant(1.0));
   });
-  a.pairs = b.map({b.sumCols(used)}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-    return s.mul(x[0], s.sub(x[0], s.constant(1.0)));
-  });
+  a.pairs = b.map({b.sumCols(used)},
+                  [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.mul(x[0], s.sub(x[0], s.constant(1.0))); });
   return a;
 }
 

@@ -112,8 +112,8 @@ Value MatrixBatch::multiplyShared(Value x, Value y) {
     Value start = arith::MulIOp::create(builder, loc, matrix, constant(builder, loc, stride));
     return arith::AddIOp::create(builder, loc, start, row);
   });
-  Value copies =
-      moe::GatherRowsOp::create(b.b, b.type(count * stride, TensorBuilder::cols(x)), x, source, inLoss ? back : Value());
+  Value copies = moe::GatherRowsOp::create(b.b, b.type(count * stride, TensorBuilder::cols(x)), x, source,
+                                           inLoss ? back : Value());
   return buildProduct(copies, y, rows, /*tb=*/false);
 }
 

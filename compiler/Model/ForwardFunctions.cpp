@@ -10,6 +10,8 @@ namespace moec {
 namespace {
 
 struct Trunk {
+  Value embedded;              // [N, D] what the first layer reads
+  Value stream;                // [N, D] what the last layer returns
   Value hidden;                // [N, D] after the final norm
   SmallVector<Value> lossSums; // over layers, unweighted, in the order of ctx.losses; only when training
   SmallVector<Value> carried;  // from mixture to mixture, for losses and measures; only when training
@@ -79,10 +81,12 @@ static Trunk buildTrunk(ModelContext &ctx, Value ids, bool training) {
   int64_t width = ctx.model.getHiddenSize();
   trunk.hidden =
       moe::EmbedOp::create(ctx.b, ctx.t.type(TensorBuilder::rows(ids), width), ctx.readParameter("embed"), ids);
+  trunk.embedded = trunk.hidden;
   if (training && ctx.numMoeLayers() > 0)
     buildTermStarts(ctx, TensorBuilder::rows(ids), trunk);
   for (const Segment &segment : ctx.segments)
     buildSegment(ctx, segment, training, trunk);
+  trunk.stream = trunk.hidden;
   Value scale = ctx.readParameter("final_norm.scale");
   trunk.hidden =
       moe::RmsNormOp::create(ctx.b, trunk.hidden.getType(), trunk.hidden, scale, ctx.b.getF64FloatAttr(ctx.eps()));
@@ -103,17 +107,27 @@ static Value buildTokenColumn(ModelContext &ctx, Value batch, int64_t first) {
   return ctx.t.reshape(part, rows * cols, 1);
 }
 
-// Mean over tokens of log-sum-exp minus the logit of the token that comes next.
-static Value buildCrossEntropy(ModelContext &ctx, Value hidden, Value targets) {
+// Log-sum-exp minus the logit of the token that comes next, [N, 1].
+static Value buildSurprises(ModelContext &ctx, Value hidden, Value targets) {
   Value logits = buildHead(ctx, hidden);
-  Value surprise = ctx.t.sub(ctx.t.logSumExp(logits), ctx.t.take(logits, targets));
-  return ctx.t.scale(ctx.t.sumAll(surprise), 1.0 / TensorBuilder::rows(targets));
+  return ctx.t.sub(ctx.t.logSumExp(logits), ctx.t.take(logits, targets));
+}
+
+// Its mean over tokens.
+static Value buildCrossEntropy(ModelContext &ctx, Value hidden, Value targets) {
+  return ctx.t.scale(ctx.t.sumAll(buildSurprises(ctx, hidden, targets)), 1.0 / TensorBuilder::rows(targets));
 }
 
 // The weighted sum that is minimised. Weights multiply the sum over layers; metrics are means over layers, without the
 // weight.
-static Value buildTotal(ModelContext &ctx, Value crossEntropy, const Trunk &trunk, double share) {
+static Value buildTotal(ModelContext &ctx, Value crossEntropy, const Trunk &trunk, Value targets, double share) {
   Value total = crossEntropy;
+  if (auto multiToken = ctx.experiment.section<exp::MultiTokenOp>()) {
+    Value loss = buildMultiToken(ctx, multiToken, trunk.stream, trunk.embedded,
+                                 [&](Value hidden) { return buildSurprises(ctx, hidden, targets); });
+    total = ctx.t.add(total, ctx.t.scale(loss, multiToken.getWeight().convertToDouble()));
+    ctx.accumulate(ctx.declareMetric("multi_token"), ctx.t.scale(loss, share));
+  }
   for (auto [index, term] : llvm::enumerate(ctx.losses)) {
     exp::LossOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
@@ -137,9 +151,10 @@ static void buildForwardBackward(ModelContext &ctx, moe::StateOp tokens) {
   function->setAttr("moe.differentiate", ctx.b.getUnitAttr());
   Value batch = ctx.t.read(tokens);
   Trunk trunk = buildTrunk(ctx, buildTokenColumn(ctx, batch, 0), /*training=*/true);
-  Value crossEntropy = buildCrossEntropy(ctx, trunk.hidden, buildTokenColumn(ctx, batch, 1));
+  Value targets = buildTokenColumn(ctx, batch, 1);
+  Value crossEntropy = buildCrossEntropy(ctx, trunk.hidden, targets);
   ctx.accumulate(ctx.declareMetric("loss"), ctx.t.scale(crossEntropy, share));
-  Value total = buildTotal(ctx, crossEntropy, trunk, share);
+  Value total = buildTotal(ctx, crossEntropy, trunk, targets, share);
   ctx.accumulate(ctx.declareMetric("total_loss"), ctx.t.scale(total, share));
   moe::LossOp::create(ctx.b, total, ctx.b.getF64FloatAttr(share));
   ctx.endFunction();

@@ -158,7 +158,10 @@ moe::StateOp ModelContext::getState(StringRef symbol) const {
 
 Value ModelContext::readParameter(StringRef symbol) { return t.read(getState(symbol)); }
 Value ModelContext::readParameter(const LayerScope &layer, StringRef name) {
-  return t.read(getState(getSlotSymbol(layer.slot, (layer.prefix + name).str())), layer.index);
+  std::string inLayer = (layer.prefix + name).str();
+  if (!layer.index)
+    return t.read(getState(inLayer));
+  return t.read(getState(getSlotSymbol(layer.slot, inLayer)), layer.index);
 }
 
 void ModelContext::accumulate(moe::StateOp state, Value value, Value index) {

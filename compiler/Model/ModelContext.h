@@ -131,7 +131,8 @@ struct LayerScope {
   mlir::Value index;
   int64_t numTokens;
   bool training;               // losses are built and choices counted
-  llvm::StringRef prefix = {}; // of the names of parameters: "second." for the second half of a shortcut layer
+  llvm::StringRef prefix = {}; // of the names of parameters: "second." for the second half of a shortcut layer, or
+                               // the whole beginning where there is no index
 };
 
 /// Sums of losses so far, and what is carried from layer to layer, both updated in place.
@@ -147,6 +148,12 @@ mlir::Value buildMixture(ModelContext &ctx, const LayerScope &layer, mlir::Value
 mlir::Value buildMoeBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x, LayerTerms terms);
 /// Attention and dense block twice, with the mixture beside the second half (see ShortcutBlock.cpp).
 mlir::Value buildShortcutBlock(ModelContext &ctx, const LayerScope &layer, mlir::Value x, LayerTerms terms);
+
+/// The mean over modules of their cross-entropies, [1, 1]. hidden: the trunk's residual stream before the final norm;
+/// embedded: the embeddings of the input tokens. `surprises` [N, D] -> [N, 1]: minus the log-probability of the next
+/// token.
+mlir::Value buildMultiToken(ModelContext &ctx, exp::MultiTokenOp op, mlir::Value hidden, mlir::Value embedded,
+                            llvm::function_ref<mlir::Value(mlir::Value)> surprises);
 
 // Parts of blocks.
 mlir::Value buildNorm(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value x);

@@ -42,6 +42,9 @@ public:
     addNorm("final_norm", width, model.getLoc());
     if (!model.getTieEmbeddings())
       add("head", {width, vocabulary}, std, exp::fieldLoc(model, "vocab_size"));
+    if (auto multiToken = experiment.section<exp::MultiTokenOp>())
+      for (int64_t i = 0; i < static_cast<int64_t>(multiToken.getDepth()); ++i)
+        addModule(getMultiTokenPrefix(i), multiToken.getLoc());
     return std::move(parameters);
   }
 
@@ -78,6 +81,21 @@ private:
       addNorm("moe.out_norm", width, moe.getLoc());
     addAttention(kSecondHalf);
     addFeedForward(std::string(kSecondHalf) + "ffn", experiment.section<exp::FfnOp>());
+  }
+
+  void addModule(const std::string &prefix, Location loc) {
+    size_t first = parameters.size();
+    for (const char *input : {"hidden", "embed"}) {
+      addNorm(prefix + input + "_norm", width, loc);
+      add(prefix + "from_" + input, {width, width}, std, loc);
+    }
+    addAttention(prefix);
+    addBlockNorms(prefix + "ffn", loc);
+    addSwiglu(prefix + "ffn", getMultiTokenInner(experiment), loc);
+    addNorm(prefix + "out_norm", width, loc);
+    // Trained, but met by no token that is generated.
+    for (ParameterInfo &info : llvm::drop_begin(parameters, first))
+      info.activeShare = 0;
   }
 
   void addAttention(const std::string &prefix) {

@@ -27,6 +27,11 @@ struct ParameterInfo {
 /// What names of the second half of a shortcut layer begin with, behind the layer.
 inline constexpr char kSecondHalf[] = "second.";
 
+/// What names of the parameters of a module of /model/multi_token begin with.
+inline std::string getMultiTokenPrefix(int64_t module) { return "multi_token." + std::to_string(module) + "."; }
+/// Inner size of its dense block: that of the dense layers, or what a token meets in a mixture where all layers are.
+int64_t getMultiTokenInner(exp::ExperimentOp experiment);
+
 /// In order of the forward pass.
 std::vector<ParameterInfo> listParameters(exp::ExperimentOp experiment);
 

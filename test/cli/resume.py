@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Same bits: a plan compiled twice; 20 steps at once against 7, kill -9 and 13 more; two runs; 1 and 2 threads;
-SIGTERM; --poison; a spec that extends the other from elsewhere; kill -9 and resume with every optimizer.
+SIGTERM; --poison; a spec that extends the other from elsewhere; kill -9 and resume with every optimizer, and with losses
+and measures that draw numbers or remember.
 
   resume.py BIN_FOLDER
 """
@@ -98,3 +99,16 @@ with Test() as t:
     t.check(code == -signal.SIGKILL, f"killed after step 7: {code}")
     t.must(*train("groups", "--resume", "--threads", 1))
     same("groups", "every optimizer: kill -9, and resume with one thread")
+
+    # Noise, what goes from layer to layer, and what measures remember from step to step.
+    watch = {"route_churn": {"tokens": 32, "every": {"steps": 3}}, "domain_information": {}, "max_logit": {}, "congestion": {},
+             "next_layer_predictability": {}, "coactivation_cosine": {}}
+    losses = SPEC["losses"] | {"erc": {"weight": 1}, "specialization": {"weight": 2e-3}, "coupling": {"weight": 1e-3}}
+    t.spec.write_text(json.dumps(SPEC | {"losses": losses, "metrics": SPEC["metrics"] | {"watch": watch}}))
+    t.must(t.moec, "train", t.spec, "--run-dir", "whole", "--overwrite", "--threads", 2)
+    code = t.stop_after("watched/checkpoints/step-00000007", signal.SIGKILL, *train("watched", "--overwrite", "--threads", 2))
+    t.check(code == -signal.SIGKILL, f"killed after step 7: {code}")
+    t.must(*train("watched", "--resume", "--threads", 1))
+    same("watched", "losses and measures: kill -9, and resume with one thread")
+    churn = [layer[0] for line in metrics(t.dir / "whole") if line["split"] == "train" for layer in line["route_churn"]]
+    t.check(max(map(float, churn)) > 0, f"routes change: {max(map(float, churn))} at most")

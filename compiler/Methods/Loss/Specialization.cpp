@@ -17,22 +17,23 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"form",
-             FieldType::Choice,
-             "\"cos\"",
-             0,
-             0,
-             {"cos", "abs", "squared"},
-             "",
-             "what of a cosine c is minimised: c, which also rewards opposite directions, its magnitude, or its square"},
-            {"every",
-             FieldType::Integer,
-             "1",
-             1,
-             65536,
-             {},
-             "tokens",
-             "one token of so many counts, the first of each group; divides the tokens of a sequence"}};
+    return {
+        {"form",
+         FieldType::Choice,
+         "\"cos\"",
+         0,
+         0,
+         {"cos", "abs", "squared"},
+         "",
+         "what of a cosine c is minimised: c, which also rewards opposite directions, its magnitude, or its square"},
+        {"every",
+         FieldType::Integer,
+         "1",
+         1,
+         65536,
+         {},
+         "tokens",
+         "one token of so many counts, the first of each group; divides the tokens of a sequence"}};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {

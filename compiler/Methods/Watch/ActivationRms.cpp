@@ -29,11 +29,10 @@ public:
     if (ofInput)
       rows = b.constant(static_cast<double>(r.numTokens));
     else // rows of padding are zeros, and not counted
-      rows = b.sumAll(b.mapTo(b.element, {r.rowSlot}, TensorBuilder::rows(x), 1,
-                              [](ScalarBuilder &s, TensorBuilder::Scalars v) {
-                                return s.select(s.less(s.toInteger(v[0], 64), s.integer(0)), s.constant(0.0),
-                                                s.constant(1.0));
-                              }));
+      rows = b.sumAll(
+          b.mapTo(b.element, {r.rowSlot}, TensorBuilder::rows(x), 1, [](ScalarBuilder &s, TensorBuilder::Scalars v) {
+            return s.select(s.less(s.toInteger(v[0], 64), s.integer(0)), s.constant(0.0), s.constant(1.0));
+          }));
     double width = static_cast<double>(TensorBuilder::cols(x));
     return b.map({squares, rows}, [&](ScalarBuilder &s, TensorBuilder::Scalars v) {
       return s.sqrt(s.div(v[0], s.mul(s.max(v[1], s.constant(1.0)), s.constant(width))));

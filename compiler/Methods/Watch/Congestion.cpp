@@ -28,24 +28,28 @@ public:
     Value quality = b.scale(b.readRows(declare(b, n, states)), 1.0 / static_cast<double>(load.tokens));
     Value counts = b.toElement(load.counts), shares = b.div(counts, b.sumCols(counts));
     Value start[] = {b.fill(0.0, layers, 1), b.fill(limit, layers, 1)};
-    return repeat(b, kRounds, start, [&](ValueRange range) {
-      Value grid = b.mapTo(b.element, {range[0], range[1]}, layers * kGrid, 1,
-                           [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-                             Value place = s.toElement(s.rem(x[2], s.integer(kGrid)));
-                             Value part = s.mul(place, s.constant(1.0 / (kGrid - 1)));
-                             return s.add(x[0], s.mul(s.sub(x[1], x[0]), part));
-                           });
-      Value errors = b.map({buildEquilibrium(b, quality, grid), shares},
-                           [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.neg(s.abs(s.sub(x[0], x[1]))); });
-      Value quality = b.reshape(b.sumCols(errors), layers, kGrid);
-      auto idType = RankedTensorType::get({layers, 1}, b.b.getI32Type());
-      Value best = b.take(b.reshape(grid, layers, kGrid), moe::TopKOp::create(b.b, idType, quality));
-      return b.mapMany({best, range[0], range[1]}, 2, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-        Value step = s.mul(s.sub(x[2], x[1]), s.constant(1.0 / (kGrid - 1)));
-        return SmallVector<Value>{s.max(s.sub(x[0], step), s.constant(0.0)),
-                                  s.min(s.add(x[0], step), s.constant(limit))};
-      });
-    }, [&](ValueRange range) { return b.scale(b.add(range[0], range[1]), 0.5); });
+    return repeat(
+        b, kRounds, start,
+        [&](ValueRange range) {
+          Value grid = b.mapTo(b.element, {range[0], range[1]}, layers * kGrid, 1,
+                               [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                                 Value place = s.toElement(s.rem(x[2], s.integer(kGrid)));
+                                 Value part = s.mul(place, s.constant(1.0 / (kGrid - 1)));
+                                 return s.add(x[0], s.mul(s.sub(x[1], x[0]), part));
+                               });
+          Value errors =
+              b.map({buildEquilibrium(b, quality, grid), shares},
+                    [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.neg(s.abs(s.sub(x[0], x[1]))); });
+          Value quality = b.reshape(b.sumCols(errors), layers, kGrid);
+          auto idType = RankedTensorType::get({layers, 1}, b.b.getI32Type());
+          Value best = b.take(b.reshape(grid, layers, kGrid), moe::TopKOp::create(b.b, idType, quality));
+          return b.mapMany({best, range[0], range[1]}, 2, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+            Value step = s.mul(s.sub(x[2], x[1]), s.constant(1.0 / (kGrid - 1)));
+            return SmallVector<Value>{s.max(s.sub(x[0], step), s.constant(0.0)),
+                                      s.min(s.add(x[0], step), s.constant(limit))};
+          });
+        },
+        [&](ValueRange range) { return b.scale(b.add(range[0], range[1]), 0.5); });
   }
 
 private:
@@ -75,26 +79,30 @@ private:
       return s.div(x[0], s.add(s.constant(1.0), s.mul(x[1], s.constant(1.0 / n))));
     });
     Value start[] = {b.sub(cooled, b.logSumExp(cooled)), b.fill(0.0, TensorBuilder::rows(gamma), 1)};
-    return repeat(b, kNewton, start, [&](ValueRange state) {
-      SmallVector<Value> parts =
-          b.mapMany({state[0], state[1], quality, gamma}, 3, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-            Value rho = s.exp(x[0]), error = s.add(s.sub(s.add(x[0], s.mul(x[3], rho)), x[2]), x[1]);
-            Value share = s.div(rho, s.add(s.constant(1.0), s.mul(x[3], rho)));
-            return SmallVector<Value>{s.sub(s.mul(share, error), rho), share, error};
+    return repeat(
+        b, kNewton, start,
+        [&](ValueRange state) {
+          SmallVector<Value> parts =
+              b.mapMany({state[0], state[1], quality, gamma}, 3, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                Value rho = s.exp(x[0]), error = s.add(s.sub(s.add(x[0], s.mul(x[3], rho)), x[2]), x[1]);
+                Value share = s.div(rho, s.add(s.constant(1.0), s.mul(x[3], rho)));
+                return SmallVector<Value>{s.sub(s.mul(share, error), rho), share, error};
+              });
+          // The change of c for which the changed x sum up to 1.
+          Value change =
+              b.map({b.sumCols(parts[0]), b.sumCols(parts[1])}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                return s.neg(s.div(s.add(s.constant(1.0), x[0]), x[1]));
+              });
+          Value next = b.map({state[0], parts[2], gamma, change}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+            Value slope = s.add(s.constant(1.0), s.mul(x[2], s.exp(x[0])));
+            Value step = s.neg(s.div(s.add(x[1], x[3]), slope));
+            return s.add(x[0], s.min(s.max(step, s.constant(-2.0)), s.constant(2.0)));
           });
-      // The change of c for which the changed x sum up to 1.
-      Value change = b.map({b.sumCols(parts[0]), b.sumCols(parts[1])}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-        return s.neg(s.div(s.add(s.constant(1.0), x[0]), x[1]));
-      });
-      Value next = b.map({state[0], parts[2], gamma, change}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-        Value slope = s.add(s.constant(1.0), s.mul(x[2], s.exp(x[0])));
-        Value step = s.neg(s.div(s.add(x[1], x[3]), slope));
-        return s.add(x[0], s.min(s.max(step, s.constant(-2.0)), s.constant(2.0)));
-      });
-      return SmallVector<Value>{next, b.add(state[1], change)};
-    }, [&](ValueRange state) {
-      return b.map({state[0]}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.exp(x[0]); });
-    });
+          return SmallVector<Value>{next, b.add(state[1], change)};
+        },
+        [&](ValueRange state) {
+          return b.map({state[0]}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.exp(x[0]); });
+        });
   }
 };
 

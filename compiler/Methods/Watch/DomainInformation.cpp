@@ -44,7 +44,7 @@ public:
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
     auto isOther = [&](exp::WatchOp watch) {
-      return watch != section && watch.getMethod().getKind() == "domain_information";
+      return watch.getMethod().getKind() == kind() && watch->isBeforeInBlock(section);
     };
     auto watches = experiment.sections<exp::WatchOp>();
     auto other = llvm::find_if(watches, isOther);
@@ -52,7 +52,8 @@ public:
       return {{.field = "",
                .text = "domain_information is given twice, and both would count into expert_tokens_by_source; leave "
                        "one out",
-               .other = *other}};
+               .other = *other,
+               .otherText = "the first is here"}};
     return {};
   }
 

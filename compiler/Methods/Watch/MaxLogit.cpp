@@ -14,8 +14,7 @@ public:
 
   // The maximum so far goes through a state; taking it again, as a recomputation does, changes nothing.
   Value buildLayer(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, StateDeclarer &states) const override {
-    Value magnitudes =
-        b.map({r.logits}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.abs(x[0]); });
+    Value magnitudes = b.map({r.logits}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.abs(x[0]); });
     Value largest = maximum(b, b.reshape(maximum(b, magnitudes), 1, r.numTokens));
     moe::StateOp state = declare(b, states);
     Value next = b.map({b.read(state, r.layer), largest},

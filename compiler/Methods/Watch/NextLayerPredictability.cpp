@@ -44,6 +44,8 @@ private:
 
 } // namespace
 
-void registerNextLayerPredictability(exp::MethodRegistry &registry) { registry.add(std::make_unique<NextLayerPredictability>()); }
+void registerNextLayerPredictability(exp::MethodRegistry &registry) {
+  registry.add(std::make_unique<NextLayerPredictability>());
+}
 
 } // namespace moec

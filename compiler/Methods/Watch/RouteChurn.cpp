@@ -41,9 +41,8 @@ public:
                    StateDeclarer &states) const override {
     int64_t tokens = std::min(attr.getInt("tokens"), r.numTokens), width = TensorBuilder::cols(r.hidden);
     auto type = RankedTensorType::get({tokens, 1}, b.b.getI32Type());
-    Value rows = b.mapTo(type.getElementType(), {}, tokens, 1, [](ScalarBuilder &s, TensorBuilder::Scalars place) {
-      return s.toInteger(place[0], 32);
-    });
+    Value rows = b.mapTo(type.getElementType(), {}, tokens, 1,
+                         [](ScalarBuilder &s, TensorBuilder::Scalars place) { return s.toInteger(place[0], 32); });
     Value first = moe::GatherRowsOp::create(b.b, b.type(tokens, width), r.hidden, rows, /*slot_row=*/Value());
     moe::StateOp probe = states.perLayer("probe", moe::StateKind::balance, b.type(tokens, width), false);
     Value kept = chooseFirst(b, r.step, first, b.read(probe, r.layer));

@@ -192,6 +192,7 @@ struct ExperimentCheck {
   void checkNames();
   void checkLayers(ModelOp model, FfnOp ffn, MoeOp moe);
   void checkExperts(PrecisionOp precision, MoeOp moe);
+  void checkMultiToken(DataOp data);
   void checkRouting(MoeOp moe, RouterOp router);
   void checkTopKLists(ModelOp model, MoeOp moe);
   void checkTopKList(Operation *section, llvm::ArrayRef<double> list, ModelOp model, MoeOp moe);
@@ -290,6 +291,18 @@ void ExperimentCheck::checkExperts(PrecisionOp precision, MoeOp moe) {
   if (!moe && precision.getExperts() == "fp8")
     error(precision, "experts", Rule::NarrowExpertsUnused)
         << "experts is fp8, but model.moe is null: nothing would read it; remove it or set it to \"compute\"";
+}
+
+// A module that predicts d tokens further has seq_len - d positions of a sequence to learn from.
+void ExperimentCheck::checkMultiToken(DataOp data) {
+  auto multiToken = experiment.section<MultiTokenOp>();
+  if (!multiToken || asInt(multiToken.getDepth()) < asInt(data.getSeqLen()))
+    return;
+  error(multiToken, "depth", Rule::Excluded)
+          .append("depth ", asInt(multiToken.getDepth()), " leaves no position of a sequence to predict from; ",
+                  "expected less than seq_len")
+          .attachNote(placeOf(data, "seq_len"))
+      << "seq_len is " << asInt(data.getSeqLen());
 }
 
 // router_c2: groups against the outputs of the router.
@@ -478,6 +491,7 @@ static LogicalResult checkBetween(ExperimentOp experiment, bool warnings) {
   auto moe = experiment.section<MoeOp>();
   check.checkLayers(experiment.section<ModelOp>(), experiment.section<FfnOp>(), moe);
   check.checkExperts(experiment.section<PrecisionOp>(), moe);
+  check.checkMultiToken(experiment.section<DataOp>());
   if (moe) {
     check.checkRouting(moe, experiment.section<RouterOp>());
     check.checkTopKLists(experiment.section<ModelOp>(), moe);

@@ -180,8 +180,10 @@ std::vector<Section> modelSections() {
        .defaultKind = "token_choice"},
       {.pointer = "/model/multi_token",
        .op = "exp.multi_token",
-       .summary = "Modules that predict tokens further ahead, in training alone. null: none.",
-       .fields = {integer("depth", "depth", "1", 1, 16, "tokens", "Modules; the last predicts depth tokens further."),
+       .summary =
+           "Modules of attention and a dense block that predict tokens further ahead, in training alone. null: none.",
+       .fields = {integer("depth", "depth", "1", 1, 16, "tokens",
+                          "Modules; the last predicts depth tokens further. Less than seq_len."),
                   number("weight", "weight", "0.3", false, 1e6, "Factor on the mean of their losses.")},
        .optional = true},
   };

@@ -26,9 +26,13 @@ LogicalResult GroupedMatmulOp::buildBackward(OpBuilder &builder, ValueRange resu
   if (!getScales().empty())
     return emitOpError("is of quantised operands; quantise after differentiation");
   Value a = getA(), w = getW(), g = resultGrads[0];
-  if (needed[0])
-    operandGrads[0] = GroupedMatmulOp::create(builder, getLoc(), a.getType(), g, w, getOffsets(), getCounts(), !getTb(),
-                                              /*scales=*/ValueRange());
+  if (needed[0]) {
+    auto grad = GroupedMatmulOp::create(builder, getLoc(), a.getType(), g, w, getOffsets(), getCounts(), !getTb(),
+                                        /*scales=*/ValueRange());
+    if (Attribute precision = (*this)->getAttr("moe.full_precision"))
+      grad->setAttr("moe.full_precision", precision);
+    operandGrads[0] = grad;
+  }
   if (needed[1])
     operandGrads[1] = GroupedOuterOp::create(builder, getLoc(), w.getType(), getTb() ? g : a, getTb() ? a : g,
                                              getOffsets(), getCounts());

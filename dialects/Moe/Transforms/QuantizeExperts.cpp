@@ -169,6 +169,7 @@ public:
 
   void run(func::FuncOp function) {
     llvm::SetVector<GroupedMatmulOp> products;
+    // Those of losses stay: they compare what may differ by less than a rounding to eight bits.
     function.walk([&](GroupedMatmulOp op) {
       if (op.getScales().empty() && weights.isParameter(op.getW()) && !op->hasAttr("moe.full_precision"))
         products.insert(op);

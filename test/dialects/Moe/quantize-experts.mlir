@@ -56,6 +56,16 @@ func.func @backward(%g: tensor<16x6xf32>, %h: tensor<16x6xf32>, %o: tensor<1x3xi
   return %s : tensor<16x4xf32>
 }
 
+// Losses compare activities of experts that may differ by less than a rounding to eight bits.
+// CHECK-LABEL: func @precise
+// CHECK: %[[W:.*]] = moe.read @w[
+// CHECK: moe.grouped_matmul %{{.*}}, %[[W]], {{.*}} {moe.full_precision}
+func.func @precise(%x: tensor<16x4xf32>, %o: tensor<1x3xi32>, %c: tensor<1x2xi32>, %l: index) -> tensor<16x6xf32> {
+  %w = moe.read @w[%l] : tensor<2x4x6xf32>
+  %y = moe.grouped_matmul %x, %w, %o, %c {moe.full_precision} : tensor<16x4xf32>, tensor<2x4x6xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<16x6xf32>
+  return %y : tensor<16x6xf32>
+}
+
 // CHECK-LABEL: func @update
 // CHECK: moe.write @w,
 // CHECK-NEXT: moe.read @w

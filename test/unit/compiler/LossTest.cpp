@@ -59,10 +59,9 @@ double ercByMethod(const ErcCase &c, int64_t rowAlign) {
     r.expertUp = bench.inputStack("up", c.up, c.n);
     r.expertDown = bench.inputStack("down", c.down, c.n);
   }
-  exp::MethodAttr attr =
-      bench.attr("loss", "erc",
-                 {bench.field("activation", c.activation.c_str()), bench.field("alpha", c.alpha),
-                  bench.field("layer_reduce", "sum"), bench.field("noise", c.noise.c_str())});
+  exp::MethodAttr attr = bench.attr("loss", "erc",
+                                    {bench.field("activation", c.activation.c_str()), bench.field("alpha", c.alpha),
+                                     bench.field("layer_reduce", "sum"), bench.field("noise", c.noise.c_str())});
   return bench.evaluate(bench.find<LossMethod>("loss", "erc").buildLayer(bench.t, attr, r, bench)).values[0];
 }
 
@@ -207,8 +206,8 @@ double specializationByLoops(const Activations &a, const std::string &form, int6
 double coupling(const char *pairs, const std::array<Matrix, 2> &probabilities, const std::array<Matrix, 2> &ids) {
   Bench bench;
   const auto &method = bench.find<LossMethod>("loss", "coupling");
-  exp::MethodAttr attr = bench.attr("loss", "coupling",
-                                    {bench.field("detach_hidden", bench.b.getBoolAttr(false)), bench.field("pairs", pairs)});
+  exp::MethodAttr attr = bench.attr(
+      "loss", "coupling", {bench.field("detach_hidden", bench.b.getBoolAttr(false)), bench.field("pairs", pairs)});
   RoutingValues r{};
   mlir::Value loss;
   for (int layer : {0, 1}) {

@@ -181,8 +181,7 @@ TEST_CASE("route_churn: against the routes remembered last", "[watch]") {
     mlir::Value churn = buildLayer(bench, "route_churn", r, fields);
     StepLoad load{};
     load.stepsDone = r.step;
-    CHECK_FALSE(find(bench, "route_churn")
-                    .buildStep(bench.t, bench.attr("watch", "route_churn", fields), load, bench));
+    CHECK_FALSE(find(bench, "route_churn").buildStep(bench.t, bench.attr("watch", "route_churn", fields), load, bench));
     bench.run();
     kept = bench.evaluator.states;
     return bench.evaluator.get(churn).values[0];
@@ -198,7 +197,8 @@ TEST_CASE("route_churn: against the routes remembered last", "[watch]") {
 }
 
 TEST_CASE("congestion: recovers what was planted", "[watch]") {
-  // rho = softmax(q - gamma rho) by bisection: rho_e falls as the normaliser grows, and is itself a root between 0 and 1.
+  // rho = softmax(q - gamma rho) by bisection: rho_e falls as the normaliser grows, and is itself a root between 0
+  // and 1.
   auto equilibrium = [](const std::vector<double> &q, double gamma) {
     std::vector<double> rho(q.size());
     double low = -1e3, high = 1e3;
