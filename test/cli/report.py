@@ -93,7 +93,7 @@ with Test() as t:
     t.check(rows[0][7] == "1.500", f"max violation, mean over layers: {rows[0][7]}")
 
     names = charts(page)
-    wanted = ["train loss", "validation loss", "max violation, mean over layers", "entropy of loads, mean over layers",
+    wanted = ["train loss", "validation loss", "validation loss by time", "max violation, mean over layers", "entropy of loads, mean over layers",
               "grad_norm", "odd <metric>", "throughput: tokens/s", "mutual information in bits, mean over layers"]
     t.check(all(name in names for name in wanted), f"a chart for every metric: {names}")
     t.check(not any(name in names for name in ("tokens", "time_s", "loss")), "and none for what is no metric")

@@ -31,7 +31,8 @@ void labelRuns(std::vector<RunLog> &runs) {
   }
   for (size_t i = 0; i < runs.size(); ++i) {
     // One folder more until no other run ends alike. The same run twice gets a number.
-    size_t twins = static_cast<size_t>(std::count(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(i), parts[i]));
+    size_t twins =
+        static_cast<size_t>(std::count(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(i), parts[i]));
     size_t depth = 1;
     for (size_t j = 0; j < runs.size(); ++j)
       while (parts[j] != parts[i] && depth < parts[i].size() && depth <= parts[j].size() &&
@@ -80,12 +81,13 @@ std::optional<double> least(const Column *column) {
   return found;
 }
 
-std::string cellText(std::optional<double> value, int digits) {
-  return value ? rt::formatFixed(*value, digits) : "-";
-}
+std::string cellText(std::optional<double> value, int digits) { return value ? rt::formatFixed(*value, digits) : "-"; }
 
 std::string chip(size_t run) {
-  return "<i class=\"chip c" + std::to_string(run % 10) + (run % 30 >= 20 ? " dots" : run % 30 >= 10 ? " dash" : "") +
+  return "<i class=\"chip c" + std::to_string(run % 10) +
+         (run % 30 >= 20   ? " dots"
+          : run % 30 >= 10 ? " dash"
+                           : "") +
          "\"></i>";
 }
 
@@ -105,7 +107,8 @@ public:
     writeSpecialisation();
     writeGrids();
     writeDifferences();
-    out += "<div id=\"tip\"></div>\n<script>//<![CDATA[" + std::string(kPageScript) + "//]]></script>\n</body></html>\n";
+    out +=
+        "<div id=\"tip\"></div>\n<script>//<![CDATA[" + std::string(kPageScript) + "//]]></script>\n</body></html>\n";
     return std::move(out);
   }
 
@@ -172,9 +175,10 @@ private:
     for (const RunLog &run : runs)
       if (auto loss = run.lastOf(run.validation, "loss"); loss && (!best || *loss < *best))
         best = loss;
-    out += "<div class=\"scroll\"><table class=\"sorts\"><thead><tr><th>run</th><th>step</th><th>tokens</th><th>train "
-           "loss</th><th>validation loss</th><th>least</th><th>unigram baseline</th><th>max violation</th><th>tokens/s</"
-           "th><th>time</th><th class=\"text\">experiment</th></tr></thead><tbody>\n";
+    out +=
+        "<div class=\"scroll\"><table class=\"sorts\"><thead><tr><th>run</th><th>step</th><th>tokens</th><th>train "
+        "loss</th><th>validation loss</th><th>least</th><th>unigram baseline</th><th>max violation</th><th>tokens/s</"
+        "th><th>time</th><th class=\"text\">experiment</th></tr></thead><tbody>\n";
     for (size_t i = 0; i < runs.size(); ++i) {
       const RunLog &run = runs[i];
       auto validation = run.lastOf(run.validation, "loss");
@@ -233,7 +237,8 @@ private:
     out += "</tbody></table></div>\n";
   }
 
-  std::string spread(const std::vector<size_t> &members, const std::function<std::optional<double>(const RunLog &)> &of) {
+  std::string spread(const std::vector<size_t> &members,
+                     const std::function<std::optional<double>(const RunLog &)> &of) {
     double sum = 0, squares = 0, count = 0;
     for (size_t run : members)
       if (auto value = of(runs[run])) {
@@ -246,7 +251,8 @@ private:
       if (auto value = of(runs[run]))
         squares += (*value - sum / count) * (*value - sum / count);
     std::string text = rt::formatFixed(sum / count, 4);
-    return "<td>" + text + (count > 1 ? " &#177; " + rt::formatFixed(std::sqrt(squares / (count - 1)), 4) : "") + "</td>";
+    return "<td>" + text + (count > 1 ? " &#177; " + rt::formatFixed(std::sqrt(squares / (count - 1)), 4) : "") +
+           "</td>";
   }
 
   void writeLosses() {
@@ -267,7 +273,21 @@ private:
     }
     heading("Loss", "Cross-entropy in nats a token. Faint: as logged; strong: smoothed over a fortieth of the run.");
     out += "<div class=\"charts wide\">\n" + lineChart({"train loss", xName(), "", 640, 330, false, 0.1}, train) +
-           lineChart({"validation loss", xName(), "", 640, 330}, validation) + "</div>\n";
+           lineChart({"validation loss", xName(), "", 640, 330}, validation) +
+           lineChart({"validation loss by time", "seconds", "", 640, 330}, overTime()) + "</div>\n";
+  }
+
+  /// Validation loss over the seconds of training: what a method costs counts.
+  std::vector<Line> overTime() const {
+    std::vector<Line> lines;
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const Column *loss = runs[i].validation.find("loss"), *time = runs[i].validation.find("time_s");
+      if (!loss || !time)
+        continue;
+      lines.push_back({runs[i].label, i, false, loss->size() <= 60, *time, *loss});
+      thin(lines.back().x, lines.back().y, kMetricPoints);
+    }
+    return lines;
   }
 
   /// One chart, a line for each run that has the metric.
@@ -276,7 +296,8 @@ private:
     for (size_t i = 0; i < runs.size(); ++i)
       if (const Column *column = pick(runs[i])) {
         std::vector<double> soft = smoothed ? smooth(*column) : std::vector<double>();
-        lines.push_back(lineOf(i, isTrain ? runs[i].train : runs[i].validation, soft.empty() ? *column : soft, kMetricPoints));
+        lines.push_back(
+            lineOf(i, isTrain ? runs[i].train : runs[i].validation, soft.empty() ? *column : soft, kMetricPoints));
         lines.back().dots = !isTrain && lines.back().x.size() <= 60;
       }
     return lineChart({title, xName(), "", 460, 240}, lines);
@@ -288,10 +309,13 @@ private:
     auto add = [&](const std::string &title, std::vector<Column> LayerColumns::*member) {
       for (size_t i = 0; i < runs.size(); ++i)
         means[i] = meanOf(runs[i].layers.*member);
-      charts += chartOf(title, true, [&](const RunLog &run) {
-        const Column &mean = means[static_cast<size_t>(&run - runs.data())];
-        return mean.empty() ? nullptr : &mean;
-      }, /*smoothed=*/true);
+      charts += chartOf(
+          title, true,
+          [&](const RunLog &run) {
+            const Column &mean = means[static_cast<size_t>(&run - runs.data())];
+            return mean.empty() ? nullptr : &mean;
+          },
+          /*smoothed=*/true);
       if (runs.size() > 4 || runs.front().layers.maxViolation.size() < 2)
         return;
       for (size_t i = 0; i < runs.size(); ++i)
@@ -315,7 +339,8 @@ private:
       lines.back().run = layer;
     }
     std::string name = title.substr(0, title.find(',')) + " by layer";
-    std::string chart = lineChart({runs.size() > 1 ? runs[run].label + ": " + name : name, xName(), "", 460, 240, true}, lines);
+    std::string chart =
+        lineChart({runs.size() > 1 ? runs[run].label + ": " + name : name, xName(), "", 460, 240, true}, lines);
     return "<div data-run=\"" + std::to_string(run) + "\">" + notRuns(chart) + "</div>";
   }
 
@@ -334,7 +359,7 @@ private:
       for (const auto &[name, column] : run.validation.columns)
         validation.insert(name);
     }
-    for (const char *shown : {"loss", "time_s", "tokens"}) {
+    for (const char *shown : {"loss", "time_s", "tokens"}) { // have their place above
       train.erase(shown);
       validation.erase(shown);
     }
@@ -418,7 +443,8 @@ private:
     if (!any)
       return;
     heading("Load of the experts", "");
-    out += colourBar(scale, "tokens of an expert over the mean of its layer (up to 4), each column a stretch of the log");
+    out +=
+        colourBar(scale, "tokens of an expert over the mean of its layer (up to 4), each column a stretch of the log");
     for (size_t i = 0; i < runs.size(); ++i) {
       auto grid = runs[i].grids.find("expert_tokens");
       std::string content;
@@ -448,13 +474,15 @@ private:
     for (const RunLog &run : runs)
       means.push_back(meanOf(run.layers.information));
     out += "<div class=\"charts\">\n" +
-           chartOf("mutual information in bits, mean over layers", true,
-                   [&](const RunLog &run) {
-                     const Column &mean = means[static_cast<size_t>(&run - runs.data())];
-                     return mean.empty() ? nullptr : &mean;
-                   },
-                   true) +
-           "</div>\n" + colourBar(scale, "share of a source's tokens that an expert gets, over an even share (up to 4)");
+           chartOf(
+               "mutual information in bits, mean over layers", true,
+               [&](const RunLog &run) {
+                 const Column &mean = means[static_cast<size_t>(&run - runs.data())];
+                 return mean.empty() ? nullptr : &mean;
+               },
+               true) +
+           "</div>\n" +
+           colourBar(scale, "share of a source's tokens that an expert gets, over an even share (up to 4)");
     for (size_t i = 0; i < runs.size(); ++i)
       details(i, contents[i]);
   }
@@ -570,8 +598,8 @@ private:
       const char *cell = row == 0 ? "th" : "td";
       out += row == 1 ? "</thead><tbody>\n<tr>" : "<tr>";
       for (size_t column = 0; column < columns; ++column)
-        out += std::string("<") + cell + " class=\"text\">" + (turned ? table[column][row] : table[row][column]) + "</" +
-               cell + ">";
+        out += std::string("<") + cell + " class=\"text\">" + (turned ? table[column][row] : table[row][column]) +
+               "</" + cell + ">";
       out += "</tr>\n";
     }
     out += "</tbody></table></div>\n";
