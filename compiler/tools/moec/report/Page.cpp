@@ -304,7 +304,7 @@ private:
   }
 
   void writeBalance() {
-    std::string charts;
+    std::string charts, byLayer;
     std::vector<Column> means(runs.size());
     auto add = [&](const std::string &title, std::vector<Column> LayerColumns::*member) {
       for (size_t i = 0; i < runs.size(); ++i)
@@ -319,7 +319,7 @@ private:
       if (runs.size() > 4 || runs.front().layers.maxViolation.size() < 2)
         return;
       for (size_t i = 0; i < runs.size(); ++i)
-        charts += layerChart(i, title, runs[i].layers.*member);
+        byLayer += layerChart(i, title, runs[i].layers.*member);
     };
     add("max violation, mean over layers", &LayerColumns::maxViolation);
     add("entropy of loads, mean over layers", &LayerColumns::entropy);
@@ -327,7 +327,7 @@ private:
       return;
     heading("Balance", "Of each logged step, smoothed. Max violation: load of the fullest expert over the mean load, "
                        "minus 1; 0 is even. Entropy: of the shares of load, over its largest value; 1 is even.");
-    out += "<div class=\"charts\">\n" + charts + "</div>\n";
+    out += "<div class=\"charts\">\n" + charts + byLayer + "</div>\n";
   }
 
   std::string layerChart(size_t run, const std::string &title, const std::vector<Column> &layers) {
