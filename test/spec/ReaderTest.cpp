@@ -77,7 +77,8 @@ static const char *const sweepText = R"({"moec": 1, "name": "swept",
     "lr": {"field": "optimizer.lr", "values": [1e-3]},
     "floor": {"field": "optimizer.schedule.floor", "values": [0.1]},
     "length": {"field": "duration.tokens", "values": [2560]},
-    "router": {"variants": {"sigmoid": {"model": {"router": {"score": "sigmoid"}}, "losses": {"router_z": {"weight": 0.1}}}}}
+    "router": {"variants": {
+      "sigmoid": {"model": {"router": {"score": "sigmoid"}}, "losses": {"router_z": {"weight": 0.1}}}}}
   }})";
 
 TEST_CASE("a sweep, whole, truncated, damaged") {

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <functional>
 #include <limits>
 #include <set>
@@ -17,50 +16,7 @@ static constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 /// Points of a curve on the page.
 static constexpr size_t kLossPoints = 800, kMetricPoints = 300;
 
-//===--- Runs ---===//
-
-void labelRuns(std::vector<RunLog> &runs) {
-  std::vector<std::vector<std::string>> parts;
-  for (const RunLog &run : runs) {
-    std::filesystem::path path = std::filesystem::absolute(run.path).lexically_normal();
-    if (path.filename() == "metrics.jsonl" || path.filename().empty())
-      path = path.parent_path();
-    parts.emplace_back();
-    for (const auto &part : path)
-      parts.back().insert(parts.back().begin(), part.string());
-  }
-  for (size_t i = 0; i < runs.size(); ++i) {
-    // One folder more until no other run ends alike. The same run twice gets a number.
-    size_t twins =
-        static_cast<size_t>(std::count(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(i), parts[i]));
-    size_t depth = 1;
-    for (size_t j = 0; j < runs.size(); ++j)
-      while (parts[j] != parts[i] && depth < parts[i].size() && depth <= parts[j].size() &&
-             std::equal(parts[i].begin(), parts[i].begin() + static_cast<std::ptrdiff_t>(depth), parts[j].begin()))
-        ++depth;
-    std::string label;
-    for (size_t k = depth; k-- > 0;)
-      label += (label.empty() ? "" : "/") + parts[i][k];
-    runs[i].label = label + (twins ? " (" + std::to_string(twins + 1) + ")" : "");
-  }
-}
-
 namespace {
-/// Mean over layers, line by line.
-Column meanOf(const std::vector<Column> &layers) {
-  Column mean;
-  for (size_t i = 0; !layers.empty() && i < layers.front().size(); ++i) {
-    double sum = 0, count = 0;
-    for (const Column &layer : layers)
-      if (i < layer.size() && std::isfinite(layer[i])) {
-        sum += layer[i];
-        ++count;
-      }
-    mean.push_back(count > 0 ? sum / count : kNothing);
-  }
-  return mean;
-}
-
 /// The last number of the smoothed curve, or of the curve itself when it is short.
 std::optional<double> settled(const Column *column) {
   if (!column)
@@ -71,14 +27,6 @@ std::optional<double> settled(const Column *column) {
     if (std::isfinite(values[i]))
       return values[i];
   return std::nullopt;
-}
-
-std::optional<double> least(const Column *column) {
-  std::optional<double> found;
-  for (double value : column ? *column : Column())
-    if (std::isfinite(value) && (!found || value < *found))
-      found = value;
-  return found;
 }
 
 std::string cellText(std::optional<double> value, int digits) { return value ? rt::formatFixed(*value, digits) : "-"; }

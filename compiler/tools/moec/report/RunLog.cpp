@@ -252,6 +252,54 @@ std::optional<double> RunLog::tokensPerSecond() const {
   return *middle;
 }
 
+Column meanOf(const std::vector<Column> &layers) {
+  Column mean;
+  for (size_t i = 0; !layers.empty() && i < layers.front().size(); ++i) {
+    double sum = 0, count = 0;
+    for (const Column &layer : layers)
+      if (i < layer.size() && std::isfinite(layer[i])) {
+        sum += layer[i];
+        ++count;
+      }
+    mean.push_back(count > 0 ? sum / count : kNothing);
+  }
+  return mean;
+}
+
+std::optional<double> least(const Column *column) {
+  std::optional<double> found;
+  for (double value : column ? *column : Column())
+    if (std::isfinite(value) && (!found || value < *found))
+      found = value;
+  return found;
+}
+
+void labelRuns(std::vector<RunLog> &runs) {
+  std::vector<std::vector<std::string>> parts;
+  for (const RunLog &run : runs) {
+    std::filesystem::path path = std::filesystem::absolute(run.path).lexically_normal();
+    if (path.filename() == "metrics.jsonl" || path.filename().empty())
+      path = path.parent_path();
+    parts.emplace_back();
+    for (const auto &part : path)
+      parts.back().insert(parts.back().begin(), part.string());
+  }
+  for (size_t i = 0; i < runs.size(); ++i) {
+    // One folder more until no other run ends alike. The same run twice gets a number.
+    size_t twins =
+        static_cast<size_t>(std::count(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(i), parts[i]));
+    size_t depth = 1;
+    for (size_t j = 0; j < runs.size(); ++j)
+      while (parts[j] != parts[i] && depth < parts[i].size() && depth <= parts[j].size() &&
+             std::equal(parts[i].begin(), parts[i].begin() + static_cast<std::ptrdiff_t>(depth), parts[j].begin()))
+        ++depth;
+    std::string label;
+    for (size_t k = depth; k-- > 0;)
+      label += (label.empty() ? "" : "/") + parts[i][k];
+    runs[i].label = label + (twins ? " (" + std::to_string(twins + 1) + ")" : "");
+  }
+}
+
 static void flattenInto(const Json &json, const std::string &path, std::map<std::string, std::string> &leaves) {
   if (!json.isObject() || json.members().empty()) {
     leaves[path] = json.dump();

@@ -84,6 +84,14 @@ rt::Result<RunLog> readRun(const std::string &path);
 /// Every run that a path means: itself, or the run folders right below it (a sweep), in order of their names.
 rt::Result<std::vector<std::string>> findRuns(const std::string &path);
 
+/// Gives each run a label that no other has: the name of its folder, with folders above it as far as needed.
+void labelRuns(std::vector<RunLog> &runs);
+
+/// Mean over layers, line by line; lines without a number stay without one.
+Column meanOf(const std::vector<Column> &layers);
+/// The smallest number of a column; nothing when it has none.
+std::optional<double> least(const Column *column);
+
 /// Every leaf of a spec: "model.moe.top_k" -> "2".
 std::map<std::string, std::string> flatten(const rt::Json &spec);
 
