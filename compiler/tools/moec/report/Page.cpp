@@ -283,7 +283,7 @@ private:
     for (size_t layer = 0; layer < layers.size(); ++layer) {
       std::vector<double> soft = smooth(layers[layer]);
       lines.push_back(lineOf(run, runs[run].train, soft.empty() ? layers[layer] : soft, kMetricPoints));
-      lines.back().label = layerName(runs[run], layer);
+      lines.back().label = runs[run].layerName(layer);
       lines.back().run = layer;
     }
     std::string name = title.substr(0, title.find(',')) + " by layer";
@@ -326,23 +326,12 @@ private:
 
   //===--- Tables over time ---===//
 
-  static std::string layerName(const RunLog &run, size_t row) {
-    int64_t from = 0, every = 1;
-    const rt::Json *layers = run.spec ? run.spec->find("model") : nullptr;
-    layers = layers ? layers->find("moe") : nullptr;
-    layers = layers ? layers->find("layers") : nullptr;
-    if (const rt::Json *value = layers ? layers->find("from") : nullptr)
-      value->asInteger(from);
-    if (const rt::Json *value = layers ? layers->find("every") : nullptr)
-      value->asInteger(every);
-    return "layer " + std::to_string(from + static_cast<int64_t>(row) * every);
-  }
-
   /// A part of a run's details, folded unless there are few runs.
-  void details(size_t run, const std::string &content) {
+  void details(size_t run, const std::string &content, size_t openUpTo = 8) {
     if (content.empty())
       return;
-    out += std::string("<details data-run=\"") + std::to_string(run) + "\"" + (runs.size() <= 8 ? " open=\"\"" : "") +
+    bool open = runs.size() <= openUpTo;
+    out += std::string("<details data-run=\"") + std::to_string(run) + "\"" + (open ? " open=\"\"" : "") +
            "><summary>" + chip(run) + escape(runs[run].label) + "</summary><div class=\"charts\">\n" + content +
            "</div></details>\n";
   }
@@ -397,7 +386,7 @@ private:
       auto grid = runs[i].grids.find("expert_tokens");
       std::string content;
       for (size_t layer = 0; grid != runs[i].grids.end() && layer < slicesOf(grid->second); ++layer)
-        content += mapOf(layerName(runs[i], layer), "expert", grid->second, layer, true, scale);
+        content += mapOf(runs[i].layerName(layer), "expert", grid->second, layer, true, scale);
       details(i, content);
     }
   }
@@ -416,14 +405,14 @@ private:
         contents[i] = sourcesOf(runs[i], measuring, scale);
     if (std::all_of(contents.begin(), contents.end(), [](const std::string &text) { return text.empty(); }))
       return;
-    heading("Specialisation", "Which experts the tokens of a source go to. Mutual information: the bits that an "
+    heading("Specialisation", "Which experts the tokens of a source go to. Mutual information, in nats: what an "
                               "expert tells about the source of a token; 0: experts are chosen alike for all sources.");
     std::vector<Column> means;
     for (const RunLog &run : runs)
       means.push_back(meanOf(run.layers.information));
     out += "<div class=\"charts\">\n" +
            chartOf(
-               "mutual information in bits, mean over layers", true,
+               "mutual information in nats, mean over layers", true,
                [&](const RunLog &run) {
                  const Column &mean = means[static_cast<size_t>(&run - runs.data())];
                  return mean.empty() ? nullptr : &mean;
@@ -438,10 +427,10 @@ private:
   /// Sources x experts of each layer, over the last quarter of the log.
   std::string sourcesOf(const RunLog &run, bool measuring, Scale &scale) {
     auto found = run.grids.find("expert_tokens_by_source");
-    if (found == run.grids.end() || found->second.shape.size() < 2 || found->second.shape.size() > 3)
+    if (found == run.grids.end())
       return "";
     const Grid &grid = found->second;
-    size_t experts = grid.shape.back(), sources = grid.shape[grid.shape.size() - 2], table = sources * experts;
+    size_t sources = grid.shape[1], experts = grid.shape[2], table = sources * experts;
     std::vector<std::string> names = run.sources;
     for (size_t i = names.size(); i < sources; ++i)
       names.push_back("source " + std::to_string(i));
@@ -452,7 +441,7 @@ private:
       for (size_t bin = grid.bins.size() - (grid.bins.size() + 3) / 4; bin < grid.bins.size(); ++bin)
         for (size_t k = 0; k < table; ++k)
           counts[k] += grid.bins[bin].sums[layer * table + k];
-      std::string bits = numberText(mutualInformation(counts.data(), sources, experts));
+      std::string nats = numberText(mutualInformation(counts.data(), sources, experts));
       for (size_t source = 0; source < sources; ++source) {
         double sum = 0;
         for (size_t e = 0; e < experts; ++e)
@@ -465,7 +454,7 @@ private:
       if (measuring)
         scale = loadScale(counts, scale);
       else
-        content += matrix(layerName(run, layer) + ": " + bits + " bits", names, experts, counts, scale);
+        content += matrix(run.layerName(layer) + ": " + nats + " nats", names, experts, counts, scale);
     }
     return content;
   }
@@ -490,10 +479,14 @@ private:
               scale.low = std::min(scale.low, value);
               scale.high = std::max(scale.high, value);
             }
-          std::string title = slicesOf(found->second) > 1 ? "row " + std::to_string(slice) : name;
-          content += mapOf(title, "", found->second, slice, false, scale);
+          size_t rows = slicesOf(found->second);
+          std::string title = rows == 1                    ? name
+                              : rows == runs[i].mixtures() ? runs[i].layerName(slice)
+                                                           : "row " + std::to_string(slice);
+          bool ofLayers = rows == 1 && found->second.shape.back() == runs[i].mixtures();
+          content += mapOf(title, ofLayers ? "mixture" : "", found->second, slice, false, scale);
         }
-        details(i, content);
+        details(i, content, 2);
       }
     }
   }
