@@ -55,11 +55,12 @@ with Test() as t:
         return {"seed": seed, "name": f"e{seed}", "duration": {"steps": 40}, "losses": {"load_balance": {"weight": weight}},
                 "model": {"moe": {"layers": {"from": 1, "every": 2}}}}
 
-    # Experts 0 and 1 serve the first source alone, 2 and 3 the second: one bit. In the other layer there is none.
+    # Experts 0 and 1 serve the first source alone, 2 and 3 the second: one bit, ln 2. In the other layer there is none.
     told, untold = [[10, 10, 0, 0], [0, 0, 10, 10]], [[4, 4, 4, 4], [8, 8, 8, 8]]
     even, skewed = [10, 10, 10, 10], [40, 0, 0, 0]
-    main = [train_line(step, 5 - step / 10, grad_norm=1.5, expert_tokens=[even, skewed],
-                       expert_tokens_by_source=[told, untold], bias=[0.1, 0.2, 0.3], **{"odd <metric>": step * 2.0})
+    # Sources first in a row of the log, as moec writes them.
+    main = [train_line(step, 5 - step / 10, grad_norm=1.5, expert_tokens=[even, skewed], routing_entropy=[step, step + 2.0],
+                       expert_tokens_by_source=[sum(told, []), sum(untold, [])], bias=[0.1, 0.2, 0.3], **{"odd <metric>": step * 2.0})
             for step in range(1, 41)]
     main.append({"step": 40, "split": "validation", "loss": 1.2345, "unigram_baseline": 3.25, "time_s": 4.1})
     write_run("sweep/<script>alert('x')&", main, name="<b>bold</b>", spec=spec(1, 0.01), sources=["prose", 'a"<i>b'])
@@ -93,12 +94,12 @@ with Test() as t:
     t.check(rows[0][7] == "1.500", f"max violation, mean over layers: {rows[0][7]}")
 
     names = charts(page)
-    wanted = ["train loss", "validation loss", "max violation, mean over layers", "entropy of loads, mean over layers",
-              "grad_norm", "odd <metric>", "throughput: tokens/s", "mutual information in bits, mean over layers"]
+    wanted = ["train loss", "validation loss", "validation loss by time", "max violation, mean over layers", "entropy of loads, mean over layers",
+              "grad_norm", "odd <metric>", "routing_entropy, mean", "bias, mean", "throughput: tokens/s", "mutual information in nats, mean over layers"]
     t.check(all(name in names for name in wanted), f"a chart for every metric: {names}")
     t.check(not any(name in names for name in ("tokens", "time_s", "loss")), "and none for what is no metric")
     captions = ["".join(caption.itertext()) for caption in page.iter("figcaption")]
-    t.check("layer 1: 1 bits" in captions and "layer 3: 0 bits" in captions, "mutual information of each layer, layers by their place")
+    t.check("layer 1: 0.6931 nats" in captions and "layer 3: 0 nats" in captions, "mutual information of each layer, layers by their place")
     cells = [title.text for title in page.iter("title")]
     t.check("prose, expert 0: 2" in cells and "prose, expert 2: 0" in cells, "shares of sources")
     # The line through the points: 5 - step/10 at its ends, read back from pixels.

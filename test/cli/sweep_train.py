@@ -93,6 +93,9 @@ with Test() as t:
     done = t.run(*train("whole", "--resume-from", "x"))
     t.check(done.returncode == 2, f"--resume-from: exit code 2, is {done.returncode}")
 
+    done = t.must(*train("short", "--member", MEMBERS[0], "--max-steps", 2))
+    t.check(re.search(r"not done +2/12", rows(done.stdout)[MEMBERS[0]]), f"--max-steps: {rows(done.stdout)}")
+
     # A changed member is refused before anything is trained; the message says what changed, and both cures work.
     spec.write_text(json.dumps({**SWEEP, "seed": 6}))
     done = t.run(*train("stopped"))

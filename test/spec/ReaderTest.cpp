@@ -32,16 +32,16 @@ TEST_CASE("truncated at any byte") {
     checkOutcome(fixture, text.substr(0, length), "length " + std::to_string(length));
 }
 
-TEST_CASE("a byte replaced, removed or repeated") {
+/// Damages a text at random places, `turns` times.
+static void damageAndCheck(const std::string &text, int turns) {
   Fixture fixture;
-  std::string text = goodText();
   uint64_t state = 1;
   auto random = [&](uint64_t bound) {
     state = state * 6364136223846793005ull + 1442695040888963407ull;
     return (state >> 33) % bound;
   };
   const std::string interesting = "{}[]\",:0-9eE.\\/nullxtruefalse\n\x00\x7f\xff\xc3";
-  for (int turn = 0; turn < 6000; ++turn) {
+  for (int turn = 0; turn < turns; ++turn) {
     std::string damaged = text;
     for (uint64_t edits = 1 + random(2); edits > 0; --edits) {
       size_t at = random(damaged.size());
@@ -62,6 +62,34 @@ TEST_CASE("a byte replaced, removed or repeated") {
     }
     checkOutcome(fixture, damaged, "turn " + std::to_string(turn));
   }
+}
+
+TEST_CASE("a byte replaced, removed or repeated") { damageAndCheck(goodText(), 6000); }
+
+/// One member, so that it is read like a spec without a sweep.
+static const char *const sweepText = R"({"moec": 1, "name": "swept",
+  "model": {"hidden_size": 64, "num_layers": 2, "attention": {"num_heads": 4},
+            "moe": {"num_experts": 8, "top_k": 2, "expert": {"inner_size": 64}}},
+  "optimizer": {"kind": "adamw", "lr": 1e-3, "schedule": "cosine"},
+  "data": {"seq_len": 32, "train": {"text": {"path": "text.txt"}}},
+  "batch": {"sequences": 8}, "duration": {"steps": 100},
+  "sweep": {
+    "lr": {"field": "optimizer.lr", "values": [1e-3]},
+    "floor": {"field": "optimizer.schedule.floor", "values": [0.1]},
+    "length": {"field": "duration.tokens", "values": [2560]},
+    "router": {"variants": {
+      "sigmoid": {"model": {"router": {"score": "sigmoid"}}, "losses": {"router_z": {"weight": 0.1}}}}}
+  }})";
+
+TEST_CASE("a sweep, whole, truncated, damaged") {
+  Fixture fixture;
+  std::string text = sweepText;
+  auto module = fixture.read(text);
+  REQUIRE(module);
+  CHECK(spec::findExperiment(*module).getSymName() == "swept.floor-0.1_length-2560_lr-0.001_sigmoid");
+  for (size_t length = 0; length < text.size(); ++length)
+    checkOutcome(fixture, text.substr(0, length), "length " + std::to_string(length));
+  damageAndCheck(text, 4000);
 }
 
 TEST_CASE("any value for any key") {

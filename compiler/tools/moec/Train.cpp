@@ -124,13 +124,17 @@ private:
       bool other = !found->specHash.empty() && found->specHash != *hash && !runOptions.allowOtherSpec;
       if (!runOptions.overwrite && other)
         result = explainOther(run, found->spec, effective);
-      if (!runOptions.overwrite && found->holdsRun) {
-        run.step = found->step;
-        run.state = found->step >= run.steps ? State::Done : State::Started;
-      }
+      setState(run, *found);
       runs.push_back(std::move(run));
     }
     return result;
+  }
+
+  void setState(Run &run, const rt::RunState &found) const {
+    if (runOptions.overwrite || !found.holdsRun)
+      return;
+    run.step = found.step;
+    run.state = found.step >= run.steps ? State::Done : State::Started;
   }
 
   int explainOther(const Run &run, const std::string &before, const std::string &now) {
@@ -166,6 +170,9 @@ private:
     int result = kOk;
     for (size_t i = 0; i < runs.size(); ++i) {
       Run &run = runs[i];
+      // Again: another process may be at the same sweep.
+      if (auto found = rt::lookAtRun(run.folder); found.isOk())
+        setState(run, *found);
       if (run.state == State::Done)
         continue;
       if (!runOptions.json)
@@ -178,13 +185,19 @@ private:
         run.state = State::Interrupted;
         return run.code;
       }
-      run.state = run.code == 0 ? State::Trained : State::Failed;
+      run.state = run.code != 0 ? State::Failed : reachedEnd(run) ? State::Trained : State::Started;
       if (run.code != 0 && result == kOk)
         result = run.code;
       if (run.code != 0 && !options.keepGoing)
         break;
     }
     return result;
+  }
+
+  /// --max-steps ends a run before its end.
+  static bool reachedEnd(const Run &run) {
+    auto found = rt::lookAtRun(run.folder);
+    return found.isOk() && found->step >= run.steps;
   }
 
   /// A run that came to no checkpoint has nothing to go on from, and nothing to lose.

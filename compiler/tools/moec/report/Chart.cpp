@@ -137,8 +137,8 @@ std::string lineChart(const ChartText &text, const std::vector<Line> &lines) {
 
   std::string out = "<figure><figcaption>" + escape(text.title);
   if (beyond > 0)
-    out += " <small>(" + std::to_string(beyond) + " of " + std::to_string(values.size()) +
-           " points lie outside)</small>";
+    out +=
+        " <small>(" + std::to_string(beyond) + " of " + std::to_string(values.size()) + " points lie outside)</small>";
   out += "</figcaption>";
   if (text.legend) {
     out += "<p class=\"legend\">";
@@ -153,8 +153,7 @@ std::string lineChart(const ChartText &text, const std::vector<Line> &lines) {
          pixel(y.start) + " " + pixel(y.end) + "\" data-name=\"" + escape(text.xLabel) + "\">";
   for (double tick : y.ticks(5))
     out += "<path class=\"grid\" d=\"M" + pixel(x.start) + " " + pixel(y.at(tick)) + "H" + pixel(x.end) + "\"/>" +
-           textAt(x.start - 6, y.at(tick) + 3.5, "end",
-                  std::fabs(tick) >= 1e4 ? shortNumber(tick) : numberText(tick));
+           textAt(x.start - 6, y.at(tick) + 3.5, "end", std::fabs(tick) >= 1e4 ? shortNumber(tick) : numberText(tick));
   for (double tick : x.ticks(6))
     out += "<path class=\"grid\" d=\"M" + pixel(x.at(tick)) + " " + pixel(y.start) + "v4\"/>" +
            textAt(x.at(tick), y.start + 15, "middle", shortNumber(tick));

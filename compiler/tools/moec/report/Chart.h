@@ -10,9 +10,9 @@ namespace moec::report {
 
 struct Line {
   std::string label;
-  size_t run = 0;    // gives the colour; the legend of the page switches lines of a run off
-  bool faint = false; // behind the others, and not named under the pointer
-  bool dots = false;  // a mark at each point
+  size_t run = 0;           // gives the colour; the legend of the page switches lines of a run off
+  bool faint = false;       // behind the others, and not named under the pointer
+  bool dots = false;        // a mark at each point
   std::vector<double> x, y; // in order of x; NaN: a gap
 };
 

@@ -121,9 +121,9 @@ static std::vector<uint32_t> blend(const std::vector<std::array<double, 3>> &sto
     size_t left = std::min(static_cast<size_t>(at), stops.size() - 2);
     uint32_t colour = 0;
     for (size_t k = 0; k < 3; ++k)
-      colour = colour << 8 |
-               static_cast<uint32_t>(std::lround(stops[left][k] + (at - static_cast<double>(left)) *
-                                                                      (stops[left + 1][k] - stops[left][k])));
+      colour =
+          colour << 8 | static_cast<uint32_t>(std::lround(stops[left][k] + (at - static_cast<double>(left)) *
+                                                                               (stops[left + 1][k] - stops[left][k])));
     palette.push_back(colour);
   }
   return palette;

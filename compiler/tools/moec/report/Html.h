@@ -19,7 +19,8 @@ std::string numberText(double value);
 std::string shortNumber(double value);
 
 /// An image of `columns` x `rows` palette entries, the first row on top, as a data URI.
-std::string imageUri(const std::vector<uint8_t> &pixels, size_t columns, size_t rows, const std::vector<uint32_t> &palette);
+std::string imageUri(const std::vector<uint8_t> &pixels, size_t columns, size_t rows,
+                     const std::vector<uint32_t> &palette);
 
 /// 256 colours, 0xRRGGBB: blue over a pale middle to red, or pale to dark.
 const std::vector<uint32_t> &divergingPalette();

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <filesystem>
 #include <functional>
 #include <limits>
 #include <set>
@@ -17,49 +16,7 @@ static constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 /// Points of a curve on the page.
 static constexpr size_t kLossPoints = 800, kMetricPoints = 300;
 
-//===--- Runs ---===//
-
-void labelRuns(std::vector<RunLog> &runs) {
-  std::vector<std::vector<std::string>> parts;
-  for (const RunLog &run : runs) {
-    std::filesystem::path path = std::filesystem::absolute(run.path).lexically_normal();
-    if (path.filename() == "metrics.jsonl" || path.filename().empty())
-      path = path.parent_path();
-    parts.emplace_back();
-    for (const auto &part : path)
-      parts.back().insert(parts.back().begin(), part.string());
-  }
-  for (size_t i = 0; i < runs.size(); ++i) {
-    // One folder more until no other run ends alike. The same run twice gets a number.
-    size_t twins = static_cast<size_t>(std::count(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(i), parts[i]));
-    size_t depth = 1;
-    for (size_t j = 0; j < runs.size(); ++j)
-      while (parts[j] != parts[i] && depth < parts[i].size() && depth <= parts[j].size() &&
-             std::equal(parts[i].begin(), parts[i].begin() + static_cast<std::ptrdiff_t>(depth), parts[j].begin()))
-        ++depth;
-    std::string label;
-    for (size_t k = depth; k-- > 0;)
-      label += (label.empty() ? "" : "/") + parts[i][k];
-    runs[i].label = label + (twins ? " (" + std::to_string(twins + 1) + ")" : "");
-  }
-}
-
 namespace {
-/// Mean over layers, line by line.
-Column meanOf(const std::vector<Column> &layers) {
-  Column mean;
-  for (size_t i = 0; !layers.empty() && i < layers.front().size(); ++i) {
-    double sum = 0, count = 0;
-    for (const Column &layer : layers)
-      if (i < layer.size() && std::isfinite(layer[i])) {
-        sum += layer[i];
-        ++count;
-      }
-    mean.push_back(count > 0 ? sum / count : kNothing);
-  }
-  return mean;
-}
-
 /// The last number of the smoothed curve, or of the curve itself when it is short.
 std::optional<double> settled(const Column *column) {
   if (!column)
@@ -72,20 +29,13 @@ std::optional<double> settled(const Column *column) {
   return std::nullopt;
 }
 
-std::optional<double> least(const Column *column) {
-  std::optional<double> found;
-  for (double value : column ? *column : Column())
-    if (std::isfinite(value) && (!found || value < *found))
-      found = value;
-  return found;
-}
-
-std::string cellText(std::optional<double> value, int digits) {
-  return value ? rt::formatFixed(*value, digits) : "-";
-}
+std::string cellText(std::optional<double> value, int digits) { return value ? rt::formatFixed(*value, digits) : "-"; }
 
 std::string chip(size_t run) {
-  return "<i class=\"chip c" + std::to_string(run % 10) + (run % 30 >= 20 ? " dots" : run % 30 >= 10 ? " dash" : "") +
+  return "<i class=\"chip c" + std::to_string(run % 10) +
+         (run % 30 >= 20   ? " dots"
+          : run % 30 >= 10 ? " dash"
+                           : "") +
          "\"></i>";
 }
 
@@ -105,7 +55,8 @@ public:
     writeSpecialisation();
     writeGrids();
     writeDifferences();
-    out += "<div id=\"tip\"></div>\n<script>//<![CDATA[" + std::string(kPageScript) + "//]]></script>\n</body></html>\n";
+    out +=
+        "<div id=\"tip\"></div>\n<script>//<![CDATA[" + std::string(kPageScript) + "//]]></script>\n</body></html>\n";
     return std::move(out);
   }
 
@@ -172,9 +123,10 @@ private:
     for (const RunLog &run : runs)
       if (auto loss = run.lastOf(run.validation, "loss"); loss && (!best || *loss < *best))
         best = loss;
-    out += "<div class=\"scroll\"><table class=\"sorts\"><thead><tr><th>run</th><th>step</th><th>tokens</th><th>train "
-           "loss</th><th>validation loss</th><th>least</th><th>unigram baseline</th><th>max violation</th><th>tokens/s</"
-           "th><th>time</th><th class=\"text\">experiment</th></tr></thead><tbody>\n";
+    out +=
+        "<div class=\"scroll\"><table class=\"sorts\"><thead><tr><th>run</th><th>step</th><th>tokens</th><th>train "
+        "loss</th><th>validation loss</th><th>least</th><th>unigram baseline</th><th>max violation</th><th>tokens/s</"
+        "th><th>time</th><th class=\"text\">experiment</th></tr></thead><tbody>\n";
     for (size_t i = 0; i < runs.size(); ++i) {
       const RunLog &run = runs[i];
       auto validation = run.lastOf(run.validation, "loss");
@@ -233,7 +185,8 @@ private:
     out += "</tbody></table></div>\n";
   }
 
-  std::string spread(const std::vector<size_t> &members, const std::function<std::optional<double>(const RunLog &)> &of) {
+  std::string spread(const std::vector<size_t> &members,
+                     const std::function<std::optional<double>(const RunLog &)> &of) {
     double sum = 0, squares = 0, count = 0;
     for (size_t run : members)
       if (auto value = of(runs[run])) {
@@ -246,7 +199,8 @@ private:
       if (auto value = of(runs[run]))
         squares += (*value - sum / count) * (*value - sum / count);
     std::string text = rt::formatFixed(sum / count, 4);
-    return "<td>" + text + (count > 1 ? " &#177; " + rt::formatFixed(std::sqrt(squares / (count - 1)), 4) : "") + "</td>";
+    return "<td>" + text + (count > 1 ? " &#177; " + rt::formatFixed(std::sqrt(squares / (count - 1)), 4) : "") +
+           "</td>";
   }
 
   void writeLosses() {
@@ -267,7 +221,21 @@ private:
     }
     heading("Loss", "Cross-entropy in nats a token. Faint: as logged; strong: smoothed over a fortieth of the run.");
     out += "<div class=\"charts wide\">\n" + lineChart({"train loss", xName(), "", 640, 330, false, 0.1}, train) +
-           lineChart({"validation loss", xName(), "", 640, 330}, validation) + "</div>\n";
+           lineChart({"validation loss", xName(), "", 640, 330}, validation) +
+           lineChart({"validation loss by time", "seconds", "", 640, 330}, overTime()) + "</div>\n";
+  }
+
+  /// Validation loss over the seconds of training: what a method costs counts.
+  std::vector<Line> overTime() const {
+    std::vector<Line> lines;
+    for (size_t i = 0; i < runs.size(); ++i) {
+      const Column *loss = runs[i].validation.find("loss"), *time = runs[i].validation.find("time_s");
+      if (!loss || !time)
+        continue;
+      lines.push_back({runs[i].label, i, false, loss->size() <= 60, *time, *loss});
+      thin(lines.back().x, lines.back().y, kMetricPoints);
+    }
+    return lines;
   }
 
   /// One chart, a line for each run that has the metric.
@@ -276,26 +244,30 @@ private:
     for (size_t i = 0; i < runs.size(); ++i)
       if (const Column *column = pick(runs[i])) {
         std::vector<double> soft = smoothed ? smooth(*column) : std::vector<double>();
-        lines.push_back(lineOf(i, isTrain ? runs[i].train : runs[i].validation, soft.empty() ? *column : soft, kMetricPoints));
+        lines.push_back(
+            lineOf(i, isTrain ? runs[i].train : runs[i].validation, soft.empty() ? *column : soft, kMetricPoints));
         lines.back().dots = !isTrain && lines.back().x.size() <= 60;
       }
     return lineChart({title, xName(), "", 460, 240}, lines);
   }
 
   void writeBalance() {
-    std::string charts;
+    std::string charts, byLayer;
     std::vector<Column> means(runs.size());
     auto add = [&](const std::string &title, std::vector<Column> LayerColumns::*member) {
       for (size_t i = 0; i < runs.size(); ++i)
         means[i] = meanOf(runs[i].layers.*member);
-      charts += chartOf(title, true, [&](const RunLog &run) {
-        const Column &mean = means[static_cast<size_t>(&run - runs.data())];
-        return mean.empty() ? nullptr : &mean;
-      }, /*smoothed=*/true);
+      charts += chartOf(
+          title, true,
+          [&](const RunLog &run) {
+            const Column &mean = means[static_cast<size_t>(&run - runs.data())];
+            return mean.empty() ? nullptr : &mean;
+          },
+          /*smoothed=*/true);
       if (runs.size() > 4 || runs.front().layers.maxViolation.size() < 2)
         return;
       for (size_t i = 0; i < runs.size(); ++i)
-        charts += layerChart(i, title, runs[i].layers.*member);
+        byLayer += layerChart(i, title, runs[i].layers.*member);
     };
     add("max violation, mean over layers", &LayerColumns::maxViolation);
     add("entropy of loads, mean over layers", &LayerColumns::entropy);
@@ -303,7 +275,7 @@ private:
       return;
     heading("Balance", "Of each logged step, smoothed. Max violation: load of the fullest expert over the mean load, "
                        "minus 1; 0 is even. Entropy: of the shares of load, over its largest value; 1 is even.");
-    out += "<div class=\"charts\">\n" + charts + "</div>\n";
+    out += "<div class=\"charts\">\n" + charts + byLayer + "</div>\n";
   }
 
   std::string layerChart(size_t run, const std::string &title, const std::vector<Column> &layers) {
@@ -311,11 +283,12 @@ private:
     for (size_t layer = 0; layer < layers.size(); ++layer) {
       std::vector<double> soft = smooth(layers[layer]);
       lines.push_back(lineOf(run, runs[run].train, soft.empty() ? layers[layer] : soft, kMetricPoints));
-      lines.back().label = layerName(runs[run], layer);
+      lines.back().label = runs[run].layerName(layer);
       lines.back().run = layer;
     }
     std::string name = title.substr(0, title.find(',')) + " by layer";
-    std::string chart = lineChart({runs.size() > 1 ? runs[run].label + ": " + name : name, xName(), "", 460, 240, true}, lines);
+    std::string chart =
+        lineChart({runs.size() > 1 ? runs[run].label + ": " + name : name, xName(), "", 460, 240, true}, lines);
     return "<div data-run=\"" + std::to_string(run) + "\">" + notRuns(chart) + "</div>";
   }
 
@@ -334,7 +307,7 @@ private:
       for (const auto &[name, column] : run.validation.columns)
         validation.insert(name);
     }
-    for (const char *shown : {"loss", "time_s", "tokens"}) {
+    for (const char *shown : {"loss", "time_s", "tokens"}) { // have their place above
       train.erase(shown);
       validation.erase(shown);
     }
@@ -353,23 +326,12 @@ private:
 
   //===--- Tables over time ---===//
 
-  static std::string layerName(const RunLog &run, size_t row) {
-    int64_t from = 0, every = 1;
-    const rt::Json *layers = run.spec ? run.spec->find("model") : nullptr;
-    layers = layers ? layers->find("moe") : nullptr;
-    layers = layers ? layers->find("layers") : nullptr;
-    if (const rt::Json *value = layers ? layers->find("from") : nullptr)
-      value->asInteger(from);
-    if (const rt::Json *value = layers ? layers->find("every") : nullptr)
-      value->asInteger(every);
-    return "layer " + std::to_string(from + static_cast<int64_t>(row) * every);
-  }
-
   /// A part of a run's details, folded unless there are few runs.
-  void details(size_t run, const std::string &content) {
+  void details(size_t run, const std::string &content, size_t openUpTo = 8) {
     if (content.empty())
       return;
-    out += std::string("<details data-run=\"") + std::to_string(run) + "\"" + (runs.size() <= 8 ? " open=\"\"" : "") +
+    bool open = runs.size() <= openUpTo;
+    out += std::string("<details data-run=\"") + std::to_string(run) + "\"" + (open ? " open=\"\"" : "") +
            "><summary>" + chip(run) + escape(runs[run].label) + "</summary><div class=\"charts\">\n" + content +
            "</div></details>\n";
   }
@@ -418,12 +380,13 @@ private:
     if (!any)
       return;
     heading("Load of the experts", "");
-    out += colourBar(scale, "tokens of an expert over the mean of its layer (up to 4), each column a stretch of the log");
+    out +=
+        colourBar(scale, "tokens of an expert over the mean of its layer (up to 4), each column a stretch of the log");
     for (size_t i = 0; i < runs.size(); ++i) {
       auto grid = runs[i].grids.find("expert_tokens");
       std::string content;
       for (size_t layer = 0; grid != runs[i].grids.end() && layer < slicesOf(grid->second); ++layer)
-        content += mapOf(layerName(runs[i], layer), "expert", grid->second, layer, true, scale);
+        content += mapOf(runs[i].layerName(layer), "expert", grid->second, layer, true, scale);
       details(i, content);
     }
   }
@@ -442,19 +405,21 @@ private:
         contents[i] = sourcesOf(runs[i], measuring, scale);
     if (std::all_of(contents.begin(), contents.end(), [](const std::string &text) { return text.empty(); }))
       return;
-    heading("Specialisation", "Which experts the tokens of a source go to. Mutual information: the bits that an "
+    heading("Specialisation", "Which experts the tokens of a source go to. Mutual information, in nats: what an "
                               "expert tells about the source of a token; 0: experts are chosen alike for all sources.");
     std::vector<Column> means;
     for (const RunLog &run : runs)
       means.push_back(meanOf(run.layers.information));
     out += "<div class=\"charts\">\n" +
-           chartOf("mutual information in bits, mean over layers", true,
-                   [&](const RunLog &run) {
-                     const Column &mean = means[static_cast<size_t>(&run - runs.data())];
-                     return mean.empty() ? nullptr : &mean;
-                   },
-                   true) +
-           "</div>\n" + colourBar(scale, "share of a source's tokens that an expert gets, over an even share (up to 4)");
+           chartOf(
+               "mutual information in nats, mean over layers", true,
+               [&](const RunLog &run) {
+                 const Column &mean = means[static_cast<size_t>(&run - runs.data())];
+                 return mean.empty() ? nullptr : &mean;
+               },
+               true) +
+           "</div>\n" +
+           colourBar(scale, "share of a source's tokens that an expert gets, over an even share (up to 4)");
     for (size_t i = 0; i < runs.size(); ++i)
       details(i, contents[i]);
   }
@@ -462,10 +427,10 @@ private:
   /// Sources x experts of each layer, over the last quarter of the log.
   std::string sourcesOf(const RunLog &run, bool measuring, Scale &scale) {
     auto found = run.grids.find("expert_tokens_by_source");
-    if (found == run.grids.end() || found->second.shape.size() < 2 || found->second.shape.size() > 3)
+    if (found == run.grids.end())
       return "";
     const Grid &grid = found->second;
-    size_t experts = grid.shape.back(), sources = grid.shape[grid.shape.size() - 2], table = sources * experts;
+    size_t sources = grid.shape[1], experts = grid.shape[2], table = sources * experts;
     std::vector<std::string> names = run.sources;
     for (size_t i = names.size(); i < sources; ++i)
       names.push_back("source " + std::to_string(i));
@@ -476,7 +441,7 @@ private:
       for (size_t bin = grid.bins.size() - (grid.bins.size() + 3) / 4; bin < grid.bins.size(); ++bin)
         for (size_t k = 0; k < table; ++k)
           counts[k] += grid.bins[bin].sums[layer * table + k];
-      std::string bits = numberText(mutualInformation(counts.data(), sources, experts));
+      std::string nats = numberText(mutualInformation(counts.data(), sources, experts));
       for (size_t source = 0; source < sources; ++source) {
         double sum = 0;
         for (size_t e = 0; e < experts; ++e)
@@ -489,7 +454,7 @@ private:
       if (measuring)
         scale = loadScale(counts, scale);
       else
-        content += matrix(layerName(run, layer) + ": " + bits + " bits", names, experts, counts, scale);
+        content += matrix(run.layerName(layer) + ": " + nats + " nats", names, experts, counts, scale);
     }
     return content;
   }
@@ -514,10 +479,14 @@ private:
               scale.low = std::min(scale.low, value);
               scale.high = std::max(scale.high, value);
             }
-          std::string title = slicesOf(found->second) > 1 ? "row " + std::to_string(slice) : name;
-          content += mapOf(title, "", found->second, slice, false, scale);
+          size_t rows = slicesOf(found->second);
+          std::string title = rows == 1                    ? name
+                              : rows == runs[i].mixtures() ? runs[i].layerName(slice)
+                                                           : "row " + std::to_string(slice);
+          bool ofLayers = rows == 1 && found->second.shape.back() == runs[i].mixtures();
+          content += mapOf(title, ofLayers ? "mixture" : "", found->second, slice, false, scale);
         }
-        details(i, content);
+        details(i, content, 2);
       }
     }
   }
@@ -570,8 +539,8 @@ private:
       const char *cell = row == 0 ? "th" : "td";
       out += row == 1 ? "</thead><tbody>\n<tr>" : "<tr>";
       for (size_t column = 0; column < columns; ++column)
-        out += std::string("<") + cell + " class=\"text\">" + (turned ? table[column][row] : table[row][column]) + "</" +
-               cell + ">";
+        out += std::string("<") + cell + " class=\"text\">" + (turned ? table[column][row] : table[row][column]) +
+               "</" + cell + ">";
       out += "</tr>\n";
     }
     out += "</tbody></table></div>\n";

@@ -6,9 +6,6 @@
 
 namespace moec::report {
 
-/// Gives each run a label that no other has: the name of its folder, with folders above it as far as needed.
-void labelRuns(std::vector<RunLog> &runs);
-
 /// Well-formed as XML too. The same runs give the same bytes.
 std::string reportPage(const std::vector<RunLog> &runs);
 

@@ -18,7 +18,8 @@ nav { position: sticky; top: 0; z-index: 2; background: var(--back); border-bott
   padding: .4rem 0; display: flex; flex-wrap: wrap; gap: .15rem .9rem; max-height: 7.5rem; overflow: auto; }
 nav button { all: unset; cursor: pointer; } nav button:focus-visible { outline: 2px solid var(--0); }
 nav button[aria-pressed=false] { opacity: .35; text-decoration: line-through; }
-.chip { display: inline-block; width: 1.6em; height: 0; border-top: 3px solid; margin-right: .4em; vertical-align: middle; }
+.chip { display: inline-block; width: 1.6em; height: 0; border-top: 3px solid; margin-right: .4em;
+  vertical-align: middle; }
 .chip.dash { border-top-style: dashed; } .chip.dots { border-top-style: dotted; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .7rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
@@ -26,20 +27,28 @@ th:first-child, td:first-child, td.text, th.text { text-align: left; } th { colo
 table.sorts th { cursor: pointer; } td.best { font-weight: 700; } td.text { font-family: ui-monospace, monospace; }
 .charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(440px, 100%), 1fr)); gap: 1rem; }
 .charts.wide { grid-template-columns: repeat(auto-fill, minmax(min(640px, 100%), 1fr)); }
-figure { margin: 0; padding: .6rem .8rem; background: var(--panel); border: 1px solid var(--line); border-radius: 8px; }
+figure { margin: 0; padding: .6rem .8rem; background: var(--panel); border: 1px solid var(--line);
+  border-radius: 8px; }
 figcaption { font-weight: 600; } svg { display: block; width: 100%; height: auto; }
-svg text { font-size: 11px; fill: var(--soft); } svg text.cell { font-size: 10px; } svg text.cell[fill="#fff"] { fill: #fff; }
-svg text.cell[fill="#222"] { fill: #222; } .grid { stroke: var(--line); fill: none; } .axis { stroke: var(--soft); fill: none; }
-.line { fill: none; stroke: currentColor; stroke-width: 1.6; stroke-linejoin: round; vector-effect: non-scaling-stroke; }
-.line.faint { opacity: .28; stroke-width: 1; } .line.dash { stroke-dasharray: 6 3; } .line.dots { stroke-dasharray: 2 3; }
+svg text { font-size: 11px; fill: var(--soft); } svg text.cell { font-size: 10px; }
+  svg text.cell[fill="#fff"] { fill: #fff; }
+svg text.cell[fill="#222"] { fill: #222; } .grid { stroke: var(--line); fill: none; } .axis { stroke: var(--soft);
+  fill: none; }
+.line { fill: none; stroke: currentColor; stroke-width: 1.6; stroke-linejoin: round;
+  vector-effect: non-scaling-stroke; }
+.line.faint { opacity: .28; stroke-width: 1; } .line.dash { stroke-dasharray: 6 3; }
+  .line.dots { stroke-dasharray: 2 3; }
 .mark { fill: currentColor; } .off { display: none; } .pixels { image-rendering: pixelated; }
 .bar img { width: 220px; height: 12px; vertical-align: middle; } .legend { margin: 0; font-size: 12px; }
 .legend span { margin-right: .8em; }
-.c0 { color: var(--0); } .c1 { color: var(--1); } .c2 { color: var(--2); } .c3 { color: var(--3); } .c4 { color: var(--4); }
-.c5 { color: var(--5); } .c6 { color: var(--6); } .c7 { color: var(--7); } .c8 { color: var(--8); } .c9 { color: var(--9); }
+.c0 { color: var(--0); } .c1 { color: var(--1); } .c2 { color: var(--2); } .c3 { color: var(--3); }
+  .c4 { color: var(--4); }
+.c5 { color: var(--5); } .c6 { color: var(--6); } .c7 { color: var(--7); } .c8 { color: var(--8); }
+  .c9 { color: var(--9); }
 summary { cursor: pointer; font-weight: 600; margin: .6rem 0; }
 #tip { position: fixed; z-index: 3; pointer-events: none; display: none; background: var(--back); color: var(--ink);
-  border: 1px solid var(--line); border-radius: 6px; padding: .35rem .6rem; font-size: 12px; box-shadow: 0 2px 10px #0003; }
+  border: 1px solid var(--line); border-radius: 6px; padding: .35rem .6rem; font-size: 12px;
+  box-shadow: 0 2px 10px #0003; }
 #tip div { white-space: nowrap; } .cursor { stroke: var(--soft); stroke-dasharray: 3 3; }
 @media print { nav { position: static; } }
 )css";
@@ -88,7 +97,8 @@ const char *const moec::report::kPageScript = R"js(
       tip.replaceChildren(row(svg.dataset.name + " " + short(value(ax, x))));
       svg.querySelectorAll("path[data-label]:not(.off)").forEach(function (path) {
         var list = points(path), p = list.length ? nearest(list, x) : null;
-        if (p) tip.appendChild(row(path.dataset.label + "  " + short(value(ay, p[1])), path.getAttribute("class").replace("line", "")));
+        var colour = path.getAttribute("class").replace("line", "");
+        if (p) tip.appendChild(row(path.dataset.label + "  " + short(value(ay, p[1])), colour));
       });
       cursor.setAttribute("d", "M" + x + " " + ay[3] + "V" + ay[2]);
       tip.style.display = "block";

@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <fstream>
 #include <limits>
+#include <numeric>
 
 namespace fs = std::filesystem;
 using moec::rt::Json;
@@ -67,12 +68,12 @@ double mutualInformation(const double *counts, size_t rows, size_t columns) {
     }
   if (!(total > 0))
     return kNothing;
-  double bits = 0;
+  double nats = 0;
   for (size_t i = 0; i < rows; ++i)
     for (size_t j = 0; j < columns; ++j)
       if (double n = counts[i * columns + j]; n > 0)
-        bits += n / total * std::log2(n * total / (rowSums[i] * columnSums[j]));
-  return std::max(bits, 0.0);
+        nats += n / total * std::log(n * total / (rowSums[i] * columnSums[j]));
+  return std::max(nats, 0.0);
 }
 
 /// A value of the newest training line, for one layer.
@@ -101,9 +102,22 @@ static void addLoads(RunLog &run, const std::vector<size_t> &shape, const std::v
   }
 }
 
-/// `shape`: layers x sources x experts, or sources x experts.
+/// Layers x sources x experts, from that, from layers x (sources * experts), or from sources x experts of one layer.
+/// Empty when the experts cannot be told.
+static std::vector<size_t> sourcesShape(const RunLog &run, const std::vector<size_t> &shape) {
+  auto loads = run.grids.find("expert_tokens");
+  size_t experts = loads == run.grids.end() ? 0 : loads->second.shape.back();
+  if (shape.size() == 3)
+    return shape;
+  if (shape.size() != 2 || (experts > 0 && shape[1] % experts != 0))
+    return {};
+  if (experts == 0 || shape[1] == experts)
+    return {1, shape[0], shape[1]};
+  return {shape[0], shape[1] / experts, experts};
+}
+
 static void addSources(RunLog &run, const std::vector<size_t> &shape, const std::vector<double> &tokens) {
-  size_t experts = shape.back(), sources = shape[shape.size() - 2];
+  size_t experts = shape[2], sources = shape[1];
   for (size_t layer = 0; layer * sources * experts < tokens.size(); ++layer)
     setLayer(run.layers.information, layer, run.train.steps.size(),
              mutualInformation(tokens.data() + layer * sources * experts, sources, experts));
@@ -146,16 +160,26 @@ static void readLine(RunLog &run, const std::string &text) {
     std::vector<double> values;
     if (!readNumbers(value, 0, shape, values))
       continue;
-    if (shape.empty())
+    if (shape.empty()) {
       split.set(key, values.front());
-    else if (isTrain)
-      if (Grid &grid = run.grids.try_emplace(key, shape).first->second; grid.shape == shape) {
-        grid.add(split.steps.back(), values);
-        if (key == "expert_tokens" && shape.size() <= 2)
-          addLoads(run, shape, values);
-        if (key == "expert_tokens_by_source" && (shape.size() == 2 || shape.size() == 3))
-          addSources(run, shape, values);
-      }
+      continue;
+    }
+    while (shape.size() > 1 && shape.back() == 1)
+      shape.pop_back();
+    if (shape.size() == 1)
+      split.set(key + ", mean", std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(shape[0]));
+    if (key == "expert_tokens_by_source")
+      shape = sourcesShape(run, shape);
+    if (!isTrain || shape.empty())
+      continue;
+    Grid &grid = run.grids.try_emplace(key, shape).first->second;
+    if (grid.shape != shape)
+      continue;
+    grid.add(split.steps.back(), values);
+    if (key == "expert_tokens" && shape.size() <= 2)
+      addLoads(run, shape, values);
+    if (key == "expert_tokens_by_source")
+      addSources(run, shape, values);
   }
 }
 
@@ -232,6 +256,19 @@ int64_t RunLog::lastStep() const {
   return static_cast<int64_t>(last);
 }
 
+size_t RunLog::mixtures() const { return layers.maxViolation.size(); }
+
+std::string RunLog::layerName(size_t mixture) const {
+  int64_t from = 0, every = 1;
+  const Json *at = spec ? spec->find("model") : nullptr;
+  for (const char *key : {"moe", "layers"})
+    at = at ? at->find(key) : nullptr;
+  for (auto [key, value] : {std::pair("from", &from), std::pair("every", &every)})
+    if (const Json *found = at ? at->find(key) : nullptr)
+      found->asInteger(*value);
+  return "layer " + std::to_string(from + static_cast<int64_t>(mixture) * every);
+}
+
 std::optional<double> RunLog::lastOf(const Split &split, const std::string &name) const {
   const Column *column = split.find(name);
   for (size_t i = column ? column->size() : 0; i-- > 0;)
@@ -250,6 +287,54 @@ std::optional<double> RunLog::tokensPerSecond() const {
   auto middle = values.begin() + static_cast<std::ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
+}
+
+Column meanOf(const std::vector<Column> &layers) {
+  Column mean;
+  for (size_t i = 0; !layers.empty() && i < layers.front().size(); ++i) {
+    double sum = 0, count = 0;
+    for (const Column &layer : layers)
+      if (i < layer.size() && std::isfinite(layer[i])) {
+        sum += layer[i];
+        ++count;
+      }
+    mean.push_back(count > 0 ? sum / count : kNothing);
+  }
+  return mean;
+}
+
+std::optional<double> least(const Column *column) {
+  std::optional<double> found;
+  for (double value : column ? *column : Column())
+    if (std::isfinite(value) && (!found || value < *found))
+      found = value;
+  return found;
+}
+
+void labelRuns(std::vector<RunLog> &runs) {
+  std::vector<std::vector<std::string>> parts;
+  for (const RunLog &run : runs) {
+    std::filesystem::path path = std::filesystem::absolute(run.path).lexically_normal();
+    if (path.filename() == "metrics.jsonl" || path.filename().empty())
+      path = path.parent_path();
+    parts.emplace_back();
+    for (const auto &part : path)
+      parts.back().insert(parts.back().begin(), part.string());
+  }
+  for (size_t i = 0; i < runs.size(); ++i) {
+    // One folder more until no other run ends alike. The same run twice gets a number.
+    size_t twins =
+        static_cast<size_t>(std::count(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(i), parts[i]));
+    size_t depth = 1;
+    for (size_t j = 0; j < runs.size(); ++j)
+      while (parts[j] != parts[i] && depth < parts[i].size() && depth <= parts[j].size() &&
+             std::equal(parts[i].begin(), parts[i].begin() + static_cast<std::ptrdiff_t>(depth), parts[j].begin()))
+        ++depth;
+    std::string label;
+    for (size_t k = depth; k-- > 0;)
+      label += (label.empty() ? "" : "/") + parts[i][k];
+    runs[i].label = label + (twins ? " (" + std::to_string(twins + 1) + ")" : "");
+  }
 }
 
 static void flattenInto(const Json &json, const std::string &path, std::map<std::string, std::string> &leaves) {

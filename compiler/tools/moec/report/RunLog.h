@@ -16,7 +16,7 @@ namespace moec::report {
 /// One metric over the lines of a split: `values[i]` belongs to `steps[i]` of the split; NaN where a line lacks it.
 using Column = std::vector<double>;
 
-/// The lines of one split, "train" or "validation".
+/// The lines of one split, "train" or "validation". A list of numbers, one a layer, is there as "NAME, mean".
 struct Split {
   std::vector<double> steps;
   std::map<std::string, Column> columns;
@@ -53,7 +53,7 @@ private:
 struct LayerColumns {
   std::vector<Column> maxViolation; // load of the fullest expert over the mean load, minus 1
   std::vector<Column> entropy;      // of the loads as shares, over log(experts): 1 is even, 0 is all on one expert
-  std::vector<Column> information;  // bits that an assignment to an expert tells about the source of its token
+  std::vector<Column> information;  // nats that a choice of an expert tells about the source of its token
 };
 
 struct RunLog {
@@ -64,18 +64,23 @@ struct RunLog {
   std::vector<std::string> sources; // training data in the order of the tables' rows, if run.json says so
   int64_t plannedSteps = 0;         // 0: unknown
   Split train, validation;
-  std::map<std::string, Grid> grids; // of training lines
+  // Of training lines. "expert_tokens_by_source" is layers x sources x experts here, however it is logged.
+  std::map<std::string, Grid> grids;
   LayerColumns layers;
   size_t badLines = 0; // neither JSON objects with a step nor a torn last line
 
   int64_t lastStep() const;
+  /// Layers with a mixture, as far as the log tells; 0: it does not.
+  size_t mixtures() const;
+  /// "layer 3" for one of them.
+  std::string layerName(size_t mixture) const;
   /// Last value of a column that is a number; nothing when there is none.
   std::optional<double> lastOf(const Split &split, const std::string &name) const;
   /// Median over the logged steps.
   std::optional<double> tokensPerSecond() const;
 };
 
-/// Mutual information in bits of a table of counts, rows x columns; NaN without counts.
+/// Mutual information in nats of a table of counts, rows x columns; NaN without counts.
 double mutualInformation(const double *counts, size_t rows, size_t columns);
 
 /// `path`: a run folder or a metrics.jsonl.
@@ -83,6 +88,14 @@ rt::Result<RunLog> readRun(const std::string &path);
 
 /// Every run that a path means: itself, or the run folders right below it (a sweep), in order of their names.
 rt::Result<std::vector<std::string>> findRuns(const std::string &path);
+
+/// Gives each run a label that no other has: the name of its folder, with folders above it as far as needed.
+void labelRuns(std::vector<RunLog> &runs);
+
+/// Mean over layers, line by line; lines without a number stay without one.
+Column meanOf(const std::vector<Column> &layers);
+/// The smallest number of a column; nothing when it has none.
+std::optional<double> least(const Column *column);
 
 /// Every leaf of a spec: "model.moe.top_k" -> "2".
 std::map<std::string, std::string> flatten(const rt::Json &spec);
