@@ -24,7 +24,7 @@ inline mlir::Value buildTokenPrices(TensorBuilder &b, const RoutingValues &r, ml
 }
 /// ... and of expert prices: the (C+1)-th largest of a column, [1, E].
 inline mlir::Value buildExpertPrices(TensorBuilder &b, const RoutingValues &r, mlir::Value scores) {
-  return moe::ColumnKthOp::create(b.b, b.type(1, r.numExperts), scores, equalLoad(r) + 1);
+  return moe::ColumnKthOp::create(b.b, b.type(1, r.numExperts), scores, equalLoad(r) + 1).getResult();
 }
 
 /// Conflicts of methods that price experts: a second balancing of loads, every token at every expert, and layers that

@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 namespace moec::loops {
@@ -70,20 +69,24 @@ void limitCapacity(const I *ids, const T *weights, I *out, int64_t N, int64_t K,
   }
 }
 
-/// input [N, E] -> out [G, E]: the n-th largest of each column among the N/G rows of a group. NaN is smaller than all.
-template <typename T> void columnKth(const T *input, T *out, int64_t N, int64_t E, int64_t G, int64_t n) {
+/// input [N, E] -> out [G, E]: the n-th largest of each column among the N/G rows of a group, NaN smaller than all; and
+/// rows [G, E], where in its group it is, of equal ones the first before the second (may be null).
+template <typename T> void columnKth(const T *input, T *out, T *rows, int64_t N, int64_t E, int64_t G, int64_t n) {
   for (int64_t g = 0; g < G; ++g)
     for (int64_t e = 0; e < E; ++e) {
-      std::vector<T> column;
-      int64_t missing = 0;
-      for (int64_t r = g * (N / G); r < (g + 1) * (N / G); ++r)
-        if (std::isnan(input[r * E + e]))
-          ++missing;
-        else
-          column.push_back(input[r * E + e]);
-      std::sort(column.begin(), column.end());
-      column.insert(column.begin(), missing, std::numeric_limits<T>::quiet_NaN());
-      out[g * E + e] = column[column.size() - n];
+      std::vector<int64_t> order;
+      for (int64_t r = 0; r < N / G; ++r)
+        order.push_back(r);
+      auto at = [&](int64_t r) { return input[(g * (N / G) + r) * E + e]; };
+      std::sort(order.begin(), order.end(), [&](int64_t a, int64_t b) {
+        bool nanA = std::isnan(at(a)), nanB = std::isnan(at(b));
+        if (nanA || nanB || at(a) == at(b))
+          return nanA == nanB ? a < b : nanB;
+        return at(a) > at(b);
+      });
+      out[g * E + e] = at(order[n - 1]);
+      if (rows)
+        rows[g * E + e] = T(order[n - 1]);
     }
 }
 

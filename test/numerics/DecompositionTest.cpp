@@ -151,11 +151,10 @@ TEST_CASE("eigh and qr keep what there was when nothing new is due", "[decomposi
       int64_t count = 2;
       std::string stack = tensor({count, n, n}), one = tensor({1, 1}, flag);
       CompiledDispatch eigh(eighText(count, n, flag), "f32");
-      CompiledDispatch qr(module("", {{"a", stack}, {"p", stack}, {"now", one}}, {stack},
-                                 "%q = moe.qr %a previous %p if %now : " + stack + ", " + one +
-                                     "\nmoe.yield %q : " + stack,
-                                 "qr"),
-                          "f32");
+      CompiledDispatch qr(
+          module("", {{"a", stack}, {"p", stack}, {"now", one}}, {stack},
+                 "%q = moe.qr %a previous %p if %now : " + stack + ", " + one + "\nmoe.yield %q : " + stack, "qr"),
+          "f32");
       Array input({count, n, n}, static_cast<double>(NAN)), previous = Array::random({count, n, n}, 4), off({1, 1});
       Outcome outcome = eigh.run({input, previous, off});
       CHECK(difference(outcome.results[0], previous, 0) == "");
@@ -169,13 +168,13 @@ TEST_CASE("eigh and qr in the place of what there was", "[decomposition]") {
     CAPTURE(kind);
     int64_t n = 6;
     std::string stack = tensor({1, n, n}), one = tensor({1, 1}, "i64"), values = tensor({1, n});
-    CompiledDispatch kernel(
-        module("moe.state @q optimizer : " + stack, {{"a", stack}, {"now", one}}, {stack},
-               "%p = moe.read @q : " + stack + "\n%v" + (kind == "eigh" ? ", %l" : "") + " = moe." + kind +
-                   " %a previous %p if %now : " + stack + ", " + one + (kind == "eigh" ? " -> " + values : "") +
-                   "\nmoe.write @q, %v : " + stack + "\nmoe.yield %v : " + stack,
-               kind),
-        "f64");
+    CompiledDispatch kernel(module("moe.state @q optimizer : " + stack, {{"a", stack}, {"now", one}}, {stack},
+                                   "%p = moe.read @q : " + stack + "\n%v" + (kind == "eigh" ? ", %l" : "") + " = moe." +
+                                       kind + " %a previous %p if %now : " + stack + ", " + one +
+                                       (kind == "eigh" ? " -> " + values : "") + "\nmoe.write @q, %v : " + stack +
+                                       "\nmoe.yield %v : " + stack,
+                                   kind),
+                            "f64");
     Array input = withSpectrum(1, n, [](int64_t i) { return 1.0 / static_cast<double>(i + 1); });
     Array previous = Array::random({1, n, n}, 4);
     Outcome outcome = kernel.run({input, Array({1, 1})}, {{"q", previous}});

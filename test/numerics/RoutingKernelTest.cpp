@@ -115,23 +115,29 @@ TEST_CASE("column_kth", "[routing]") {
                                  {37, 5, 1, 37},
                                  {96, 3, 4, 7},
                                  {8, 9, 8, 1},
+                                 {20, 150, 2, 4},
                                  {700, 2, 1, 300},
                                  {1, 1, 1, 1}}) {
       CAPTURE(element, rows, e, g, n);
-      std::string in = tensor(rows, e), out = tensor(g, e);
-      CompiledDispatch kernel(dispatchText("column_kth", {{"x", in}}, out,
-                                           "%t = moe.column_kth %x n " + std::to_string(n) + " : " + in + " -> " + out +
-                                               "\nmoe.write @seen, %t : " + out + "\nmoe.yield %t : " + out,
+      std::string in = tensor(rows, e), out = tensor(g, e), places = tensor(g, e, "i32");
+      std::string op = " = moe.column_kth %x n " + std::to_string(n) + " : " + in + " -> " + out;
+      CompiledDispatch kernel(dispatchText("column_kth", {{"x", in}}, out + ", " + places,
+                                           "%t, %r" + op + ", " + places + "\nmoe.write @seen, %t : " + out +
+                                               "\nmoe.yield %t, %r : " + out + ", " + places,
                                            "moe.state @seen balance : " + out),
                               element);
+      CompiledDispatch alone(dispatchText("column_kth", {{"x", in}}, out, "%t" + op + "\nmoe.yield %t : " + out),
+                             element);
       Array random = Array::random({rows, e}, 5), tied = Array::integers({rows, e}, 6, -2, 3), odd = random;
       for (int64_t i = 0; i < odd.size(); i += 3)
         odd.values[i] = i % 2 ? NAN : (i % 4 ? INFINITY : -INFINITY);
       for (const Array &x : {random, tied, odd, Array({rows, e}, static_cast<double>(NAN)), Array({rows, e}, -0.0)}) {
-        Array expected({g, e});
-        loops::columnKth(x.data(), expected.data(), rows, e, g, n);
+        Array expected({g, e}), last({g, e});
+        loops::columnKth(x.data(), expected.data(), last.data(), rows, e, g, n);
         Outcome outcome = kernel.run({x});
         CHECK(difference(outcome.results[0], expected, 0) == "");
+        CHECK(difference(outcome.results[1], last, 0) == "");
+        CHECK(difference(alone.run({x}).results[0], expected, 0) == "");
         CHECK(difference(outcome.states["seen"], expected, 0) == "");
       }
     }
@@ -140,14 +146,16 @@ TEST_CASE("column_kth", "[routing]") {
 TEST_CASE("column_kth of columns that no block's registers hold", "[routing][gpu]") {
   // 17000 rows of f64 are 17 keys of 1024 threads, one more than fit.
   int64_t rows = 17000, n = 5000;
-  std::string in = tensor(rows, 1), out = tensor(1, 1);
-  CompiledDispatch kernel(dispatchText("column_kth", {{"x", in}}, out,
-                                       "%t = moe.column_kth %x n " + std::to_string(n) + " : " + in + " -> " + out +
-                                           "\nmoe.yield %t : " + out),
+  std::string in = tensor(rows, 1), out = tensor(1, 1), place = tensor(1, 1, "i32");
+  CompiledDispatch kernel(dispatchText("column_kth", {{"x", in}}, out + ", " + place,
+                                       "%t, %r = moe.column_kth %x n " + std::to_string(n) + " : " + in + " -> " + out +
+                                           ", " + place + "\nmoe.yield %t, %r : " + out + ", " + place),
                           "f64", "sm_90a");
-  Array x = Array::random({rows, 1}, 8), expected({1, 1});
-  loops::columnKth(x.data(), expected.data(), rows, 1, 1, n);
-  CHECK(difference(kernel.run({x}).results[0], expected, 0) == "");
+  Array x = Array::integers({rows, 1}, 8, 0, 100), expected({1, 1}), last({1, 1});
+  loops::columnKth(x.data(), expected.data(), last.data(), rows, 1, 1, n);
+  Outcome outcome = kernel.run({x});
+  CHECK(difference(outcome.results[0], expected, 0) == "");
+  CHECK(difference(outcome.results[1], last, 0) == "");
   CHECK(kernel.scratchBytes() >= rows * 8);
 }
 

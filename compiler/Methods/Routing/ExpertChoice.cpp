@@ -58,7 +58,7 @@ public:
     return most * r.numExperts * numGroups(attr, r);
   }
 
-  // Every token offers itself to every expert, and experts drop all but their best: a slot of its own for each expert.
+  // A token has a slot of its own for each expert, empty where the expert has better ones.
   Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, Value selection) const override {
     Value ids = choose(b, attr, r, selection, factor(attr, r.topK));
     int64_t at = attr.getInt("then.at");
@@ -91,18 +91,23 @@ private:
   static Value choose(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, Value selection, double factor) {
     int64_t groups = numGroups(attr, r), each = capacity(attr, r, factor), experts = r.numExperts;
     bool byPosition = attr.getString("scope") == "position";
+    // Tokens of one position lie a sequence apart: there a row is a sequence, and each position has experts of its own.
+    int64_t rows = byPosition ? r.numTokens / groups : r.numTokens, columns = byPosition ? groups * experts : experts;
+    int64_t choices = byPosition ? 1 : groups;
     Type i32 = b.b.getI32Type();
-    Value all = b.mapTo(i32, {}, r.numTokens, experts, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-      int64_t tokens = r.numTokens / groups;
-      Value group = byPosition ? s.rem(x[0], s.integer(groups)) : s.quotient(x[0], s.integer(tokens));
-      return s.toInteger(s.add(s.mul(group, s.integer(experts)), x[1]), 32);
-    });
-    Value kept = moe::LimitCapacityOp::create(b.b, all.getType(), moe::DropPolicy::lowest_weight, all, selection,
-                                              groups * experts, each);
-    return b.mapTo(i32, {kept}, r.numTokens, experts, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-      Value isKept = s.less(s.integer(-1), s.toInteger(x[0], 64));
-      return s.toInteger(s.select(isKept, x[2], s.integer(-1)), 32);
-    });
+    Value scores = b.reshape(selection, rows, columns);
+    auto last = moe::ColumnKthOp::create(b.b, b.type(choices, columns), RankedTensorType::get({choices, columns}, i32),
+                                         scores, b.b.getI64IntegerAttr(each));
+    Value ids = b.mapTo(i32, {scores, last.getResult(), last.getRow()}, rows, columns,
+                        [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                          Value row = choices == 1 ? x[3] : s.rem(x[3], s.integer(rows / choices));
+                          Value expert = columns == experts ? x[4] : s.rem(x[4], s.integer(experts));
+                          // Of equal scores the earlier ones, so that loads are exact.
+                          Value isLater = s.less(s.toInteger(x[2], 64), row), none = s.integer(-1);
+                          Value tied = s.select(s.less(x[0], x[1]), none, s.select(isLater, none, expert));
+                          return s.toInteger(s.select(s.less(x[1], x[0]), expert, tied), 32);
+                        });
+    return b.reshape(ids, r.numTokens, experts);
   }
 };
 

@@ -23,10 +23,7 @@ public:
   void emit() {
     matrices.number = k.workgroup();
     k.when(
-        matrices.isEnabled(),
-        [&] {
-          isa<moe::EighOp>(matrices.op) ? solveEigh() : solveQr();
-        },
+        matrices.isEnabled(), [&] { isa<moe::EighOp>(matrices.op) ? solveEigh() : solveQr(); },
         [&] {
           if (matrices.movesPrevious())
             rows(matrices.height, [&](Value row) {
@@ -108,8 +105,8 @@ void DecompositionEmitter::sweep() {
   rows(size - 1, [&](Value round) {
     rows(half, [&](Value j) {
       auto [p, q] = kernel::pairOf(k, round, j, size);
-      auto [s, tau] = kernel::rotationOf(k, get(a, square(p, p, size)), get(a, square(q, q, size)),
-                                         get(a, square(p, q, size)));
+      auto [s, tau] =
+          kernel::rotationOf(k, get(a, square(p, p, size)), get(a, square(q, q, size)), get(a, square(p, q, size)));
       k.store(p, firsts, j);
       k.store(q, seconds, j);
       k.store(s, sines, j);
@@ -188,9 +185,7 @@ void DecompositionEmitter::solveEigh() {
     matrices.storeValue(rank, k.fmul(valueAt(i), up));
   });
   rows(n, [&](Value r) {
-    rows(n, [&](Value c) {
-      matrices.store(r, c, get(vectors, square(k.load(k.b.getI64Type(), order, c), r, size)));
-    });
+    rows(n, [&](Value c) { matrices.store(r, c, get(vectors, square(k.load(k.b.getI64Type(), order, c), r, size))); });
   });
 }
 
@@ -199,12 +194,11 @@ void DecompositionEmitter::solveEigh() {
 /// Takes from `vector` what lies along the first `count` vectors of the basis.
 void DecompositionEmitter::project(Value vector, Value count) {
   int64_t height = matrices.height;
-  k.loop(k.i64(0), count, 1,
-         [&](Value i) { k.store(dot(row(basis, i, height), vector, height), coefficients, i); });
+  k.loop(k.i64(0), count, 1, [&](Value i) { k.store(dot(row(basis, i, height), vector, height), coefficients, i); });
   k.loopPieces(element, height, [&](Value r, Piece piece) {
     Value rest = k.loop(k.i64(0), count, 1, ValueRange{k.load(element, vector, r, piece)}, [&](Value i, ValueRange so) {
-      Value along = k.fmul(k.load(element, row(basis, i, height), r, piece),
-                           k.splat(get(coefficients, i), piece.lanes));
+      Value along =
+          k.fmul(k.load(element, row(basis, i, height), r, piece), k.splat(get(coefficients, i), piece.lanes));
       return SmallVector<Value>{k.fsub(so[0], along)};
     })[0];
     k.store(rest, vector, r, piece);
@@ -216,9 +210,8 @@ void DecompositionEmitter::solveQr() {
   basis = k.scratch(height * width * bytes); // columns as rows
   coefficients = k.scratch(width * bytes);
   Value distances = k.scratch(height * bytes);
-  rows(height, [&](Value r) {
-    rows(width, [&](Value c) { k.store(matrices.load(r, c), basis, square(c, r, height)); });
-  });
+  rows(height,
+       [&](Value r) { rows(width, [&](Value c) { k.store(matrices.load(r, c), basis, square(c, r, height)); }); });
   rows(width, [&](Value j) {
     Value own = row(basis, j, height);
     auto scale = [&](Value factor) {
@@ -244,8 +237,7 @@ void DecompositionEmitter::solveQr() {
         k.store(sum, distances, r, piece);
       });
       Value farthest = k.loop(k.i64(1), k.i64(height), 1, ValueRange{k.i64(0)}, [&](Value r, ValueRange so) {
-        Value isLess =
-            arith::CmpFOp::create(k.b, arith::CmpFPredicate::OLT, get(distances, r), get(distances, so[0]));
+        Value isLess = arith::CmpFOp::create(k.b, arith::CmpFPredicate::OLT, get(distances, r), get(distances, so[0]));
         return SmallVector<Value>{k.select(isLess, r, so[0])};
       })[0];
       k.fillZero(own, element, height);
@@ -255,9 +247,7 @@ void DecompositionEmitter::solveQr() {
     });
     scale(k.fdiv(number(1), norm()));
   });
-  rows(height, [&](Value r) {
-    rows(width, [&](Value c) { matrices.store(r, c, get(basis, square(c, r, height))); });
-  });
+  rows(height, [&](Value r) { rows(width, [&](Value c) { matrices.store(r, c, get(basis, square(c, r, height))); }); });
 }
 } // namespace
 

@@ -1,6 +1,6 @@
 // Templates "permute", "limit_capacity" and "count_ids": integers in order, a few passes over N*K ids. One workgroup
 // (count_ids: one a group): 16 Ki ids take about 0.1 ms or less (bench-rows), little beside the products that they
-// route. "column_kth" searches as limit_capacity does, a workgroup for each column of a group.
+// route. "column_kth" searches as limit_capacity does, a workgroup for some columns.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -12,6 +12,7 @@ using namespace mlir;
 namespace moec::cpu {
 
 namespace {
+constexpr int64_t kRowsPerWorkgroup = 4096; // of column_kth, about 20 us
 
 class RoutingEmitter {
 public:
@@ -73,6 +74,7 @@ private:
   // there are fewer. The last vector is padded with zeros, which no bound but 0 counts.
   Value countKeys(Value keys, Value start, Value end, arith::CmpIPredicate predicate, Value bound);
   Value kthKey(Value keys, Value start, Value end, int64_t n, int64_t bits);
+  Value rowOfKey(Value keys, Value end, Value key, int64_t n);
 
   KernelBuilder &k;
   DispatchBody &body;
@@ -158,6 +160,16 @@ Value RoutingEmitter::kthKey(Value keys, Value start, Value end, int64_t n, int6
     Value enough = k.less(k.i64(n - 1), countKeys(keys, start, end, arith::CmpIPredicate::uge, candidate));
     return SmallVector<Value>{k.select(enough, candidate, so[0])};
   })[0];
+}
+
+// The row of the n-th key, in falling order and of equal ones in order of rows, given that it is `key`.
+Value RoutingEmitter::rowOfKey(Value keys, Value end, Value key, int64_t n) {
+  Value above = countKeys(keys, k.i64(0), end, arith::CmpIPredicate::ugt, key), wanted = k.sub(k.i64(n), above);
+  return k.loop(k.i64(0), end, 1, ValueRange{k.i64(0), k.i64(0)}, [&](Value row, ValueRange so) {
+    Value isEqual = k.equal(k.load(i64Type, keys, row), key);
+    Value count = k.select(isEqual, k.add(so[0], k.i64(1)), so[0]);
+    return SmallVector<Value>{count, k.select(k.both(isEqual, k.equal(count, wanted)), row, so[1])};
+  })[1];
 }
 
 // `position`: a running count an expert. `lowest_weight`: the slots of each expert are brought together as ordered
@@ -251,22 +263,30 @@ LogicalResult RoutingEmitter::columnKth(moe::ColumnKthOp op, KernelInfo &info) {
   int64_t groups = tensorRows(op.getResult()), columns = tensorColumns(op.getResult());
   int64_t each = tensorRows(op.getInput()) / groups, room = llvm::alignTo(each, k.lanes(i64Type));
   Type element = cast<RankedTensorType>(op.getInput().getType()).getElementType();
-  info.grid = groups * columns;
-  Value group = k.div(k.workgroup(), k.i64(columns)), column = k.rem(k.workgroup(), k.i64(columns));
-  Value keys = k.scratch(room * 8), first = k.add(k.mul(group, k.i64(each * columns)), column);
-  k.loop(k.i64(0), k.i64(each), 1, [&](Value row) {
-    Value at = k.add(first, k.mul(row, k.i64(columns)));
-    Value value = k.convert(k.load(body.storageOf(*input), k.param(*input), at), element);
-    k.store(keyOf(value), keys, row);
-  });
+  // Columns of few rows go together: handing out a workgroup takes a microsecond.
+  int64_t total = groups * columns, together = std::clamp<int64_t>(kRowsPerWorkgroup / each, 1, total);
+  info.grid = llvm::divideCeil(total, together);
+  Value keys = k.scratch(room * 8), start = k.mul(k.workgroup(), k.i64(together));
+  bool wantsRow = llvm::any_of(sinks, [&](const DispatchBody::Sink &sink) { return sink.value == op.getRow(); });
   k.loop(k.i64(each), k.i64(room), 1, [&](Value row) { k.store(k.i64(0), keys, row); });
-  Value key = kthKey(keys, k.i64(0), k.i64(each), op.getN(), element.getIntOrFloatBitWidth());
-  Elementwise here(k, body);
-  here.moveTo(groups, group, column, {1, 1});
-  if (element.getIntOrFloatBitWidth() == 32)
-    key = k.toI32(key);
-  here.bind(op.getResult(), k.fromSelectionKey(key, element));
-  here.store(sinks);
+  k.loop(start, k.min(k.add(start, k.i64(together)), k.i64(total)), 1, [&](Value item) {
+    Value group = k.div(item, k.i64(columns)), column = k.rem(item, k.i64(columns));
+    Value first = k.add(k.mul(group, k.i64(each * columns)), column);
+    k.loop(k.i64(0), k.i64(each), 1, [&](Value row) {
+      Value at = k.add(first, k.mul(row, k.i64(columns)));
+      Value value = k.convert(k.load(body.storageOf(*input), k.param(*input), at), element);
+      k.store(keyOf(value), keys, row);
+    });
+    Value key = kthKey(keys, k.i64(0), k.i64(each), op.getN(), element.getIntOrFloatBitWidth());
+    Elementwise here(k, body);
+    here.moveTo(groups, group, column, {1, 1});
+    if (wantsRow)
+      here.bind(op.getRow(), k.toI32(rowOfKey(keys, k.i64(each), key, op.getN())));
+    if (element.getIntOrFloatBitWidth() == 32)
+      key = k.toI32(key);
+    here.bind(op.getResult(), k.fromSelectionKey(key, element));
+    here.store(sinks);
+  });
   return success();
 }
 

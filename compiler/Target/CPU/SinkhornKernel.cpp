@@ -23,12 +23,13 @@ public:
         f64(k.b.getF64Type()), share(static_cast<double>(rows) / static_cast<double>(columns)) {}
 
   void emit() {
-    k.when(isSet(k, here, op.getEnabled()), [&] { solve(); },
-           [&] {
-             forRows([&](Value row) {
-               forColumns([&](Value column, Piece piece) { put(row, column, piece, splat(element, 0, piece)); });
-             });
-           });
+    k.when(
+        isSet(k, here, op.getEnabled()), [&] { solve(); },
+        [&] {
+          forRows([&](Value row) {
+            forColumns([&](Value column, Piece piece) { put(row, column, piece, splat(element, 0, piece)); });
+          });
+        });
   }
 
 private:
@@ -134,9 +135,8 @@ void SinkhornEmitter::solve() {
         return arith::CmpFOp::create(k.b, arith::CmpFPredicate::OGE, error, k.constant(f64, tol * tol));
       },
       [&] { update(1); });
-  forRows([&](Value row) {
-    plan(row, [&](Value column, Piece piece, Value value) { put(row, column, piece, value); });
-  });
+  forRows(
+      [&](Value row) { plan(row, [&](Value column, Piece piece, Value value) { put(row, column, piece, value); }); });
 }
 } // namespace
 

@@ -1,4 +1,5 @@
-// Template "column_kth": a block searches one column of one group, bit by bit: the largest key that n rows reach.
+// Template "column_kth": a block searches one column of one group, bit by bit: the largest key that n rows reach, then,
+// if anybody asks, the row of the last of them. Columns of few rows have a thread each, which needs nobody.
 //
 // Each thread keeps the keys of its rows in registers, so that a column is read once; neighbouring blocks read the same
 // sectors, from L2. Columns with more rows than registers leave their keys in the workspace, side by side, where each
@@ -22,6 +23,7 @@ constexpr int64_t kRowsPerThread = 16; // below the most threads
 constexpr int64_t kMostThreads = 1024; // 64 registers are left to each
 constexpr int64_t kHeldRegisters = 32; // of these for keys
 constexpr int64_t kLoadsInFlight = 8;  // of a thread
+constexpr int64_t kLoneThreads = 128;  // that have a column each
 
 class ColumnKthEmitter {
 public:
@@ -30,20 +32,32 @@ public:
         each(tensorRows(op.getInput()) / groups),
         element(cast<RankedTensorType>(op.getInput().getType()).getElementType()) {}
 
+  bool isLone() const { return each * bits() / 32 <= kHeldRegisters; }
   int64_t threads() const {
+    if (isLone())
+      return kLoneThreads;
     auto wanted = static_cast<int64_t>(llvm::PowerOf2Ceil(llvm::divideCeil(each, kRowsPerThread)));
     return std::clamp<int64_t>(wanted, SimtBuilder::kWarp, kMostThreads);
   }
-  int64_t grid() const { return groups * columns; }
+  int64_t grid() const { return isLone() ? llvm::divideCeil(groups * columns, kLoneThreads) : groups * columns; }
   void emit(SimtBuilder &builder);
 
 private:
   int64_t bits() const { return element.getIntOrFloatBitWidth(); }
   /// The key of a row, 0 (counted by no bound) beyond the last.
   Value keyAt(Value row, bool mayEnd);
-  /// How many keys of this thread reach `bound`, i32.
-  Value countOwn(Value bound);
-  Value countHits(Value key, Value bound, Value so);
+  /// Fills `held` or `keys`.
+  void loadKeys();
+  /// How many keys of the column are hits, by key and row; i32.
+  using Hit = llvm::function_ref<Value(Value, Value)>;
+  Value count(Hit hit);
+  Value compare(arith::CmpIPredicate predicate, Value a, Value b) {
+    return arith::CmpIOp::create(k->b, predicate, a, b);
+  }
+  /// Row of this thread's piece.
+  Value rowOf(int64_t piece) { return isLone() ? k->i64(piece) : k->add(k->thread(), k->i64(piece * k->threads)); }
+  Value findKey();
+  Value findRow(Value key);
 
   moe::ColumnKthOp op;
   const DispatchBody &body;
@@ -65,59 +79,87 @@ Value ColumnKthEmitter::keyAt(Value row, bool mayEnd) {
   return mayEnd ? k->select(inside, key, k->constant(keyType, 0)) : key;
 }
 
-Value ColumnKthEmitter::countHits(Value key, Value bound, Value so) {
-  Value hit = arith::CmpIOp::create(k->b, arith::CmpIPredicate::uge, key, bound);
-  return k->add(so, k->select(hit, k->i32(1), k->i32(0)));
+Value ColumnKthEmitter::count(Hit hit) {
+  auto add = [&](Value so, Value key, Value row) { return k->add(so, k->select(hit(key, row), k->i32(1), k->i32(0))); };
+  Value own = k->i32(0);
+  for (auto [piece, key] : llvm::enumerate(held))
+    own = add(own, key, rowOf(static_cast<int64_t>(piece)));
+  if (isLone())
+    return own;
+  if (held.empty())
+    own = k->loop(k->thread(), k->i64(each), k->threads, ValueRange{own}, [&](Value row, ValueRange so) {
+      return SmallVector<Value>{add(so[0], k->load(keyType, keys, row), row)};
+    })[0];
+  return k->reduceGroup({own}, k->threads, /*again=*/true, [&](size_t, Value a, Value b) { return k->add(a, b); })[0];
 }
 
-Value ColumnKthEmitter::countOwn(Value bound) {
-  Value count = k->i32(0);
-  for (Value key : held)
-    count = countHits(key, bound, count);
-  if (!held.empty())
-    return count;
-  return k->loop(k->thread(), k->i64(each), k->threads, ValueRange{count}, [&](Value row, ValueRange so) {
-    return SmallVector<Value>{countHits(k->load(keyType, keys, row), bound, so[0])};
+// The largest number that n keys reach, bit by bit.
+Value ColumnKthEmitter::findKey() {
+  return k->loop(k->i64(0), k->i64(bits()), 1, ValueRange{k->constant(keyType, 0)}, [&](Value step, ValueRange so) {
+    Value place = k->sub(k->i64(bits() - 1), step);
+    Value bit = arith::ShLIOp::create(k->b, k->constant(keyType, 1), bits() == 64 ? place : k->toI32(place));
+    Value bound = arith::OrIOp::create(k->b, so[0], bit);
+    Value reached = count([&](Value key, Value) { return compare(arith::CmpIPredicate::uge, key, bound); });
+    return SmallVector<Value>{k->select(k->less(k->i32(op.getN() - 1), reached), bound, so[0])};
   })[0];
+}
+
+// The last row before which fewer of the keys that equal this one lie than are wanted: there is the last of these.
+Value ColumnKthEmitter::findRow(Value key) {
+  Value above = count([&](Value other, Value) { return compare(arith::CmpIPredicate::ugt, other, key); });
+  Value wanted = k->sub(k->i32(op.getN()), above);
+  int64_t rowBits = std::max<int64_t>(1, llvm::Log2_64_Ceil(each));
+  return k->loop(k->i64(0), k->i64(rowBits), 1, ValueRange{k->i64(0)}, [&](Value step, ValueRange so) {
+    Value bit = arith::ShLIOp::create(k->b, k->i64(1), k->sub(k->i64(rowBits - 1), step));
+    Value bound = arith::OrIOp::create(k->b, so[0], bit);
+    Value before = count([&](Value other, Value row) { return k->both(k->equal(other, key), k->less(row, bound)); });
+    return SmallVector<Value>{k->select(k->less(before, wanted), bound, so[0])};
+  })[0];
+}
+
+void ColumnKthEmitter::loadKeys() {
+  int64_t pieces = isLone() ? each : llvm::divideCeil(each, k->threads);
+  if (pieces * bits() / 32 <= kHeldRegisters) {
+    for (int64_t piece = 0; piece < pieces; ++piece)
+      held.push_back(keyAt(rowOf(piece), !isLone() && (piece + 1) * k->threads > each));
+    return;
+  }
+  Value all = k->workspace(grid() * each * bits() / 8);
+  keys = k->at(all, k->mul(k->workgroup(), k->i64(each)), keyType);
+  k->loop(k->thread(), k->i64(each), kLoadsInFlight * k->threads, [&](Value start) {
+    SmallVector<std::pair<Value, Value>> loaded;
+    for (int64_t i = 0; i < kLoadsInFlight; ++i) {
+      Value row = k->add(start, k->i64(i * k->threads));
+      loaded.push_back({row, keyAt(row, /*mayEnd=*/true)});
+    }
+    for (auto [row, key] : loaded)
+      k->when(k->less(row, k->i64(each)), [&] { k->store(key, keys, row); });
+  });
 }
 
 void ColumnKthEmitter::emit(SimtBuilder &builder) {
   k = &builder;
   keyType = k->b.getIntegerType(bits());
-  Value group = k->div(k->workgroup(), k->i64(columns)), column = k->rem(k->workgroup(), k->i64(columns));
-  first = k->add(k->mul(group, k->i64(each * columns)), column);
-  int64_t pieces = llvm::divideCeil(each, k->threads);
-  if (pieces * bits() / 32 <= kHeldRegisters) {
-    for (int64_t piece = 0; piece < pieces; ++piece)
-      held.push_back(keyAt(k->add(k->thread(), k->i64(piece * k->threads)), (piece + 1) * k->threads > each));
-  } else {
-    Value all = k->workspace(grid() * each * bits() / 8);
-    keys = k->at(all, k->mul(k->workgroup(), k->i64(each)), keyType);
-    k->loop(k->thread(), k->i64(each), kLoadsInFlight * k->threads, [&](Value start) {
-      SmallVector<std::pair<Value, Value>> loaded;
-      for (int64_t i = 0; i < kLoadsInFlight; ++i) {
-        Value row = k->add(start, k->i64(i * k->threads));
-        loaded.push_back({row, keyAt(row, /*mayEnd=*/true)});
-      }
-      for (auto [row, key] : loaded)
-        k->when(k->less(row, k->i64(each)), [&] { k->store(key, keys, row); });
-    });
+  Value item = k->workgroup(), isMine = k->equal(k->thread(), k->i64(0));
+  if (isLone()) {
+    item = k->add(k->mul(item, k->i64(k->threads)), k->thread());
+    isMine = k->less(item, k->i64(groups * columns));
+    item = k->min(item, k->i64(groups * columns - 1));
   }
-
-  Value found =
-      k->loop(k->i64(0), k->i64(bits()), 1, ValueRange{k->constant(keyType, 0)}, [&](Value step, ValueRange so) {
-        Value place = k->sub(k->i64(bits() - 1), step);
-        Value bit = arith::ShLIOp::create(k->b, k->constant(keyType, 1), bits() == 64 ? place : k->toI32(place));
-        Value candidate = arith::OrIOp::create(k->b, so[0], bit);
-        Value count = k->reduceGroup({countOwn(candidate)}, k->threads, /*again=*/true,
-                                     [&](size_t, Value a, Value b) { return k->add(a, b); })[0];
-        return SmallVector<Value>{k->select(k->less(k->i32(op.getN() - 1), count), candidate, so[0])};
-      })[0];
-  k->when(k->equal(k->thread(), k->i64(0)), [&] {
+  Value group = k->div(item, k->i64(columns)), column = k->rem(item, k->i64(columns));
+  first = k->add(k->mul(group, k->i64(each * columns)), column);
+  loadKeys();
+  Value key = findKey(), row;
+  SmallVector<DispatchBody::Sink> sinks = body.sinks();
+  if (llvm::any_of(sinks, [&](const DispatchBody::Sink &sink) { return sink.value == op.getRow(); }))
+    row = findRow(key);
+  k->when(isMine, [&] {
     kernel::Elementwise here(*k, body);
     here.moveTo(groups, group, column, {1, 1});
-    here.bind(op.getResult(), k->fromSelectionKey(found, element));
-    here.store(body.sinks());
+    here.bind(op.getResult(), k->fromSelectionKey(key, element));
+    if (row)
+      here.bind(op.getRow(), k->toI32(row));
+    here.store(sinks);
   });
 }
 } // namespace

@@ -1,5 +1,5 @@
-// Templates "eigh" and "qr": one block a matrix, working in the device's workspace. When nothing new is due, more blocks
-// share in copying what there was; where it lies in its place already, nothing is done.
+// Templates "eigh" and "qr": one block a matrix, working in the device's workspace. When nothing new is due, more
+// blocks share in copying what there was; where it lies in its place already, nothing is done.
 //
 // eigh: the rotations of a round turn disjoint pairs of rows and of columns, so the matrix falls into blocks of 2 x 2
 // that threads turn from both sides at once. qr: warps take the products with earlier vectors, threads the elements.
@@ -88,9 +88,7 @@ void DecompositionEmitter::emit() {
   Value part = k.rem(k.workgroup(), k.i64(copiers));
   k.when(
       matrices.isEnabled(),
-      [&] {
-        k.when(k.equal(part, k.i64(0)), [&] { isa<moe::EighOp>(matrices.op) ? solveEigh() : solveQr(); });
-      },
+      [&] { k.when(k.equal(part, k.i64(0)), [&] { isa<moe::EighOp>(matrices.op) ? solveEigh() : solveQr(); }); },
       [&] {
         Value first = k.add(k.mul(part, k.i64(k.threads)), k.thread());
         auto share = [&](int64_t count, llvm::function_ref<void(Value)> visit) {
@@ -98,9 +96,8 @@ void DecompositionEmitter::emit() {
         };
         int64_t width = matrices.width;
         if (matrices.movesPrevious())
-          share(matrices.height * width, [&](Value i) {
-            matrices.keepPrevious(k.div(i, k.i64(width)), k.rem(i, k.i64(width)), {1, 1});
-          });
+          share(matrices.height * width,
+                [&](Value i) { matrices.keepPrevious(k.div(i, k.i64(width)), k.rem(i, k.i64(width)), {1, 1}); });
         share(width, [&](Value i) { matrices.storeValue(i, number(0)); });
       });
 }
@@ -111,8 +108,8 @@ void DecompositionEmitter::turnRound(Value round) {
   int64_t half = size / 2;
   forAll(half, [&](Value j) {
     auto [p, q] = kernel::pairOf(k, round, j, size);
-    auto [s, tau] = kernel::rotationOf(k, get(a, square(p, p, size)), get(a, square(q, q, size)),
-                                       get(a, square(p, q, size)));
+    auto [s, tau] =
+        kernel::rotationOf(k, get(a, square(p, p, size)), get(a, square(q, q, size)), get(a, square(p, q, size)));
     k.store(s, sines, j);
     k.store(tau, taus, j);
   });
@@ -163,8 +160,8 @@ void DecompositionEmitter::solveEigh() {
     Value exists = k.both(k.less(r, k.i64(n)), k.less(c, k.i64(n)));
     return k.select(exists, matrices.load(k.min(r, last), k.min(c, last)), number(0));
   };
-  Value most = fold(
-      size * size, [&](Value i) -> Value { return math::AbsFOp::create(k.b, inputAt(i)); }, /*isSum=*/false);
+  Value most =
+      fold(size * size, [&](Value i) -> Value { return math::AbsFOp::create(k.b, inputAt(i)); }, /*isSum=*/false);
   auto [down, up] = kernel::scalesOf(k, most);
   forAll(size * size, [&, down = down](Value i) {
     Value isDiagonal = k.equal(k.div(i, k.i64(size)), k.rem(i, k.i64(size)));
@@ -210,9 +207,10 @@ void DecompositionEmitter::project(Value vector, Value count) {
   int64_t height = matrices.height, warps = k.threads / SimtBuilder::kWarp;
   k.loop(k.warp(), count, warps, [&](Value i) {
     Value earlier = row(basis, i, height);
-    Value part = k.loop(k.lane(), k.i64(height), SimtBuilder::kWarp, ValueRange{number(0)}, [&](Value r, ValueRange so) {
-      return SmallVector<Value>{k.fadd(so[0], k.fmul(get(earlier, r), get(vector, r)))};
-    })[0];
+    Value part =
+        k.loop(k.lane(), k.i64(height), SimtBuilder::kWarp, ValueRange{number(0)}, [&](Value r, ValueRange so) {
+          return SmallVector<Value>{k.fadd(so[0], k.fmul(get(earlier, r), get(vector, r)))};
+        })[0];
     Value product = k.reduceGroup({part}, SimtBuilder::kWarp, /*again=*/true,
                                   [&](size_t, Value x, Value y) { return k.fadd(x, y); })[0];
     k.when(k.equal(k.lane(), k.i64(0)), [&] { k.store(product, coefficients, i); });
@@ -232,8 +230,8 @@ void DecompositionEmitter::project(Value vector, Value count) {
 void DecompositionEmitter::replace(Value vector, Value count) {
   int64_t height = matrices.height;
   Value none = k.i64(height), largest = number(std::numeric_limits<float>::max());
-  SmallVector<Value> best = k.loop(
-      k.thread(), k.i64(height), k.threads, ValueRange{largest, none}, [&](Value r, ValueRange so) {
+  SmallVector<Value> best =
+      k.loop(k.thread(), k.i64(height), k.threads, ValueRange{largest, none}, [&](Value r, ValueRange so) {
         Value inSpan = k.loop(k.i64(0), count, 1, ValueRange{number(0)}, [&](Value i, ValueRange sum) {
           Value x = get(row(basis, i, height), r);
           return SmallVector<Value>{k.fadd(sum[0], k.fmul(x, x))};
@@ -265,8 +263,8 @@ void DecompositionEmitter::solveQr() {
       auto squareAt = [&](Value r) { return k.fmul(get(vector, r), get(vector, r)); };
       return math::SqrtOp::create(k.b, fold(height, squareAt, /*isSum=*/true));
     };
-    Value most = fold(
-        height, [&](Value r) -> Value { return math::AbsFOp::create(k.b, get(vector, r)); }, /*isSum=*/false);
+    Value most =
+        fold(height, [&](Value r) -> Value { return math::AbsFOp::create(k.b, get(vector, r)); }, /*isSum=*/false);
     scale(kernel::scalesOf(k, most).first);
     Value bound = k.fmul(norm(), number(kernel::vanishingPart(element, height)));
     project(vector, j);

@@ -31,9 +31,8 @@ public:
       : op(op), body(body), sinks(body.sinks()), rows(tensorRows(op.getScores())),
         columns(tensorColumns(op.getScores())), element(op.getScores().getType().getElementType()),
         share(static_cast<double>(rows) / static_cast<double>(columns)),
-        threads(std::min(kMostThreads,
-                         SimtBuilder::kWarp *
-                             static_cast<int64_t>(llvm::PowerOf2Ceil(llvm::divideCeil(rows, kRowsPerWarp))))),
+        threads(std::min(kMostThreads, SimtBuilder::kWarp * static_cast<int64_t>(llvm::PowerOf2Ceil(
+                                                                llvm::divideCeil(rows, kRowsPerWarp))))),
         grid(std::clamp<int64_t>(rows * columns / kZerosPerBlock, 1, target.numSms)) {}
 
   void emit(SimtBuilder &builder);
@@ -111,9 +110,8 @@ void SinkhornEmitter::foldRows(double init, llvm::function_ref<Value(Value, Valu
 void SinkhornEmitter::normaliseRows() {
   auto overLanes = [&](Value init, llvm::function_ref<Value(Value)> body,
                        llvm::function_ref<Value(Value, Value)> join) {
-    Value own = k->loop(k->lane(), k->i64(columns), SimtBuilder::kWarp, ValueRange{init}, [&](Value e, ValueRange so) {
-      return SmallVector<Value>{join(so[0], body(e))};
-    })[0];
+    Value own = k->loop(k->lane(), k->i64(columns), SimtBuilder::kWarp, ValueRange{init},
+                        [&](Value e, ValueRange so) { return SmallVector<Value>{join(so[0], body(e))}; })[0];
     return k->reduceGroup({own}, SimtBuilder::kWarp, /*again=*/true,
                           [&](size_t, Value a, Value b) { return join(a, b); })[0];
   };
@@ -143,8 +141,8 @@ void SinkhornEmitter::update(double sign) {
 
 void SinkhornEmitter::solve() {
   auto plus = [&](Value a, Value b) { return k->fadd(a, b); };
-  // log u = 0: the largest of each column, then the sum relative to it. Later sums need no such care: after a row update
-  // no entry is above 1, and no sum of a column below 1/E.
+  // log u = 0: the largest of each column, then the sum relative to it. Later sums need no such care: after a row
+  // update no entry is above 1, and no sum of a column below 1/E.
   foldRows(
       kMinusInfinity, [&](Value row, Value e) { return scaled(row, e); },
       [&](Value a, Value b) { return k->fmax(a, b); });

@@ -101,8 +101,7 @@ std::pair<Value, Value> rotationOf(KernelBuilder &k, Value app, Value aqq, Value
   Value tangent = k.select(isNegative, k.fsub(zero, size), size);
   // The largest element was 1.
   Value least = k.constant(f64, 1e-3 * resolutionOf(element) * resolutionOf(element));
-  Value isNothing =
-      arith::CmpFOp::create(k.b, arith::CmpFPredicate::OLE, math::AbsFOp::create(k.b, apq), least);
+  Value isNothing = arith::CmpFOp::create(k.b, arith::CmpFPredicate::OLE, math::AbsFOp::create(k.b, apq), least);
   tangent = k.select(isNothing, zero, tangent);
   Value cosine = k.fdiv(one, math::SqrtOp::create(k.b, k.fadd(k.fmul(tangent, tangent), one)));
   Value sine = k.fmul(tangent, cosine);

@@ -50,8 +50,8 @@ inline int64_t evenSize(int64_t n) { return (n + 1) / 2 * 2; }
 /// Pair j of round `round`: in size - 1 rounds of size/2 disjoint pairs everybody meets everybody (the last one stays
 /// where it is, the others go round).
 std::pair<mlir::Value, mlir::Value> pairOf(KernelBuilder &k, mlir::Value round, mlir::Value j, int64_t size);
-/// sin and tan(angle/2) of the rotation that makes a_pq zero, in matrices whose largest element is about 1; zeros when it
-/// is nothing beside that.
+/// sin and tan(angle/2) of the rotation that makes a_pq zero, in matrices whose largest element is about 1; zeros when
+/// it is nothing beside that.
 std::pair<mlir::Value, mlir::Value> rotationOf(KernelBuilder &k, mlir::Value app, mlir::Value aqq, mlir::Value apq);
 /// (cos x - sin y, sin x + cos y), such that a small angle brings a small error.
 std::pair<mlir::Value, mlir::Value> rotate(KernelBuilder &k, mlir::Value x, mlir::Value y, mlir::Value sine,

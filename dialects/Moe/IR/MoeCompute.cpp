@@ -335,6 +335,10 @@ LogicalResult ColReduceOp::verify() {
   return expectSameElement(*this, "result", getResult(), "input", getInput());
 }
 
+void ColumnKthOp::build(OpBuilder &builder, OperationState &state, Type result, Value input, int64_t n) {
+  build(builder, state, result, /*row=*/Type(), input, static_cast<uint64_t>(n));
+}
+
 LogicalResult ColumnKthOp::verify() {
   // (C1)
   if (failed(expectDivides(*this, "number of groups", rows(getResult()), "rows", rows(getInput()))))
@@ -344,9 +348,11 @@ LogicalResult ColumnKthOp::verify() {
   if (n < 1 || n > each)
     return emitOpError("asks for entry ") << n << " of groups of " << each << " rows, expected 1 to " << each;
   // (C3)
-  if (failed(expectShape(*this, "result", getResult(), {rows(getResult()), cols(getInput())})))
+  if (failed(expectShape(*this, "result", getResult(), {rows(getResult()), cols(getInput())})) ||
+      failed(expectSameElement(*this, "result", getResult(), "input", getInput())))
     return failure();
-  return expectSameElement(*this, "result", getResult(), "input", getInput());
+  // (C4)
+  return getRow() ? expectShape(*this, "row", getRow(), {rows(getResult()), cols(getResult())}) : success();
 }
 
 LogicalResult EmbedGradOp::verify() {

@@ -245,17 +245,21 @@ def Moe_ColumnKthOp : Moe_Op<"column_kth", [Pure, differentiable]> {
   let description = [{
     result[g, e] is the n-th largest of input[r, e] over the N/G rows r of group g, equal entries counted one by one. NaN counts as smaller than every
     number; -0 equals +0, and a zero comes out as +0. Exact: no order of evaluation changes it. No gradient: it counts as a constant, as a choice does.
-    As many as `n` entries are above or equal to it, more when some are equal: who needs exactly n takes `moe.limit_capacity`.
 
-    Constraints: (C1) G divides N; (C2) 1 <= n <= N/G; (C3) the result has the input's columns and element type.
+    When some are equal, more than n entries may be above or equal to it. `row` i32 [G, E] tells them apart: it is the row of the n-th one within its group, of
+    equal entries the earlier ones first. So exactly n entries are larger, or equal and in no later row.
+
+    Constraints: (C1) G divides N; (C2) 1 <= n <= N/G; (C3) the result has the input's columns and element type; (C4) row has the shape of the result.
     ```mlir
-    %t = moe.column_kth %scores n 3 : tensor<8x4xf32> -> tensor<2x4xf32>
+    %t, %r = moe.column_kth %scores n 3 : tensor<8x4xf32> -> tensor<2x4xf32>, tensor<2x4xi32>
     ```
   }];
   let arguments = (ins Moe_Matrix:$input, I64Attr:$n);
-  let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "$input `n` $n attr-dict `:` type($input) `->` type($result)";
+  let results = (outs Moe_Matrix:$result, Optional<Moe_Ids>:$row);
+  let assemblyFormat = "$input `n` $n attr-dict `:` type($input) `->` type($result) (`,` type($row)^)?";
   let hasVerifier = 1;
+  // Without `row`.
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "int64_t":$n)>];
 }
 
 def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure]> {

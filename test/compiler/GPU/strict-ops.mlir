@@ -3,9 +3,9 @@
 // RUN: moec-kernels %s --strict-kernels
 
 func.func @kth(%x: tensor<32768x64xf32>, %y: tensor<4096x64xf64>) {
-  %a = moe.dispatch "column_kth" (%p = %x) : (tensor<32768x64xf32>) -> tensor<1x64xf32> {
-    %r = moe.column_kth %p n 4096 : tensor<32768x64xf32> -> tensor<1x64xf32>
-    moe.yield %r : tensor<1x64xf32>
+  %a, %c = moe.dispatch "column_kth" (%p = %x) : (tensor<32768x64xf32>) -> (tensor<1x64xf32>, tensor<1x64xi32>) {
+    %r, %s = moe.column_kth %p n 4096 : tensor<32768x64xf32> -> tensor<1x64xf32>, tensor<1x64xi32>
+    moe.yield %r, %s : tensor<1x64xf32>, tensor<1x64xi32>
   }
   %b = moe.dispatch "column_kth" (%p = %y) : (tensor<4096x64xf64>) -> tensor<1x64xf64> {
     %r = moe.column_kth %p n 512 : tensor<4096x64xf64> -> tensor<1x64xf64>

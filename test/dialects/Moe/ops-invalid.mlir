@@ -652,6 +652,14 @@ func.func @column_kth_element(%x: tensor<8x4xf32>) {
 
 // -----
 
+func.func @column_kth_row(%x: tensor<8x4xf32>) {
+  // expected-error @+1 {{row is [1, 4], expected [2, 4]}}
+  %0, %1 = moe.column_kth %x n 1 : tensor<8x4xf32> -> tensor<2x4xf32>, tensor<1x4xi32>
+  return
+}
+
+// -----
+
 func.func @sinkhorn_enabled(%x: tensor<8x4xf32>, %now: tensor<8x1xf32>) {
   // expected-error @+1 {{enabled is [8, 1], expected [1, 1]}}
   %0 = moe.sinkhorn %x if %now xi 0.5 max_iters 10 tol 0.0 : tensor<8x4xf32>, tensor<8x1xf32>

@@ -118,6 +118,8 @@ func.func @routed(%x: tensor<8x4xf32>, %scores: tensor<8x2xf32>, %ids: tensor<8x
   %few:5 = moe.permute %kept experts 3 align 4 limit 6 : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<16x1xi32>
   // CHECK: moe.column_kth %{{.*}} n 3 : tensor<8x4xf32> -> tensor<2x4xf32>
   %threshold = moe.column_kth %x n 3 : tensor<8x4xf32> -> tensor<2x4xf32>
+  // CHECK: %{{.*}}, %{{.*}} = moe.column_kth %{{.*}} n 3 : tensor<8x4xf32> -> tensor<2x4xf32>, tensor<2x4xi32>
+  %threshold2, %last = moe.column_kth %x n 3 : tensor<8x4xf32> -> tensor<2x4xf32>, tensor<2x4xi32>
   // CHECK: moe.gather_rows %{{.*}}, %{{.*}} slot_row %{{.*}} : tensor<8x2xi32> : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   %g = moe.gather_rows %x, %row_token slot_row %slot_row : tensor<8x2xi32> : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   // CHECK: moe.gather_rows %{{.*}}, %{{.*}} : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>

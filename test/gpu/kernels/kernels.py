@@ -77,9 +77,10 @@ def prepare(case, record):
     """The kernel's params: what the case makes, then states and results. Also the numbers of those that it writes."""
     tensors, written = list(case.make()), []
     for param in record["params"][len(tensors):]:
-        dtype = {"bf16": torch.bfloat16, "f8E4M3FN": torch.float8_e4m3fn}.get(param["dtype"], torch.float32)
+        dtype = {"bf16": torch.bfloat16, "f8E4M3FN": torch.float8_e4m3fn, "i32": torch.int32}.get(param["dtype"], torch.float32)
         shape = param["shape"]
-        t = torch.randn(*shape, device="cuda").to(dtype) if param["read"] else torch.full(shape, float("nan"), device="cuda").to(dtype)
+        nothing = -7 if dtype == torch.int32 else float("nan")
+        t = torch.randn(*shape, device="cuda").to(dtype) if param["read"] else torch.full(shape, nothing, device="cuda").to(dtype)
         written.append(len(tensors))
         tensors.append(t)
     return tensors, written

@@ -10,16 +10,23 @@ def on():
     return torch.ones(1, 1, device="cuda")
 
 
-def column_kth(name, N, E, n, G=1, dtype="f32"):
+def column_kth(name, N, E, n, G=1, dtype="f32", row=False):
     t = Text(name, "column_kth")
-    x = t.input([N, E], dtype)
-    t.result(t.op(f"moe.column_kth {x} n {n} : {tensor([N, E], 'f32')} -> {tensor([G, E], 'f32')}"), [G, E], "f32")
+    x, rows = t.input([N, E], dtype), f", {tensor([G, E], 'i32')}" if row else ""
+    q = t.op(f"moe.column_kth {x} n {n} : {tensor([N, E], 'f32')} -> {tensor([G, E], 'f32')}{rows}")
+    t.result(q, [G, E], "f32")
+    if row:
+        t.body[-1] = t.body[-1].replace(f"{q} =", f"{q}, {q}r =")
+        t.result(q + "r", [G, E], "i32")
 
     def kth(x):
         import torch
         return torch.topk(x[0].view(G, N // G, E), n, dim=1)[0][:, -1]
 
-    Case(t, lambda: [random([N, E], dtype)], lambda x: [f(kth(x))], lambda x: lambda: kth(x), limit=1e-9)
+    def want(x):
+        return [f(kth(x))] + ([x[0].view(G, N // G, E).sort(1, descending=True, stable=True)[1][:, n - 1].int()] if row else [])
+
+    Case(t, lambda: [random([N, E], dtype)], want, lambda x: lambda: kth(x), limit=1e-9)
 
 
 def combine(name, N, D, K, each):
@@ -133,6 +140,7 @@ def qr(name, B, m, n):
 def correct():
     column_kth("kth", 4096, 8, 100)
     column_kth("kth_groups", 3000, 5, 7, 10)
+    column_kth("kth_row", 4096, 8, 100, 1, "bf16", True)
     column_kth("kth_bf16", 32768, 64, 4096, 1, "bf16")
     column_kth("kth_long", 70000, 3, 30000)
     combine("combine_few", 300, 256, 64, 5)
@@ -149,6 +157,7 @@ def correct():
 def fast():
     column_kth("f_kth", 32768, 64, 4096)
     column_kth("f_kth_bf16", 32768, 64, 4096, 1, "bf16")
+    column_kth("f_kth_row", 32768, 64, 4096, 1, "f32", True)
     column_kth("f_kth_128", 32768, 128, 2048)
     combine("f_combine_64", 32768, 2048, 64, 8)
     combine("f_combine_8", 32768, 2048, 8, 8)
