@@ -244,7 +244,7 @@ TEST_CASE("rope forward and inverse", "[row]") {
 TEST_CASE("tokens with a slot for every expert, most of them empty", "[row]") {
   for (int64_t d : {1, 24, 1000, 2500})
     for (bool weighted : {false, true}) {
-      int64_t n = 6, k = 64, r = 40;
+      int64_t n = 6, k = d == 24 ? 61 : 64, r = 40;
       CAPTURE(d, weighted);
       std::string x = tensor(n, d), rows = tensor(r, d), slots = tensor(n, k, "i32"), w = tensor(n, k);
       std::string weights = weighted ? " weights %w : " + w : "";

@@ -39,16 +39,15 @@ TEST_CASE("the plan of two rows that like different columns", "[sinkhorn]") {
 TEST_CASE("sinkhorn after few updates and after many", "[sinkhorn]") {
   for (std::string element : {"f32", "f64"})
     for (auto [n, e] : {std::pair<int64_t, int64_t>{24, 4}, {5, 7}, {70, 33}, {1, 3}, {9, 1}})
-      for (double xi : {0.05, 0.5})
-        for (int64_t iterations : {1, 3, 40}) {
-          CAPTURE(element, n, e, xi, iterations);
-          Array scores = Array::random({n, e}, 3, 0, 1), expected({n, e});
-          loops::sinkhorn(scores.data(), expected.data(), n, e, xi, iterations, 0.0);
-          CompiledDispatch kernel(sinkhornText(n, e, xi, iterations, 0), element);
-          // Scores over xi are as large as 20: their rounding comes back in the exponents.
-          CHECK(difference(kernel.run({scores, Array({1, 1}, 1.0)}).results[0], expected, 10 * toleranceOf(element)) ==
-                "");
-        }
+      for (auto [xi, iterations] : {std::pair<double, int64_t>{0.5, 1}, {0.5, 3}, {0.05, 40}}) {
+        CAPTURE(element, n, e, xi, iterations);
+        Array scores = Array::random({n, e}, 3, 0, 1), expected({n, e});
+        loops::sinkhorn(scores.data(), expected.data(), n, e, xi, iterations, 0.0);
+        CompiledDispatch kernel(sinkhornText(n, e, xi, iterations, 0), element);
+        // Scores over xi are as large as 20: their rounding comes back in the exponents.
+        CHECK(difference(kernel.run({scores, Array({1, 1}, 1.0)}).results[0], expected, 10 * toleranceOf(element)) ==
+              "");
+      }
 }
 
 TEST_CASE("sinkhorn stops when the sums are right", "[sinkhorn]") {

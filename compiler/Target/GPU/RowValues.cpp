@@ -363,17 +363,29 @@ RowEmitter::Values RowEmitter::atCombine(moe::CombineRowsOp op, Sites &sites) {
   };
   Values sums(sites.columns.size(), k.constant(vectorOf(type, sites.lanes), 0));
   if (slots > kMostReplicated) {
-    return loopOver(k.i64(0), k.i64(slots), 1, sums, [&](Value slot, ValueRange carried) {
-      // Most slots may be missing (experts that choose tokens).
-      Value weight = op.getWeights() ? elementAt(op.getWeights(), slot) : Value();
-      TableRow from = tableRow(elementAt(op.getSlotRow(), slot), table, weight);
-      auto added = [&] {
-        Values next;
-        for (auto [sum, column] : llvm::zip_equal(carried, sites.columns))
-          next.push_back(add(from, sum, loadColumns(param, from.base, column, sites, width, type)));
-        return next;
-      };
-      return k.choose(carried.getTypes(), from.isMissing, [&] { return Values(carried); }, added);
+    // Most slots may be missing (experts that choose tokens): numbers of several are asked for at once, then rows only
+    // where there are any.
+    constexpr int64_t kTogether = 8;
+    return loopOver(k.i64(0), k.i64(slots), kTogether, sums, [&](Value first, ValueRange carried) {
+      SmallVector<TableRow> rows;
+      for (int64_t i = 0; i < kTogether; ++i) {
+        Value slot = k.add(first, k.i64(i)), place = slots % kTogether ? k.min(slot, k.i64(slots - 1)) : slot;
+        Value weight = op.getWeights() ? elementAt(op.getWeights(), place) : Value();
+        rows.push_back(tableRow(elementAt(op.getSlotRow(), place), table, weight));
+        if (slots % kTogether)
+          rows.back().isMissing = k.b.createOrFold<arith::OrIOp>(rows.back().isMissing, k.less(k.i64(slots - 1), slot));
+      }
+      Values next(carried);
+      for (const TableRow &from : rows) {
+        auto added = [&] {
+          Values more;
+          for (auto [sum, column] : llvm::zip_equal(next, sites.columns))
+            more.push_back(add(from, sum, loadColumns(param, from.base, column, sites, width, type)));
+          return more;
+        };
+        next = k.choose(ValueRange(next).getTypes(), from.isMissing, [&] { return next; }, added);
+      }
+      return next;
     });
   }
   if (!tableRows.count(op)) {
