@@ -90,9 +90,8 @@ Operation *MatrixBatch::mark(Operation *product) {
 Value MatrixBatch::buildProduct(Value padded, Value y, int64_t rows, bool tb) {
   int64_t stride = aligned(rows), cols = tb ? rowsOf(y) : colsOf(y);
   Groups groups = buildGroups(stride, rows);
-  Operation *product =
-      mark(moe::GroupedMatmulOp::create(b.b, b.type(count * stride, cols), padded, asStack(y), groups.offsets,
-                                        groups.counts, tb, /*scales=*/ValueRange()));
+  Operation *product = mark(moe::GroupedMatmulOp::create(b.b, b.type(count * stride, cols), padded, asStack(y),
+                                                         groups.offsets, groups.counts, tb, /*scales=*/ValueRange()));
   return resize(product->getResult(0), stride, rows);
 }
 
