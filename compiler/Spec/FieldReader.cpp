@@ -74,6 +74,15 @@ Attribute FieldReader::convertSteps(const Field &field, const Json &value, const
                        : Attribute();
 }
 
+/// A 0 that was written would pass for null from here on.
+bool FieldReader::refuseZero(const Field &field, const Json &value, const std::string &pointer,
+                             const std::string &expected) {
+  if (!field.nullable || value.number != 0)
+    return true;
+  error(Rule::Range, value.place, pointer, "0 is out of range; expected " + expected + ", or null");
+  return false;
+}
+
 Attribute FieldReader::convert(const Field &field, const Json &value, const std::string &pointer) {
   Builder b(context);
   bool isNumber = value.kind == Json::Kind::Number;
@@ -83,11 +92,8 @@ Attribute FieldReader::convert(const Field &field, const Json &value, const std:
       return b.getI64IntegerAttr(0);
     if (!isNumber || value.number != std::floor(value.number))
       return wrongType(value, pointer, field.nullable ? "an integer or null" : "an integer");
-    if (field.nullable && value.number == 0) { // would pass for null from here on
-      error(Rule::Range, value.place, pointer,
-            "0 is out of range; expected at least " + numberText(field.minimum) + ", or null");
+    if (!refuseZero(field, value, pointer, "at least " + numberText(field.minimum)))
       return {};
-    }
     if (std::abs(value.number) >= kMaxInteger) {
       error(Rule::Range, value.place, pointer,
             value.string + " is out of range; expected at most " + numberText(field.maximum));
@@ -97,7 +103,11 @@ Attribute FieldReader::convert(const Field &field, const Json &value, const std:
   case FieldType::Number:
     if (value.isNull() && field.nullable)
       return b.getF64FloatAttr(0.0);
-    return isNumber ? Attribute(b.getF64FloatAttr(value.number)) : wrongType(value, pointer, "a number");
+    if (!isNumber)
+      return wrongType(value, pointer, "a number");
+    if (field.openMinimum && !refuseZero(field, value, pointer, "more than " + numberText(field.minimum)))
+      return {};
+    return b.getF64FloatAttr(value.number);
   case FieldType::Boolean:
     return value.kind == Json::Kind::Boolean ? Attribute(b.getBoolAttr(value.boolean))
                                              : wrongType(value, pointer, "true or false");

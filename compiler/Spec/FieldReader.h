@@ -38,6 +38,7 @@ public:
 
 private:
   mlir::Attribute convert(const exp::Field &field, const Json &value, const std::string &pointer);
+  bool refuseZero(const exp::Field &field, const Json &value, const std::string &pointer, const std::string &expected);
   mlir::Attribute convertSteps(const exp::Field &field, const Json &value, const std::string &pointer);
   mlir::Attribute wrongType(const Json &value, const std::string &pointer, const std::string &expected);
 

@@ -128,7 +128,16 @@ static std::optional<Problem> checkMethod(llvm::StringRef category, llvm::String
   return std::nullopt;
 }
 
+/// 0 stands for null in fields that can be switched off; readers refuse a 0 that was written.
+static bool isOff(const Field &field, Attribute value) {
+  auto number = dyn_cast<FloatAttr>(value);
+  auto integer = dyn_cast<IntegerAttr>(value);
+  return field.nullable && (number ? number.getValueAsDouble() == 0.0 : integer && integer.getValue().isZero());
+}
+
 std::optional<Problem> moec::exp::checkValue(const Field &field, Attribute value, MLIRContext *context) {
+  if (isOff(field, value))
+    return std::nullopt;
   auto wrong = [](const char *expected) { return Problem{Rule::WrongType, std::string("expected ") + expected}; };
   switch (field.type) {
   case FieldType::Integer:
