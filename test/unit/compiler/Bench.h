@@ -60,10 +60,6 @@ public:
     }
     return known;
   }
-  mlir::Value table(llvm::StringRef name, mlir::Value, int64_t columns,
-                    llvm::function_ref<std::vector<double>(int64_t)> numbersOf) override {
-    return input(name, {1, columns, numbersOf(0)});
-  }
   moe::StateOp perLayerMetric(llvm::StringRef name, mlir::RankedTensorType type) override {
     return perLayer(name, moe::StateKind::metric, type, true);
   }
