@@ -457,6 +457,21 @@ TEST_CASE("sqrt_softplus: scores and weights", "[lab]") {
   CHECK(w.at(1, 0) + w.at(1, 1) == Approx(1.0));
 }
 
+namespace {
+/// Uniform numbers.
+struct Drawn : NoiseSource {
+  Bench &bench;
+  Lab &lab;
+  Drawn(Bench &bench, Lab &lab) : bench(bench), lab(lab) {}
+  mlir::Value uniform(TensorBuilder &, llvm::StringRef, int64_t rows, int64_t cols, bool) override {
+    Matrix m{rows, cols, {}};
+    for (int64_t i = 0; i < rows * cols; ++i)
+      m.values.push_back(static_cast<double>(lab.random() >> 11) * 0x1p-53);
+    return bench.input("noise", std::move(m));
+  }
+};
+} // namespace
+
 TEST_CASE("forced routes: balanced and skewed", "[lab]") {
   Lab lab;
   Bench bench;
@@ -465,17 +480,7 @@ TEST_CASE("forced routes: balanced and skewed", "[lab]") {
   Matrix ids = bench.evaluate(balanced.buildIds(bench.t, bench.attr("forced", "balanced", {}), r, bench));
   CHECK(maxVio(load(ids, 64)) == 0);
 
-  struct Drawn : NoiseSource {
-    Bench &bench;
-    Lab &lab;
-    Drawn(Bench &bench, Lab &lab) : bench(bench), lab(lab) {}
-    mlir::Value uniform(TensorBuilder &, llvm::StringRef, int64_t rows, int64_t cols, bool) override {
-      Matrix m{rows, cols, {}};
-      for (int64_t i = 0; i < rows * cols; ++i)
-        m.values.push_back(static_cast<double>(lab.random() >> 11) * 0x1p-53);
-      return bench.input("noise", std::move(m));
-    }
-  } drawn(bench, lab);
+  Drawn drawn(bench, lab);
   r.noise = &drawn;
   r.topK = 1;
   const auto &skewed = bench.find<ForcedMethod>("forced", "skewed");
@@ -486,4 +491,23 @@ TEST_CASE("forced routes: balanced and skewed", "[lab]") {
     harmonic += 1.0 / e;
   CHECK(counts[0] / 4096 == Approx(1 / harmonic).epsilon(0.1));
   CHECK(counts[1] / 4096 == Approx(0.5 / harmonic).epsilon(0.15));
+}
+
+TEST_CASE("forced routes: replay has the loads of a run", "[lab]") {
+  Lab lab(4);
+  Bench bench;
+  Drawn drawn(bench, lab);
+  RoutingValues r = lab.sizes();
+  r.noise = &drawn;
+  r.topK = 1;
+  // Bench's layer is the first: 32, 16, 8, 8 tokens in the last record, 40, 10, 10, 4 in that of step 10.
+  auto loads = [&](int64_t step) {
+    exp::MethodAttr attr = bench.attr(
+        "forced", "replay", {bench.field("path", MOEC_TEST_DIR "/spec/good/loads.jsonl"), bench.field("step", step)});
+    return load(bench.evaluate(bench.find<ForcedMethod>("forced", "replay").buildIds(bench.t, attr, r, bench)), 4);
+  };
+  std::vector<double> last = loads(0), tenth = loads(10);
+  for (auto [i, share] : {std::pair(0, 0.5), {1, 0.25}, {2, 0.125}, {3, 0.125}})
+    CHECK(last[i] / 4096 == Approx(share).epsilon(0.12));
+  CHECK(tenth[0] / 4096 == Approx(40.0 / 64).epsilon(0.1));
 }
