@@ -1,9 +1,9 @@
 // Routes at random with the loads of a finished run.
 #include "compiler/Methods/ForcedSupport.h"
 
+#include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
 #include "llvm/Support/Path.h"
-#include <nlohmann/json.hpp>
 
 #include <cmath>
 
@@ -19,12 +19,19 @@ struct Loads {
 };
 
 /// A record of the log with expert_tokens: [layers][experts], for each segment of the model under a name of its own.
-void addLayers(const nlohmann::json &record, Loads &loads) {
+void addLayers(const llvm::json::Object &record, Loads &loads) {
   loads.layers.clear();
-  for (auto &[key, value] : record.items())
-    if (key == "expert_tokens" || StringRef(key).starts_with("expert_tokens."))
-      for (const nlohmann::json &layer : value)
-        loads.layers.push_back(layer.get<std::vector<double>>());
+  for (auto &[key, value] : record) {
+    const llvm::json::Array *layers = value.getAsArray();
+    if (!layers || !(StringRef(key) == "expert_tokens" || StringRef(key).starts_with("expert_tokens.")))
+      continue;
+    for (const llvm::json::Value &layer : *layers) {
+      loads.layers.emplace_back();
+      if (const llvm::json::Array *numbers = layer.getAsArray())
+        for (const llvm::json::Value &number : *numbers)
+          loads.layers.back().push_back(number.getAsNumber().value_or(0));
+    }
+  }
 }
 
 /// Relative paths start at the folder of the spec, which the location names.
@@ -44,11 +51,14 @@ Loads readLoads(exp::MethodAttr attr, Location loc) {
   }
   int64_t wanted = attr.getInt("step");
   for (StringRef line : llvm::split((*file)->getBuffer(), '\n')) {
-    auto record = nlohmann::json::parse(line.begin(), line.end(), nullptr, /*allow_exceptions=*/false);
-    if (!record.is_object() || !record.contains("expert_tokens"))
+    llvm::Expected<llvm::json::Value> record = llvm::json::parse(line);
+    if (!record) { // an empty line, or one that was cut off
+      llvm::consumeError(record.takeError());
       continue;
-    if (wanted == 0 || record.value("step", int64_t(0)) == wanted)
-      addLayers(record, loads);
+    }
+    const llvm::json::Object *fields = record->getAsObject();
+    if (fields && fields->get("expert_tokens") && (wanted == 0 || fields->getInteger("step") == wanted))
+      addLayers(*fields, loads);
   }
   if (loads.layers.empty())
     loads.error = "\"" + path.str().str() + "\" has no record with expert_tokens" +

@@ -11,9 +11,17 @@ namespace moec::moe {
 
 namespace {
 
+/// Whether floats decide on integers: ids from a comparison of scores.
+bool isDecision(MapOp map) {
+  auto isFloat = [](Value value) { return isa<FloatType>(cast<RankedTensorType>(value.getType()).getElementType()); };
+  return llvm::any_of(map.getInputs(), isFloat) && !llvm::all_of(map.getResults(), isFloat);
+}
+
 // The routing decision is kept under every policy: it is small, and a second one could differ when another kernel
 // rounds otherwise.
 bool isRoutingDecision(Operation *op) {
+  if (auto map = dyn_cast<MapOp>(op))
+    return isDecision(map);
   return isa<TopKOp, ColumnKthOp, SinkhornOp, LimitCapacityOp, PermuteOp, CountIdsOp>(op);
 }
 

@@ -157,18 +157,20 @@ static Matrix topK(const Matrix &x, Value result) {
   });
 }
 
-static Matrix columnKth(const Matrix &x, moe::ColumnKthOp op) {
+/// The n-th largest of each column, and its row within the group: of equal entries the earlier ones first.
+static std::pair<Matrix, Matrix> columnKth(const Matrix &x, moe::ColumnKthOp op) {
   int64_t groups = cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(0), rows = x.rows / groups;
-  Matrix result{groups, x.cols, std::vector<double>(groups * x.cols)};
+  Matrix values{groups, x.cols, {}}, places{groups, x.cols, {}};
   for (int64_t group = 0; group < groups; ++group)
     for (int64_t col = 0; col < x.cols; ++col) {
-      std::vector<double> column;
+      std::vector<std::pair<double, int64_t>> column;
       for (int64_t row = 0; row < rows; ++row)
-        column.push_back(x.at(group * rows + row, col));
-      std::nth_element(column.begin(), column.begin() + (op.getN() - 1), column.end(), std::greater<>());
-      result.values[group * x.cols + col] = column[op.getN() - 1];
+        column.push_back({-x.at(group * rows + row, col), row});
+      std::nth_element(column.begin(), column.begin() + (op.getN() - 1), column.end());
+      values.values.push_back(-column[op.getN() - 1].first);
+      places.values.push_back(static_cast<double>(column[op.getN() - 1].second));
     }
-  return result;
+  return {values, places};
 }
 
 static Matrix limitCapacity(Matrix ids, const Matrix &weights, moe::LimitCapacityOp op) {
@@ -298,7 +300,12 @@ void Evaluator::visit(Operation &operation) {
         set(op.getResult(),
             multiplyGroups(op, get(op.getA()), get(op.getW()), get(op.getOffsets()), get(op.getCounts())));
       })
-      .Case<moe::ColumnKthOp>([&](auto op) { set(op->getResult(0), columnKth(get(op.getInput()), op)); })
+      .Case<moe::ColumnKthOp>([&](auto op) {
+        auto [values, places] = columnKth(get(op.getInput()), op);
+        set(op.getResult(), values);
+        if (op.getRow())
+          set(op.getRow(), places);
+      })
       .Case<moe::LimitCapacityOp>(
           [&](auto op) { set(op.getResult(), limitCapacity(get(op.getIds()), get(op.getWeights()), op)); })
       .Case<moe::SinkhornOp>([&](auto op) { set(op.getPlan(), sinkhorn(get(op.getScores()), op)); })
