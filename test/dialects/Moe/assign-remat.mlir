@@ -42,3 +42,28 @@ func.func @layers(%x0: tensor<8x4xf32>) {
   }
   return
 }
+
+// What floats decide on is an integer, and is kept: a second comparison could round otherwise.
+// SELECTIVE-LABEL: func.func @decision
+// FULL-LABEL: func.func @decision
+func.func @decision(%x: tensor<8x4xf32>, %t: tensor<1x4xf32>) -> tensor<8x4xf32> {
+  %y = moe.repeat %l of 2 carry(%a = %x : tensor<8x4xf32>) {
+    // SELECTIVE: moe.map(%{{.*}}, %{{.*}}) : (tensor<8x4xf32>, tensor<1x4xf32>) -> tensor<8x4xi32>
+    // FULL: moe.map(%{{.*}}, %{{.*}}) : (tensor<8x4xf32>, tensor<1x4xf32>) -> tensor<8x4xi32>
+    %ids = moe.map(%a, %t) : (tensor<8x4xf32>, tensor<1x4xf32>) -> tensor<8x4xi32> {
+    ^bb0(%s: f32, %k: f32):
+      %above = arith.cmpf ogt, %s, %k : f32
+      %id = arith.extui %above : i1 to i32
+      moe.yield %id : i32
+    }
+    // SELECTIVE: moe.map(%{{.*}}) {moe.remat} : (tensor<8x4xi32>)
+    // FULL: moe.map(%{{.*}}) {moe.remat} : (tensor<8x4xi32>)
+    %b = moe.map(%ids) : (tensor<8x4xi32>) -> tensor<8x4xf32> {
+    ^bb0(%i: i32):
+      %f = arith.sitofp %i : i32 to f32
+      moe.yield %f : f32
+    }
+    moe.yield %b : tensor<8x4xf32>
+  }
+  return %y : tensor<8x4xf32>
+}
