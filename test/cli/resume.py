@@ -22,6 +22,17 @@ OPTIMIZERS = {
     "adamw_lite": {"match": ["embed", "*norm*"], "kind": "adamw_lite"},
 }
 
+# What balancing keeps, noise, fewer experts from a step on between the kill and the end.
+ROUTERS = {
+    "bias": ({"moe": {"zero_experts": 4, "top_k_per_layer": [2, 1]},
+              "router": {"score": "sigmoid", "jitter": 0.02, "balance": {"kind": "bias", "rate": 0.01}}},
+             {"sparser": {"at": {"steps": 10}, "top_k_per_layer": [1, 1]}}),
+    "bip": ({"router": {"balance": {"kind": "bip", "scope": "global"}}}, {}),
+    "quantile": ({"router": {"balance": "quantile"}}, {}),
+    "sinkhorn": ({"router": {"balance": {"kind": "sinkhorn", "share": 0.5, "noise": 0.1}}}, {}),
+    "skewed": ({"router": {"debug": "skewed"}}, {}),
+}
+
 with Test() as t:
     def same(run, what):
         first, other = tensors(t.dir / "whole/checkpoints/step-00000020"), tensors(t.dir / run / "checkpoints/step-00000020")
@@ -112,3 +123,12 @@ with Test() as t:
     same("watched", "losses and measures: kill -9, and resume with one thread")
     churn = [layer[0] for line in metrics(t.dir / "whole") if line["split"] == "train" for layer in line["route_churn"]]
     t.check(max(map(float, churn)) > 0, f"routes change: {max(map(float, churn))} at most")
+
+    for name, (model, changes) in ROUTERS.items():
+        merged = SPEC["model"] | {"router": model["router"], "moe": SPEC["model"]["moe"] | model.get("moe", {})}
+        t.spec.write_text(json.dumps(SPEC | {"model": merged, "changes": changes, "losses": {"router_z": {"weight": 0.001}}}))
+        t.must(t.moec, "train", t.spec, "--run-dir", "whole", "--overwrite", "--threads", 2)
+        code = t.stop_after(f"{name}/checkpoints/step-00000007", signal.SIGKILL, *train(name, "--overwrite", "--threads", 2))
+        t.check(code == -signal.SIGKILL, f"killed after step 7: {code}")
+        t.must(*train(name, "--resume", "--threads", 1))
+        same(name, f"{name}: kill -9, and resume with one thread")
