@@ -2,6 +2,20 @@
 
 namespace moec {
 
+std::vector<exp::Conflict> ForcedMethod::findConflicts(exp::MethodAttr attr, mlir::Operation *,
+                                                       exp::ExperimentOp experiment) const {
+  auto moe = experiment.section<exp::MoeOp>();
+  if (!moe || (moe.getTopKPerLayer().empty() && experiment.sections<exp::ChangeOp>().empty()))
+    return {};
+  return {{.field = "forced",
+           .text = attr.getKind().str() +
+                   " gives every token top_k experts in all layers; remove top_k_per_layer, here "
+                   "and under changes, or debug",
+           .other = moe,
+           .otherField = "top_k_per_layer",
+           .otherText = "the mixture is here"}};
+}
+
 void registerMethods(mlir::DialectRegistry &registry) {
   registry.addExtension(+[](mlir::MLIRContext *, exp::ExpDialect *dialect) { registerMethods(dialect->getMethods()); });
 }

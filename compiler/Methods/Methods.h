@@ -111,7 +111,7 @@ public:
 class ScoreMethod : public exp::Method {
 public:
   std::string category() const final { return "score"; }
-  /// [N, E] logits -> [N, E] scores that top-k selects on; may be the logits themselves.
+  /// [N, E] logits -> [N, E] scores; may be the logits themselves.
   virtual mlir::Value buildScores(TensorBuilder &b, exp::MethodAttr attr, mlir::Value logits) const = 0;
   /// Combine weights [N, S] of the chosen experts (r.ids) before `scale`, 0 for empty slots; `normalize` as in the
   /// spec.
@@ -151,6 +151,9 @@ public:
   /// i32 [N, topK], in training; the experts of a token differ.
   virtual mlir::Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
                                StateDeclarer &states) const = 0;
+  /// Lists of top_k by layer: forced tokens have top_k experts everywhere.
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, mlir::Operation *section,
+                                           exp::ExperimentOp experiment) const override;
 };
 
 /// Something computed in each MoE layer, which may hand a value on to the next.

@@ -103,6 +103,8 @@ public:
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
     Loads loads = readLoads(attr, exp::fieldLoc(section, "forced"));
+    if (auto conflicts = ForcedMethod::findConflicts(attr, section, experiment); !conflicts.empty())
+      return conflicts;
     if (!loads.error.empty())
       return {{.field = "forced.path", .text = loads.error}};
     auto moe = experiment.section<exp::MoeOp>();

@@ -145,9 +145,9 @@ std::vector<exp::Conflict> ExpertChoice::findConflicts(exp::MethodAttr attr, Ope
     return conflicts;
   if (!moe.getTopKPerLayer().empty() || !experiment.sections<exp::ChangeOp>().empty())
     conflicts.push_back({.field = "method",
-                         .text =
-                             "top_k_per_layer says how many experts a token chooses, and here experts choose; remove "
-                             "it",
+                         .text = "top_k_per_layer, here or under changes, says how many experts a token chooses, and "
+                                 "here experts choose; remove "
+                                 "it",
                          .other = moe,
                          .otherField = "top_k_per_layer",
                          .otherText = "the mixture is here"});
