@@ -4,7 +4,8 @@ using namespace mlir;
 
 namespace moec {
 
-std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const std::string &why, bool isWarning) {
+std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const std::string &why, bool isWarning,
+                                             const std::string &field) {
   std::vector<exp::Conflict> conflicts;
   exp::MethodRegistry &methods = exp::getMethods(experiment.getContext());
   for (auto loss : experiment.sections<exp::LossOp>()) {
@@ -12,7 +13,7 @@ std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const
     double weight = loss.getWeight().convertToDouble();
     if (!method || !method->balancesLoad() || weight == 0 || (isWarning && weight <= 1e-3))
       continue;
-    conflicts.push_back({.field = "balance",
+    conflicts.push_back({.field = field,
                          .text = "loss \"" + loss.getName().str() + "\" balances loads too: " + why,
                          .other = loss,
                          .otherField = "weight",

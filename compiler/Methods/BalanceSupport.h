@@ -13,7 +13,9 @@ inline moe::StateOp declareBias(TensorBuilder &b, int64_t numExperts, StateDecla
 
 /// A conflict with each loss that makes loads alike, `why` telling the reason and the cure. Losses of weight 0 do not
 /// count, nor, where small ones are at home beside the method, those of a weight of 1e-3 or less.
-std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const std::string &why, bool isWarning);
+/// `field`: where the router's section says so.
+std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const std::string &why, bool isWarning,
+                                             const std::string &field = "balance");
 
 /// Tokens an expert gets when loads are equal, rounded down: C = floor(top_k * N / E).
 inline int64_t equalLoad(const RoutingValues &r) { return r.topK * r.numTokens / r.numExperts; }

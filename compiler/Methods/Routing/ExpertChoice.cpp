@@ -1,6 +1,6 @@
 // Each expert takes the tokens of its highest scores: loads are equal by construction, tokens have as many experts as
 // want them.
-#include "compiler/Methods/Methods.h"
+#include "compiler/Methods/BalanceSupport.h"
 
 using namespace mlir;
 
@@ -169,17 +169,8 @@ std::vector<exp::Conflict> ExpertChoice::findConflicts(exp::MethodAttr attr, Ope
          .other = moe,
          .otherField = "num_experts",
          .otherText = "num_experts is " + std::to_string(moe.getNumExperts())});
-  exp::MethodRegistry &methods = exp::getMethods(experiment.getContext());
-  for (auto loss : experiment.sections<exp::LossOp>()) {
-    const auto *method = static_cast<const LossMethod *>(methods.find("loss", loss.getMethod().getKind().str()));
-    if (method && method->balancesLoad() && !loss.getWeight().isZero())
-      conflicts.push_back({.field = "method",
-                           .text = "loss \"" + loss.getName().str() +
-                                   "\" makes loads alike, and with expert_choice they are; remove it",
-                           .other = loss,
-                           .otherField = "weight",
-                           .otherText = "the loss is here"});
-  }
+  llvm::append_range(conflicts, findBalanceLosses(experiment, "with expert_choice they are equal already; remove it",
+                                                  /*isWarning=*/false, "method"));
   return conflicts;
 }
 

@@ -205,6 +205,7 @@ TEST_CASE("router lab: a bias needs some two hundred steps", "[lab]") {
   CAPTURE(slow[0], slow[99], slow[199], slow[299], fast[49], fast[119]);
   CHECK(within20(slow[0], 5.8));
   CHECK(within20(slow[99], 2.6));
+  CHECK(slow[199] < 0.5);
   CHECK(slow[299] < 0.5);
   CHECK(fast[49] < 0.5);
   // A larger step ends earlier and at a higher floor.
