@@ -39,6 +39,22 @@ std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi)
        "share of directions that are kept as they are"}};
 }
 
+std::vector<exp::Field> getLiteFields(const char *ofBeta1) {
+  using exp::FieldType;
+  std::vector<exp::Field> fields = {{"lite.beta1", FieldType::Number, "0", -100, 100, {}, "", ofBeta1},
+                                    {"lite.beta2",
+                                     FieldType::Number,
+                                     "0",
+                                     -100,
+                                     100,
+                                     {},
+                                     "",
+                                     "the same along flat directions, at the end of the ramp; starts at beta1"}};
+  for (exp::Field &field : getChiFields("lite.", "1"))
+    fields.push_back(std::move(field));
+  return fields;
+}
+
 Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
                 const OptimizerMethod::Update &update) {
   return b.map({update.step}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {

@@ -10,6 +10,8 @@ namespace moec {
 
 /// chi, chi_schedule, ramp, sharp_fraction, behind a prefix ("lite." or nothing). At the defaults nothing is changed.
 std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi);
+/// All keys of "lite" in an optimizer that has it as an option; `ofBeta1` says what beta1 weighs.
+std::vector<exp::Field> getLiteFields(const char *ofBeta1);
 
 /// chi of the step, [1, 1].
 mlir::Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,

@@ -31,17 +31,7 @@ public:
                       "factor on the update: sqrt(max(1, out / in)), sqrt(out / in), 0.2 sqrt(max(in, out)) (lr and "
                       "weight_decay of AdamW carry over), 1"});
     fields.push_back(getDecayField());
-    fields.push_back(
-        {"lite.beta1", FieldType::Number, "0", -100, 100, {}, "", "weight of the gradient's own direction"});
-    fields.push_back({"lite.beta2",
-                      FieldType::Number,
-                      "0",
-                      -100,
-                      100,
-                      {},
-                      "",
-                      "the same along flat directions, at the end of the ramp; starts at beta1"});
-    for (exp::Field &field : getChiFields("lite.", "1"))
+    for (exp::Field &field : getLiteFields("weight of the gradient's own direction"))
       fields.push_back(std::move(field));
     return fields;
   }

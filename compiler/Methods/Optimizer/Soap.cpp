@@ -40,16 +40,7 @@ public:
     fields.push_back({"every", FieldType::Integer, "10", 1, 1 << 20, {}, "steps", "how often the bases are renewed"});
     fields.push_back(
         {"max_side", FieldType::Integer, "10000", 1, 1 << 24, {}, "elements", "a longer side keeps its own basis"});
-    fields.push_back({"lite.beta1", FieldType::Number, "0", -100, 100, {}, "", "weight of the gradient itself"});
-    fields.push_back({"lite.beta2",
-                      FieldType::Number,
-                      "0",
-                      -100,
-                      100,
-                      {},
-                      "",
-                      "the same along flat directions, at the end of the ramp; starts at beta1"});
-    for (exp::Field &field : getChiFields("lite.", "1"))
+    for (exp::Field &field : getLiteFields("weight of the gradient itself"))
       fields.push_back(std::move(field));
     fields.push_back(getSmoothField("lite."));
     return fields;
