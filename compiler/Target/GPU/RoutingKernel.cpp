@@ -5,8 +5,9 @@
 // (match) and from the counts of the steps, warps and blocks before. Blocks learn each other's counts in the workspace,
 // after a barrier of the whole grid.
 //
-// limit_capacity runs in one block: the capacity-th largest weight of each expert is found digit by digit, and what
-// equals it stays in slot order. count_ids: a block counts a share of one group; the last to arrive adds the shares.
+// limit_capacity: a block has as many experts as its shared memory holds, in most models all, and walks over all slots.
+// The capacity-th largest weight of each expert is found digit by digit, and what equals it stays in slot order.
+// count_ids: a block counts a share of one group; the last to arrive adds the shares.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -27,6 +28,9 @@ constexpr int64_t kSlotsPerBlock = 2048;                 // least share worth a 
 constexpr int64_t kLimitThreads = 1024;
 constexpr int64_t kDigitBits = 4;     // of a weight, found in one walk over the slots
 constexpr int64_t kSlotsInFlight = 8; // of one thread, in such a walk
+constexpr int64_t kDigits = int64_t{1} << kDigitBits;
+// Of an expert in limit_capacity: its threshold, how many that equal it stay, counts by digit and by warp.
+constexpr int64_t kLimitBytes = 8 + 4 + 4 * kDigits + 4 * (kLimitThreads / SimtBuilder::kWarp);
 
 class RoutingEmitter {
 public:
@@ -52,7 +56,8 @@ private:
   Value idAt(Value slot) { return k->load(i32, k->param(*ids), slot); }
   Value isId(Value id) { return k->less(k->i32(-1), id); }
 
-  /// The stretch of slots of this warp: `steps` steps of 32 from `first` on, as far as they are below `end`.
+  /// The stretch of slots of this warp: `steps` steps of 32 from `first` on, as far as they are below `end`. The slots
+  /// are cut for so many blocks.
   struct Stretch {
     Value first, end;
     int64_t steps;
@@ -73,6 +78,7 @@ private:
   SmallVector<DispatchBody::Sink> sinks;
   std::optional<unsigned> ids;
   int64_t total, splits = 1;
+  int64_t expertsOfBlock = 0; // limit_capacity
   SimtBuilder *k = nullptr;
   Type i32, i64Type;
 };
@@ -92,7 +98,11 @@ LogicalResult RoutingEmitter::analyse(const GpuTarget &target) {
   } else if (isa<moe::PermuteOp>(root)) {
     grid = std::clamp<int64_t>(total / kSlotsPerBlock, 1, most);
   } else {
+    constexpr int64_t kPadding = 4 * 16; // four arrays, each from a multiple of 16 bytes on
+    int64_t experts = cast<moe::LimitCapacityOp>(root).getExperts();
     threads = kLimitThreads;
+    grid = llvm::divideCeil(experts, (target.sharedBytes - kPadding) / kLimitBytes);
+    expertsOfBlock = llvm::divideCeil(experts, grid);
   }
   return success();
 }
@@ -130,7 +140,9 @@ void RoutingEmitter::forAll(int64_t count, bool allBlocks, llvm::function_ref<vo
 RoutingEmitter::Stretch RoutingEmitter::stretchOf(int64_t blocks) {
   int64_t warps = threads / SimtBuilder::kWarp;
   int64_t steps = llvm::divideCeil(total, blocks * warps * SimtBuilder::kWarp);
-  Value warp = k->add(k->mul(k->workgroup(), k->i64(warps)), k->warp());
+  Value warp = k->warp();
+  if (blocks > 1)
+    warp = k->add(k->mul(k->workgroup(), k->i64(warps)), warp);
   return {k->mul(warp, k->i64(steps * SimtBuilder::kWarp)), k->i64(total), steps};
 }
 
@@ -263,13 +275,21 @@ void RoutingEmitter::permute(moe::PermuteOp op) {
 }
 
 void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
-  int64_t experts = op.getExperts(), capacity = op.getCapacity(), warps = threads / SimtBuilder::kWarp;
+  int64_t experts = expertsOfBlock, capacity = op.getCapacity(), warps = threads / SimtBuilder::kWarp;
   Type element = cast<RankedTensorType>(op.getWeights().getType()).getElementType();
   unsigned weights = *body.paramOf(op.getWeights());
   bool byWeight = op.getPolicy() == moe::DropPolicy::lowest_weight;
-  constexpr int64_t kDigits = int64_t{1} << kDigitBits;
   Value thresholds = k->shared(experts * 8), left = k->shared(experts * 4);
   Value counts = k->shared(experts * kDigits * 4), counters = k->shared(warps * experts * 4);
+  // From here on an id counts from this block's first expert, and is -1 for slots of others.
+  Value firstExpert = k->toI32(k->mul(k->workgroup(), k->i64(experts)));
+  auto ownId = [&](Value id) -> Value {
+    if (grid == 1)
+      return id;
+    Value own = k->sub(id, firstExpert);
+    Value isOwn = k->both(k->less(k->i32(-1), own), k->less(own, k->i32(experts)));
+    return k->select(isOwn, own, k->i32(-1));
+  };
   Stretch stretch = stretchOf(1);
 
   int64_t bits = element.getIntOrFloatBitWidth();
@@ -290,7 +310,7 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
       for (int64_t i = 0; i < kSlotsInFlight; ++i) {
         Value slot = k->add(first, k->i64(i * threads)), inside = k->less(slot, k->i64(total));
         slot = k->min(slot, k->i64(total - 1));
-        idOf.push_back(k->select(inside, idAt(slot), k->i32(-1)));
+        idOf.push_back(k->select(inside, ownId(idAt(slot)), k->i32(-1)));
         keyOf.push_back(keyAt(slot));
       }
       for (auto [id, key] : llvm::zip_equal(idOf, keyOf)) {
@@ -337,6 +357,7 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
     });
 
   auto equalKey = [&](Value slot, Value id) -> Value {
+    id = ownId(id);
     if (!byWeight)
       return id;
     Value expert = k->max(k->toI64(id), k->i64(0));
@@ -346,13 +367,18 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
   countKeys(stretch, counters, experts, equalKey);
   accumulateWarps(counters, experts, [&](Value) { return k->i32(0); });
   rankKeys(stretch, counters, experts, equalKey, [&](Value slot, Value id, Value key, Value rank) {
-    Value expert = k->max(k->toI64(id), k->i64(0));
+    Value own = ownId(id), expert = k->max(k->toI64(own), k->i64(0));
     Value stays = k->both(isId(key), k->less(rank, k->load(i32, left, expert)));
     if (byWeight) {
       Value above = unsignedLess(k->load(i64Type, thresholds, expert), keyAt(slot));
       stays = arith::OrIOp::create(k->b, stays, above);
     }
-    put(op.getResult(), slot, k->select(k->both(stays, isId(id)), id, k->i32(-1)));
+    auto store = [&] { put(op.getResult(), slot, k->select(k->both(stays, isId(own)), id, k->i32(-1))); };
+    if (grid == 1)
+      return store();
+    // The first block stores the slots of nobody too.
+    Value isOurs = k->both(k->equal(k->workgroup(), k->i64(0)), k->less(id, k->i32(0)));
+    k->when(arith::OrIOp::create(k->b, isId(own), isOurs), store);
   });
 }
 

@@ -141,6 +141,10 @@ private:
   };
   llvm::SmallVector<SiteStores> computeStores(llvm::ArrayRef<kernel::DispatchBody::Sink> sinks, Sites &sites);
   bool mayStoreInLastPass(int64_t width);
+  bool standApart(llvm::ArrayRef<kernel::DispatchBody::Sink> part);
+  /// Sinks of a width, cut into parts that are computed and stored one after the other.
+  llvm::SmallVector<llvm::SmallVector<kernel::DispatchBody::Sink>>
+  inParts(llvm::ArrayRef<kernel::DispatchBody::Sink> sinks, int64_t width);
   Store storeOf(const kernel::DispatchBody::Sink &sink, Value value, Value column, const Sites &sites);
   mlir::LogicalResult emitSinks();
   bool sharesElements(unsigned param) const;

@@ -40,9 +40,10 @@ int64_t countStreams(const DispatchBody &body, int64_t elements) {
 /// Whether no op that `value` is made of, seen up to the results of whole rows, is a `stop`.
 bool isFreeOf(Value value, llvm::function_ref<bool(Operation *)> stop) {
   SmallVector<Value> pending{value};
+  llvm::SmallDenseSet<Operation *> seen;
   while (!pending.empty()) {
     Operation *op = DispatchBody::stripViews(pending.pop_back_val()).getDefiningOp();
-    if (!op)
+    if (!op || !seen.insert(op).second)
       continue;
     if (stop(op))
       return false;
@@ -213,8 +214,56 @@ bool RowEmitter::mayStoreInLastPass(int64_t width) {
   });
 }
 
+/// Whether what these sinks store can be stored before the others are computed: states only, since another result may
+/// lie where an operand lay, and such as no other sink is made of.
+bool RowEmitter::standApart(ArrayRef<DispatchBody::Sink> part) {
+  llvm::SmallDenseSet<StringAttr> written;
+  llvm::SmallDenseSet<unsigned> params;
+  for (const DispatchBody::Sink &sink : part) {
+    if (body.params[sink.param].kind != moe::DispatchParam::Kind::State)
+      return false;
+    written.insert(body.params[sink.param].state.getAttr());
+    params.insert(sink.param);
+  }
+  auto reads = [&](Operation *op) {
+    auto read = dyn_cast<moe::ReadOp>(op);
+    return read && written.contains(read.getStateAttr().getAttr());
+  };
+  return llvm::all_of(body.sinks(), [&](const DispatchBody::Sink &sink) {
+    return params.contains(sink.param) || isFreeOf(sink.value, reads);
+  });
+}
+
+// Updates of many small parameters in one kernel: what they read and make would not all fit the registers.
+SmallVector<SmallVector<DispatchBody::Sink>> RowEmitter::inParts(ArrayRef<DispatchBody::Sink> sinks, int64_t width) {
+  constexpr int64_t kMostRegisters = 160; // of 255
+  Columns columns = columnsOf(width);
+  auto registersOf = [&](Value value) {
+    int64_t bits = cast<RankedTensorType>(value.getType()).getElementTypeBitWidth();
+    return columns.lanes * columns.pieces * llvm::divideCeil(bits, 32);
+  };
+  SmallVector<SmallVector<DispatchBody::Sink>> parts(1);
+  llvm::SmallDenseSet<Operation *> read;
+  int64_t used = 0;
+  for (const DispatchBody::Sink &sink : sinks) {
+    int64_t more = registersOf(sink.value);
+    isFreeOf(sink.value, [&](Operation *op) {
+      if (isa<moe::ReadOp>(op) && schedule.columnsOf(op->getResult(0)) > 1 && read.insert(op).second)
+        more += registersOf(op->getResult(0));
+      return false;
+    });
+    if (used + more > kMostRegisters && !parts.back().empty() && standApart(parts.back())) {
+      parts.emplace_back();
+      used = 0;
+    }
+    parts.back().push_back(sink);
+    used += more;
+  }
+  return parts;
+}
+
 // All that is kept in registers is computed before the first store, so that states may be updated in place and loads
-// are under way together.
+// are under way together; as far as it fits.
 LogicalResult RowEmitter::emitSinks() {
   std::map<int64_t, SmallVector<DispatchBody::Sink>> byWidth;
   bool mustWait = false;
@@ -232,7 +281,16 @@ LogicalResult RowEmitter::emitSinks() {
       continue;
     }
     if (width > 1) {
-      llvm::append_range(groups, computeStores(sinks, wholeRow(width)));
+      SmallVector<SmallVector<DispatchBody::Sink>> parts = inParts(sinks, width);
+      for (ArrayRef<DispatchBody::Sink> part : parts) {
+        SmallVector<SiteStores> made = computeStores(part, wholeRow(width));
+        if (parts.size() == 1 || mustWait || !standApart(part)) {
+          llvm::append_range(groups, made);
+          continue;
+        }
+        for (const SiteStores &group : made)
+          storeAll(group.stores, group.condition);
+      }
       continue;
     }
     Sites only;
