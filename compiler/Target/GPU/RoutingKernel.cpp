@@ -26,6 +26,7 @@ constexpr int64_t kSortThreads = 256, kSortBlocks = 128; // a grid barrier needs
 constexpr int64_t kSlotsPerBlock = 2048;                 // least share worth a block
 constexpr int64_t kStepsInFlight = 5;                    // of a warp that walks its slots
 constexpr int64_t kBlocksInFlight = 16;                  // whose counts a thread adds up
+constexpr int64_t kTotalsInFlight = 8;                   // of experts, likewise
 constexpr int64_t kLimitThreads = 1024;
 constexpr int64_t kDigitBits = 4;     // of a weight, found in one walk over the slots
 constexpr int64_t kSlotsInFlight = 8; // of one thread, in such a walk
@@ -251,10 +252,19 @@ void RoutingEmitter::permute(moe::PermuteOp op) {
   });
   k->barrier();
   forAll(experts + 1, /*allBlocks=*/false, [&](Value expert) {
-    Value first = k->loop(k->i64(0), expert, 1, ValueRange{k->i32(0)}, [&](Value e, ValueRange so) {
-      Value count = k->add(k->load(i32, totals, e), k->i32(align - 1));
-      Value next = k->add(so[0], k->mul(k->div(count, k->i32(align)), k->i32(align)));
-      return SmallVector<Value>{isLimited ? k->min(next, k->i32(rows)) : next};
+    Value first = k->loop(k->i64(0), expert, kTotalsInFlight, ValueRange{k->i32(0)}, [&](Value e, ValueRange so) {
+      SmallVector<Value> counts;
+      for (int64_t i = 0; i < kTotalsInFlight; ++i) {
+        Value other = k->add(e, k->i64(i)), count = k->load(i32, totals, k->min(other, k->i64(experts - 1)));
+        counts.push_back(k->select(k->less(other, expert), count, k->i32(0)));
+      }
+      Value next = so[0];
+      for (Value count : counts) {
+        Value steps = k->div(k->add(count, k->i32(align - 1)), k->i32(align));
+        next = k->add(next, k->mul(steps, k->i32(align)));
+        next = isLimited ? k->min(next, k->i32(rows)) : next;
+      }
+      return SmallVector<Value>{next};
     })[0];
     k->store(first, offsets, expert);
   });
