@@ -320,10 +320,11 @@ TEST_CASE("rows go to experts and back", "[row]") {
 }
 
 TEST_CASE("rows go to experts, token by token", "[row]") {
-  // As permute makes it: a row serves one slot or none, and some slots have no row.
+  // As permute makes it: a row serves one slot or none, and some slots have no row. (Few tokens: one block, as blocks
+  // that wait for each other cannot be interpreted.)
   for (auto [n, k, d, weighted] : {std::tuple<int64_t, int64_t, int64_t, bool>{6, 2, 32, true},
-                                   {37, 3, 36, false},
-                                   {40, 4, 260, true},
+                                   {31, 3, 36, false},
+                                   {30, 4, 260, true},
                                    {3, 2, 1160, false}}) {
     int64_t r = n * k + 9;
     CAPTURE(n, k, d, weighted);

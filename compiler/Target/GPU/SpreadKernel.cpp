@@ -22,9 +22,10 @@ using kernel::tensorColumns;
 using kernel::tensorRows;
 using Piece = SimtBuilder::Piece;
 
-constexpr int64_t kThreads = 1024;      // one block a multiprocessor: all are resident when they meet
-constexpr int64_t kMostPieces = 8;      // accesses of one thread in a token
-constexpr int64_t kMostSlots = 32;      // of a token
+constexpr int64_t kThreads = 512;    // two such blocks fit on a multiprocessor, so that all are resident when they meet
+constexpr int64_t kRowsInFlight = 4; // of one thread that writes the inverse
+constexpr int64_t kMostPieces = 8;   // accesses of one thread in a token
+constexpr int64_t kMostSlots = 32;   // of a token
 constexpr int64_t kLeastRowBytes = 128; // narrower rows would leave most of a warp idle
 
 moe::SpreadRowsOp rootOf(moe::DispatchOp dispatch) {
@@ -115,9 +116,15 @@ void SpreadEmitter::storeRow(SimtBuilder &k, Value row, ArrayRef<Value> values) 
 
 void SpreadEmitter::writeInverse(SimtBuilder &k) {
   Value first = k.add(k.mul(k.workgroup(), k.i64(kThreads)), k.thread());
-  k.loop(first, k.i64(rows), kThreads * grid, [&](Value row) {
-    Value slot = k.load(k.b.getI32Type(), k.param(rowSlot), row);
-    k.when(k.less(k.i32(-1), slot), [&] { k.store(k.toI32(row), inverse, k.toI64(slot)); });
+  k.loop(first, k.i64(rows), kRowsInFlight * kThreads * grid, [&](Value start) {
+    SmallVector<Value> numbers, served;
+    for (int64_t i = 0; i < kRowsInFlight; ++i) {
+      numbers.push_back(k.add(start, k.i64(i * kThreads * grid)));
+      served.push_back(k.load(k.b.getI32Type(), k.param(rowSlot), k.min(numbers[i], k.i64(rows - 1))));
+    }
+    for (auto [row, slot] : llvm::zip_equal(numbers, served))
+      k.when(k.both(k.less(row, k.i64(rows)), k.less(k.i32(-1), slot)),
+             [&] { k.store(k.toI32(row), inverse, k.toI64(slot)); });
   });
 }
 
