@@ -27,7 +27,7 @@ constexpr int64_t kThreads = 256, kWarps = kThreads / SimtBuilder::kWarp;
 constexpr int64_t kBlocksPerSm = 2;
 constexpr int64_t kMostOwnIds = 2048;  // of a block: what its counts may take of shared memory
 constexpr int64_t kStepsInFlight = 16; // of 32 ids
-constexpr int64_t kIdsTogether = 4;    // of a warp
+constexpr int64_t kIdsTogether = 4;    // of a warp; 3 with two accesses a row, for the registers
 constexpr int64_t kFirstRows = 2;      // of each of these, which are loaded before anything is added
 constexpr int64_t kRowsTogether = 4;   // then, of one id
 constexpr int64_t kHotAccesses = 8;    // under way in each thread, of an id that the block shares
@@ -75,7 +75,7 @@ private:
   moe::EmbedGradOp op;
   const DispatchBody &body;
   Type element, i32;
-  int64_t rows, columns, vocabulary, lanes = 1, pieces = 1, columnBlocks = 1, ranges = 1, ownIds = 1;
+  int64_t rows, columns, vocabulary, lanes = 1, pieces = 1, columnBlocks = 1, ranges = 1, ownIds = 1, idsTogether = 1;
   SmallVector<DispatchBody::Sink> sinks;
   std::optional<unsigned> ids, gradient;
   bool onlyAdds = false; // what has no rows stays as it is
@@ -97,6 +97,7 @@ EmbedGradEmitter::EmbedGradEmitter(moe::EmbedGradOp op, const DispatchBody &body
   lanes = chooseLanes(gradient ? body.storageOf(*gradient) : element, columns);
   int64_t accesses = llvm::divideCeil(columns, lanes * SimtBuilder::kWarp);
   pieces = accesses % 2 == 0 ? 2 : 1;
+  idsTogether = pieces == 1 ? kIdsTogether : kIdsTogether - 1;
   columnBlocks = llvm::divideCeil(accesses, pieces);
   ranges = std::max<int64_t>(target.numSms * kBlocksPerSm / columnBlocks, llvm::divideCeil(vocabulary, kMostOwnIds));
   ranges = std::clamp<int64_t>(ranges, 1, vocabulary);
@@ -253,8 +254,8 @@ void EmbedGradEmitter::sumIds(SimtBuilder &k, Value first) {
     Value id, first, count;
     Values sum;
   };
-  SmallVector<Own> own(kIdsTogether);
-  SmallVector<SmallVector<Values>> loaded(kIdsTogether);
+  SmallVector<Own> own(idsTogether);
+  SmallVector<SmallVector<Values>> loaded(own.size());
   for (auto [i, here] : llvm::enumerate(own)) {
     here.id = k.add(first, k.i64(static_cast<int64_t>(i) * kWarps));
     Value isOwn = k.less(here.id, k.i64(ownIds)), at = k.min(here.id, k.i64(ownIds - 1));
@@ -347,7 +348,7 @@ void EmbedGradEmitter::emit(SimtBuilder &k) {
   sorted = k.at(workspace, k.add(k.mul(block, k.i64(rows)), before), i32);
   startIds(k);
   sortRows(k);
-  k.loop(k.warp(), k.i64(ownIds), kWarps * kIdsTogether, [&](Value first) { sumIds(k, first); });
+  k.loop(k.warp(), k.i64(ownIds), kWarps * idsTogether, [&](Value first) { sumIds(k, first); });
   k.barrier();
   Value hot = k.toI64(k.load(i32, numHot, k.i64(0)));
   k.loop(k.i64(0), hot, 1, [&](Value i) { sumHotId(k, k.toI64(k.load(i32, hotIds, i))); });
