@@ -1,4 +1,5 @@
 // update: gradient norm, clipping, learning rate, one update for each parameter, the step counter.
+#include "compiler/Methods/AdamSupport.h"
 #include "compiler/Model/ModelContext.h"
 #include "compiler/Model/Patterns.h"
 
@@ -89,7 +90,7 @@ public:
   explicit GradientNorm(ModelContext &ctx) : ctx(ctx) {}
 
   void add(const Parameter &parameter) {
-    Value g = ctx.t.readRows(parameter.gradient);
+    Value g = readElements(ctx.t, parameter.gradient); // as AdamW does
     Value squares = ctx.t.sumAll(ctx.t.mul(g, g));
     sum = sum ? ctx.t.add(sum, squares) : squares;
   }

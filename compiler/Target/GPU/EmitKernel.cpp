@@ -43,7 +43,7 @@ FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleO
       {"attention", one<emitAttentionKernel>, sm90::coversAttention, one<sm90::emitAttentionKernel>},
       {"attention_grad", one<emitAttentionGradKernel>, sm90::coversAttention, sm90::emitAttentionGradKernels},
       {"col_reduce", one<emitReductionKernel>},
-      {"embed_grad", one<emitReductionKernel>},
+      {"embed_grad", one<emitEmbedGradKernel>},
       {"quantize_columns", one<emitQuantizationKernel>},
       {"permute", one<emitRoutingKernel>},
       {"limit_capacity", one<emitRoutingKernel>},

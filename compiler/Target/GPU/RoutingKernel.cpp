@@ -25,6 +25,9 @@ using kernel::tensorRows;
 
 constexpr int64_t kSortThreads = 256, kSortBlocks = 128; // a grid barrier needs them all resident
 constexpr int64_t kSlotsPerBlock = 2048;                 // least share worth a block
+constexpr int64_t kStepsInFlight = 5;                    // of a warp that walks its slots
+constexpr int64_t kBlocksInFlight = 16;                  // whose counts a thread adds up
+constexpr int64_t kTotalsInFlight = 8;                   // of experts, likewise
 constexpr int64_t kLimitThreads = 1024;
 constexpr int64_t kDigitBits = 4;     // of a weight, found in one walk over the slots
 constexpr int64_t kSlotsInFlight = 8; // of one thread, in such a walk
@@ -147,11 +150,19 @@ RoutingEmitter::Stretch RoutingEmitter::stretchOf(int64_t blocks) {
 }
 
 void RoutingEmitter::walk(const Stretch &stretch, llvm::function_ref<void(Value, Value)> visit) {
-  k->loop(k->i64(0), k->i64(stretch.steps), 1, [&](Value step) {
-    Value slot = k->add(k->add(stretch.first, k->mul(step, k->i64(SimtBuilder::kWarp))), k->lane());
-    Value inside = k->less(slot, stretch.end);
-    Value id = idAt(k->min(slot, k->i64(total - 1)));
-    visit(slot, k->select(inside, id, k->i32(-1)));
+  int64_t together = std::min(stretch.steps, kStepsInFlight);
+  k->loop(k->i64(0), k->i64(stretch.steps), together, [&](Value first) {
+    SmallVector<Value> slots, ids;
+    for (int64_t i = 0; i < together; ++i) {
+      Value step = k->add(first, k->i64(i));
+      Value slot = k->add(k->add(stretch.first, k->mul(step, k->i64(SimtBuilder::kWarp))), k->lane());
+      if (stretch.steps % together) // what is another warp's counts as beyond the end
+        slot = k->select(k->less(step, k->i64(stretch.steps)), slot, stretch.end);
+      slots.push_back(slot);
+      ids.push_back(k->select(k->less(slot, stretch.end), idAt(k->min(slot, k->i64(total - 1))), k->i32(-1)));
+    }
+    for (auto [slot, id] : llvm::zip_equal(slots, ids))
+      visit(slot, id);
   });
 }
 
@@ -233,21 +244,39 @@ void RoutingEmitter::permute(moe::PermuteOp op) {
       k->store(k->i32(0), earlier, expert);
       return;
     }
-    SmallVector<Value> sums =
-        k->loop(k->i64(0), k->i64(grid), 1, ValueRange{k->i32(0), k->i32(0)}, [&](Value block, ValueRange so) {
-          Value count = k->load(i32, workspace, k->add(k->mul(block, k->i64(experts)), expert));
-          Value isEarlier = k->less(block, k->workgroup());
-          return SmallVector<Value>{k->add(so[0], count), k->add(so[1], k->select(isEarlier, count, k->i32(0)))};
+    SmallVector<Value> sums = k->loop(
+        k->i64(0), k->i64(grid), kBlocksInFlight, ValueRange{k->i32(0), k->i32(0)}, [&](Value first, ValueRange so) {
+          SmallVector<Value> counts, next(so);
+          for (int64_t i = 0; i < kBlocksInFlight; ++i) {
+            Value block = k->min(k->add(first, k->i64(i)), k->i64(grid - 1));
+            counts.push_back(k->load(i32, workspace, k->add(k->mul(block, k->i64(experts)), expert)));
+          }
+          for (int64_t i = 0; i < kBlocksInFlight; ++i) {
+            Value block = k->add(first, k->i64(i));
+            Value count = k->select(k->less(block, k->i64(grid)), counts[i], k->i32(0));
+            next[0] = k->add(next[0], count);
+            next[1] = k->add(next[1], k->select(k->less(block, k->workgroup()), count, k->i32(0)));
+          }
+          return next;
         });
     k->store(sums[0], totals, expert);
     k->store(sums[1], earlier, expert);
   });
   k->barrier();
   forAll(experts + 1, /*allBlocks=*/false, [&](Value expert) {
-    Value first = k->loop(k->i64(0), expert, 1, ValueRange{k->i32(0)}, [&](Value e, ValueRange so) {
-      Value count = k->add(k->load(i32, totals, e), k->i32(align - 1));
-      Value next = k->add(so[0], k->mul(k->div(count, k->i32(align)), k->i32(align)));
-      return SmallVector<Value>{isLimited ? k->min(next, k->i32(rows)) : next};
+    Value first = k->loop(k->i64(0), expert, kTotalsInFlight, ValueRange{k->i32(0)}, [&](Value e, ValueRange so) {
+      SmallVector<Value> counts;
+      for (int64_t i = 0; i < kTotalsInFlight; ++i) {
+        Value other = k->add(e, k->i64(i)), count = k->load(i32, totals, k->min(other, k->i64(experts - 1)));
+        counts.push_back(k->select(k->less(other, expert), count, k->i32(0)));
+      }
+      Value next = so[0];
+      for (Value count : counts) {
+        Value steps = k->div(k->add(count, k->i32(align - 1)), k->i32(align));
+        next = k->add(next, k->mul(steps, k->i32(align)));
+        next = isLimited ? k->min(next, k->i32(rows)) : next;
+      }
+      return SmallVector<Value>{next};
     })[0];
     k->store(first, offsets, expert);
   });

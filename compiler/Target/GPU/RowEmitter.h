@@ -159,7 +159,7 @@ private:
   Value member;         // number of this thread among those of its row
   Value chunkFirst;
   mlir::Operation *outermostLoop = nullptr;
-  bool meets = false;         // threads of a row wait for each other
+  bool hasSteps = false;      // threads of a row need each other's sums
   bool isLastLevel = false;   // of whole-row ops
   bool wideAreStored = false; // all sinks but scalars
   llvm::DenseMap<Value, Value> scalars, bases;

@@ -109,8 +109,9 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   while (width % lanes)
     lanes /= 2;
   if (width <= (together ? warpColumns : warpColumns / 4)) {
-    // Some lanes of a warp for each row, two accesses each; no barriers.
-    int64_t accesses = 2 * lanes <= most ? 2 : 1;
+    // Some lanes of a warp for each row; no barriers. Two accesses each, but of many operands one: two would take the
+    // registers of half the warps.
+    int64_t accesses = 2 * lanes <= most && !crowded ? 2 : 1;
     layout.group = std::min(SimtBuilder::kWarp, powerOf2Ceil(llvm::divideCeil(width, accesses * lanes)));
     layout.threads = std::clamp(powerOf2Ceil(schedule.rows * layout.group), SimtBuilder::kWarp, kBlock);
     return layout;
@@ -388,8 +389,8 @@ LogicalResult RowEmitter::emit() {
     }
     depth[&op] = level;
   }
-  meets = !levels.empty() && layout.group > SimtBuilder::kWarp;
-  if (!levels.empty())
+  hasSteps = !levels.empty();
+  if (hasSteps)
     loadEarly();
   for (auto [number, ops] : llvm::enumerate(levels)) {
     isLastLevel = number + 1 == levels.size();
@@ -400,6 +401,8 @@ LogicalResult RowEmitter::emit() {
 
 FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                     const GpuTarget &target) {
+  if (coversSpread(dispatch))
+    return emitSpreadKernel(dispatch, module, symbol, target);
   DispatchBody body(dispatch);
   FailureOr<RowSchedule> schedule = RowSchedule::create(body);
   if (failed(schedule))
