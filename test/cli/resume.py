@@ -30,6 +30,10 @@ ROUTERS = {
     "bip": ({"router": {"balance": {"kind": "bip", "scope": "global"}}}, {}),
     "quantile": ({"router": {"balance": "quantile"}}, {}),
     "sinkhorn": ({"router": {"balance": {"kind": "sinkhorn", "share": 0.5, "noise": 0.1}}}, {}),
+    "budget_bias": ({"moe": {"zero_experts": 4},
+                     "router": {"balance": {"kind": "budget_bias", "expected": 1.3, "rate": 0.05, "decay_from": {"steps": 10}}}}, {}),
+    # Fewer tokens an expert from a step between the kill and the end.
+    "expert_choice": ({"router": {"kind": "expert_choice", "then": {"at": {"steps": 10}, "capacity_factor": 1}}}, {}),
     "skewed": ({"router": {"debug": "skewed"}}, {}),
 }
 
