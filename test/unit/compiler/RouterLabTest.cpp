@@ -272,7 +272,8 @@ TEST_CASE("expert_choice: equal loads, and no look ahead by position", "[lab]") 
     exp::MethodAttr attr = bench.attr("routing", "expert_choice",
                                       {bench.field("capacity_factor", 2.0), bench.field("scope", scope),
                                        bench.field("see_future", bench.b.getBoolAttr(true)),
-                                       bench.field("then.at", int64_t(0)), bench.field("then.capacity_factor", 1.0)});
+                                       bench.field("then.at", int64_t(0)), bench.field("then.capacity_factor", 1.0),
+                                       bench.field("then.over", int64_t(0)), bench.field("then.stages", int64_t(4))});
     int64_t most = bench.find<RoutingMethod>("routing", "expert_choice").maxChosen(attr, r);
     Matrix ids = choose(bench, "expert_choice", attr, r);
     CHECK(std::count_if(ids.values.begin(), ids.values.end(), [](double id) { return id >= 0; }) == most);

@@ -318,7 +318,8 @@ TEST_CASE("expert_choice: the order of tokens does not matter, and every token i
     exp::MethodAttr attr = bench.attr("routing", "expert_choice",
                                       {bench.field("capacity_factor", factor), bench.field("scope", "batch"),
                                        bench.field("see_future", bench.b.getBoolAttr(true)),
-                                       bench.field("then.at", int64_t(0)), bench.field("then.capacity_factor", 1.0)});
+                                       bench.field("then.at", int64_t(0)), bench.field("then.capacity_factor", 1.0),
+                                       bench.field("then.over", int64_t(0)), bench.field("then.stages", int64_t(4))});
     return choose(bench, "expert_choice", attr, r);
   };
   std::vector<int64_t> order = numbers.order(32);
@@ -326,6 +327,49 @@ TEST_CASE("expert_choice: the order of tokens does not matter, and every token i
   Matrix all = run(scores, 4);
   for (int64_t i = 0; i < 32 * 4; ++i)
     CHECK(all.values[i] == static_cast<double>(i % 4));
+}
+
+TEST_CASE("expert_choice: capacity goes down a line of stages, or jumps", "[methods]") {
+  Matrix scores = softmax(Numbers{6}.matrix(64, 4));
+  auto loads = [&](const char *scope, int64_t over, int64_t step) {
+    Bench bench;
+    RoutingValues r = sizes(64, 4, 2);
+    r.seqLen = 16;
+    r.step = bench.input("step", {1, 1, {static_cast<double>(step)}}, bench.b.getI64Type());
+    r.selection = bench.input("scores", scores);
+    exp::MethodAttr attr = bench.attr("routing", "expert_choice",
+                                      {bench.field("capacity_factor", 2.0), bench.field("scope", scope),
+                                       bench.field("see_future", bench.b.getBoolAttr(true)),
+                                       bench.field("then.at", int64_t(10)), bench.field("then.capacity_factor", 1.0),
+                                       bench.field("then.over", over), bench.field("then.stages", int64_t(4))});
+    CHECK(bench.find<RoutingMethod>("routing", "expert_choice").maxChosen(attr, r) == 4 * 32);
+    Matrix ids = choose(bench, "expert_choice", attr, r);
+    // The tokens that an expert takes are those of its largest scores.
+    for (int64_t e = 0; e < 4 && scope == std::string("batch"); ++e) {
+      double taken = INFINITY, left = -INFINITY;
+      for (int64_t t = 0; t < 64; ++t)
+        (ids.at(t, e) == e ? taken : left) =
+            ids.at(t, e) == e ? std::min(taken, scores.at(t, e)) : std::max(left, scores.at(t, e));
+      CHECK(taken > left);
+    }
+    std::vector<double> counts = load(ids, 4);
+    CHECK(counts == std::vector<double>(4, counts[0]));
+    return counts[0];
+  };
+  for (const char *scope : {"batch", "sequence", "position"}) {
+    std::vector<double> line, jump;
+    for (int64_t step : {0, 9, 10, 14, 15, 20, 25, 29, 100}) {
+      line.push_back(loads(scope, 20, step));
+      jump.push_back(loads(scope, 0, step));
+    }
+    // Of 64 tokens an expert takes 32 at first and 16 at last: of each of 4 sequences 8 and 4, of 4 at a position 2
+    // and 1.
+    if (scope == std::string("position"))
+      CHECK(line == std::vector<double>{32, 32, 16, 16, 16, 16, 16, 16, 16});
+    else
+      CHECK(line == std::vector<double>{32, 32, 28, 28, 24, 20, 16, 16, 16});
+    CHECK(jump == std::vector<double>{32, 32, 16, 16, 16, 16, 16, 16, 16});
+  }
 }
 
 TEST_CASE("load_balance: groups and counts against loops; global is micro where a step has one micro-batch",
