@@ -24,7 +24,7 @@ OPTIMIZERS = {
 
 # What balancing keeps, noise, fewer experts from a step on between the kill and the end.
 ROUTERS = {
-    "bias": ({"moe": {"zero_experts": 4, "top_k_per_layer": [2, 1]},
+    "bias": ({"moe": {"zero_experts": 4, "top_k_per_layer": [2, 1], "capacity": {"factor": 1.5, "drop": "random2"}},
               "router": {"score": "sigmoid", "jitter": 0.02, "balance": {"kind": "bias", "rate": 0.01}}},
              {"sparser": {"at": {"steps": 10}, "top_k_per_layer": [1, 1]}}),
     "bip": ({"router": {"balance": {"kind": "bip", "scope": "global"}}}, {}),

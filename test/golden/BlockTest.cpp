@@ -291,3 +291,72 @@ TEST_CASE("peri norm: at the start the stream's variance grows by 2 a layer, how
   CHECK(four == Approx(1 + 4 * 2 * 63.0 / 64).epsilon(0.15));
   CHECK(meanSquare(4, 10) == Approx(four).epsilon(1e-9));
 }
+
+TEST_CASE("capacity random2: first choices before second ones, and second ones by chance") {
+  const std::string two = R"("num_experts": 4, "top_k": 2, "capacity": {"factor": 1, "drop": "random2"})";
+  auto withSequences = [&](const std::string &moe, int count) {
+    std::string text = changed(oneLayer(moe, ""), "\"seq_len\": 8", "\"seq_len\": 1"), number = std::to_string(count);
+    text = changed(text, "\"sequences\": 4", "\"sequences\": " + number);
+    text = changed(text, "\"micro_sequences\": 2", "\"micro_sequences\": " + number);
+    return changed(text, "\"lr\": 1e-2", "\"lr\": 1e-30");
+  };
+  // Two tokens that choose the same two experts in turn, four times each: every expert's room is taken by first
+  // choices.
+  CompiledModel model(withSequences(two, 8), {});
+  model.call("init");
+  silence(model, "layers.0.attention.o");
+  Row router(16 * 4), embed = model.read("embed");
+  for (size_t i = 0; i < 16; ++i) {
+    double sign = i % 2 ? 1 : -1;
+    embed['a' * 16 + i] = 0.3 + 0.2 * sign;
+    embed['b' * 16 + i] = 0.3 - 0.2 * sign;
+    router[i * 4] = 0.05 * (1 + sign), router[i * 4 + 1] = 0.05 * (1 - sign);
+    router[i * 4 + 2] = router[i * 4 + 3] = -1;
+  }
+  model.write("embed", embed);
+  model.write("layers.0.moe.router", router);
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < 8; ++i)
+    tokens.insert(tokens.end(), {i < 4 ? 'a' : 'b', 'c'});
+  model.call("begin_step");
+  model.writeInts("batch.tokens", tokens);
+  model.call("forward_backward");
+  CHECK(model.read("metric.expert_tokens") == Row{8, 8, 0, 0});
+  double expected = 0;
+  for (char token : {'a', 'b'}) {
+    Row x = embedded(model, token),
+        logits = times(norm(plus(x, mixture(model, norm(x), 4, 4, 1, Row(4)))), model.read("head").data(), 256);
+    double sum = 0;
+    for (double logit : logits)
+      sum += std::exp(logit);
+    expected += (std::log(sum) - logits['c']) / 2;
+  }
+  CHECK(model.scalar("metric.loss") == Approx(expected).epsilon(1e-12));
+
+  // One token and room for all: its second expert is met with the probability 2 w2 / (w1 + w2).
+  CompiledModel single(withSequences(changed(two, "\"factor\": 1", "\"factor\": 2"), 1), {});
+  single.call("init");
+  silence(single, "layers.0.attention.o");
+  for (auto [gap, wanted] : {std::pair(0.5, 2 / (1 + std::exp(0.5))), {1.5, 2 / (1 + std::exp(1.5))}, {0.0, 1.0}}) {
+    Row x = norm(embedded(single, 'a')), toward(16 * 4);
+    for (size_t i = 0; i < 16; ++i) { // logits 0 and -gap, and two far below
+      double part = x[i] / 16;
+      toward[i * 4 + 1] = -gap * part, toward[i * 4 + 2] = toward[i * 4 + 3] = -9 * part;
+    }
+    single.write("layers.0.moe.router", toward);
+    int met = 0;
+    for (int step = 0; step < 1000; ++step) {
+      single.call("begin_step");
+      single.writeInts("batch.tokens", {'a', 'c'});
+      single.call("forward_backward");
+      single.call("update");
+      Row gradient = single.read("grad.layers.0.moe.experts.down");
+      CHECK(gradient[0] != 0); // the first stays
+      met += gradient[9 * 16] != 0;
+    }
+    INFO(gap << ": " << met << " of 1000, wanted " << wanted);
+    CHECK(met / 1000.0 == Approx(wanted).margin(0.05)); // three standard deviations
+    if (gap == 0)
+      CHECK(met == 1000);
+  }
+}
