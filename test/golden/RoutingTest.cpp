@@ -145,3 +145,19 @@ TEST_CASE(
   for (const char *layer : {"1", "2"})
     CHECK(largestDifference(later.read(std::string("grad.layers.") + layer + ".moe.router"), Row(16 * 6)) > 1e-4);
 }
+
+TEST_CASE("measures change no parameter, to the bit") {
+  const std::string moe = R"("num_experts": 6, "top_k": 2)", losses = R"({"load_balance": {"weight": 0.1}})";
+  CompiledModel plain(spec(moe, "", losses), {});
+  CompiledModel watched(spec(moe, "", losses, R"("metrics": {"watch": {
+      "routing_entropy": {}, "load_share": {}, "score_share": {}, "max_logit": {}, "activation_rms": {},
+      "inner": {"kind": "activation_rms", "of": "experts"}, "coactivation_cosine": {}, "next_layer_predictability": {},
+      "route_churn": {"tokens": 8, "every": {"steps": 2}}, "domain_information": {}, "congestion": {}}},)"),
+                        {});
+  for (CompiledModel *model : {&plain, &watched}) {
+    model->call("init");
+    train(*model, 3, 2);
+  }
+  for (const std::string &name : plain.names(rt::StateKind::Parameter))
+    CHECK(plain.read(name) == watched.read(name));
+}

@@ -60,6 +60,11 @@ public:
 
   bool hasEmptySlots(exp::MethodAttr) const override { return true; }
 
+  double meanChosen(exp::MethodAttr attr, double topK) const override {
+    double given = attr.getFloat("capacity_factor");
+    return given > 0 ? given : topK;
+  }
+
   int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const override {
     int64_t most = 0;
     for (const Stage &stage : getStages(attr, r.topK))
