@@ -54,8 +54,15 @@ public:
          0,
          {},
          "steps",
-         "the factor goes there over so many steps, in a line of stages; null: at once"},
-        {"then.stages", FieldType::Integer, "4", 1, 64, {}, "", "how many equal jumps make the line"}};
+         "the factor goes there in equal jumps spread over so many steps, the first at then.at; null: in one jump"},
+        {"then.stages",
+         FieldType::Integer,
+         "4",
+         1,
+         64,
+         {},
+         "",
+         "how many jumps; those that leave the same whole number of tokens fall together"}};
   }
 
   bool hasEmptySlots(exp::MethodAttr) const override { return true; }
@@ -161,8 +168,9 @@ std::vector<exp::Conflict> ExpertChoice::findConflicts(exp::MethodAttr attr, Ope
                              "are not those of a causal model",
                          .isWarning = true});
   if (attr.getInt("then.over") > 0 && attr.getInt("then.at") == 0)
-    conflicts.push_back({.field = "then.over",
-                         .text = "the way to another factor has no beginning; give then.at, or remove then.over"});
+    conflicts.push_back(
+        {.field = "then.over",
+         .text = "over says how long the change takes, not when it begins; give then.at, or remove then.over"});
   if (router.getBalance())
     conflicts.push_back({.field = "balance",
                          .text = "expert_choice has equal loads by itself; set balance to null",
