@@ -144,7 +144,8 @@ Gradients::Block Gradients::blockAt(const Position &at, const Walk &walk, Value 
 Value Gradients::keepTurns(Value tileNumber, Value step) {
   Position at = position(tileNumber, shape.getKvHeads(), /*descending=*/false);
   Walk blocks = walk(at);
-  Value turns = k.at(k.scratch(), k.i64(gpu::SimtBuilder::kCounterBytes + shape.getStatisticsBytes()), k.b.getI32Type());
+  Value turns =
+      k.at(k.scratch(), k.i64(gpu::SimtBuilder::kCounterBytes + shape.getStatisticsBytes()), k.b.getI8Type());
   k.loop(blocks.count, {}, [&](Value i, ArrayRef<Value>) {
     Block block = blockAt(at, blocks, i);
     Value word = k.at(turns, block.turn, k.b.getI32Type());
