@@ -38,6 +38,7 @@ void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
 
 void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   exp::ExperimentOp experiment = options.experiment;
+  pm.addNestedPass<func::FuncOp>(moe::createMoeSplitSums());
   auto batch = experiment.section<exp::BatchOp>();
   if (batch.getSequences() == batch.getMicroSequences())
     pm.addPass(moe::createMoeWriteFirst());

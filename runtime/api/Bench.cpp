@@ -1,6 +1,5 @@
 // bench(): train steps and a clock, nothing else.
 #include "runtime/api/Session.h"
-#include "runtime/base/Clock.h"
 #include "runtime/exec/Devices.h"
 #include "runtime/exec/MetricReader.h"
 
@@ -56,13 +55,12 @@ public:
     if (!std::isfinite(lastLoss))
       return Status::error("MOEC-R002", plan.path, "the metric \"", loss->name, "\" became ", lastLoss, " at step ",
                            step.step, "; steps of no use are not worth measuring");
-    if (steps == request.warmupSteps) {
-      start = nowSeconds();
-    } else if (steps > request.warmupSteps) {
+    if (steps > request.warmupSteps) {
+      // Steps end before they are heard of, so their own clock counts, not ours.
       stepSeconds.push_back(step.seconds);
-      end = nowSeconds();
+      seconds += step.seconds;
       look();
-      enough = end - start >= request.seconds;
+      enough = seconds >= request.seconds;
     }
     return Status::ok();
   }
@@ -74,9 +72,9 @@ public:
 
 private:
   void look() {
-    if (end - lastLook < kLookSeconds)
+    if (seconds - lastLook < kLookSeconds)
       return;
-    lastLook = end;
+    lastLook = seconds;
     if (std::optional<DeviceSensors> seen = executor().device().sensors()) {
       clockSum += seen->clockMHz;
       wattSum += seen->watts;
@@ -88,7 +86,7 @@ private:
   Result<BenchReport> report() {
     BenchReport result;
     result.steps = static_cast<int64_t>(stepSeconds.size());
-    result.seconds = end - start;
+    result.seconds = seconds;
     result.tokensPerStep = tokensPerStep;
     result.tokensPerSecond = static_cast<double>(tokensPerStep) * static_cast<double>(result.steps) / result.seconds;
     std::sort(stepSeconds.begin(), stepSeconds.end());
@@ -111,7 +109,7 @@ private:
   int64_t steps = 0;
   bool enough = false;
   uint64_t tokensPerStep = 0, usedBytes = 0;
-  double lastLoss = 0, start = 0, end = 0, lastLook = 0;
+  double lastLoss = 0, seconds = 0, lastLook = 0;
   std::vector<double> stepSeconds;
   double clockSum = 0, wattSum = 0;
   int looks = 0;

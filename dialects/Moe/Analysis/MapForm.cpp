@@ -21,6 +21,11 @@ bool isSum(MapOp map) {
          llvm::all_of(body->getArguments(), [](BlockArgument argument) { return argument.hasOneUse(); });
 }
 
+MapOp getInnerSum(Value value, Block *block) {
+  auto map = value.getDefiningOp<MapOp>();
+  return map && map->getBlock() == block && value.hasOneUse() && isSum(map) ? map : MapOp();
+}
+
 unsigned countFullInputs(MapOp map) {
   return llvm::count_if(map.getInputs(), [&](Value input) {
     return cast<RankedTensorType>(input.getType()).getShape() == map.getShapeType().getShape();

@@ -13,15 +13,9 @@ namespace moec::moe {
 
 namespace {
 
-/// The map of `value` if it is a sum that nobody else reads.
-MapOp innerSum(Value value, Block *block) {
-  auto map = value.getDefiningOp<MapOp>();
-  return map && map->getBlock() == block && value.hasOneUse() && isSum(map) ? map : MapOp();
-}
-
 void collectTerms(MapOp sum, SmallVectorImpl<Value> &terms, SmallVectorImpl<MapOp> &inner) {
   for (Value input : sum.getInputs()) {
-    if (MapOp nested = innerSum(input, sum->getBlock())) {
+    if (MapOp nested = getInnerSum(input, sum->getBlock())) {
       collectTerms(nested, terms, inner);
       inner.push_back(nested);
     } else {

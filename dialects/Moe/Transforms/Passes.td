@@ -64,6 +64,24 @@ def MoeDecompose : Pass<"moe-decompose"> {
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
 }
 
+def MoeSplitSums : Pass<"moe-split-sums", "::mlir::func::FuncOp"> {
+  let summary = "Products that are summed into a state are added to it one after another";
+  let description = [{
+    Before: the gradient of a parameter that several products use (its layer, and a loss on the weights themselves) is their sum, then added to the state.
+    After: each product is added to the state by itself, the one made last first; what else the sum has follows.
+    Why here: behind differentiation, which makes the sums; before `moe-write-first`, which lets the first of them write. A kernel of a product adds to
+    a state in its epilogue, whereas for a sum each product is stored, and read again by a kernel that only adds.
+    ```mlir
+    %s = moe.map(%dw, %loss) : ... { ... dw + loss ... }
+    moe.accumulate @grad.w, %s : tensor<4x4xf32>
+    // becomes
+    moe.accumulate @grad.w, %loss : tensor<4x4xf32>
+    moe.accumulate @grad.w, %dw : tensor<4x4xf32>
+    ```
+  }];
+  let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
+}
+
 def MoeWriteFirst : Pass<"moe-write-first", "::mlir::ModuleOp"> {
   let summary = "The first sum into a gradient becomes a write; nothing zeroes it before";
   let description = [{

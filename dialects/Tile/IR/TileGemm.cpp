@@ -164,8 +164,8 @@ LogicalResult StoreOp::verify() {
 
 LogicalResult WriteOp::verify() {
   auto type = cast<RankedTensorType>(getDestination().getType());
-  if (type.getRank() < 2 || (!type.getElementType().isF32() && !type.getElementType().isBF16())) // C1
-    return emitOpError("writes to ") << type << "; expected rows and columns of f32 or bf16";
+  if (type.getRank() < 2 || !type.getElementType().isF32()) // C1
+    return emitOpError("writes to ") << type << "; expected rows and columns of f32 (tile.store is for bf16)";
   return success();
 }
 

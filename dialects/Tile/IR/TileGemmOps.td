@@ -101,17 +101,20 @@ def Tile_YieldOp : Tile_Op<"yield", [Pure, Terminator, ParentOneOf<["EpilogueOp"
   let assemblyFormat = "$values attr-dict `:` type($values)";
 }
 
-def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemWrite]>]> {
-  let summary = "Stores a fragment as bf16 through shared memory by TMA";
-  let description = "(C1) the map is bf16 with boxes of 64 x 64 and swizzle 128; (C2) the schedule has store buffers.";
-  let arguments = (ins Tile_FragmentType:$value, Tile_MapType:$map);
-  let assemblyFormat = "$value `,` $map attr-dict `:` type($value)";
+def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemRead, MemWrite]>]> {
+  let summary = "Stores a fragment as bf16 through shared memory by TMA, or adds it to what is there";
+  let description = [{
+    (C1) the map is bf16 with boxes of 64 x 64 and swizzle 128; (C2) the schedule has store buffers. With `accumulate` the
+    cache adds: the fragment is rounded to bf16, and so is the sum.
+  }];
+  let arguments = (ins Tile_FragmentType:$value, Tile_MapType:$map, UnitAttr:$accumulate);
+  let assemblyFormat = "(`accumulate` $accumulate^)? $value `,` $map attr-dict `:` type($value)";
   let hasVerifier = 1;
 }
 
 def Tile_WriteOp : Tile_Op<"write", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "Stores a fragment from registers, or adds it to what is there";
-  let description = "(C1) the destination is [rows, columns] (or a stack of such) of f32 or bf16.";
+  let description = "(C1) the destination is [rows, columns] (or a stack of such) of f32.";
   let arguments = (ins Tile_FragmentType:$value, AnyRankedTensor:$destination, UnitAttr:$accumulate);
   let assemblyFormat = "(`accumulate` $accumulate^)? $value `,` $destination attr-dict `:` type($value) `,` type($destination)";
   let hasVerifier = 1;

@@ -50,6 +50,26 @@ func.func @split(%a0: tensor<32768x2048xbf16>, %a1: tensor<32768x64xbf16>) {
   return
 }
 
+// Gradients in bf16 are added box by box.
+// TILE-LABEL: tile.kernel @narrow
+// TILE: tile.store accumulate
+// PTX-LABEL: .entry narrow_
+// PTX-NOT: .local
+// PTX: stmatrix
+// PTX: cp.reduce.async.bulk.tensor.2d.global.shared::cta.add
+moe.state @gradient gradient : tensor<2048x2048xbf16>
+func.func @narrow(%a0: tensor<4096x2048xbf16>, %a1: tensor<4096x2048xbf16>) {
+  moe.dispatch "matmul" (%a = %a0, %b = %a1) : (tensor<4096x2048xbf16>, tensor<4096x2048xbf16>) -> () {
+    %x = moe.cast %a : tensor<4096x2048xbf16> -> tensor<4096x2048xf32>
+    %y = moe.cast %b : tensor<4096x2048xbf16> -> tensor<4096x2048xf32>
+    %p = moe.matmul ta %x, %y : tensor<4096x2048xf32>, tensor<4096x2048xf32> -> tensor<2048x2048xf32>
+    %q = moe.cast %p : tensor<2048x2048xf32> -> tensor<2048x2048xbf16>
+    moe.accumulate @gradient, %q : tensor<2048x2048xbf16>
+    moe.yield
+  }
+  return
+}
+
 // Two products added are one accumulator with two terms; what follows is the epilogue.
 // TILE-LABEL: tile.kernel @terms
 // TILE: tile.mma({{.*}}, {{.*}}) by({{.*}}, {{.*}}) depth [256, 512]

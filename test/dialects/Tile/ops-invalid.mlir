@@ -242,7 +242,7 @@ func.func @store_c1(%a: !tile.fragment<128, 128>) {
 // -----
 
 func.func @write_c1(%a: !tile.fragment<128, 128>, %to: tensor<4x4xi32>) {
-  // expected-error @+1 {{'tile.write' op writes to 'tensor<4x4xi32>'; expected rows and columns of f32 or bf16}}
+  // expected-error @+1 {{'tile.write' op writes to 'tensor<4x4xi32>'; expected rows and columns of f32 (tile.store is for bf16)}}
   tile.write %a, %to : !tile.fragment<128, 128>, tensor<4x4xi32>
   return
 }

@@ -40,6 +40,8 @@ tile.kernel @grouped params 7 <m = 128, n = 256, k = 64, stages = 3, producer = 
     tile.yield %product : f32
   }
   tile.store %r, %h : !tile.fragment<128, 128>
+  // CHECK: tile.store accumulate
+  tile.store accumulate %q, %h : !tile.fragment<128, 128>
   // CHECK: tile.write accumulate
   tile.write accumulate %p, %sum : !tile.fragment<128, 128>, tensor<8192x1024xf32>
 }

@@ -27,12 +27,11 @@ Gemm::Gemm(tile::KernelOp kernel) : kernel(kernel), schedule(kernel.getSchedule(
       epilogue = map;
     } else if (auto store = dyn_cast<tile::StoreOp>(op)) {
       int64_t rank = store.getMap().getDefiningOp<tile::MapOp>().getDims().size();
-      sinks.push_back({store.getValue(), store.getMap(), rank, 0, Type(), 0, false});
+      sinks.push_back({store.getValue(), store.getMap(), rank, 0, 0, store.getAccumulate()});
     } else if (auto write = dyn_cast<tile::WriteOp>(op)) {
       auto type = cast<RankedTensorType>(write.getDestination().getType());
       int64_t param = write.getDestination().getDefiningOp<tile::OperandOp>().getParam();
-      sinks.push_back({write.getValue(), Value(), 2, param, type.getElementType(), type.getNumElements() / columns,
-                       write.getAccumulate()});
+      sinks.push_back({write.getValue(), Value(), 2, param, type.getNumElements() / columns, write.getAccumulate()});
     }
   }
   auto side = [&](Value slices) {

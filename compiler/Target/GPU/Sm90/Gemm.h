@@ -39,8 +39,7 @@ struct Gemm {
     mlir::Value value; // fragment
     mlir::Value map;   // null: from registers
     int64_t rank = 2;
-    int64_t param = 0; // from registers
-    mlir::Type element;
+    int64_t param = 0; // from registers, f32
     int64_t rows = 0;
     bool accumulates = false;
   };

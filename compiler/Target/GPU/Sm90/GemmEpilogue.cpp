@@ -1,4 +1,6 @@
-// From accumulators to memory: the epilogue's region on each element, 64 columns at a time, then the stores.
+// From accumulators to memory: the epilogue's region on each element, 64 columns at a time, then the stores. What is
+// added to memory is added in the cache: an element has one adder in a launch, so there is one result whatever the
+// order.
 #include "compiler/Target/GPU/Sm90/Gemm.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -143,13 +145,8 @@ GemmEmitter::Values GemmEmitter::evaluate(ArrayRef<Value> inputs) {
 }
 
 void GemmEmitter::write(const Place &place, const Gemm::Sink &sink, int64_t chunk, ArrayRef<Value> values) {
-  Type element = sink.element, pair = VectorType::get(2, element);
+  Type element = k.b.getF32Type(), pair = VectorType::get(2, element);
   bool clipped = gemm.columns % gemm.columnsOfProduct() != 0;
-  unsigned alignment = 2 * element.getIntOrFloatBitWidth() / 8;
-  // An element has one adder in a launch, so adding in the cache gives one result whatever the order.
-  bool addsInCache = sink.accumulates && element.isF32();
-  // Sums in registers read everything before the first store, which LLVM would take for the same place.
-  Values targets, before;
   for (int64_t h = 0; h < 2; ++h) {
     Value row = place.rowExists[h] ? k.min(place.row[h], k.i32(sink.rows - 1)) : place.row[h];
     Value line = k.at(k.param(sink.param), k.mul(k.wide(row), k.i64(gemm.columns)), element);
@@ -158,37 +155,23 @@ void GemmEmitter::write(const Place &place, const Gemm::Sink &sink, int64_t chun
     for (int64_t j = 0; j < kBlocks; ++j) {
       int64_t offset = chunk * kChunk + 8 * j;
       Value at = clipped ? k.wide(k.min(k.i32add(place.column, offset), k.i32(gemm.columns - 2))) : k.i64(offset);
-      targets.push_back(k.at(line, at, element));
-      bool reads = sink.accumulates && !addsInCache;
-      before.push_back(reads ? LLVM::LoadOp::create(k.b, pair, targets.back(), alignment).getResult() : Value());
-    }
-  }
-  for (int64_t h = 0; h < 2; ++h)
-    for (int64_t j = 0; j < kBlocks; ++j) {
-      Value old = before[h * kBlocks + j], target = targets[h * kBlocks + j];
-      Value exists = place.rowExists[h];
+      Value target = k.at(line, at, element), exists = place.rowExists[h];
       if (clipped) {
-        Value inside = k.below(k.i32add(place.column, chunk * kChunk + 8 * j), k.i32(gemm.columns));
+        Value inside = k.below(k.i32add(place.column, offset), k.i32(gemm.columns));
         exists = exists ? k.both(exists, inside) : inside;
       }
       auto put = [&] {
-        if (addsInCache)
-          return k.addPair(target, values[4 * j + 2 * h], values[4 * j + 2 * h + 1]);
+        Value first = values[4 * j + 2 * h], second = values[4 * j + 2 * h + 1];
+        if (sink.accumulates)
+          return k.addPair(target, first, second);
         Value both = LLVM::PoisonOp::create(k.b, pair);
-        for (int64_t c = 0; c < 2; ++c) {
-          Value value = values[4 * j + 2 * h + c];
-          if (old) {
-            Value was = LLVM::ExtractElementOp::create(k.b, old, k.i32(c));
-            value = k.fadd(arith::ExtFOp::create(k.b, k.b.getF32Type(), was), value);
-          }
-          if (!element.isF32())
-            value = arith::TruncFOp::create(k.b, element, value);
-          both = LLVM::InsertElementOp::create(k.b, both, value, k.i32(c));
-        }
-        LLVM::StoreOp::create(k.b, both, target, alignment);
+        both = LLVM::InsertElementOp::create(k.b, both, first, k.i32(0));
+        both = LLVM::InsertElementOp::create(k.b, both, second, k.i32(1));
+        LLVM::StoreOp::create(k.b, both, target, 8u);
       };
       exists ? k.when(exists, put) : put();
     }
+  }
 }
 
 /// Writes a chunk as a box of bf16 for TMA to take.
@@ -205,10 +188,9 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
                         SmallVector<Values> operands) {
   int64_t columns = gemm.columnsOfProduct(), chunks = columns / kChunk, buffers = gemm.schedule.getBuffers();
   int64_t boxesOfChunk = llvm::count_if(gemm.sinks, [](const Gemm::Sink &sink) { return static_cast<bool>(sink.map); });
-  // Boxes go out in rounds: all of the tile when there are buffers for so many, else those of a chunk, else one by one.
-  int64_t boxesOfRound = boxesOfChunk * chunks <= buffers ? boxesOfChunk * chunks
-                         : boxesOfChunk <= buffers        ? boxesOfChunk
-                                                          : 1;
+  // Boxes go out in rounds: all of the tile if there are buffers for so many, else as many as leave buffers to write to
+  // while a round is under way.
+  int64_t boxes = boxesOfChunk * chunks, boxesOfRound = boxes <= buffers ? boxes : std::max<int64_t>(1, buffers / 2);
   int64_t roundsInFlight = boxesOfChunk ? buffers / boxesOfRound : 0;
   struct Box {
     const Gemm::Sink *sink;
@@ -216,7 +198,7 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
     Value address;
   };
   SmallVector<Box> round;
-  int64_t rounds = 0;
+  int64_t rounds = 0, staged = 0;
   auto stageBox = [&](const Gemm::Sink &sink, int64_t chunk, ArrayRef<Value> values) {
     if (round.empty()) {
       // Rounds begin with the first buffer in each tile, so the last tile's must have left all of them.
@@ -227,7 +209,8 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
     int64_t buffer = rounds % roundsInFlight * boxesOfRound + static_cast<int64_t>(round.size());
     stage(values, k.i32(buffer * tile::kBoxBytes));
     round.push_back({&sink, chunk, k.i32add(staging, buffer * tile::kBoxBytes)});
-    if (static_cast<int64_t>(round.size()) < boxesOfRound)
+    bool isLast = ++staged == boxes;
+    if (static_cast<int64_t>(round.size()) < boxesOfRound && !isLast)
       return;
     k.fenceAsync();
     k.sync(barrierId, kThreads);
@@ -236,7 +219,8 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
         Values at{k.i32add(tile.column, box.chunk * kChunk), place.firstRow};
         if (box.sink->rank == 3)
           at.push_back(tile.group);
-        k.storeBox(k.map(box.sink->map), box.address, at);
+        Value map = k.map(box.sink->map);
+        box.sink->accumulates ? k.addBox(map, box.address, at) : k.storeBox(map, box.address, at);
       }
       k.commitStores();
     });

@@ -204,8 +204,8 @@ tile::KernelOp KernelWriter::write() {
     shape.insert(shape.begin(), problem.experts);
   for (const kernel::DispatchBody::Sink &sink : problem.sinks) {
     Value value = fragments.lookup(sink.value);
-    if (problem.body.storageOf(sink.param).isBF16() && !sink.accumulates)
-      tile::StoreOp::create(b, value, map(sink.param, shape, {64, 64}));
+    if (problem.body.storageOf(sink.param).isBF16())
+      tile::StoreOp::create(b, value, map(sink.param, shape, {64, 64}), sink.accumulates);
     else
       tile::WriteOp::create(b, value, operand(sink.param, shape), sink.accumulates);
   }

@@ -149,6 +149,11 @@ void PipelineBuilder::storeBox(Value map, Value shared, ValueRange coordinates) 
                                                      NVVM::TMAStoreMode::TILE, Value());
 }
 
+void PipelineBuilder::addBox(Value map, Value shared, ValueRange coordinates) {
+  NVVM::CpAsyncBulkTensorReduceOp::create(b, map, pointer(shared), NVVM::TMAReduxKind::ADD, NVVM::TMAStoreMode::TILE,
+                                          coordinates, Value());
+}
+
 void PipelineBuilder::commitStores() { NVVM::CpAsyncBulkCommitGroupOp::create(b); }
 
 void PipelineBuilder::waitStores(int64_t pending, bool readOnly) {

@@ -65,6 +65,8 @@ public:
   //===--- Copies ---===//
   void loadBox(Value map, Value shared, Value barrier, mlir::ValueRange coordinates);
   void storeBox(Value map, Value shared, mlir::ValueRange coordinates);
+  /// Adds the box to what is there; the cache does it, in the map's type.
+  void addBox(Value map, Value shared, mlir::ValueRange coordinates);
   void commitStores();
   /// Waits until at most `pending` commits are under way; `readOnly`: until their shared memory was read.
   void waitStores(int64_t pending, bool readOnly);

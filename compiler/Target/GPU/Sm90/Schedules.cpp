@@ -36,7 +36,7 @@ tile::ScheduleAttr chooseSchedule(const MatmulProblem &problem, const gpu::GpuTa
   if (problem.grouping == Grouping::Depth)
     depth /= problem.experts;
   for (const kernel::DispatchBody::Sink &sink : problem.sinks)
-    boxes |= problem.body.storageOf(sink.param).isBF16() && !sink.accumulates;
+    boxes |= problem.body.storageOf(sink.param).isBF16();
 
   // The widest tile costs least for each column, but may leave multiprocessors without work in the last round.
   int64_t down = llvm::divideCeil(problem.rows, kM), groups = problem.grouping == Grouping::Depth ? problem.experts : 1;
