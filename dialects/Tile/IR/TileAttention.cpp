@@ -130,13 +130,14 @@ LogicalResult AttentionDkvOp::verifyWork() {
 int64_t AttentionGradOp::getSharedBytes(ScheduleAttr schedule) {
   int64_t statistics = 2 * 64 * 4, scoreGradients = 2 * 128 * 64 * 2, turns = 32;
   return 3 * tileBytes(getShape(), 128) + scoreGradients +
-         schedule.getStages() * (2 * tileBytes(getShape(), 64) + statistics) + ringBytes(schedule) + turns +
-         kSlotBytes;
+         schedule.getStages() * (2 * tileBytes(getShape(), 64) + statistics) + ringBytes(schedule) + turns + kSlotBytes;
 }
 int64_t AttentionGradOp::getTileCount(ScheduleAttr) {
   return getShape().getSequences() * getShape().getKvHeads() * getShape().getBlocks();
 }
 LogicalResult AttentionGradOp::verifyWork() {
+  if (getShape().isWindowed())
+    return emitOpError("has a window; only tile.attention_dq and tile.attention_dkv know windows");
   // Two sums, scores and their gradients, and both again as operands.
   int64_t registers = getShape().getHeadSize() + 2 * 32 + 2 * 16;
   if (failed(verifyAttention(*this, getShape(), 64, registers, getShape().getKvHeads())))

@@ -85,12 +85,12 @@ def Tile_AttentionDkvOp : Tile_AttentionOp<"attention_dkv"> {
 def Tile_AttentionGradOp : Tile_AttentionOp<"attention_grad"> {
   let summary = "Work: the gradients of attention, one tile for each 128 keys of a key head";
   let description = [{
-    Queries come in blocks of n = 64 rows, from the last that the window reaches down to the diagonal, all query heads of the group at each: the sums of k
-    and v have one owner and one order. Parts of the gradient of q are added in the workspace, in the order of the keys. Takes row statistics from the workspace, and
-    words that are zero behind them.
+    Queries come in blocks of n = 64 rows, all query heads of the group at each: the sums of k and v have one owner and
+    one order. Parts of the gradient of q are added in the workspace, in the order of the tiles. Takes row statistics
+    from the workspace, and words that are zero behind them. No window.
   }] # constraints;
-  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad, Tile_MapType:$dq,
-                       Tile_MapType:$dk, Tile_MapType:$dv);
+  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad,
+                       Tile_MapType:$dq, Tile_MapType:$dk, Tile_MapType:$dv);
   let assemblyFormat = "$shape `(` $q `,` $k `,` $v `,` $grad `)` `->` $dq `,` $dk `,` $dv attr-dict";
 }
 

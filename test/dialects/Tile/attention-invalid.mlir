@@ -96,6 +96,24 @@ tile.kernel @attention_dkv_c4 params 6 <m = 128, n = 64, k = 128, stages = 3, pr
 
 // -----
 
+tile.kernel @attention_grad_c4 params 6 <m = 128, n = 64, k = 128, stages = 3, producer = 24, consumer = 224> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 64, 1, 1] swizzle 128
+  %k = tile.map 1 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
+  // expected-error @+1 {{'tile.attention_grad' op keeps 224 registers of products; a consumer has 224}}
+  tile.attention_grad <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2> (%q, %k, %k, %q) -> %q, %q, %q
+}
+
+// -----
+
+tile.kernel @attention_grad_window params 6 <m = 128, n = 64, k = 128, stages = 3, producer = 24, consumer = 240> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 64, 1, 1] swizzle 128
+  %k = tile.map 1 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
+  // expected-error @+1 {{'tile.attention_grad' op has a window; only tile.attention_dq and tile.attention_dkv know windows}}
+  tile.attention_grad <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2, window = 100> (%q, %k, %k, %q) -> %q, %q, %q
+}
+
+// -----
+
 tile.kernel @attention_attr_c3 params 4 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 240> {
   %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
   // expected-error @+1 {{attention has a window of 512 for 512 positions; expected less, or none}}

@@ -201,20 +201,6 @@ Values AttentionBuilder::multiplyTiles(int64_t columns, Value a, ArrayRef<int64_
   return unpack(inlineAsm(text, repeated("=f", count) + ",l,l,~{memory}", {a, c}, accumulatorType(count), true), count);
 }
 
-Values AttentionBuilder::addTiles(Value a, ArrayRef<int64_t> aSteps, Value c, ArrayRef<int64_t> cSteps,
-                                  Registers accumulators) {
-  size_t count = accumulators.size();
-  std::string text = "{\n.reg .b64 a, b;\nwgmma.fence.sync.aligned;\n";
-  for (size_t i = 0; i < aSteps.size(); ++i)
-    text += offsetBy("a", 2 * count, aSteps[i]) + offsetBy("b", 2 * count + 1, cSteps[i]) + instruction(count) +
-            ", a, b, 1, 1, 1, 0, 1;\n";
-  text += "wgmma.commit_group.sync.aligned;\n}";
-  Values inputs(accumulators);
-  inputs.append({a, c});
-  std::string constraints = repeated("=f", count) + "," + tied(count) + ",l,l,~{memory}";
-  return unpack(inlineAsm(text, constraints, inputs, accumulatorType(count), true), count);
-}
-
 Values AttentionBuilder::multiplyRegisters(Registers a, Value c, ArrayRef<int64_t> cSteps, Registers accumulators) {
   size_t count = accumulators.size(), firstA = 2 * count;
   assert(a.size() == 4 * cSteps.size() && "four registers a step");

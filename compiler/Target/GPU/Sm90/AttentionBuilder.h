@@ -85,9 +85,6 @@ public:
   /// A B^T of tiles in shared memory, into fresh accumulators; `transposed`: both are read down their rows, A^T B.
   Values multiplyTiles(int64_t columns, Value a, llvm::ArrayRef<int64_t> aSteps, Value c,
                        llvm::ArrayRef<int64_t> cSteps, bool transposed = false);
-  /// accumulators + A B of tiles in shared memory, B read transposed.
-  Values addTiles(Value a, llvm::ArrayRef<int64_t> aSteps, Value c, llvm::ArrayRef<int64_t> cSteps,
-                  Registers accumulators);
   /// accumulators + A B. A is in registers: accumulators of another product packed pairwise are such an operand. B is a
   /// tile that is read transposed.
   Values multiplyRegisters(Registers a, Value c, llvm::ArrayRef<int64_t> cSteps, Registers accumulators);

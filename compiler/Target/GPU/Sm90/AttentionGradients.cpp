@@ -1,5 +1,5 @@
-// Causal attention, backward: dK, dV and dQ. A tile is 128 keys of one key head. Its blocks of 64 queries run from the
-// last that sees its keys to the diagonal, of each the query heads of the group; a warpgroup has 64 of the keys.
+// Causal attention, backward: dK, dV and dQ. A tile is 128 keys of one key head, its blocks are 64 queries of the query
+// heads of the group that see a key of it; a warpgroup has 64 of the keys.
 //
 //   for each block:  issue S^T = K Q^T, dP^T = V dO^T; wait for S^T (and dK of the block before)
 //                    P^T = exp2(c S^T + nlse); issue dV += P^T dO; wait for dP^T
@@ -10,16 +10,26 @@
 //
 // nlse and D come from the kernel of row statistics.
 //
-// dQ of a block has a part from each tile of keys that it sees. They are added in f32 in the workspace, in the order of
-// the keys, so the bits repeat: a word for each block counts the parts that are there, a tile adds its own when the
-// count is its turn, and the last, the tile on the diagonal, adds the sum to its registers and writes the result. An
-// accumulator is added by the same thread of whatever block, so a block's sums lie in the order of registers. Heads take
-// places in the workspace in turn; the count goes on where the head before ended.
+// dQ of a block has a part from each tile of keys that it sees. They are added in f32 in the workspace, in the order in
+// which the tiles are drawn, so the bits repeat: a word for each block counts the parts that are there, a tile adds its
+// own when the count is its turn, and the last adds the sum to its registers and writes the result. An accumulator is
+// added by the same thread of whatever block, so a block's sums lie in the order of registers. Heads take places in the
+// workspace in turn; the count goes on where the head before ended.
 //
-// Waiting ends: a tile waits only for tiles that were drawn before (fewer keys of its head, or a head two sections
-// earlier), whose blocks run, for a block draws its tiles itself and works on them in that order. The tile drawn first
-// of those unfinished thus waits for none. One thread of the producer's warpgroup, the turn keeper, reads and raises
-// the counts; consumers go on meanwhile, and wait for it at barriers of the block, one block of queries later.
+// Orders: what costs is waiting for turns, so tiles of one head that run at once should be at different queries.
+//   rising    tiles from the last keys to the first, blocks from the diagonal to the last query: tiles that start
+//             together are two blocks apart and stay so; shorter ones end, and are followed, earlier, in the same
+//             distance. But the longest tile comes last.
+//   falling   tiles from the first keys to the last, blocks from the last query to the diagonal, the heads of a group
+//   at
+//             each: longest tiles first. Tiles that start together want the same block, and wait once for each other.
+// With one query head for each key head all sections but the last rise. In a group a tile is that much longer, so that
+// waiting once is little, and tiles that are at the same queries find them in the second-level cache: all fall.
+//
+// Waiting ends: a tile waits only for tiles that were drawn before (of its head, or of a head two sections earlier),
+// whose blocks run, for a block draws its tiles itself and works on them in that order. The tile drawn first of those
+// unfinished thus waits for none. One thread of the producer's warpgroup, the turn keeper, reads and raises the counts;
+// consumers go on meanwhile, and wait for it at barriers of the block, one block of queries later.
 //
 // Registers: dV, dK 64 each, S^T, dP^T 32 each, P^T, dS^T 16 each, or dQ 32 in the place of one of S^T and dP^T.
 #include "compiler/Target/GPU/Sm90/AttentionParts.h"
@@ -67,9 +77,15 @@ private:
   static constexpr int64_t kScoreTile = kBlock * kQueries * 2; // bytes of dS of a block
   static constexpr int64_t kBothConsumers = 3;                 // hardware barrier; the consumers' own are 1 and 2
 
-  /// The blocks of a tile, in order: from the last block of queries on, all heads of the group each.
+  /// Tile number `tile`, in the order of its head.
+  Position tileAt(Value tile);
+  /// Key heads from the first on whose tiles rise.
+  int64_t risingHeads() const {
+    return shape.getGroup() > 1 ? 0 : shape.getSequences() * shape.getKvHeads() - shape.getSection();
+  }
+  /// The blocks of a tile: those of the queries from its first key on.
   struct Walk {
-    Value count, last;
+    Value count, first, end, rises;
   };
   Walk walk(const Position &at);
   /// One of them: which block of queries of which query head, and by how many blocks it is after the tile's first key.
@@ -79,7 +95,6 @@ private:
     Value isFirst, isLast;
   };
   Block blockAt(const Position &at, const Walk &walk, Value i);
-  int64_t laterBlocks() const { return llvm::divideCeil(shape.getWindow() - 1, kQueries); } // after the diagonal
 
   /// What the turn keeper tells consumers of a block, four words: which part this tile has in its dQ, the number of the
   /// block's place, its first row and its head. So they need not keep what that is computed from.
@@ -111,41 +126,40 @@ private:
 
 //===--- Order ---===//
 
+AttentionKernel::Position Gradients::tileAt(Value tile) {
+  Position at = position(tile, shape.getKvHeads(), /*descending=*/false);
+  at.block = k.select(k.less(at.flatHead, risingHeads()), k.sub(shape.getBlocks() - 1, at.block), at.block);
+  return at;
+}
+
 Gradients::Walk Gradients::walk(const Position &at) {
   Value first = k.mul(at.block, kBlock / kQueries), end = k.i32(shape.getQueryBlocks());
-  if (shape.isWindowed())
-    end = k.min(end, k.add(first, kBlock / kQueries + laterBlocks()));
-  return {k.mul(k.sub(end, first), shape.getGroup()), k.sub(end, 1)};
+  return {k.mul(k.sub(end, first), shape.getGroup()), first, end, k.less(at.flatHead, risingHeads())};
 }
 
 Gradients::Block Gradients::blockAt(const Position &at, const Walk &walk, Value i) {
   Block block;
-  Value member = k.rem(i, shape.getGroup());
-  block.query = k.sub(walk.last, k.div(i, shape.getGroup()));
+  Value member = k.rem(i, shape.getGroup()), step = k.div(i, shape.getGroup());
+  block.query = k.select(walk.rises, k.add(walk.first, step), k.sub(k.sub(walk.end, 1), step));
   block.flatHead = k.add(k.mul(at.flatHead, shape.getGroup()), member);
   block.head = k.add(k.mul(at.head, shape.getGroup()), member);
-  block.distance = k.sub(block.query, k.mul(at.block, kBlock / kQueries));
-  // Tiles of keys from the first that the window reaches to the one on the diagonal.
-  Value firstTile = k.i32(0), lastTile = k.div(block.query, kBlock / kQueries);
-  if (shape.isWindowed()) {
-    Value reached = k.sub(block.query, laterBlocks());
-    firstTile = k.div(k.select(k.less(reached, 0), k.i32(0), reached), kBlock / kQueries);
-  }
-  block.isFirst = k.equal(at.block, firstTile);
-  block.isLast = k.equal(at.block, lastTile);
+  block.distance = k.sub(block.query, walk.first);
+  // Parts come from the tiles of keys up to the one on the diagonal; falling heads begin with tile 0.
+  Value diagonal = k.div(block.query, kBlock / kQueries);
+  Value before = k.select(walk.rises, k.sub(diagonal, at.block), at.block);
+  block.isFirst = k.equal(before, 0);
+  block.isLast = k.equal(before, diagonal);
   int64_t places = shape.getHeadsInFlight() / shape.getGroup(); // of key heads
   Value place = k.add(k.mul(k.rem(at.flatHead, places), shape.getGroup()), member);
   block.turn = k.add(k.mul(place, shape.getQueryBlocks()), block.query);
-  Value before = k.mul(k.div(at.flatHead, places), k.add(k.sub(lastTile, firstTile), 1));
-  block.order = k.add(before, k.sub(at.block, firstTile));
+  block.order = k.add(k.mul(k.div(at.flatHead, places), k.add(diagonal, 1)), before);
   return block;
 }
 
 Value Gradients::keepTurns(Value tileNumber, Value step) {
-  Position at = position(tileNumber, shape.getKvHeads(), /*descending=*/false);
+  Position at = tileAt(tileNumber);
   Walk blocks = walk(at);
-  Value turns =
-      k.at(k.scratch(), k.i64(gpu::SimtBuilder::kCounterBytes + shape.getStatisticsBytes()), k.b.getI8Type());
+  Value turns = k.at(k.scratch(), k.i64(gpu::SimtBuilder::kCounterBytes + shape.getStatisticsBytes()), k.b.getI8Type());
   k.loop(blocks.count, {}, [&](Value i, ArrayRef<Value>) {
     Block block = blockAt(at, blocks, i);
     Value word = k.at(turns, block.turn, k.b.getI32Type());
@@ -172,7 +186,7 @@ Value Gradients::keepTurns(Value tileNumber, Value step) {
 //===--- Producer ---===//
 
 Value Gradients::produce(Value tileNumber, Value step) {
-  Position at = position(tileNumber, shape.getKvHeads(), /*descending=*/false);
+  Position at = tileAt(tileNumber);
   Value firstKey = k.mul(at.block, kBlock);
   k.expect(address(tileFull), k.i32(2 * tile));
   copyTile(k.map(op.getK()), address(keys), address(tileFull), kBlock, firstKey, at.head, at.sequence);
@@ -221,7 +235,7 @@ AttentionBuilder::Values Gradients::columnValues(const Stage &stage, int64_t off
 
 Gradients::Running Gradients::runBlock(const Position &at, const Walk &walk, Value i, Value step,
                                        const Running &before) {
-  constexpr auto kSlt = AttentionBuilder::Predicate::slt, kSgt = AttentionBuilder::Predicate::sgt;
+  constexpr auto kSlt = AttentionBuilder::Predicate::slt;
   int64_t panel = kBlock * 128, queryPanel = kQueries * 128, sums = shape.getHeadSize() / 2;
   SmallVector<int64_t> keySteps = AttentionBuilder::steps(shape.getHeadSize(), panel);
   SmallVector<int64_t> querySteps = AttentionBuilder::steps(shape.getHeadSize(), queryPanel);
@@ -249,7 +263,6 @@ Gradients::Running Gradients::runBlock(const Position &at, const Walk &walk, Val
   scores = k.choose(
       k.compare(AttentionBuilder::Predicate::sle, distance, 0),
       [&] { return maskScores(scores, k.sub(row, k.mul(distance, kQueries)), kSlt); }, [&] { return scores; });
-  scores = maskWindow(scores, row, distance, kQueries, kSgt);
   Values p;
   for (auto [i, score] : llvm::enumerate(scores))
     p.push_back(k.exp2Fast(k.fma(score, scale, shift[columnOf(i)])));
@@ -325,7 +338,7 @@ void Gradients::finishQueries(const Position &at, Value number, Values dq) {
 }
 
 Value Gradients::consume(Value tileNumber, Value step) {
-  Position at = position(tileNumber, shape.getKvHeads(), /*descending=*/false);
+  Position at = tileAt(tileNumber);
   Walk blocks = walk(at);
   size_t sums = shape.getHeadSize() / 2;
   auto close = [](const Running &running) {
@@ -338,9 +351,8 @@ Value Gradients::consume(Value tileNumber, Value step) {
     return Running{Values(all.take_front(sums)), Values(all.slice(sums, sums)), Values(all.drop_front(2 * sums))};
   };
   Running zero{Values(sums, k.f32(0)), Values(sums, k.f32(0)), Values(kQueries / 4, k.i32(0))};
-  Values left = k.loop(blocks.count, close(zero), [&](Value i, ArrayRef<Value> all) {
-    return close(runBlock(at, blocks, i, step, open(all)));
-  });
+  Values left = k.loop(blocks.count, close(zero),
+                       [&](Value i, ArrayRef<Value> all) { return close(runBlock(at, blocks, i, step, open(all))); });
   Running running = open(left);
   Value end = k.add(step, blocks.count), first = k.add(k.mul(at.block, kBlock), k.mul(consumer, 64));
   auto store = [&](Value map, ArrayRef<Value> sums) {

@@ -99,10 +99,13 @@ void AttentionKernel::emitProducer() {
       {isOrdered ? draw() : k.block(), k.i32(0), k.i32(1)},
       [&](ArrayRef<Value> carried) { return std::pair(k.less(carried[0], tiles), Values(carried)); },
       [&](ArrayRef<Value> carried) {
-        // Drawn ahead of time: the answer comes while copies run.
-        Value next = isOrdered ? draw() : k.add(draw(), grid);
+        // Drawn ahead of time: the answer comes while copies run. But not a tile that others may wait for: it would
+        // stay undone for as long as this one takes.
+        Value next = isOrdered ? Value() : k.add(draw(), grid);
         announce(carried[0], carried[2]);
         Value step = produce(carried[0], carried[1]);
+        if (isOrdered)
+          next = draw();
         return Values{next, step, k.bitXor(carried[2], 1)};
       });
   announce(k.i32(-1), left[2]);
