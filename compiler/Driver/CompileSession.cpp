@@ -155,4 +155,9 @@ LogicalResult CompileSession::writePlan(const std::string &path) {
   return success();
 }
 
+LogicalResult examineModel(ModuleOp experiment) {
+  CompileSession session(*experiment.getContext(), {});
+  return success(succeeded(session.load("", experiment.clone())) && succeeded(session.runTo("moe")));
+}
+
 } // namespace moec

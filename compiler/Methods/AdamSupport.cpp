@@ -44,6 +44,14 @@ SmallVector<Value> buildBiasCorrections(TensorBuilder &b, exp::MethodAttr attr, 
   });
 }
 
+Value readElements(TensorBuilder &b, moe::StateOp state) {
+  constexpr int64_t kWide = 8192, kColumns = 2048;
+  Value rows = b.readRows(state);
+  int64_t elements = TensorBuilder::rows(rows) * TensorBuilder::cols(rows);
+  bool isCut = TensorBuilder::cols(rows) > kWide && elements % kColumns == 0;
+  return isCut ? b.reshape(rows, elements / kColumns, kColumns) : rows;
+}
+
 AdamMoments buildAdam(TensorBuilder &b, exp::MethodAttr attr, Value g, Value m, Value v, Value step) {
   double beta1 = attr.getFloats("betas")[0], beta2 = attr.getFloats("betas")[1], eps = attr.getFloat("eps");
   SmallVector<Value> bias = buildBiasCorrections(b, attr, step);

@@ -13,6 +13,10 @@ exp::Field getDecayField(const char *fallback = "0.1");
 /// 1 - beta^t for both betas, [1, 1] each.
 llvm::SmallVector<mlir::Value> buildBiasCorrections(TensorBuilder &b, exp::MethodAttr attr, mlir::Value step);
 
+/// A state with all its copies as a matrix of any shape, for work on single elements and their sum. Rows too wide for
+/// the registers of a block are cut into shorter ones.
+mlir::Value readElements(TensorBuilder &b, moe::StateOp state);
+
 /// The next moments of a gradient g, and (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps). All [rows, cols].
 struct AdamMoments {
   mlir::Value m, v, direction;

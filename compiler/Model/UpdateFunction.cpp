@@ -1,8 +1,10 @@
 // update: gradient norm, clipping, learning rate, one update for each parameter, the step counter.
+#include "compiler/Methods/AdamSupport.h"
 #include "compiler/Model/ModelContext.h"
 #include "compiler/Model/Patterns.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 
@@ -39,7 +41,7 @@ static FailureOr<exp::GroupOp> findGroup(ModelContext &ctx, const ParameterInfo 
     if (other == first)
       continue;
     Operation *section = other ? other : first;
-    return emitError(exp::fieldLoc(section, "match"))
+    return exp::report(section, "match", exp::Rule::PatternSplits)
            << "parameters \"" << nameOf(0) << "\" and \"" << nameOf(i)
            << "\" are updated together, but the first is in " << describe(first) << " and the second in "
            << describe(other) << "; expected patterns that treat layers of one kind alike, such as \"layers.*."
@@ -60,12 +62,20 @@ static LogicalResult checkPatterns(ModelContext &ctx) {
       return false;
     });
   };
+  std::vector<std::string> names;
+  for (const Parameter &parameter : ctx.parameters) {
+    std::string name = parameter.info.slot ? "layers.*." + parameter.info.name : parameter.info.symbol;
+    if (!llvm::is_contained(names, name)) // segments of layers have the same names
+      names.push_back(std::move(name));
+  }
   LogicalResult result = success();
   for (auto group : ctx.experiment.sections<exp::GroupOp>())
     for (auto pattern : group.getMatch().getAsRange<StringAttr>())
       if (!selects(pattern.getValue())) {
-        emitError(exp::fieldLoc(group, "match"))
-            << "pattern \"" << pattern.getValue() << "\" of group \"" << group.getName() << "\" matches no parameter";
+        std::string hint = exp::suggest(pattern.getValue(), names);
+        exp::report(group, "match", exp::Rule::PatternUnmatched)
+            << "pattern \"" << pattern.getValue() << "\" of group \"" << group.getName() << "\" matches no parameter"
+            << (hint.empty() ? "; expected one that matches " + llvm::join(names, ", ") : hint);
         result = failure();
       }
   return result;
@@ -80,7 +90,7 @@ public:
   explicit GradientNorm(ModelContext &ctx) : ctx(ctx) {}
 
   void add(const Parameter &parameter) {
-    Value g = ctx.t.readRows(parameter.gradient);
+    Value g = readElements(ctx.t, parameter.gradient); // as AdamW does
     Value squares = ctx.t.sumAll(ctx.t.mul(g, g));
     sum = sum ? ctx.t.add(sum, squares) : squares;
   }
@@ -168,7 +178,8 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
   LocationScope scope(ctx, rule->section->getLoc());
   ParameterTraits traits = ctx.getTraits(parameter.info);
   if (std::string why = method->refuses(traits); !why.empty())
-    return emitError(exp::fieldLoc(rule->section, isa<exp::GroupOp>(rule->section) ? "match" : "method"))
+    return exp::report(rule->section, isa<exp::GroupOp>(rule->section) ? "match" : "method",
+                       exp::Rule::OptimizerRefuses)
            << method->kind() << " cannot update \"" << traits.name << "\": " << why;
   ParameterStates states(ctx, parameter);
   double lr = rule->lr;

@@ -75,6 +75,13 @@ static void checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
   }
 }
 
+/// What the options ask of an experiment that could be read.
+static bool acceptExperiment(ModuleOp module, llvm::StringRef spec, const ReadOptions &options) {
+  if (options.checkPaths)
+    checkPaths(findExperiment(module), spec);
+  return !options.examine || succeeded(options.examine(module));
+}
+
 //===--- Members ---===//
 
 static std::string quotedList(const Sweep &sweep) {
@@ -124,8 +131,9 @@ namespace {
 /// Reads one or more expansions of the same files and reports each thing once.
 class MemberReader {
 public:
-  MemberReader(MLIRContext *context, const SpecFiles &files, const std::vector<Issue> &issues, bool paths)
-      : context(context), files(files), textIssues(issues), paths(paths) {}
+  MemberReader(MLIRContext *context, const SpecFiles &files, const std::vector<Issue> &issues,
+               const ReadOptions &options)
+      : context(context), files(files), textIssues(issues), options(options) {}
 
   OwningOpRef<ModuleOp> read(const Json &root, size_t member) {
     // Same text and place: the same mistake, met again in another member.
@@ -145,8 +153,8 @@ public:
       emit(context, files, issue);
     if (!issues.empty())
       module = {};
-    if (module && paths)
-      checkPaths(findExperiment(*module), files.path(0));
+    if (module && !acceptExperiment(*module, files.path(0), options))
+      module = {};
     good += static_cast<bool>(module);
     return module;
   }
@@ -170,7 +178,7 @@ private:
   MLIRContext *context;
   const SpecFiles &files;
   const std::vector<Issue> &textIssues;
-  bool paths;
+  const ReadOptions &options;
   std::vector<Diagnostic> caught;
   std::vector<std::vector<size_t>> members; // of each caught one
   std::map<std::string, size_t> byText;
@@ -204,7 +212,7 @@ static std::optional<SpecMembers> readRoot(MLIRContext *context, const SpecFiles
   if (const Json *name = root->find("name"); name && name->isString())
     result.name = name->string;
   result.axes = sweep->axesText();
-  MemberReader reader(context, files, issues, options.checkPaths);
+  MemberReader reader(context, files, issues, options);
   bool ok = true;
   auto add = [&](std::string member, std::string settings, const Json &spec, size_t number) {
     result.members.push_back({std::move(member), std::move(settings), reader.read(spec, number)});
@@ -257,8 +265,8 @@ static OwningOpRef<ModuleOp> readDialect(MLIRContext *context, llvm::StringRef p
                                 << "no member \"" << options.members.front() << "\"";
     return {};
   }
-  if (options.checkPaths)
-    checkPaths(*experiments.begin(), path);
+  if (!acceptExperiment(*module, path, options))
+    return {};
   return module;
 }
 

@@ -7,6 +7,7 @@
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/OwningOpRef.h"
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -16,6 +17,8 @@ namespace moec::spec {
 struct ReadOptions {
   bool checkPaths = false;          // warn of data files that do not exist
   std::vector<std::string> members; // of a sweep, by name
+  /// Looks further at each experiment that could be read; what it reports stands among what reading has found.
+  std::function<llvm::LogicalResult(mlir::ModuleOp)> examine = {};
 };
 
 /// Reads a spec and what it extends; of a sweep the one member that the options name. Null when anything is wrong: all

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Trains every member of sweep.json, one after another, writes report.html and checks what the methods are said to do.
-# A second run goes on where the first was stopped.
+# Trains every member of sweep.json and experts.json, one after another, writes a report of each and checks what the methods
+# are said to do. A second run goes on where the first was stopped.
 #
-#   samples/06-compare-routers/run.sh [OPTION...]     options go to `moec train`, for example: --member muon
+#   samples/06-compare-routers/run.sh [OPTION...]     options go to `moec train`, for example: --threads 1
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")"
@@ -18,6 +18,8 @@ PATH=$build/bin:$PATH
 
 moec train sweep.json -o runs "$@"
 moec report runs -o report.html
-python3 check.py runs
+moec train experts.json -o runs-experts "$@"
+moec report runs-experts -o report-experts.html
+python3 check.py runs runs-experts
 
-printf '\nDone in %d s. runs/ has a folder for each member, report.html shows them side by side.\n' $((SECONDS - start))
+printf '\nDone in %d s. runs/ and runs-experts/ have a folder for each member, report.html and report-experts.html show them side by side.\n' $((SECONDS - start))

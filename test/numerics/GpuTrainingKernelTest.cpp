@@ -170,6 +170,26 @@ TEST_CASE("AdamW on f32 masters writes the bf16 copy", "[row][gpu]") {
   }
 }
 
+TEST_CASE("embed_grad written as bf16, wide rows and many ids of a block", "[reduction][gpu]") {
+  // More ids than a block has threads, in ranges whose last one is short; blocks that share columns; ids that are hot.
+  for (auto [n, v, d] : {std::tuple<int64_t, int64_t, int64_t>{600, 700, 520}, {300, 5000, 24}, {5000, 9, 8}}) {
+    CAPTURE(n, v, d);
+    std::string ids = tensor(n, 1, "i32"), table = tensor(v, d);
+    CompiledDispatch kernel(dispatchText("embed_grad", {{"gn", bf16(n, d)}, {"ids", ids}}, "",
+                                         widen("%g", "%gn", n, d) + "%e = moe.embed_grad %g, %ids : " + tensor(n, d) +
+                                             ", " + ids + " -> " + table + "\n%n = moe.cast %e : " + table + " -> " +
+                                             bf16(v, d) + "\nmoe.write @s, %n : " + bf16(v, d) + "\nmoe.yield",
+                                         "moe.state @s gradient : " + bf16(v, d)),
+                            "f32", kGpu);
+    Array g = rounded(Array::random({n, d}, 1)), id = Array::integers({n, 1}, 2, 0, v), sum({v, d});
+    for (int64_t i = 0; i < n; i += 3)
+      id.values[i] = static_cast<double>(v / 2);
+    loops::embedGrad(g.data(), id.data(), sum.data(), n, v, d);
+    Array before = rounded(Array::random({v, d}, 3));
+    CHECK(difference(kernel.run({g, id}, {{"s", before}}).states["s"], sum, 8e-3) == "");
+  }
+}
+
 TEST_CASE("embed_grad of bf16 rows with skewed ids, some never seen", "[reduction][gpu]") {
   for (int64_t d : {3, 8, 104}) {
     int64_t n = 700, v = 61;

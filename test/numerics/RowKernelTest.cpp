@@ -319,6 +319,29 @@ TEST_CASE("rows go to experts and back", "[row]") {
         }
 }
 
+TEST_CASE("rows go to experts, token by token", "[row]") {
+  // As permute makes it: a row serves one slot or none, and some slots have no row. (Few tokens: one block, as blocks
+  // that wait for each other cannot be interpreted.)
+  for (auto [n, k, d, weighted] : {std::tuple<int64_t, int64_t, int64_t, bool>{6, 2, 32, true},
+                                   {31, 3, 36, false},
+                                   {30, 4, 260, true},
+                                   {3, 2, 1160, false}}) {
+    int64_t r = n * k + 9;
+    CAPTURE(n, k, d, weighted);
+    std::string x = tensor(n, d), rows = tensor(r, d), one = tensor(r, 1, "i32"), w = tensor(n, k);
+    CompiledDispatch kernel(
+        rowDispatch({{"x", x}, {"rs", one}, {"w", w}}, rows,
+                    "%s = moe.spread_rows %x, %rs" + (weighted ? " weights %w : " + w : std::string()) + " top_k " +
+                        std::to_string(k) + " : " + x + ", " + one + " -> " + rows + "\nmoe.yield %s : " + rows),
+        "f32");
+    Array input = Array::random({n, d}, 61), weight = Array::random({n, k}, 63), rowSlot({r, 1}), spread({r, d});
+    for (int64_t i = 0; i < r; ++i) // some slots have no row, none has two
+      rowSlot.values[i] = i % 7 == 3 || i >= n * k ? -1 : static_cast<double>(n * k - 1 - i);
+    loops::spreadRows(input.data(), rowSlot.data(), weighted ? weight.data() : nullptr, spread.data(), r, k, d);
+    CHECK(difference(kernel.run({input, rowSlot, weight}).results[0], spread, toleranceOf("f32")) == "");
+  }
+}
+
 TEST_CASE("embed and slice_columns", "[row]") {
   CompiledDispatch kernel(rowDispatch({{"t", tensor(50, 19)}, {"ids", tensor(7, 1, "i32")}}, tensor(7, 19),
                                       "%e = moe.embed %t, %ids : tensor<50x19x$T>, tensor<7x1xi32> -> "

@@ -24,10 +24,10 @@ public:
     moe::StateOp mState = states.declare("m"), vState = states.declare("v");
     SmallVector<Value> bias = buildBiasCorrections(b, attr, update.step);
 
-    SmallVector<Value> inputs{b.readRows(update.parameter),
-                              b.readRows(update.gradient),
-                              b.readRows(mState),
-                              b.readRows(vState),
+    SmallVector<Value> inputs{readElements(b, update.parameter),
+                              readElements(b, update.gradient),
+                              readElements(b, mState),
+                              readElements(b, vState),
                               update.gradientScale,
                               update.lr,
                               bias[0],

@@ -14,6 +14,18 @@ FailureOr<std::vector<KernelInfo>> one(moe::DispatchOp dispatch, ModuleOp kernel
     return failure();
   return std::vector<KernelInfo>{std::move(*kernel)};
 }
+
+/// A launch with more would fail, and say nothing of the dispatch.
+LogicalResult checkSharedMemory(moe::DispatchOp dispatch, ArrayRef<KernelInfo> kernels, const GpuTarget &target) {
+  for (const KernelInfo &kernel : kernels) {
+    auto shared = kernel.launch ? kernel.launch.getAs<IntegerAttr>("shared") : IntegerAttr();
+    if (shared && shared.getInt() > target.sharedBytes)
+      return dispatch.emitOpError("of kind '")
+             << dispatch.getKind() << "' needs " << shared.getInt() << " bytes of shared memory a block, and "
+             << target.arch << " has " << target.sharedBytes;
+  }
+  return success();
+}
 } // namespace
 
 FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
@@ -31,7 +43,7 @@ FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleO
       {"attention", one<emitAttentionKernel>, sm90::coversAttention, one<sm90::emitAttentionKernel>},
       {"attention_grad", one<emitAttentionGradKernel>, sm90::coversAttention, sm90::emitAttentionGradKernels},
       {"col_reduce", one<emitReductionKernel>},
-      {"embed_grad", one<emitReductionKernel>},
+      {"embed_grad", one<emitEmbedGradKernel>},
       {"quantize_columns", one<emitQuantizationKernel>},
       {"permute", one<emitRoutingKernel>},
       {"limit_capacity", one<emitRoutingKernel>},
@@ -44,7 +56,10 @@ FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleO
   for (const Entry &entry : templates)
     if (entry.kind == dispatch.getKind()) {
       bool fast = target.hasTensorCores && entry.coversFast && entry.coversFast(dispatch);
-      return (fast ? entry.emitFast : entry.emit)(dispatch, kernels, symbol, target);
+      FailureOr<std::vector<KernelInfo>> made = (fast ? entry.emitFast : entry.emit)(dispatch, kernels, symbol, target);
+      if (failed(made) || failed(checkSharedMemory(dispatch, *made, target)))
+        return failure();
+      return made;
     }
   return dispatch.emitOpError("has kind '") << dispatch.getKind() << "', for which there is no GPU template";
 }

@@ -13,12 +13,16 @@ mlir::FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, m
 
 /// The templates for any element type, one file each. All have emitKernels' contract; most make one kernel.
 mlir::FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
+/// Dispatches of the template "row" that only spread rows to experts.
+bool coversSpread(moe::DispatchOp dispatch);
+mlir::FailureOr<KernelInfo> emitSpreadKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
 mlir::FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
 mlir::FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
 mlir::FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                                     const GpuTarget &);
 mlir::FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
-                                                const GpuTarget &); // col_reduce, embed_grad
+                                                const GpuTarget &); // col_reduce
+mlir::FailureOr<KernelInfo> emitEmbedGradKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
 mlir::FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
                                                    const GpuTarget &); // quantize_columns
 mlir::FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,

@@ -5,8 +5,9 @@
 // (match) and from the counts of the steps, warps and blocks before. Blocks learn each other's counts in the workspace,
 // after a barrier of the whole grid.
 //
-// limit_capacity runs in one block: the capacity-th largest weight of each expert is found digit by digit, and what
-// equals it stays in slot order. count_ids: a block counts a share of one group; the last to arrive adds the shares.
+// limit_capacity: a block has as many experts as its shared memory holds, in most models all, and walks over all slots.
+// The capacity-th largest weight of each expert is found digit by digit, and what equals it stays in slot order.
+// count_ids: a block counts a share of one group; the last to arrive adds the shares.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -24,9 +25,15 @@ using kernel::tensorRows;
 
 constexpr int64_t kSortThreads = 256, kSortBlocks = 128; // a grid barrier needs them all resident
 constexpr int64_t kSlotsPerBlock = 2048;                 // least share worth a block
+constexpr int64_t kStepsInFlight = 5;                    // of a warp that walks its slots
+constexpr int64_t kBlocksInFlight = 16;                  // whose counts a thread adds up
+constexpr int64_t kTotalsInFlight = 8;                   // of experts, likewise
 constexpr int64_t kLimitThreads = 1024;
 constexpr int64_t kDigitBits = 4;     // of a weight, found in one walk over the slots
 constexpr int64_t kSlotsInFlight = 8; // of one thread, in such a walk
+constexpr int64_t kDigits = int64_t{1} << kDigitBits;
+// Of an expert in limit_capacity: its threshold, how many that equal it stay, counts by digit and by warp.
+constexpr int64_t kLimitBytes = 8 + 4 + 4 * kDigits + 4 * (kLimitThreads / SimtBuilder::kWarp);
 
 class RoutingEmitter {
 public:
@@ -52,7 +59,8 @@ private:
   Value idAt(Value slot) { return k->load(i32, k->param(*ids), slot); }
   Value isId(Value id) { return k->less(k->i32(-1), id); }
 
-  /// The stretch of slots of this warp: `steps` steps of 32 from `first` on, as far as they are below `end`.
+  /// The stretch of slots of this warp: `steps` steps of 32 from `first` on, as far as they are below `end`. The slots
+  /// are cut for so many blocks.
   struct Stretch {
     Value first, end;
     int64_t steps;
@@ -73,6 +81,7 @@ private:
   SmallVector<DispatchBody::Sink> sinks;
   std::optional<unsigned> ids;
   int64_t total, splits = 1;
+  int64_t expertsOfBlock = 0; // limit_capacity
   SimtBuilder *k = nullptr;
   Type i32, i64Type;
 };
@@ -92,7 +101,11 @@ LogicalResult RoutingEmitter::analyse(const GpuTarget &target) {
   } else if (isa<moe::PermuteOp>(root)) {
     grid = std::clamp<int64_t>(total / kSlotsPerBlock, 1, most);
   } else {
+    constexpr int64_t kPadding = 4 * 16; // four arrays, each from a multiple of 16 bytes on
+    int64_t experts = cast<moe::LimitCapacityOp>(root).getExperts();
     threads = kLimitThreads;
+    grid = llvm::divideCeil(experts, (target.sharedBytes - kPadding) / kLimitBytes);
+    expertsOfBlock = llvm::divideCeil(experts, grid);
   }
   return success();
 }
@@ -130,16 +143,26 @@ void RoutingEmitter::forAll(int64_t count, bool allBlocks, llvm::function_ref<vo
 RoutingEmitter::Stretch RoutingEmitter::stretchOf(int64_t blocks) {
   int64_t warps = threads / SimtBuilder::kWarp;
   int64_t steps = llvm::divideCeil(total, blocks * warps * SimtBuilder::kWarp);
-  Value warp = k->add(k->mul(k->workgroup(), k->i64(warps)), k->warp());
+  Value warp = k->warp();
+  if (blocks > 1)
+    warp = k->add(k->mul(k->workgroup(), k->i64(warps)), warp);
   return {k->mul(warp, k->i64(steps * SimtBuilder::kWarp)), k->i64(total), steps};
 }
 
 void RoutingEmitter::walk(const Stretch &stretch, llvm::function_ref<void(Value, Value)> visit) {
-  k->loop(k->i64(0), k->i64(stretch.steps), 1, [&](Value step) {
-    Value slot = k->add(k->add(stretch.first, k->mul(step, k->i64(SimtBuilder::kWarp))), k->lane());
-    Value inside = k->less(slot, stretch.end);
-    Value id = idAt(k->min(slot, k->i64(total - 1)));
-    visit(slot, k->select(inside, id, k->i32(-1)));
+  int64_t together = std::min(stretch.steps, kStepsInFlight);
+  k->loop(k->i64(0), k->i64(stretch.steps), together, [&](Value first) {
+    SmallVector<Value> slots, ids;
+    for (int64_t i = 0; i < together; ++i) {
+      Value step = k->add(first, k->i64(i));
+      Value slot = k->add(k->add(stretch.first, k->mul(step, k->i64(SimtBuilder::kWarp))), k->lane());
+      if (stretch.steps % together) // what is another warp's counts as beyond the end
+        slot = k->select(k->less(step, k->i64(stretch.steps)), slot, stretch.end);
+      slots.push_back(slot);
+      ids.push_back(k->select(k->less(slot, stretch.end), idAt(k->min(slot, k->i64(total - 1))), k->i32(-1)));
+    }
+    for (auto [slot, id] : llvm::zip_equal(slots, ids))
+      visit(slot, id);
   });
 }
 
@@ -221,21 +244,39 @@ void RoutingEmitter::permute(moe::PermuteOp op) {
       k->store(k->i32(0), earlier, expert);
       return;
     }
-    SmallVector<Value> sums =
-        k->loop(k->i64(0), k->i64(grid), 1, ValueRange{k->i32(0), k->i32(0)}, [&](Value block, ValueRange so) {
-          Value count = k->load(i32, workspace, k->add(k->mul(block, k->i64(experts)), expert));
-          Value isEarlier = k->less(block, k->workgroup());
-          return SmallVector<Value>{k->add(so[0], count), k->add(so[1], k->select(isEarlier, count, k->i32(0)))};
+    SmallVector<Value> sums = k->loop(
+        k->i64(0), k->i64(grid), kBlocksInFlight, ValueRange{k->i32(0), k->i32(0)}, [&](Value first, ValueRange so) {
+          SmallVector<Value> counts, next(so);
+          for (int64_t i = 0; i < kBlocksInFlight; ++i) {
+            Value block = k->min(k->add(first, k->i64(i)), k->i64(grid - 1));
+            counts.push_back(k->load(i32, workspace, k->add(k->mul(block, k->i64(experts)), expert)));
+          }
+          for (int64_t i = 0; i < kBlocksInFlight; ++i) {
+            Value block = k->add(first, k->i64(i));
+            Value count = k->select(k->less(block, k->i64(grid)), counts[i], k->i32(0));
+            next[0] = k->add(next[0], count);
+            next[1] = k->add(next[1], k->select(k->less(block, k->workgroup()), count, k->i32(0)));
+          }
+          return next;
         });
     k->store(sums[0], totals, expert);
     k->store(sums[1], earlier, expert);
   });
   k->barrier();
   forAll(experts + 1, /*allBlocks=*/false, [&](Value expert) {
-    Value first = k->loop(k->i64(0), expert, 1, ValueRange{k->i32(0)}, [&](Value e, ValueRange so) {
-      Value count = k->add(k->load(i32, totals, e), k->i32(align - 1));
-      Value next = k->add(so[0], k->mul(k->div(count, k->i32(align)), k->i32(align)));
-      return SmallVector<Value>{isLimited ? k->min(next, k->i32(rows)) : next};
+    Value first = k->loop(k->i64(0), expert, kTotalsInFlight, ValueRange{k->i32(0)}, [&](Value e, ValueRange so) {
+      SmallVector<Value> counts;
+      for (int64_t i = 0; i < kTotalsInFlight; ++i) {
+        Value other = k->add(e, k->i64(i)), count = k->load(i32, totals, k->min(other, k->i64(experts - 1)));
+        counts.push_back(k->select(k->less(other, expert), count, k->i32(0)));
+      }
+      Value next = so[0];
+      for (Value count : counts) {
+        Value steps = k->div(k->add(count, k->i32(align - 1)), k->i32(align));
+        next = k->add(next, k->mul(steps, k->i32(align)));
+        next = isLimited ? k->min(next, k->i32(rows)) : next;
+      }
+      return SmallVector<Value>{next};
     })[0];
     k->store(first, offsets, expert);
   });
@@ -263,13 +304,21 @@ void RoutingEmitter::permute(moe::PermuteOp op) {
 }
 
 void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
-  int64_t experts = op.getExperts(), capacity = op.getCapacity(), warps = threads / SimtBuilder::kWarp;
+  int64_t experts = expertsOfBlock, capacity = op.getCapacity(), warps = threads / SimtBuilder::kWarp;
   Type element = cast<RankedTensorType>(op.getWeights().getType()).getElementType();
   unsigned weights = *body.paramOf(op.getWeights());
   bool byWeight = op.getPolicy() == moe::DropPolicy::lowest_weight;
-  constexpr int64_t kDigits = int64_t{1} << kDigitBits;
   Value thresholds = k->shared(experts * 8), left = k->shared(experts * 4);
   Value counts = k->shared(experts * kDigits * 4), counters = k->shared(warps * experts * 4);
+  // From here on an id counts from this block's first expert, and is -1 for slots of others.
+  Value firstExpert = k->toI32(k->mul(k->workgroup(), k->i64(experts)));
+  auto ownId = [&](Value id) -> Value {
+    if (grid == 1)
+      return id;
+    Value own = k->sub(id, firstExpert);
+    Value isOwn = k->both(k->less(k->i32(-1), own), k->less(own, k->i32(experts)));
+    return k->select(isOwn, own, k->i32(-1));
+  };
   Stretch stretch = stretchOf(1);
 
   int64_t bits = element.getIntOrFloatBitWidth();
@@ -290,7 +339,7 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
       for (int64_t i = 0; i < kSlotsInFlight; ++i) {
         Value slot = k->add(first, k->i64(i * threads)), inside = k->less(slot, k->i64(total));
         slot = k->min(slot, k->i64(total - 1));
-        idOf.push_back(k->select(inside, idAt(slot), k->i32(-1)));
+        idOf.push_back(k->select(inside, ownId(idAt(slot)), k->i32(-1)));
         keyOf.push_back(keyAt(slot));
       }
       for (auto [id, key] : llvm::zip_equal(idOf, keyOf)) {
@@ -337,6 +386,7 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
     });
 
   auto equalKey = [&](Value slot, Value id) -> Value {
+    id = ownId(id);
     if (!byWeight)
       return id;
     Value expert = k->max(k->toI64(id), k->i64(0));
@@ -346,13 +396,18 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
   countKeys(stretch, counters, experts, equalKey);
   accumulateWarps(counters, experts, [&](Value) { return k->i32(0); });
   rankKeys(stretch, counters, experts, equalKey, [&](Value slot, Value id, Value key, Value rank) {
-    Value expert = k->max(k->toI64(id), k->i64(0));
+    Value own = ownId(id), expert = k->max(k->toI64(own), k->i64(0));
     Value stays = k->both(isId(key), k->less(rank, k->load(i32, left, expert)));
     if (byWeight) {
       Value above = unsignedLess(k->load(i64Type, thresholds, expert), keyAt(slot));
       stays = arith::OrIOp::create(k->b, stays, above);
     }
-    put(op.getResult(), slot, k->select(k->both(stays, isId(id)), id, k->i32(-1)));
+    auto store = [&] { put(op.getResult(), slot, k->select(k->both(stays, isId(own)), id, k->i32(-1))); };
+    if (grid == 1)
+      return store();
+    // The first block stores the slots of nobody too.
+    Value isOurs = k->both(k->equal(k->workgroup(), k->i64(0)), k->less(id, k->i32(0)));
+    k->when(arith::OrIOp::create(k->b, isId(own), isOurs), store);
   });
 }
 

@@ -141,6 +141,10 @@ private:
   };
   llvm::SmallVector<SiteStores> computeStores(llvm::ArrayRef<kernel::DispatchBody::Sink> sinks, Sites &sites);
   bool mayStoreInLastPass(int64_t width);
+  bool standApart(llvm::ArrayRef<kernel::DispatchBody::Sink> part);
+  /// Sinks of a width, cut into parts that are computed and stored one after the other.
+  llvm::SmallVector<llvm::SmallVector<kernel::DispatchBody::Sink>>
+  inParts(llvm::ArrayRef<kernel::DispatchBody::Sink> sinks, int64_t width);
   Store storeOf(const kernel::DispatchBody::Sink &sink, Value value, Value column, const Sites &sites);
   mlir::LogicalResult emitSinks();
   bool sharesElements(unsigned param) const;
@@ -155,7 +159,7 @@ private:
   Value member;         // number of this thread among those of its row
   Value chunkFirst;
   mlir::Operation *outermostLoop = nullptr;
-  bool meets = false;         // threads of a row wait for each other
+  bool hasSteps = false;      // threads of a row need each other's sums
   bool isLastLevel = false;   // of whole-row ops
   bool wideAreStored = false; // all sinks but scalars
   llvm::DenseMap<Value, Value> scalars, bases;

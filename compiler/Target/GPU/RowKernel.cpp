@@ -40,9 +40,10 @@ int64_t countStreams(const DispatchBody &body, int64_t elements) {
 /// Whether no op that `value` is made of, seen up to the results of whole rows, is a `stop`.
 bool isFreeOf(Value value, llvm::function_ref<bool(Operation *)> stop) {
   SmallVector<Value> pending{value};
+  llvm::SmallDenseSet<Operation *> seen;
   while (!pending.empty()) {
     Operation *op = DispatchBody::stripViews(pending.pop_back_val()).getDefiningOp();
-    if (!op)
+    if (!op || !seen.insert(op).second)
       continue;
     if (stop(op))
       return false;
@@ -108,8 +109,9 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   while (width % lanes)
     lanes /= 2;
   if (width <= (together ? warpColumns : warpColumns / 4)) {
-    // Some lanes of a warp for each row, two accesses each; no barriers.
-    int64_t accesses = 2 * lanes <= most ? 2 : 1;
+    // Some lanes of a warp for each row; no barriers. Two accesses each, but of many operands one: two would take the
+    // registers of half the warps.
+    int64_t accesses = 2 * lanes <= most && !crowded ? 2 : 1;
     layout.group = std::min(SimtBuilder::kWarp, powerOf2Ceil(llvm::divideCeil(width, accesses * lanes)));
     layout.threads = std::clamp(powerOf2Ceil(schedule.rows * layout.group), SimtBuilder::kWarp, kBlock);
     return layout;
@@ -213,8 +215,56 @@ bool RowEmitter::mayStoreInLastPass(int64_t width) {
   });
 }
 
+/// Whether what these sinks store can be stored before the others are computed: states only, since another result may
+/// lie where an operand lay, and such as no other sink is made of.
+bool RowEmitter::standApart(ArrayRef<DispatchBody::Sink> part) {
+  llvm::SmallDenseSet<StringAttr> written;
+  llvm::SmallDenseSet<unsigned> params;
+  for (const DispatchBody::Sink &sink : part) {
+    if (body.params[sink.param].kind != moe::DispatchParam::Kind::State)
+      return false;
+    written.insert(body.params[sink.param].state.getAttr());
+    params.insert(sink.param);
+  }
+  auto reads = [&](Operation *op) {
+    auto read = dyn_cast<moe::ReadOp>(op);
+    return read && written.contains(read.getStateAttr().getAttr());
+  };
+  return llvm::all_of(body.sinks(), [&](const DispatchBody::Sink &sink) {
+    return params.contains(sink.param) || isFreeOf(sink.value, reads);
+  });
+}
+
+// Updates of many small parameters in one kernel: what they read and make would not all fit the registers.
+SmallVector<SmallVector<DispatchBody::Sink>> RowEmitter::inParts(ArrayRef<DispatchBody::Sink> sinks, int64_t width) {
+  constexpr int64_t kMostRegisters = 160; // of 255
+  Columns columns = columnsOf(width);
+  auto registersOf = [&](Value value) {
+    int64_t bits = cast<RankedTensorType>(value.getType()).getElementTypeBitWidth();
+    return columns.lanes * columns.pieces * llvm::divideCeil(bits, 32);
+  };
+  SmallVector<SmallVector<DispatchBody::Sink>> parts(1);
+  llvm::SmallDenseSet<Operation *> read;
+  int64_t used = 0;
+  for (const DispatchBody::Sink &sink : sinks) {
+    int64_t more = registersOf(sink.value);
+    isFreeOf(sink.value, [&](Operation *op) {
+      if (isa<moe::ReadOp>(op) && schedule.columnsOf(op->getResult(0)) > 1 && read.insert(op).second)
+        more += registersOf(op->getResult(0));
+      return false;
+    });
+    if (used + more > kMostRegisters && !parts.back().empty() && standApart(parts.back())) {
+      parts.emplace_back();
+      used = 0;
+    }
+    parts.back().push_back(sink);
+    used += more;
+  }
+  return parts;
+}
+
 // All that is kept in registers is computed before the first store, so that states may be updated in place and loads
-// are under way together.
+// are under way together; as far as it fits.
 LogicalResult RowEmitter::emitSinks() {
   std::map<int64_t, SmallVector<DispatchBody::Sink>> byWidth;
   bool mustWait = false;
@@ -232,7 +282,16 @@ LogicalResult RowEmitter::emitSinks() {
       continue;
     }
     if (width > 1) {
-      llvm::append_range(groups, computeStores(sinks, wholeRow(width)));
+      SmallVector<SmallVector<DispatchBody::Sink>> parts = inParts(sinks, width);
+      for (ArrayRef<DispatchBody::Sink> part : parts) {
+        SmallVector<SiteStores> made = computeStores(part, wholeRow(width));
+        if (parts.size() == 1 || mustWait || !standApart(part)) {
+          llvm::append_range(groups, made);
+          continue;
+        }
+        for (const SiteStores &group : made)
+          storeAll(group.stores, group.condition);
+      }
       continue;
     }
     Sites only;
@@ -330,8 +389,8 @@ LogicalResult RowEmitter::emit() {
     }
     depth[&op] = level;
   }
-  meets = !levels.empty() && layout.group > SimtBuilder::kWarp;
-  if (!levels.empty())
+  hasSteps = !levels.empty();
+  if (hasSteps)
     loadEarly();
   for (auto [number, ops] : llvm::enumerate(levels)) {
     isLastLevel = number + 1 == levels.size();
@@ -342,6 +401,8 @@ LogicalResult RowEmitter::emit() {
 
 FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                     const GpuTarget &target) {
+  if (coversSpread(dispatch))
+    return emitSpreadKernel(dispatch, module, symbol, target);
   DispatchBody body(dispatch);
   FailureOr<RowSchedule> schedule = RowSchedule::create(body);
   if (failed(schedule))

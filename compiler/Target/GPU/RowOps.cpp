@@ -233,6 +233,20 @@ bool RowEmitter::emitOnlineSoftmax(moe::RowReduceOp max) {
 
 //===--- top_k ---===//
 
+/// Batcher's odd-even merges, for any number of keys.
+static void sortDescending(SimtBuilder &k, SmallVectorImpl<Value> &keys) {
+  size_t count = keys.size();
+  for (size_t half = 1; half < count; half *= 2)
+    for (size_t step = half; step > 0; step /= 2)
+      for (size_t first = step % half; first + step < count; first += 2 * step)
+        for (size_t i = first; i < first + step && i + step < count; ++i)
+          if (i / (2 * half) == (i + step) / (2 * half)) {
+            Value a = keys[i], b = keys[i + step];
+            keys[i] = k.max(a, b);
+            keys[i + step] = k.min(a, b);
+          }
+}
+
 // A choice is the largest key below the one before. Keys are pairs (order of the score, column), lower columns first,
 // so no two are equal and nothing needs to be crossed out. For f32 a pair is one i64.
 void RowEmitter::emitTopK(moe::TopKOp op) {
@@ -302,6 +316,25 @@ void RowEmitter::emitTopK(moe::TopKOp op) {
       Values chosen = choose(so, /*again=*/true);
       return std::make_pair(chosen[0], Values(ArrayRef<Value>(chosen).drop_front()));
     });
+  // A few keys in registers: sorted once, so that only each thread's largest has a part in a choice.
+  constexpr int64_t kMostSorted = 16;
+  Columns columns = columnsOf(width);
+  if (isPacked && count > 1 && columns.inRegisters && columns.pieces * columns.lanes <= kMostSorted) {
+    Values keys, ids;
+    for (auto [key, column] : keysAt(wholeRow(width)))
+      keys.push_back(key);
+    sortDescending(k, keys);
+    for (int64_t slot = 0; slot < count; ++slot) {
+      Value best = k.reduceGroup({keys.front()}, layout.group, /*again=*/false,
+                                 [&](size_t, Value a, Value b) { return larger(a, b); })[0];
+      ids.push_back(k.toI32(k.sub(k.i64(0xFFFFFFFF), k.b.createOrFold<arith::AndIOp>(best, k.i64(0xFFFFFFFF)))));
+      Value isOwn = k.equal(best, keys.front());
+      for (size_t i = 0; i < keys.size() && static_cast<int64_t>(i) < count - slot; ++i)
+        keys[i] = k.select(isOwn, i + 1 < keys.size() ? keys[i + 1] : k.i64(kNothing), keys[i]);
+    }
+    replicated[op.getIds()] = ids;
+    return;
+  }
   Values ids;
   for (int64_t slot = 0; slot < count; ++slot) {
     Values chosen = choose(last, /*again=*/false);

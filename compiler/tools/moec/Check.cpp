@@ -1,4 +1,5 @@
 // moec check
+#include "compiler/Driver/CompileSession.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/Spec/Spec.h"
 #include "compiler/tools/moec/Subcommands.h"
@@ -63,7 +64,7 @@ static void printSweep(const spec::SpecMembers &spec, bool explain) {
 static int runCheck(const CheckOptions &options) {
   auto context = makeContext();
   DiagnosticPrinter printer(context.get(), options.json ? llvm::outs() : llvm::errs(), options.json);
-  spec::ReadOptions how{.checkPaths = true, .members = {}};
+  spec::ReadOptions how{.checkPaths = true, .members = {}, .examine = examineModel};
   if (!options.member.empty())
     how.members.push_back(options.member);
   auto read = spec::readMembers(context.get(), options.path, how);

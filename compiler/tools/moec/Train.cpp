@@ -274,6 +274,7 @@ int compileAndTrain(const Options &options, const std::vector<std::string> &rest
   DiagnosticPrinter printer(context.get(), llvm::errs());
   spec::ReadOptions how;
   how.members = options.members;
+  how.examine = examineModel; // of the last member too before the first is trained
   auto read = spec::readMembers(context.get(), options.input, how);
   if (!read)
     return kUserError;

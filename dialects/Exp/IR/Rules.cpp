@@ -96,6 +96,15 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::Groups, "groups of experts do not fit",
        "The number of groups divides the number of experts, and the groups that a token may choose from have top_k "
        "experts or more."},
+      {Rule::PatternUnmatched, "a pattern of a group matches no parameter",
+       "Patterns are held against full names (`layers.3.attention.q`). A group that selects nothing is a slip of the "
+       "pen "
+       "in most cases, and would train another experiment than the one meant."},
+      {Rule::PatternSplits, "a group has some layers of what is updated together",
+       "One kernel updates all layers of a kind, so they are in one group. Write `*` where the number of the layer "
+       "stands."},
+      {Rule::OptimizerRefuses, "an optimizer cannot update a parameter",
+       "Some methods want matrices, or matrices of layers. The message says why, and which patterns are meant."},
       {Rule::UnusedValidation, "validation data is given, but never evaluated",
        "A warning. Give evaluate.every, or remove data.validation."},
       {Rule::MissingFile, "a data file does not exist",

@@ -63,6 +63,9 @@ enum class Rule {
   Excluded = 50,
   LayerList = 51,
   Groups = 52,
+  PatternUnmatched = 53,
+  PatternSplits = 54,
+  OptimizerRefuses = 55,
   // Warnings.
   UnusedValidation = 60,
   MissingFile = 61,

@@ -153,19 +153,14 @@ LogicalResult EpilogueOp::verify() {
 
 LogicalResult StoreOp::verify() {
   auto map = getMap().getDefiningOp<MapOp>();
-  if (!map || !map.getElement().isBF16() || map.getBox().size() < 2 || map.getBox()[0] != 64 || map.getBox()[1] != 64 ||
-      map.getSwizzle() != kSwizzleBytes) // C1
-    return emitOpError("stores by another map than bf16 in boxes of 64 x 64 with swizzle ") << kSwizzleBytes;
+  Type element = map ? map.getElement() : Type();
+  if (!map || (!element.isBF16() && !element.isF32()) || map.getBox().size() < 2 ||
+      map.getBox()[0] != boxColumns(element) || map.getBox()[1] != kBoxRows || map.getSwizzle() != kSwizzleBytes) // C1
+    return emitOpError("stores by another map than bf16 in boxes of 64 x 64, or f32 in boxes of 32 x 64, with swizzle ")
+           << kSwizzleBytes;
   auto kernel = parentOf(*this);
   if (kernel && kernel.getSchedule().getBuffers() == 0) // C2
     return emitOpError("has no buffer in the schedule");
-  return success();
-}
-
-LogicalResult WriteOp::verify() {
-  auto type = cast<RankedTensorType>(getDestination().getType());
-  if (type.getRank() < 2 || !type.getElementType().isF32()) // C1
-    return emitOpError("writes to ") << type << "; expected rows and columns of f32 (tile.store is for bf16)";
   return success();
 }
 

@@ -102,21 +102,14 @@ def Tile_YieldOp : Tile_Op<"yield", [Pure, Terminator, ParentOneOf<["EpilogueOp"
 }
 
 def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemRead, MemWrite]>]> {
-  let summary = "Stores a fragment as bf16 through shared memory by TMA, or adds it to what is there";
+  let summary = "Stores a fragment through shared memory by TMA, or adds it to what is there";
   let description = [{
-    (C1) the map is bf16 with boxes of 64 x 64 and swizzle 128; (C2) the schedule has store buffers. With `accumulate` the
-    cache adds: the fragment is rounded to bf16, and so is the sum.
+    (C1) the map is of bf16 in boxes of 64 x 64, or of f32 in boxes of 32 columns x 64 rows, with swizzle 128; (C2) the
+    schedule has store buffers. With `accumulate` the cache adds, in the map's type: the fragment is rounded to it, and so
+    is the sum.
   }];
   let arguments = (ins Tile_FragmentType:$value, Tile_MapType:$map, UnitAttr:$accumulate);
   let assemblyFormat = "(`accumulate` $accumulate^)? $value `,` $map attr-dict `:` type($value)";
-  let hasVerifier = 1;
-}
-
-def Tile_WriteOp : Tile_Op<"write", [MemoryEffects<[MemRead, MemWrite]>]> {
-  let summary = "Stores a fragment from registers, or adds it to what is there";
-  let description = "(C1) the destination is [rows, columns] (or a stack of such) of f32.";
-  let arguments = (ins Tile_FragmentType:$value, AnyRankedTensor:$destination, UnitAttr:$accumulate);
-  let assemblyFormat = "(`accumulate` $accumulate^)? $value `,` $destination attr-dict `:` type($value) `,` type($destination)";
   let hasVerifier = 1;
 }
 

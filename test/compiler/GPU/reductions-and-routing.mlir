@@ -182,3 +182,50 @@ func.func @bases() {
   }
   return
 }
+
+// -----
+
+// The shared memory of one block holds what is known of 1024 experts; 2000 are two blocks of 1000. A block counts ids from
+// its first expert on, leaves slots of other experts alone, and the first one answers for those of nobody.
+moe.state @ids batch : tensor<4096x4xi32>
+moe.state @weights batch : tensor<4096x4xf32>
+// CHECK-LABEL: plan.func @limit
+// CHECK: plan.kernel @{{.*}} params 3 grid 1 scratch 0 {{.*}}shared = 208896 : i64
+// CHECK: plan.kernel @{{.*}} params 3 grid 2 scratch 0 {{.*}}shared = 204000 : i64
+// CHECK: plan.kernel @{{.*}} params 3 grid 2 scratch 0 {{.*}}shared = 204000 : i64
+// CHECK: llvm.func @moec_limit_capacity
+// CHECK-NOT: arith.constant 1000 : i32
+// CHECK: llvm.func @moec_limit_capacity
+// CHECK: %[[BLOCK32:.*]] = nvvm.read.ptx.sreg.ctaid.x
+// CHECK: %[[BLOCK:.*]] = arith.extsi %[[BLOCK32]]
+// CHECK: %[[FIRST64:.*]] = arith.muli %[[BLOCK]], %{{.*}} : i64
+// CHECK: %[[FIRST:.*]] = arith.trunci %[[FIRST64]] : i64 to i32
+// CHECK: arith.subi %{{.*}}, %[[FIRST]] : i32
+// CHECK: nvvm.match.sync any
+// CHECK: %[[HOME:.*]] = arith.cmpi eq, %[[BLOCK]], %{{.*}} : i64
+// CHECK: %[[NOBODY:.*]] = arith.cmpi slt, %{{.*}} : i32
+// CHECK: %[[OURS:.*]] = arith.andi %[[HOME]], %[[NOBODY]]
+// CHECK: %[[STORES:.*]] = arith.ori %{{.*}}, %[[OURS]]
+// CHECK: scf.if %[[STORES]]
+// CHECK: llvm.store %{{.*}} : i32, !llvm.ptr<1>
+func.func @limit() {
+  %0 = moe.dispatch "limit_capacity" () : () -> tensor<4096x4xi32> {
+    %i = moe.read @ids : tensor<4096x4xi32>
+    %w = moe.read @weights : tensor<4096x4xf32>
+    %r = moe.limit_capacity lowest_weight %i, %w experts 1024 capacity 32 : tensor<4096x4xi32>, tensor<4096x4xf32>
+    moe.yield %r : tensor<4096x4xi32>
+  }
+  %1 = moe.dispatch "limit_capacity" () : () -> tensor<4096x4xi32> {
+    %i = moe.read @ids : tensor<4096x4xi32>
+    %w = moe.read @weights : tensor<4096x4xf32>
+    %r = moe.limit_capacity lowest_weight %i, %w experts 2000 capacity 32 : tensor<4096x4xi32>, tensor<4096x4xf32>
+    moe.yield %r : tensor<4096x4xi32>
+  }
+  %2 = moe.dispatch "limit_capacity" () : () -> tensor<4096x4xi32> {
+    %i = moe.read @ids : tensor<4096x4xi32>
+    %w = moe.read @weights : tensor<4096x4xf32>
+    %r = moe.limit_capacity position %i, %w experts 2000 capacity 32 : tensor<4096x4xi32>, tensor<4096x4xf32>
+    moe.yield %r : tensor<4096x4xi32>
+  }
+  return
+}

@@ -32,12 +32,12 @@ func.func @dense(%a0: tensor<4096x2048xbf16>, %a1: tensor<2048x4096xbf16>) {
 // Gradients of a router: few tiles, long depth, so blocks share the depth; sums are added where they lie.
 // TILE-LABEL: tile.kernel @split
 // TILE-SAME: split = 8
-// TILE: tile.write accumulate
+// TILE: tile.store accumulate
 // PTX-LABEL: .entry split_
 // PTX-NOT: .local
 // PTX-DAG: wgmma.mma_async.sync.aligned.m64n64k16
 // PTX-DAG: atom{{.*}}add.u32
-// PTX-DAG: red.relaxed.gpu.global.add.v2.f32
+// PTX-DAG: cp.reduce.async.bulk.tensor.2d.global.shared::cta.add
 moe.state @sum gradient : tensor<2048x64xf32>
 func.func @split(%a0: tensor<32768x2048xbf16>, %a1: tensor<32768x64xbf16>) {
   moe.dispatch "matmul" (%a = %a0, %b = %a1) : (tensor<32768x2048xbf16>, tensor<32768x64xbf16>) -> () {

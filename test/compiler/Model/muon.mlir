@@ -19,8 +19,8 @@
 // PADDED: moe.gather_rows {{.*}} : tensor<1920x32xf32>, tensor<1536x1xi32> -> tensor<1536x32xf32>
 
 // RUN: not moec-opt -moec-build-model %t.mlir 2>&1 | FileCheck %s --check-prefix=VECTOR
-// VECTOR: error: muon cannot update "embed": it is the embedding; give it to a group of kind "adamw" that stands before this one, or match matrices of layers only, such as "layers.*.attention.{q,k,v,o}"
+// VECTOR: error: MOEC-S055: muon cannot update "embed": it is the embedding; give it to a group of kind "adamw" that stands before this one, or match matrices of layers only, such as "layers.*.attention.{q,k,v,o}"
 // RUN: sed 's/"\*norm.scale", "embed"/"*norm.scale"/' %t.mlir | not moec-opt -moec-build-model 2>&1 | FileCheck %s --check-prefix=SCALE
-// SCALE: error: muon cannot update "layers.{}.attention.norm.scale": it is no matrix;
+// SCALE: error: MOEC-S055: muon cannot update "layers.{}.attention.norm.scale": it is no matrix;
 // RUN: sed 's/"\*norm.scale", "embed"/"head"/' %t.mlir | not moec-opt -moec-build-model 2>&1 | FileCheck %s --check-prefix=HEAD
-// HEAD: error: muon cannot update "head": it is the head;
+// HEAD: error: MOEC-S055: muon cannot update "head": it is the head;

@@ -15,7 +15,7 @@ tile.kernel @dense params 3 <m = 128, n = 256, k = 64, stages = 4, producer = 40
   tile.store %p, %c : !tile.fragment<128, 256>
 }
 
-// Gate and up projections of experts: gathered tokens, SwiGLU, one result by TMA and one added from registers.
+// Gate and up projections of experts: gathered tokens, SwiGLU, one result stored and one added, in f32.
 // CHECK-LABEL: tile.kernel @grouped
 tile.kernel @grouped params 7 <m = 128, n = 256, k = 64, stages = 3, producer = 56, consumer = 224, raster = 4, buffers = 4> {
   %tokens = tile.operand 0 : tensor<4096x2048xbf16>
@@ -42,22 +42,23 @@ tile.kernel @grouped params 7 <m = 128, n = 256, k = 64, stages = 3, producer = 
   tile.store %r, %h : !tile.fragment<128, 128>
   // CHECK: tile.store accumulate
   tile.store accumulate %q, %h : !tile.fragment<128, 128>
-  // CHECK: tile.write accumulate
-  tile.write accumulate %p, %sum : !tile.fragment<128, 128>, tensor<8192x1024xf32>
+  %total = tile.map 6 : f32 dims [1024, 8192] strides [4096] box [32, 64] swizzle 128
+  // CHECK: tile.store accumulate
+  tile.store accumulate %p, %total : !tile.fragment<128, 128>
 }
 
 // CHECK-LABEL: tile.kernel @ragged
-tile.kernel @ragged params 4 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232> {
+tile.kernel @ragged params 4 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2> {
   %offsets = tile.operand 2 : tensor<1x9xi32>
   %a = tile.map 0 : bf16 dims [2048, 8192] strides [4096] box [64, 64] swizzle 128
   %b = tile.map 1 : bf16 dims [1024, 8192] strides [2048] box [64, 64] swizzle 128
-  %d = tile.operand 3 : tensor<8x2048x1024xf32>
+  %d = tile.map 3 : f32 dims [1024, 2048, 8] strides [4096, 8388608] box [32, 64, 1] swizzle 128
   // CHECK: tile.ragged 2048 x 1024 by
   tile.ragged 2048 x 1024 by %offsets : tensor<1x9xi32>
   %x = tile.load %a : !tile.slices<128, 64, bf16, mn>
   %y = tile.load %b : !tile.slices<256, 64, bf16, mn>
   %p = tile.mma (%x) by (%y) depth [8192] : (!tile.slices<128, 64, bf16, mn>), (!tile.slices<256, 64, bf16, mn>) -> !tile.fragment<128, 256>
-  tile.write %p, %d : !tile.fragment<128, 256>, tensor<8x2048x1024xf32>
+  tile.store %p, %d : !tile.fragment<128, 256>
 }
 
 // Eight bits: 128 elements of depth a stage, both sides K-major, scales of rows and of each group's columns.

@@ -26,12 +26,9 @@ Gemm::Gemm(tile::KernelOp kernel) : kernel(kernel), schedule(kernel.getSchedule(
     } else if (auto map = dyn_cast<tile::EpilogueOp>(op)) {
       epilogue = map;
     } else if (auto store = dyn_cast<tile::StoreOp>(op)) {
-      int64_t rank = store.getMap().getDefiningOp<tile::MapOp>().getDims().size();
-      sinks.push_back({store.getValue(), store.getMap(), rank, 0, 0, store.getAccumulate()});
-    } else if (auto write = dyn_cast<tile::WriteOp>(op)) {
-      auto type = cast<RankedTensorType>(write.getDestination().getType());
-      int64_t param = write.getDestination().getDefiningOp<tile::OperandOp>().getParam();
-      sinks.push_back({write.getValue(), Value(), 2, param, type.getNumElements() / columns, write.getAccumulate()});
+      auto map = store.getMap().getDefiningOp<tile::MapOp>();
+      sinks.push_back(
+          {store.getValue(), map, static_cast<int64_t>(map.getDims().size()), map.getElement(), store.getAccumulate()});
     }
   }
   auto side = [&](Value slices) {

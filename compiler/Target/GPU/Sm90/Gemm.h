@@ -37,11 +37,10 @@ struct Gemm {
   };
   struct Sink {
     mlir::Value value; // fragment
-    mlir::Value map;   // null: from registers
-    int64_t rank = 2;
-    int64_t param = 0; // from registers, f32
-    int64_t rows = 0;
-    bool accumulates = false;
+    mlir::Value map;
+    int64_t rank;
+    mlir::Type element;
+    bool accumulates;
   };
 
   tile::KernelOp kernel;
@@ -106,11 +105,10 @@ private:
   //===--- GemmEpilogue.cpp ---===//
   /// Where this thread's elements are: rows `row[h]` of the result, columns `column` + 8 j + c.
   struct Place {
-    Value firstRow;     // of the consumer
-    Value row[2];       // a stack's rows are counted through
-    Value rowExists[2]; // null: all do
-    Value column;       // of the tile's first chunk
-    Value group;        // null: there are none
+    Value firstRow; // of the consumer
+    Value row[2];   // a stack's rows are counted through
+    Value column;   // of the tile's first chunk
+    Value group;    // null: there are none
   };
   Place placeOf(const Tile &tile);
   void store(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators,
@@ -119,8 +117,7 @@ private:
   llvm::SmallVector<Values> fetchOperands(const Place &place, int64_t chunk);
   Values spread(mlir::ArrayRef<Value> fetched);
   Values evaluate(mlir::ArrayRef<Value> inputs);
-  void write(const Place &place, const Gemm::Sink &sink, int64_t chunk, mlir::ArrayRef<Value> values);
-  void stage(mlir::ArrayRef<Value> values, Value buffer);
+  void stage(mlir::ArrayRef<Value> values, mlir::Type element, Value buffer);
 
   //===--- The ring ---===//
   Value full(Value stage) { return k.add(barriers, k.shiftLeft(stage, 3)); }
@@ -133,7 +130,8 @@ private:
   Value lhsBase, rhsBase, stagingBase, barriers, words;
   // Consumers only.
   Value consumer, threadOfGroup, lane, warp, isLeader, barrierId, staging;
-  Values matrixRows; // addresses for stmatrix within the first buffer
+  // Addresses within the first buffer: for stmatrix, and of pairs of f32.
+  Values matrixRows, pairs;
 };
 
 } // namespace moec::sm90

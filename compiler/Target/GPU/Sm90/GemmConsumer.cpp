@@ -31,6 +31,12 @@ void GemmEmitter::consume() {
   Value rowStart = k.add(staging, k.i32mul(rowOfBox, tile::kSwizzleBytes));
   for (int64_t pair = 0; pair < 4; ++pair)
     matrixRows.push_back(k.add(rowStart, k.bitXor(k.shiftLeft(k.bitXor(right, row), 4), k.i32(pair * 32))));
+  // A thread's pairs of f32 are in row lane / 4 of 8, half a chunk of 16 bytes each.
+  Value rowOfPairs = k.shiftRight(lane, 2), chunk = k.bitAnd(k.shiftRight(lane, 1), 1);
+  Value pairStart = k.add(k.add(staging, k.i32mul(k.add(k.i32mul(warp, 16), rowOfPairs), tile::kSwizzleBytes)),
+                          k.shiftLeft(k.bitAnd(lane, 1), 3));
+  for (int64_t j = 0; j < 4; ++j)
+    pairs.push_back(k.add(pairStart, k.bitXor(k.shiftLeft(k.bitXor(chunk, rowOfPairs), 4), k.i32(j * 32))));
 
   auto work = [&](const Tile &tile, const Place &place, ValueRange ring) {
     // The first operands of the epilogue come while the tensor cores are at work.
@@ -55,8 +61,7 @@ void GemmEmitter::consume() {
         ring.getTypes(), k.below(place.firstRow, tile.rowEnd), [&] { return work(tile, place, ring); },
         [&] { return skip(tile, ring); });
   });
-  if (llvm::any_of(gemm.sinks, [](const Gemm::Sink &sink) { return static_cast<bool>(sink.map); }))
-    k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/false); });
+  k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/false); });
 }
 
 GemmEmitter::Value GemmEmitter::slicesOfTile(const Tile &tile) {

@@ -26,13 +26,11 @@ bool isRowOfGroup(const Gemm &gemm, RankedTensorType type) {
 } // namespace
 
 GemmEmitter::Place GemmEmitter::placeOf(const Tile &tile) {
-  bool ragged = gemm.work == Gemm::Work::Ragged, checksRows = gemm.work != Gemm::Work::Grouped;
+  bool ragged = gemm.work == Gemm::Work::Ragged;
   Place place;
   place.firstRow = k.add(tile.row, k.i32mul(consumer, 64));
   for (int64_t h = 0; h < 2; ++h) {
     Value row = k.i32add(k.add(k.add(place.firstRow, k.i32mul(warp, 16)), k.shiftRight(lane, 2)), 8 * h);
-    if (checksRows && gemm.rows % gemm.schedule.getM() != 0)
-      place.rowExists[h] = k.below(row, k.i32(gemm.rows));
     place.row[h] = ragged ? k.add(row, k.i32mul(tile.group, gemm.rows)) : row;
   }
   place.group = tile.group;
@@ -144,38 +142,15 @@ GemmEmitter::Values GemmEmitter::evaluate(ArrayRef<Value> inputs) {
   return results;
 }
 
-void GemmEmitter::write(const Place &place, const Gemm::Sink &sink, int64_t chunk, ArrayRef<Value> values) {
-  Type element = k.b.getF32Type(), pair = VectorType::get(2, element);
-  bool clipped = gemm.columns % gemm.columnsOfProduct() != 0;
-  for (int64_t h = 0; h < 2; ++h) {
-    Value row = place.rowExists[h] ? k.min(place.row[h], k.i32(sink.rows - 1)) : place.row[h];
-    Value line = k.at(k.param(sink.param), k.mul(k.wide(row), k.i64(gemm.columns)), element);
-    if (!clipped)
-      line = k.at(line, k.wide(place.column), element);
-    for (int64_t j = 0; j < kBlocks; ++j) {
-      int64_t offset = chunk * kChunk + 8 * j;
-      Value at = clipped ? k.wide(k.min(k.i32add(place.column, offset), k.i32(gemm.columns - 2))) : k.i64(offset);
-      Value target = k.at(line, at, element), exists = place.rowExists[h];
-      if (clipped) {
-        Value inside = k.below(k.i32add(place.column, offset), k.i32(gemm.columns));
-        exists = exists ? k.both(exists, inside) : inside;
-      }
-      auto put = [&] {
-        Value first = values[4 * j + 2 * h], second = values[4 * j + 2 * h + 1];
-        if (sink.accumulates)
-          return k.addPair(target, first, second);
-        Value both = LLVM::PoisonOp::create(k.b, pair);
-        both = LLVM::InsertElementOp::create(k.b, both, first, k.i32(0));
-        both = LLVM::InsertElementOp::create(k.b, both, second, k.i32(1));
-        LLVM::StoreOp::create(k.b, both, target, 8u);
-      };
-      exists ? k.when(exists, put) : put();
-    }
+/// Writes a box of a chunk for TMA to take: 64 columns of bf16, or 32 of f32.
+void GemmEmitter::stage(ArrayRef<Value> values, Type element, Value buffer) {
+  if (element.isF32()) {
+    for (int64_t j = 0; j < 4; ++j)
+      for (int64_t h = 0; h < 2; ++h)
+        k.storePair(k.add(k.i32add(pairs[j], h * 8 * tile::kSwizzleBytes), buffer), values[4 * j + 2 * h],
+                    values[4 * j + 2 * h + 1]);
+    return;
   }
-}
-
-/// Writes a chunk as a box of bf16 for TMA to take.
-void GemmEmitter::stage(ArrayRef<Value> values, Value buffer) {
   for (int64_t pair = 0; pair < kBlocks / 2; ++pair) {
     Values packed;
     for (int64_t i = 0; i < 4; ++i)
@@ -187,19 +162,21 @@ void GemmEmitter::stage(ArrayRef<Value> values, Value buffer) {
 void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> accumulators,
                         SmallVector<Values> operands) {
   int64_t columns = gemm.columnsOfProduct(), chunks = columns / kChunk, buffers = gemm.schedule.getBuffers();
-  int64_t boxesOfChunk = llvm::count_if(gemm.sinks, [](const Gemm::Sink &sink) { return static_cast<bool>(sink.map); });
+  int64_t boxesOfChunk = 0;
+  for (const Gemm::Sink &sink : gemm.sinks)
+    boxesOfChunk += kChunk / tile::boxColumns(sink.element);
   // Boxes go out in rounds: all of the tile if there are buffers for so many, else as many as leave buffers to write to
   // while a round is under way.
   int64_t boxes = boxesOfChunk * chunks, boxesOfRound = boxes <= buffers ? boxes : std::max<int64_t>(1, buffers / 2);
-  int64_t roundsInFlight = boxesOfChunk ? buffers / boxesOfRound : 0;
+  int64_t roundsInFlight = buffers / boxesOfRound;
   struct Box {
     const Gemm::Sink *sink;
-    int64_t chunk;
+    int64_t column; // of the tile
     Value address;
   };
   SmallVector<Box> round;
   int64_t rounds = 0, staged = 0;
-  auto stageBox = [&](const Gemm::Sink &sink, int64_t chunk, ArrayRef<Value> values) {
+  auto stageBox = [&](const Gemm::Sink &sink, int64_t column, ArrayRef<Value> values) {
     if (round.empty()) {
       // Rounds begin with the first buffer in each tile, so the last tile's must have left all of them.
       int64_t pending = rounds == 0 ? 0 : roundsInFlight - 1;
@@ -207,8 +184,8 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
       k.sync(barrierId, kThreads);
     }
     int64_t buffer = rounds % roundsInFlight * boxesOfRound + static_cast<int64_t>(round.size());
-    stage(values, k.i32(buffer * tile::kBoxBytes));
-    round.push_back({&sink, chunk, k.i32add(staging, buffer * tile::kBoxBytes)});
+    stage(values, sink.element, k.i32(buffer * tile::kBoxBytes));
+    round.push_back({&sink, column, k.i32add(staging, buffer * tile::kBoxBytes)});
     bool isLast = ++staged == boxes;
     if (static_cast<int64_t>(round.size()) < boxesOfRound && !isLast)
       return;
@@ -216,7 +193,7 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
     k.sync(barrierId, kThreads);
     k.when(isLeader, [&] {
       for (const Box &box : round) {
-        Values at{k.i32add(tile.column, box.chunk * kChunk), place.firstRow};
+        Values at{k.i32add(tile.column, box.column), place.firstRow};
         if (box.sink->rank == 3)
           at.push_back(tile.group);
         Value map = k.map(box.sink->map);
@@ -257,7 +234,9 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
     }
     for (const Gemm::Sink &sink : gemm.sinks) {
       Values results = values.lookup(sink.value);
-      sink.map ? stageBox(sink, chunk, results) : write(place, sink, chunk, results);
+      int64_t columnsOfBox = tile::boxColumns(sink.element);
+      for (int64_t first = 0; first < kChunk; first += columnsOfBox)
+        stageBox(sink, chunk * kChunk + first, ArrayRef(results).slice(first / 2, columnsOfBox / 2));
     }
   }
 }

@@ -203,11 +203,9 @@ tile::KernelOp KernelWriter::write() {
   if (problem.grouping == Grouping::Depth)
     shape.insert(shape.begin(), problem.experts);
   for (const kernel::DispatchBody::Sink &sink : problem.sinks) {
-    Value value = fragments.lookup(sink.value);
-    if (problem.body.storageOf(sink.param).isBF16())
-      tile::StoreOp::create(b, value, map(sink.param, shape, {64, 64}), sink.accumulates);
-    else
-      tile::WriteOp::create(b, value, operand(sink.param, shape), sink.accumulates);
+    Type element = problem.body.storageOf(sink.param);
+    tile::StoreOp::create(b, fragments.lookup(sink.value),
+                          map(sink.param, shape, {tile::boxColumns(element), tile::kBoxRows}), sink.accumulates);
   }
   return kernel;
 }

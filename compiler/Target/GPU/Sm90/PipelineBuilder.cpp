@@ -164,11 +164,6 @@ void PipelineBuilder::copy16(Value shared, Value global, Value bytes) {
   NVVM::CpAsyncOp::create(b, pointer(shared), global, 16u, NVVM::LoadCacheModifierKind::CG, bytes);
 }
 
-void PipelineBuilder::addPair(Value global, Value first, Value second) {
-  inlineAsm("red.relaxed.gpu.global.add.v2.f32 [$0], {$1, $2};", "l,f,f,~{memory}", {global, first, second}, Type(),
-            true);
-}
-
 Value PipelineBuilder::loadInvariant(Type element, Value pointer, Value offset) {
   return LLVM::LoadOp::create(b, element, at(pointer, offset, element), /*alignment=*/0, /*isVolatile=*/false,
                               /*isNonTemporal=*/false, /*isInvariant=*/true);
@@ -250,6 +245,13 @@ Value PipelineBuilder::shuffleFrom(Value value, Value lane) {
 void PipelineBuilder::storeMatrix(Value address, ValueRange packed) {
   NVVM::StMatrixOp::create(b, pointer(address), packed, NVVM::MMALayout::row,
                            NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8), NVVM::LdStMatrixEltType::B16);
+}
+
+void PipelineBuilder::storePair(Value address, Value first, Value second) {
+  Value pair = LLVM::PoisonOp::create(b, VectorType::get(2, first.getType()));
+  pair = LLVM::InsertElementOp::create(b, pair, first, i32(0));
+  pair = LLVM::InsertElementOp::create(b, pair, second, i32(1));
+  LLVM::StoreOp::create(b, pair, pointer(address), 8u);
 }
 
 Value PipelineBuilder::inlineAsm(StringRef text, StringRef constraints, ValueRange operands, Type result,

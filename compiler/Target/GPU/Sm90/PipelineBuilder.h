@@ -72,8 +72,6 @@ public:
   void waitStores(int64_t pending, bool readOnly);
   /// 16 bytes from global to shared memory, or zeros where `bytes` is 0.
   void copy16(Value shared, Value global, Value bytes = {});
-  /// Adds two f32 to neighbours in global memory, without reading them.
-  void addPair(Value global, Value first, Value second);
   Value loadInvariant(mlir::Type element, Value pointer, Value offset);
   Value pointer(Value sharedAddress);
 
@@ -101,6 +99,8 @@ public:
   Value shuffleFrom(Value value, Value lane);
   /// Four 8 x 8 blocks of 16-bit values, lane l giving the address of row l % 8 of block l / 8.
   void storeMatrix(Value address, mlir::ValueRange packed);
+  /// Two f32 side by side, to shared memory.
+  void storePair(Value address, Value first, Value second);
   Value inlineAsm(llvm::StringRef text, llvm::StringRef constraints, mlir::ValueRange operands, mlir::Type result,
                   bool hasSideEffects);
 

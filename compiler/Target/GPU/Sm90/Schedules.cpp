@@ -27,7 +27,7 @@ tile::ScheduleAttr chooseSchedule(const MatmulProblem &problem, const gpu::GpuTa
                                   mlir::MLIRContext *context) {
   int64_t sums = problem.sums.size(), slices = 0, depth = 0;
   int64_t k = problem.elementsIn(tile::kSwizzleBytes);
-  bool gathers = false, boxes = false;
+  bool gathers = false;
   for (const MatmulTerm &term : problem.sums.front().terms) {
     depth += term.depth;
     slices += llvm::divideCeil(term.depth, k);
@@ -35,8 +35,6 @@ tile::ScheduleAttr chooseSchedule(const MatmulProblem &problem, const gpu::GpuTa
   }
   if (problem.grouping == Grouping::Depth)
     depth /= problem.experts;
-  for (const kernel::DispatchBody::Sink &sink : problem.sinks)
-    boxes |= problem.body.storageOf(sink.param).isBF16();
 
   // The widest tile costs least for each column, but may leave multiprocessors without work in the last round.
   int64_t down = llvm::divideCeil(problem.rows, kM), groups = problem.grouping == Grouping::Depth ? problem.experts : 1;
@@ -64,7 +62,7 @@ tile::ScheduleAttr chooseSchedule(const MatmulProblem &problem, const gpu::GpuTa
   for (const Row &row : table)
     if (row.n == best && depth >= row.longDepth * problem.elementsIn(2))
       return tile::ScheduleAttr::get(context, kM, best, k, row.stages, gathers ? 56 : 40, gathers ? 224 : 232,
-                                     /*raster=*/8, boxes ? row.buffers : 0, split);
+                                     /*raster=*/8, row.buffers, split);
   llvm_unreachable("the table has a row for each width");
 }
 
