@@ -70,7 +70,7 @@ func.func @attention_grad() {
 // CHECK: tile.kernel @[[DKV]]
 // CHECK: tile.attention_dkv
 
-// Long sequences, when there are enough, have one kernel for all gradients, after one of row statistics: those of
+// Long sequences have one kernel for all gradients, after one of row statistics: those of
 // 64 heads x 2048 rows, and for the heads of two sections a word for each block of 64 queries and as many sums of 64 x 128.
 // LONG-LABEL: plan.func @attention_grad
 // LONG: plan.launch @[[ROWS:.*]](%[[OPERANDS:.*]]) writes [5, 6, 7]
