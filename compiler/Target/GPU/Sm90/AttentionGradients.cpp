@@ -20,9 +20,9 @@
 //   rising    tiles from the last keys to the first, blocks from the diagonal to the last query: tiles that start
 //             together are two blocks apart and stay so; shorter ones end, and are followed, earlier, in the same
 //             distance. But the longest tile comes last.
-//   falling   tiles from the first keys to the last, blocks from the last query to the diagonal, the heads of a group
-//   at
-//             each: longest tiles first. Tiles that start together want the same block, and wait once for each other.
+//   falling   tiles from the first keys to the last, blocks from the last query to the diagonal, at each of them the
+//             heads of a group: longest tiles first. Tiles that start together want the same block, and wait once for
+//             each other.
 // With one query head for each key head all sections but the last rise. In a group a tile is that much longer, so that
 // waiting once is little, and tiles that are at the same queries find them in the second-level cache: all fall.
 //
