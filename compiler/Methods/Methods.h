@@ -103,6 +103,8 @@ public:
                                mlir::Value selection) const = 0;
   /// Whether ids may have empty slots.
   virtual bool hasEmptySlots(exp::MethodAttr attr) const { return false; }
+  /// Experts that a token has in the mean, at the beginning of the run.
+  virtual double meanChosen(exp::MethodAttr attr, double topK) const { return topK; }
   /// RoutingValues::maxChosen.
   virtual int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const { return 0; }
 };
@@ -140,6 +142,8 @@ public:
                                    StateDeclarer &states) const {
     return weights;
   }
+  /// Experts with weights that it gives a token in the mean; 0: as many as equal loads of all outputs come to.
+  virtual double meanExperts(exp::MethodAttr attr) const { return 0; }
   /// Once after each optimizer step.
   virtual void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const {}
 };

@@ -7,18 +7,44 @@ using namespace mlir;
 
 namespace moec {
 
+// GShard's random routing (Lepikhin et al. 2020): a token's first slot stays, another with the probability k * its
+// share of the token's weights, which for two slots is the paper's 2 g2.
+static Value buildRandomSlots(ModelContext &ctx, const LayerScope &layer, const RoutingValues &r, Value ids) {
+  int64_t slots = TensorBuilder::cols(ids);
+  Value noise = LayerNoise(ctx, layer).uniform(ctx.t, "moe.drop", r.numTokens, slots, /*perToken=*/true);
+  Value weights = ctx.t.detach(r.weights);
+  return ctx.t.mapTo(ctx.b.getI32Type(), {ids, noise, weights, ctx.t.sumCols(weights)}, r.numTokens, slots,
+                     [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                       Value stays = s.less(s.mul(x[1], x[3]), s.mul(s.constant(r.topK), x[2]));
+                       Value other = s.select(stays, x[0], s.toInteger(s.integer(-1), 32));
+                       return s.select(s.less(x[5], s.integer(1)), x[0], other);
+                     });
+}
+
 // Ids with the slots beyond an expert's capacity taken out. No expert gets more than N slots, so a capacity of N or
-// more never drops.
-static Value buildCapacity(ModelContext &ctx, const RoutingValues &r, Value ids) {
+// more never drops for want of room.
+static Value buildCapacity(ModelContext &ctx, const LayerScope &layer, const RoutingValues &r, Value ids) {
   double factor = ctx.moe.getCapacityFactor().convertToDouble();
+  if (factor == 0)
+    return ids;
+  LocationScope scope(ctx, exp::fieldLoc(ctx.moe, "capacity_factor"));
+  bool isRandom = ctx.moe.getDrop() == "random2";
+  if (isRandom && layer.training)
+    ids = buildRandomSlots(ctx, layer, r, ids);
   double mean = static_cast<double>(r.numTokens) * r.topK / r.numExperts;
-  if (factor == 0 || factor * mean >= r.numTokens)
+  if (factor * mean >= r.numTokens)
     return ids;
   // The small slack keeps a product like 1.1 * 10, a little above 11 in binary, at 11.
   int64_t capacity = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(factor * mean * (1 - 1e-12))));
-  LocationScope scope(ctx, exp::fieldLoc(ctx.moe, "capacity_factor"));
+  Value weights = r.weights;
+  if (isRandom) // all first slots before all second ones, each in token order
+    weights = ctx.t.mapTo(ctx.t.element, {}, r.numTokens, TensorBuilder::cols(ids),
+                          [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                            Value place = s.add(s.mul(s.toElement(x[1]), s.constant(r.numTokens)), s.toElement(x[0]));
+                            return s.sub(s.constant(0.0), place);
+                          });
   auto policy = ctx.moe.getDrop() == "position" ? moe::DropPolicy::position : moe::DropPolicy::lowest_weight;
-  return moe::LimitCapacityOp::create(ctx.b, ids.getType(), policy, ids, r.weights, r.ffnExperts, capacity);
+  return moe::LimitCapacityOp::create(ctx.b, ids.getType(), policy, ids, weights, r.ffnExperts, capacity);
 }
 
 // Zero experts have no rows: to the others their slots are empty.
@@ -47,10 +73,10 @@ static Value buildExperts(ModelContext &ctx, const LayerScope &layer, RoutingVal
   int64_t rows = moe::PermuteOp::getPermutedRows(r.maxChosen ? r.maxChosen : r.numTokens * slots, r.ffnExperts,
                                                  ctx.options.rowAlign);
   int64_t width = TensorBuilder::cols(r.hidden), inner = ctx.moe.getExpertInnerSize();
-  auto order = moe::PermuteOp::create(ctx.b, ctx.idType(1, r.ffnExperts + 1), ctx.idType(1, r.ffnExperts),
-                                      ctx.idType(rows, 1), ctx.idType(rows, 1), r.ids.getType(),
-                                      buildCapacity(ctx, r, buildExpertIds(ctx, r)), r.ffnExperts, ctx.options.rowAlign,
-                                      r.maxChosen ? ctx.b.getI64IntegerAttr(r.maxChosen) : IntegerAttr());
+  auto order = moe::PermuteOp::create(
+      ctx.b, ctx.idType(1, r.ffnExperts + 1), ctx.idType(1, r.ffnExperts), ctx.idType(rows, 1), ctx.idType(rows, 1),
+      r.ids.getType(), buildCapacity(ctx, layer, r, buildExpertIds(ctx, r)), r.ffnExperts, ctx.options.rowAlign,
+      r.maxChosen ? ctx.b.getI64IntegerAttr(r.maxChosen) : IntegerAttr());
   auto grouped = [&](Value a, Value w, int64_t cols) -> Value {
     return moe::GroupedMatmulOp::create(ctx.b, ctx.t.type(rows, cols), a, w, order.getOffsets(), order.getCounts(),
                                         /*tb=*/false, /*scales=*/ValueRange());

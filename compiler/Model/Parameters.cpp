@@ -1,5 +1,7 @@
 #include "compiler/Model/Parameters.h"
 
+#include "compiler/Methods/Methods.h"
+
 #include <cmath>
 
 using namespace mlir;
@@ -126,10 +128,34 @@ private:
     add(name + ".down", {inner, width}, std, loc, 1, residual);
   }
 
+  // Experts with weights that a token meets, in the mean over tokens and the slot's layers, when loads are equal.
+  double meanExperts(exp::MoeOp moe) {
+    double topK = static_cast<double>(moe.getTopK());
+    if (ArrayRef<double> list = moe.getTopKPerLayer(); !list.empty()) {
+      topK = 0;
+      for (int64_t i = 0; i < slot->count; ++i) {
+        int64_t mixture = (slot->first + slot->step * i - static_cast<int64_t>(moe.getFirstLayer())) / moe.getEvery();
+        topK += list[mixture] / static_cast<double>(slot->count);
+      }
+    }
+    auto router = experiment.section<exp::RouterOp>();
+    exp::MethodRegistry &methods = exp::getMethods(experiment.getContext());
+    if (router.getBalance()) {
+      const auto *balance =
+          static_cast<const BalanceMethod *>(methods.find("balance", router.getBalance()->getKind().str()));
+      if (double given = balance->meanExperts(*router.getBalance()); given > 0)
+        return given;
+    }
+    const auto *routing =
+        static_cast<const RoutingMethod *>(methods.find("routing", router.getMethod().getKind().str()));
+    double outputs = static_cast<double>(moe.getNumExperts() + moe.getZeroExperts());
+    return routing->meanChosen(router.getMethod(), topK) * static_cast<double>(moe.getNumExperts()) / outputs;
+  }
+
   void addMoe(exp::MoeOp moe) {
     Location loc = moe.getLoc();
     int64_t experts = moe.getNumExperts(), inner = moe.getExpertInnerSize();
-    double share = static_cast<double>(moe.getTopK()) / experts;
+    double share = meanExperts(moe) / static_cast<double>(experts);
     add("moe.router", {width, experts + static_cast<int64_t>(moe.getZeroExperts())}, std,
         experiment.section<exp::RouterOp>().getLoc());
     add("moe.experts.gate", {experts, width, inner}, std, loc, share);

@@ -17,7 +17,7 @@ struct ParameterInfo {
   std::optional<double> stddev;  // model.init.std of a normal around 0, or all ones (norm scales)
   double residual;               // factor on stddev, of weights that write to the residual stream
   std::optional<LayerSlot> slot; // none outside layers
-  double activeShare = 1;        // of its elements that one token meets: top_k / num_experts for experts
+  double activeShare = 1;        // of its elements that a token meets when the run begins; for experts about top_k / n
   mlir::Location loc;
 
   int64_t getCopies() const { return slot ? slot->count : 1; }

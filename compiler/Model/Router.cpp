@@ -57,29 +57,20 @@ private:
   StringRef section;
 };
 
-/// The random stream of a name is its hash, as for parameters.
-class LayerNoise : public NoiseSource {
-public:
-  LayerNoise(ModelContext &ctx, const LayerScope &layer) : ctx(ctx), layer(layer) {}
-
-  Value uniform(TensorBuilder &b, StringRef name, int64_t rows, int64_t cols, bool perToken) override {
-    const LayerSlot &slot = layer.slot;
-    std::vector<double> numbers;
-    for (int64_t i = 0; i < slot.count; ++i)
-      numbers.push_back(static_cast<double>(slot.first + slot.step * i));
-    moe::StateOp table = ctx.declareTable("layer_number", slot, ctx.countType(1, 1), std::move(numbers));
-    Value zero =
-        b.mapTo(b.b.getI64Type(), {}, 1, 1, [](ScalarBuilder &s, TensorBuilder::Scalars) { return s.integer(0); });
-    return b.uniform(ctx.experiment.getSeed(), static_cast<uint32_t>(llvm::xxh3_64bits(name)), ctx.stepCounter(),
-                     b.read(table, layer.index), perToken ? ctx.firstToken() : zero, rows, cols);
-  }
-
-private:
-  ModelContext &ctx;
-  const LayerScope &layer;
-};
-
 } // namespace
+
+// The random stream of a name is its hash, as for parameters.
+Value LayerNoise::uniform(TensorBuilder &b, StringRef name, int64_t rows, int64_t cols, bool perToken) {
+  const LayerSlot &slot = layer.slot;
+  std::vector<double> numbers;
+  for (int64_t i = 0; i < slot.count; ++i)
+    numbers.push_back(static_cast<double>(slot.first + slot.step * i));
+  moe::StateOp table = ctx.declareTable("layer_number", slot, ctx.countType(1, 1), std::move(numbers));
+  Value zero =
+      b.mapTo(b.b.getI64Type(), {}, 1, 1, [](ScalarBuilder &s, TensorBuilder::Scalars) { return s.integer(0); });
+  return b.uniform(ctx.experiment.getSeed(), static_cast<uint32_t>(llvm::xxh3_64bits(name)), ctx.stepCounter(),
+                   b.read(table, layer.index), perToken ? ctx.firstToken() : zero, rows, cols);
+}
 
 static moe::StateOp declareExpertTokens(ModelContext &ctx, const LayerSlot &slot) {
   return declareLayerMetric(ctx, slot, "expert_tokens", ctx.countType(1, ctx.numRouterOutputs()));

@@ -7,6 +7,17 @@
 
 namespace moec {
 
+/// Numbers of a layer in training.
+class LayerNoise : public NoiseSource {
+public:
+  LayerNoise(ModelContext &ctx, const LayerScope &layer) : ctx(ctx), layer(layer) {}
+  mlir::Value uniform(TensorBuilder &b, llvm::StringRef name, int64_t rows, int64_t cols, bool perToken) override;
+
+private:
+  ModelContext &ctx;
+  const LayerScope &layer;
+};
+
 /// h [N, D], what the layer's experts read: sets all of RoutingValues but what the experts make.
 RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, mlir::Value h);
 

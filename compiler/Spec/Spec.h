@@ -57,7 +57,6 @@ std::string prettySpec(exp::ExperimentOp experiment);
 
 /// Sizes that follow from the declaration alone.
 struct Summary {
-  int64_t parameters, activeParameters; // active: those a token meets
   int64_t moeLayers, denseLayers;
   int64_t steps, tokensPerStep, tokens;
 };

@@ -24,12 +24,17 @@ OPTIMIZERS = {
 
 # What balancing keeps, noise, fewer experts from a step on between the kill and the end.
 ROUTERS = {
-    "bias": ({"moe": {"zero_experts": 4, "top_k_per_layer": [2, 1]},
+    "bias": ({"moe": {"zero_experts": 4, "top_k_per_layer": [2, 1], "capacity": {"factor": 1.5, "drop": "random2"}},
               "router": {"score": "sigmoid", "jitter": 0.02, "balance": {"kind": "bias", "rate": 0.01}}},
              {"sparser": {"at": {"steps": 10}, "top_k_per_layer": [1, 1]}}),
     "bip": ({"router": {"balance": {"kind": "bip", "scope": "global"}}}, {}),
     "quantile": ({"router": {"balance": "quantile"}}, {}),
     "sinkhorn": ({"router": {"balance": {"kind": "sinkhorn", "share": 0.5, "noise": 0.1}}}, {}),
+    "budget_bias": ({"moe": {"zero_experts": 4},
+                     "router": {"balance": {"kind": "budget_bias", "expected": 1.3, "rate": 0.05, "decay_from": {"steps": 10}}}}, {}),
+    # Fewer and fewer tokens an expert, between the kill and the end.
+    "expert_choice": ({"router": {"kind": "expert_choice", "capacity_factor": 4,
+                                  "then": {"at": {"steps": 5}, "capacity_factor": 1, "over": {"steps": 12}}}}, {}),
     "skewed": ({"router": {"debug": "skewed"}}, {}),
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Each method (a file in a folder of compiler/Methods) has a page in docs/methods and a spec or a test that uses it."""
+"""Each method (a file in a folder of compiler/Methods) has a page in docs/methods and a spec or a test that uses it; each
+page says formula, source, keys, cost and effect."""
 import re
 
 import lintlib
@@ -24,6 +25,10 @@ def main():
                 problems.append(f"{name}: \"{kind}\" has no page: add docs/methods/{kind}.md, or a heading of that name")
             if not any(re.search(rf'"{kind}\\?"', text) for text in users):
                 problems.append(f"{name}: \"{kind}\" is used by no spec in specs/ or samples/ and by no test")
+    for page, text in pages.items():
+        for part in ("formula", "source", "keys", "cost", "effect"):
+            if not re.search(rf"\*\*{part}\b", text, re.IGNORECASE):
+                problems.append(f"{page}: nothing in bold begins with \"{part.capitalize()}\"")
     lintlib.finish(problems, len(names))
 
 

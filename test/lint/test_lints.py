@@ -6,13 +6,15 @@ import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+PAGE = "# ell\n\n**Formula.** a\n**Source.** b\n**Keys.** c\n**Cost.** d\n**Effect.** e\n"
+
 GOOD = {
     "runtime/base/A.h": "#ifndef MOEC_RUNTIME_BASE_A_H\n#define MOEC_RUNTIME_BASE_A_H\n#endif\n",
     "runtime/plan/B.cpp": '#include "runtime/base/A.h"\n\n#include <string>\n',
     "dialects/X/Transforms/Passes.td": "def P : Pass<\"p\"> {\n  let description = [{Before: a. After: b.}];\n}\n",
     "compiler/Pipelines/Phases.cpp": 'constexpr Phase table[] = {\n    {"first", "a"},\n};\n',
     "compiler/Methods/Loss/L.cpp": 'std::string kind() const override { return "ell"; }\n',
-    "docs/methods/ell.md": "# ell\n",
+    "docs/methods/ell.md": PAGE,
     "docs/architecture.md": "# Page\n| `first` | a |\n\n[here](methods/ell.md#ell)\n",
     "specs/a.json": '{"losses": {"ell": {}}}\n',
     "README.md": "# A\n",
@@ -35,7 +37,8 @@ FAULTS = [
     ("sizes", "runtime/base/A.h", "#ifndef A_H\n#endif\n", "MOEC_RUNTIME_BASE_A_H"),
     ("sizes", "README.md", "a\n" * 201, "201 lines"),
     ("format", "runtime/plan/B.cpp", "int  a ;\n", "not formatted"),
-    ("methods", "docs/methods/ell.md", "# other\n", None),
+    ("methods", "docs/methods/ell.md", PAGE.replace("ell", "other"), None),
+    ("methods", "docs/methods/ell.md", PAGE.replace("Effect", "Use"), "Effect"),
     ("methods", "compiler/Methods/Loss/M.cpp", 'std::string kind() const override { return "em"; }\n', "no page"),
     ("methods", "specs/a.json", "{}\n", "used by no spec"),
     ("docs", "README.md", "[a](missing.md)\n", "leads nowhere"),

@@ -3,9 +3,9 @@
 
   run.py MOEC [--update] [NAME...]
 
-bad/NAME.json must be refused (exit code 1) with exactly the text of bad/NAME.expected. good/NAME.json must be accepted in
-silence, and survive JSON -> exp -> JSON -> exp: both exp texts equal, both JSON texts equal. --update writes the .expected
-files: read the diff.
+bad/NAME.json must be refused (exit code 1) with exactly the text of bad/NAME.expected. warned/NAME.json must be accepted
+with exactly the warnings of warned/NAME.expected. good/NAME.json must be accepted in silence, and survive JSON -> exp ->
+JSON -> exp: both exp texts equal, both JSON texts equal. --update writes the .expected files: read the diff.
 """
 import pathlib
 import re
@@ -30,15 +30,23 @@ def fail(name, what):
     print(f"FAIL {name}: {what}")
 
 
-def check_bad(path):
-    code, out, err = run("check", f"bad/{path.name}")
+def check_messages(path, is_accepted):
+    code, out, err = run("check", f"{path.parent.name}/{path.name}")
     expected = path.with_suffix(".expected")
     if update:
         expected.write_text(err)
-    if code != 1 or out:
-        fail(path.name, f"expected exit code 1 and no output, got {code} and {out!r}")
+    if code != (0 if is_accepted else 1) or out.startswith("ok: ") != is_accepted or bool(out) != is_accepted:
+        fail(path.name, f"expected exit code {0 if is_accepted else 1}, got {code} and {out!r}")
     elif not expected.exists() or err != expected.read_text():
         fail(path.name, "expected\n" + (expected.read_text() if expected.exists() else "(no file)\n") + "got\n" + err)
+
+
+def check_bad(path):
+    check_messages(path, is_accepted=False)
+
+
+def check_warned(path):
+    check_messages(path, is_accepted=True)
 
 
 def check_good(path):
@@ -61,7 +69,7 @@ def check_good(path):
 
 
 count = 0
-for folder, check in (("bad", check_bad), ("good", check_good)):
+for folder, check in (("bad", check_bad), ("warned", check_warned), ("good", check_good)):
     for path in sorted((here / folder).glob("*.json")):
         if not names or path.stem in names:
             count += 1

@@ -53,6 +53,8 @@ public:
     return b.add(r.scores, b.read(declareBias(b, r.numExperts, states), r.layer));
   }
 
+  double meanExperts(exp::MethodAttr attr) const override { return attr.getFloat("expected"); }
+
   // b_i += mu * ((Ke / K) / E - T_i / (K T)) for the E experts with weights, with mu = rate * K E / (Ke * outputs): an
   // integral controller. Biases of zero experts stay 0.
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const override {

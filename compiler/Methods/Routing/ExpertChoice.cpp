@@ -46,37 +46,88 @@ public:
          "",
          "allows the scopes in which later tokens decide on the routes of earlier ones"},
         {"then.at", FieldType::Steps, "null", 0, 0, {}, "steps", "from this step on, another factor; null: never"},
-        {"then.capacity_factor", FieldType::Number, "1", 0, 65536, {}, "experts", "that factor", true}};
+        {"then.capacity_factor", FieldType::Number, "1", 0, 65536, {}, "experts", "that factor", true},
+        {"then.over",
+         FieldType::Steps,
+         "null",
+         0,
+         0,
+         {},
+         "steps",
+         "the factor goes there over so many steps, in a line of stages; null: at once"},
+        {"then.stages", FieldType::Integer, "4", 1, 64, {}, "", "how many equal jumps make the line"}};
   }
 
   bool hasEmptySlots(exp::MethodAttr) const override { return true; }
 
+  double meanChosen(exp::MethodAttr attr, double topK) const override {
+    double given = attr.getFloat("capacity_factor");
+    return given > 0 ? given : topK;
+  }
+
   int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const override {
-    int64_t most = capacity(attr, r, factor(attr, r.topK));
-    if (attr.getInt("then.at") > 0)
-      most = std::max(most, capacity(attr, r, attr.getFloat("then.capacity_factor")));
+    int64_t most = 0;
+    for (const Stage &stage : getStages(attr, r.topK))
+      most = std::max(most, capacity(attr, r, stage.factor));
     return most * r.numExperts * numGroups(attr, r);
   }
 
   // A token has a slot of its own for each expert, empty where the expert has better ones.
   Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, Value selection) const override {
-    Value ids = choose(b, attr, r, selection, factor(attr, r.topK));
-    int64_t at = attr.getInt("then.at");
-    if (at == 0)
-      return ids;
-    Value then = choose(b, attr, r, selection, attr.getFloat("then.capacity_factor"));
-    return b.mapTo(
-        b.b.getI32Type(), {ids, then, r.step}, r.numTokens, r.numExperts,
-        [&](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.select(s.less(x[2], s.integer(at)), x[0], x[1]); });
+    int64_t groups = numGroups(attr, r), experts = r.numExperts;
+    bool byPosition = attr.getString("scope") == "position";
+    // Tokens of one position lie a sequence apart: there a row is a sequence, and each position has experts of its own.
+    int64_t rows = byPosition ? r.numTokens / groups : r.numTokens, columns = byPosition ? groups * experts : experts;
+    int64_t choices = byPosition ? 1 : groups;
+    Type i32 = b.b.getI32Type();
+    Value scores = b.reshape(selection, rows, columns);
+    Value value, row; // of the last token that an expert takes
+    int64_t taken = 0;
+    for (const Stage &stage : getStages(attr, r.topK)) {
+      int64_t each = capacity(attr, r, stage.factor);
+      if (each == taken)
+        continue;
+      taken = each;
+      auto last =
+          moe::ColumnKthOp::create(b.b, b.type(choices, columns), RankedTensorType::get({choices, columns}, i32),
+                                   scores, b.b.getI64IntegerAttr(each));
+      auto fromHere = [&](Type type, Value before, Value now) {
+        return b.mapTo(type, {before, now, r.step}, choices, columns, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+          return s.select(s.less(x[2], s.integer(stage.from)), x[0], x[1]);
+        });
+      };
+      value = value ? fromHere(b.element, value, last.getResult()) : last.getResult();
+      row = row ? fromHere(i32, row, last.getRow()) : last.getRow();
+    }
+    Value ids = b.mapTo(i32, {scores, value, row}, rows, columns, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      Value place = choices == 1 ? x[3] : s.rem(x[3], s.integer(rows / choices));
+      Value expert = columns == experts ? x[4] : s.rem(x[4], s.integer(experts));
+      // Of equal scores the earlier ones, so that loads are exact.
+      Value isLater = s.less(s.toInteger(x[2], 64), place), none = s.integer(-1);
+      Value tied = s.select(s.less(x[0], x[1]), none, s.select(isLater, none, expert));
+      return s.toInteger(s.select(s.less(x[1], x[0]), expert, tied), 32);
+    });
+    return b.reshape(ids, r.numTokens, experts);
   }
 
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
                                            exp::ExperimentOp experiment) const override;
 
 private:
-  static double factor(exp::MethodAttr attr, int64_t topK) {
-    double given = attr.getFloat("capacity_factor");
-    return given > 0 ? given : static_cast<double>(topK);
+  /// A capacity factor and the first step with it.
+  struct Stage {
+    int64_t from;
+    double factor;
+  };
+  static SmallVector<Stage> getStages(exp::MethodAttr attr, int64_t topK) {
+    double given = attr.getFloat("capacity_factor"), first = given > 0 ? given : static_cast<double>(topK);
+    SmallVector<Stage> stages{{0, first}};
+    int64_t at = attr.getInt("then.at"), over = attr.getInt("then.over");
+    int64_t count = over > 0 ? attr.getInt("then.stages") : 1;
+    double last = attr.getFloat("then.capacity_factor");
+    for (int64_t i = 1; at > 0 && i <= count; ++i)
+      stages.push_back({at + over * (i - 1) / count, first + (last - first) * static_cast<double>(i) / count});
+    return stages;
   }
   static int64_t numGroups(exp::MethodAttr attr, const RoutingValues &r) {
     StringRef scope = attr.getString("scope");
@@ -86,28 +137,6 @@ private:
     int64_t tokens = r.numTokens / numGroups(attr, r);
     // A single sequence, as when text is made, has one token at a position: each expert would take none.
     return std::clamp<int64_t>(static_cast<int64_t>(tokens * factor / r.numExperts), 1, tokens);
-  }
-
-  static Value choose(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, Value selection, double factor) {
-    int64_t groups = numGroups(attr, r), each = capacity(attr, r, factor), experts = r.numExperts;
-    bool byPosition = attr.getString("scope") == "position";
-    // Tokens of one position lie a sequence apart: there a row is a sequence, and each position has experts of its own.
-    int64_t rows = byPosition ? r.numTokens / groups : r.numTokens, columns = byPosition ? groups * experts : experts;
-    int64_t choices = byPosition ? 1 : groups;
-    Type i32 = b.b.getI32Type();
-    Value scores = b.reshape(selection, rows, columns);
-    auto last = moe::ColumnKthOp::create(b.b, b.type(choices, columns), RankedTensorType::get({choices, columns}, i32),
-                                         scores, b.b.getI64IntegerAttr(each));
-    Value ids = b.mapTo(i32, {scores, last.getResult(), last.getRow()}, rows, columns,
-                        [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-                          Value row = choices == 1 ? x[3] : s.rem(x[3], s.integer(rows / choices));
-                          Value expert = columns == experts ? x[4] : s.rem(x[4], s.integer(experts));
-                          // Of equal scores the earlier ones, so that loads are exact.
-                          Value isLater = s.less(s.toInteger(x[2], 64), row), none = s.integer(-1);
-                          Value tied = s.select(s.less(x[0], x[1]), none, s.select(isLater, none, expert));
-                          return s.toInteger(s.select(s.less(x[1], x[0]), expert, tied), 32);
-                        });
-    return b.reshape(ids, r.numTokens, experts);
   }
 };
 
@@ -131,6 +160,9 @@ std::vector<exp::Conflict> ExpertChoice::findConflicts(exp::MethodAttr attr, Ope
                              "with scope \"sequence\" every route depends on later tokens of its own sequence: losses "
                              "are not those of a causal model",
                          .isWarning = true});
+  if (attr.getInt("then.over") > 0 && attr.getInt("then.at") == 0)
+    conflicts.push_back({.field = "then.over",
+                         .text = "the way to another factor has no beginning; give then.at, or remove then.over"});
   if (router.getBalance())
     conflicts.push_back({.field = "balance",
                          .text = "expert_choice has equal loads by itself; set balance to null",
@@ -161,7 +193,10 @@ std::vector<exp::Conflict> ExpertChoice::findConflicts(exp::MethodAttr attr, Ope
                    : scope == "batch"  ? data.getSeqLen() * batch.getMicroSequences()
                                        : batch.getMicroSequences();
   int64_t outputs = moe.getNumExperts() + moe.getZeroExperts();
-  if (static_cast<double>(tokens) * factor(attr, moe.getTopK()) < static_cast<double>(outputs))
+  auto isLess = [](const Stage &a, const Stage &b) { return a.factor < b.factor; };
+  SmallVector<Stage> stages = getStages(attr, moe.getTopK());
+  double least = llvm::min_element(stages, isLess)->factor;
+  if (static_cast<double>(tokens) * least < static_cast<double>(outputs))
     conflicts.push_back(
         {.field = "scope",
          .text = "an expert would take less than one of the " + std::to_string(tokens) +

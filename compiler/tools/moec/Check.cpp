@@ -1,5 +1,6 @@
 // moec check
 #include "compiler/Driver/CompileSession.h"
+#include "compiler/Model/Parameters.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/Spec/Spec.h"
 #include "compiler/tools/moec/Subcommands.h"
@@ -39,10 +40,12 @@ static std::string range(std::pair<int64_t, int64_t> bounds) {
   return low == high ? low : low + " to " + high;
 }
 
-static std::string sizesText(const spec::Summary &sizes) {
+static std::string sizesText(exp::ExperimentOp experiment) {
+  spec::Summary sizes = spec::summarize(experiment);
+  ParameterCounts parameters = countParameters(experiment);
   return llvm::formatv("{0} parameters, {1} active per token; {2} MoE and {3} dense layers; {4} steps of {5} tokens = "
                        "{6} tokens",
-                       shortNumber(sizes.parameters), shortNumber(sizes.activeParameters), sizes.moeLayers,
+                       shortNumber(parameters.total), shortNumber(parameters.active), sizes.moeLayers,
                        sizes.denseLayers, sizes.steps, shortNumber(sizes.tokensPerStep), shortNumber(sizes.tokens));
 }
 
@@ -50,11 +53,12 @@ static void printSweep(const spec::SpecMembers &spec, bool explain) {
   std::pair<int64_t, int64_t> parameters = {INT64_MAX, 0};
   int64_t tokens = 0;
   for (const spec::SpecMember &member : spec.members) {
-    spec::Summary sizes = spec::summarize(spec::findExperiment(*member.module));
-    parameters = {std::min(parameters.first, sizes.parameters), std::max(parameters.second, sizes.parameters)};
-    tokens += sizes.tokens;
+    exp::ExperimentOp experiment = spec::findExperiment(*member.module);
+    int64_t total = countParameters(experiment).total;
+    parameters = {std::min(parameters.first, total), std::max(parameters.second, total)};
+    tokens += spec::summarize(experiment).tokens;
     if (explain)
-      llvm::outs() << member.member << "\n  " << member.settings << "\n  " << sizesText(sizes) << "\n\n";
+      llvm::outs() << member.member << "\n  " << member.settings << "\n  " << sizesText(experiment) << "\n\n";
   }
   llvm::outs() << "ok: " << spec.name << ": " << spec.members.size()
                << (spec.members.size() == 1 ? " member" : " members") << " of the sweep " << spec.axes << "; "
@@ -79,7 +83,7 @@ static int runCheck(const CheckOptions &options) {
   exp::ExperimentOp experiment = spec::findExperiment(*read->members.front().module);
   if (options.explain)
     llvm::outs() << spec::explainExperiment(experiment) << "\n";
-  llvm::outs() << "ok: " << experiment.getSymName() << ": " << sizesText(spec::summarize(experiment)) << "\n";
+  llvm::outs() << "ok: " << experiment.getSymName() << ": " << sizesText(experiment) << "\n";
   return kOk;
 }
 

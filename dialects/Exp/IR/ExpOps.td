@@ -106,7 +106,7 @@ def Exp_MoeOp : Exp_Section<"moe"> {
   let summary = "/model/moe: which layers are mixtures, and of what";
   let description = [{
     Layer i is MoE when i >= first_layer and (i - first_layer) % every == 0. capacity_factor 0 = dropless.
-    drop: lowest_weight | position. zero_experts: outputs of the router beyond num_experts, whose expert is the identity.
+    drop: lowest_weight | position | random2. zero_experts: outputs of the router beyond num_experts, whose expert is the identity.
     top_k_per_layer: for each mixture layer; empty = top_k everywhere. (moe_c3) each is whole, from 1 to top_k, one for each mixture layer.
   }];
   let arguments = (ins I64Attr:$first_layer, I64Attr:$every, I64Attr:$num_experts, I64Attr:$top_k, StrAttr:$expert_kind,

@@ -138,8 +138,9 @@ std::vector<Section> modelSections() {
             number(
                 "capacity.factor", "capacity_factor", "0", false, 65536,
                 "Rows of an expert = factor * tokens * top_k / num_experts; with capacity null no token is dropped."),
-            choice("capacity.drop", "drop", "\"lowest_weight\"", {"lowest_weight", "position"},
-                   "Which tokens an overfull expert drops: those of the lowest weight, or the last ones."),
+            choice("capacity.drop", "drop", "\"lowest_weight\"", {"lowest_weight", "position", "random2"},
+                   "Which tokens an overfull expert drops: those of the lowest weight, or the last ones; random2: "
+                   "second choices before first ones, and in training a second choice of a small weight by chance."),
             integer("zero_experts", "zero_experts", "0", 0, 65536, "experts",
                     "Further outputs of the router whose expert returns its input, at no cost."),
             choice(

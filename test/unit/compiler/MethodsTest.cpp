@@ -5,6 +5,7 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
+#include <functional>
 
 using namespace moec;
 using moec::test::Bench;
@@ -12,7 +13,7 @@ using moec::test::Matrix;
 
 namespace {
 
-double factor(exp::MethodAttr (*make)(Bench &), const char *kind, int64_t step, int64_t total) {
+double factor(const std::function<exp::MethodAttr(Bench &)> &make, const char *kind, int64_t step, int64_t total) {
   Bench bench;
   mlir::Value done = bench.input("step", {1, 1, {static_cast<double>(step)}});
   const auto &method = bench.find<ScheduleMethod>("schedule", kind);
@@ -86,6 +87,19 @@ TEST_CASE("schedules: warm-up, end points, shapes", "[methods]") {
   CHECK(factor(wsd, "wsd", 50, 100) == Approx(1.0));
   CHECK(factor(wsd, "wsd", 80, 100) == Approx(1.0));
   CHECK(factor(wsd, "wsd", 85, 100) == Approx(0.5));
+  CHECK(factor(wsd, "wsd", 100, 100) == Approx(0.0).margin(1e-12));
+  auto falling = [](const char *shape) {
+    return [shape](Bench &b) {
+      return b.attr("schedule", "wsd",
+                    {b.field("decay", int64_t(20)), b.field("floor", 0.1), b.field("shape", shape),
+                     b.field("warmup", int64_t(10))});
+    };
+  };
+  for (const char *shape : {"linear", "cosine"})
+    for (auto [step, expected] : {std::pair(80, 1.0), {90, 0.55}, {100, 0.1}})
+      CHECK(factor(falling(shape), "wsd", step, 100) == Approx(expected));
+  CHECK(factor(falling("linear"), "wsd", 85, 100) == Approx(0.1 + 0.9 * 0.75));
+  CHECK(factor(falling("cosine"), "wsd", 85, 100) == Approx(0.1 + 0.9 * (1 + std::sqrt(0.5)) / 2));
   auto constant = [](Bench &b) { return b.attr("schedule", "constant", {b.field("warmup", int64_t(0))}); };
   CHECK(factor(constant, "constant", 7, 10) == 1.0);
 }

@@ -148,6 +148,44 @@ TEST_CASE_METHOD(Fixture, "parameter counts", "[model]") {
   int64_t outside = 2 * 256 * 32 + 32;
   CHECK(counts.total == outside + 4 * (attention + router + 8 * expert));
   CHECK(counts.active == outside + 4 * (attention + router + 2 * expert));
+
+  // What a token meets of the experts, by how it is routed; zero experts have rows in the router and no weights.
+  auto active = [&](std::initializer_list<std::pair<std::string, std::string>> changes) {
+    return countParameters(parse(changes)).active;
+  };
+  std::pair<std::string, std::string> zero{"drop = ", "zero_experts = 4 : i64, drop = "};
+  std::string wide = "drop = \"lowest_weight\"", choice = "#exp.method<\"routing\", \"token_choice\", {}>";
+  std::string balance = "scale = 1.0 : f64", at = "expected = 1.5 : f64, rate = 0.05 : f64, decay_from = 0 : i64";
+  int64_t router12 = 32 + 32 * 12, rest = outside + 4 * attention;
+  CHECK(active({zero}) == rest + 4 * (router12 + expert * 2 * 8 / 12));
+  CHECK(active({zero, {balance, balance + ", balance = #exp.method<\"balance\", \"budget_bias\", {" + at + "}>"}}) ==
+        rest + 4 * router12 + expert * 4 * 3 / 2);
+  CHECK(active({{wide, wide + ", top_k_per_layer = array<f64: 2.0, 1.0, 1.0, 1.0>"}}) ==
+        rest + 4 * router + expert * (2 + 1 + 1 + 1));
+  std::string experts = "#exp.method<\"routing\", \"expert_choice\", {capacity_factor = 3.0 : f64, scope = \"batch\", "
+                        "see_future = true, then.at = 0 : i64, then.capacity_factor = 1.0 : f64, then.over = 0 : i64, "
+                        "then.stages = 4 : i64}>";
+  CHECK(active({{choice, experts}, {"weight = 0.01", "weight = 0.0"}}) == rest + 4 * (router + 3 * expert));
+  // A shortcut layer has attention and a dense block twice.
+  std::pair<std::string, std::string> ffn{"// ffn", "exp.ffn {kind = \"swiglu\", inner_size = 64 : i64}"};
+  ParameterCounts shortcut = countParameters(parse({ffn, {wide, wide + ", block = \"shortcut\""}}));
+  CHECK(shortcut.total == outside + 4 * (2 * attention + 2 * (32 + 3 * 32 * 64) + 32 * 8 + 8 * expert));
+}
+
+TEST_CASE_METHOD(Fixture, "the same experts in smaller parts have the same parameters, and a token meets as many",
+                 "[model]") {
+  auto split = [&](int64_t parts) {
+    auto text = [](int64_t number) { return std::to_string(number) + " : i64"; };
+    return countParameters(parse({{"num_experts = 8 : i64", "num_experts = " + text(8 * parts)},
+                                  {"top_k = 2 : i64", "top_k = " + text(2 * parts)},
+                                  {"expert_inner_size = 48 : i64", "expert_inner_size = " + text(48 / parts)}}));
+  };
+  ParameterCounts whole = split(1);
+  for (int64_t parts : {2, 4}) {
+    int64_t routers = 4 * 32 * 8 * (parts - 1); // alone these grow
+    CHECK(split(parts).total == whole.total + routers);
+    CHECK(split(parts).active == whole.active + routers);
+  }
 }
 
 TEST_CASE_METHOD(Fixture, "the example loss of the documentation builds", "[model]") {

@@ -1,123 +1,16 @@
 // The router lab: what balancing and routing do to skewed random logits. Logits are a normal number for each token and
 // expert plus one for each expert; MaxVio = largest load / mean load - 1. Expected figures are those of an independent
 // simulation in numpy of the same setting; drawn numbers differ, so they are met within 20 %.
-#include "test/unit/compiler/Bench.h"
+#include "test/unit/compiler/RouterLab.h"
 
-#include <algorithm>
 #include <catch2/catch.hpp>
-#include <cmath>
-#include <random>
 
 using namespace moec;
-using moec::test::Bench;
-using moec::test::Matrix;
+using namespace moec::test;
 
 namespace {
 
-// One normal number for each expert: what the simulation drew.
-constexpr double kSkew[64] = {0.126,  -0.132, 0.640,  0.105,  -0.536, 0.362,  1.304,  0.947,  -0.704, -1.265, -0.623,
-                              0.041,  -2.325, -0.219, -1.246, -0.732, -0.544, -0.316, 0.412,  1.043,  -0.129, 1.366,
-                              -0.665, 0.352,  0.903,  0.094,  -0.743, -0.922, -0.458, 0.220,  -1.010, -0.209, -0.159,
-                              0.541,  0.215,  0.355,  -0.654, -0.130, 0.784,  1.493,  -1.259, 1.514,  1.346,  0.781,
-                              0.264,  -0.314, 1.458,  1.960,  1.802,  1.315,  0.357,  -1.208, -0.004, 0.656,  -1.288,
-                              0.395,  0.430,  0.696,  -1.184, -0.662, -0.436, -1.170, 1.739,  -0.496};
-
-struct Lab {
-  int64_t tokens = 4096, experts, topK = 4;
-  std::mt19937_64 random{11};
-  std::vector<double> skew;
-
-  // Box-Muller: std::normal_distribution differs between libraries.
-  double normal() {
-    auto uniform = [&] { return (static_cast<double>(random() >> 11) + 0.5) * 0x1p-53; };
-    return std::sqrt(-2 * std::log(uniform())) * std::cos(2 * 3.14159265358979323846 * uniform());
-  }
-  explicit Lab(int64_t experts = 64) : experts(experts), skew(kSkew, kSkew + experts) {}
-  Matrix logits() {
-    Matrix m{tokens, experts, std::vector<double>(tokens * experts)};
-    for (int64_t i = 0; i < tokens * experts; ++i)
-      m.values[i] = normal() + skew[i % experts];
-    return m;
-  }
-  RoutingValues sizes() const {
-    RoutingValues r{};
-    r.numTokens = tokens, r.seqLen = tokens, r.numExperts = r.ffnExperts = experts, r.topK = topK;
-    r.microBatches = 1, r.training = true, r.groups = 0, r.topGroups = 1;
-    return r;
-  }
-};
-
-Matrix map(Matrix m, double (*f)(double)) {
-  for (double &value : m.values)
-    value = f(value);
-  return m;
-}
-double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
-
-Matrix softmax(Matrix m) {
-  for (int64_t row = 0; row < m.rows; ++row) {
-    double sum = 0;
-    for (int64_t col = 0; col < m.cols; ++col)
-      sum += m.values[row * m.cols + col] = std::exp(m.at(row, col));
-    for (int64_t col = 0; col < m.cols; ++col)
-      m.values[row * m.cols + col] /= sum;
-  }
-  return m;
-}
-
-std::vector<double> load(const Matrix &ids, int64_t experts) {
-  std::vector<double> counts(experts);
-  for (double id : ids.values)
-    if (id >= 0)
-      ++counts[static_cast<size_t>(id)];
-  return counts;
-}
-
-double maxVio(const std::vector<double> &counts) {
-  double sum = 0;
-  for (double count : counts)
-    sum += count;
-  return *std::max_element(counts.begin(), counts.end()) * counts.size() / sum - 1;
-}
-
-/// The k largest of each row, ties to the lowest column.
-Matrix topK(const Matrix &scores, int64_t k) {
-  Matrix ids{scores.rows, k, {}};
-  std::vector<int64_t> order(scores.cols);
-  for (int64_t row = 0; row < scores.rows; ++row) {
-    for (int64_t i = 0; i < scores.cols; ++i)
-      order[i] = i;
-    std::partial_sort(order.begin(), order.begin() + k, order.end(), [&](int64_t a, int64_t b) {
-      return std::pair(-scores.at(row, a), a) < std::pair(-scores.at(row, b), b);
-    });
-    ids.values.insert(ids.values.end(), order.begin(), order.begin() + k);
-  }
-  return ids;
-}
-
 bool within20(double value, double expected) { return std::abs(value - expected) <= 0.2 * expected + 0.03; }
-
-/// Noise that a test gives.
-struct FixedNoise : NoiseSource {
-  Bench &bench;
-  double value;
-  FixedNoise(Bench &bench, double value) : bench(bench), value(value) {}
-  mlir::Value uniform(TensorBuilder &b, llvm::StringRef, int64_t rows, int64_t cols, bool) override {
-    return b.fill(value, rows, cols);
-  }
-};
-
-Matrix choose(Bench &bench, const char *kind, exp::MethodAttr attr, RoutingValues r) {
-  const auto &routing = bench.find<RoutingMethod>("routing", kind);
-  return bench.evaluate(routing.buildIds(bench.t, attr, r, r.selection));
-}
-
-exp::MethodAttr bip(Bench &bench, int64_t iterations, bool clip) {
-  return bench.attr("balance", "bip",
-                    {bench.field("clip", bench.b.getBoolAttr(clip)), bench.field("inference", "last"),
-                     bench.field("iterations", iterations), bench.field("scope", "micro"),
-                     bench.field("warm_start", bench.b.getBoolAttr(true))});
-}
 
 double bipVio(const Matrix &scores, const Lab &lab, int64_t iterations, bool clip) {
   Bench bench;
@@ -183,7 +76,8 @@ TEST_CASE("router lab: a bias needs some two hundred steps", "[lab]") {
                   4,
                   1,
                   bench.input("step", {1, 1, {1}}),
-                  1000};
+                  1000,
+                  mlir::Value()};
     exp::MethodAttr attr = bench.attr("balance", "bias",
                                       {bench.field("center", bench.b.getBoolAttr(false)), bench.field("rate", rate),
                                        bench.field("until", int64_t(0)), bench.field("update", update)});
@@ -246,7 +140,7 @@ TEST_CASE("router lab: quantile follows the quantiles", "[lab]") {
   mlir::Value selection = method.buildSelection(bench.t, attr, r, bench);
   mlir::Value ids = bench.find<RoutingMethod>("routing", "token_choice")
                         .buildIds(bench.t, bench.attr("routing", "token_choice", {}), r, selection);
-  StepLoad step{mlir::Value(), 4096, 64, 64, 4, 1, mlir::Value(), 100};
+  StepLoad step{mlir::Value(), 4096, 64, 64, 4, 1, mlir::Value(), 100, mlir::Value()};
   method.buildUpdate(bench.t, attr, step, bench);
   double vio = 10;
   for (int i = 0; i < 20; ++i) {
@@ -297,7 +191,8 @@ TEST_CASE("router lab: the budget of experts with weights is kept", "[lab]") {
                 6,
                 1,
                 bench.input("step", {1, 1, {1}}),
-                1000};
+                1000,
+                mlir::Value()};
   exp::MethodAttr attr =
       bench.attr("balance", "budget_bias",
                  {bench.field("decay_from", int64_t(0)), bench.field("expected", 4.0), bench.field("rate", 0.05)});
@@ -377,7 +272,8 @@ TEST_CASE("expert_choice: equal loads, and no look ahead by position", "[lab]") 
     exp::MethodAttr attr = bench.attr("routing", "expert_choice",
                                       {bench.field("capacity_factor", 2.0), bench.field("scope", scope),
                                        bench.field("see_future", bench.b.getBoolAttr(true)),
-                                       bench.field("then.at", int64_t(0)), bench.field("then.capacity_factor", 1.0)});
+                                       bench.field("then.at", int64_t(0)), bench.field("then.capacity_factor", 1.0),
+                                       bench.field("then.over", int64_t(0)), bench.field("then.stages", int64_t(4))});
     int64_t most = bench.find<RoutingMethod>("routing", "expert_choice").maxChosen(attr, r);
     Matrix ids = choose(bench, "expert_choice", attr, r);
     CHECK(std::count_if(ids.values.begin(), ids.values.end(), [](double id) { return id >= 0; }) == most);
