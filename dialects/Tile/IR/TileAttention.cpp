@@ -125,4 +125,24 @@ LogicalResult AttentionDkvOp::verifyWork() {
   return verifyMaps(*this, getShape(), 64, 64, {getQ(), getGrad()}, {}, {getK(), getV()}, {getDk(), getDv()});
 }
 
+//===--- grad: tiles of keys and values and one to store, dS twice, a ring of (queries, gradients, statistics) ---===//
+
+int64_t AttentionGradOp::getSharedBytes(ScheduleAttr schedule) {
+  int64_t statistics = 2 * 64 * 4, scoreGradients = 2 * 128 * 64 * 2, turns = 32;
+  return 3 * tileBytes(getShape(), 128) + scoreGradients +
+         schedule.getStages() * (2 * tileBytes(getShape(), 64) + statistics) + ringBytes(schedule) + turns + kSlotBytes;
+}
+int64_t AttentionGradOp::getTileCount(ScheduleAttr) {
+  return getShape().getSequences() * getShape().getKvHeads() * getShape().getBlocks();
+}
+LogicalResult AttentionGradOp::verifyWork() {
+  if (getShape().isWindowed())
+    return emitOpError("has a window; only tile.attention_dq and tile.attention_dkv know windows");
+  // Two sums, scores and their gradients, and both again as operands.
+  int64_t registers = getShape().getHeadSize() + 2 * 32 + 2 * 16;
+  if (failed(verifyAttention(*this, getShape(), 64, registers, getShape().getKvHeads())))
+    return failure();
+  return verifyMaps(*this, getShape(), 64, 64, {getQ(), getGrad()}, {getDq()}, {getK(), getV()}, {getDk(), getDv()});
+}
+
 } // namespace moec::tile

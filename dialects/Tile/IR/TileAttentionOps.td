@@ -29,6 +29,13 @@ def Tile_AttentionAttr : AttrDef<Tile_Dialect, "Attention"> {
     /// The row statistics that the gradient of q leaves for those of k and v: -log2 e * lse, then rowsum(dO * O), f32
     /// [sequences * heads, padded positions] each, at the start of the workspace.
     int64_t getStatisticsBytes() const { return 2 * getSequences() * getHeads() * getPaddedPositions() * 4; }
+    /// What `tile.attention_grad` has behind them: a word for each block of 64 queries of the heads that have a place,
+    /// then f32 sums of gradients, 64 x head_size each. Heads of two sections have a place at once.
+    int64_t getQueryBlocks() const { return (getPositions() + 63) / 64; }
+    int64_t getHeadsInFlight() const { return std::min(getSequences() * getKvHeads(), 2 * getSection()) * getGroup(); }
+    int64_t getTurns() const { return getHeadsInFlight() * getQueryBlocks(); }
+    int64_t getTurnBytes() const { return (getTurns() * 4 + 255) / 256 * 256; }
+    int64_t getSumBytes() const { return getTurns() * 64 * getHeadSize() * 4; }
   }];
 }
 
@@ -73,6 +80,18 @@ def Tile_AttentionDkvOp : Tile_AttentionOp<"attention_dkv"> {
   let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad, Tile_MapType:$dk,
                        Tile_MapType:$dv);
   let assemblyFormat = "$shape `(` $q `,` $k `,` $v `,` $grad `)` `->` $dk `,` $dv attr-dict";
+}
+
+def Tile_AttentionGradOp : Tile_AttentionOp<"attention_grad"> {
+  let summary = "Work: the gradients of attention, one tile for each 128 keys of a key head";
+  let description = [{
+    Queries come in blocks of n = 64 rows, all query heads of the group at each: the sums of k and v have one owner and
+    one order. Parts of the gradient of q are added in the workspace, in the order of the tiles. Takes row statistics
+    from the workspace, and words that are zero behind them. No window.
+  }] # constraints;
+  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad,
+                       Tile_MapType:$dq, Tile_MapType:$dk, Tile_MapType:$dv);
+  let assemblyFormat = "$shape `(` $q `,` $k `,` $v `,` $grad `)` `->` $dq `,` $dk `,` $dv attr-dict";
 }
 
 #endif

@@ -1,12 +1,17 @@
 // REQUIRES: ptxas
 // RUN: moec-kernels --strict-kernels --verbose-kernels %s 2>&1 | FileCheck %s
+// RUN: sed 's/<600x/<65536x/g; s/seq_len 300/seq_len 2048/' %s | moec-kernels --strict-kernels --verbose-kernels - 2>&1 | FileCheck %s --check-prefix=LONG
 
 // No spills, no products that the assembler had to serialise (either is an error here), and 168 registers at the start:
 // what setmaxnreg redistributes.
 // CHECK-DAG: {{attention .*168}}
 // CHECK-DAG: {{attention_grad_dq .*168}}
 // CHECK-DAG: {{attention_grad_dkv .*168}}
-// The same with a window.
+// LONG-DAG: {{attention_grad_grad .*168}}
+// LONG-DAG: {{attention_grad_rows }}
+// The same with a window, however long.
+// LONG-DAG: {{attention_grad_window_dq .*168}}
+// LONG-DAG: {{attention_grad_window_dkv .*168}}
 // CHECK-DAG: {{attention_window .*168}}
 // CHECK-DAG: {{attention_grad_window_dq .*168}}
 // CHECK-DAG: {{attention_grad_window_dkv .*168}}

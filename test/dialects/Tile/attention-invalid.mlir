@@ -96,6 +96,64 @@ tile.kernel @attention_dkv_c4 params 6 <m = 128, n = 64, k = 128, stages = 3, pr
 
 // -----
 
+tile.kernel @attention_grad_c4 params 6 <m = 128, n = 64, k = 128, stages = 3, producer = 24, consumer = 224> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 64, 1, 1] swizzle 128
+  %k = tile.map 1 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
+  // expected-error @+1 {{'tile.attention_grad' op keeps 224 registers of products; a consumer has 224}}
+  tile.attention_grad <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2> (%q, %k, %k, %q) -> %q, %q, %q
+}
+
+// -----
+
+tile.kernel @attention_grad_c3 params 6 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 240> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 64, 1, 1] swizzle 128
+  %k = tile.map 1 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
+  // expected-error @+1 {{'tile.attention_grad' op needs a schedule of 128 x 64 tiles and depth 128; it has 128 x 128 and 128}}
+  tile.attention_grad <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2> (%q, %k, %k, %q) -> %q, %q, %q
+}
+
+// -----
+
+// Sections are of key heads; the results of q have as many heads as q.
+tile.kernel @attention_grad_sections params 6 <m = 128, n = 64, k = 128, stages = 3, producer = 24, consumer = 240> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 64, 1, 1] swizzle 128
+  %k = tile.map 1 : bf16 dims [128, 512, 1, 1] strides [256, 256, 131072] box [64, 128, 1, 1] swizzle 128
+  // expected-error @+1 {{'tile.attention_grad' op has sections of 2 heads, which do not divide 1}}
+  tile.attention_grad <1 x 512, heads = 2, kv_heads = 1, head_size = 128, section = 2> (%q, %k, %k, %q) -> %q, %k, %k
+}
+
+// -----
+
+tile.kernel @attention_grad_c2 params 6 <m = 128, n = 64, k = 128, stages = 3, producer = 24, consumer = 240> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 64, 1, 1] swizzle 128
+  %k = tile.map 1 : bf16 dims [128, 512, 1, 1] strides [256, 256, 131072] box [64, 128, 1, 1] swizzle 128
+  // expected-note @+1 {{has this one}}
+  %dk = tile.map 2 : bf16 dims [128, 512, 1, 1] strides [256, 256, 131072] box [64, 64, 1, 1] swizzle 128
+  // expected-error @+1 {{'tile.attention_grad' op needs a bf16 map of [128, 512, 2, 1] with boxes of [64, 64, 1, 1] and swizzle 128}}
+  tile.attention_grad <1 x 512, heads = 2, kv_heads = 1, head_size = 128, section = 1> (%q, %k, %k, %q) -> %dk, %dk, %dk
+}
+
+// -----
+
+// Four stages of queries and gradients do not fit beside the keys.
+// expected-error @+1 {{'tile.kernel' op takes 264320 bytes of shared memory; there are 232448}}
+tile.kernel @attention_grad_shared params 6 <m = 128, n = 64, k = 128, stages = 4, producer = 24, consumer = 240> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 64, 1, 1] swizzle 128
+  %k = tile.map 1 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
+  tile.attention_grad <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2> (%q, %k, %k, %q) -> %q, %q, %q
+}
+
+// -----
+
+tile.kernel @attention_grad_window params 6 <m = 128, n = 64, k = 128, stages = 3, producer = 24, consumer = 240> {
+  %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 64, 1, 1] swizzle 128
+  %k = tile.map 1 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
+  // expected-error @+1 {{'tile.attention_grad' op has a window; only tile.attention_dq and tile.attention_dkv know windows}}
+  tile.attention_grad <1 x 512, heads = 2, kv_heads = 2, head_size = 128, section = 2, window = 100> (%q, %k, %k, %q) -> %q, %q, %q
+}
+
+// -----
+
 tile.kernel @attention_attr_c3 params 4 <m = 128, n = 128, k = 128, stages = 2, producer = 24, consumer = 240> {
   %q = tile.map 0 : bf16 dims [128, 512, 2, 1] strides [512, 256, 262144] box [64, 128, 1, 1] swizzle 128
   // expected-error @+1 {{attention has a window of 512 for 512 positions; expected less, or none}}

@@ -57,6 +57,33 @@ tile.kernel @dkv params 9 <m = 128, n = 64, k = 128, stages = 3, producer = 24, 
   tile.attention_dkv <2 x 777, heads = 4, kv_heads = 2, head_size = 128, section = 4> (%q, %k, %v, %g) -> %dk, %dv
 }
 
+// Scores and their gradients, dV, dQ of half the columns, dK; both orders in one kernel. Parts of dQ are stored by the
+// first tile, added by others, and read by the last.
+// CHECK-LABEL: tile.kernel @grad params 9
+// PTX-LABEL: .visible .entry grad_
+// PTX-COUNT-8: st.relaxed.gpu.global.v4.f32
+// PTX-COUNT-16: wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16
+// PTX-COUNT-4: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
+// PTX-COUNT-8: wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16
+// PTX-COUNT-4: wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16
+// PTX-NOT: wgmma.mma_async
+// PTX-COUNT-8: red.relaxed.gpu.global.add.v4.f32
+// PTX-NOT: red.relaxed
+// PTX-COUNT-8: ld.relaxed.gpu.global.v4.f32
+// PTX: ld.acquire.gpu.global.b32
+// PTX: st.release.gpu.global.b32
+tile.kernel @grad params 9 <m = 128, n = 64, k = 128, stages = 3, producer = 24, consumer = 240> {
+  %q = tile.map 0 : bf16 dims [128, 777, 4, 2] strides [1024, 256, 795648] box [64, 64, 1, 1] swizzle 128
+  %k = tile.map 1 : bf16 dims [128, 777, 4, 2] strides [1024, 256, 795648] box [64, 128, 1, 1] swizzle 128
+  %v = tile.map 2 : bf16 dims [128, 777, 4, 2] strides [1024, 256, 795648] box [64, 128, 1, 1] swizzle 128
+  %g = tile.map 5 : bf16 dims [128, 777, 4, 2] strides [1024, 256, 795648] box [64, 64, 1, 1] swizzle 128
+  %dq = tile.map 6 : bf16 dims [128, 777, 4, 2] strides [1024, 256, 795648] box [64, 64, 1, 1] swizzle 128
+  %dk = tile.map 7 : bf16 dims [128, 777, 4, 2] strides [1024, 256, 795648] box [64, 64, 1, 1] swizzle 128
+  %dv = tile.map 8 : bf16 dims [128, 777, 4, 2] strides [1024, 256, 795648] box [64, 64, 1, 1] swizzle 128
+  // CHECK: tile.attention_grad <2 x 777, heads = 4, kv_heads = 4, head_size = 128, section = 4>(
+  tile.attention_grad <2 x 777, heads = 4, kv_heads = 4, head_size = 128, section = 4> (%q, %k, %v, %g) -> %dq, %dk, %dv
+}
+
 // With a window as many products, in the same order. A tile visits no more than three blocks of keys before the diagonal (299 positions back reach
 // that far), five of 64 queries after it; of those in the loop, the ones that the window's edge cuts are masked behind a branch.
 // CHECK-LABEL: tile.kernel @forward_window

@@ -1,6 +1,7 @@
 // From attention dispatches to tile kernels: shapes, schedules, tensor maps.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
+#include "compiler/Target/GPU/Sm90/AttentionRowStatistics.h"
 #include "compiler/Target/GPU/Sm90/LaunchRecord.h"
 #include "compiler/Target/Kernel/AttentionBody.h"
 #include "dialects/Tile/IR/Tile.h"
@@ -167,6 +168,36 @@ KernelInfo writeKeyGradients(const Attention &attention, ModuleOp kernels, Strin
   return w.info(3, w.shape.getStatisticsBytes());
 }
 
+/// One kernel for all gradients computes scores once instead of twice, but its tiles wait for each other. Measured with
+/// heads of 128 columns: 7 to 11 % less time from 2048 positions on, 3 % more with 1024 (docs/performance.md). It knows
+/// no windows.
+bool joinsGradients(const Attention &attention) {
+  constexpr int64_t kLeastPositions = 2048;
+  return attention.headSize == 128 && !attention.isWindowed() && attention.positions >= kLeastPositions;
+}
+
+/// Row statistics, then one kernel for all gradients.
+std::vector<KernelInfo> writeGradients(const Attention &attention, ModuleOp kernels, StringRef symbol,
+                                       const gpu::GpuTarget &target) {
+  // Without groups, two tiles of a section for each multiprocessor: a head's short ones, then its long ones. In groups,
+  // so many heads that tiles of one are drawn at different times.
+  constexpr int64_t kSection = 8, kBlock = 128;
+  int64_t blocks = llvm::divideCeil(attention.positions, kBlock);
+  int64_t least = attention.heads == attention.kvHeads ? std::max<int64_t>(1, 2 * target.numSms / blocks) : kSection;
+  int64_t section = sectionOf(attention.sequences * attention.kvHeads, least);
+  ArrayRef<unsigned> in = attention.inputs; // q, k, v, result, lse, grad
+  KernelWriter w(attention, kernels, (symbol + "_grad").str(), target, schedule(attention, 64, 3, 24, 240), section);
+  Value q = w.query(in[0], 64), grad = w.query(in[5], 64), k = w.key(in[1], 128), v = w.key(in[2], 128);
+  Value dq = w.query(*attention.results[0], 64);
+  Value dk = w.key(*attention.results[1], 64), dv = w.key(*attention.results[2], 64);
+  tile::AttentionGradOp::create(w.b, w.shape, q, k, v, grad, dq, dk, dv);
+  KernelInfo gradients = w.info(5, w.shape.getStatisticsBytes() + w.shape.getTurnBytes() + w.shape.getSumBytes());
+  AttentionRows rows{attention.body.numParams(), in[3], in[5], in[4]};
+  KernelInfo statistics =
+      emitAttentionRowStatistics(rows, w.shape, w.b.getLoc(), kernels, (symbol + "_rows").str(), target);
+  return {std::move(statistics), std::move(gradients)};
+}
+
 } // namespace
 
 bool coversAttention(moe::DispatchOp dispatch) { return Attention::read(dispatch).has_value(); }
@@ -187,6 +218,8 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
 FailureOr<std::vector<KernelInfo>> emitAttentionGradKernels(moe::DispatchOp dispatch, ModuleOp kernels,
                                                             StringRef symbol, const gpu::GpuTarget &target) {
   Attention attention = *Attention::read(dispatch);
+  if (joinsGradients(attention))
+    return writeGradients(attention, kernels, symbol, target);
   KernelInfo queries = writeQueryGradient(attention, kernels, (symbol + "_dq").str(), target);
   KernelInfo keys = writeKeyGradients(attention, kernels, (symbol + "_dkv").str(), target);
   return std::vector<KernelInfo>{std::move(queries), std::move(keys)};

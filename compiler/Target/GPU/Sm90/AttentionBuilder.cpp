@@ -19,6 +19,8 @@ Value AttentionBuilder::compare(Predicate predicate, Int x, Int y) {
   return b.createOrFold<arith::CmpIOp>(predicate, value(x, type), value(y, type));
 }
 
+Value AttentionBuilder::opaque(Value x) { return inlineAsm("mov.b32 $0, $1;", "=r,r", {x}, b.getI32Type(), false); }
+
 Value AttentionBuilder::log2Fast(Value x) {
   return inlineAsm("lg2.approx.ftz.f32 $0, $1;", "=f,f", {x}, b.getF32Type(), false);
 }
@@ -35,6 +37,8 @@ Value AttentionBuilder::element(Value vector, int64_t index) {
 }
 
 //===--- Threads and control ---===//
+
+void AttentionBuilder::syncWarp() { NVVM::SyncWarpOp::create(b, i32(-1)); }
 
 Value AttentionBuilder::shuffleXor(Value x, int64_t mask) {
   return NVVM::ShflOp::create(b, x.getType(), i32(-1), x, i32(mask), i32(31), NVVM::ShflKind::bfly, UnitAttr());
@@ -109,6 +113,25 @@ void AttentionBuilder::storeWord(Value value, Value pointer) { LLVM::StoreOp::cr
 Value AttentionBuilder::draw(Value pointer, LLVM::AtomicOrdering ordering) {
   return LLVM::AtomicRMWOp::create(b, LLVM::AtomicBinOp::add, pointer, i32(1), ordering);
 }
+Value AttentionBuilder::loadAcquire(Value pointer) {
+  return inlineAsm("ld.acquire.gpu.global.b32 $0, [$1];", "=r,l,~{memory}", {pointer}, b.getI32Type(), true);
+}
+void AttentionBuilder::storeRelease(Value value, Value pointer) {
+  inlineAsm("st.release.gpu.global.b32 [$0], $1;", "l,r,~{memory}", {pointer, value}, Type(), true);
+}
+void AttentionBuilder::storeFour(Value pointer, Registers four) {
+  Values inputs{pointer, four[0], four[1], four[2], four[3]};
+  inlineAsm("st.relaxed.gpu.global.v4.f32 [$0], {$1, $2, $3, $4};", "l,f,f,f,f,~{memory}", inputs, Type(), true);
+}
+Values AttentionBuilder::loadFour(Value pointer) {
+  return unpack(inlineAsm("ld.relaxed.gpu.global.v4.f32 {$0, $1, $2, $3}, [$4];", "=f,=f,=f,=f,l,~{memory}", {pointer},
+                          accumulatorType(4), true),
+                4);
+}
+void AttentionBuilder::addFour(Value pointer, Registers four) {
+  Values inputs{pointer, four[0], four[1], four[2], four[3]};
+  inlineAsm("red.relaxed.gpu.global.add.v4.f32 [$0], {$1, $2, $3, $4};", "l,f,f,f,f,~{memory}", inputs, Type(), true);
+}
 void AttentionBuilder::loadBytes(Value from, Value shared, Value barrier, int64_t bytes) {
   constexpr unsigned kCluster = 7; // address space
   Value to = LLVM::AddrSpaceCastOp::create(b, LLVM::LLVMPointerType::get(b.getContext(), kCluster), pointer(shared));
@@ -167,12 +190,13 @@ SmallVector<int64_t> AttentionBuilder::stepsTransposed(int64_t depth) {
 // One block of assembly from the fence to the commit: no copy of a register can come in between. The first step ignores
 // what the accumulators hold.
 Values AttentionBuilder::multiplyTiles(int64_t columns, Value a, ArrayRef<int64_t> aSteps, Value c,
-                                       ArrayRef<int64_t> cSteps) {
+                                       ArrayRef<int64_t> cSteps, bool transposed) {
   size_t count = columns / 2;
+  StringRef majors = transposed ? ", 1, 1, 1, 1;\n" : ", 1, 1, 0, 0;\n";
   std::string text = "{\n.reg .b64 a, b;\n.reg .pred p;\nwgmma.fence.sync.aligned;\nsetp.ne.b32 p, 0, 0;\n";
   for (size_t i = 0; i < aSteps.size(); ++i)
     text += offsetBy("a", count, aSteps[i]) + offsetBy("b", count + 1, cSteps[i]) + instruction(count) + ", a, b, " +
-            (i ? "1" : "p") + ", 1, 1, 0, 0;\n";
+            (i ? "1" : "p") + majors.str();
   text += "wgmma.commit_group.sync.aligned;\n}";
   return unpack(inlineAsm(text, repeated("=f", count) + ",l,l,~{memory}", {a, c}, accumulatorType(count), true), count);
 }

@@ -36,6 +36,9 @@ public:
   Value compare(Predicate predicate, Int x, Int y);
   Value equal(Int x, Int y) { return compare(Predicate::eq, x, y); }
   Value less(Int x, Int y) { return compare(Predicate::slt, x, y); }
+  /// The same i32, but nobody knows from what. Else each address that comes from a loop's counter becomes a counter of
+  /// its own, and where accumulators fill the registers they spill.
+  Value opaque(Value x);
   Value f32(double value) { return constant(b.getF32Type(), value); }
   Value larger(Value x, Value y) { return mlir::arith::MaxNumFOp::create(b, x, y); } // one instruction; drops NaN
   Value log2Fast(Value x);
@@ -45,6 +48,7 @@ public:
 
   //===--- Threads and control ---===//
   Value firstLane(Value x) { return shuffleFrom(x, i32(0)); }
+  void syncWarp(); // its lanes see each other's writes
   Value shuffleXor(Value x, int64_t mask);
   Values choose(Value condition, llvm::function_ref<Values()> then, llvm::function_ref<Values()> otherwise);
   /// for (i = 0; i < count; ++i)
@@ -62,6 +66,13 @@ public:
   void storeWord(Value value, Value pointer);
   /// Adds 1 to a counter in global memory, and returns what it was.
   Value draw(Value pointer, mlir::LLVM::AtomicOrdering ordering);
+  /// A word in global memory by which blocks take turns: what the writer saw, the one who reads its value sees.
+  Value loadAcquire(Value pointer);
+  void storeRelease(Value value, Value pointer);
+  /// Four neighbouring f32 in global memory, past the first-level cache: stored, loaded, or added to what is there.
+  void storeFour(Value pointer, Registers four);
+  Values loadFour(Value pointer);
+  void addFour(Value pointer, Registers four);
   /// `bytes` contiguous bytes from global to shared memory; arrives at `barrier`.
   void loadBytes(Value from, Value shared, Value barrier, int64_t bytes);
 
@@ -71,9 +82,9 @@ public:
   /// Offsets of the steps of `depth` in a tile of panels of 64 columns: along its rows, or (transposed) down them.
   static llvm::SmallVector<int64_t> steps(int64_t depth, int64_t panelBytes);
   static llvm::SmallVector<int64_t> stepsTransposed(int64_t depth);
-  /// A B^T of tiles in shared memory, into fresh accumulators.
+  /// A B^T of tiles in shared memory, into fresh accumulators; `transposed`: both are read down their rows, A^T B.
   Values multiplyTiles(int64_t columns, Value a, llvm::ArrayRef<int64_t> aSteps, Value c,
-                       llvm::ArrayRef<int64_t> cSteps);
+                       llvm::ArrayRef<int64_t> cSteps, bool transposed = false);
   /// accumulators + A B. A is in registers: accumulators of another product packed pairwise are such an operand. B is a
   /// tile that is read transposed.
   Values multiplyRegisters(Registers a, Value c, llvm::ArrayRef<int64_t> cSteps, Registers accumulators);

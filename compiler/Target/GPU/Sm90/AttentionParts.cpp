@@ -62,7 +62,7 @@ void AttentionKernel::copyTile(Value map, Value to, Value barrier, int64_t rows,
 
 void AttentionKernel::emitRoles() {
   tileFull = reserveBarrier(1);
-  tileEmpty = reserveBarrier(kConsumers * kWarps);
+  tileEmpty = reserveBarrier(kConsumers * kWarps + (isOrdered ? 1 : 0));
   tileSlot = reserve(16);
   assert(used == kernel.getSharedBytes() && "what the op announces");
   k.when(k.equal(k.thread(), 0), [&] {
@@ -75,6 +75,8 @@ void AttentionKernel::emitRoles() {
       [&] {
         k.setRegisters(schedule.getProducer(), /*increase=*/false);
         k.when(k.equal(k.thread(), 0), [&] { emitProducer(); });
+        if (isOrdered)
+          k.when(k.equal(k.thread(), 32), [&] { emitKeeper(); });
       },
       [&] {
         k.setRegisters(schedule.getConsumer(), /*increase=*/true);
@@ -88,18 +90,22 @@ void AttentionKernel::emitProducer() {
   int64_t tiles = kernel.getWork().getTileCount(schedule);
   Type i32 = k.b.getI32Type();
   Value counter = k.scratch(), leavers = k.at(counter, k.i32(1), i32), grid = k.blocks();
+  auto draw = [&] { return k.draw(counter, LLVM::AtomicOrdering::monotonic); };
   auto announce = [&](Value tile, Value parity) {
     k.wait(address(tileEmpty), parity);
     k.storeWord(tile, k.pointer(address(tileSlot)));
   };
   Values left = k.loopWhile(
-      {k.block(), k.i32(0), k.i32(1)},
+      {isOrdered ? draw() : k.block(), k.i32(0), k.i32(1)},
       [&](ArrayRef<Value> carried) { return std::pair(k.less(carried[0], tiles), Values(carried)); },
       [&](ArrayRef<Value> carried) {
-        // Drawn ahead of time: the answer comes while copies run.
-        Value next = k.add(k.draw(counter, LLVM::AtomicOrdering::monotonic), grid);
+        // Drawn ahead of time: the answer comes while copies run. But not a tile that others may wait for: it would
+        // stay undone for as long as this one takes.
+        Value next = isOrdered ? Value() : k.add(draw(), grid);
         announce(carried[0], carried[2]);
         Value step = produce(carried[0], carried[1]);
+        if (isOrdered)
+          next = draw();
         return Values{next, step, k.bitXor(carried[2], 1)};
       });
   announce(k.i32(-1), left[2]);
@@ -127,21 +133,38 @@ void AttentionKernel::emitConsumer() {
   for (int64_t i = 0; i < kPanel / 16; ++i)
     matrixOffsets.push_back(k.add(k.mul(matrixRow, 128), k.bitXor(chunk, i << 5)));
   prepareConsumer();
+  // Read by the lane that later arrives for the warp, so that no other thread's read can be overtaken.
+  auto readByLane = [&] {
+    return k.firstLane(
+        k.choose(k.equal(lane, 0), [&] { return Values{readSlot()}; }, [&] { return Values{k.i32(0)}; })[0]);
+  };
+  followTiles(readByLane, [&](Value tile, Value step) { return consume(tile, step); });
+  k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/false); });
+}
+
+void AttentionKernel::emitKeeper() {
+  followTiles([&] { return readSlot(); },
+              [&](Value tile, Value step) {
+                k.arrive(address(tileEmpty));
+                return keepTurns(tile, step);
+              });
+}
+
+Value AttentionKernel::readSlot() { return k.loadVolatile(k.b.getI32Type(), k.pointer(address(tileSlot))); }
+
+void AttentionKernel::followTiles(llvm::function_ref<Value()> readSlot,
+                                  llvm::function_ref<Value(Value tile, Value step)> work) {
   k.loopWhile(
       {k.i32(0), k.i32(0)},
       [&](ArrayRef<Value> carried) {
         k.wait(address(tileFull), carried[0]);
-        // Read by the lane that later arrives for the warp, so that no other thread's read can be overtaken.
-        Value tile = k.firstLane(k.choose(
-            k.equal(lane, 0), [&] { return Values{k.loadVolatile(k.b.getI32Type(), k.pointer(address(tileSlot)))}; },
-            [&] { return Values{k.i32(0)}; })[0]);
+        Value tile = readSlot();
         return std::pair(k.compare(arith::CmpIPredicate::sge, tile, 0), Values{carried[0], carried[1], tile});
       },
       [&](ArrayRef<Value> carried) {
-        Value step = consume(carried[2], carried[1]);
+        Value step = work(carried[2], carried[1]);
         return Values{k.bitXor(carried[0], 1), step};
       });
-  k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/false); });
 }
 
 AttentionKernel::Position AttentionKernel::position(Value tile, int64_t heads, bool descending) {
@@ -209,8 +232,7 @@ void AttentionKernel::beginStaging() {
   k.sync(k.add(consumer, 1), kWarpgroup);
 }
 
-void AttentionKernel::stageRows(Value to, ArrayRef<Value> accumulators) {
-  Values packed = k.packBf16(accumulators);
+void AttentionKernel::stagePacked(Value to, ArrayRef<Value> packed) {
   int64_t panelBytes = 64 * 128;
   for (size_t i = 0; i < packed.size(); i += 4)
     k.storeMatrix(k.add(k.add(to, matrixOffsets[i / 4 % 4]), static_cast<int64_t>(i / 16) * panelBytes),

@@ -31,6 +31,8 @@ protected:
   virtual Value consume(Value tile, Value step) = 0;
   /// What consumers compute once.
   virtual void prepareConsumer() = 0;
+  /// The turn keeper's work on a tile, as consume(): one thread beside the producer, of templates with isOrdered.
+  virtual Value keepTurns(Value tile, Value step) { return step; }
 
   static constexpr int64_t kBlock = 128; // rows of a tile
   static constexpr int64_t kPanel = 64;  // columns (128 bytes) of a tile's panel
@@ -52,6 +54,9 @@ protected:
   //===--- Skeleton ---===//
   /// The whole kernel; reserve everything before. Tiles are drawn from the first counter of scratch.
   void emitRoles();
+  /// Tiles may wait for tiles of smaller numbers. Then each tile is drawn, the first of a block too, so that the block
+  /// of a tile that others wait for runs.
+  bool isOrdered = false;
 
   struct Stage {
     Value index, data, full, empty, parity; // number of the stage, addresses, parity of this round
@@ -82,7 +87,8 @@ protected:
   /// How many blocks of keys before its diagonal block a tile of queries visits.
   Value earlierBlocks(Value block);
   /// Rounds 64 rows of accumulators to bf16 and lays them out as panels at `to`.
-  void stageRows(Value to, llvm::ArrayRef<Value> accumulators);
+  void stageRows(Value to, llvm::ArrayRef<Value> accumulators) { stagePacked(to, k.packBf16(accumulators)); }
+  void stagePacked(Value to, llvm::ArrayRef<Value> packed); // the same, rounded already
   /// Waits until staging memory may be written again / hands it to copies out.
   void beginStaging();
   void endStaging(llvm::function_ref<void()> copies);
@@ -107,6 +113,10 @@ protected:
 private:
   void emitProducer();
   void emitConsumer();
+  void emitKeeper();
+  /// Tile by tile until the producer says that there are no more; `readSlot` returns the tile's number.
+  void followTiles(llvm::function_ref<Value()> readSlot, llvm::function_ref<Value(Value tile, Value step)> work);
+  Value readSlot();
 
   struct Barrier {
     int64_t offset, arrivals;
@@ -120,6 +130,7 @@ private:
 void expandAttentionFwd(tile::KernelOp kernel, tile::AttentionFwdOp op);
 void expandAttentionDq(tile::KernelOp kernel, tile::AttentionDqOp op);
 void expandAttentionDkv(tile::KernelOp kernel, tile::AttentionDkvOp op);
+void expandAttentionGrad(tile::KernelOp kernel, tile::AttentionGradOp op);
 
 } // namespace moec::sm90
 

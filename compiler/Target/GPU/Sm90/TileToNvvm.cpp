@@ -20,6 +20,7 @@ struct TileToNvvmPass : impl::TileToNvvmBase<TileToNvvmPass> {
           .Case([&](tile::AttentionFwdOp op) { expandAttentionFwd(kernel, op); })
           .Case([&](tile::AttentionDqOp op) { expandAttentionDq(kernel, op); })
           .Case([&](tile::AttentionDkvOp op) { expandAttentionDkv(kernel, op); })
+          .Case([&](tile::AttentionGradOp op) { expandAttentionGrad(kernel, op); })
           .Default([&](Operation *) { GemmEmitter(kernel).emit(); });
       std::string name = kernel.getSymName().str();
       auto function = cast<LLVM::LLVMFuncOp>(kernel->getPrevNode());
