@@ -1,8 +1,9 @@
 // RUN: moec-opt %s -pass-pipeline='builtin.module(moec-moe-to-plan{target=sm_90a})' | FileCheck %s
 // RUN: sed 's/<300x/<65536x/g; s/seq_len 300/seq_len 2048/' %s | moec-opt -pass-pipeline='builtin.module(moec-moe-to-plan{target=sm_90a})' | FileCheck %s --check-prefix=LONG
-// RUN: sed 's/<300x/<2048x/g; s/seq_len 300/seq_len 2048/' %s | moec-opt -pass-pipeline='builtin.module(moec-moe-to-plan{target=sm_90a})' | FileCheck %s --check-prefix=ONE
-// RUN: sed 's/<300x/<2047x/g; s/seq_len 300/seq_len 2047/' %s | moec-opt -pass-pipeline='builtin.module(moec-moe-to-plan{target=sm_90a})' | FileCheck %s --check-prefix=PAIR
-// RUN: sed 's/<300x2x/<2048x4x/g; s/<300x/<2048x/g; s/heads 2 kv_heads 1 seq_len 300/heads 4 kv_heads 2 seq_len 2048/' %s | moec-opt -pass-pipeline='builtin.module(moec-moe-to-plan{target=sm_90a})' | FileCheck %s --check-prefix=PAIR
+// RUN: sed 's/<300x/<51200x/g; s/seq_len 300/seq_len 2048/' %s | moec-opt -pass-pipeline='builtin.module(moec-moe-to-plan{target=sm_90a})' | FileCheck %s --check-prefix=ONE
+// RUN: sed 's/<300x/<49152x/g; s/seq_len 300/seq_len 2048/' %s | moec-opt -pass-pipeline='builtin.module(moec-moe-to-plan{target=sm_90a})' | FileCheck %s --check-prefix=PAIR
+// RUN: sed 's/<300x/<65504x/g; s/seq_len 300/seq_len 2047/' %s | moec-opt -pass-pipeline='builtin.module(moec-moe-to-plan{target=sm_90a})' | FileCheck %s --check-prefix=PAIR
+// RUN: sed 's/<300x2x/<65536x4x/g; s/<300x/<65536x/g; s/heads 2 kv_heads 1 seq_len 300/heads 4 kv_heads 2 seq_len 2048/' %s | moec-opt -pass-pipeline='builtin.module(moec-moe-to-plan{target=sm_90a})' | FileCheck %s --check-prefix=PAIR
 
 // What is bf16 in memory and has heads of 64 or 128 columns runs on tensor cores. The backward is two kernels, launched
 // in turn on the same operands; the first leaves row statistics in the workspace (2 x 2 heads x 384 rows x 4 bytes behind
@@ -84,8 +85,9 @@ func.func @attention_grad() {
 // LONG: tile.attention_grad <32 x 2048, heads = 2, kv_heads = 1, head_size = 128, section = 8>
 // LONG-NOT: tile.attention_dkv
 
-// However few there are; one position less, or heads of 64 columns, and there are two.
-// ONE: tile.attention_grad <1 x 2048, heads = 2, kv_heads = 1, head_size = 128, section = 1>
+// From three tiles of 128 keys a multiprocessor on; one sequence less, one position less, or heads of 64 columns, and there
+// are two.
+// ONE: tile.attention_grad <25 x 2048, heads = 2, kv_heads = 1, head_size = 128
 // PAIR-NOT: tile.attention_grad
 // PAIR: tile.attention_dq
 // PAIR: tile.attention_dkv

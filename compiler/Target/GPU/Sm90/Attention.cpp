@@ -169,11 +169,13 @@ KernelInfo writeKeyGradients(const Attention &attention, ModuleOp kernels, Strin
 }
 
 /// One kernel for all gradients computes scores once instead of twice, but its tiles wait for each other. Measured with
-/// heads of 128 columns: 7 to 11 % less time from 2048 positions on, 3 % more with 1024 (docs/performance.md). It knows
-/// no windows.
-bool joinsGradients(const Attention &attention) {
-  constexpr int64_t kLeastPositions = 2048;
-  return attention.headSize == 128 && !attention.isWindowed() && attention.positions >= kLeastPositions;
+/// heads of 128 columns: 7 to 11 % less time from 2048 positions on, 3 % more with 1024 (docs/performance.md). Of few
+/// tiles many wait (simulated, not measured). It knows no windows.
+bool joinsGradients(const Attention &attention, const gpu::GpuTarget &target) {
+  constexpr int64_t kLeastPositions = 2048, kLeastRounds = 3, kBlock = 128;
+  int64_t tiles = attention.sequences * attention.kvHeads * llvm::divideCeil(attention.positions, kBlock);
+  return attention.headSize == 128 && !attention.isWindowed() && attention.positions >= kLeastPositions &&
+         tiles >= kLeastRounds * target.numSms;
 }
 
 /// Row statistics, then one kernel for all gradients.
@@ -218,7 +220,7 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
 FailureOr<std::vector<KernelInfo>> emitAttentionGradKernels(moe::DispatchOp dispatch, ModuleOp kernels,
                                                             StringRef symbol, const gpu::GpuTarget &target) {
   Attention attention = *Attention::read(dispatch);
-  if (joinsGradients(attention))
+  if (joinsGradients(attention, target))
     return writeGradients(attention, kernels, symbol, target);
   KernelInfo queries = writeQueryGradient(attention, kernels, (symbol + "_dq").str(), target);
   KernelInfo keys = writeKeyGradients(attention, kernels, (symbol + "_dkv").str(), target);
