@@ -40,6 +40,14 @@ public:
     return attr.getString("scale") == "moonlight" ? 0.5 : 0.0;
   }
   std::string refuses(const ParameterTraits &traits) const override { return refuseOutsideLayers(traits); }
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *, exp::ExperimentOp) const override {
+    if (!usesFlatPart(attr) || attr.getString("ns.coefficients") != "keller")
+      return {};
+    return {{.field = "lite",
+             .text = "flat directions are told by singular values that end at 1, and keller's end between 0.7 and 1.2; "
+                     "set ns to {\"steps\": 6, \"coefficients\": \"polar_express\"}",
+             .isWarning = true}};
+  }
 
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const Update &update,
                    OptimizerStates &states) const override {
@@ -50,7 +58,7 @@ public:
     Value momentum = buildMomentum(b, attr, update, states);
     Value direction = batch.newtonSchulz(momentum, steps);
     std::optional<FlatProjector> flat;
-    if (chi != 1 || beta1 != beta2)
+    if (usesFlatPart(attr))
       flat.emplace(b, attr, update, states, steps, momentum, direction);
 
     if (beta1 != 0 || beta2 != 0) {
@@ -76,6 +84,9 @@ public:
   }
 
 private:
+  static bool usesFlatPart(exp::MethodAttr attr) {
+    return attr.getFloat("lite.chi") != 1 || attr.getFloat("lite.beta1") != attr.getFloat("lite.beta2");
+  }
   /// x + factor y; factor [1, 1].
   static Value addScaled(TensorBuilder &b, Value x, Value y, Value factor) {
     return b.map({x, y, factor},
