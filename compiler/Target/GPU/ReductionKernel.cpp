@@ -31,15 +31,6 @@ constexpr int64_t kRowsPerShare = 32; // least rows of a thread that are worth a
 Type elementType(Value value) { return cast<RankedTensorType>(value.getType()).getElementType(); }
 int64_t bytesOf(Type element) { return element.getIntOrFloatBitWidth() / 8; }
 
-double bytesOf(const DispatchBody &body) {
-  double bytes = 0;
-  for (const moe::DispatchParam &param : body.params)
-    if (param.type)
-      bytes += double(param.type.getNumElements()) * double(bytesOf(param.type.getElementType())) *
-               (param.isRead + param.isWritten);
-  return bytes;
-}
-
 // Columns that a thread takes at once: 16 bytes of the narrowest operand, if that divides `columns`.
 int64_t chooseLanes(const DispatchBody &body, int64_t columns) {
   int64_t narrowest = 8;
@@ -235,7 +226,7 @@ FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp dispatch, ModuleOp mod
   KernelInfo info;
   info.symbol = symbol.str();
   info.flops = emitter.flops();
-  info.bytes = bytesOf(body);
+  info.bytes = body.bytes();
   info.grid = emitter.grid();
   info.scratchBytes = k.scratchBytes();
   info.launch = k.launch();
