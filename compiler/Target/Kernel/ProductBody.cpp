@@ -85,7 +85,6 @@ LogicalResult ProductBody::addProduct(Operation *op) {
 }
 
 LogicalResult ProductBody::checkEpilogue() {
-  sinks = body.sinks();
   SmallVector<Value> computed;
   for (const Product &product : products)
     computed.push_back(product.value);
@@ -98,9 +97,16 @@ LogicalResult ProductBody::checkEpilogue() {
         return dispatch.emitOpError("has a map on values that a matmul kernel does not compute");
     llvm::append_range(computed, map.getResults());
   }
-  for (const DispatchBody::Sink &sink : sinks)
-    if (!llvm::is_contained(computed, sink.value))
+  for (const DispatchBody::Sink &sink : body.sinks()) {
+    auto reduce = sink.value.getDefiningOp<moe::RowReduceOp>();
+    Value value = reduce ? reduce.getInput() : sink.value;
+    if (!llvm::is_contained(computed, value) || (reduce && (!reduce.getEvery() || sink.accumulates)))
       return dispatch.emitOpError("hands out a value that a matmul kernel does not compute");
+    if (reduce)
+      rowSums.push_back({value, static_cast<int64_t>(*reduce.getEvery()), sink.param});
+    else
+      sinks.push_back(sink);
+  }
   return success();
 }
 
@@ -111,8 +117,8 @@ LogicalResult ProductBody::analyse() {
         return failure();
     } else if (auto map = dyn_cast<moe::MapOp>(op)) {
       maps.push_back(map);
-    } else if (!isa<moe::GatherRowsOp, moe::ReshapeOp, moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::CastOp,
-                    moe::YieldOp>(op)) {
+    } else if (!isa<moe::RowReduceOp, moe::GatherRowsOp, moe::ReshapeOp, moe::ReadOp, moe::WriteOp, moe::AccumulateOp,
+                    moe::CastOp, moe::YieldOp>(op)) {
       return dispatch.emitOpError("has no template: '") << op.getName() << "' inside a matmul kernel";
     }
   }

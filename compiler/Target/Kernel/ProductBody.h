@@ -24,6 +24,13 @@ struct Product {
   std::optional<unsigned> rowScale, columnScale;
 };
 
+/// Sums of each `every` columns of `of`, handed out as parameter `param`, [rows, columns / every].
+struct RowSums {
+  mlir::Value of;
+  int64_t every = 0;
+  unsigned param = 0;
+};
+
 /// None: plain products. Rows: grouped_matmul. Depth: grouped_outer.
 enum class Grouping { None, Rows, Depth };
 
@@ -31,7 +38,8 @@ class ProductBody {
 public:
   explicit ProductBody(moe::DispatchOp dispatch) : dispatch(dispatch), body(dispatch) {}
 
-  /// Fails with a diagnostic when the body is not products of one shape, maps of that shape, and sinks.
+  /// Fails with a diagnostic when the body is not products of one shape, maps of that shape, sums of parts of their
+  /// rows, and sinks.
   mlir::LogicalResult analyse();
   /// Rows of the results and of maps on them.
   int64_t resultRows() const { return rows * (grouping == Grouping::Depth ? experts : 1); }
@@ -46,7 +54,8 @@ public:
   DispatchBody body;
   llvm::SmallVector<Product> products;
   llvm::SmallVector<moe::MapOp> maps;
-  llvm::SmallVector<DispatchBody::Sink> sinks;
+  llvm::SmallVector<DispatchBody::Sink> sinks; // of products and maps
+  llvm::SmallVector<RowSums> rowSums;
   mlir::Type element; // of the products
   Grouping grouping = Grouping::None;
   int64_t experts = 1, rows = 0, columns = 0; // rows: of one expert for Grouping::Depth

@@ -224,7 +224,10 @@ bool DotRowsOp::isRowAligned(unsigned index) { return index != 1; }
 bool EmbedOp::isRowAligned(unsigned index) { return index == 1; }
 
 LogicalResult RowReduceOp::verify() {
-  if (failed(expectShape(*this, "result", getResult(), {rows(getInput()), 1})))
+  int64_t columns = cols(getInput()), every = getEvery().value_or(columns);
+  if (every < 1 || columns % every != 0 || (getEvery() && getKind() != Reduction::sum))
+    return emitOpError("takes every ") << every << " of " << columns << " columns; expected a sum of a divisor of them";
+  if (failed(expectShape(*this, "result", getResult(), {rows(getInput()), columns / every})))
     return failure();
   return expectSameElement(*this, "result", getResult(), "input", getInput());
 }

@@ -99,11 +99,19 @@ def Moe_ReductionAttr : EnumAttr<Moe_Dialect, Moe_Reduction, "reduction"> { let 
 
 def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable]> {
   let summary = "Sum or maximum of each row: [N, C] -> [N, 1]";
-  let description = "The order of additions is fixed: vector lanes first, then lanes in order. `max` has no gradient: it counts as a constant, as in a stable softmax.";
-  let arguments = (ins Moe_ReductionAttr:$kind, Moe_Matrix:$input);
+  let description = [{
+    The order of additions is fixed: vector lanes first, then lanes in order. `max` has no gradient: it counts as a constant, as in a stable softmax.
+
+    With `every` n the sums of each n columns side by side, [N, C] -> [N, C / n]: what a product's kernel, which has no whole row, can make of its results
+    (`moe-form-dispatches`).
+  }];
+  let arguments = (ins Moe_ReductionAttr:$kind, Moe_Matrix:$input, OptionalAttr<I64Attr>:$every);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "`` $kind $input attr-dict `:` type($input) `->` type($result)";
+  let assemblyFormat = "`` $kind $input (`every` $every^)? attr-dict `:` type($input) `->` type($result)";
   let hasVerifier = 1;
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "Reduction":$kind, "::mlir::Value":$input), [{
+    build($_builder, $_state, result, kind, input, ::mlir::IntegerAttr());
+  }]>];
 }
 
 def Moe_RmsNormOp : Moe_Op<"rms_norm", [Pure, rowOp, differentiable, AllTypesMatch<["input", "result"]>]> {

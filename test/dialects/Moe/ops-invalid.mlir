@@ -300,6 +300,14 @@ func.func private @f() -> f32
 
 // -----
 
+func.func @row_reduce_parts(%x: tensor<8x4xf32>) {
+  // expected-error @+1 {{takes every 3 of 4 columns; expected a sum of a divisor of them}}
+  %0 = moe.row_reduce sum %x every 3 : tensor<8x4xf32> -> tensor<8x2xf32>
+  return
+}
+
+// -----
+
 func.func @row_reduce(%x: tensor<8x4xf32>) {
   // expected-error @+1 {{result is [8, 2], expected [8, 1]}}
   %0 = moe.row_reduce sum %x : tensor<8x4xf32> -> tensor<8x2xf32>
