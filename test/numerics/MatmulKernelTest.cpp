@@ -386,3 +386,117 @@ TEST_CASE("matmul: results through reshapes", "[matmul]") {
     e.values[i] *= m.values[i];
   REQUIRE(difference(kernel.run({x, dy, groups.offsets, groups.counts, m}).results[0], e, toleranceOf(element)) == "");
 }
+
+namespace {
+Array sumParts(const Array &x, int64_t every) {
+  Array sums({x.shape[0], x.shape[1] / every});
+  for (int64_t i = 0; i < x.size(); ++i)
+    sums.values[i / every] += x.values[i];
+  return sums;
+}
+
+std::string rowSum(const std::string &result, const std::string &of, int64_t every, int64_t rows, int64_t columns) {
+  return "    " + result + " = moe.row_reduce sum " + of + " every " + std::to_string(every) + " : " +
+         tensor({rows, columns}) + " -> " + tensor({rows, columns / every}) + "\n";
+}
+} // namespace
+
+// Columns and parts: whole panels, several panels a part, several parts a panel, a last panel that is not whole, and
+// parts that no vector divides.
+TEST_CASE("matmul: sums of parts of rows", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  auto [N, every] = GENERATE(std::pair<int64_t, int64_t>{64, 64}, std::pair<int64_t, int64_t>{192, 64},
+                             std::pair<int64_t, int64_t>{208, 16}, std::pair<int64_t, int64_t>{96, 32},
+                             std::pair<int64_t, int64_t>{60, 20}, std::pair<int64_t, int64_t>{45, 15});
+  int64_t M = GENERATE(3, 70), K = GENERATE(24, 1100);
+  CAPTURE(element, N, every, M, K);
+  std::string full = tensor({M, N}), sums = tensor({M, N / every});
+  // The state that one result replaces is read by the other, which is only summed.
+  CompiledDispatch kernel(
+      module("moe.state @r output : " + full, {{"a", tensor({M, K})}, {"b", tensor({K, N})}}, {sums, sums},
+             product("%p", "moe.matmul", {{"%a", tensor({M, K})}, {"%b", tensor({K, N})}}, full) +
+                 "    %r = moe.read @r : " + full + "\n" +
+                 map("%m:2", {{"%p", full}, {"%r", full}}, full, "%x: $T, %v: $T",
+                     "      %y = arith.mulf %x, %v : $T\n      %z = arith.addf %x, %v : $T\n", "%y, %z", 2) +
+                 rowSum("%s", "%m#1", every, M, N) + rowSum("%t", "%p", every, M, N) +
+                 "    moe.write @r, %m#0 : " + full + "\n    moe.yield %s, %t : " + sums + ", " + sums),
+      element);
+  Array a = Array::random({M, K}, 1), b = Array::random({K, N}, 2), r = Array::random({M, N}, 3);
+  Array p = multiply(a, b), y = p, z = p;
+  for (int64_t i = 0; i < M * N; ++i) {
+    y.values[i] *= r.values[i];
+    z.values[i] += r.values[i];
+  }
+  Outcome outcome = kernel.run({a, b}, {{"r", r}});
+  REQUIRE(difference(outcome.states["r"], y, toleranceOf(element)) == "");
+  REQUIRE(difference(outcome.results[0], sumParts(z, every), toleranceOf(element)) == "");
+  REQUIRE(difference(outcome.results[1], sumParts(p, every), toleranceOf(element)) == "");
+}
+
+TEST_CASE("grouped matmul: sums of parts of a pair's rows, over gathered rows", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  std::vector<int64_t> counts = someCounts();
+  auto [N, every] = GENERATE(std::pair<int64_t, int64_t>{64, 64}, std::pair<int64_t, int64_t>{192, 64},
+                             std::pair<int64_t, int64_t>{144, 16});
+  int64_t K = GENERATE(21, 1100);
+  if (counts[0] == 600 && (K == 1100 || N == 192))
+    return;
+  CAPTURE(element, N, every, K);
+  int64_t E = counts.size(), T = 30;
+  Groups groups = makeGroups(counts, 8, T, /*spare=*/5);
+  int64_t R = groups.rows;
+  std::string full = tensor({R, N}), sums = tensor({R, N / every}), weights = tensor({E, K, N}),
+              off = tensor({1, E + 1}, "i32"), cnt = tensor({1, E}, "i32"), made = tensor({R, K});
+  auto grouped = [&](const std::string &name, const std::string &weight) {
+    return product(name, "moe.grouped_matmul", {{"%a", made}, {weight, weights}, {"%off", off}, {"%cnt", cnt}}, full);
+  };
+  CompiledDispatch kernel(
+      module("",
+             {{"x", tensor({T, K})},
+              {"rows", tensor({R, 1}, "i32")},
+              {"wg", weights},
+              {"wu", weights},
+              {"off", off},
+              {"cnt", cnt}},
+             {full, sums},
+             "    %a = moe.gather_rows %x, %rows : " + tensor({T, K}) + ", " + tensor({R, 1}, "i32") + " -> " + made +
+                 "\n" + grouped("%g", "%wg") + grouped("%u", "%wu") +
+                 map("%m:2", {{"%g", full}, {"%u", full}}, full, "%v: $T, %w: $T",
+                     "      %y = arith.mulf %v, %w : $T\n      %z = arith.subf %v, %w : $T\n", "%y, %z", 2) +
+                 rowSum("%s", "%m#1", every, R, N) + "    moe.yield %m#0, %s : " + full + ", " + sums),
+      element);
+  Array x = Array::random({T, K}, 1), wg = Array::random({E, K, N}, 2), wu = Array::random({E, K, N}, 3);
+  Array a = gather(x, groups.rowToken), g({R, N}), u({R, N}), y({R, N}), z({R, N});
+  loops::groupedMatmul(a.data(), wg.data(), groups.offsets.data(), g.data(), E, N, K, false);
+  loops::groupedMatmul(a.data(), wu.data(), groups.offsets.data(), u.data(), E, N, K, false);
+  for (int64_t i = 0; i < R * N; ++i) {
+    y.values[i] = g.values[i] * u.values[i];
+    z.values[i] = g.values[i] - u.values[i];
+  }
+  Outcome outcome = kernel.run({x, groups.rowToken, wg, wu, groups.offsets, groups.counts});
+  REQUIRE(differenceInGroups(outcome.results[0], y, groups, toleranceOf(element)) == "");
+  REQUIRE(differenceInGroups(outcome.results[1], sumParts(z, every), groups, toleranceOf(element)) == "");
+}
+
+TEST_CASE("grouped outer: sums of parts of rows", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  int64_t E = 3, K = 19, N = 192, every = 64;
+  Groups groups = makeGroups({4, 0, 90}, 8, 5);
+  int64_t R = groups.rows;
+  std::string full = tensor({E, K, N}), flat = tensor({E * K, N}), sums = tensor({E * K, N / every}),
+              off = tensor({1, E + 1}, "i32"), cnt = tensor({1, E}, "i32");
+  CompiledDispatch kernel(
+      module("", {{"x", tensor({R, K})}, {"dy", tensor({R, N})}, {"off", off}, {"cnt", cnt}}, {sums},
+             product("%p", "moe.grouped_outer",
+                     {{"%x", tensor({R, K})}, {"%dy", tensor({R, N})}, {"%off", off}, {"%cnt", cnt}}, full) +
+                 "    %pf = moe.reshape %p : " + full + " -> " + flat + "\n" +
+                 map("%q", {{"%pf", flat}}, flat, "%x0: $T", "      %y = arith.mulf %x0, %x0 : $T\n") +
+                 rowSum("%s", "%q", every, E * K, N) + "    moe.yield %s : " + sums),
+      element);
+  Array x = Array::random({R, K}, 1), dy = Array::random({R, N}, 2), p({E * K, N});
+  loops::groupedOuter(x.data(), dy.data(), groups.offsets.data(), groups.counts.data(), p.data(), E, K, N);
+  for (double &value : p.values)
+    value *= value;
+  REQUIRE(difference(kernel.run({x, dy, groups.offsets, groups.counts}).results[0], sumParts(p, every),
+                     toleranceOf(element)) == "");
+}

@@ -13,12 +13,17 @@
 //     for each product, for each block of K: pack the block; for each tile: C tile += A tile * block
 //     the epilogue
 //
+// Where parts of rows are added up (moe.row_reduce every n), a workgroup has as many panels as whole parts need, side
+// by side in the C tile. The epilogue leaves what is summed in scratch; a part is then added up as a row of its own
+// would be: vectors onto vectors, then lanes, then what is less than a vector. Nothing of that depends on the threads.
+//
 // The C tile passes through scratch so that the epilogue is one row of code, not MR of them, and ends at any row count.
 // Prefetching the next panel and the lines of C between tiles gave 0-3 %, within the noise of a busy machine: left out.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/CPU/MicroTile.h"
 #include "compiler/Target/Kernel/ProductBody.h"
+#include <numeric>
 
 using namespace mlir;
 
@@ -47,6 +52,9 @@ public:
 
 private:
   void chooseBlocks();
+  /// Visits the panels of the workgroup's block by their first column within it; `column` and `valid` are the panel's
+  /// meanwhile.
+  void forPanels(llvm::function_ref<void(Value first)> visit);
 
   Value rowPointer(const Factor &factor, Value row, Value group);
   void pack(const Product &product, Value first, Value count, Value panel);
@@ -54,27 +62,35 @@ private:
                               Value panel);
   void emitDirect(Value rowBegin, Value rowEnd);
   void emitBlocked(Value rowBegin, Value rowEnd);
-  void emitEpilogue(Value row, ArrayRef<Value> products);
+  void emitEpilogue(Value row, ArrayRef<Value> rowsOfTiles);
+  void emitVector(Value row, ArrayRef<Value> rowsOfTiles, Value inBlock, int64_t vector);
+  void emitRowSums(Value row);
   Value mapOperand(Value operand, int64_t mapRows, Value row, Value column, int64_t vector);
   Value tileEnd(Value row);
 
   const CpuTarget &target;
 
   bool blocked = false;
-  int64_t depthBlock = 0, chunkRows = 0, chunks = 1, panels = 1;
+  int64_t depthBlock = 0, chunkRows = 0, chunks = 1;
+  int64_t blockColumns = 0, blocks = 1; // a workgroup's columns: a panel, or several where parts of rows are summed
 
   KernelBuilder *kb = nullptr;
   const MicroTile *tile = nullptr;
   Value expert, groupBegin;
   Value groupCount;    // of sums along the rows of a group
   Value rowLimit;      // rows from here on are not this workgroup's to read or write; null: tiles never reach it
-  Value column, valid; // first column of the panel; columns that exist from there on, null: a full panel always
+  Value column, valid; // first column of the block or panel; columns that exist from there on, null: all always
   Value zeroRow;
   SmallVector<Value> panelOf, tileOf; // scratch, by product
+  SmallVector<Value> summedRows;      // scratch, by row sum: a block's columns of what is summed
 };
 
 void MatmulEmitter::chooseBlocks() {
-  panels = llvm::divideCeil(columns, tile->columns());
+  blockColumns = tile->columns();
+  for (const kernel::RowSums &sums : rowSums)
+    blockColumns = std::lcm(blockColumns, sums.every);
+  blockColumns = std::min<int64_t>(blockColumns, llvm::alignTo(columns, tile->columns()));
+  blocks = llvm::divideCeil(columns, blockColumns);
   depthBlock = kPanelBytes / (tile->columns() * tile->elementBytes());
   int64_t most = kChunkRows;
   for (const Product &product : products) {
@@ -87,11 +103,25 @@ void MatmulEmitter::chooseBlocks() {
     chunkRows = most; // of C; a workgroup goes through all rows of its expert
     return;
   }
-  int64_t wanted = llvm::divideCeil(kWantedGrid, panels * experts);
+  int64_t wanted = llvm::divideCeil(kWantedGrid, blocks * experts);
   chunkRows = std::clamp<int64_t>(llvm::divideCeil(rows, wanted), kLeastChunkRows, most);
   chunks = llvm::divideCeil(rows, chunkRows);
   chunkRows = llvm::alignTo(llvm::divideCeil(rows, chunks), tile->rows());
   chunks = llvm::divideCeil(rows, chunkRows);
+}
+
+void MatmulEmitter::forPanels(llvm::function_ref<void(Value first)> visit) {
+  if (blockColumns == tile->columns())
+    return visit(kb->i64(0));
+  Value blockColumn = column, blockValid = valid;
+  Value end = blockValid ? kb->min(blockValid, kb->i64(blockColumns)) : kb->i64(blockColumns);
+  kb->loop(kb->i64(0), end, tile->columns(), [&](Value first) {
+    column = kb->add(blockColumn, first);
+    valid = blockValid ? kb->sub(blockValid, first) : Value();
+    visit(first);
+  });
+  column = blockColumn;
+  valid = blockValid;
 }
 
 //===--- Mainloop -------------------------------------------------------------------------------------------------===//
@@ -165,36 +195,44 @@ Value MatmulEmitter::tileEnd(Value row) {
 }
 
 void MatmulEmitter::emitDirect(Value rowBegin, Value rowEnd) {
-  int64_t columns = tile->columns();
-  for (auto [p, product] : llvm::enumerate(products))
-    pack(product, kb->i64(0), kb->i64(product.depth), panelOf[p]);
-  kb->loop(rowBegin, rowEnd, tile->rows(), [&](Value row) {
+  auto panelAt = [&](size_t p, Value first) {
+    return kb->at(panelOf[p], kb->mul(first, kb->i64(products[p].depth)), element);
+  };
+  forPanels([&](Value first) {
     for (auto [p, product] : llvm::enumerate(products))
-      tile->store(multiply(product, tile->zeros(), row, kb->i64(0), kb->i64(product.depth), panelOf[p]), tileOf[p],
-                  columns);
+      pack(product, kb->i64(0), kb->i64(product.depth), panelAt(p, first));
+  });
+  kb->loop(rowBegin, rowEnd, tile->rows(), [&](Value row) {
+    forPanels([&](Value first) {
+      for (auto [p, product] : llvm::enumerate(products))
+        tile->store(multiply(product, tile->zeros(), row, kb->i64(0), kb->i64(product.depth), panelAt(p, first)),
+                    kb->at(tileOf[p], first, element), blockColumns);
+    });
     kb->loop(row, tileEnd(row), 1, [&](Value r) {
       SmallVector<Value> rowsOfTiles;
       for (Value start : tileOf)
-        rowsOfTiles.push_back(kb->at(start, kb->mul(kb->sub(r, row), kb->i64(columns)), element));
+        rowsOfTiles.push_back(kb->at(start, kb->mul(kb->sub(r, row), kb->i64(blockColumns)), element));
       emitEpilogue(r, rowsOfTiles);
     });
   });
 }
 
 void MatmulEmitter::emitBlocked(Value rowBegin, Value rowEnd) {
-  int64_t columns = tile->columns();
   for (auto [p, product] : llvm::enumerate(products)) {
-    kb->fillZero(tileOf[p], element, chunkRows * columns);
+    kb->fillZero(tileOf[p], element, chunkRows * blockColumns);
     bool known = grouping != Grouping::Depth;
     Value depth = known ? kb->i64(product.depth) : groupCount;
-    kb->loop(kb->i64(0), depth, depthBlock, [&](Value first) {
-      Value count = kb->i64(std::min(depthBlock, product.depth));
-      if (!known || (product.depth > depthBlock && product.depth % depthBlock != 0))
-        count = kb->min(kb->i64(depthBlock), kb->sub(depth, first));
-      pack(product, first, count, panelOf[p]);
-      kb->loop(rowBegin, rowEnd, tile->rows(), [&](Value row) {
-        Value c = kb->at(tileOf[p], kb->mul(kb->sub(row, rowBegin), kb->i64(columns)), element);
-        tile->store(multiply(product, tile->load(c, columns), row, first, count, panelOf[p]), c, columns);
+    forPanels([&](Value firstColumn) {
+      Value tiles = kb->at(tileOf[p], firstColumn, element);
+      kb->loop(kb->i64(0), depth, depthBlock, [&](Value first) {
+        Value count = kb->i64(std::min(depthBlock, product.depth));
+        if (!known || (product.depth > depthBlock && product.depth % depthBlock != 0))
+          count = kb->min(kb->i64(depthBlock), kb->sub(depth, first));
+        pack(product, first, count, panelOf[p]);
+        kb->loop(rowBegin, rowEnd, tile->rows(), [&](Value row) {
+          Value c = kb->at(tiles, kb->mul(kb->sub(row, rowBegin), kb->i64(blockColumns)), element);
+          tile->store(multiply(product, tile->load(c, blockColumns), row, first, count, panelOf[p]), c, blockColumns);
+        });
       });
     });
   }
@@ -202,7 +240,7 @@ void MatmulEmitter::emitBlocked(Value rowBegin, Value rowEnd) {
     kb->loop(row, tileEnd(row), 1, [&](Value r) {
       SmallVector<Value> rowsOfTiles;
       for (Value start : tileOf)
-        rowsOfTiles.push_back(kb->at(start, kb->mul(kb->sub(r, rowBegin), kb->i64(columns)), element));
+        rowsOfTiles.push_back(kb->at(start, kb->mul(kb->sub(r, rowBegin), kb->i64(blockColumns)), element));
       emitEpilogue(r, rowsOfTiles);
     });
   });
@@ -226,42 +264,68 @@ Value MatmulEmitter::mapOperand(Value operand, int64_t mapRows, Value row, Value
 }
 
 void MatmulEmitter::emitEpilogue(Value row, ArrayRef<Value> rowsOfTiles) {
-  int64_t lanes = tile->lanes();
   if (grouping == Grouping::Depth)
     row = kb->add(kb->mul(expert, kb->i64(rows)), row);
-  int64_t mapRows = resultRows();
-  for (int64_t v = 0; v < tile->vectors(); ++v) {
-    Value first = kb->i64(v * lanes);
-    Value at = kb->add(column, first);
-    Value count = valid ? kb->sub(valid, first) : Value();
-    llvm::SmallDenseMap<Value, Value> computed;
-    for (auto [p, product] : llvm::enumerate(products))
-      computed[product.value] =
-          scaled(*kb, product, kb->load(element, rowsOfTiles[p], first, lanes), expert, row, at, count);
-    for (moe::MapOp map : maps) {
-      SmallVector<Value> results = emitMap(*kb, map, lanes, row, at, [&](unsigned i) {
-        Value operand = map.getInputs()[i];
-        if (Value value = computed.lookup(DispatchBody::stripViews(operand)))
-          return value;
-        return mapOperand(operand, mapRows, row, at, v);
-      });
-      for (auto [result, value] : llvm::zip(map.getResults(), results))
-        computed[result] = value;
+  forPanels([&](Value first) {
+    for (int64_t v = 0; v < tile->vectors(); ++v)
+      emitVector(row, rowsOfTiles, kb->add(first, kb->i64(v * tile->lanes())), v);
+  });
+  emitRowSums(row);
+}
+
+/// Vector `vector` of a panel, which is at `inBlock` of the block.
+void MatmulEmitter::emitVector(Value row, ArrayRef<Value> rowsOfTiles, Value inBlock, int64_t vector) {
+  int64_t lanes = tile->lanes(), mapRows = resultRows();
+  Value first = kb->i64(vector * lanes);
+  Value at = kb->add(column, first);
+  Value count = valid ? kb->sub(valid, first) : Value();
+  llvm::SmallDenseMap<Value, Value> computed;
+  for (auto [p, product] : llvm::enumerate(products))
+    computed[product.value] =
+        scaled(*kb, product, kb->load(element, rowsOfTiles[p], inBlock, lanes), expert, row, at, count);
+  for (moe::MapOp map : maps) {
+    SmallVector<Value> results = emitMap(*kb, map, lanes, row, at, [&](unsigned i) {
+      Value operand = map.getInputs()[i];
+      if (Value value = computed.lookup(DispatchBody::stripViews(operand)))
+        return value;
+      return mapOperand(operand, mapRows, row, at, vector);
+    });
+    for (auto [result, value] : llvm::zip(map.getResults(), results))
+      computed[result] = value;
+  }
+  Value offset = kb->add(kb->mul(row, kb->i64(columns)), at);
+  for (const DispatchBody::Sink &sink : sinks) {
+    Value value = computed.lookup(sink.value), pointer = kb->param(sink.param);
+    Type scalar = KernelBuilder::elementOf(value.getType());
+    if (sink.accumulates) {
+      Value old =
+          count ? kb->loadPart(scalar, pointer, offset, lanes, count) : kb->load(scalar, pointer, offset, lanes);
+      value = isa<FloatType>(scalar) ? kb->fadd(old, value) : kb->add(old, value);
     }
-    Value offset = kb->add(kb->mul(row, kb->i64(columns)), at);
-    for (const DispatchBody::Sink &sink : sinks) {
-      Value value = computed.lookup(sink.value), pointer = kb->param(sink.param);
-      Type scalar = KernelBuilder::elementOf(value.getType());
-      if (sink.accumulates) {
-        Value old =
-            count ? kb->loadPart(scalar, pointer, offset, lanes, count) : kb->load(scalar, pointer, offset, lanes);
-        value = isa<FloatType>(scalar) ? kb->fadd(old, value) : kb->add(old, value);
-      }
-      if (count)
-        kb->storePart(value, pointer, offset, count);
-      else
-        kb->store(value, pointer, offset);
-    }
+    if (count)
+      kb->storePart(value, pointer, offset, count);
+    else
+      kb->store(value, pointer, offset);
+  }
+  for (auto [sums, summedRow] : llvm::zip_equal(rowSums, summedRows))
+    kb->store(computed.lookup(sums.of), summedRow, inBlock);
+}
+
+void MatmulEmitter::emitRowSums(Value row) {
+  for (auto [sums, summedRow] : llvm::zip_equal(rowSums, summedRows)) {
+    Type type = cast<RankedTensorType>(sums.of.getType()).getElementType();
+    Value every = kb->i64(sums.every), pointer = kb->param(sums.param), start = summedRow;
+    Value end = valid ? kb->min(valid, kb->i64(blockColumns)) : kb->i64(blockColumns);
+    Value first = kb->add(kb->mul(row, kb->i64(columns / sums.every)), kb->div(column, every));
+    auto join = [&](Value a, Value b) { return isa<FloatType>(type) ? kb->fadd(a, b) : kb->add(a, b); };
+    kb->loop(kb->i64(0), kb->div(end, every), 1, [&](Value part) {
+      Value values = kb->at(start, kb->mul(part, every), type);
+      Value sum = kb->reduceVectors(
+          type, sums.every, kb->constant(type, 0),
+          [&](Value i, int64_t lanes, Value so) { return join(so, kb->load(type, values, i, lanes)); }, join,
+          [&](Value vector) { return kb->sumLanes(vector); });
+      kb->store(sum, pointer, kb->add(first, part));
+    });
   }
 }
 
@@ -274,23 +338,28 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol) {
   tile = &micro;
   chooseBlocks();
 
-  int64_t zeroColumns = 0, lineBytes = tile->columns() * tile->elementBytes();
+  int64_t zeroColumns = 0, panelBytes = tile->columns() * tile->elementBytes(),
+          blockBytes = blockColumns * tile->elementBytes();
   for (const Product &product : products) {
     // Blocked products run one after the other and share the panel.
-    panelOf.push_back(blocked && !panelOf.empty() ? panelOf.front()
-                                                  : kb->scratch((blocked ? depthBlock : product.depth) * lineBytes));
-    tileOf.push_back(kb->scratch((blocked ? chunkRows : tile->rows()) * lineBytes));
+    panelOf.push_back(blocked && !panelOf.empty()
+                          ? panelOf.front()
+                          : kb->scratch(blocked ? depthBlock * panelBytes : product.depth * blockBytes));
+    tileOf.push_back(kb->scratch((blocked ? chunkRows : tile->rows()) * blockBytes));
     for (const Factor *factor : {&product.a, &product.b})
       if (factor->rowMap && grouping != Grouping::Depth)
         zeroColumns = std::max(zeroColumns, factor->columns);
   }
+  for (const kernel::RowSums &sums : rowSums)
+    summedRows.push_back(kb->scratch(
+        blockColumns * cast<RankedTensorType>(sums.of.getType()).getElementType().getIntOrFloatBitWidth() / 8));
   if (zeroColumns) {
     zeroRow = kb->scratch(zeroColumns * tile->elementBytes());
     kb->fillZero(zeroRow, element, zeroColumns);
   }
 
-  Value panel = kb->rem(kb->workgroup(), kb->i64(panels)), rest = kb->div(kb->workgroup(), kb->i64(panels));
-  column = kb->mul(panel, kb->i64(tile->columns()));
+  Value block = kb->rem(kb->workgroup(), kb->i64(blocks)), rest = kb->div(kb->workgroup(), kb->i64(blocks));
+  column = kb->mul(block, kb->i64(blockColumns));
   if (columns % tile->columns() != 0)
     valid = kb->sub(kb->i64(columns), column);
   if (grouping != Grouping::None) {
@@ -322,7 +391,7 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol) {
 
   KernelInfo info;
   info.symbol = symbol.str();
-  info.grid = experts * chunks * panels;
+  info.grid = experts * chunks * blocks;
   info.scratchBytes = kb->scratchBytes();
   info.flops = flops();
   info.bytes = bytes();

@@ -8,6 +8,7 @@
 //                         each thread: 4 rows x 4 or 8 columns of sums in registers
 //       sums -> C tile in shared memory
 //     for each piece of a row of the C tile: maps, stores
+//     for each part of a row of the C tile that is added up (moe.row_reduce every n): a warp
 //
 // Where the result alone would leave the device idle and K is long, K is shared out among blocks: each leaves its sums
 // in the workspace, and the last to arrive adds them up in the blocks' order.
@@ -125,7 +126,7 @@ class MatmulEmitter : kernel::ProductBody {
 public:
   explicit MatmulEmitter(moe::DispatchOp dispatch) : ProductBody(dispatch) {}
 
-  using ProductBody::analyse;
+  LogicalResult analyse();
   KernelInfo emit(ModuleOp kernels, StringRef symbol, const GpuTarget &target);
 
 private:
@@ -133,6 +134,7 @@ private:
   SmallVector<Value> multiply(const Product &product, const TileLoader &a, const TileLoader &b, Value row);
   SmallVector<Value> multiplyTiles(const TileLoader &a, const TileLoader &b, ValueRange sums);
   void emitEpilogue(Value row);
+  void emitRowSums(Value row, Value rowLimit);
   int64_t tileElements() const { return kTileRows * panelColumns; }
   int64_t elementBytes() const { return element.getIntOrFloatBitWidth() / 8; }
   void chooseSplits(int64_t numSms);
@@ -144,11 +146,24 @@ private:
   Type wide;                                        // kLanes of `element`
   SmallVector<TileLoader> loadersA, loadersB;       // by product
   SmallVector<Value> sumTiles;                      // [kTileRows, panelColumns] in shared memory, by product
+  SmallVector<Value> summedTiles;                   // the same of what is added up, by row sum
   Value threadRow, threadColumn;                    // this thread's first row and column within a tile
   Value column;                                     // first of the panel
   Value split, tileIndex;                           // when K is shared
   Value expert, groupBegin, groupCount, groupLimit; // groupLimit: where the next group starts
 };
+
+LogicalResult MatmulEmitter::analyse() {
+  if (failed(ProductBody::analyse()))
+    return failure();
+  panelColumns = kThreadColumns * kLanes * (elementBytes() == 4 && columns > kThreadColumns * kLanes ? 2 : 1);
+  panels = llvm::divideCeil(columns, panelColumns);
+  for (const kernel::RowSums &sums : rowSums)
+    if (panels > 1 && panelColumns % sums.every != 0)
+      return dispatch.emitOpError("adds up every ")
+             << sums.every << " columns of a product; this template has " << panelColumns << " at once";
+  return success();
+}
 
 // sums[row of the thread][piece of its columns], after one tile of K.
 SmallVector<Value> MatmulEmitter::multiplyTiles(const TileLoader &a, const TileLoader &b, ValueRange carried) {
@@ -271,9 +286,43 @@ void MatmulEmitter::emitEpilogue(Value row) {
       for (auto [p, product] : llvm::enumerate(products))
         here.bind(product.value,
                   scaled(*k, product, k->load(element, sumTiles[p], at, lanes), expert, ownRow, ownColumn));
+      SmallVector<Value> summed; // before a state that they come from changes
+      for (const kernel::RowSums &sums : rowSums)
+        summed.push_back(here.get(sums.of));
       here.store(sinks);
+      for (auto [value, tile] : llvm::zip_equal(summed, summedTiles))
+        k->store(value, tile, at);
     });
   });
+  if (!rowSums.empty())
+    emitRowSums(row, rowLimit);
+}
+
+/// A lane adds up every 32nd column, then the lanes are joined.
+void MatmulEmitter::emitRowSums(Value row, Value rowLimit) {
+  constexpr int64_t kWarp = SimtBuilder::kWarp;
+  k->barrier();
+  for (auto [sums, summedTile] : llvm::zip_equal(rowSums, summedTiles)) {
+    Type type = cast<RankedTensorType>(sums.of.getType()).getElementType(), storage = body.storageOf(sums.param);
+    Value tile = summedTile, pointer = k->param(sums.param);
+    int64_t every = sums.every, allParts = columns / every, parts = std::min(panelColumns / every, allParts);
+    auto join = [&](Value a, Value b) { return isa<FloatType>(type) ? k->fadd(a, b) : k->add(a, b); };
+    k->loop(k->warp(), k->i64(kTileRows * parts), kThreads / kWarp, [&](Value i) {
+      Value inTile = k->div(i, k->i64(parts)), inPanel = k->rem(i, k->i64(parts));
+      Value ownRow = k->add(row, inTile), part = k->add(k->div(column, k->i64(every)), inPanel);
+      k->when(k->both(k->less(ownRow, rowLimit), k->less(part, k->i64(allParts))), [&] {
+        Value first = k->add(k->mul(inTile, k->i64(panelColumns)), k->mul(inPanel, k->i64(every)));
+        Value sum = k->loop(k->lane(), k->i64(every), kWarp, k->constant(type, 0), [&](Value j, ValueRange so) {
+          return SmallVector<Value>{join(so[0], k->load(type, tile, k->add(first, j)))};
+        })[0];
+        sum = k->reduce(sum, join, /*wholeBlock=*/false);
+        if (grouping == Grouping::Depth)
+          ownRow = k->add(k->mul(expert, k->i64(rows)), ownRow);
+        k->when(k->equal(k->lane(), k->i64(0)),
+                [&] { k->store(k->convert(sum, storage), pointer, k->add(k->mul(ownRow, k->i64(allParts)), part)); });
+      });
+    });
+  }
 }
 
 void MatmulEmitter::chooseSplits(int64_t numSms) {
@@ -293,8 +342,6 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol, const GpuTarg
   // specs/base/small in f32 took 20 % longer.
   k->keepResident(2);
   wide = VectorType::get(kLanes, element);
-  panelColumns = kThreadColumns * kLanes * (elementBytes() == 4 && columns > kThreadColumns * kLanes ? 2 : 1);
-  panels = llvm::divideCeil(columns, panelColumns);
   tiles = llvm::divideCeil(rows, kTileRows);
   if (grouping == Grouping::Rows)
     tiles = llvm::divideCeil(tiles, experts);
@@ -304,6 +351,13 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol, const GpuTarg
     loadersA.emplace_back(*k, body, product.a, !product.ta, kTileRows, element);
     loadersB.emplace_back(*k, body, product.b, product.tb, panelColumns, element);
     sumTiles.push_back(k->shared(tileElements() * elementBytes()));
+  }
+  // A thread has read the products of its piece when it leaves there what is added up.
+  for (auto [s, sums] : llvm::enumerate(rowSums)) {
+    Type type = cast<RankedTensorType>(sums.of.getType()).getElementType();
+    summedTiles.push_back(s < products.size() && type == element
+                              ? sumTiles[s]
+                              : k->shared(tileElements() * type.getIntOrFloatBitWidth() / 8));
   }
   threadRow = k->mul(k->div(k->thread(), k->i64(kThreadColumns)), k->i64(kLanes));
   threadColumn = k->mul(k->rem(k->thread(), k->i64(kThreadColumns)), k->i64(kLanes));

@@ -78,6 +78,8 @@ func.func @row_ops(%x: tensor<8x4xf32>, %s: tensor<1x4xf32>, %ids: tensor<8x2xi3
   }
   // CHECK: moe.row_reduce sum %{{.*}} : tensor<8x4xf32> -> tensor<8x1xf32>
   %sum = moe.row_reduce sum %x : tensor<8x4xf32> -> tensor<8x1xf32>
+  // CHECK: moe.row_reduce sum %{{.*}} every 2 : tensor<8x4xf32> -> tensor<8x2xf32>
+  %parts = moe.row_reduce sum %x every 2 : tensor<8x4xf32> -> tensor<8x2xf32>
   // CHECK: moe.row_reduce max %{{.*}} : tensor<8x4xf32> -> tensor<8x1xf32>
   %max = moe.row_reduce max %x : tensor<8x4xf32> -> tensor<8x1xf32>
   // CHECK: moe.rms_norm %{{.*}}, %{{.*}} {eps = 9.9999999999999995E-7 : f64} : tensor<8x4xf32>, tensor<1x4xf32>
