@@ -17,6 +17,8 @@ LogicalResult ReshapeOp::buildBackward(OpBuilder &builder, ValueRange resultGrad
 
 LogicalResult RowReduceOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
                                          SmallVectorImpl<Value> &operandGrads) {
+  if (getEvery())
+    return emitOpError("of parts of rows has no backward");
   // A maximum only shifts what is exponentiated; it counts as a constant.
   if (getKind() == Reduction::sum)
     operandGrads[0] =

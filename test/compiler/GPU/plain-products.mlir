@@ -44,6 +44,43 @@ func.func @long() {
 
 // -----
 
+// Sums of every 64 columns, of what a map makes and nobody else wants: two to a panel of 128, one in the last. The
+// values lie where the products were; a warp adds up a part.
+moe.state @a batch : tensor<300x64xf32>
+moe.state @b batch : tensor<64x192xf32>
+moe.state @c output : tensor<300x192xf32>
+moe.state @s output : tensor<300x3xf32>
+// CHECK-LABEL: plan.func @sums
+// CHECK: plan.kernel @{{.*}} params 4 grid 10 scratch 0 {{.*}} launch {maps = [], shared = 45568 : i64
+// CHECK: llvm.store {{.*}} : vector<4xf32>, !llvm.ptr<1>
+// CHECK: llvm.store {{.*}} : vector<4xf32>, !llvm.ptr<3>
+// CHECK: nvvm.barrier0
+// CHECK: scf.for
+// CHECK: llvm.load {{.*}} : !llvm.ptr<3> -> f32
+// CHECK-COUNT-5: nvvm.shfl.sync bfly
+// CHECK: llvm.store {{.*}} : f32, !llvm.ptr<1>
+// CHECK: nvvm.barrier0
+func.func @sums() {
+  moe.dispatch "matmul" () : () -> () {
+    %a = moe.read @a : tensor<300x64xf32>
+    %b = moe.read @b : tensor<64x192xf32>
+    %p = moe.matmul %a, %b : tensor<300x64xf32>, tensor<64x192xf32> -> tensor<300x192xf32>
+    %m:2 = moe.map(%p) : (tensor<300x192xf32>) -> (tensor<300x192xf32>, tensor<300x192xf32>) {
+    ^bb0(%x: f32):
+      %y = arith.negf %x : f32
+      %z = arith.mulf %x, %x : f32
+      moe.yield %y, %z : f32, f32
+    }
+    %r = moe.row_reduce sum %m#1 every 64 : tensor<300x192xf32> -> tensor<300x3xf32>
+    moe.write @c, %m#0 : tensor<300x192xf32>
+    moe.write @s, %r : tensor<300x3xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
 // Two sequences of 100 positions, 4 heads: two blocks of query rows each. The gradient has blocks of keys beside them.
 moe.state @q batch : tensor<200x64xf32>
 moe.state @k batch : tensor<200x32xf32>

@@ -64,6 +64,20 @@ func.func @no_slot_row() attributes {moe.differentiate} {
 
 moe.state @w parameter : tensor<8x4xf32> gradient @g
 moe.state @g gradient : tensor<8x4xf32>
+func.func @parts_of_rows() attributes {moe.differentiate} {
+  %w = moe.read @w : tensor<8x4xf32>
+  // expected-error @+1 {{of parts of rows has no backward}}
+  %y = moe.row_reduce sum %w every 2 : tensor<8x4xf32> -> tensor<8x2xf32>
+  %s = moe.row_reduce sum %y : tensor<8x2xf32> -> tensor<8x1xf32>
+  %t = moe.col_reduce %s : tensor<8x1xf32> -> tensor<1x1xf32>
+  moe.loss %t scale 1.0 : tensor<1x1xf32>
+  return
+}
+
+// -----
+
+moe.state @w parameter : tensor<8x4xf32> gradient @g
+moe.state @g gradient : tensor<8x4xf32>
 moe.state @rows batch : tensor<1x1xi32>
 func.func @no_backward() attributes {moe.differentiate} {
   %w = moe.read @w : tensor<8x4xf32>

@@ -274,3 +274,41 @@ func.func @wide(%offsets: tensor<1x2xi32>, %counts: tensor<1x1xi32>, %r: tensor<
   }
   return
 }
+
+// -----
+
+// What a product's map makes is summed before it is rounded, and the sums of parts of rows stay wide; so does what is
+// made of them.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @w copy : tensor<4x4xf32>
+// CHECK-LABEL: func @sums_of_parts()
+func.func @sums_of_parts() {
+  // CHECK: moe.dispatch "matmul" () : () -> (tensor<8x4xbf16>, tensor<8x2xf32>) {
+  // CHECK: %[[M:.*]] = moe.map
+  // CHECK: %[[S:.*]] = moe.row_reduce sum %[[M]] every 2 : tensor<8x4xf32> -> tensor<8x2xf32>
+  // CHECK-NEXT: %[[N:.*]] = moe.cast %[[M]] : tensor<8x4xf32> -> tensor<8x4xbf16>
+  // CHECK-NEXT: moe.yield %[[N]], %[[S]] : tensor<8x4xbf16>, tensor<8x2xf32>
+  %y, %s = moe.dispatch "matmul" () : () -> (tensor<8x4xf32>, tensor<8x2xf32>) {
+    %x = moe.read @x : tensor<8x4xf32>
+    %w = moe.read @w : tensor<4x4xf32>
+    %p = moe.matmul %x, %w : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
+    %m = moe.map(%p) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%e: f32):
+      %g = arith.mulf %e, %e : f32
+      moe.yield %g : f32
+    }
+    %r = moe.row_reduce sum %m every 2 : tensor<8x4xf32> -> tensor<8x2xf32>
+    moe.yield %m, %r : tensor<8x4xf32>, tensor<8x2xf32>
+  }
+  // CHECK: moe.dispatch "row" (%{{.*}}) : (tensor<8x2xf32>) -> (tensor<8x2xf32>, tensor<8x1xf32>) {
+  %t:2 = moe.dispatch "row" (%a = %s) : (tensor<8x2xf32>) -> (tensor<8x2xf32>, tensor<8x1xf32>) {
+    %m = moe.map(%a) : (tensor<8x2xf32>) -> tensor<8x2xf32> {
+    ^bb0(%e: f32):
+      %g = arith.mulf %e, %e : f32
+      moe.yield %g : f32
+    }
+    %r = moe.row_reduce sum %a : tensor<8x2xf32> -> tensor<8x1xf32>
+    moe.yield %m, %r : tensor<8x2xf32>, tensor<8x1xf32>
+  }
+  return
+}
