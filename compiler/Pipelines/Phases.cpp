@@ -51,8 +51,11 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
   function.addPass(moe::createMoeJoinSums());
-  function.addPass(moe::createMoeFormDispatches(
-      {options.structure->wantsLightEpilogues(), options.structure->columnsToGatherOnce()}));
+  function.addPass(moe::createMoeJoinMaps());
+  function.addPass(createCSEPass()); // a joined map has common parts
+  function.addPass(
+      moe::createMoeFormDispatches({options.structure->tensorsOfEpilogue(), options.structure->columnsOfRowSums(),
+                                    options.structure->columnsToGatherOnce()}));
   if (precision.getCompute() != "bf16")
     return;
   moe::MoeNarrowStorageOptions storage;

@@ -59,8 +59,10 @@ public:
   virtual std::string describe() const = 0;
   /// Groups of rows of one expert start at multiples of this.
   virtual int64_t rowAlign() const = 0;
-  /// Whether products take only light maps into their epilogues (see moe-form-dispatches).
-  virtual bool wantsLightEpilogues() const { return false; }
+  /// How many tensors of its own shape a product's epilogue may read; 0: any number (see moe-form-dispatches).
+  virtual unsigned tensorsOfEpilogue() const { return 0; }
+  /// Columns of which a product's kernel may make sums of rows; 0: it does not (see moe-form-dispatches).
+  virtual int64_t columnsOfRowSums() const { return 0; }
   /// Columns, of all products of the same gathered rows together, from which gathering once before them is faster than
   /// in the loads of each; 0: never (see moe-form-dispatches).
   virtual int64_t columnsToGatherOnce() const { return 0; }

@@ -18,7 +18,9 @@ public:
   std::string name() const override { return target.arch; }
   std::string kind() const override { return "cuda"; }
   int64_t rowAlign() const override { return target.rowAlign; }
-  bool wantsLightEpilogues() const override { return true; }
+  // What a stage of the tensor cores' template has room for, and columns that it works on at a time.
+  unsigned tensorsOfEpilogue() const override { return 3; }
+  int64_t columnsOfRowSums() const override { return 64; }
   // Copies of rows cost a product about 5 % of its time on an H200, which grows with its columns; writing and reading
   // the rows once more costs the same for any number of them. Both are alike at about 6000 columns.
   int64_t columnsToGatherOnce() const override { return 6000; }

@@ -28,7 +28,7 @@ bool isRoutingDecision(Operation *op) {
 // One pass over memory, as much as loading a kept value would be. Products, attention and sums over experts' rows are
 // not.
 bool isCheap(Operation *op) {
-  return isa<MapOp, RowReduceOp, RmsNormOp, SoftmaxOp, LogSumExpOp, RopeOp, TakeOp, PutOp, GatherRowsOp, ReshapeOp,
+  return isa<MapOp, RowReduceOp, RmsNormOp, SoftmaxOp, LogSumExpOp, TakeOp, PutOp, GatherRowsOp, ReshapeOp,
              SliceColumnsOp>(op);
 }
 

@@ -14,12 +14,15 @@ struct DispatchGroup {
   mlir::RankedTensorType shape; // row: rows count; others: the root's first result
   unsigned roots = 0;           // products in a matmul group
   std::string note;             // why a consumer was not fused
+
+  bool makes(mlir::Value value) const { return llvm::is_contained(ops, value.getDefiningOp()); }
 };
 
 /// What depends on the target.
 struct DispatchTraits {
-  bool lightEpilogues = false; // see moe-form-dispatches
-  int64_t gatherOnce = 0;      // the same
+  unsigned epilogueTensors = 0; // see moe-form-dispatches, for all
+  int64_t rowSums = 0;
+  int64_t gatherOnce = 0;
 };
 
 class DispatchGroups {
@@ -61,6 +64,7 @@ private:
   bool readsWith(mlir::Value value, unsigned index) const;
   bool mustBeStored(mlir::Value value) const;
   bool earnsEpilogue(MapOp map, const DispatchGroup &group) const;
+  bool sumsRows(mlir::Operation *op, const DispatchGroup &group) const;
 
   mlir::Operation *buildDispatch(const DispatchGroup &group, mlir::OpBuilder &builder, mlir::IRMapping &outer);
   llvm::SmallVector<mlir::Value> escapingResults(const DispatchGroup &group);

@@ -139,6 +139,22 @@ def MoeJoinSums : Pass<"moe-join-sums", "::mlir::func::FuncOp"> {
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 
+def MoeJoinMaps : Pass<"moe-join-maps", "::mlir::func::FuncOp"> {
+  let summary = "Lets the map behind a product make what another map makes of the same tensors";
+  let description = [{
+    Before: the backward of SwiGLU makes the activation again, a factor of the gradient of the weights behind it, and then, of the same gate and up
+    projections, their gradients; the gradient of the activation, a product, stands before both.
+    After: one map with all these results, where the first stood, and the product right before it.
+    Why here: before dispatches are formed: the map can become the product's epilogue, which reads the two tensors once, and stores no gradient of the activation.
+    Only a map that makes a factor of products moves into another: it is stored in any case.
+    ```mlir
+    %dh = moe.matmul tb %dy, %down : ...
+    %r:3 = moe.map(%gate, %up, %dh) : ... { ... d gate, d up, h ... }
+    ```
+  }];
+  let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
+}
+
 def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
   let summary = "Groups ops into dispatches: one dispatch is one kernel";
   let description = [{
@@ -147,8 +163,8 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     epilogue; writes and accumulations happen where their value is made. `note` of a dispatch says why the first
     consumer of its values that could not join did not.
     A map becomes a product's epilogue where its result has to be stored anyway, or takes the place of the product's; a map that only feeds sums over rows is computed
-    inside them. With `light-epilogues` an epilogue makes one result and reads one tensor at most: what a tile of a GPU's
-    product has registers for. Rows are gathered in the loads of every product that multiplies them, unless those products have
+    inside them. With `epilogue-tensors` an epilogue reads so many tensors of its shape at most: what a stage of a GPU's
+    product has room for. With `row-sums` n the sum of a row is a product's affair too: its kernel sums up each n columns, and a row kernel behind it those sums. Rows are gathered in the loads of every product that multiplies them, unless those products have
     `gather-once` columns or more together: then the gather is a dispatch of its own, and its rows are stored.
     Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
     code generators.
@@ -156,8 +172,10 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     %h = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x16xf32> { ... moe.matmul ... moe.map ... }
     ```
   }];
-  let options = [Option<"lightEpilogues", "light-epilogues", "bool", "false",
-    "Epilogues of products make one result and read at most one tensor of its shape">,
+  let options = [Option<"epilogueTensors", "epilogue-tensors", "unsigned", "0",
+    "Most tensors of its own shape that an epilogue of products reads; 0: any number">,
+    Option<"rowSums", "row-sums", "int64_t", "0",
+    "Columns that kernels of products sum up for a sum of rows; 0: sums are row kernels">,
     Option<"gatherOnce", "gather-once", "int64_t", "0",
     "Columns of the products of gathered rows from which the rows are stored; 0: never">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];

@@ -26,8 +26,13 @@ constexpr int64_t kMaxSharedBytes = 232448; // of a block of sm_90
 constexpr int64_t kBoxBytes = 64 * 64 * 2;  // what one store by TMA moves, and a block of 64 MN-major rows
 constexpr int64_t kBoxRows = 64;            // of a store
 constexpr int64_t kSwizzleBytes = 128;
+constexpr int64_t kChunkColumns = 64; // that an epilogue works on at a time
 /// Columns of a store's box: a row of it fills the swizzle.
 inline int64_t boxColumns(mlir::Type element) { return 8 * kSwizzleBytes / element.getIntOrFloatBitWidth(); }
+
+/// Boxes of 64 columns of results that do not take the place of a fetched matrix: one for each result in bf16 that is
+/// left over, two for one in f32.
+int64_t boxesBesideFetches(KernelOp kernel);
 
 /// The kernel's tensor maps, in the order of its last parameters.
 inline auto mapsOf(KernelOp kernel) { return kernel.getBlock()->getOps<MapOp>(); }

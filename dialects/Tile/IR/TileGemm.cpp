@@ -8,6 +8,19 @@ using namespace mlir;
 
 namespace moec::tile {
 
+int64_t boxesBesideFetches(KernelOp kernel) {
+  auto fetches = kernel.getBlock()->getOps<FetchOp>();
+  int64_t places = std::distance(fetches.begin(), fetches.end()), boxes = 0;
+  for (StoreOp store : kernel.getBlock()->getOps<StoreOp>()) {
+    Type element = store.getMap().getDefiningOp<MapOp>().getElement();
+    if (!element.isF32() && places > 0)
+      --places;
+    else
+      boxes += kChunkColumns / boxColumns(element);
+  }
+  return boxes;
+}
+
 namespace {
 
 // A stage holds 128 bytes of depth of each row of both tiles; behind the stages lie the store buffers, then two
@@ -29,7 +42,41 @@ int64_t productsBeside(Operation *work) {
   return std::max<int64_t>(1, std::distance(all.begin(), all.end()));
 }
 
-LogicalResult verifyGemm(KernelOp kernel, bool ragged) {
+/// What may stand behind the products, where the work and the stages allow it.
+LogicalResult verifyFetches(KernelOp kernel, bool ragged, FragmentType product) {
+  ScheduleAttr schedule = kernel.getSchedule();
+  int64_t count = 0;
+  for (FetchOp fetch : kernel.getBlock()->getOps<FetchOp>()) {
+    auto map = fetch.getMap().getDefiningOp<MapOp>();
+    if (map.getBox()[1] != schedule.getM()) // fetch_c1
+      return fetch.emitOpError("takes boxes of ") << map.getBox()[1] << " rows; the schedule has " << schedule.getM();
+    if (ragged || schedule.getSplit() != 1) // fetch_c2
+      return fetch.emitOpError("in work that is ragged or split");
+    if (fetch.getType() != product) // fetch_c4
+      return fetch.emitOpError("makes ") << fetch.getType() << "; products make " << product;
+    if (++count * schedule.getM() > schedule.getM() + schedule.getN()) // fetch_c3
+      return fetch.emitOpError("is number ")
+             << count << "; a stage has room for " << 1 + schedule.getN() / schedule.getM();
+  }
+  int64_t beside = boxesBesideFetches(kernel), buffers = schedule.getBuffers();
+  if (count > 0 && 2 * beside > buffers) // fetch_c5
+    return kernel.emitOpError("stores ") << beside << " boxes of each 64 columns beside those in the places of fetched"
+                                         << " matrices, in two sets of buffers; the schedule has " << buffers;
+  return success();
+}
+
+LogicalResult verifyRowSums(KernelOp kernel, bool ragged, int64_t rows, int64_t columns) {
+  for (RowSumsOp sums : kernel.getBlock()->getOps<RowSumsOp>()) {
+    if (ragged) // row_sums_c3
+      return sums.emitOpError("in ragged work");
+    if (columns % kChunkColumns != 0 || sums.getSums().getType().getShape() != ArrayRef{rows, columns / kChunkColumns})
+      return sums.emitOpError("stores ") << sums.getSums().getType() << " for results of " << rows << " x " << columns
+                                         << "; expected the sums of each " << kChunkColumns << " columns";
+  }
+  return success();
+}
+
+LogicalResult verifyGemm(KernelOp kernel, bool ragged, int64_t rows, int64_t resultColumns) {
   ScheduleAttr schedule = kernel.getSchedule();
   int64_t columns = 0;
   MmaOp first;
@@ -58,7 +105,9 @@ LogicalResult verifyGemm(KernelOp kernel, bool ragged) {
     return kernel.emitOpError("has no tile.mma");
   if (columns != schedule.getN())
     return kernel.emitOpError("multiplies tiles of ") << columns << " columns; the schedule has " << schedule.getN();
-  return success();
+  if (failed(verifyFetches(kernel, ragged, first.getType())))
+    return failure();
+  return verifyRowSums(kernel, ragged, rows, resultColumns);
 }
 
 } // namespace
@@ -80,16 +129,16 @@ int64_t RaggedOp::getTileCount(ScheduleAttr schedule) {
   return groups * tilesOf(getRows(), getColumns(), schedule, productsBeside(*this));
 }
 
-LogicalResult DenseOp::verifyWork() { return verifyGemm(parentOf(*this), /*ragged=*/false); }
+LogicalResult DenseOp::verifyWork() { return verifyGemm(parentOf(*this), /*ragged=*/false, getRows(), getColumns()); }
 LogicalResult GroupedOp::verifyWork() {
   if (parentOf(*this).getSchedule().getSplit() != 1)
     return emitOpError("cannot split the depth; only dense work can");
-  return verifyGemm(parentOf(*this), /*ragged=*/false);
+  return verifyGemm(parentOf(*this), /*ragged=*/false, getRows(), getColumns());
 }
 LogicalResult RaggedOp::verifyWork() {
   if (parentOf(*this).getSchedule().getSplit() != 1)
     return emitOpError("cannot split the depth; only dense work can");
-  return verifyGemm(parentOf(*this), /*ragged=*/true);
+  return verifyGemm(parentOf(*this), /*ragged=*/true, getRows(), getColumns());
 }
 
 LogicalResult LoadOp::verify() {
@@ -135,6 +184,20 @@ LogicalResult MmaOp::verify() {
     return emitOpError("makes ") << getType() << " of " << lhs << " and " << rhs;
   if (lhs.getElement().getIntOrFloatBitWidth() == 8 && (lhs.getMajor() != Major::k || rhs.getMajor() != Major::k)) // C4
     return emitOpError("takes ") << lhs.getElement() << " operands, which must be K-major";
+  return success();
+}
+
+LogicalResult FetchOp::verify() {
+  auto map = getMap().getDefiningOp<MapOp>();
+  if (!map || !map.getElement().isBF16() || map.getBox().size() != 2 || map.getBox()[0] != kChunkColumns ||
+      map.getSwizzle() != kSwizzleBytes) // C1
+    return emitOpError("fetches by another map than bf16 in boxes of 64 columns with swizzle ") << kSwizzleBytes;
+  return success();
+}
+
+LogicalResult RowSumsOp::verify() {
+  if (getSums().getType().getRank() != 2 || !getSums().getDefiningOp<OperandOp>()) // C1
+    return emitOpError("stores to ") << getSums().getType() << "; expected a parameter [rows, columns / 64]";
   return success();
 }
 

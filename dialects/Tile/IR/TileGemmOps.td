@@ -81,10 +81,28 @@ def Tile_MmaOp : Tile_Op<"mma", [Pure, AttrSizedOperandSegments]> {
 
 //===--- Epilogue -----------------------------------------------------------------------------------------------------===//
 
+def Tile_FetchOp : Tile_Op<"fetch", [Pure]> {
+  let summary = "The part of a matrix that lies where the tile of results lies, through the stages of the mainloop"
+                " to registers";
+  let description = [{
+    For epilogues that read whole matrices. Behind the last slice of a tile the producer asks for 64 columns a stage, of all fetched matrices, so they are there
+    when the products end; a load by threads (`tile.operand`) would start then, and take half of each sector of memory. Results in bf16 take the places of fetched
+    matrices, in the order of stores.
+
+    Constraints: (C1) the map is of bf16 in boxes of 64 x the tile's rows with swizzle 128; (C2) the work is dense and not split, or grouped; (C3) a stage has
+    room for 128 bytes of each row of all fetched tiles; (C4) the fragment is a product's; (C5) results that are left over have two
+    sets of buffers.
+  }];
+  let arguments = (ins Tile_MapType:$map);
+  let results = (outs Tile_FragmentType:$result);
+  let assemblyFormat = "$map attr-dict `:` type($result)";
+  let hasVerifier = 1;
+}
+
 def Tile_EpilogueOp : Tile_Op<"epilogue", [Pure, SingleBlock, IsolatedFromAbove, AttrSizedOperandSegments]> {
   let summary = "Scalar f32 computation on every element of the products";
   let description = [{
-    The region's arguments are the element of each fragment, then that of each operand: [rows, columns] element by element, [1, columns], [rows, 1] or
+    The region's arguments are the element of each fragment (a product's or a fetched one), then that of each operand: [rows, columns] element by element, [1, columns], [rows, 1] or
     [1, 1] broadcast (a stack counts as [E * rows, columns]); in grouped work [E, 1, columns] is one row for each group. math.exp and divisions take the fast instructions of the machine (2 ulp).
     (C1) the region takes and yields f32, one for each operand and result; (C2) only arith and math ops inside.
   }];
@@ -110,6 +128,17 @@ def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemRead, MemWrite]>]> {
   }];
   let arguments = (ins Tile_FragmentType:$value, Tile_MapType:$map, UnitAttr:$accumulate);
   let assemblyFormat = "(`accumulate` $accumulate^)? $value `,` $map attr-dict `:` type($value)";
+  let hasVerifier = 1;
+}
+
+def Tile_RowSumsOp : Tile_Op<"row_sums", [MemoryEffects<[MemWrite]>]> {
+  let summary = "Stores the sums of each 64 columns of a fragment's rows";
+  let description = [{
+    A thread adds its 16 elements in the order of columns, then lanes 1 and 2 apart are added. (C1) `sums` is f32 [rows, columns / 64]; (C2) columns of the
+    work are a multiple of 64; (C3) the work is not ragged.
+  }];
+  let arguments = (ins Tile_FragmentType:$value, RankedTensorOf<[F32]>:$sums);
+  let assemblyFormat = "$value `,` $sums attr-dict `:` type($value) `,` type($sums)";
   let hasVerifier = 1;
 }
 

@@ -34,6 +34,8 @@ CONFIGS = {
                          qk_norm=False, renorm=False),
     "granular-1536": dict(hidden=1536, heads=12, kv_heads=12, head=128, experts=128, top_k=8, inner=256, vocab=32000, layers=2,
                           qk_norm=False, renorm=False),
+    "granular-4096": dict(hidden=4096, heads=32, kv_heads=32, head=128, experts=256, top_k=16, inner=256, vocab=32000, layers=2,
+                          qk_norm=False, renorm=False),
 }
 
 

@@ -38,12 +38,6 @@ Value AttentionBuilder::element(Value vector, int64_t index) {
 
 //===--- Threads and control ---===//
 
-void AttentionBuilder::syncWarp() { NVVM::SyncWarpOp::create(b, i32(-1)); }
-
-Value AttentionBuilder::shuffleXor(Value x, int64_t mask) {
-  return NVVM::ShflOp::create(b, x.getType(), i32(-1), x, i32(mask), i32(31), NVVM::ShflKind::bfly, UnitAttr());
-}
-
 Values AttentionBuilder::choose(Value condition, llvm::function_ref<Values()> then,
                                 llvm::function_ref<Values()> otherwise) {
   auto region = [&](llvm::function_ref<Values()> body) {

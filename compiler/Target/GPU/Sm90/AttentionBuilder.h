@@ -48,8 +48,6 @@ public:
 
   //===--- Threads and control ---===//
   Value firstLane(Value x) { return shuffleFrom(x, i32(0)); }
-  void syncWarp(); // its lanes see each other's writes
-  Value shuffleXor(Value x, int64_t mask);
   Values choose(Value condition, llvm::function_ref<Values()> then, llvm::function_ref<Values()> otherwise);
   /// for (i = 0; i < count; ++i)
   Values loop(Value count, Registers carried, llvm::function_ref<Values(Value i, Registers carried)> body);

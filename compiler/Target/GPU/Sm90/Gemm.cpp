@@ -25,6 +25,11 @@ Gemm::Gemm(tile::KernelOp kernel) : kernel(kernel), schedule(kernel.getSchedule(
       products.push_back(mma);
     } else if (auto map = dyn_cast<tile::EpilogueOp>(op)) {
       epilogue = map;
+    } else if (auto fetch = dyn_cast<tile::FetchOp>(op)) {
+      fetches.push_back(fetch);
+    } else if (auto sums = dyn_cast<tile::RowSumsOp>(op)) {
+      auto operand = sums.getSums().getDefiningOp<tile::OperandOp>();
+      rowSums.push_back({sums.getValue(), static_cast<int64_t>(operand.getParam())});
     } else if (auto store = dyn_cast<tile::StoreOp>(op)) {
       auto map = store.getMap().getDefiningOp<tile::MapOp>();
       sinks.push_back(

@@ -5,6 +5,7 @@
 //   shared       stages x (left tile | 128 bytes of depth), stages x right tiles of all products,
 //                buffers x 8 KiB of staging a consumer, full barriers, empty barriers, a word a consumer
 //   producer     for each tile, term and slice: wait empty; expect bytes; TMA boxes, or 16-byte copies of gathered rows
+//                then a stage for each 64 columns of the tiles of fetched matrices
 //   consumer     for each tile: zero accumulators; for each slice: wait full, 4 wgmma, give back the slice before;
 //                then the epilogue, 64 columns at a time, and the stores
 //
@@ -35,6 +36,10 @@ struct Gemm {
     llvm::SmallVector<Side> rhs; // of each product
     int64_t depth;
   };
+  struct RowSums {
+    mlir::Value value; // fragment
+    int64_t param;
+  };
   struct Sink {
     mlir::Value value; // fragment
     mlir::Value map;
@@ -52,11 +57,15 @@ struct Gemm {
   llvm::SmallVector<Term> terms;
   tile::EpilogueOp epilogue; // may be null
   llvm::SmallVector<Sink> sinks;
+  llvm::SmallVector<RowSums> rowSums;
+  llvm::SmallVector<tile::FetchOp> fetches;
   mlir::Type element;
   bool gathers = false;
 
   int64_t columnsOfProduct() const { return schedule.getN() / products.size(); }
   int64_t slicesOf(const Term &term) const { return llvm::divideCeil(term.depth, schedule.getK()); }
+  /// Of a tile: how often 64 columns of all fetched matrices come.
+  int64_t stagesOfFetches() const { return fetches.empty() ? 0 : columnsOfProduct() / tile::kChunkColumns; }
 };
 
 class GemmEmitter {
@@ -93,6 +102,7 @@ private:
   void gatherRows(const Gemm::Side &side, mlir::ValueRange prepared, Value shared, Value depth);
   Value gatherNumbers(const Gemm::Side &side, Value depth);
   void gatherDepth(const Gemm::Side &side, const Tile &tile, Value numbers, Value shared);
+  Values produceFetches(const Tile &tile, mlir::ValueRange ring);
 
   //===--- GemmConsumer.cpp ---===//
   void consume();
@@ -111,16 +121,42 @@ private:
     Value group;    // null: there are none
   };
   Place placeOf(const Tile &tile);
-  void store(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators,
-             llvm::SmallVector<Values> operands);
+  /// What an epilogue reads through pointers: of the chunk at work, and what is on its way for the next.
+  struct Operands {
+    llvm::SmallVector<Values> here, next;
+  };
+  /// 64 columns of the tile, computed element by element.
+  struct Chunk {
+    int64_t number;
+    llvm::DenseMap<Value, Values> values; // of each fragment
+    llvm::SmallVector<Values> operands;
+    llvm::SmallVector<Values> sums; // of this thread's two rows, for each tile.row_sums
+  };
+  Chunk beginChunk(const Place &place, mlir::ArrayRef<Value> accumulators, int64_t number, Operands &operands);
+  void compute(Chunk &chunk, int64_t i);
+  void store(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators, Operands operands);
   int64_t operandRegisters();
-  llvm::SmallVector<Values> fetchOperands(const Place &place, int64_t chunk);
+  llvm::SmallVector<Values> fetchOperands(const Place &place, int64_t chunk, mlir::ArrayRef<Values> before = {});
   Values spread(mlir::ArrayRef<Value> fetched);
   Values evaluate(mlir::ArrayRef<Value> inputs);
-  void stage(mlir::ArrayRef<Value> values, mlir::Type element, Value buffer);
+  void stage(mlir::ArrayRef<Value> values, mlir::Type element, int64_t quarter, Value place);
+  void sendBox(const Tile &tile, const Place &place, const Gemm::Sink &sink, int64_t column, Value from);
+  void storeRowSums(const Tile &tile, const Place &place, const Chunk &chunk);
+
+  //===--- GemmFetched.cpp ---===//
+  /// The ring, behind the stages of fetched matrices.
+  Values storeOverFetched(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators, Operands operands,
+                          mlir::ValueRange ring);
+  Values placesOverFetched(int64_t chunk, Value stage);
+  Values takeFetched(Value place, int64_t quarter);
 
   //===--- The ring ---===//
   Value full(Value stage) { return k.add(barriers, k.shiftLeft(stage, 3)); }
+  /// Where fetched matrix `number` lies in a stage: the left tile's place, then those of the right ones.
+  Value fetchedAt(size_t number, Value stage) {
+    Value left = k.add(lhsBase, k.i32mul(stage, lhsBytes)), right = k.add(rhsBase, k.i32mul(stage, rhsBytes));
+    return number == 0 ? left : k.i32add(right, static_cast<int64_t>(number - 1) * lhsBytes);
+  }
   Value empty(Value stage) { return k.i32add(full(stage), 8 * gemm.schedule.getStages()); }
   std::pair<Value, Value> next(Value stage, Value parity);
 

@@ -40,11 +40,13 @@ void GemmEmitter::consume() {
 
   auto work = [&](const Tile &tile, const Place &place, ValueRange ring) {
     // The first operands of the epilogue come while the tensor cores are at work.
-    SmallVector<Values> operands;
+    Operands operands;
     if (!tile.part && operandRegisters() <= kOperandsBefore)
-      operands = fetchOperands(place, 0);
+      operands.next = fetchOperands(place, 0);
     Values accumulators;
     Values state = mainloop(tile, ring, accumulators);
+    if (!gemm.fetches.empty())
+      return storeOverFetched(tile, place, accumulators, operands, state);
     auto finish = [&] { store(tile, place, accumulators, operands); };
     if (tile.part)
       joinParts(tile, accumulators, finish);
@@ -80,7 +82,8 @@ void GemmEmitter::release(Value stage) {
 /// Gives back the stages of a tile as they come. Products keep a consumer's warps together; here a barrier does: a warp
 /// that fell two rounds of the ring behind would take the parity that it waits for to be still to come.
 GemmEmitter::Values GemmEmitter::skip(const Tile &tile, ValueRange ring) {
-  return k.loop32(k.i32(0), slicesOfTile(tile), k.i32(1), ring, [&](Value, ValueRange state) {
+  Value stages = k.i32add(slicesOfTile(tile), gemm.stagesOfFetches());
+  return k.loop32(k.i32(0), stages, k.i32(1), ring, [&](Value, ValueRange state) {
     Value stage = state[0], parity = state[1];
     k.wait(full(stage), parity);
     k.sync(barrierId, kThreads);

@@ -12,7 +12,7 @@ using namespace mlir;
 namespace moec::sm90 {
 
 namespace {
-constexpr int64_t kChunk = 64;           // columns
+constexpr int64_t kChunk = tile::kChunkColumns;
 constexpr int64_t kBlocks = kChunk / 8;  // of 8 columns in a chunk
 constexpr int64_t kValues = 4 * kBlocks; // of a thread in a chunk
 constexpr int64_t kThreads = 128;
@@ -52,8 +52,9 @@ int64_t GemmEmitter::operandRegisters() {
 }
 
 /// Starts to load the operands of a chunk: for each, pairs of neighbours (8 of its one row, or 8 of each of two rows),
-/// or one value a row.
-SmallVector<GemmEmitter::Values> GemmEmitter::fetchOperands(const Place &place, int64_t chunk) {
+/// or one value a row, which stays from chunk to chunk: `before` is what the chunk before has.
+SmallVector<GemmEmitter::Values> GemmEmitter::fetchOperands(const Place &place, int64_t chunk,
+                                                            ArrayRef<Values> before) {
   SmallVector<Values> fetched;
   if (!gemm.epilogue)
     return fetched;
@@ -67,10 +68,15 @@ SmallVector<GemmEmitter::Values> GemmEmitter::fetchOperands(const Place &place, 
       rows = 1;
       pointer = k.at(pointer, k.mul(k.wide(place.group), k.i64(columns)), element);
     }
+    bool isColumn = columns == 1 && gemm.columns != 1;
+    if (isColumn && !before.empty()) {
+      fetched.push_back(before[fetched.size()]);
+      continue;
+    }
     Values &values = fetched.emplace_back();
     // Rows and columns that do not exist read an element that does; what becomes of it is not stored.
     auto rowAt = [&](int64_t h) { return k.wide(k.min(place.row[h], k.i32(rows - 1))); };
-    if (columns == 1 && gemm.columns != 1) {
+    if (isColumn) {
       for (int64_t h = 0; h < 2; ++h)
         values.push_back(k.load(element, pointer, rows == 1 ? k.i64(0) : rowAt(h)));
       continue;
@@ -142,32 +148,94 @@ GemmEmitter::Values GemmEmitter::evaluate(ArrayRef<Value> inputs) {
   return results;
 }
 
-/// Writes a box of a chunk for TMA to take: 64 columns of bf16, or 32 of f32.
-void GemmEmitter::stage(ArrayRef<Value> values, Type element, Value buffer) {
-  if (element.isF32()) {
-    for (int64_t j = 0; j < 4; ++j)
-      for (int64_t h = 0; h < 2; ++h)
-        k.storePair(k.add(k.i32add(pairs[j], h * 8 * tile::kSwizzleBytes), buffer), values[4 * j + 2 * h],
-                    values[4 * j + 2 * h + 1]);
+/// Writes 16 columns of results for TMA to take: quarter `quarter` of 64 columns of bf16, or half one of a box of 32 of
+/// f32. `place`: bytes from the first buffer.
+void GemmEmitter::stage(ArrayRef<Value> values, Type element, int64_t quarter, Value place) {
+  if (!element.isF32()) {
+    Values packed;
+    for (int64_t i = 0; i < 8; i += 2)
+      packed.push_back(k.packBf16(values[i], values[i + 1]));
+    k.storeMatrix(k.add(matrixRows[quarter], place), packed);
     return;
   }
-  for (int64_t pair = 0; pair < kBlocks / 2; ++pair) {
-    Values packed;
-    for (int64_t i = 0; i < 4; ++i)
-      packed.push_back(k.packBf16(values[8 * pair + 2 * i], values[8 * pair + 2 * i + 1]));
-    k.storeMatrix(k.add(matrixRows[pair], buffer), packed);
+  int64_t box = quarter / 2 * tile::kBoxBytes;
+  for (int64_t j = 0; j < 2; ++j)
+    for (int64_t h = 0; h < 2; ++h)
+      k.storePair(k.add(k.i32add(pairs[quarter % 2 * 2 + j], box + h * 8 * tile::kSwizzleBytes), place),
+                  values[4 * j + 2 * h], values[4 * j + 2 * h + 1]);
+}
+
+void GemmEmitter::sendBox(const Tile &tile, const Place &place, const Gemm::Sink &sink, int64_t column, Value from) {
+  Values at{k.i32add(tile.column, column), place.firstRow};
+  if (sink.rank == 3)
+    at.push_back(tile.group);
+  Value map = k.map(sink.map);
+  sink.accumulates ? k.addBox(map, from, at) : k.storeBox(map, from, at);
+}
+
+/// Chunk `number` with its products and operands; those of the next chunk start to come if there are registers for
+/// them.
+GemmEmitter::Chunk GemmEmitter::beginChunk(const Place &place, ArrayRef<Value> accumulators, int64_t number,
+                                           Operands &operands) {
+  int64_t columns = gemm.columnsOfProduct();
+  if (operands.next.empty())
+    operands.next = fetchOperands(place, number, operands.here);
+  operands.here = std::move(operands.next);
+  operands.next.clear();
+  if (operandRegisters() <= kOperandsAhead && number + 1 < columns / kChunk)
+    operands.next = fetchOperands(place, number + 1, operands.here);
+  Chunk chunk;
+  chunk.number = number;
+  for (auto [p, product] : llvm::enumerate(gemm.products)) {
+    auto from = accumulators.begin() + (static_cast<int64_t>(p) * columns + number * kChunk) / 2;
+    chunk.values[product.getResult()] = Values(from, from + kValues);
+  }
+  for (const Values &fetched : operands.here)
+    chunk.operands.push_back(spread(fetched));
+  chunk.sums.assign(gemm.rowSums.size(), Values(2));
+  return chunk;
+}
+
+/// The region on element `i`, and what it adds to sums of rows.
+void GemmEmitter::compute(Chunk &chunk, int64_t i) {
+  if (!gemm.epilogue)
+    return;
+  Values scalars;
+  for (Value fragment : gemm.epilogue.getFragments())
+    scalars.push_back(chunk.values[fragment][i]);
+  for (const Values &operand : chunk.operands)
+    scalars.push_back(operand[i]);
+  for (auto [fragment, value] : llvm::zip_equal(gemm.epilogue.getResults(), evaluate(scalars)))
+    chunk.values[fragment].push_back(value);
+  for (auto [of, mine] : llvm::zip_equal(gemm.rowSums, chunk.sums)) {
+    Value &sum = mine[i / 2 % 2], value = chunk.values[of.value][i];
+    sum = sum ? k.fadd(sum, value) : value;
   }
 }
 
-void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> accumulators,
-                        SmallVector<Values> operands) {
-  int64_t columns = gemm.columnsOfProduct(), chunks = columns / kChunk, buffers = gemm.schedule.getBuffers();
-  int64_t boxesOfChunk = 0;
+/// A row of a chunk is in four lanes, 16 columns each.
+void GemmEmitter::storeRowSums(const Tile &tile, const Place &place, const Chunk &chunk) {
+  Type f32 = k.b.getF32Type();
+  Value column = k.i32add(tile.column, chunk.number * kChunk);
+  for (auto [of, mine] : llvm::zip_equal(gemm.rowSums, chunk.sums))
+    for (auto [sum, row] : llvm::zip_equal(mine, place.row)) {
+      Value total = sum;
+      for (int64_t apart : {1, 2})
+        total = k.fadd(total, k.shuffleXor(total, apart));
+      Value exists = k.both(k.below(row, k.i32(gemm.rows)), k.below(column, k.i32(gemm.columns)));
+      Value at = k.add(k.mul(k.wide(row), k.i64(gemm.columns / kChunk)), k.wide(k.div(column, k.i32(kChunk))));
+      Value to = k.at(k.param(of.param), at, f32);
+      k.when(k.both(k.is(k.bitAnd(lane, 3), 0), exists), [&] { LLVM::StoreOp::create(k.b, total, to, 4u); });
+    }
+}
+
+void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> accumulators, Operands operands) {
+  int64_t chunks = gemm.columnsOfProduct() / kChunk, buffers = gemm.schedule.getBuffers(), boxes = 0;
   for (const Gemm::Sink &sink : gemm.sinks)
-    boxesOfChunk += kChunk / tile::boxColumns(sink.element);
+    boxes += chunks * kChunk / tile::boxColumns(sink.element);
   // Boxes go out in rounds: all of the tile if there are buffers for so many, else as many as leave buffers to write to
   // while a round is under way.
-  int64_t boxes = boxesOfChunk * chunks, boxesOfRound = boxes <= buffers ? boxes : std::max<int64_t>(1, buffers / 2);
+  int64_t boxesOfRound = boxes <= buffers ? boxes : std::max<int64_t>(1, buffers / 2);
   int64_t roundsInFlight = buffers / boxesOfRound;
   struct Box {
     const Gemm::Sink *sink;
@@ -184,7 +252,8 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
       k.sync(barrierId, kThreads);
     }
     int64_t buffer = rounds % roundsInFlight * boxesOfRound + static_cast<int64_t>(round.size());
-    stage(values, sink.element, k.i32(buffer * tile::kBoxBytes));
+    for (size_t quarter = 0; quarter < values.size() / 8; ++quarter)
+      stage(values.slice(8 * quarter, 8), sink.element, quarter, k.i32(buffer * tile::kBoxBytes));
     round.push_back({&sink, column, k.i32add(staging, buffer * tile::kBoxBytes)});
     bool isLast = ++staged == boxes;
     if (static_cast<int64_t>(round.size()) < boxesOfRound && !isLast)
@@ -192,51 +261,24 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
     k.fenceAsync();
     k.sync(barrierId, kThreads);
     k.when(isLeader, [&] {
-      for (const Box &box : round) {
-        Values at{k.i32add(tile.column, box.column), place.firstRow};
-        if (box.sink->rank == 3)
-          at.push_back(tile.group);
-        Value map = k.map(box.sink->map);
-        box.sink->accumulates ? k.addBox(map, box.address, at) : k.storeBox(map, box.address, at);
-      }
+      for (const Box &box : round)
+        sendBox(tile, place, *box.sink, box.column, box.address);
       k.commitStores();
     });
     round.clear();
     ++rounds;
   };
 
-  bool ahead = operandRegisters() <= kOperandsAhead;
-  for (int64_t chunk = 0; chunk < chunks; ++chunk) {
-    if (operands.empty())
-      operands = fetchOperands(place, chunk);
-    SmallVector<Values> here = std::move(operands);
-    operands.clear();
-    if (ahead && chunk + 1 < chunks)
-      operands = fetchOperands(place, chunk + 1);
-    llvm::DenseMap<Value, Values> values; // of each fragment
-    for (auto [p, product] : llvm::enumerate(gemm.products)) {
-      auto from = accumulators.begin() + (static_cast<int64_t>(p) * columns + chunk * kChunk) / 2;
-      values[product.getResult()] = Values(from, from + kValues);
-    }
-    if (gemm.epilogue) {
-      SmallVector<Values> inputs;
-      for (Value fragment : gemm.epilogue.getFragments())
-        inputs.push_back(values.lookup(fragment));
-      for (const Values &fetched : here)
-        inputs.push_back(spread(fetched));
-      for (int64_t i = 0; i < kValues; ++i) {
-        Values scalars;
-        for (const Values &input : inputs)
-          scalars.push_back(input[i]);
-        for (auto [fragment, value] : llvm::zip_equal(gemm.epilogue.getResults(), evaluate(scalars)))
-          values[fragment].push_back(value);
-      }
-    }
+  for (int64_t number = 0; number < chunks; ++number) {
+    Chunk chunk = beginChunk(place, accumulators, number, operands);
+    for (int64_t i = 0; i < kValues; ++i)
+      compute(chunk, i);
+    storeRowSums(tile, place, chunk);
     for (const Gemm::Sink &sink : gemm.sinks) {
-      Values results = values.lookup(sink.value);
+      Values results = chunk.values.lookup(sink.value);
       int64_t columnsOfBox = tile::boxColumns(sink.element);
       for (int64_t first = 0; first < kChunk; first += columnsOfBox)
-        stageBox(sink, chunk * kChunk + first, ArrayRef(results).slice(first / 2, columnsOfBox / 2));
+        stageBox(sink, number * kChunk + first, ArrayRef(results).slice(first / 2, columnsOfBox / 2));
     }
   }
 }

@@ -18,7 +18,7 @@ void GemmEmitter::produce() {
       Values state(ring);
       for (const Gemm::Term &term : gemm.terms)
         state = produceTerm(term, tile, state);
-      return state;
+      return gemm.fetches.empty() ? state : produceFetches(tile, state);
     });
   };
   // One thread can ask for all boxes; only gathered rows need the others.
@@ -90,6 +90,25 @@ void GemmEmitter::loadSide(const Gemm::Side &side, int64_t rows, Value shared, V
       at.push_back(group);
     k.loadBox(k.map(side.map), k.i32add(shared, first * kRowBytes), barrier, at);
   }
+}
+
+GemmEmitter::Values GemmEmitter::produceFetches(const Tile &tile, ValueRange ring) {
+  int64_t bytes = static_cast<int64_t>(gemm.fetches.size()) * lhsBytes;
+  return k.loop32(k.i32(0), k.i32(gemm.stagesOfFetches()), k.i32(1), ring, [&](Value chunk, ValueRange state) {
+    Value stage = state[0], parity = state[1], barrier = full(stage);
+    k.wait(empty(stage), parity);
+    Value column = k.add(tile.column, k.i32mul(chunk, tile::kChunkColumns));
+    auto ask = [&] {
+      k.expect(barrier, k.i32(bytes));
+      for (auto [i, fetch] : llvm::enumerate(gemm.fetches))
+        k.loadBox(k.map(fetch.getMap()), fetchedAt(i, stage), barrier, {column, tile.row});
+    };
+    gemm.gathers ? k.when(k.is(k.thread(), 0), ask) : ask();
+    if (gemm.gathers)
+      k.arriveWhenCopied(barrier);
+    auto [nextStage, nextParity] = next(stage, parity);
+    return Values{nextStage, nextParity};
+  });
 }
 
 //===--- Gathered rows ---===//

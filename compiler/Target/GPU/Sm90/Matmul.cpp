@@ -9,6 +9,7 @@
 #include "mlir/IR/IRMapping.h"
 #include "mlir/IR/ImplicitLocOpBuilder.h"
 #include "llvm/ADT/MapVector.h"
+#include "llvm/ADT/SetVector.h"
 
 using namespace mlir;
 
@@ -32,6 +33,7 @@ private:
   Value operand(unsigned param, ArrayRef<int64_t> shape);
   Value map(unsigned param, ArrayRef<int64_t> shape, ArrayRef<int64_t> box);
   Value slices(const MatmulFactor &factor, int64_t rows, tile::Major major);
+  llvm::SmallSetVector<unsigned, 4> fetched() const;
   void writeEpilogue(llvm::DenseMap<Value, Value> &fragments);
 
   const MatmulProblem &problem;
@@ -88,6 +90,30 @@ void cloneScalar(ImplicitLocOpBuilder &b, Operation &op, IRMapping &values) {
   values.map(sigmoid.getResult(), arith::DivFOp::create(b, one, arith::AddFOp::create(b, e, one)).getResult());
 }
 
+/// Of the epilogue's operands those that come through the stages: whole matrices in bf16, if there is room for all of
+/// them, and buffers for the results that do not take their places.
+llvm::SmallSetVector<unsigned, 4> KernelWriter::fetched() const {
+  llvm::SmallSetVector<unsigned, 4> params;
+  for (moe::MapOp map : problem.maps)
+    for (Value input : map.getInputs()) {
+      auto param = problem.body.paramOf(input);
+      if (param && problem.body.storageOf(*param).isBF16() &&
+          cast<RankedTensorType>(input.getType()).getShape() == ArrayRef{problem.rows, problem.columns})
+        params.insert(*param);
+    }
+  auto places = static_cast<int64_t>(params.size()), boxes = int64_t(0);
+  bool fits = problem.grouping != Grouping::Depth && schedule.getSplit() == 1 &&
+              places * schedule.getM() <= schedule.getM() + schedule.getN();
+  for (const kernel::DispatchBody::Sink &sink : problem.sinks) {
+    bool isWide = problem.body.storageOf(sink.param).isF32();
+    if (!isWide && places > 0)
+      --places;
+    else
+      boxes += isWide ? 2 : 1;
+  }
+  return fits && 2 * boxes <= schedule.getBuffers() ? params : llvm::SmallSetVector<unsigned, 4>();
+}
+
 /// Scales and all maps as one region.
 void KernelWriter::writeEpilogue(llvm::DenseMap<Value, Value> &fragments) {
   SmallVector<Value> leaving; // what has a sink and is not just sums
@@ -95,41 +121,51 @@ void KernelWriter::writeEpilogue(llvm::DenseMap<Value, Value> &fragments) {
   for (const MatmulSum &sum : problem.sums)
     if (sum.rowScale)
       scaled.insert(sum.value);
-  for (const kernel::DispatchBody::Sink &sink : problem.sinks)
+  for (const auto &sink : llvm::concat<const kernel::DispatchBody::Sink>(problem.sinks, problem.rowSums))
     if ((scaled.contains(sink.value) || !fragments.contains(sink.value)) && !llvm::is_contained(leaving, sink.value))
       leaving.push_back(sink.value);
   if (leaving.empty())
     return;
-  SmallVector<Value> products, operands;
-  SmallVector<Value> inputs;               // what the region's arguments are in the dispatch
+  auto fragment = tile::FragmentType::get(b.getContext(), schedule.getM(), schedule.getN() / problem.sums.size());
+  SmallVector<Value> taken, operands;      // fragments: products, then fetched matrices
+  SmallVector<Value> inputs, later;        // what the region's arguments are in the dispatch: fragments, then operands
   llvm::MapVector<unsigned, Value> memory; // parameter -> the value that stands for it
   for (const MatmulSum &sum : problem.sums) {
-    products.push_back(fragments.lookup(sum.value));
+    taken.push_back(fragments.lookup(sum.value));
     inputs.push_back(sum.value);
   }
-  llvm::MapVector<unsigned, unsigned> scales; // parameter -> number among the region's arguments
+  llvm::MapVector<unsigned, unsigned> scales; // parameter -> number among the operands
   auto addScale = [&](unsigned param, ArrayRef<int64_t> shape) {
-    if (!scales.try_emplace(param, inputs.size()).second)
+    if (!scales.try_emplace(param, operands.size()).second)
       return;
     operands.push_back(operand(param, shape));
-    inputs.push_back(Value());
+    later.push_back(Value());
   };
   for (const MatmulSum &sum : problem.sums)
     if (sum.rowScale) {
       addScale(*sum.rowScale, {problem.rows, 1});
       addScale(*sum.columnScale, {problem.experts, 1, problem.columns});
     }
+  llvm::SmallSetVector<unsigned, 4> throughStages = fetched();
   for (moe::MapOp map : problem.maps)
     for (Value input : map.getInputs()) {
       auto param = problem.body.paramOf(input);
       if (!param || memory.contains(*param))
         continue;
       memory[*param] = kernel::DispatchBody::stripViews(input);
-      operands.push_back(operand(*param, cast<RankedTensorType>(input.getType()).getShape()));
-      inputs.push_back(memory[*param]);
+      auto type = cast<RankedTensorType>(input.getType());
+      if (throughStages.contains(*param)) {
+        taken.push_back(tile::FetchOp::create(
+            b, fragment, this->map(*param, type.getShape(), {tile::kChunkColumns, schedule.getM()})));
+        inputs.push_back(memory[*param]);
+        continue;
+      }
+      operands.push_back(operand(*param, type.getShape()));
+      later.push_back(memory[*param]);
     }
-  auto fragment = tile::FragmentType::get(b.getContext(), schedule.getM(), schedule.getN() / products.size());
-  auto epilogue = tile::EpilogueOp::create(b, SmallVector<Type>(leaving.size(), fragment), products, operands);
+  size_t firstOperand = inputs.size();
+  inputs.append(later);
+  auto epilogue = tile::EpilogueOp::create(b, SmallVector<Type>(leaving.size(), fragment), taken, operands);
   Block *block = &epilogue.getBody().emplaceBlock();
   llvm::DenseMap<Value, Value> scalars;
   for (Value input : inputs) {
@@ -143,7 +179,8 @@ void KernelWriter::writeEpilogue(llvm::DenseMap<Value, Value> &fragments) {
   for (const MatmulSum &sum : problem.sums)
     if (sum.rowScale)
       for (unsigned scale : {*sum.rowScale, *sum.columnScale})
-        scalars[sum.value] = arith::MulFOp::create(b, scalars[sum.value], block->getArgument(scales.lookup(scale)));
+        scalars[sum.value] =
+            arith::MulFOp::create(b, scalars[sum.value], block->getArgument(firstOperand + scales.lookup(scale)));
   for (moe::MapOp map : problem.maps) {
     IRMapping values;
     for (auto [argument, input] : llvm::zip(map.getBlock()->getArguments(), map.getInputs())) {
@@ -207,6 +244,9 @@ tile::KernelOp KernelWriter::write() {
     tile::StoreOp::create(b, fragments.lookup(sink.value),
                           map(sink.param, shape, {tile::boxColumns(element), tile::kBoxRows}), sink.accumulates);
   }
+  for (const kernel::DispatchBody::Sink &sums : problem.rowSums)
+    tile::RowSumsOp::create(b, fragments.lookup(sums.value),
+                            operand(sums.param, {rows, columns / tile::kChunkColumns}));
   return kernel;
 }
 

@@ -48,6 +48,7 @@ public:
   llvm::SmallVector<MatmulSum> sums;
   llvm::SmallVector<moe::MapOp> maps; // the epilogue, in order
   llvm::SmallVector<kernel::DispatchBody::Sink> sinks;
+  llvm::SmallVector<kernel::DispatchBody::Sink> rowSums; // value: what is summed, 64 columns at a time
 
   double flops() const;
   /// Elements of a factor in `bytes`.

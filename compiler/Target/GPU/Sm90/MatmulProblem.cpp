@@ -159,7 +159,18 @@ bool MatmulProblem::checkTerms() const {
 }
 
 bool MatmulProblem::checkEpilogue() {
-  sinks = body.sinks();
+  for (DispatchBody::Sink sink : body.sinks()) {
+    auto reduce = sink.value.getDefiningOp<moe::RowReduceOp>();
+    if (!reduce) {
+      sinks.push_back(sink);
+      continue;
+    }
+    if (reduce.getEvery() != tile::kChunkColumns || !body.storageOf(sink.param).isF32() || sink.accumulates ||
+        grouping == Grouping::Depth)
+      return false;
+    sink.value = DispatchBody::stripViews(reduce.getInput());
+    rowSums.push_back(sink);
+  }
   if (sinks.empty())
     return false;
   int64_t allRows = rows * (grouping == Grouping::Depth ? experts : 1);
@@ -192,10 +203,11 @@ bool MatmulProblem::checkEpilogue() {
         return false;
     llvm::append_range(computed, map.getResults());
   }
-  return llvm::all_of(sinks, [&](const DispatchBody::Sink &sink) {
-    Type storage = body.storageOf(sink.param);
-    return llvm::is_contained(computed, sink.value) && (storage.isF32() || storage.isBF16());
-  });
+  auto isComputed = [&](const DispatchBody::Sink &sink) { return llvm::is_contained(computed, sink.value); };
+  return llvm::all_of(rowSums, isComputed) && llvm::all_of(sinks, [&](const DispatchBody::Sink &sink) {
+           Type storage = body.storageOf(sink.param);
+           return isComputed(sink) && (storage.isF32() || storage.isBF16());
+         });
 }
 
 std::optional<MatmulProblem> MatmulProblem::create(moe::DispatchOp dispatch) {
@@ -207,8 +219,8 @@ std::optional<MatmulProblem> MatmulProblem::create(moe::DispatchOp dispatch) {
     } else if (auto map = dyn_cast<moe::MapOp>(op)) {
       if (!problem.joinSum(map))
         problem.maps.push_back(map);
-    } else if (!isa<moe::GatherRowsOp, moe::ReshapeOp, moe::CastOp, moe::ReadOp, moe::WriteOp, moe::AccumulateOp,
-                    moe::YieldOp, arith::ConstantOp>(op)) {
+    } else if (!isa<moe::RowReduceOp, moe::GatherRowsOp, moe::ReshapeOp, moe::CastOp, moe::ReadOp, moe::WriteOp,
+                    moe::AccumulateOp, moe::YieldOp, arith::ConstantOp>(op)) {
       return std::nullopt;
     }
   }

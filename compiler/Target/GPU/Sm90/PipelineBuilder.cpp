@@ -242,9 +242,26 @@ Value PipelineBuilder::shuffleFrom(Value value, Value lane) {
   return NVVM::ShflOp::create(b, value.getType(), i32(-1), value, lane, i32(31), NVVM::ShflKind::idx, UnitAttr());
 }
 
+void PipelineBuilder::syncWarp() { NVVM::SyncWarpOp::create(b, i32(-1)); }
+
+Value PipelineBuilder::shuffleXor(Value value, int64_t mask) {
+  return NVVM::ShflOp::create(b, value.getType(), i32(-1), value, i32(mask), i32(31), NVVM::ShflKind::bfly, UnitAttr());
+}
+
 void PipelineBuilder::storeMatrix(Value address, ValueRange packed) {
   NVVM::StMatrixOp::create(b, pointer(address), packed, NVVM::MMALayout::row,
                            NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8), NVVM::LdStMatrixEltType::B16);
+}
+
+PipelineBuilder::Values PipelineBuilder::loadMatrix(Value address) {
+  auto four = LLVM::LLVMStructType::getLiteral(b.getContext(), SmallVector<Type>(4, b.getI32Type()));
+  Value packed =
+      NVVM::LdMatrixOp::create(b, four, pointer(address), 4, NVVM::MMALayout::row,
+                               NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8), NVVM::LdStMatrixEltType::B16);
+  Values values;
+  for (int64_t i = 0; i < 4; ++i)
+    values.push_back(LLVM::ExtractValueOp::create(b, packed, i));
+  return values;
 }
 
 void PipelineBuilder::storePair(Value address, Value first, Value second) {

@@ -57,6 +57,7 @@ public:
   void arriveWhenCopied(Value barrier);    // once this thread's copies by copy16 have landed
   /// Waits for `threads` threads at hardware barrier `id`.
   void sync(Value id, int64_t threads);
+  void syncWarp(); // its lanes see each other's writes
   /// Writes to shared memory by instructions become visible to TMA and tensor cores.
   void fenceAsync();
   void fenceDevice(); // memory order between blocks
@@ -97,8 +98,11 @@ public:
   Value exp2Fast(Value a);
   Value reciprocalFast(Value a);
   Value shuffleFrom(Value value, Value lane);
+  Value shuffleXor(Value value, int64_t mask);
   /// Four 8 x 8 blocks of 16-bit values, lane l giving the address of row l % 8 of block l / 8.
   void storeMatrix(Value address, mlir::ValueRange packed);
+  /// The same from shared memory: four i32, a pair of values each.
+  Values loadMatrix(Value address);
   /// Two f32 side by side, to shared memory.
   void storePair(Value address, Value first, Value second);
   Value inlineAsm(llvm::StringRef text, llvm::StringRef constraints, mlir::ValueRange operands, mlir::Type result,
