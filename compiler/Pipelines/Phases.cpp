@@ -51,8 +51,9 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
   function.addPass(moe::createMoeJoinSums());
-  function.addPass(moe::createMoeFormDispatches(
-      {options.structure->wantsLightEpilogues(), options.structure->columnsToGatherOnce()}));
+  function.addPass(
+      moe::createMoeFormDispatches({options.structure->wantsLightEpilogues(), options.structure->columnsToGatherOnce(),
+                                    options.structure->columnsToSumInRows()}));
   if (precision.getCompute() != "bf16")
     return;
   moe::MoeNarrowStorageOptions storage;

@@ -117,7 +117,8 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
     // registers of half the warps.
     int64_t accesses = 2 * lanes <= most && !crowded ? 2 : 1;
     layout.group = std::min(SimtBuilder::kWarp, powerOf2Ceil(llvm::divideCeil(width, accesses * lanes)));
-    layout.threads = std::clamp(powerOf2Ceil(schedule.rows * layout.group), SimtBuilder::kWarp, kBlock);
+    int64_t rows = schedule.sums.empty() ? schedule.rows : schedule.rowsPerSum;
+    layout.threads = std::clamp(powerOf2Ceil(rows * layout.group), SimtBuilder::kWarp, kBlock);
     return layout;
   }
   if (together) {

@@ -20,6 +20,7 @@ struct DispatchGroup {
 struct DispatchTraits {
   bool lightEpilogues = false; // see moe-form-dispatches
   int64_t gatherOnce = 0;      // the same
+  int64_t summedColumns = 0;   // the same
 };
 
 class DispatchGroups {
@@ -58,6 +59,8 @@ private:
   unsigned open(mlir::Operation *op, llvm::StringRef kind);
   int findMatmulPartner(mlir::Operation *op) const;
   int findSibling(mlir::Operation *op) const;
+  void splitSum(ColReduceOp sum);
+  int findHolder(ColReduceOp sum, MapOp terms, int64_t parts) const;
   bool readsWith(mlir::Value value, unsigned index) const;
   bool mustBeStored(mlir::Value value) const;
   bool earnsEpilogue(MapOp map, const DispatchGroup &group) const;

@@ -150,6 +150,9 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     inside them. With `light-epilogues` an epilogue makes one result and reads one tensor at most: what a tile of a GPU's
     product has registers for. Rows are gathered in the loads of every product that multiplies them, unless those products have
     `gather-once` columns or more together: then the gather is a dispatch of its own, and its rows are stored.
+    A sum over rows of 2 to `summed-columns` columns whose terms are made of rows that one row dispatch makes or reads is split: that dispatch adds up N adjacent rows
+    each, and a small one adds up these parts. N is the least divisor of the sum's rows from 8 on that leaves at most 1024 parts; where that would leave fewer
+    than 256, or no dispatch has all rows, the sum reads them again, as all sums do without the option.
     Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
     code generators.
     ```mlir
@@ -159,7 +162,9 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
   let options = [Option<"lightEpilogues", "light-epilogues", "bool", "false",
     "Epilogues of products make one result and read at most one tensor of its shape">,
     Option<"gatherOnce", "gather-once", "int64_t", "0",
-    "Columns of the products of gathered rows from which the rows are stored; 0: never">];
+    "Columns of the products of gathered rows from which the rows are stored; 0: never">,
+    Option<"summedColumns", "summed-columns", "int64_t", "0",
+    "Columns up to which row kernels begin sums over the rows that they hold; 0: never">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 
