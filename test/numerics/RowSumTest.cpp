@@ -174,4 +174,10 @@ TEST_CASE("sums over rows that the row template refuses", "[rowsum]") {
                          "moe.yield %d, %r : " + x + ", " + one,
                      x + ", " + one),
              Contains("reads a sum over rows"));
+  // A block has no registers for these.
+  CHECK_THROWS_WITH(
+      CompiledDispatch(dispatchText("row", {{"x", tensor(4, 16384)}}, tensor(2, 16384),
+                                    sumText("%s", "%x", {4, 2, 16384}) + "moe.yield %s : " + tensor(2, 16384)),
+                       "f32", kGpu),
+      Contains("adds up rows of 16384 columns"));
 }

@@ -12,6 +12,10 @@ using kernel::RowSchedule;
 using kernel::tensorColumns;
 
 namespace {
+// Threads on a multiprocessor when a block walks over the rows of a sum: 64 registers each. About 500 sums of 256
+// threads are then one wave.
+constexpr int64_t kThreadsWithSums = 1024;
+
 int64_t powerOf2Ceil(int64_t value) { return static_cast<int64_t>(llvm::PowerOf2Ceil(value)); }
 
 /// Columns of 16 bytes of the widest elements that matter: small operands stay in L1, whatever their accesses.
@@ -90,7 +94,7 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   }
   for (const kernel::RowSum &sum : schedule.sums) {
     note(moe::ColReduceOp(sum.op).getInput());
-    together = true; // for whole rows stay with their block
+    together = true; // a row stays with its threads
   }
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock())
     if (looksAtRow(&op)) {
@@ -98,11 +102,12 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
       together |= schedule.columnsOf(op.getOperand(0)) > 1;
     }
 
-  // A thread holds its columns of every operand at once: the more operands, the fewer columns fit its registers.
+  // A thread holds its columns of every operand at once: the more operands, the fewer columns fit its registers. Sums
+  // over rows stay in registers as well.
   int64_t streams = countStreams(body, schedule.rows * width);
   int64_t written = llvm::count_if(
       schedule.sinks, [&](const DispatchBody::Sink &sink) { return schedule.columnsOf(sink.value) == width; });
-  bool crowded = together && streams + written > 4;
+  bool crowded = together && (streams + written > 4 || !schedule.sums.empty());
   constexpr int64_t kBlock = 256;
   int64_t warpColumns = crowded ? 256 : 1024;
   // Many small updates in one kernel: fewer columns at a time.
@@ -421,6 +426,8 @@ FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp dispatch, ModuleOp module, S
     return failure();
   RowLayout layout = RowLayout::choose(body, *schedule);
   SimtBuilder k(module, dispatch.getLoc(), symbol, body.numParams(), layout.threads, target);
+  if (!schedule->sums.empty())
+    k.keepResident(std::max<int64_t>(1, kThreadsWithSums / layout.threads));
   if (failed(RowEmitter(k, body, *schedule, layout).emit()))
     return failure();
   k.finish();

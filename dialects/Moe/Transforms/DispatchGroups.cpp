@@ -74,12 +74,11 @@ bool DispatchGroups::isCloned(Operation *op) const {
   if (isa<arith::ConstantOp, ReadOp, ReshapeOp>(op))
     return true;
   // A sum over rows computes its terms itself: reading two tensors again costs no more than writing one and reading it.
-  if (auto map = dyn_cast<MapOp>(op))
-    return !groupOf.contains(op) && map->getNumResults() == 1 && !map.getPosition() &&
-           map.getShapeType().getDimSize(1) > 1 && !map->use_empty() && countFullInputs(map) > 0 &&
-           countFullInputs(map) <= 2 && llvm::all_of(op->getUsers(), [&](Operation *user) {
-             return isa<ColReduceOp>(user) && user->getBlock() == &block;
-           });
+  if (auto map = dyn_cast<MapOp>(op); map && !groupOf.contains(op))
+    return map->getNumResults() == 1 && !map.getPosition() && map.getShapeType().getDimSize(1) > 1 &&
+           !map->use_empty() && countFullInputs(map) > 0 && countFullInputs(map) <= 2 &&
+           llvm::all_of(op->getUsers(),
+                        [&](Operation *user) { return isa<ColReduceOp>(user) && user->getBlock() == &block; });
   if (!isa<GatherRowsOp>(op))
     return false;
   int64_t columns = 0;
@@ -350,63 +349,6 @@ int DispatchGroups::findSibling(Operation *op) const {
       return index;
   }
   return -1;
-}
-
-/// How many rows a row kernel adds up before a kernel of sums goes on: few enough that the parts fill a device, many
-/// enough that these are little beside the rows. 0: neither fits.
-static int64_t rowsOfPart(int64_t rows, int64_t groups) {
-  constexpr int64_t leastParts = 256, mostParts = 1024, leastRows = 8;
-  for (int64_t each = std::max<int64_t>(leastRows, llvm::divideCeil(rows, mostParts)); each * leastParts <= rows;
-       ++each)
-    if (rows / groups % each == 0)
-      return each;
-  return 0;
-}
-
-/// The row kernel that makes or reads all rows that the sum is made of; `terms` is the map before the sum, or null.
-int DispatchGroups::findHolder(ColReduceOp sum, MapOp terms, int64_t parts) const {
-  for (int index = groups.size() - 1; index >= 0; --index) {
-    const DispatchGroup &group = groups[index];
-    auto holds = [&](Value value) {
-      return llvm::is_contained(group.ops, value.getDefiningOp()) || readsWith(value, index);
-    };
-    auto hasOtherParts = [&](Operation *op) { return isa<ColReduceOp>(op) && rowsOf(op->getResult(0)) != parts; };
-    if (group.kind != "row" || llvm::any_of(group.ops, hasOtherParts))
-      continue;
-    std::string why;
-    bool found = terms ? llvm::all_of(terms.getInputs(),
-                                      [&](Value input) {
-                                        return cast<RankedTensorType>(input.getType()).getShape() !=
-                                                   terms.getShapeType().getShape() ||
-                                               holds(input);
-                                      }) &&
-                             canJoin(terms, index, why)
-                       : holds(sum.getInput());
-    if (found)
-      return index;
-  }
-  return -1;
-}
-
-/// A sum over rows that some row kernel holds anyway begins there, with parts of a few rows each; `sum` adds up these.
-void DispatchGroups::splitSum(ColReduceOp sum) {
-  auto type = cast<RankedTensorType>(sum.getInput().getType());
-  int64_t each = rowsOfPart(type.getDimSize(0), rowsOf(sum.getResult()));
-  if (type.getDimSize(1) == 1 || type.getDimSize(1) > traits.summedColumns || !each)
-    return;
-  auto map = sum.getInput().getDefiningOp<MapOp>();
-  MapOp terms = map && map->hasOneUse() && isCloned(map) ? map : MapOp();
-  int64_t parts = type.getDimSize(0) / each;
-  int index = findHolder(sum, terms, parts);
-  if (index < 0)
-    return;
-  OpBuilder b(sum);
-  auto partsType = RankedTensorType::get({parts, type.getDimSize(1)}, type.getElementType());
-  auto part = ColReduceOp::create(b, sum.getLoc(), partsType, sum.getInput());
-  if (terms)
-    join(terms, index);
-  join(part, index);
-  sum.getInputMutable().assign(part.getResult());
 }
 
 /// A repeat is a group of its own. It reads what is read inside, and each state whose value it takes or captures.

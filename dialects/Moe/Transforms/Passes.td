@@ -151,8 +151,9 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     product has registers for. Rows are gathered in the loads of every product that multiplies them, unless those products have
     `gather-once` columns or more together: then the gather is a dispatch of its own, and its rows are stored.
     A sum over rows of 2 to `summed-columns` columns whose terms are made of rows that one row dispatch makes or reads is split: that dispatch adds up N adjacent rows
-    each, and a small one adds up these parts. N is the least divisor of the sum's rows from 8 on that leaves at most 1024 parts; where that would leave fewer
-    than 256, or no dispatch has all rows, the sum reads them again, as all sums do without the option.
+    each, and a small one adds up these parts. N is the least divisor of the sum's rows from 8 on that leaves at most 512 parts; where that would leave fewer
+    than 256, or no dispatch without `top_k` has all rows, the sum reads them again, as all sums do without the option. GPUs ask for it: their blocks keep the sums of a row in
+    registers, whereas CPUs would go over them in cache for each row.
     Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
     code generators.
     ```mlir

@@ -17,8 +17,8 @@ moe.state @grad gradient : tensor<1x64xf32>
 // CHECK-NEXT: %[[ALL:.*]] = moe.col_reduce %[[IN]] : tensor<512x64xf32> -> tensor<1x64xf32>
 // CHECK-NEXT: moe.accumulate @grad, %[[ALL]]
 // AGAIN-LABEL: func @scale()
-// AGAIN: moe.dispatch "row" () : () -> () {
-// AGAIN: moe.dispatch "col_reduce" () : () -> () {
+// AGAIN: moe.dispatch "row" {{.*}} -> tensor<4096x1xf32> {
+// AGAIN: moe.dispatch "col_reduce" {{.*}} : (tensor<4096x1xf32>) -> () {
 // AGAIN: moe.map
 // AGAIN: moe.col_reduce %{{.*}} : tensor<4096x64xf32> -> tensor<1x64xf32>
 func.func @scale() {
@@ -49,15 +49,15 @@ func.func @scale() {
 
 // -----
 
-// What is made for the sum alone is not stored. Groups of 1100 rows: 10 is the least divisor that leaves at most 1024 parts.
+// What is made for the sum alone is not stored. Groups of 1100 rows: 20 is the least divisor that leaves at most 512 parts.
 moe.state @x batch : tensor<8800x64xf32>
 moe.state @m output : tensor<8800x1xf32>
 moe.state @grad gradient : tensor<8x64xf32>
 // CHECK-LABEL: func @made()
-// CHECK: moe.dispatch "row" {{.*}} : () -> tensor<880x64xf32> {
-// CHECK: moe.col_reduce %{{.*}} : tensor<8800x64xf32> -> tensor<880x64xf32>
+// CHECK: moe.dispatch "row" {{.*}} : () -> tensor<440x64xf32> {
+// CHECK: moe.col_reduce %{{.*}} : tensor<8800x64xf32> -> tensor<440x64xf32>
 // CHECK: moe.dispatch "col_reduce"
-// CHECK-NEXT: moe.col_reduce %{{.*}} : tensor<880x64xf32> -> tensor<8x64xf32>
+// CHECK-NEXT: moe.col_reduce %{{.*}} : tensor<440x64xf32> -> tensor<8x64xf32>
 // AGAIN-LABEL: func @made()
 // AGAIN: moe.dispatch "row" {{.*}} : () -> tensor<8800x64xf32> {
 func.func @made() {
@@ -112,5 +112,22 @@ func.func @whole() {
   }
   %u = moe.col_reduce %p : tensor<4096x64xf32> -> tensor<1x64xf32>
   moe.accumulate @grad_o, %u : tensor<1x64xf32>
+  return
+}
+
+// -----
+
+// Choices keep a kernel busier than memory does: it would only take longer.
+moe.state @x batch : tensor<4096x64xf32>
+moe.state @ids output : tensor<4096x8xi32>
+moe.state @grad gradient : tensor<1x64xf32>
+// CHECK-LABEL: func @choices()
+// CHECK: moe.col_reduce %{{.*}} : tensor<4096x64xf32> -> tensor<1x64xf32>
+func.func @choices() {
+  %x = moe.read @x : tensor<4096x64xf32>
+  %ids = moe.top_k %x : tensor<4096x64xf32> -> tensor<4096x8xi32>
+  moe.write @ids, %ids : tensor<4096x8xi32>
+  %s = moe.col_reduce %x : tensor<4096x64xf32> -> tensor<1x64xf32>
+  moe.accumulate @grad, %s : tensor<1x64xf32>
   return
 }
