@@ -66,6 +66,9 @@ public:
   /// Columns, of all products of the same gathered rows together, from which gathering once before them is faster than
   /// in the loads of each; 0: never (see moe-form-dispatches).
   virtual int64_t columnsToGatherOnce() const { return 0; }
+  /// Columns of the widest rows whose sums over rows begin in the kernel that has the rows anyway; 0: never (see
+  /// moe-form-dispatches). Row kernels of every target can do it, for plans that take over another's structure.
+  virtual int64_t columnsToSumInRows() const { return 0; }
   /// The element type that tensors of a `compute: bf16` experiment have in memory; null: the target has none narrower
   /// than f32, and computes with f32.
   virtual mlir::FloatType narrowType(mlir::MLIRContext *context) const = 0;

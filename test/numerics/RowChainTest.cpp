@@ -381,7 +381,7 @@ TEST_CASE("what the row template refuses", "[chain]") {
   using Catch::Contains;
   CHECK_THAT(message("moe.write @s, %x : " + x + "\n%s = moe.read @s : " + x + "\nmoe.yield %s : " + x, x),
              Contains("reads a state after"));
-  CHECK_THAT(
-      message("%c = moe.col_reduce %x : " + x + " -> tensor<1x8x$T>\nmoe.yield %c : tensor<1x8x$T>", "tensor<1x8x$T>"),
-      Contains("is not an op of the row template"));
+  CHECK_THAT(message("%c = moe.column_kth %x n 1 : " + x + " -> tensor<1x8x$T>\nmoe.yield %c : tensor<1x8x$T>",
+                     "tensor<1x8x$T>"),
+             Contains("is not an op of the row template"));
 }

@@ -17,6 +17,8 @@ public:
 
   /// One whole row.
   void emitRow(Value rowIndex);
+  /// Rows `first` to `end`, as many as make whole sums over rows: each is added to where it ends up.
+  void emitSummedRows(Value first, Value end);
   /// Columns first .. first + count - 1 of the only row (RowSchedule::splitsColumns); the rest of the row that does not
   /// fill a vector belongs to whoever `isLast`.
   void emitColumns(Value first, int64_t count, Value isLast);
@@ -65,6 +67,7 @@ private:
   Value row;
   llvm::DenseMap<Value, Value> pointers, scalars, scratchRows;
   llvm::DenseMap<Value, Value> sinkPointers; // keyed by the parameter's pointer
+  llvm::DenseMap<mlir::Operation *, Value> sumPointers;
   llvm::DenseMap<mlir::Operation *, Source> sources;
   // Bounds of column loops: whole rows when `chunk` is 0.
   int64_t chunk = 0;

@@ -286,6 +286,12 @@ SmallVector<Value> RowEmitter::emitPiece(const RowStage &stage, Value column, Pi
       next.push_back(join(reduce, accumulators[next.size()], value));
       continue;
     }
+    if (auto sum = dyn_cast<moe::ColReduceOp>(item.op)) {
+      Value pointer = sumPointers.lookup(sum), term = operand(sum.getInput());
+      Value old = k.load(elementType(sum.getInput()), pointer, column, piece);
+      k.store(k.fadd(old, term), pointer, column, piece);
+      continue;
+    }
     SmallVector<Value> results;
     if (auto map = dyn_cast<moe::MapOp>(item.op))
       results = emitMap(k, map, piece.lanes, row, column, [&](unsigned i) { return operand(map.getInputs()[i]); });
@@ -318,12 +324,14 @@ void RowEmitter::emitLoop(const RowStage &stage) {
   for (const RowItem &item : stage.items) {
     if (!item.op)
       prepare(item.copied);
-    else if (isa<moe::MapOp, moe::RowReduceOp>(item.op)) {
+    else if (isa<moe::MapOp, moe::RowReduceOp, moe::ColReduceOp>(item.op)) {
       for (Value value : item.op->getOperands())
         if (!inside.contains(DispatchBody::stripViews(value)))
           prepare(value);
     } else
       sources[item.op] = sourceOf(item.op);
+    if (isa_and_present<moe::ColReduceOp>(item.op))
+      continue;
     SmallVector<Value> made = item.op ? SmallVector<Value>(item.op->getResults()) : SmallVector<Value>{item.copied};
     for (Value value : made) {
       RowValue &info = schedule.values[value];
@@ -418,6 +426,21 @@ void RowEmitter::emitRow(Value rowIndex) {
   emitDeferred();
 }
 
+void RowEmitter::emitSummedRows(Value first, Value end) {
+  Value each = k.i64(schedule.rowsPerSum);
+  k.loop(first, end, schedule.rowsPerSum, [&](Value start) {
+    for (const RowSum &sum : schedule.sums) {
+      moe::ColReduceOp op = sum.op;
+      int64_t columns = schedule.columnsOf(op.getResult());
+      Type element = elementType(op.getResult());
+      Value pointer = k.at(k.param(*sum.param), k.mul(k.div(start, each), k.i64(columns)), element);
+      k.fillZero(pointer, element, columns);
+      sumPointers[op] = pointer;
+    }
+    k.loop(start, k.add(start, each), 1, [&](Value row) { emitRow(row); });
+  });
+}
+
 void RowEmitter::emitColumns(Value first, int64_t count, Value isLast) {
   chunk = count;
   chunkFirst = first;
@@ -450,13 +473,17 @@ FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp dispatch, ModuleOp module, S
     emitter.emitColumns(k.mul(k.workgroup(), k.i64(chunk)), chunk, k.equal(k.workgroup(), k.i64(info.grid - 1)));
   } else {
     int64_t rows = std::clamp<int64_t>(kGroupWork / schedule->rowCost, 1, schedule->rows);
+    rows = llvm::alignTo(rows, schedule->rowsPerSum);
     info.grid = llvm::divideCeil(schedule->rows, rows);
-    if (rows == 1) {
+    if (rows == 1 && schedule->sums.empty()) {
       emitter.emitRow(schedule->rows == 1 ? k.i64(0) : k.workgroup());
     } else {
       Value first = k.mul(k.workgroup(), k.i64(rows));
       Value end = k.min(k.add(first, k.i64(rows)), k.i64(schedule->rows));
-      k.loop(first, end, 1, [&](Value row) { emitter.emitRow(row); });
+      if (schedule->sums.empty())
+        k.loop(first, end, 1, [&](Value row) { emitter.emitRow(row); });
+      else
+        emitter.emitSummedRows(first, end);
     }
   }
   k.finish();

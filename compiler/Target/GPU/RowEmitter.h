@@ -4,6 +4,9 @@
 // operands there (or, for moe.take and moe.rope, at other columns). Ops that look at a whole row (row_reduce, top_k,
 // dot_rows) are done first, by all threads of the row together; their results are scalars that every thread holds.
 // Nothing that is wide is ever stored but the sinks: what is needed again is still in registers or is computed again.
+//
+// With sums over rows a block does all rows of a sum, as many at a time as it has room for. Its threads keep their
+// columns' sums in registers meanwhile; in the end those of different rows are joined in shared memory.
 #ifndef MOEC_COMPILER_TARGET_GPU_ROWEMITTER_H
 #define MOEC_COMPILER_TARGET_GPU_ROWEMITTER_H
 
@@ -21,7 +24,7 @@ struct RowLayout {
   int64_t vector = 1;       // columns of one access where widths allow
   int64_t chunkColumns = 0; // of a block, when chunks > 1
   int64_t loopPieces = 4;   // accesses of one operand under way in a loop over a row that does not fit the registers
-  int64_t rowsPerBlock() const { return threads / group; }
+  int64_t rowsPerBlock() const { return threads / group; } // at once
 
   static RowLayout choose(const kernel::DispatchBody &body, const kernel::RowSchedule &schedule);
 };
@@ -105,6 +108,16 @@ private:
   Value convert(Value value, mlir::Type element);
   Value laneOf(Value value, int64_t lane);
 
+  /// Row `row` from its loads to its stores. `sums` are those over rows so far, and then with this row.
+  mlir::LogicalResult emitRow(Values &sums);
+
+  //===--- Sums over rows (RowSums.cpp) ---===//
+  /// The rows of sum `number`.
+  mlir::LogicalResult emitSummedRows(Value number);
+  Values zeroSums();
+  void addToSums(Values &sums);
+  void storeSums(Values sums);
+
   //===--- Whole rows (RowOps.cpp) ---===//
   Columns columnsOf(int64_t width) const;
   Sites sitesAt(int64_t width, Value first, int64_t pieces, bool mayEnd);
@@ -159,6 +172,7 @@ private:
   Value member;         // number of this thread among those of its row
   Value chunkFirst;
   mlir::Operation *outermostLoop = nullptr;
+  bool repeats = false;       // the block does rows after rows
   bool hasSteps = false;      // threads of a row need each other's sums
   bool isLastLevel = false;   // of whole-row ops
   bool wideAreStored = false; // all sinks but scalars

@@ -12,6 +12,10 @@ using kernel::RowSchedule;
 using kernel::tensorColumns;
 
 namespace {
+// Threads on a multiprocessor when a block walks over the rows of a sum: 64 registers each. About 500 sums of 256
+// threads are then one wave.
+constexpr int64_t kThreadsWithSums = 1024;
+
 int64_t powerOf2Ceil(int64_t value) { return static_cast<int64_t>(llvm::PowerOf2Ceil(value)); }
 
 /// Columns of 16 bytes of the widest elements that matter: small operands stay in L1, whatever their accesses.
@@ -56,7 +60,7 @@ bool isFreeOf(Value value, llvm::function_ref<bool(Operation *)> stop) {
 /// Whether some thread may read elements of this state that another thread of the row writes.
 bool isShared(const DispatchBody &body, const RowSchedule &schedule, unsigned param) {
   int64_t width = 0;
-  for (const DispatchBody::Sink &sink : body.sinks())
+  for (const DispatchBody::Sink &sink : schedule.sinks)
     if (sink.param == param)
       width = schedule.columnsOf(sink.value);
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {
@@ -84,9 +88,13 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
     oneWidth = oneWidth && (columns == 1 || width == 1 || columns == width);
     width = std::max(width, columns);
   };
-  for (const DispatchBody::Sink &sink : body.sinks()) {
+  for (const DispatchBody::Sink &sink : schedule.sinks) {
     note(sink.value);
     inPlace |= isShared(body, schedule, sink.param);
+  }
+  for (const kernel::RowSum &sum : schedule.sums) {
+    note(moe::ColReduceOp(sum.op).getInput());
+    together = true; // a row stays with its threads
   }
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock())
     if (looksAtRow(&op)) {
@@ -94,11 +102,12 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
       together |= schedule.columnsOf(op.getOperand(0)) > 1;
     }
 
-  // A thread holds its columns of every operand at once: the more operands, the fewer columns fit its registers.
+  // A thread holds its columns of every operand at once: the more operands, the fewer columns fit its registers. Sums
+  // over rows stay in registers as well.
   int64_t streams = countStreams(body, schedule.rows * width);
   int64_t written = llvm::count_if(
-      body.sinks(), [&](const DispatchBody::Sink &sink) { return schedule.columnsOf(sink.value) == width; });
-  bool crowded = together && streams + written > 4;
+      schedule.sinks, [&](const DispatchBody::Sink &sink) { return schedule.columnsOf(sink.value) == width; });
+  bool crowded = together && (streams + written > 4 || !schedule.sums.empty());
   constexpr int64_t kBlock = 256;
   int64_t warpColumns = crowded ? 256 : 1024;
   // Many small updates in one kernel: fewer columns at a time.
@@ -113,7 +122,8 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
     // registers of half the warps.
     int64_t accesses = 2 * lanes <= most && !crowded ? 2 : 1;
     layout.group = std::min(SimtBuilder::kWarp, powerOf2Ceil(llvm::divideCeil(width, accesses * lanes)));
-    layout.threads = std::clamp(powerOf2Ceil(schedule.rows * layout.group), SimtBuilder::kWarp, kBlock);
+    int64_t rows = schedule.sums.empty() ? schedule.rows : schedule.rowsPerSum;
+    layout.threads = std::clamp(powerOf2Ceil(rows * layout.group), SimtBuilder::kWarp, kBlock);
     return layout;
   }
   if (together) {
@@ -207,7 +217,7 @@ bool RowEmitter::mayStoreInLastPass(int64_t width) {
       return isa<RankedTensorType>(operand.getType()) && schedule.columnsOf(operand) > 1;
     });
   };
-  return llvm::all_of(body.sinks(), [&](const DispatchBody::Sink &sink) {
+  return llvm::all_of(schedule.sinks, [&](const DispatchBody::Sink &sink) {
     int64_t columns = schedule.columnsOf(sink.value);
     if (columns == 1)
       return isFreeOf(sink.value, readsWide);
@@ -230,7 +240,7 @@ bool RowEmitter::standApart(ArrayRef<DispatchBody::Sink> part) {
     auto read = dyn_cast<moe::ReadOp>(op);
     return read && written.contains(read.getStateAttr().getAttr());
   };
-  return llvm::all_of(body.sinks(), [&](const DispatchBody::Sink &sink) {
+  return llvm::all_of(schedule.sinks, [&](const DispatchBody::Sink &sink) {
     return params.contains(sink.param) || isFreeOf(sink.value, reads);
   });
 }
@@ -268,7 +278,7 @@ SmallVector<SmallVector<DispatchBody::Sink>> RowEmitter::inParts(ArrayRef<Dispat
 LogicalResult RowEmitter::emitSinks() {
   std::map<int64_t, SmallVector<DispatchBody::Sink>> byWidth;
   bool mustWait = false;
-  for (const DispatchBody::Sink &sink : body.sinks()) {
+  for (const DispatchBody::Sink &sink : schedule.sinks) {
     byWidth[schedule.columnsOf(sink.value)].push_back(sink);
     mustWait |= sharesElements(sink.param);
   }
@@ -335,7 +345,7 @@ void RowEmitter::loadEarly() {
     } else if (isa<moe::GatherRowsOp, moe::EmbedOp, moe::SpreadRowsOp, moe::TakeOp>(op)) {
       if (schedule.columnsOf(op.getResult(0)) == 1 && isFreeOf(op.getResult(0), looksAtRow))
         scalarsOfRow.push_back(op.getResult(0));
-    } else if (isa<moe::MapOp, moe::RowReduceOp>(op)) {
+    } else if (isa<moe::MapOp, moe::RowReduceOp, moe::ColReduceOp>(op)) {
       for (Value operand : op.getOperands()) {
         int64_t columns = schedule.columnsOf(operand);
         if (!body.paramOf(operand))
@@ -360,6 +370,8 @@ LogicalResult RowEmitter::emit() {
     block = k.div(block, k.i64(layout.chunks));
   }
   member = layout.group == 1 ? k.i64(0) : perBlock == 1 ? k.thread() : k.rem(k.thread(), k.i64(layout.group));
+  if (!schedule.sums.empty())
+    return emitSummedRows(block);
   if (schedule.rows == 1) {
     row = k.i64(0);
   } else if (perBlock == 1) {
@@ -373,7 +385,11 @@ LogicalResult RowEmitter::emit() {
     rowExists = k.less(number, k.i64(schedule.rows));
     row = k.min(row, k.i64(schedule.rows - 1));
   }
+  Values none;
+  return emitRow(none);
+}
 
+LogicalResult RowEmitter::emitRow(Values &sums) {
   // Whole-row ops by depth: what is ready together is done together.
   llvm::DenseMap<Operation *, size_t> depth;
   SmallVector<SmallVector<Operation *>> levels;
@@ -396,6 +412,7 @@ LogicalResult RowEmitter::emit() {
     isLastLevel = number + 1 == levels.size();
     emitLevel(ops);
   }
+  addToSums(sums);
   return emitSinks();
 }
 
@@ -409,6 +426,8 @@ FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp dispatch, ModuleOp module, S
     return failure();
   RowLayout layout = RowLayout::choose(body, *schedule);
   SimtBuilder k(module, dispatch.getLoc(), symbol, body.numParams(), layout.threads, target);
+  if (!schedule->sums.empty())
+    k.keepResident(std::max<int64_t>(1, kThreadsWithSums / layout.threads));
   if (failed(RowEmitter(k, body, *schedule, layout).emit()))
     return failure();
   k.finish();
@@ -417,7 +436,8 @@ FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp dispatch, ModuleOp module, S
   info.symbol = symbol.str();
   info.flops = schedule->flops();
   info.bytes = body.bytes();
-  info.grid = llvm::divideCeil(schedule->rows, layout.rowsPerBlock()) * layout.chunks;
+  info.grid = schedule->sums.empty() ? llvm::divideCeil(schedule->rows, layout.rowsPerBlock()) * layout.chunks
+                                     : schedule->rows / schedule->rowsPerSum;
   info.scratchBytes = k.scratchBytes();
   info.launch = k.launch();
   return info;

@@ -165,8 +165,8 @@ void RowEmitter::emitReductions(int64_t width, ArrayRef<moe::RowReduceOp> reduce
   });
   for (auto [i, sum] : llvm::enumerate(sums))
     sum = moe::RowReduceOp(reduces[i]).getKind() == moe::Reduction::sum ? k.sumLanes(sum) : k.maxLanes(sum);
-  Values totals = k.reduceGroup(sums, layout.group, /*again=*/false,
-                                [&](size_t i, Value a, Value b) { return joinOf(reduces[i], a, b); });
+  Values totals =
+      k.reduceGroup(sums, layout.group, repeats, [&](size_t i, Value a, Value b) { return joinOf(reduces[i], a, b); });
   for (auto [i, total] : llvm::enumerate(totals))
     replicated[moe::RowReduceOp(reduces[i]).getResult()] = {total};
 }
@@ -220,11 +220,11 @@ bool RowEmitter::emitOnlineSoftmax(moe::RowReduceOp max) {
     Value scale = k.splat(k.exp(k.fsub(so[0], from)), columns.lanes);
     return {most, k.fma(so[1], scale, added)};
   });
-  Value most = k.reduceGroup({parts[0]}, layout.group, /*again=*/false,
-                             [&](size_t, Value a, Value b) { return k.fmax(a, b); })[0];
+  Value most =
+      k.reduceGroup({parts[0]}, layout.group, repeats, [&](size_t, Value a, Value b) { return k.fmax(a, b); })[0];
   Value scaled = k.fmul(k.sumLanes(parts[1]), k.exp(k.fsub(parts[0], most)));
   Value total =
-      k.reduceGroup({scaled}, layout.group, /*again=*/false, [&](size_t, Value a, Value b) { return k.fadd(a, b); })[0];
+      k.reduceGroup({scaled}, layout.group, repeats, [&](size_t, Value a, Value b) { return k.fadd(a, b); })[0];
   replicated[max.getResult()] = {most};
   replicated[sum.getResult()] = {total};
   done.insert(sum);
@@ -325,7 +325,7 @@ void RowEmitter::emitTopK(moe::TopKOp op) {
       keys.push_back(key);
     sortDescending(k, keys);
     for (int64_t slot = 0; slot < count; ++slot) {
-      Value best = k.reduceGroup({keys.front()}, layout.group, /*again=*/false,
+      Value best = k.reduceGroup({keys.front()}, layout.group, repeats,
                                  [&](size_t, Value a, Value b) { return larger(a, b); })[0];
       ids.push_back(k.toI32(k.sub(k.i64(0xFFFFFFFF), k.b.createOrFold<arith::AndIOp>(best, k.i64(0xFFFFFFFF)))));
       Value isOwn = k.equal(best, keys.front());
@@ -337,7 +337,7 @@ void RowEmitter::emitTopK(moe::TopKOp op) {
   }
   Values ids;
   for (int64_t slot = 0; slot < count; ++slot) {
-    Values chosen = choose(last, /*again=*/false);
+    Values chosen = choose(last, repeats);
     ids.push_back(chosen[0]);
     last = Values(ArrayRef<Value>(chosen).drop_front());
   }
@@ -352,6 +352,8 @@ void RowEmitter::emitSharedRow(Value result, ValueRange carried,
   Value memory = k.shared(layout.rowsPerBlock() * columns * element.getIntOrFloatBitWidth() / 8);
   Value rowInBlock = layout.rowsPerBlock() == 1 ? k.i64(0) : k.div(k.thread(), k.i64(layout.group));
   Value base = k.at(memory, k.mul(rowInBlock, k.i64(columns)), element);
+  if (repeats)
+    syncGroup();
   loopOver(k.i64(0), k.i64(columns), 1, carried, [&](Value column, ValueRange so) {
     auto [value, next] = elementOf(column, so);
     k.when(k.equal(member, k.i64(0)), [&] { k.store(value, base, column); });
@@ -425,7 +427,7 @@ void RowEmitter::emitDotRows(moe::DotRowsOp op) {
     Values numbers;
     for (int64_t slot = first; slot < std::min(slots, first + kTogether); ++slot)
       numbers.push_back(this->element(op.getSlotRow(), slot));
-    llvm::append_range(results, dots(numbers, /*again=*/false));
+    llvm::append_range(results, dots(numbers, repeats));
   }
   replicated[op.getResult()] = results;
 }

@@ -20,8 +20,8 @@ int64_t tensorRows(Value value) {
 }
 
 bool isLoopOp(Operation *op) {
-  return isa<moe::MapOp, moe::RowReduceOp, moe::GatherRowsOp, moe::CombineRowsOp, moe::SpreadRowsOp, moe::EmbedOp,
-             moe::SliceColumnsOp>(op);
+  return isa<moe::MapOp, moe::RowReduceOp, moe::ColReduceOp, moe::GatherRowsOp, moe::CombineRowsOp, moe::SpreadRowsOp,
+             moe::EmbedOp, moe::SliceColumnsOp>(op);
 }
 
 namespace {
@@ -40,6 +40,11 @@ bool isStructure(Operation *op) {
 bool isRowAligned(Operation *op, unsigned operand) {
   auto rowOp = dyn_cast<moe::RowOpInterface>(op);
   return !rowOp || rowOp.isRowAligned(operand);
+}
+
+/// Of the value whose rows the kernel walks.
+int64_t rowsWalked(Operation *op) {
+  return tensorRows(isa<moe::ColReduceOp>(op) ? op->getOperand(0) : op->getResult(0));
 }
 
 int64_t elements(Value value) { return cast<RankedTensorType>(value.getType()).getNumElements(); }
@@ -111,21 +116,21 @@ FailureOr<RowSchedule> RowSchedule::create(DispatchBody &body) {
   SmallVector<Operation *> ops;
   if (failed(schedule.checkBody(body, ops)))
     return failure();
-  SmallVector<DispatchBody::Sink> sinks = body.sinks();
-  schedule.flat = canFlatten(ops, sinks);
-  if (!schedule.flat && (!ops.empty() || !sinks.empty())) {
-    schedule.rows = tensorRows(ops.empty() ? sinks.front().value : ops.front()->getResult(0));
+  schedule.flat = canFlatten(ops, body.sinks());
+  if (!schedule.flat && (!ops.empty() || !body.sinks().empty())) {
+    schedule.rows = ops.empty() ? tensorRows(body.sinks().front().value) : rowsWalked(ops.front());
     for (Operation *op : ops)
-      if (tensorRows(op->getResult(0)) != schedule.rows)
-        return op->emitOpError("has ") << tensorRows(op->getResult(0)) << " rows, but the dispatch has "
-                                       << schedule.rows;
+      if (rowsWalked(op) != schedule.rows)
+        return op->emitOpError("has ") << rowsWalked(op) << " rows, but the dispatch has " << schedule.rows;
   }
   for (Operation *op : ops)
     if (failed(schedule.place(body, op)))
       return failure();
+  if (failed(schedule.splitSinks(body)))
+    return failure();
 
   // Values that leave without being computed: copies of inputs and states, fills with a constant.
-  for (const DispatchBody::Sink &sink : sinks) {
+  for (const DispatchBody::Sink &sink : schedule.sinks) {
     if (schedule.values.count(sink.value))
       continue;
     if (schedule.rowsOf(sink.value) != schedule.rows)
@@ -136,8 +141,7 @@ FailureOr<RowSchedule> RowSchedule::create(DispatchBody &body) {
     if (auto param = body.paramOf(sink.value))
       schedule.accesses.push_back({*param, schedule.values[sink.value].stage, /*elementwise=*/true});
   }
-  if (failed(schedule.placeSinks(body)))
-    return failure();
+  schedule.placeSinks();
 
   int64_t cost = 0;
   bool splits = schedule.rows == 1;
@@ -171,7 +175,7 @@ FailureOr<RowSchedule> RowSchedule::create(DispatchBody &body) {
   return schedule;
 }
 
-void RowSchedule::append(unsigned earliest, bool isLoop, int64_t width, RowItem item, ValueRange results) {
+unsigned RowSchedule::append(unsigned earliest, bool isLoop, int64_t width, RowItem item, ValueRange results) {
   unsigned stage = earliest;
   while (stage < stages.size() && (stages[stage].isLoop != isLoop || (isLoop && stages[stage].width != width)))
     ++stage;
@@ -180,16 +184,20 @@ void RowSchedule::append(unsigned earliest, bool isLoop, int64_t width, RowItem 
   stages[stage].items.push_back(item);
   for (Value result : results)
     values[result].stage = stage;
+  return stage;
 }
 
 LogicalResult RowSchedule::place(DispatchBody &body, Operation *op) {
-  bool reduces = isa<moe::RowReduceOp>(op);
+  auto sum = dyn_cast<moe::ColReduceOp>(op);
+  bool reduces = sum || isa<moe::RowReduceOp>(op);
   int64_t width = columnsOf(reduces ? op->getOperand(0) : op->getResult(0));
   bool isLoop = isLoopOp(op) && width > 1;
   unsigned earliest = 0;
   for (OpOperand &operand : op->getOpOperands()) {
     Value source = DispatchBody::stripViews(operand.get());
     auto found = values.find(source);
+    if (source.getDefiningOp<moe::ColReduceOp>())
+      return op->emitOpError("reads a sum over rows, which this dispatch computes");
     if (found == values.end())
       continue;
     if (!isRowAligned(op, operand.getOperandNumber()))
@@ -199,15 +207,13 @@ LogicalResult RowSchedule::place(DispatchBody &body, Operation *op) {
       return op->emitOpError("uses another shape of a value that this dispatch computes");
     Operation *producer = source.getDefiningOp();
     const RowStage &from = stages[found->second.stage];
-    bool elementwise = isa<moe::MapOp, moe::RowReduceOp>(op);
+    bool elementwise = isa<moe::MapOp, moe::RowReduceOp, moe::ColReduceOp>(op);
     bool sameStage = from.isLoop ? isLoop && elementwise && from.width == width && columnsOf(source) == width &&
                                        !isa<moe::RowReduceOp>(producer)
                                  : !isLoop;
     earliest = std::max(earliest, found->second.stage + (sameStage ? 0 : 1));
   }
-  append(earliest, isLoop, width, {op, {}}, op->getResults());
-
-  unsigned stage = values[op->getResult(0)].stage;
+  unsigned stage = append(earliest, isLoop, width, {op, {}}, sum ? ValueRange() : ValueRange(op->getResults()));
   for (OpOperand &operand : op->getOpOperands()) {
     Value source = DispatchBody::stripViews(operand.get());
     auto found = values.find(source);
@@ -220,17 +226,45 @@ LogicalResult RowSchedule::place(DispatchBody &body, Operation *op) {
     if (!param)
       continue;
     bool aligned = isRowAligned(op, operand.getOperandNumber()) && rowsOf(operand.get()) == rows;
-    bool wholeRow = isa<moe::MapOp, moe::RowReduceOp>(op) && columnsOf(operand.get()) == width;
+    bool wholeRow = isa<moe::MapOp, moe::RowReduceOp, moe::ColReduceOp>(op) && columnsOf(operand.get()) == width;
     accesses.push_back({*param, stage, aligned && wholeRow});
     if (!aligned && rows > 1 && body.params[*param].isWritten)
       return op->emitOpError("reads operand ")
              << operand.getOperandNumber() << " across rows, but this dispatch also writes that state";
   }
+  return sum ? addSum(sum) : success();
+}
+
+LogicalResult RowSchedule::addSum(moe::ColReduceOp op) {
+  if (columnsOf(op.getInput()) == 1)
+    return op.emitOpError("has one column, expected more where rows are walked");
+  int64_t each = rows / tensorRows(op.getResult());
+  if (!sums.empty() && each != rowsPerSum)
+    return op.emitOpError("adds up ") << each << " rows each, but another sum of this dispatch " << rowsPerSum;
+  rowsPerSum = each;
+  sums.push_back({op, {}});
   return success();
 }
 
-LogicalResult RowSchedule::placeSinks(DispatchBody &body) {
+LogicalResult RowSchedule::splitSinks(DispatchBody &body) {
   for (const DispatchBody::Sink &sink : body.sinks()) {
+    auto sum = llvm::find_if(sums, [&](const RowSum &sum) { return sink.value == sum.op->getResult(0); });
+    if (sum == sums.end()) {
+      sinks.push_back(sink);
+      continue;
+    }
+    if (sum->param || sink.accumulates)
+      return sum->op->emitOpError("is stored twice or accumulated, expected one place that is written");
+    sum->param = sink.param;
+  }
+  for (const RowSum &sum : sums)
+    if (!sum.param)
+      return moe::ColReduceOp(sum.op).emitOpError("is not stored");
+  return success();
+}
+
+void RowSchedule::placeSinks() {
+  for (const DispatchBody::Sink &sink : sinks) {
     RowValue &value = values[sink.value];
     bool isScalar = columnsOf(sink.value) == 1;
     bool inLoop = stages[value.stage].isLoop && !isScalar;
@@ -258,7 +292,6 @@ LogicalResult RowSchedule::placeSinks(DispatchBody &body) {
     if (!info.needsMemory)
       info.home.reset();
   }
-  return success();
 }
 
 } // namespace moec::kernel

@@ -3,7 +3,8 @@
 //
 // Terms. A computed value is "wide" (more than one column) or a scalar (one column; lives in a register). An op of a
 // loop stage makes one vector of columns of its result from the same columns of its operands. Values that cross stages
-// need memory: their sink's, or a row of scratch.
+// need memory: their sink's, or a row of scratch. A "sum" (moe.col_reduce) adds up neighbouring rows; it is a result of
+// the kernel that nothing inside reads.
 #ifndef MOEC_COMPILER_TARGET_KERNEL_ROWSCHEDULE_H
 #define MOEC_COMPILER_TARGET_KERNEL_ROWSCHEDULE_H
 
@@ -38,6 +39,12 @@ struct RowValue {
   llvm::SmallVector<RowSink> deferred; // stored at the end of the row, since later stages still read the old contents
 };
 
+/// A sum over rows, and where it goes.
+struct RowSum {
+  moe::ColReduceOp op;
+  std::optional<unsigned> param;
+};
+
 class RowSchedule {
 public:
   /// Fails with a diagnostic when the body is not a sequence of row ops.
@@ -51,6 +58,9 @@ public:
   bool splitsColumns = false;
   llvm::SmallVector<RowStage> stages;
   llvm::MapVector<mlir::Value, RowValue> values; // keys without views
+  llvm::SmallVector<DispatchBody::Sink> sinks;   // of rows
+  llvm::SmallVector<RowSum> sums;
+  int64_t rowsPerSum = 1; // neighbours, which one workgroup walks
   /// Rough work of one row, in elements.
   int64_t rowCost = 1;
 
@@ -67,8 +77,10 @@ private:
   };
   mlir::LogicalResult checkBody(DispatchBody &body, llvm::SmallVectorImpl<mlir::Operation *> &ops);
   mlir::LogicalResult place(DispatchBody &body, mlir::Operation *op);
-  void append(unsigned earliest, bool isLoop, int64_t width, RowItem item, mlir::ValueRange results);
-  mlir::LogicalResult placeSinks(DispatchBody &body);
+  mlir::LogicalResult addSum(moe::ColReduceOp op);
+  mlir::LogicalResult splitSinks(DispatchBody &body);
+  unsigned append(unsigned earliest, bool isLoop, int64_t width, RowItem item, mlir::ValueRange results);
+  void placeSinks();
 
   llvm::SmallVector<Access> accesses;
 };
@@ -78,7 +90,7 @@ mlir::TypedAttr splatOf(mlir::Value value);
 /// Rows and columns of a tensor; a stack [E, R, C] counts as [E * R, C].
 int64_t tensorRows(mlir::Value value);
 int64_t tensorColumns(mlir::Value value);
-/// Ops that make their row column by column, and so join loops (moe.row_reduce only reads that way).
+/// Ops that make their row column by column, and so join loops (moe.row_reduce and moe.col_reduce only read that way).
 bool isLoopOp(mlir::Operation *op);
 
 } // namespace moec::kernel

@@ -241,7 +241,12 @@ def Moe_EmbedOp : Moe_Op<"embed", [Pure, rowOpPartly, differentiable]> {
 
 def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable]> {
   let summary = "Sums over rows: [N, C] -> [G, C], G equal groups of consecutive rows";
-  let description = "Rows are added in order. (C1) G divides N.";
+  let description = [{
+    The order of additions is a function of the shapes alone: row by row on CPUs; on GPUs as docs/codegen-gpu.md says. (C1) G divides N.
+
+    A dispatch of kind "row" may hold it too, as its last step: the kernel then adds up groups of rows that it has in its hands anyway, and leaves a short sum
+    (see moe-form-dispatches).
+  }];
   let arguments = (ins Moe_Matrix:$input);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";

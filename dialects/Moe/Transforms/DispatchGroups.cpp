@@ -74,7 +74,7 @@ bool DispatchGroups::isCloned(Operation *op) const {
   if (isa<arith::ConstantOp, ReadOp, ReshapeOp>(op))
     return true;
   // A sum over rows computes its terms itself: reading two tensors again costs no more than writing one and reading it.
-  if (auto map = dyn_cast<MapOp>(op))
+  if (auto map = dyn_cast<MapOp>(op); map && !groupOf.contains(op))
     return map->getNumResults() == 1 && !map.getPosition() && map.getShapeType().getDimSize(1) > 1 &&
            !map->use_empty() && countFullInputs(map) > 0 && countFullInputs(map) <= 2 &&
            llvm::all_of(op->getUsers(),
@@ -391,6 +391,8 @@ void DispatchGroups::place(Operation *op) {
     ++groups[index].roots;
     return;
   }
+  if (auto sum = dyn_cast<ColReduceOp>(op))
+    splitSum(sum);
   // Candidates: the groups that make an operand, the latest first.
   SmallVector<int> candidates;
   for (Value operand : op->getOperands()) {

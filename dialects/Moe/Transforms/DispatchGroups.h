@@ -23,6 +23,7 @@ struct DispatchTraits {
   unsigned epilogueTensors = 0; // see moe-form-dispatches, for all
   int64_t rowSums = 0;
   int64_t gatherOnce = 0;
+  int64_t summedColumns = 0;
 };
 
 class DispatchGroups {
@@ -61,6 +62,8 @@ private:
   unsigned open(mlir::Operation *op, llvm::StringRef kind);
   int findMatmulPartner(mlir::Operation *op) const;
   int findSibling(mlir::Operation *op) const;
+  void splitSum(ColReduceOp sum);
+  int findHolder(ColReduceOp sum, MapOp terms, int64_t parts) const;
   bool readsWith(mlir::Value value, unsigned index) const;
   bool mustBeStored(mlir::Value value) const;
   bool earnsEpilogue(MapOp map, const DispatchGroup &group) const;

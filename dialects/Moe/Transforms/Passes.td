@@ -166,6 +166,10 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     inside them. With `epilogue-tensors` an epilogue reads so many tensors of its shape at most: what a stage of a GPU's
     product has room for. With `row-sums` n the sum of a row is a product's affair too: its kernel sums up each n columns, and a row kernel behind it those sums. Rows are gathered in the loads of every product that multiplies them, unless those products have
     `gather-once` columns or more together: then the gather is a dispatch of its own, and its rows are stored.
+    A sum over rows of 2 to `summed-columns` columns whose terms are made of rows that one row dispatch makes or reads is split: that dispatch adds up N adjacent rows
+    each, and a small one adds up these parts. N is the least divisor of the sum's rows from 8 on that leaves at most 512 parts; where that would leave fewer
+    than 256, or no dispatch without `top_k` has all rows, the sum reads them again, as all sums do without the option. GPUs ask for it: their blocks keep the sums of a row in
+    registers, whereas CPUs would go over them in cache for each row.
     Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
     code generators.
     ```mlir
@@ -177,7 +181,9 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     Option<"rowSums", "row-sums", "int64_t", "0",
     "Columns that kernels of products sum up for a sum of rows; 0: sums are row kernels">,
     Option<"gatherOnce", "gather-once", "int64_t", "0",
-    "Columns of the products of gathered rows from which the rows are stored; 0: never">];
+    "Columns of the products of gathered rows from which the rows are stored; 0: never">,
+    Option<"summedColumns", "summed-columns", "int64_t", "0",
+    "Columns up to which row kernels begin sums over the rows that they hold; 0: never">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 

@@ -231,3 +231,42 @@ func.func @count() {
   }
   return
 }
+
+// -----
+
+// A row kernel that sums rows on its way: a block for each sum of 32 rows, whose partial sums it carries from row to row.
+// What the threads of a row share is free before the next row writes it.
+moe.state @x batch : tensor<64x2048xbf16>
+moe.state @y output : tensor<64x2048xbf16>
+moe.state @total output : tensor<2x2048xf32>
+// CHECK-LABEL: plan.func @sums
+// CHECK: plan.kernel {{.*}} grid 2
+// CHECK: llvm.func @{{.*}}nvvm.minctasm = 4 : i32, nvvm.reqntid = array<i32: 256, 1, 1>
+// CHECK: [[SUMS:%.*]] = scf.for {{.*}} iter_args([[SO:%.*]] = %{{.*}}) -> (vector<8xf32>)
+// CHECK: llvm.load {{.*}} -> vector<8xbf16>
+// CHECK-NOT: llvm.load {{.*}} -> vector<8xbf16>
+// CHECK: nvvm.barrier0
+// CHECK: nvvm.barrier0
+// CHECK: [[NEXT:%.*]] = arith.addf [[SO]], %{{.*}} : vector<8xf32>
+// CHECK: llvm.store {{.*}} : vector<8xbf16>
+// CHECK: scf.yield [[NEXT]]
+// CHECK-NOT: nvvm.barrier0
+// CHECK: llvm.store [[SUMS]], %{{.*}} {alignment = 16 : i64} : vector<8xf32>
+func.func @sums() {
+  moe.dispatch "row" () : () -> () {
+    %n = moe.read @x : tensor<64x2048xbf16>
+    %x = moe.cast %n : tensor<64x2048xbf16> -> tensor<64x2048xf32>
+    %r = moe.row_reduce max %x : tensor<64x2048xf32> -> tensor<64x1xf32>
+    %y = moe.map(%x, %r) : (tensor<64x2048xf32>, tensor<64x1xf32>) -> tensor<64x2048xf32> {
+    ^bb0(%a: f32, %b: f32):
+      %p = arith.mulf %a, %b : f32
+      moe.yield %p : f32
+    }
+    %o = moe.cast %y : tensor<64x2048xf32> -> tensor<64x2048xbf16>
+    moe.write @y, %o : tensor<64x2048xbf16>
+    %s = moe.col_reduce %y : tensor<64x2048xf32> -> tensor<2x2048xf32>
+    moe.write @total, %s : tensor<2x2048xf32>
+    moe.yield
+  }
+  return
+}

@@ -512,6 +512,42 @@ func.func @two_results() {
 
 // -----
 
+// A sum over rows is begun before they are read: not in place.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @sum_over_rows
+// CHECK: %[[E:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK-NEXT: plan.launch
+// CHECK-NEXT: %[[S:.*]] = plan.alloc {{"[^"]*"}}
+// CHECK-NEXT: plan.launch @{{.*}}(%[[E]], %[[S]]) writes [1]
+func.func @sum_over_rows() {
+  %made = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+    %x = moe.read @x : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = math.exp %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  %d = moe.dispatch "row" (%a = %made) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    %e = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = arith.addf %s, %s : f32
+      moe.yield %t : f32
+    }
+    %r = moe.col_reduce %e : tensor<8x4xf32> -> tensor<8x4xf32>
+    moe.yield %r : tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %d) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
 // Rows that are gathered may be stored before they are read: not in place.
 moe.state @x batch : tensor<8x4xf32>
 moe.state @rows batch : tensor<8x1xi32>

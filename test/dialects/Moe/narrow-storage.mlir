@@ -312,3 +312,43 @@ func.func @sums_of_parts() {
   }
   return
 }
+
+// -----
+
+// Parts of a sum over rows stay wide beside the narrow rows that they are made of.
+moe.state @a batch : tensor<8x4xf32>
+moe.state @w parameter : tensor<4x4xf32>
+moe.state @grad.s gradient : tensor<1x4xf32>
+
+// CHECK-LABEL: func @parts()
+// CHECK: %[[P:.*]] = moe.dispatch "matmul" {{.*}} -> tensor<8x4xbf16> {
+// CHECK: %[[R:.*]]:2 = moe.dispatch "row" (%{{.*}} = %[[P]]) : (tensor<8x4xbf16>) -> (tensor<8x4xbf16>, tensor<2x4xf32>) {
+// CHECK: moe.dispatch "col_reduce" (%{{.*}} = %[[R]]#1) : (tensor<2x4xf32>) -> () {
+func.func @parts() {
+  %p = moe.dispatch "matmul" () : () -> tensor<8x4xf32> {
+    %a = moe.read @a : tensor<8x4xf32>
+    %w = moe.read @w : tensor<4x4xf32>
+    %t = moe.matmul %a, %w : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
+    moe.yield %t : tensor<8x4xf32>
+  }
+  %r:2 = moe.dispatch "row" (%a = %p) : (tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<2x4xf32>) {
+    %m = moe.map(%a) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%x: f32):
+      %y = arith.mulf %x, %x : f32
+      moe.yield %y : f32
+    }
+    %s = moe.col_reduce %m : tensor<8x4xf32> -> tensor<2x4xf32>
+    moe.yield %m, %s : tensor<8x4xf32>, tensor<2x4xf32>
+  }
+  moe.dispatch "col_reduce" (%b = %r#1) : (tensor<2x4xf32>) -> () {
+    %s = moe.col_reduce %b : tensor<2x4xf32> -> tensor<1x4xf32>
+    moe.accumulate @grad.s, %s : tensor<1x4xf32>
+    moe.yield
+  }
+  moe.dispatch "matmul" (%c = %r#0) : (tensor<8x4xf32>) -> () {
+    %w = moe.read @w : tensor<4x4xf32>
+    %t = moe.matmul %c, %w : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}

@@ -1,0 +1,72 @@
+// Sums over rows in two steps: parts in the row kernel that has the rows anyway, and a small sum of these parts.
+#include "dialects/Moe/Transforms/DispatchGroups.h"
+
+using namespace mlir;
+
+namespace moec::moe {
+
+namespace {
+
+int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }
+
+/// How many rows a row kernel adds up before a kernel of sums goes on: few enough that the parts fill a device, many
+/// enough that these are little beside the rows. 0: neither fits.
+int64_t rowsOfPart(int64_t rows, int64_t groups) {
+  constexpr int64_t leastParts = 256, mostParts = 512, leastRows = 8;
+  for (int64_t each = std::max<int64_t>(leastRows, llvm::divideCeil(rows, mostParts)); each * leastParts <= rows;
+       ++each)
+    if (rows / groups % each == 0)
+      return each;
+  return 0;
+}
+
+} // namespace
+
+/// The row kernel that makes or reads all rows that the sum is made of; `terms` is the map before the sum, or null.
+int DispatchGroups::findHolder(ColReduceOp sum, MapOp terms, int64_t parts) const {
+  for (int index = groups.size() - 1; index >= 0; --index) {
+    const DispatchGroup &group = groups[index];
+    auto holds = [&](Value value) {
+      return llvm::is_contained(group.ops, value.getDefiningOp()) || readsWith(value, index);
+    };
+    // Choices keep a kernel busier than memory does. All parts of a kernel are of as many rows.
+    auto isInTheWay = [&](Operation *op) {
+      return isa<TopKOp>(op) || (isa<ColReduceOp>(op) && rowsOf(op->getResult(0)) != parts);
+    };
+    if (group.kind != "row" || llvm::any_of(group.ops, isInTheWay))
+      continue;
+    auto holdsInputs = [&] {
+      return llvm::all_of(terms.getInputs(), [&](Value input) {
+        bool isFull = cast<RankedTensorType>(input.getType()).getShape() == terms.getShapeType().getShape();
+        return !isFull || holds(input);
+      });
+    };
+    std::string why;
+    if (terms ? holdsInputs() && canJoin(terms, index, why) : holds(sum.getInput()))
+      return index;
+  }
+  return -1;
+}
+
+/// A sum over rows that some row kernel holds anyway begins there, with parts of a few rows each; `sum` adds up these.
+void DispatchGroups::splitSum(ColReduceOp sum) {
+  auto type = cast<RankedTensorType>(sum.getInput().getType());
+  int64_t each = rowsOfPart(type.getDimSize(0), rowsOf(sum.getResult()));
+  if (type.getDimSize(1) == 1 || type.getDimSize(1) > traits.summedColumns || !each)
+    return;
+  auto map = sum.getInput().getDefiningOp<MapOp>();
+  MapOp terms = map && map->hasOneUse() && isCloned(map) ? map : MapOp();
+  int64_t parts = type.getDimSize(0) / each;
+  int index = findHolder(sum, terms, parts);
+  if (index < 0)
+    return;
+  OpBuilder b(sum);
+  auto partsType = RankedTensorType::get({parts, type.getDimSize(1)}, type.getElementType());
+  auto part = ColReduceOp::create(b, sum.getLoc(), partsType, sum.getInput());
+  if (terms)
+    join(terms, index);
+  join(part, index);
+  sum.getInputMutable().assign(part.getResult());
+}
+
+} // namespace moec::moe
