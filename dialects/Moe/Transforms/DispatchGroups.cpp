@@ -218,6 +218,17 @@ bool DispatchGroups::earnsEpilogue(MapOp map, const DispatchGroup &group) const 
                     return !group.makes(input) ||
                            llvm::all_of(input.getUsers(), [&](Operation *user) { return user == map.getOperation(); });
                   });
+  // Two passes over memory are spared, the product's result out and in again; a row kernel behind the map makes one for
+  // each result that it reads.
+  auto isReadByRows = [&](Value result) {
+    return llvm::any_of(result.getUses(), [&](OpOperand &use) {
+      Operation *user = use.getOwner();
+      return user->getBlock() == &block && !isSink(user) && !isa<ReshapeOp>(user) && kindOf(user) == "row" &&
+             user != block.getTerminator() && isAlignedOperand(user, use.getOperandNumber()) && !sumsRows(user, group);
+    });
+  };
+  if (llvm::count_if(map.getResults(), isReadByRows) > 1)
+    return false;
   auto isStored = [&](Value result) { return mustBeStored(result); };
   return replaces || (llvm::any_of(map.getResults(), isStored) && llvm::all_of(map.getResults(), [&](Value result) {
                         return isStored(result) ||

@@ -73,7 +73,8 @@ func.func @narrow(%a0: tensor<4096x2048xbf16>, %a1: tensor<4096x2048xbf16>) {
 // Two products added are one accumulator with two terms; what follows is the epilogue.
 // TILE-LABEL: tile.kernel @terms
 // TILE: tile.mma({{.*}}, {{.*}}) by({{.*}}, {{.*}}) depth [256, 512]
-// TILE: tile.epilogue({{.*}}) with({{.*}} : tensor<512x512xbf16>)
+// TILE: %[[FETCHED:.*]] = tile.fetch
+// TILE: tile.epilogue({{.*}}, %[[FETCHED]])
 // TILE-NEXT: ^bb0(%{{.*}}: f32, %{{.*}}: f32):
 // TILE-NEXT: arith.mulf
 // TILE-NEXT: tile.yield

@@ -1,5 +1,5 @@
 // RUN: moec-opt %s -split-input-file -moe-form-dispatches | FileCheck %s
-// RUN: moec-opt %s -split-input-file -moe-form-dispatches=light-epilogues=true | FileCheck %s --check-prefix=LIGHT
+// RUN: moec-opt %s -split-input-file -moe-form-dispatches=epilogue-tensors=1 | FileCheck %s --check-prefix=LIGHT
 
 // Rules about what is stored. A square that only a norm reads is not made by the product: it would be stored beside the
 // product's own result, which has another reader. The norm's kernel makes it.
@@ -80,7 +80,7 @@ func.func @siblings() {
 
 // -----
 
-// An epilogue that makes two results or reads two tensors is too much for a tile of a GPU's product.
+// An epilogue reads no more tensors than it is told.
 moe.state @a batch : tensor<8x4xf32>
 moe.state @gate batch : tensor<8x4xf32>
 moe.state @up batch : tensor<8x4xf32>

@@ -1,133 +1,86 @@
-// RUN: moec-opt %s -split-input-file -moe-form-dispatches=summed-columns=64 | FileCheck %s
-// RUN: moec-opt %s -split-input-file -moe-form-dispatches | FileCheck %s --check-prefix=AGAIN
+// RUN: moec-opt %s -split-input-file -moe-join-maps -cse -moe-form-dispatches=row-sums=2 | FileCheck %s
+// RUN: moec-opt %s -split-input-file -moe-form-dispatches=row-sums=2 | FileCheck %s --check-prefix=APART
+// RUN: moec-opt %s -split-input-file -moe-join-maps | FileCheck %s --check-prefix=JOIN
 
-// The gradient of a norm's scale: its terms are made of rows that the norm's backward reads. 8 rows each leave 512 parts.
-moe.state @x batch : tensor<4096x64xf32>
-moe.state @dy batch : tensor<4096x64xf32>
-moe.state @dx output : tensor<4096x64xf32>
-moe.state @grad gradient : tensor<1x64xf32>
-// CHECK-LABEL: func @scale()
-// CHECK: %[[PARTS:.*]] = moe.dispatch "row" {{.*}} -> tensor<512x64xf32> {
-// CHECK: moe.row_reduce sum
-// CHECK: moe.write @dx
-// CHECK: %[[T:.*]] = moe.map
-// CHECK: %[[S:.*]] = moe.col_reduce %[[T]] : tensor<4096x64xf32> -> tensor<512x64xf32>
-// CHECK: moe.yield %[[S]]
-// CHECK: moe.dispatch "col_reduce" (%[[IN:.*]] = %[[PARTS]]) : (tensor<512x64xf32>) -> () {
-// CHECK-NEXT: %[[ALL:.*]] = moe.col_reduce %[[IN]] : tensor<512x64xf32> -> tensor<1x64xf32>
-// CHECK-NEXT: moe.accumulate @grad, %[[ALL]]
-// AGAIN-LABEL: func @scale()
-// AGAIN: moe.dispatch "row" {{.*}} -> tensor<4096x1xf32> {
-// AGAIN: moe.dispatch "col_reduce" {{.*}} : (tensor<4096x1xf32>) -> () {
-// AGAIN: moe.map
-// AGAIN: moe.col_reduce %{{.*}} : tensor<4096x64xf32> -> tensor<1x64xf32>
-func.func @scale() {
-  %x = moe.read @x : tensor<4096x64xf32>
-  %dy = moe.read @dy : tensor<4096x64xf32>
-  %p = moe.map(%x, %dy) : (tensor<4096x64xf32>, tensor<4096x64xf32>) -> tensor<4096x64xf32> {
-  ^bb0(%u: f32, %v: f32):
-    %n = arith.mulf %u, %v : f32
-    moe.yield %n : f32
+// The backward of a gated activation: one map makes the gradients and the activation again, and sums of rows begin in the
+// product's kernel.
+moe.state @dy batch : tensor<8x6xf32>
+moe.state @gate batch : tensor<8x4xf32>
+moe.state @up batch : tensor<8x4xf32>
+moe.state @down parameter : tensor<4x6xf32>
+moe.state @dgate output : tensor<8x4xf32>
+moe.state @sums output : tensor<8x1xf32>
+moe.state @grad gradient : tensor<4x6xf32>
+// CHECK-LABEL: func @gated()
+// APART-LABEL: func @gated()
+// JOIN-LABEL: func @gated()
+func.func @gated() {
+  // JOIN: %[[P:.*]] = moe.matmul tb
+  // JOIN-NEXT: %[[M:.*]]:3 = moe.map(%{{.*}}, %{{.*}}, %[[P]])
+  // JOIN: moe.matmul ta %[[M]]#2
+  // CHECK: %[[D:.*]]:2 = moe.dispatch "matmul" {{.*}}() : () -> (tensor<8x4xf32>, tensor<8x2xf32>) {
+  // CHECK: moe.matmul tb
+  // CHECK: %[[M:.*]]:3 = moe.map
+  // CHECK: %[[S:.*]] = moe.row_reduce sum %[[M]]#1 every 2 : tensor<8x4xf32> -> tensor<8x2xf32>
+  // CHECK: moe.write @dgate, %[[M]]#0
+  // CHECK: moe.yield %[[M]]#2, %[[S]]
+  // CHECK: moe.dispatch "row" (%[[A:.*]] = %[[D]]#1) : (tensor<8x2xf32>) -> tensor<8x1xf32> {
+  // CHECK: moe.row_reduce sum %[[A]] : tensor<8x2xf32> -> tensor<8x1xf32>
+  // CHECK: moe.dispatch "matmul" (%{{.*}} = %[[D]]#0)
+  // The activation is needed before the map that could make it along, so that one is a row kernel.
+  // APART: moe.dispatch "matmul"
+  // APART-NOT: every
+  %dy = moe.read @dy : tensor<8x6xf32>
+  %gate = moe.read @gate : tensor<8x4xf32>
+  %up = moe.read @up : tensor<8x4xf32>
+  %down = moe.read @down : tensor<4x6xf32>
+  %dh = moe.matmul tb %dy, %down : tensor<8x6xf32>, tensor<4x6xf32> -> tensor<8x4xf32>
+  %h = moe.map(%gate, %up) : (tensor<8x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%g: f32, %u: f32):
+    %m = arith.mulf %g, %u : f32
+    moe.yield %m : f32
   }
-  %r = moe.row_reduce sum %p : tensor<4096x64xf32> -> tensor<4096x1xf32>
-  %dx = moe.map(%dy, %r) : (tensor<4096x64xf32>, tensor<4096x1xf32>) -> tensor<4096x64xf32> {
-  ^bb0(%u: f32, %v: f32):
-    %n = arith.subf %u, %v : f32
-    moe.yield %n : f32
+  %dw = moe.matmul ta %h, %dy : tensor<8x4xf32>, tensor<8x6xf32> -> tensor<4x6xf32>
+  %r:2 = moe.map(%gate, %up, %dh) : (tensor<8x4xf32>, tensor<8x4xf32>, tensor<8x4xf32>) -> (tensor<8x4xf32>, tensor<8x4xf32>) {
+  ^bb0(%g: f32, %u: f32, %d: f32):
+    %m = arith.mulf %d, %u : f32
+    %n = arith.mulf %d, %g : f32
+    moe.yield %m, %n : f32, f32
   }
-  moe.write @dx, %dx : tensor<4096x64xf32>
-  %t = moe.map(%x, %dy, %r) : (tensor<4096x64xf32>, tensor<4096x64xf32>, tensor<4096x1xf32>) -> tensor<4096x64xf32> {
-  ^bb0(%u: f32, %v: f32, %w: f32):
+  %s = moe.row_reduce sum %r#1 : tensor<8x4xf32> -> tensor<8x1xf32>
+  moe.write @dgate, %r#0 : tensor<8x4xf32>
+  moe.write @sums, %s : tensor<8x1xf32>
+  moe.write @grad, %dw : tensor<4x6xf32>
+  return
+}
+
+// -----
+
+// A map that only feeds a sum stays in the row kernel that reads its input for other ends.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @w parameter : tensor<4x4xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: func @norm()
+func.func @norm() {
+  // CHECK: moe.dispatch "matmul"
+  // CHECK-NOT: every
+  // CHECK: moe.dispatch "row"
+  // CHECK: moe.row_reduce sum
+  // CHECK: moe.write @y
+  %x = moe.read @x : tensor<8x4xf32>
+  %w = moe.read @w : tensor<4x4xf32>
+  %p = moe.matmul %x, %w : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
+  %q = moe.map(%p) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%s: f32):
+    %m = arith.mulf %s, %s : f32
+    moe.yield %m : f32
+  }
+  %s = moe.row_reduce sum %q : tensor<8x4xf32> -> tensor<8x1xf32>
+  %n = moe.map(%p, %s) : (tensor<8x4xf32>, tensor<8x1xf32>) -> tensor<8x4xf32> {
+  ^bb0(%u: f32, %v: f32):
     %m = arith.mulf %u, %v : f32
-    %n = arith.mulf %m, %w : f32
-    moe.yield %n : f32
+    moe.yield %m : f32
   }
-  %s = moe.col_reduce %t : tensor<4096x64xf32> -> tensor<1x64xf32>
-  moe.accumulate @grad, %s : tensor<1x64xf32>
-  return
-}
-
-// -----
-
-// What is made for the sum alone is not stored. Groups of 1100 rows: 20 is the least divisor that leaves at most 512 parts.
-moe.state @x batch : tensor<8800x64xf32>
-moe.state @m output : tensor<8800x1xf32>
-moe.state @grad gradient : tensor<8x64xf32>
-// CHECK-LABEL: func @made()
-// CHECK: moe.dispatch "row" {{.*}} : () -> tensor<440x64xf32> {
-// CHECK: moe.col_reduce %{{.*}} : tensor<8800x64xf32> -> tensor<440x64xf32>
-// CHECK: moe.dispatch "col_reduce"
-// CHECK-NEXT: moe.col_reduce %{{.*}} : tensor<440x64xf32> -> tensor<8x64xf32>
-// AGAIN-LABEL: func @made()
-// AGAIN: moe.dispatch "row" {{.*}} : () -> tensor<8800x64xf32> {
-func.func @made() {
-  %x = moe.read @x : tensor<8800x64xf32>
-  %e = moe.map(%x) : (tensor<8800x64xf32>) -> tensor<8800x64xf32> {
-  ^bb0(%u: f32):
-    %n = math.exp %u : f32
-    moe.yield %n : f32
-  }
-  %m = moe.row_reduce sum %e : tensor<8800x64xf32> -> tensor<8800x1xf32>
-  moe.write @m, %m : tensor<8800x1xf32>
-  %s = moe.col_reduce %e : tensor<8800x64xf32> -> tensor<8x64xf32>
-  moe.accumulate @grad, %s : tensor<8x64xf32>
-  return
-}
-
-// -----
-
-// Sums that stay whole: of few rows, of rows of one column or of too many, and where the row kernel has not all that the
-// terms are made of.
-moe.state @x batch : tensor<1024x64xf32>
-moe.state @w batch : tensor<4096x128xf32>
-moe.state @o batch : tensor<4096x64xf32>
-moe.state @q batch : tensor<4096x64xf32>
-moe.state @grad gradient : tensor<1x64xf32>
-moe.state @wide gradient : tensor<1x128xf32>
-moe.state @grad_o gradient : tensor<1x64xf32>
-moe.state @loss output : tensor<1x1xf32>
-// CHECK-LABEL: func @whole()
-// CHECK: moe.col_reduce %{{.*}} : tensor<1024x64xf32> -> tensor<1x64xf32>
-// CHECK: moe.col_reduce %{{.*}} : tensor<4096x128xf32> -> tensor<1x128xf32>
-// CHECK: moe.col_reduce %{{.*}} : tensor<4096x1xf32> -> tensor<1x1xf32>
-// CHECK: moe.col_reduce %{{.*}} : tensor<4096x64xf32> -> tensor<1x64xf32>
-func.func @whole() {
-  %x = moe.read @x : tensor<1024x64xf32>
-  %w = moe.read @w : tensor<4096x128xf32>
-  %o = moe.read @o : tensor<4096x64xf32>
-  %q = moe.read @q : tensor<4096x64xf32>
-  %a = moe.row_reduce max %x : tensor<1024x64xf32> -> tensor<1024x1xf32>
-  %s = moe.col_reduce %x : tensor<1024x64xf32> -> tensor<1x64xf32>
-  moe.accumulate @grad, %s : tensor<1x64xf32>
-  %b = moe.row_reduce max %w : tensor<4096x128xf32> -> tensor<4096x1xf32>
-  %t = moe.col_reduce %w : tensor<4096x128xf32> -> tensor<1x128xf32>
-  moe.accumulate @wide, %t : tensor<1x128xf32>
-  %c = moe.row_reduce max %o : tensor<4096x64xf32> -> tensor<4096x1xf32>
-  %l = moe.col_reduce %c : tensor<4096x1xf32> -> tensor<1x1xf32>
-  moe.write @loss, %l : tensor<1x1xf32>
-  %p = moe.map(%o, %q) : (tensor<4096x64xf32>, tensor<4096x64xf32>) -> tensor<4096x64xf32> {
-  ^bb0(%u: f32, %v: f32):
-    %n = arith.mulf %u, %v : f32
-    moe.yield %n : f32
-  }
-  %u = moe.col_reduce %p : tensor<4096x64xf32> -> tensor<1x64xf32>
-  moe.accumulate @grad_o, %u : tensor<1x64xf32>
-  return
-}
-
-// -----
-
-// Choices keep a kernel busier than memory does: it would only take longer.
-moe.state @x batch : tensor<4096x64xf32>
-moe.state @ids output : tensor<4096x8xi32>
-moe.state @grad gradient : tensor<1x64xf32>
-// CHECK-LABEL: func @choices()
-// CHECK: moe.col_reduce %{{.*}} : tensor<4096x64xf32> -> tensor<1x64xf32>
-func.func @choices() {
-  %x = moe.read @x : tensor<4096x64xf32>
-  %ids = moe.top_k %x : tensor<4096x64xf32> -> tensor<4096x8xi32>
-  moe.write @ids, %ids : tensor<4096x8xi32>
-  %s = moe.col_reduce %x : tensor<4096x64xf32> -> tensor<1x64xf32>
-  moe.accumulate @grad, %s : tensor<1x64xf32>
+  moe.write @y, %n : tensor<8x4xf32>
   return
 }

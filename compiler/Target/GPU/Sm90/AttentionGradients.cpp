@@ -297,10 +297,19 @@ void Gradients::finishQueries(const Position &at, Value number, Values dq) {
   Type f32 = k.b.getF32Type(), i32 = k.b.getI32Type();
   int64_t chunks = dq.size() / 4, chunk = kWarpgroup * 4; // elements
   k.wait(address(turn), k.bitAnd(number, 1));
-  Value told = k.loadAligned(VectorType::get(4, i32), k.pointer(address(notice)), kNotice, /*isInvariant=*/false);
-  auto is = [&](Part part) { return k.equal(k.element(told, 0), part); };
+  // The lane that reads it gives it back (release).
+  Values told = k.choose(
+      k.equal(lane, 0),
+      [&] {
+        Value all = k.loadAligned(VectorType::get(4, i32), k.pointer(address(notice)), kNotice, /*isInvariant=*/false);
+        return Values{k.element(all, 0), k.element(all, 1), k.element(all, 2), k.element(all, 3)};
+      },
+      [&] { return Values(4, k.i32(0)); });
+  for (Value &word : told)
+    word = k.firstLane(word);
+  auto is = [&](Part part) { return k.equal(told[0], part); };
   int64_t sumsAt = gpu::SimtBuilder::kCounterBytes + shape.getStatisticsBytes() + shape.getTurnBytes();
-  Value thread = k.bitAnd(k.thread(), kWarpgroup - 1), part = k.add(k.mul(k.element(told, 1), kConsumers), consumer);
+  Value thread = k.bitAnd(k.thread(), kWarpgroup - 1), part = k.add(k.mul(told[1], kConsumers), consumer);
   Value base = k.at(k.at(k.scratch(), k.i64(sumsAt), k.b.getI8Type()),
                     k.add(k.mul(k.wide(part), chunks * chunk), k.wide(k.shiftLeft(thread, 2))), f32);
   auto place = [&](int64_t i) { return k.at(base, k.i64(i * chunk), f32); };
@@ -325,10 +334,7 @@ void Gradients::finishQueries(const Position &at, Value number, Values dq) {
       sum = k.fmul(sum, factor);
     beginStaging();
     stageRows(out, total);
-    endStaging([&] {
-      k.storeBox(k.map(op.getDq()), out,
-                 {k.mul(consumer, kPanel), k.element(told, 2), k.element(told, 3), at.sequence});
-    });
+    endStaging([&] { k.storeBox(k.map(op.getDq()), out, {k.mul(consumer, kPanel), told[2], told[3], at.sequence}); });
   };
   k.when(
       is(kBetween), [&] { each([&](int64_t i) { k.addFour(place(i), four(i)); }); },
