@@ -39,19 +39,22 @@ LogicalResult RmsNormOp::buildBackward(OpBuilder &builder, ValueRange resultGrad
   Location loc = getLoc();
   Value x = getInput(), scale = getScale(), g = resultGrads[0];
   double eps = getEps().convertToDouble(), perColumn = 1.0 / cols(x);
-  Value squares = buildMap(builder, loc, x.getType(), x, [](Scalars &s, ValueRange v) { return s.mul(v[0], v[0]); });
-  Value sum = sumRows(builder, loc, squares);
   auto rsqrt = [&](Scalars &s, Value sum) { return s.rsqrt(s.add(s.mul(sum, perColumn), eps)); };
+  // First what reads the gradient too: x alone could have a kernel of its own (siblings, in moe-form-dispatches).
+  Value dot;
   if (needed[0]) {
     Value products = buildMap(builder, loc, x.getType(), {x, scale, g},
                               [](Scalars &s, ValueRange v) { return s.mul(s.mul(v[2], v[1]), v[0]); });
-    Value dot = sumRows(builder, loc, products);
+    dot = sumRows(builder, loc, products);
+  }
+  Value squares = buildMap(builder, loc, x.getType(), x, [](Scalars &s, ValueRange v) { return s.mul(v[0], v[0]); });
+  Value sum = sumRows(builder, loc, squares);
+  if (needed[0])
     operandGrads[0] = buildMap(builder, loc, x.getType(), {x, scale, g, sum, dot}, [&](Scalars &s, ValueRange v) {
       Value r = rsqrt(s, v[3]);
       Value mean = s.mul(s.mul(s.mul(r, r), v[4]), perColumn);
       return s.mul(r, s.sub(s.mul(v[2], v[1]), s.mul(v[0], mean)));
     });
-  }
   if (needed[1]) {
     Value products = buildMap(builder, loc, x.getType(), {x, g, sum},
                               [&](Scalars &s, ValueRange v) { return s.mul(s.mul(v[1], v[0]), rsqrt(s, v[2])); });

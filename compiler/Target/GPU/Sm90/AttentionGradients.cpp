@@ -61,7 +61,7 @@ public:
     scoreGrads = reserve(kScoreBuffers * kScoreTile);
     int64_t data = reserve(2 * queryTile * schedule.getStages());
     columnData = reserve(2 * kStatistics * schedule.getStages());
-    queries = reserveRing(data, 2 * queryTile);
+    queries = reserveRing(data, 2 * queryTile, kConsumers * kWarpgroup);
     notice = reserve(kNotice);
     turn = reserveBarrier(1);
     added = reserveBarrier(kConsumers * kWarps);
@@ -111,10 +111,7 @@ private:
   Value statisticsOf(const Stage &stage) { return k.add(address(columnData), k.mul(stage.index, 2 * kStatistics)); }
   Values columnValues(const Stage &stage, int64_t offset);
   /// All lanes read the statistics of a stage.
-  void releaseStage(Value number) {
-    k.syncWarp();
-    release(stage(queries, number).empty);
-  }
+  void releaseStage(Value number) { k.arrive(stage(queries, number).empty); }
 
   tile::AttentionGradOp op;
   Value shifts, rowSums; // nlse and D
@@ -369,11 +366,11 @@ Value Gradients::consume(Value tileNumber, Value step) {
   Values dk = k.awaitProducts(0, running.dk, running.scoreGrads);
   releaseTile();
   releaseStage(k.sub(end, 1));
-  store(k.map(op.getDv()), running.dv);
   Value factor = k.f32(scoreScale());
   for (Value &sum : dk)
     sum = k.fmul(sum, factor);
   store(k.map(op.getDk()), dk);
+  store(k.map(op.getDv()), running.dv);
   return end;
 }
 
