@@ -261,3 +261,105 @@ tile.kernel @width params 3 <m = 128, n = 256, k = 64, stages = 4, producer = 40
   %a = tile.load %m : !tile.slices<128, 64, bf16, k>
   %p = tile.mma (%a) by (%a) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
 }
+
+// -----
+
+func.func @fetch_c1_element() {
+  %0 = tile.map 0 : f32 dims [64, 64] strides [256] box [32, 64] swizzle 128
+  // expected-error @+1 {{'tile.fetch' op fetches by another map than bf16 in boxes of 64 columns with swizzle 128}}
+  %1 = tile.fetch %0 : !tile.fragment<128, 128>
+  return
+}
+
+func.func @row_sums_c1(%a: !tile.fragment<128, 128>, %s: tensor<128x2xf32>) {
+  // expected-error @+1 {{'tile.row_sums' op stores to 'tensor<128x2xf32>'; expected a parameter [rows, columns / 64]}}
+  tile.row_sums %a, %s : !tile.fragment<128, 128>, tensor<128x2xf32>
+  return
+}
+
+// -----
+
+tile.kernel @fetch_c1 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
+  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
+  tile.dense 128 x 128
+  %x = tile.load %m : !tile.slices<128, 64, bf16, k>
+  %p = tile.mma (%x) by (%x) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  %n = tile.map 1 : bf16 dims [64, 128] strides [128] box [64, 64] swizzle 128
+  // expected-error @+1 {{'tile.fetch' op takes boxes of 64 rows; the schedule has 128}}
+  %f = tile.fetch %n : !tile.fragment<128, 128>
+}
+
+// -----
+
+tile.kernel @fetch_c2 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2, split = 2> {
+  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
+  tile.dense 128 x 128
+  %x = tile.load %m : !tile.slices<128, 64, bf16, k>
+  %p = tile.mma (%x) by (%x) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  // expected-error @+1 {{'tile.fetch' op in work that is ragged or split}}
+  %f = tile.fetch %m : !tile.fragment<128, 128>
+}
+
+// -----
+
+tile.kernel @fetch_c3 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
+  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
+  tile.dense 128 x 128
+  %x = tile.load %m : !tile.slices<128, 64, bf16, k>
+  %p = tile.mma (%x) by (%x) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  %f = tile.fetch %m : !tile.fragment<128, 128>
+  %g = tile.fetch %m : !tile.fragment<128, 128>
+  // expected-error @+1 {{'tile.fetch' op is number 3; a stage has room for 2}}
+  %h = tile.fetch %m : !tile.fragment<128, 128>
+}
+
+// -----
+
+tile.kernel @fetch_c4 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
+  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
+  tile.dense 128 x 128
+  %x = tile.load %m : !tile.slices<128, 64, bf16, k>
+  %p = tile.mma (%x) by (%x) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  // expected-error @+1 {{'tile.fetch' op makes '!tile.fragment<128, 64>'; products make '!tile.fragment<128, 128>'}}
+  %f = tile.fetch %m : !tile.fragment<128, 64>
+}
+
+// -----
+
+// expected-error @+1 {{'tile.kernel' op stores 2 boxes of each 64 columns beside those in the places of fetched matrices, in two sets of buffers; the schedule has 2}}
+tile.kernel @fetch_c5 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
+  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
+  tile.dense 128 x 128
+  %x = tile.load %m : !tile.slices<128, 64, bf16, k>
+  %p = tile.mma (%x) by (%x) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  %f = tile.fetch %m : !tile.fragment<128, 128>
+  %to = tile.map 1 : bf16 dims [128, 128] strides [256] box [64, 64] swizzle 128
+  %wide = tile.map 2 : f32 dims [128, 128] strides [512] box [32, 64] swizzle 128
+  tile.store %p, %to : !tile.fragment<128, 128>
+  tile.store %p, %wide : !tile.fragment<128, 128>
+}
+
+// -----
+
+tile.kernel @row_sums_c2 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
+  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
+  tile.dense 128 x 128
+  %x = tile.load %m : !tile.slices<128, 64, bf16, k>
+  %p = tile.mma (%x) by (%x) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  %s = tile.operand 3 : tensor<128x3xf32>
+  // expected-error @+1 {{'tile.row_sums' op stores 'tensor<128x3xf32>' for results of 128 x 128; expected the sums of each 64 columns}}
+  tile.row_sums %p, %s : !tile.fragment<128, 128>, tensor<128x3xf32>
+}
+
+// -----
+
+tile.kernel @row_sums_c3 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
+  %offsets = tile.operand 2 : tensor<1x9xi32>
+  %m = tile.map 0 : bf16 dims [128, 8192] strides [256] box [64, 64] swizzle 128
+  tile.ragged 128 x 128 by %offsets : tensor<1x9xi32>
+  %x = tile.load %m : !tile.slices<128, 64, bf16, mn>
+  %p = tile.mma (%x) by (%x) depth [8192] : (!tile.slices<128, 64, bf16, mn>), (!tile.slices<128, 64, bf16, mn>) -> !tile.fragment<128, 128>
+  %s = tile.operand 3 : tensor<128x2xf32>
+  // expected-error @+1 {{'tile.row_sums' op in ragged work}}
+  tile.row_sums %p, %s : !tile.fragment<128, 128>, tensor<128x2xf32>
+}

@@ -47,6 +47,40 @@ tile.kernel @grouped params 7 <m = 128, n = 256, k = 64, stages = 3, producer = 
   tile.store accumulate %p, %total : !tile.fragment<128, 128>
 }
 
+// The backward of a gated activation behind a product: two matrices fetched, three results, and sums of a fourth's rows.
+// CHECK-LABEL: tile.kernel @fetched
+tile.kernel @fetched params 8 <m = 128, n = 256, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
+  %a = tile.map 0 : bf16 dims [2048, 4096] strides [4096] box [64, 128] swizzle 128
+  %b = tile.map 1 : bf16 dims [1024, 2048] strides [2048] box [64, 64] swizzle 128
+  %gate = tile.map 2 : bf16 dims [1024, 4096] strides [2048] box [64, 128] swizzle 128
+  %up = tile.map 3 : bf16 dims [1024, 4096] strides [2048] box [64, 128] swizzle 128
+  tile.dense 4096 x 1024
+  %x = tile.load %a : !tile.slices<128, 64, bf16, k>
+  %y = tile.load %b : !tile.slices<256, 64, bf16, mn>
+  %p = tile.mma (%x) by (%y) depth [2048] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<256, 64, bf16, mn>) -> !tile.fragment<128, 256>
+  // CHECK: tile.fetch %{{.*}} : <128, 256>
+  %g = tile.fetch %gate : !tile.fragment<128, 256>
+  // CHECK: tile.fetch %{{.*}} : <128, 256>
+  %u = tile.fetch %up : !tile.fragment<128, 256>
+  %r:4 = tile.epilogue (%p, %g, %u) : (!tile.fragment<128, 256>, !tile.fragment<128, 256>, !tile.fragment<128, 256>) -> (!tile.fragment<128, 256>, !tile.fragment<128, 256>, !tile.fragment<128, 256>, !tile.fragment<128, 256>) {
+  ^bb0(%d: f32, %gv: f32, %uv: f32):
+    %dg = arith.mulf %d, %uv : f32
+    %du = arith.mulf %d, %gv : f32
+    %h = arith.mulf %gv, %uv : f32
+    %dh = arith.mulf %d, %h : f32
+    tile.yield %dg, %du, %h, %dh : f32, f32, f32, f32
+  }
+  %to0 = tile.map 4 : bf16 dims [1024, 4096] strides [2048] box [64, 64] swizzle 128
+  %to1 = tile.map 5 : bf16 dims [1024, 4096] strides [2048] box [64, 64] swizzle 128
+  %to2 = tile.map 6 : bf16 dims [1024, 4096] strides [2048] box [64, 64] swizzle 128
+  tile.store %r#0, %to0 : !tile.fragment<128, 256>
+  tile.store %r#1, %to1 : !tile.fragment<128, 256>
+  tile.store %r#2, %to2 : !tile.fragment<128, 256>
+  %sums = tile.operand 7 : tensor<4096x16xf32>
+  // CHECK: tile.row_sums %{{.*}}#3, %{{.*}} : <128, 256>, tensor<4096x16xf32>
+  tile.row_sums %r#3, %sums : !tile.fragment<128, 256>, tensor<4096x16xf32>
+}
+
 // CHECK-LABEL: tile.kernel @ragged
 tile.kernel @ragged params 4 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2> {
   %offsets = tile.operand 2 : tensor<1x9xi32>
