@@ -161,8 +161,6 @@ bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std:
     why = "it has other rows";
     return false;
   }
-  if (kind == "matmul" && sumsRows(op, group) && group.makes(op->getOperand(0)) && !mustBeStored(op->getOperand(0)))
-    return true;
   auto map = dyn_cast<MapOp>(op);
   if ((kind == "matmul" || isReduction(kind)) && map && map.getShapeType().getShape() == group.shape.getShape() &&
       !map.getPosition()) {
@@ -198,13 +196,6 @@ bool DispatchGroups::mustBeStored(Value value) const {
         return true;
     }
   return false;
-}
-
-/// Whether a kernel of products may begin this sum of its rows: it sums up parts of them, which are stored.
-bool DispatchGroups::sumsRows(Operation *op, const DispatchGroup &group) const {
-  auto reduce = dyn_cast<RowReduceOp>(op);
-  return reduce && reduce.getKind() == Reduction::sum && traits.rowSums != 0 && group.shape.getRank() == 2 &&
-         reduce.getInput().getType() == group.shape && group.shape.getDimSize(1) % traits.rowSums == 0;
 }
 
 /// A product's kernel takes a map when it then stores no more than the two would have stored apart.
@@ -251,9 +242,8 @@ bool DispatchGroups::canJoin(Operation *op, unsigned index, std::string &why) co
     SmallVector<Operation *> reads;
     // A sink may store its value under another shape: the bytes are the same.
     collect(isSink(op) ? underReshapes(operand) : operand, aligned, deps, reads);
-    bool isPart = group.kind == "matmul" && operand.getDefiningOp<RowReduceOp>(); // and the whole sum not yet there
     for (const Dependence &dep : deps) {
-      if (dep.group < static_cast<int>(index) || (dep.direct && !isPart && dep.group == static_cast<int>(index)))
+      if (dep.group < static_cast<int>(index) || (dep.direct && dep.group == static_cast<int>(index)))
         continue;
       why = dep.group == static_cast<int>(index) ? "it needs a whole operand that this kernel makes"
                                                  : "an operand is made later";
@@ -404,6 +394,8 @@ void DispatchGroups::place(Operation *op) {
   }
   if (auto sum = dyn_cast<ColReduceOp>(op))
     splitSum(sum);
+  else if (auto sum = dyn_cast<RowReduceOp>(op))
+    splitSum(sum);
   // Candidates: the groups that make an operand, the latest first.
   SmallVector<int> candidates;
   for (Value operand : op->getOperands()) {
@@ -453,19 +445,6 @@ SmallVector<Value> DispatchGroups::escapingResults(const DispatchGroup &group) {
         escaping.push_back(result);
     }
   return escaping;
-}
-
-/// The dispatch that makes `whole`, sums of rows, of sums of their parts.
-static Value finishSums(OpBuilder &builder, Value parts, Value whole) {
-  Location loc = whole.getLoc();
-  auto dispatch = DispatchOp::create(builder, loc, whole.getType(), parts, builder.getStringAttr("row"), StringAttr());
-  OpBuilder inside(builder.getContext());
-  Block &body = dispatch.getBody().emplaceBlock();
-  inside.setInsertionPointToStart(&body);
-  Value sum = RowReduceOp::create(inside, loc, whole.getType(), Reduction::sum,
-                                  body.addArgument(parts.getType(), parts.getLoc()));
-  YieldOp::create(inside, loc, sum);
-  return dispatch.getResult(0);
 }
 
 Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &builder, IRMapping &outer) {
@@ -526,12 +505,6 @@ Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &
       operands.map(operand, enter(source));
     }
     Operation *copy = inside.clone(*op, operands);
-    if (group.kind == "matmul" && isa<RowReduceOp>(op)) { // of parts; finishSums does the rest
-      auto whole = cast<RankedTensorType>(group.shape);
-      copy->getResult(0).setType(
-          RankedTensorType::get({whole.getDimSize(0), whole.getDimSize(1) / traits.rowSums}, whole.getElementType()));
-      cast<RowReduceOp>(copy).setEvery(traits.rowSums);
-    }
     for (auto [from, to] : llvm::zip(op->getResults(), copy->getResults()))
       inner.map(from, to);
   }
@@ -541,14 +514,14 @@ Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &
   SmallVector<Type> types;
   for (Value value : escaping) {
     yields.push_back(inner.lookup(value));
-    types.push_back(yields.back().getType());
+    types.push_back(value.getType());
   }
   YieldOp::create(inside, loc, yields);
   auto dispatch = DispatchOp::create(builder, loc, types, inputs, builder.getStringAttr(group.kind),
                                      group.note.empty() ? StringAttr() : builder.getStringAttr(group.note));
   dispatch.getBody().push_back(body);
   for (auto [value, result] : llvm::zip(escaping, dispatch.getResults()))
-    outer.map(value, value.getType() == result.getType() ? Value(result) : finishSums(builder, result, value));
+    outer.map(value, result);
   return dispatch;
 }
 

@@ -63,6 +63,7 @@ private:
   int findMatmulPartner(mlir::Operation *op) const;
   int findSibling(mlir::Operation *op) const;
   void splitSum(ColReduceOp sum);
+  void splitSum(RowReduceOp sum);
   int findHolder(ColReduceOp sum, MapOp terms, int64_t parts) const;
   bool readsWith(mlir::Value value, unsigned index) const;
   bool mustBeStored(mlir::Value value) const;

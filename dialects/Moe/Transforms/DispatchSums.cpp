@@ -1,4 +1,5 @@
-// Sums over rows in two steps: parts in the row kernel that has the rows anyway, and a small sum of these parts.
+// Sums in two steps: parts in the kernel that has what is summed anyway, and a small sum of these parts. Sums over rows
+// begin in row kernels, sums of a row in kernels of products.
 #include "dialects/Moe/Transforms/DispatchGroups.h"
 
 using namespace mlir;
@@ -65,6 +66,31 @@ void DispatchGroups::splitSum(ColReduceOp sum) {
   auto part = ColReduceOp::create(b, sum.getLoc(), partsType, sum.getInput());
   if (terms)
     join(terms, index);
+  join(part, index);
+  sum.getInputMutable().assign(part.getResult());
+}
+
+/// Whether a kernel of products may begin this sum of its rows: it sums up parts of them, which are stored.
+bool DispatchGroups::sumsRows(Operation *op, const DispatchGroup &group) const {
+  auto reduce = dyn_cast<RowReduceOp>(op);
+  return reduce && reduce.getKind() == Reduction::sum && traits.rowSums != 0 && group.shape.getRank() == 2 &&
+         reduce.getInput().getType() == group.shape && group.shape.getDimSize(1) % traits.rowSums == 0;
+}
+
+/// A sum of rows that a kernel of products makes and nobody stores begins there; `sum` adds up the parts.
+void DispatchGroups::splitSum(RowReduceOp sum) {
+  auto terms = sum.getInput().getDefiningOp<MapOp>();
+  if (!terms || terms->getBlock() != &block || mustBeStored(sum.getInput()))
+    return;
+  unsigned index = groupOf.lookup(terms);
+  const DispatchGroup &group = groups[index];
+  if (group.kind != "matmul" || !sumsRows(sum, group))
+    return;
+  OpBuilder b(sum);
+  auto type = RankedTensorType::get({group.shape.getDimSize(0), group.shape.getDimSize(1) / traits.rowSums},
+                                    group.shape.getElementType());
+  auto part = RowReduceOp::create(b, sum.getLoc(), type, sum.getKindAttr(), sum.getInput(),
+                                  b.getI64IntegerAttr(traits.rowSums));
   join(part, index);
   sum.getInputMutable().assign(part.getResult());
 }

@@ -157,3 +157,43 @@ func.func @grouped(%a0: tensor<1024x512xbf16>, %w0: tensor<4x512x512xbf16>, %o0:
   }
   return
 }
+
+// The backward of a gated activation is the epilogue of the product before it: two matrices come through the stages, results
+// take their places, and sums of rows begin.
+// TILE-LABEL: tile.kernel @gated
+// TILE: %[[GATE:.*]] = tile.fetch
+// TILE: %[[UP:.*]] = tile.fetch
+// TILE: %[[R:.*]]:4 = tile.epilogue({{.*}}, %[[GATE]], %[[UP]])
+// TILE-COUNT-3: tile.store
+// TILE: tile.row_sums %[[R]]#3
+// PTX-LABEL: .entry gated_
+// PTX-NOT: .local
+// PTX: ldmatrix.sync.aligned.m8n8.x4.shared.b16
+// PTX: stmatrix
+func.func @gated(%a0: tensor<4096x2048xbf16>, %a1: tensor<1024x2048xbf16>, %a2: tensor<4096x1024xbf16>, %a3: tensor<4096x1024xbf16>) {
+  %r:4 = moe.dispatch "matmul" (%a = %a0, %b = %a1, %g = %a2, %u = %a3)
+      : (tensor<4096x2048xbf16>, tensor<1024x2048xbf16>, tensor<4096x1024xbf16>, tensor<4096x1024xbf16>)
+        -> (tensor<4096x1024xbf16>, tensor<4096x1024xbf16>, tensor<4096x1024xbf16>, tensor<4096x16xf32>) {
+    %x = moe.cast %a : tensor<4096x2048xbf16> -> tensor<4096x2048xf32>
+    %y = moe.cast %b : tensor<1024x2048xbf16> -> tensor<1024x2048xf32>
+    %gate = moe.cast %g : tensor<4096x1024xbf16> -> tensor<4096x1024xf32>
+    %up = moe.cast %u : tensor<4096x1024xbf16> -> tensor<4096x1024xf32>
+    %p = moe.matmul tb %x, %y : tensor<4096x2048xf32>, tensor<1024x2048xf32> -> tensor<4096x1024xf32>
+    %m:4 = moe.map(%p, %gate, %up) : (tensor<4096x1024xf32>, tensor<4096x1024xf32>, tensor<4096x1024xf32>)
+        -> (tensor<4096x1024xf32>, tensor<4096x1024xf32>, tensor<4096x1024xf32>, tensor<4096x1024xf32>) {
+    ^bb0(%d: f32, %gv: f32, %uv: f32):
+      %s = moe.sigmoid %gv : f32
+      %h = arith.mulf %s, %uv : f32
+      %dg = arith.mulf %d, %uv : f32
+      %du = arith.mulf %d, %s : f32
+      %dh = arith.mulf %d, %h : f32
+      moe.yield %dg, %du, %dh, %h : f32, f32, f32, f32
+    }
+    %sums = moe.row_reduce sum %m#2 every 64 : tensor<4096x1024xf32> -> tensor<4096x16xf32>
+    %c0 = moe.cast %m#0 : tensor<4096x1024xf32> -> tensor<4096x1024xbf16>
+    %c1 = moe.cast %m#1 : tensor<4096x1024xf32> -> tensor<4096x1024xbf16>
+    %c3 = moe.cast %m#3 : tensor<4096x1024xf32> -> tensor<4096x1024xbf16>
+    moe.yield %c0, %c1, %c3, %sums : tensor<4096x1024xbf16>, tensor<4096x1024xbf16>, tensor<4096x1024xbf16>, tensor<4096x16xf32>
+  }
+  return
+}

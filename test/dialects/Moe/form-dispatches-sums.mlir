@@ -24,12 +24,14 @@ func.func @gated() {
   // CHECK: %[[S:.*]] = moe.row_reduce sum %[[M]]#1 every 2 : tensor<8x4xf32> -> tensor<8x2xf32>
   // CHECK: moe.write @dgate, %[[M]]#0
   // CHECK: moe.yield %[[M]]#2, %[[S]]
-  // CHECK: moe.dispatch "row" (%[[A:.*]] = %[[D]]#1) : (tensor<8x2xf32>) -> tensor<8x1xf32> {
-  // CHECK: moe.row_reduce sum %[[A]] : tensor<8x2xf32> -> tensor<8x1xf32>
   // CHECK: moe.dispatch "matmul" (%{{.*}} = %[[D]]#0)
-  // The activation is needed before the map that could make it along, so that one is a row kernel.
+  // CHECK: moe.dispatch "row" (%[[A:.*]] = %[[D]]#1) : (tensor<8x2xf32>) -> () {
+  // CHECK: moe.row_reduce sum %[[A]] : tensor<8x2xf32> -> tensor<8x1xf32>
+  // Apart, the activation is made by a row kernel, which reads both tensors again.
   // APART: moe.dispatch "matmul"
-  // APART-NOT: every
+  // APART: %{{.*}}:2 = moe.map
+  // APART: moe.dispatch "row"
+  // APART: moe.map
   %dy = moe.read @dy : tensor<8x6xf32>
   %gate = moe.read @gate : tensor<8x4xf32>
   %up = moe.read @up : tensor<8x4xf32>
