@@ -100,10 +100,10 @@ def Moe_ReductionAttr : EnumAttr<Moe_Dialect, Moe_Reduction, "reduction"> { let 
 def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable]> {
   let summary = "Sum or maximum of each row: [N, C] -> [N, 1]";
   let description = [{
-    The order of additions is fixed: vector lanes first, then lanes in order. `max` has no gradient: it counts as a constant, as in a stable softmax.
+    The order of additions is fixed, for each target and shape. `max` has no gradient: it counts as a constant, as in a stable softmax.
 
     With `every` n the sums of each n columns side by side, [N, C] -> [N, C / n]: what a product's kernel, which has no whole row, can make of its results
-    (`moe-form-dispatches`).
+    (`moe-form-dispatches`). Row kernels refuse it, and it has no backward.
   }];
   let arguments = (ins Moe_ReductionAttr:$kind, Moe_Matrix:$input, OptionalAttr<I64Attr>:$every);
   let results = (outs Moe_Matrix:$result);

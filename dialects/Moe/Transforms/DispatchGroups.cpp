@@ -214,8 +214,8 @@ bool DispatchGroups::earnsEpilogue(MapOp map, const DispatchGroup &group) const 
   auto isReadByRows = [&](Value result) {
     return llvm::any_of(result.getUses(), [&](OpOperand &use) {
       Operation *user = use.getOwner();
-      return user->getBlock() == &block && !isSink(user) && !isa<ReshapeOp>(user) && kindOf(user) == "row" &&
-             user != block.getTerminator() && isAlignedOperand(user, use.getOperandNumber()) && !sumsRows(user, group);
+      return user->getBlock() == &block && isa<RowOpInterface>(user) && kindOf(user) == "row" &&
+             isAlignedOperand(user, use.getOperandNumber()) && !sumsRows(user, group);
     });
   };
   if (llvm::count_if(map.getResults(), isReadByRows) > 1)

@@ -74,7 +74,7 @@ void join(MapOp first, MapOp second, Operation *product) {
   first->replaceAllUsesWith(joined->getResults().drop_front(count));
   second.erase();
   first.erase();
-  // It has no effect and one user: it may run as late as that, when the map's other inputs are there.
+  // Up or down: it has no effect, one user, and operands that are made before (mayMoveBefore).
   product->moveBefore(joined);
 }
 

@@ -142,14 +142,21 @@ def MoeJoinSums : Pass<"moe-join-sums", "::mlir::func::FuncOp"> {
 def MoeJoinMaps : Pass<"moe-join-maps", "::mlir::func::FuncOp"> {
   let summary = "Lets the map behind a product make what another map makes of the same tensors";
   let description = [{
-    Before: the backward of SwiGLU makes the activation again, a factor of the gradient of the weights behind it, and then, of the same gate and up
-    projections, their gradients; the gradient of the activation, a product, stands before both.
-    After: one map with all these results, where the first stood, and the product right before it.
-    Why here: before dispatches are formed: the map can become the product's epilogue, which reads the two tensors once, and stores no gradient of the activation.
-    Only a map that makes a factor of products moves into another: it is stored in any case.
+    Before: the backward of SwiGLU makes the activation h again, a factor of the gradient of the weights behind it; then, of the same gate and up projections and
+    of a product that nobody else reads (the gradient of h), the gradients of gate and up.
+    After: one map with all these results, where the first map stood, and the product moved to right before it.
+    Why here: before dispatches are formed. The second map becomes the product's epilogue, and with this the first does too, so gate and up are read once; else a row kernel
+    reads both again. A map joins another only if it makes a factor of products, which is stored in any case, reads no tensor of its shape that the other
+    does not read, and the other's operands, and the product's, are made before it.
     ```mlir
     %dh = moe.matmul tb %dy, %down : ...
+    %h = moe.map(%gate, %up) : ...
+    %dw = moe.matmul ta %h, %dy : ...
+    %r:2 = moe.map(%gate, %up, %dh) : ... { ... d gate, d up ... }
+    // becomes
+    %dh = moe.matmul tb %dy, %down : ...
     %r:3 = moe.map(%gate, %up, %dh) : ... { ... d gate, d up, h ... }
+    %dw = moe.matmul ta %r#2, %dy : ...
     ```
   }];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];

@@ -13,11 +13,11 @@ def Tile_Dialect : Dialect {
   let cppNamespace = "::moec::tile";
   let summary = "One tensor-core kernel of a GPU, declared: what it loads, multiplies, computes and stores, and by which schedule";
   let description = [{
-    A `tile.kernel` says what one output tile is and how the tiles are walked; it holds no loops, barriers or thread numbers. `tile-to-nvvm`
+    A `tile.kernel` says what one output tile is and how the tiles are walked; it holds no loops, barriers or thread numbers. `moec-tile-to-nvvm`
     expands it by one template: a persistent, warp-specialised pipeline (docs/dialects/Tile.md).
 
     ```
-    moe.dispatch --choice of schedule--> tile.kernel --tile-to-nvvm--> llvm.func over scf/arith/nvvm
+    moe.dispatch --choice of schedule--> tile.kernel --moec-tile-to-nvvm--> llvm.func over scf/arith/nvvm
     ```
 
     Types. `!tile.map` is a tensor map that the runtime encodes. `!tile.slices<r x k x type>` is the stream of k-slices of an operand's tile through

@@ -50,8 +50,8 @@ LogicalResult verifyFetches(KernelOp kernel, bool ragged, FragmentType product) 
     auto map = fetch.getMap().getDefiningOp<MapOp>();
     if (map.getBox()[1] != schedule.getM()) // fetch_c1
       return fetch.emitOpError("takes boxes of ") << map.getBox()[1] << " rows; the schedule has " << schedule.getM();
-    if (ragged || schedule.getSplit() != 1) // fetch_c2
-      return fetch.emitOpError("in work that is ragged or split");
+    if (ragged || schedule.getSplit() != 1 || !kernel.getBlock()->getOps<GatherOp>().empty()) // fetch_c2
+      return fetch.emitOpError("in work that is ragged or split, or gathers rows");
     if (fetch.getType() != product) // fetch_c4
       return fetch.emitOpError("makes ") << fetch.getType() << "; products make " << product;
     if (++count * schedule.getM() > schedule.getM() + schedule.getN()) // fetch_c3
@@ -69,7 +69,8 @@ LogicalResult verifyRowSums(KernelOp kernel, bool ragged, int64_t rows, int64_t 
   for (RowSumsOp sums : kernel.getBlock()->getOps<RowSumsOp>()) {
     if (ragged) // row_sums_c3
       return sums.emitOpError("in ragged work");
-    if (columns % kChunkColumns != 0 || sums.getSums().getType().getShape() != ArrayRef{rows, columns / kChunkColumns})
+    if (columns % kChunkColumns != 0 || // row_sums_c2
+        sums.getSums().getType().getShape() != ArrayRef{rows, columns / kChunkColumns})
       return sums.emitOpError("stores ") << sums.getSums().getType() << " for results of " << rows << " x " << columns
                                          << "; expected the sums of each " << kChunkColumns << " columns";
   }

@@ -89,9 +89,9 @@ def Tile_FetchOp : Tile_Op<"fetch", [Pure]> {
     when the products end; a load by threads (`tile.operand`) would start then, and take half of each sector of memory. Results in bf16 take the places of fetched
     matrices, in the order of stores.
 
-    Constraints: (C1) the map is of bf16 in boxes of 64 x the tile's rows with swizzle 128; (C2) the work is dense and not split, or grouped; (C3) a stage has
-    room for 128 bytes of each row of all fetched tiles; (C4) the fragment is a product's; (C5) results that are left over have two
-    sets of buffers.
+    Constraints: (C1) the map is of bf16 in boxes of 64 x the tile's rows with swizzle 128; (C2) the work is dense and not split, or grouped, and gathers no rows; (C3) a stage has
+    room for 128 bytes of each row of all fetched tiles; (C4) the fragment is a product's; (C5) results that are left over have two sets of
+    buffers, so that one can be written while stores read the other.
   }];
   let arguments = (ins Tile_MapType:$map);
   let results = (outs Tile_FragmentType:$result);
@@ -134,8 +134,8 @@ def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemRead, MemWrite]>]> {
 def Tile_RowSumsOp : Tile_Op<"row_sums", [MemoryEffects<[MemWrite]>]> {
   let summary = "Stores the sums of each 64 columns of a fragment's rows";
   let description = [{
-    A thread adds its 16 elements in the order of columns, then lanes 1 and 2 apart are added. (C1) `sums` is f32 [rows, columns / 64]; (C2) columns of the
-    work are a multiple of 64; (C3) the work is not ragged.
+    A thread adds its 16 elements in the order of columns, then lanes 1 and 2 apart are added. (C1) `sums` is a matrix read through its pointer (`tile.operand`);
+    (C2) it is f32 [rows, columns / 64], and columns of the work are a multiple of 64; (C3) the work is not ragged.
   }];
   let arguments = (ins Tile_FragmentType:$value, RankedTensorOf<[F32]>:$sums);
   let assemblyFormat = "$value `,` $sums attr-dict `:` type($value) `,` type($sums)";

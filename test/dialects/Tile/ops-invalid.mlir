@@ -296,7 +296,7 @@ tile.kernel @fetch_c2 params 8 <m = 128, n = 128, k = 64, stages = 3, producer =
   tile.dense 128 x 128
   %x = tile.load %m : !tile.slices<128, 64, bf16, k>
   %p = tile.mma (%x) by (%x) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
-  // expected-error @+1 {{'tile.fetch' op in work that is ragged or split}}
+  // expected-error @+1 {{'tile.fetch' op in work that is ragged or split, or gathers rows}}
   %f = tile.fetch %m : !tile.fragment<128, 128>
 }
 
@@ -362,4 +362,31 @@ tile.kernel @row_sums_c3 params 8 <m = 128, n = 128, k = 64, stages = 3, produce
   %s = tile.operand 3 : tensor<128x2xf32>
   // expected-error @+1 {{'tile.row_sums' op in ragged work}}
   tile.row_sums %p, %s : !tile.fragment<128, 128>, tensor<128x2xf32>
+}
+
+// -----
+
+tile.kernel @fetch_c2_ragged params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
+  %offsets = tile.operand 2 : tensor<1x9xi32>
+  %m = tile.map 0 : bf16 dims [128, 8192] strides [256] box [64, 64] swizzle 128
+  tile.ragged 128 x 128 by %offsets : tensor<1x9xi32>
+  %x = tile.load %m : !tile.slices<128, 64, bf16, mn>
+  %p = tile.mma (%x) by (%x) depth [8192] : (!tile.slices<128, 64, bf16, mn>), (!tile.slices<128, 64, bf16, mn>) -> !tile.fragment<128, 128>
+  %n = tile.map 1 : bf16 dims [128, 128] strides [256] box [64, 128] swizzle 128
+  // expected-error @+1 {{'tile.fetch' op in work that is ragged or split, or gathers rows}}
+  %f = tile.fetch %n : !tile.fragment<128, 128>
+}
+
+// -----
+
+tile.kernel @fetch_c2_gathered params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 56, consumer = 224, buffers = 2> {
+  %source = tile.operand 2 : tensor<512x64xbf16>
+  %rows = tile.operand 3 : tensor<128x1xi32>
+  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
+  tile.dense 128 x 128
+  %x = tile.gather %source rows %rows : tensor<512x64xbf16>, tensor<128x1xi32> -> !tile.slices<128, 64, bf16, k>
+  %y = tile.load %m : !tile.slices<128, 64, bf16, k>
+  %p = tile.mma (%x) by (%y) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  // expected-error @+1 {{'tile.fetch' op in work that is ragged or split, or gathers rows}}
+  %f = tile.fetch %m : !tile.fragment<128, 128>
 }

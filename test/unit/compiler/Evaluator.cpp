@@ -246,10 +246,11 @@ void Evaluator::visit(Operation &operation) {
       })
       .Case<moe::RowReduceOp>([&](auto op) {
         const Matrix &x = get(op.getInput());
-        set(op.getResult(), fill(op.getResult(), [&](int64_t row, int64_t) {
-              auto first = x.values.begin() + row * x.cols;
+        set(op.getResult(), fill(op.getResult(), [&](int64_t row, int64_t part) {
+              int64_t width = op.getEvery().value_or(x.cols);
+              auto first = x.values.begin() + row * x.cols + part * width;
               bool isSum = op.getKind() == moe::Reduction::sum;
-              return isSum ? std::accumulate(first, first + x.cols, 0.0) : *std::max_element(first, first + x.cols);
+              return isSum ? std::accumulate(first, first + width, 0.0) : *std::max_element(first, first + width);
             }));
       })
       .Case<moe::ColReduceOp>([&](auto op) { set(op.getResult(), sumRows(get(op.getInput()), op.getResult())); })

@@ -102,7 +102,6 @@ private:
   void gatherRows(const Gemm::Side &side, mlir::ValueRange prepared, Value shared, Value depth);
   Value gatherNumbers(const Gemm::Side &side, Value depth);
   void gatherDepth(const Gemm::Side &side, const Tile &tile, Value numbers, Value shared);
-  Values produceFetches(const Tile &tile, mlir::ValueRange ring);
 
   //===--- GemmConsumer.cpp ---===//
   void consume();
@@ -136,10 +135,10 @@ private:
   void compute(Chunk &chunk, int64_t i);
   void store(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators, Operands operands);
   int64_t operandRegisters();
-  llvm::SmallVector<Values> fetchOperands(const Place &place, int64_t chunk, mlir::ArrayRef<Values> before = {});
+  llvm::SmallVector<Values> loadOperands(const Place &place, int64_t chunk, mlir::ArrayRef<Values> before = {});
   Values spread(mlir::ArrayRef<Value> fetched);
   Values evaluate(mlir::ArrayRef<Value> inputs);
-  void stage(mlir::ArrayRef<Value> values, mlir::Type element, int64_t quarter, Value place);
+  void writeStaging(mlir::ArrayRef<Value> values, mlir::Type element, int64_t quarter, Value place);
   void sendBox(const Tile &tile, const Place &place, const Gemm::Sink &sink, int64_t column, Value from);
   void storeRowSums(const Tile &tile, const Place &place, const Chunk &chunk);
 
@@ -147,16 +146,14 @@ private:
   /// The ring, behind the stages of fetched matrices.
   Values storeOverFetched(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators, Operands operands,
                           mlir::ValueRange ring);
+  Values produceFetches(const Tile &tile, mlir::ValueRange ring);
+  Value boxAt(int64_t number, Value stage);
+  Value fetchedAt(int64_t number, Value stage);
   Values placesOverFetched(int64_t chunk, Value stage);
   Values takeFetched(Value place, int64_t quarter);
 
   //===--- The ring ---===//
   Value full(Value stage) { return k.add(barriers, k.shiftLeft(stage, 3)); }
-  /// Where fetched matrix `number` lies in a stage: the left tile's place, then those of the right ones.
-  Value fetchedAt(size_t number, Value stage) {
-    Value left = k.add(lhsBase, k.i32mul(stage, lhsBytes)), right = k.add(rhsBase, k.i32mul(stage, rhsBytes));
-    return number == 0 ? left : k.i32add(right, static_cast<int64_t>(number - 1) * lhsBytes);
-  }
   Value empty(Value stage) { return k.i32add(full(stage), 8 * gemm.schedule.getStages()); }
   std::pair<Value, Value> next(Value stage, Value parity);
 

@@ -42,7 +42,7 @@ void GemmEmitter::consume() {
     // The first operands of the epilogue come while the tensor cores are at work.
     Operands operands;
     if (!tile.part && operandRegisters() <= kOperandsBefore)
-      operands.next = fetchOperands(place, 0);
+      operands.next = loadOperands(place, 0);
     Values accumulators;
     Values state = mainloop(tile, ring, accumulators);
     if (!gemm.fetches.empty())

@@ -53,8 +53,7 @@ int64_t GemmEmitter::operandRegisters() {
 
 /// Starts to load the operands of a chunk: for each, pairs of neighbours (8 of its one row, or 8 of each of two rows),
 /// or one value a row, which stays from chunk to chunk: `before` is what the chunk before has.
-SmallVector<GemmEmitter::Values> GemmEmitter::fetchOperands(const Place &place, int64_t chunk,
-                                                            ArrayRef<Values> before) {
+SmallVector<GemmEmitter::Values> GemmEmitter::loadOperands(const Place &place, int64_t chunk, ArrayRef<Values> before) {
   SmallVector<Values> fetched;
   if (!gemm.epilogue)
     return fetched;
@@ -97,7 +96,7 @@ SmallVector<GemmEmitter::Values> GemmEmitter::fetchOperands(const Place &place, 
   return fetched;
 }
 
-/// The 32 values of what fetchOperands loaded of one operand, as f32.
+/// The 32 values of what loadOperands loaded of one operand, as f32.
 GemmEmitter::Values GemmEmitter::spread(ArrayRef<Value> fetched) {
   Type f32 = k.b.getF32Type();
   auto widen = [&](Value value) -> Value {
@@ -150,7 +149,7 @@ GemmEmitter::Values GemmEmitter::evaluate(ArrayRef<Value> inputs) {
 
 /// Writes 16 columns of results for TMA to take: quarter `quarter` of 64 columns of bf16, or half one of a box of 32 of
 /// f32. `place`: bytes from the first buffer.
-void GemmEmitter::stage(ArrayRef<Value> values, Type element, int64_t quarter, Value place) {
+void GemmEmitter::writeStaging(ArrayRef<Value> values, Type element, int64_t quarter, Value place) {
   if (!element.isF32()) {
     Values packed;
     for (int64_t i = 0; i < 8; i += 2)
@@ -179,11 +178,11 @@ GemmEmitter::Chunk GemmEmitter::beginChunk(const Place &place, ArrayRef<Value> a
                                            Operands &operands) {
   int64_t columns = gemm.columnsOfProduct();
   if (operands.next.empty())
-    operands.next = fetchOperands(place, number, operands.here);
+    operands.next = loadOperands(place, number, operands.here);
   operands.here = std::move(operands.next);
   operands.next.clear();
   if (operandRegisters() <= kOperandsAhead && number + 1 < columns / kChunk)
-    operands.next = fetchOperands(place, number + 1, operands.here);
+    operands.next = loadOperands(place, number + 1, operands.here);
   Chunk chunk;
   chunk.number = number;
   for (auto [p, product] : llvm::enumerate(gemm.products)) {
@@ -253,7 +252,7 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
     }
     int64_t buffer = rounds % roundsInFlight * boxesOfRound + static_cast<int64_t>(round.size());
     for (size_t quarter = 0; quarter < values.size() / 8; ++quarter)
-      stage(values.slice(8 * quarter, 8), sink.element, quarter, k.i32(buffer * tile::kBoxBytes));
+      writeStaging(values.slice(8 * quarter, 8), sink.element, quarter, k.i32(buffer * tile::kBoxBytes));
     round.push_back({&sink, column, k.i32add(staging, buffer * tile::kBoxBytes)});
     bool isLast = ++staged == boxes;
     if (static_cast<int64_t>(round.size()) < boxesOfRound && !isLast)

@@ -11,7 +11,50 @@ using namespace mlir;
 
 namespace moec::sm90 {
 
-/// This thread's values of 16 columns of a fetched matrix.
+/// Where fetched matrix `number` lies in a stage: in the left tile's place, or in those of the right ones.
+GemmEmitter::Value GemmEmitter::boxAt(int64_t number, Value stage) {
+  return number == 0 ? k.add(lhsBase, k.i32mul(stage, lhsBytes))
+                     : k.i32add(k.add(rhsBase, k.i32mul(stage, rhsBytes)), (number - 1) * lhsBytes);
+}
+
+/// The producer asks for 64 columns of each matrix a stage: one box, the rows of both consumers.
+GemmEmitter::Values GemmEmitter::produceFetches(const Tile &tile, ValueRange ring) {
+  int64_t bytes = static_cast<int64_t>(gemm.fetches.size()) * lhsBytes;
+  return k.loop32(k.i32(0), k.i32(gemm.stagesOfFetches()), k.i32(1), ring, [&](Value chunk, ValueRange state) {
+    Value stage = state[0], parity = state[1], barrier = full(stage);
+    k.wait(empty(stage), parity);
+    Value column = k.add(tile.column, k.i32mul(chunk, tile::kChunkColumns));
+    k.expect(barrier, k.i32(bytes));
+    for (auto [i, fetch] : llvm::enumerate(gemm.fetches))
+      k.loadBox(k.map(fetch.getMap()), boxAt(i, stage), barrier, {column, tile.row});
+    auto [nextStage, nextParity] = next(stage, parity);
+    return Values{nextStage, nextParity};
+  });
+}
+
+/// Where this consumer's rows of fetched matrix `number` are, in bytes from its first buffer.
+GemmEmitter::Value GemmEmitter::fetchedAt(int64_t number, Value stage) {
+  return k.sub(k.add(boxAt(number, stage), k.i32mul(consumer, tile::kBoxBytes)), staging);
+}
+
+/// Where sinks put chunk `chunk`, in bytes from the first buffer: the first in bf16 where fetched matrices are, others
+/// in the chunk's set of buffers.
+GemmEmitter::Values GemmEmitter::placesOverFetched(int64_t chunk, Value stage) {
+  auto fetches = static_cast<int64_t>(gemm.fetches.size());
+  int64_t beside = tile::boxesBesideFetches(gemm.kernel), taken = 0, buffers = 0;
+  Values places;
+  for (const Gemm::Sink &sink : gemm.sinks) {
+    if (!sink.element.isF32() && taken < fetches) {
+      places.push_back(fetchedAt(taken++, stage));
+      continue;
+    }
+    places.push_back(k.i32((chunk % 2 * beside + buffers) * tile::kBoxBytes));
+    buffers += tile::kChunkColumns / tile::boxColumns(sink.element);
+  }
+  return places;
+}
+
+/// This thread's values of 16 columns of what lies at `place`.
 GemmEmitter::Values GemmEmitter::takeFetched(Value place, int64_t quarter) {
   Values values;
   for (Value packed : k.loadMatrix(k.add(matrixRows[quarter], place))) {
@@ -21,43 +64,25 @@ GemmEmitter::Values GemmEmitter::takeFetched(Value place, int64_t quarter) {
   return values;
 }
 
-/// Where sinks put chunk `chunk`, in bytes from the first buffer; the first ones: where fetched matrices are.
-GemmEmitter::Values GemmEmitter::placesOverFetched(int64_t chunk, Value stage) {
-  Values fetched, places;
-  for (size_t i = 0; i < gemm.fetches.size(); ++i)
-    fetched.push_back(k.sub(k.add(fetchedAt(i, stage), k.i32mul(consumer, tile::kBoxBytes)), staging));
-  int64_t beside = tile::boxesBesideFetches(gemm.kernel), used = 0;
-  for (const Gemm::Sink &sink : gemm.sinks) {
-    if (!sink.element.isF32() && places.size() - used < fetched.size()) {
-      places.push_back(fetched[places.size() - used]);
-      continue;
-    }
-    places.push_back(k.i32((chunk % 2 * beside + used) * tile::kBoxBytes));
-    used += tile::kChunkColumns / tile::boxColumns(sink.element);
-  }
-  return places;
-}
-
 GemmEmitter::Values GemmEmitter::storeOverFetched(const Tile &tile, const Place &place, ArrayRef<Value> accumulators,
                                                   Operands operands, ValueRange ring) {
-  constexpr int64_t kQuarter = 8, kThreads = 128; // values of a thread in 16 columns
+  constexpr int64_t kThreads = 128, kQuarter = 8; // the latter: values of a thread in 16 columns
   Value stage = ring[0], parity = ring[1], before;
   for (int64_t number = 0; number < gemm.stagesOfFetches(); ++number) {
     Chunk chunk = beginChunk(place, accumulators, number, operands);
     Values places = placesOverFetched(number, stage);
     k.wait(full(stage), parity);
     for (int64_t quarter = 0; quarter < 4; ++quarter) {
-      for (auto [i, fetch] : llvm::enumerate(gemm.fetches)) {
-        Value from = k.sub(k.add(fetchedAt(i, stage), k.i32mul(consumer, tile::kBoxBytes)), staging);
-        chunk.values[fetch.getResult()].append(takeFetched(from, quarter));
-      }
-      k.syncWarp();
+      for (auto [i, fetch] : llvm::enumerate(gemm.fetches))
+        chunk.values[fetch.getResult()].append(takeFetched(fetchedAt(i, stage), quarter));
+      k.syncWarp(); // before lanes write where others read
       for (int64_t i = 0; i < kQuarter; ++i)
         compute(chunk, quarter * kQuarter + i);
       for (auto [sink, to] : llvm::zip_equal(gemm.sinks, places))
-        this->stage(ArrayRef(chunk.values[sink.value]).slice(quarter * kQuarter, kQuarter), sink.element, quarter, to);
+        writeStaging(ArrayRef(chunk.values[sink.value]).slice(quarter * kQuarter, kQuarter), sink.element, quarter, to);
     }
     storeRowSums(tile, place, chunk);
+    // Stores of the chunk before have read their stage and buffers, or are waited for; then all may go on.
     k.fenceAsync();
     k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/true); });
     k.sync(barrierId, kThreads);

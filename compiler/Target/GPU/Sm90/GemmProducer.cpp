@@ -92,25 +92,6 @@ void GemmEmitter::loadSide(const Gemm::Side &side, int64_t rows, Value shared, V
   }
 }
 
-GemmEmitter::Values GemmEmitter::produceFetches(const Tile &tile, ValueRange ring) {
-  int64_t bytes = static_cast<int64_t>(gemm.fetches.size()) * lhsBytes;
-  return k.loop32(k.i32(0), k.i32(gemm.stagesOfFetches()), k.i32(1), ring, [&](Value chunk, ValueRange state) {
-    Value stage = state[0], parity = state[1], barrier = full(stage);
-    k.wait(empty(stage), parity);
-    Value column = k.add(tile.column, k.i32mul(chunk, tile::kChunkColumns));
-    auto ask = [&] {
-      k.expect(barrier, k.i32(bytes));
-      for (auto [i, fetch] : llvm::enumerate(gemm.fetches))
-        k.loadBox(k.map(fetch.getMap()), fetchedAt(i, stage), barrier, {column, tile.row});
-    };
-    gemm.gathers ? k.when(k.is(k.thread(), 0), ask) : ask();
-    if (gemm.gathers)
-      k.arriveWhenCopied(barrier);
-    auto [nextStage, nextParity] = next(stage, parity);
-    return Values{nextStage, nextParity};
-  });
-}
-
 //===--- Gathered rows ---===//
 //
 // K-major: thread t copies chunk t % 8 of rows t / 8 + 16 i, i < 8. The swizzle is the same for all of them.

@@ -102,7 +102,8 @@ llvm::SmallSetVector<unsigned, 4> KernelWriter::fetched() const {
         params.insert(*param);
     }
   auto places = static_cast<int64_t>(params.size()), boxes = int64_t(0);
-  bool fits = problem.grouping != Grouping::Depth && schedule.getSplit() == 1 &&
+  bool gathers = llvm::any_of(problem.sums.front().terms, [](const MatmulTerm &t) { return t.lhs.rowMap.has_value(); });
+  bool fits = problem.grouping != Grouping::Depth && schedule.getSplit() == 1 && !gathers &&
               places * schedule.getM() <= schedule.getM() + schedule.getN();
   for (const kernel::DispatchBody::Sink &sink : problem.sinks) {
     bool isWide = problem.body.storageOf(sink.param).isF32();
