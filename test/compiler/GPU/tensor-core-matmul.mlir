@@ -197,3 +197,22 @@ func.func @gated(%a0: tensor<4096x2048xbf16>, %a1: tensor<1024x2048xbf16>, %a2: 
   }
   return
 }
+
+// Sums of a product's own rows need no epilogue.
+// TILE-LABEL: tile.kernel @raw
+// TILE-NOT: tile.epilogue
+// TILE: tile.row_sums
+// PTX-LABEL: .entry raw_
+// PTX-NOT: .local
+// PTX: shfl.sync.bfly
+func.func @raw(%a0: tensor<4096x2048xbf16>, %a1: tensor<1024x2048xbf16>) {
+  %r:2 = moe.dispatch "matmul" (%a = %a0, %b = %a1) : (tensor<4096x2048xbf16>, tensor<1024x2048xbf16>) -> (tensor<4096x1024xbf16>, tensor<4096x16xf32>) {
+    %x = moe.cast %a : tensor<4096x2048xbf16> -> tensor<4096x2048xf32>
+    %y = moe.cast %b : tensor<1024x2048xbf16> -> tensor<1024x2048xf32>
+    %p = moe.matmul tb %x, %y : tensor<4096x2048xf32>, tensor<1024x2048xf32> -> tensor<4096x1024xf32>
+    %s = moe.row_reduce sum %p every 64 : tensor<4096x1024xf32> -> tensor<4096x16xf32>
+    %c = moe.cast %p : tensor<4096x1024xf32> -> tensor<4096x1024xbf16>
+    moe.yield %c, %s : tensor<4096x1024xbf16>, tensor<4096x16xf32>
+  }
+  return
+}

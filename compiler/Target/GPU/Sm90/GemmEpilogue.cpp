@@ -197,15 +197,15 @@ GemmEmitter::Chunk GemmEmitter::beginChunk(const Place &place, ArrayRef<Value> a
 
 /// The region on element `i`, and what it adds to sums of rows.
 void GemmEmitter::compute(Chunk &chunk, int64_t i) {
-  if (!gemm.epilogue)
-    return;
-  Values scalars;
-  for (Value fragment : gemm.epilogue.getFragments())
-    scalars.push_back(chunk.values[fragment][i]);
-  for (const Values &operand : chunk.operands)
-    scalars.push_back(operand[i]);
-  for (auto [fragment, value] : llvm::zip_equal(gemm.epilogue.getResults(), evaluate(scalars)))
-    chunk.values[fragment].push_back(value);
+  if (gemm.epilogue) {
+    Values scalars;
+    for (Value fragment : gemm.epilogue.getFragments())
+      scalars.push_back(chunk.values[fragment][i]);
+    for (const Values &operand : chunk.operands)
+      scalars.push_back(operand[i]);
+    for (auto [fragment, value] : llvm::zip_equal(gemm.epilogue.getResults(), evaluate(scalars)))
+      chunk.values[fragment].push_back(value);
+  }
   for (auto [of, mine] : llvm::zip_equal(gemm.rowSums, chunk.sums)) {
     Value &sum = mine[i / 2 % 2], value = chunk.values[of.value][i];
     sum = sum ? k.fadd(sum, value) : value;
