@@ -7,7 +7,7 @@
 namespace moec {
 
 inline exp::Field getWarmupField() {
-  return {"warmup", exp::FieldType::Steps, "null", 0, 0, {}, "steps", "the rate rises linearly over this many steps"};
+  return exp::stepsField("warmup", exp::StepsKind::Length, "null", "the rate rises linearly over this many steps");
 }
 inline exp::Field getFloorField() {
   return {"floor", exp::FieldType::Number, "0.0", 0, 1, {}, "", "factor that the decay ends at"};

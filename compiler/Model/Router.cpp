@@ -80,11 +80,13 @@ static moe::StateOp declareExpertTokens(ModelContext &ctx, const LayerSlot &slot
 
 // top_k of this layer at this step, [1, 1]; null when it is the same everywhere.
 static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
-  std::multimap<int64_t, ArrayRef<double>> byStep; // first step, top_k of each mixture layer
+  std::map<int64_t, ArrayRef<double>> byStep; // steps done before the first one with it, top_k of each mixture layer
   SmallVector<double> everywhere(ctx.numMoeLayers(), static_cast<double>(ctx.moe.getTopK()));
   byStep.emplace(0, ctx.moe.getTopKPerLayer().empty() ? ArrayRef<double>(everywhere) : ctx.moe.getTopKPerLayer());
   for (auto change : ctx.experiment.sections<exp::ChangeOp>())
-    byStep.emplace(change.getAtStep(), change.getTopKPerLayer());
+    byStep.insert_or_assign(static_cast<int64_t>(change.getAtStep()) - 1, change.getTopKPerLayer());
+  for (auto it = std::next(byStep.begin()); it != byStep.end();)
+    it = it->second == std::prev(it)->second ? byStep.erase(it) : std::next(it); // says what holds already
   if (byStep.size() == 1 && ctx.moe.getTopKPerLayer().empty())
     return {};
   SmallVector<std::pair<int64_t, ArrayRef<double>>> phases(byStep.begin(), byStep.end());

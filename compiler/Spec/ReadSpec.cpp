@@ -161,17 +161,23 @@ public:
 
   /// What not all members have is said to be theirs. Warnings may need a member without errors.
   void report(const Sweep &sweep) {
+    std::vector<Diagnostic> shown;
     for (size_t i = 0; i < caught.size(); ++i) {
       bool warning = caught[i].getSeverity() == DiagnosticSeverity::Warning;
-      if (members[i].size() >= (warning ? good : sweep.size()))
+      bool ofAll = members[i].size() >= (warning ? good : sweep.size());
+      // A key that some member needs is not idle.
+      if (!ofAll && PlainDiagnostic::from(caught[i]).code == exp::codeOf(Rule::NoEffect))
         continue;
-      auto [place, pointer] = sweep.commonChoice(members[i]);
-      Diagnostic &note = caught[i].attachNote(locationOf(context, files, place, pointer));
-      note << "in member \"" << sweep.name(members[i].front()) << "\"";
-      if (members[i].size() > 1)
-        note << " and " << members[i].size() - 1 << " more of " << sweep.size();
+      if (!ofAll) {
+        auto [place, pointer] = sweep.commonChoice(members[i]);
+        Diagnostic &note = caught[i].attachNote(locationOf(context, files, place, pointer));
+        note << "in member \"" << sweep.name(members[i].front()) << "\"";
+        if (members[i].size() > 1)
+          note << " and " << members[i].size() - 1 << " more of " << sweep.size();
+      }
+      shown.push_back(std::move(caught[i]));
     }
-    replay(context, caught, files);
+    replay(context, shown, files);
   }
 
 private:

@@ -107,7 +107,7 @@ Result<std::string> generate(const Plan &plan, const RunOptions &options, const 
 Status checkRunFolder(const std::string &folder, const RunOptions &options);
 /// MOEC-C005 when the options go on with a run of another spec and do not allow that. For those who replace the run's
 /// plan before train().
-Status checkSameSpec(const std::string &folder, const std::string &specHash, const RunOptions &options);
+Status checkSameSpec(const std::string &folder, const Plan &plan, const RunOptions &options);
 
 /// What a run folder holds, for those who go on with many runs. A run that was stopped very early has no spec yet.
 struct RunState {
@@ -138,8 +138,9 @@ int exitCode(const Status &status);
 int runCommandLine(const std::vector<std::string> &arguments);
 
 /// Only reads the arguments. An exit code when that is all there is to do: they are wrong, or ask for help; it has been
-/// printed.
-std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options);
+/// printed. `alsoKnown`: options that the caller has taken out already, as candidates for what an unknown one meant.
+std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options,
+                                    std::vector<std::string> alsoKnown = {});
 
 /// The options of one of its subcommands ("train"), as `moec-run PLAN train --help` prints them, but for --help
 /// and --run-dir, which `moec train` has itself.

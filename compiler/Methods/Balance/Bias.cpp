@@ -24,7 +24,7 @@ public:
              "",
              "sign: every bias moves by rate; proportional: by rate times the relative deviation of the load"},
             {"rate", FieldType::Number, "1e-3", 0, 1e3, {}, "", "how far a bias moves after a step"},
-            {"until", FieldType::Steps, "null", 0, 0, {}, "steps", "biases rest from this step on; null: never"},
+            exp::stepsField("until", exp::StepsKind::Moment, "null", "biases rest from this step on; null: never"),
             {"center", FieldType::Boolean, "false", 0, 0, {}, "", "whether the mean of the biases is taken off"}};
   }
 
@@ -48,8 +48,8 @@ public:
           Value change = isSign ? s.select(s.less(zero, error), s.constant(rate),
                                            s.select(s.less(error, zero), s.constant(-rate), zero))
                                 : s.mul(s.constant(rate), s.div(error, s.max(x[2], s.constant(1.0))));
-          if (until > 0)
-            change = s.select(s.less(x[4], s.constant(until + 0.5)), change, zero);
+          if (until > 0) // the update after step `until` does not move them any more
+            change = s.select(s.less(x[4], s.constant(until - 0.5)), change, zero);
           return s.add(x[0], change);
         });
     if (attr.getBool("center"))

@@ -37,15 +37,8 @@ public:
              {},
              "",
              "a load twice its share moves its bias by this share of the mean score, after a step"},
-            {"decay_from",
-             FieldType::Steps,
-             "null",
-             0,
-             0,
-             {},
-             "steps",
-             "the rate is a fifth from this step on; null: "
-             "never"}};
+            exp::stepsField("decay_from", exp::StepsKind::Moment, "null",
+                            "the rate is a fifth from this step on; null: never")};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,
@@ -70,7 +63,7 @@ public:
                            Value error = s.sub(s.constant(share), s.div(s.toElement(x[1]), s.constant(choices)));
                            Value mu = s.constant(rate);
                            if (from > 0)
-                             mu = s.select(s.less(x[2], s.constant(from + 0.5)), mu, s.constant(rate / 5));
+                             mu = s.select(s.less(x[2], s.constant(from - 0.5)), mu, s.constant(rate / 5));
                            Value moved = s.add(x[0], s.mul(mu, error));
                            return s.select(s.less(x[4], s.integer(load.ffnExperts)), moved, x[0]);
                          });

@@ -45,16 +45,11 @@ public:
          {},
          "",
          "allows the scopes in which later tokens decide on the routes of earlier ones"},
-        {"then.at", FieldType::Steps, "null", 0, 0, {}, "steps", "from this step on, another factor; null: never"},
+        exp::stepsField("then.at", exp::StepsKind::Moment, "null", "from this step on, another factor; null: never"),
         {"then.capacity_factor", FieldType::Number, "1", 0, 65536, {}, "experts", "that factor", true},
-        {"then.over",
-         FieldType::Steps,
-         "null",
-         0,
-         0,
-         {},
-         "steps",
-         "the factor goes there in equal jumps spread over so many steps, the first at then.at; null: in one jump"},
+        exp::stepsField(
+            "then.over", exp::StepsKind::Length, "null",
+            "the factor goes there in equal jumps spread over so many steps, the first at then.at; null: in one jump"),
         {"then.stages",
          FieldType::Integer,
          "4",
@@ -121,7 +116,7 @@ public:
                                            exp::ExperimentOp experiment) const override;
 
 private:
-  /// A capacity factor and the first step with it.
+  /// A capacity factor and the steps done before the first step with it.
   struct Stage {
     int64_t from;
     double factor;
@@ -132,8 +127,12 @@ private:
     int64_t at = attr.getInt("then.at"), over = attr.getInt("then.over");
     int64_t count = over > 0 ? attr.getInt("then.stages") : 1;
     double last = attr.getFloat("then.capacity_factor");
-    for (int64_t i = 1; at > 0 && i <= count; ++i)
-      stages.push_back({at + over * (i - 1) / count, first + (last - first) * static_cast<double>(i) / count});
+    for (int64_t i = 1; at > 0 && i <= count; ++i) {
+      int64_t from = at - 1 + over * (i - 1) / count;
+      if (stages.back().from == from) // jumps of one step are one; at the first step nothing comes before
+        stages.pop_back();
+      stages.push_back({from, first + (last - first) * static_cast<double>(i) / count});
+    }
     return stages;
   }
   static int64_t numGroups(exp::MethodAttr attr, const RoutingValues &r) {
@@ -171,6 +170,15 @@ std::vector<exp::Conflict> ExpertChoice::findConflicts(exp::MethodAttr attr, Ope
     conflicts.push_back(
         {.field = "then.over",
          .text = "over says how long the change takes, not when it begins; give then.at, or remove then.over"});
+  SmallVector<Stage> all = getStages(attr, moe ? moe.getTopK() : 1);
+  int64_t steps = experiment.section<exp::DurationOp>().getSteps();
+  if (all.back().from >= steps && attr.getInt("then.at") <= steps)
+    conflicts.push_back({.field = "then.over",
+                         .text = "the last jump would be at step " + std::to_string(all.back().from + 1) +
+                                 ", after the end of the run; shorten then.over or begin earlier",
+                         .other = experiment.section<exp::DurationOp>(),
+                         .otherField = "steps",
+                         .otherText = "the run is " + std::to_string(steps) + " steps"});
   if (router.getBalance())
     conflicts.push_back({.field = "balance",
                          .text = "expert_choice has equal loads by itself; set balance to null",

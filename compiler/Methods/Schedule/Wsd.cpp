@@ -15,7 +15,7 @@ public:
     return {
         getWarmupField(),
         getFloorField(),
-        {"decay", exp::FieldType::Steps, "{\"fraction\": 0.2}", 0, 0, {}, "steps", "length of the decay at the end"},
+        exp::stepsField("decay", exp::StepsKind::Length, "{\"fraction\": 0.2}", "length of the decay at the end"),
         {"shape",
          exp::FieldType::Choice,
          "\"linear\"",

@@ -24,15 +24,9 @@ public:
              "tokens",
              "how many of the first micro-batch's are kept, as the routers read them, and asked about again; at most "
              "its size"},
-            {"every",
-             FieldType::Steps,
-             "{\"steps\": 10}",
-             1,
-             0,
-             {},
-             "steps",
-             "routes are remembered at the first step and at multiples of this, and compared with those remembered "
-             "last"}};
+            exp::stepsField("every", exp::StepsKind::Cadence, "{\"steps\": 10}",
+                            "routes are remembered at the first step and at multiples of this, and compared with "
+                            "those remembered last")};
   }
 
   // In the first step the probe is what the router reads (the last micro-batch's when there are several). All writes

@@ -45,6 +45,12 @@ bool isMoeLayer(MoeOp moe, int64_t layer);
 /// are checked too.
 std::optional<Problem> checkValue(const Field &field, mlir::Attribute value, mlir::MLIRContext *context);
 
+/// Names become names of files and folders, which have 255 bytes at most, with endings of ours ("-00000100.moec.new").
+inline constexpr size_t kMaxName = 200;
+
+/// What is wrong with a text that names a file: no file can have such a name.
+std::optional<Problem> checkPath(llvm::StringRef path);
+
 /// "did you mean ..." in the form `; did you mean "top_k"?`, or empty when no candidate is near.
 std::string suggest(llvm::StringRef given, llvm::ArrayRef<std::string> candidates);
 
@@ -54,6 +60,10 @@ mlir::InFlightDiagnostic report(mlir::Operation *section, llvm::StringRef attrib
                                 mlir::DiagnosticSeverity severity = mlir::DiagnosticSeverity::Error);
 /// Location of a field for notes, with its JSON pointer also where the field was not given.
 mlir::Location placeOf(mlir::Operation *section, llvm::StringRef attribute);
+
+/// Lengths of training against the run: moments that never come (C9), two changes of one key at one step (C10); with
+/// `warnings` also cadences and lengths that are longer than it.
+llvm::LogicalResult checkLengths(ExperimentOp experiment, bool warnings);
 
 /// Runs every check of every section and then, when these pass and the experiment is complete, those between sections,
 /// without stopping at the first that fails. Unlike the verifier it also warns.

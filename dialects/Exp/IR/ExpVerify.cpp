@@ -58,8 +58,9 @@ static LogicalResult checkFields(Operation *op) {
     llvm::StringRef name = op->getAttrOfType<StringAttr>("name").getValue();
     bool good =
         !name.empty() && llvm::all_of(name, [](char c) { return llvm::isLower(c) || llvm::isDigit(c) || c == '_'; });
-    if (!good) {
-      report(op, "", Rule::Name) << "\"" << name << "\" is not a name; expected only a-z, 0-9 and _";
+    if (!good || name.size() > kMaxName) {
+      report(op, "", Rule::Name) << "\"" << name.take_front(kMaxName) << "\" is not a name; expected only a-z, 0-9 and _"
+                                 << (good ? ", at most 200 of them" : "");
       ok = false;
     }
   }
@@ -498,6 +499,7 @@ static LogicalResult checkBetween(ExperimentOp experiment, bool warnings) {
   }
   check.checkConflicts();
   check.checkSchedule(experiment.section<OptimizerOp>(), experiment.section<DurationOp>());
+  check.ok &= succeeded(checkLengths(experiment, warnings));
   check.checkData();
   check.checkSizes();
   return success(check.ok);

@@ -57,11 +57,9 @@ Field other(FieldType type, std::string key, std::string attribute, std::string 
           .attribute = std::move(attribute)};
 }
 
-Field steps(std::string key, std::string attribute, std::string fallback, double minimum, std::string doc) {
-  Field field = other(FieldType::Steps, std::move(key), std::move(attribute), std::move(fallback), std::move(doc));
-  field.minimum = minimum;
-  field.maximum = kMaxSteps;
-  field.unit = "steps";
+Field steps(std::string key, StepsKind kind, std::string attribute, std::string fallback, std::string doc) {
+  Field field = stepsField(std::move(key), kind, std::move(fallback), std::move(doc));
+  field.attribute = std::move(attribute);
   return field;
 }
 
@@ -204,7 +202,7 @@ std::vector<Section> trainingSections() {
        .op = "exp.optimizer",
        .summary = "The update rule of all parameters that no group takes, learning rate and clipping.",
        .fields = {number("lr", "lr", "", false, 1e6, "Peak learning rate."),
-                  orNull(number("clip_norm", "clip_norm", "1", true, 1e12,
+                  orNull(number("clip_norm", "clip_norm", "1", false, 1e12,
                                 "Gradients are scaled down to this norm (over all parameters); null: never.")),
                   method("schedule", "schedule", "schedule", "\"constant\"",
                          "Learning rate over the run, as a factor."),
@@ -243,12 +241,12 @@ std::vector<Section> trainingSections() {
       {.pointer = "/changes/*",
        .op = "exp.change",
        .summary = "Settings that take effect from a step on.",
-       .fields = {steps("at", "at_step", "", 1, "The first step with them."),
+       .fields = {steps("at", StepsKind::Moment, "at_step", "", "The first step with them; the first of the run is 1."),
                   numbers("top_k_per_layer", "top_k_per_layer", "", 1, 1024, "experts", "As in /model/moe.")}},
       {.pointer = "/duration",
        .op = "exp.duration",
        .summary = "Length of the run.",
-       .fields = {steps("", "steps", "", 1, "{\"steps\": n} or {\"tokens\": n} (rounded up to whole steps).")}},
+       .fields = {steps("", StepsKind::Length, "steps", "", "{\"steps\": n} or {\"tokens\": n} (rounded up to whole steps).")}},
       {.pointer = "/precision",
        .op = "exp.precision",
        .summary = "Number formats.",
@@ -272,17 +270,17 @@ std::vector<Section> trainingSections() {
       {.pointer = "/evaluate",
        .op = "exp.evaluate",
        .summary = "Validation.",
-       .fields = {steps("every", "every_steps", "null", 0, "Cadence; null: never."),
+       .fields = {steps("every", StepsKind::Cadence, "every_steps", "null", "Cadence; null: never."),
                   integer("batches", "batches", "10", 1, kMaxCount, "micro-batches", "Size of one validation.")}},
       {.pointer = "/checkpoint",
        .op = "exp.checkpoint",
        .summary = "Checkpoints.",
-       .fields = {steps("every", "every_steps", "null", 0, "Cadence; null: only at the end."),
+       .fields = {steps("every", StepsKind::Cadence, "every_steps", "null", "Cadence; null: only at the end."),
                   integer("keep_last", "keep_last", "3", 1, kMaxCount, "checkpoints", "How many are kept.")}},
       {.pointer = "/metrics",
        .op = "exp.metrics",
        .summary = "The log.",
-       .fields = {steps("every", "every_steps", "{\"steps\": 10}", 1, "Cadence.")}},
+       .fields = {steps("every", StepsKind::Cadence, "every_steps", "{\"steps\": 10}", "Cadence.")}},
       {.pointer = "/metrics/watch/*",
        .op = "exp.watch",
        .summary = "Measures of the routers for the log. `kind` defaults to the name.",
@@ -291,6 +289,15 @@ std::vector<Section> trainingSections() {
   };
 }
 } // namespace
+
+Field moec::exp::stepsField(std::string key, StepsKind kind, std::string fallback, std::string doc) {
+  Field field = other(FieldType::Steps, std::move(key), "", std::move(fallback), std::move(doc));
+  field.minimum = field.fallback.empty() || (kind == StepsKind::Cadence && field.fallback != "null") ? 1 : 0;
+  field.maximum = kMaxSteps;
+  field.unit = "steps";
+  field.stepsKind = kind;
+  return field;
+}
 
 const std::vector<Section> &moec::exp::sections() {
   static const std::vector<Section> table = [] {

@@ -24,6 +24,11 @@ class MethodAttr;
 /// the kind alone, and becomes #exp.method.
 enum class FieldType { Integer, Number, Boolean, Text, Choice, TextList, NumberList, Steps, Method };
 
+/// What a field of type Steps says. A step has the number under which the log has it: the first is 1.
+/// Length: so many steps. Moment: the number of the first step at which something holds. Cadence: at the steps whose
+/// number it divides.
+enum class StepsKind { Length, Moment, Cadence };
+
 /// One key: where it stands, what it may hold, what it is when absent.
 struct Field {
   std::string key; // JSON key, for example "inner_size"
@@ -38,11 +43,16 @@ struct Field {
   bool openMinimum = false, openMaximum = false; // the bound itself is refused
   int64_t length = 0;                            // lists: the exact length, 0 for any but empty
   bool nullable = false;                         // null is "off": 0, an empty list, no method
+  StepsKind stepsKind = StepsKind::Length;       // FieldType::Steps
 
   // Fields of sections only.
   std::string attribute = {}; // of the section's op; empty: checked, then dropped (a kind with one choice)
   std::string category = {};  // FieldType::Method
 };
+
+/// A field of type Steps. `fallback` "": required; unless it is required or always there (a cadence with a default),
+/// null switches it off.
+Field stepsField(std::string key, StepsKind kind, std::string fallback, std::string doc);
 
 /// One object of the spec and the op it becomes. In keys of fields a dot is nesting: "norm.eps" is {"norm": {"eps":
 /// ...}}; the key "" is the section's own value.

@@ -70,6 +70,14 @@ enum class Rule {
   UnusedValidation = 60,
   MissingFile = 61,
   Discouraged = 62,
+  // What would pass in silence.
+  RoundsToNothing = 75,
+  NeverComes = 76,
+  SameMoment = 77,
+  GroupEmpty = 78,
+  BeyondRun = 79, // a warning
+  NoEffect = 80,  // a warning
+  ImpossiblePath = 81,
 };
 
 struct RuleInfo {
