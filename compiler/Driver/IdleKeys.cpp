@@ -38,25 +38,53 @@ static bool isSwitchedOff(Operation *section) {
   return group && group.getLr().isZero();
 }
 
+/// Other values of a field, its default first, to see whether any makes another model. One that says in other words
+/// what the default is, as top_k experts for null, does no harm.
+static SmallVector<Attribute> alternatives(const exp::Field &field, Attribute value, Attribute fallback,
+                                           bool isSwitch) {
+  SmallVector<Attribute> all{fallback};
+  if (isSwitch) // an object that may be null: only whether it is there counts
+    return all;
+  Builder b(value.getContext());
+  if (field.type == exp::FieldType::Choice)
+    for (const std::string &choice : field.choices)
+      all.push_back(b.getStringAttr(choice));
+  if (auto number = dyn_cast<IntegerAttr>(value); number && field.type != exp::FieldType::Boolean)
+    for (int64_t other : {number.getInt() + 1, number.getInt() * 2, number.getInt() / 2})
+      all.push_back(b.getI64IntegerAttr(other));
+  if (auto number = dyn_cast<FloatAttr>(value))
+    for (double factor : {2.0, 0.5})
+      all.push_back(b.getF64FloatAttr(number.getValueAsDouble() * factor));
+  llvm::erase_if(all, [&](Attribute other) {
+    return other == value || (other != fallback && exp::checkValue(field, other, value.getContext()));
+  });
+  return all;
+}
+
 class IdleKeys::Search {
 public:
   Search(IdleKeys &keys, ModuleOp module)
-      : keys(keys), module(module), experiment(spec::findExperiment(module)), asGiven(modelText(experiment)) {}
+      : keys(keys), module(module.clone()), experiment(spec::findExperiment(*this->module)),
+        asGiven(modelText(experiment)) {}
 
   void run() {
     if (asGiven.empty())
       return;
-    for (Operation &section : experiment.getBody().front()) {
-      if (isa<exp::GroupOp, exp::ChangeOp>(section) && tryEntry(&section))
+    SmallVector<Operation *> sections;
+    for (Operation &section : experiment.getBody().front())
+      sections.push_back(&section);
+    for (Operation *section : sections) {
+      if (isa<exp::GroupOp, exp::ChangeOp>(section) && tryEntry(section))
         continue;
-      if (isOfModel(&section) && !isSwitchedOff(&section))
-        trySection(&section);
+      if (isOfModel(section) && !isSwitchedOff(section))
+        trySection(section);
     }
     tryData();
   }
 
 private:
   using Change = llvm::function_ref<void(Operation *section)>;
+  enum class Result { Same, Other, Refused };
 
   static std::string placeText(Location place) {
     std::string text;
@@ -64,15 +92,15 @@ private:
     return text;
   }
 
-  /// Whether the model is the same after `change` of the section. An experiment that is not right any more says
-  /// nothing.
-  bool isSame(Operation *section, Change change) {
-    ScopedDiagnosticHandler silence(module.getContext(), [](Diagnostic &) { return success(); });
-    OwningOpRef<ModuleOp> other(cast<ModuleOp>(module->clone()));
+  /// The model after `change` of the section.
+  Result compare(Operation *section, Change change) {
+    ScopedDiagnosticHandler silence(module->getContext(), [](Diagnostic &) { return success(); });
+    OwningOpRef<ModuleOp> other(module->clone());
     exp::ExperimentOp changed = spec::findExperiment(*other);
     auto index = std::distance(experiment.getBody().front().begin(), section->getIterator());
     change(&*std::next(changed.getBody().front().begin(), index));
-    return succeeded(verify(*other)) && modelText(changed) == asGiven;
+    std::string text = succeeded(verify(*other)) ? modelText(changed) : "";
+    return text.empty() ? Result::Refused : text == asGiven ? Result::Same : Result::Other;
   }
 
   void warn(Operation *section, llvm::StringRef attribute, const std::string &what, const std::string &fallback) {
@@ -83,53 +111,55 @@ private:
 
   /// An entry of a map, as a whole.
   bool tryEntry(Operation *section) {
+    bool isGroup = isa<exp::GroupOp>(section);
     std::string place = placeText(section->getLoc());
-    if (!exp::isGiven(section, isa<exp::GroupOp>(section) ? "match" : "at_step") || keys.effective.contains(place))
+    if (!exp::isGiven(section, isGroup ? "match" : "at_step") || keys.effective.contains(place))
       return false;
-    bool isIdle = isSame(section, [](Operation *other) { other->erase(); });
-    if (isIdle)
-      warn(section, "",
-           (isa<exp::GroupOp>(section) ? "group \"" : "change \"") +
-               section->getAttrOfType<StringAttr>("name").getValue().str() + "\"",
-           "");
-    else
+    if (compare(section, [](Operation *other) { other->erase(); }) != Result::Same) {
       keys.effective.insert(place);
-    return isIdle;
+      return false;
+    }
+    warn(section, "",
+         (isGroup ? "group \"" : "change \"") + section->getAttrOfType<StringAttr>("name").getValue().str() + "\"", "");
+    section->erase();
+    return true;
   }
 
   void trySection(Operation *section) {
     const exp::Section *known = exp::findSectionOfOp(section->getName().getStringRef().str());
-    if (auto method = section->getAttrOfType<exp::MethodAttr>("method"))
-      tryMethod(section, "method", "", method);
+    if (section->hasAttr("method"))
+      tryMethod(section, "method", "");
     for (const exp::Field &field : known->fields) {
       Attribute value = field.attribute.empty() ? Attribute() : section->getAttr(field.attribute);
-      if (auto method = dyn_cast_or_null<exp::MethodAttr>(value))
-        tryMethod(section, field.attribute, field.attribute + ".", method);
+      if (isa_and_nonnull<exp::MethodAttr>(value))
+        tryMethod(section, field.attribute, field.attribute + ".");
       else if (value)
         tryField(section, field, field.attribute, value, spec::defaultValue(field, experiment),
-                 [&](Operation *other, Attribute fallback) { other->setAttr(field.attribute, fallback); });
+                 [&](Operation *other, Attribute now) { other->setAttr(field.attribute, now); });
     }
   }
 
-  void tryMethod(Operation *section, const std::string &attribute, const std::string &prefix, exp::MethodAttr method) {
+  void tryMethod(Operation *section, const std::string &attribute, const std::string &prefix) {
+    auto method = section->getAttrOfType<exp::MethodAttr>(attribute);
     const exp::Method *known =
-        exp::getMethods(module.getContext()).find(method.getCategory().str(), method.getKind().str());
+        exp::getMethods(module->getContext()).find(method.getCategory().str(), method.getKind().str());
     auto outer = isa<exp::GroupOp>(section) ? experiment.section<exp::OptimizerOp>().getMethod() : exp::MethodAttr();
     for (const exp::Field &field : known->fields()) {
       // A group takes what it does not give from /optimizer of the same kind.
       Attribute fallback = outer && outer.getKind() == method.getKind() ? outer.getFields().get(field.key)
                                                                         : spec::defaultValue(field, experiment);
       tryField(section, field, prefix + field.key, method.getFields().get(field.key), fallback,
-               [&](Operation *other, Attribute value) {
-                 NamedAttrList fields(method.getFields());
-                 fields.set(field.key, value);
-                 other->setAttr(attribute, exp::MethodAttr::get(module.getContext(), method.getCategory(),
+               [&](Operation *other, Attribute now) {
+                 NamedAttrList fields(other->getAttrOfType<exp::MethodAttr>(attribute).getFields());
+                 fields.set(field.key, now);
+                 other->setAttr(attribute, exp::MethodAttr::get(module->getContext(), method.getCategory(),
                                                                 method.getKind(),
-                                                                fields.getDictionary(module.getContext())));
+                                                                fields.getDictionary(module->getContext())));
                });
     }
   }
 
+  /// What has been found idle is taken out at once: of two keys that each make the other idle, one stays.
   void tryField(Operation *section, const exp::Field &field, const std::string &name, Attribute value,
                 Attribute fallback, llvm::function_ref<void(Operation *, Attribute)> set) {
     if (!fallback || value == fallback || !exp::isGiven(section, name))
@@ -137,10 +167,23 @@ private:
     std::string place = placeText(exp::fieldLoc(section, name));
     if (keys.effective.contains(place))
       return;
-    if (isSame(section, [&](Operation *other) { set(other, fallback); }))
-      warn(section, name, field.key, spec::valueText(field, fallback));
-    else
+    const exp::Section *known = exp::findSectionOfOp(section->getName().getStringRef().str());
+    bool isSwitch = !known->nullSwitch.empty() && field.key == known->nullSwitch, isIdle = true;
+    for (Attribute other : alternatives(field, value, fallback, isSwitch)) {
+      Result result = compare(section, [&](Operation *changed) { set(changed, other); });
+      isIdle = result == Result::Same || (result == Result::Refused && other != fallback);
+      if (!isIdle)
+        break;
+    }
+    if (!isIdle) {
       keys.effective.insert(place);
+      return;
+    }
+    if (isSwitch)
+      warn(section, name, known->nullableKey, "null");
+    else
+      warn(section, name, field.key, spec::valueText(field, fallback));
+    set(section, fallback);
   }
 
   /// What the model does not show.
@@ -160,7 +203,7 @@ private:
   }
 
   IdleKeys &keys;
-  ModuleOp module;
+  OwningOpRef<ModuleOp> module; // a copy, without what has been found idle
   exp::ExperimentOp experiment;
   std::string asGiven;
 };

@@ -179,7 +179,7 @@ private:
       text = "a plan and a command are required, as in moec-run tiny.moec train; --help lists them";
     else if (!isChosen)
       text = "there is no command \"" + rest.front() + "\"" + nearestWord(rest.front(), commands);
-    else if (error.get_name() == "ExtrasError")
+    else if (dynamic_cast<const CLI::ExtrasError *>(&error))
       text = describeUnknown(rest, names);
     return "error: " + text + "\n";
   }

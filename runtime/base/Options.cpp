@@ -44,7 +44,7 @@ OptionCheck realNumber(double least, double most) {
 }
 
 unsigned mostThreads() {
-  constexpr unsigned kPerProcessor = 4, kAlways = 64;
+  constexpr unsigned kPerProcessor = 4, kAlways = 16;
   cpu_set_t set;
   CPU_ZERO(&set);
   unsigned processors = ::sched_getaffinity(0, sizeof set, &set) == 0 ? static_cast<unsigned>(CPU_COUNT(&set))

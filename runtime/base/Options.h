@@ -19,7 +19,7 @@ OptionCheck wholeNumber(uint64_t least, uint64_t most);
 /// A finite number within bounds.
 OptionCheck realNumber(double least, double most);
 
-/// More threads than that only wait for each other: four for each processor that this process may use, or 64.
+/// More threads than that only wait for each other: four for each processor that this process may use, or 16.
 unsigned mostThreads();
 /// A whole number from 1 to mostThreads().
 OptionCheck threadCount();

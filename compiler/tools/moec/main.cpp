@@ -63,7 +63,7 @@ static std::string describeError(const CLI::App *app, const CLI::Error &error) {
     text = "a command is required, as in moec check SPEC; moec --help lists them";
   else if (!isChosen && !rest.front().starts_with("-"))
     text = "there is no command \"" + rest.front() + "\"" + moec::rt::nearestWord(rest.front(), commands);
-  else if (!isChosen || error.get_name() == "ExtrasError")
+  else if (!isChosen || dynamic_cast<const CLI::ExtrasError *>(&error))
     text = moec::rt::describeUnknown(rest, isChosen ? names : optionNames(*app));
   return "error: " + text + "\n";
 }

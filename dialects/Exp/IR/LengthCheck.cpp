@@ -77,8 +77,11 @@ LogicalResult moec::exp::checkLengths(ExperimentOp experiment, bool warnings) {
       result = failure();
       return;
     }
-    // Parts of the schedule have a rule of their own; a default is nobody's wish.
-    if (!warnings || attribute.starts_with("schedule.") || !isGiven(section, attribute))
+    // Parts of the schedule have a rule of their own. Validation, checkpoints and the log come at the last step too. A
+    // default is nobody's wish.
+    bool isDefault = field.fallback == "{\"steps\": " + std::to_string(steps) + "}";
+    if (!warnings || attribute.starts_with("schedule.") || isa<EvaluateOp, CheckpointOp, MetricsOp>(section) ||
+        isDefault || !isGiven(section, attribute))
       return;
     bool isCadence = field.stepsKind == StepsKind::Cadence;
     noteRun(std::move(report(section, attribute, Rule::BeyondRun, DiagnosticSeverity::Warning)

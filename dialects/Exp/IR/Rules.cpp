@@ -122,9 +122,9 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::GroupEmpty, "a pattern of a group takes no parameter, because all are taken",
        "The first group that matches a parameter takes it, and of a group the first pattern. Put the group or pattern "
        "that names fewer parameters first, or remove it."},
-      {Rule::BeyondRun, "a cadence or a length is longer than the run",
+      {Rule::BeyondRun, "a cadence or a length of a method is longer than the run",
        "A warning: what it asks for never happens, or never ends. Give a shorter one, or null; a default that is too "
-       "long is not reported."},
+       "long is not reported. Validation, checkpoints and the log come at the last step whatever their cadence."},
       {Rule::NoEffect, "a key has no effect in this spec",
        "A warning: the model that is trained is the same with the default of the key. Remove the key or set it to its "
        "default. Of a sweep, only what has no effect in any member is reported; what a weight or a learning rate of 0 "
