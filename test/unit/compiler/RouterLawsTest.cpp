@@ -340,7 +340,7 @@ TEST_CASE("expert_choice: capacity goes down a line of stages, or jumps", "[meth
     exp::MethodAttr attr = bench.attr("routing", "expert_choice",
                                       {bench.field("capacity_factor", 2.0), bench.field("scope", scope),
                                        bench.field("see_future", bench.b.getBoolAttr(true)),
-                                       bench.field("then.at", int64_t(10)), bench.field("then.capacity_factor", 1.0),
+                                       bench.field("then.at", int64_t(11)), bench.field("then.capacity_factor", 1.0),
                                        bench.field("then.over", over), bench.field("then.stages", int64_t(4))});
     CHECK(bench.find<RoutingMethod>("routing", "expert_choice").maxChosen(attr, r) == 4 * 32);
     Matrix ids = choose(bench, "expert_choice", attr, r);
