@@ -197,9 +197,10 @@ private:
       if (isOnly(dataset) && exp::isGiven(dataset, "weight") && !dataset.getWeight().isExactlyValue(1))
         warn(dataset, "weight", "the weight of the only source", "1");
     auto evaluate = experiment.section<exp::EvaluateOp>();
-    if (exp::isGiven(evaluate, "batches") &&
+    const exp::Field *batches = exp::findField(*exp::findSection("/evaluate"), "batches");
+    if (exp::isGiven(evaluate, "batches") && evaluate.getBatchesAttr() != spec::defaultValue(*batches, experiment) &&
         llvm::none_of(datasets, [](exp::DatasetOp dataset) { return dataset.getSplit() == "validation"; }))
-      warn(evaluate, "batches", "batches, without data.validation,", "");
+      warn(evaluate, "batches", "batches, without data.validation,", batches->fallback);
   }
 
   IdleKeys &keys;

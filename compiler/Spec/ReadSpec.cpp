@@ -261,6 +261,8 @@ static OwningOpRef<ModuleOp> readDialect(MLIRContext *context, llvm::StringRef p
   OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(path, ParserConfig(context));
   if (!module)
     return module;
+  // Paths start at this file, also when --locations wrote the places of another one.
+  (*module)->setLoc(FileLineColLoc::get(context, path, 1, 1));
   auto experiments = module->getOps<exp::ExperimentOp>();
   if (std::distance(experiments.begin(), experiments.end()) != 1) {
     emitError(module->getLoc()) << exp::codeOf(Rule::Sections) << ": expected one exp.experiment";
