@@ -272,7 +272,7 @@ TEST_CASE("state that follows from parameters is made anew after a checkpoint wa
   TempDir dir;
   writeTinyData(dir.path());
   json manifest = cudaManifest(dir.path());
-  manifest["programs"]["restore"] = json::array({{{"op", "call"}, {"function", "start_evaluation"}}});
+  manifest["programs"]["restore"] = json::array({{{"op", "call"}, {"function", "start_step"}}});
   spill(dir / "p.moec", buildCuda(manifest));
   Plan plan = loadPlan(dir / "p.moec").value();
   RunOptions options = quiet(dir / "run");

@@ -276,7 +276,7 @@ TEST_CASE("evaluation of a checkpoint repeats what training measured", "[run]") 
   CHECK(report->step == 20);
   REQUIRE(report->metrics.size() == 1);
   json line = metricLines(dir / "run").back();
-  CHECK(report->metrics[0].values[0] == line["validation_loss"].get<double>());
+  CHECK(report->metrics[0].values[0] == line["loss"].get<double>());
   CHECK(report->unigramBaseline == line["unigram_baseline"].get<double>());
   RunOptions older = quiet(dir / "run");
   older.resumeFrom = dir / "run/checkpoints/step-00000010";
