@@ -166,9 +166,10 @@ static void buildEvaluate(ModelContext &ctx, moe::StateOp tokens) {
   ctx.beginFunction("evaluate");
   Value batch = ctx.t.read(tokens);
   Trunk trunk = buildTrunk(ctx, buildTokenColumn(ctx, batch, 0), /*training=*/false);
-  Value loss = buildCrossEntropy(ctx, trunk.hidden, buildTokenColumn(ctx, batch, 1));
-  ctx.accumulate(ctx.declareMetric("validation.loss", /*evaluation=*/true),
-                 ctx.t.scale(loss, 1.0 / evaluate.getBatches()));
+  Value surprises = buildSurprises(ctx, trunk.hidden, buildTokenColumn(ctx, batch, 1));
+  // Token by token: which of them count, and how much, depends on the data, so the runtime sums.
+  ctx.write(ctx.declare("evaluate.losses", moe::StateKind::output, ctx.t.type(TensorBuilder::rows(surprises), 1)),
+            surprises);
   ctx.endFunction();
 }
 

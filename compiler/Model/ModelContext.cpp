@@ -187,9 +187,9 @@ void ModelContext::writeFill(moe::StateOp state, double value) {
   t.writeRows(state, t.fill(value, state.getCopies() * type.getNumElements() / cols, cols));
 }
 
-moe::StateOp ModelContext::declareMetric(StringRef name, bool evaluation) {
+moe::StateOp ModelContext::declareMetric(StringRef name) {
   moe::StateOp state = declare(("metric." + name).str(), moe::StateKind::metric, t.type(1, 1));
-  (evaluation ? perEvaluation : perStep).push_back(state);
+  perStep.push_back(state);
   return state;
 }
 

@@ -63,8 +63,8 @@ public:
   const ScalingMethod *scaling = nullptr; // null: nothing is scaled
   ScalingMethod::Run run;
   std::vector<Parameter> parameters;
-  std::vector<moe::StateOp> perStep, perEvaluation; // zeroed by begin_step, begin_evaluate
-  llvm::StringMap<double> initialValues;            // of optimizer states, where it is not 0
+  std::vector<moe::StateOp> perStep;     // zeroed by begin_step
+  llvm::StringMap<double> initialValues; // of optimizer states, where it is not 0
 
   int64_t seqLen();
   int64_t microSequences();
@@ -95,8 +95,8 @@ public:
   void writeFill(moe::StateOp state, double value);
   /// Zero in all copies: one op that becomes a fill.
   void writeZero(moe::StateOp state);
-  /// A [1, 1] metric of the step (or of an evaluation).
-  moe::StateOp declareMetric(llvm::StringRef name, bool evaluation = false);
+  /// A [1, 1] metric of the step.
+  moe::StateOp declareMetric(llvm::StringRef name);
 
   //===--- Functions ---===//
   mlir::func::FuncOp beginFunction(llvm::StringRef name);

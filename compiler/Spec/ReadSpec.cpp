@@ -2,6 +2,7 @@
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/Spec/SpecReader.h"
 #include "compiler/Spec/Sweep.h"
+#include "runtime/base/Glob.h"
 
 #include "mlir/Parser/Parser.h"
 #include "llvm/ADT/STLExtras.h"
@@ -60,25 +61,62 @@ static void emitAll(MLIRContext *context, const SpecFiles &files, const std::vec
   replay(context, caught, files);
 }
 
-/// Relative paths start at the folder of the spec, as in the plan (base_dir).
-static void checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
-  for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
-    llvm::SmallString<256> path(dataset.getPath());
-    if (!llvm::sys::path::is_absolute(path)) {
-      path = llvm::sys::path::parent_path(spec);
-      llvm::sys::path::append(path, dataset.getPath());
-      llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
-    }
-    if (!path.str().contains('*') && !llvm::sys::fs::exists(path))
-      exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning)
-          << "file \"" << path << "\" does not exist (yet)";
+/// The files that a source reads; none, and a diagnostic, when there are none. Relative paths start at the folder of the
+/// spec, as in the plan (base_dir). `isFatal`: an error, not a warning.
+static std::vector<std::string> filesOf(exp::DatasetOp dataset, llvm::StringRef spec, bool &isFatal) {
+  llvm::SmallString<256> path(dataset.getPath());
+  if (!llvm::sys::path::is_absolute(path)) {
+    path = llvm::sys::path::parent_path(spec);
+    llvm::sys::path::append(path, dataset.getPath());
+    llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
   }
+  if (!rt::isPattern(dataset.getPath().str())) {
+    if (llvm::sys::fs::exists(path))
+      return {path.str().str()};
+    exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning)
+        << "file \"" << path << "\" does not exist (yet)";
+    return {};
+  }
+  auto found = rt::matchFiles(llvm::sys::path::parent_path(spec).str(), dataset.getPath().str());
+  if (found.isOk() && !found->empty())
+    return *found;
+  isFatal = true;
+  auto error = exp::report(dataset, "path", Rule::NoFileMatches, DiagnosticSeverity::Error);
+  if (found.isOk())
+    error << "no file matches \"" << path << "\"";
+  else
+    error << found.status().message();
+  return {};
+}
+
+/// What a look at the files can tell. Sources of weight 0 are never read.
+static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
+  using Seen = std::pair<exp::DatasetOp, std::string>;
+  std::map<std::pair<std::string, llvm::sys::fs::UniqueID>, Seen> seen; // by split and file
+  bool isFatal = false;
+  for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
+    if (dataset.getWeight().isZero())
+      continue;
+    for (const std::string &file : filesOf(dataset, spec, isFatal)) {
+      llvm::sys::fs::UniqueID id;
+      if (llvm::sys::fs::getUniqueID(file, id))
+        continue;
+      auto [first, isNew] = seen.try_emplace({dataset.getSplit().str(), id}, dataset, file);
+      if (isNew)
+        continue;
+      isFatal = true;
+      exp::report(dataset, "path", Rule::FileTwice, DiagnosticSeverity::Error)
+          << "\"" << file << "\" is read already, by \"" << first->second.first.getName() << "\" as \""
+          << first->second.second << "\"; name each file of a split once";
+    }
+  }
+  return failure(isFatal);
 }
 
 /// What the options ask of an experiment that could be read.
 static bool acceptExperiment(ModuleOp module, llvm::StringRef spec, const ReadOptions &options) {
-  if (options.checkPaths)
-    checkPaths(findExperiment(module), spec);
+  if (options.checkPaths && failed(checkPaths(findExperiment(module), spec)))
+    return false;
   return !options.examine || succeeded(options.examine(module));
 }
 

@@ -15,7 +15,7 @@
 namespace moec::spec {
 
 struct ReadOptions {
-  bool checkPaths = false;          // warn of data files that do not exist
+  bool checkPaths = false;          // look for the data files
   std::vector<std::string> members; // of a sweep, by name
   /// Looks further at each experiment that could be read; what it reports stands among what reading has found.
   std::function<llvm::LogicalResult(mlir::ModuleOp)> examine = {};

@@ -77,7 +77,7 @@ public:
     if (app.got_subcommand("bench"))
       return runBench(*plan);
     if (app.got_subcommand("eval"))
-      return fail(evaluate(*plan, options).status());
+      return fail(evaluate(*plan, options, evaluation).status());
     return runGenerate(*plan);
   }
 
@@ -116,6 +116,8 @@ private:
     addData(command);
     auto *resume = command->add_flag("--resume", options.resume, "go on from the newest checkpoint of the run");
     command->add_flag("--overwrite", options.overwrite, "throw away the run that the folder holds")->excludes(resume);
+    command->add_flag("--restart-data", options.restartData,
+                      "with --resume: data sets whose files or windows changed begin a new pass");
     command->add_option("--max-steps", options.maxSteps, "stop after this many more steps")
         ->check(wholeNumber(0, kMostSteps));
     command->add_option("--trace", options.tracePath,
@@ -126,6 +128,10 @@ private:
     CLI::App *command = app.add_subcommand("eval", "run the validation data through a checkpoint");
     addCommon(command);
     addData(command);
+    auto *perToken = command->add_flag("--per-token", evaluation.perToken,
+                                       "the loss of every byte; with --json a line for each window, else for each byte");
+    command->add_flag("--logits", evaluation.logits, "with --per-token and --json: the logits of every byte too (slow)")
+        ->needs(perToken);
   }
 
   void addGenerate() {
@@ -247,7 +253,9 @@ private:
     if (options.json) {
       Json line = Json::object();
       line.set("prompt", Json::string(escapeBytes(request.prompt)));
+      line.set("prompt_base64", Json::string(base64(request.prompt)));
       line.set("text", Json::string(escapeBytes(*text)));
+      line.set("text_base64", Json::string(base64(*text)));
       std::printf("%s\n", line.dump().c_str());
     } else {
       std::printf("%s%s\n", escapeBytes(request.prompt).c_str(), escapeBytes(*text).c_str());
@@ -266,6 +274,7 @@ private:
   std::vector<std::string> alsoKnown;
   std::string planPath;
   RunOptions options;
+  EvaluateOptions evaluation;
   GenerateOptions request;
   BenchOptions measure;
   bool noInstructions = false;

@@ -28,7 +28,7 @@ LAYERS = [
     ("compiler/Methods", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR"]),
     ("compiler/Methods/*", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR", "compiler/Methods"]),
     ("compiler/Model", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR", "compiler/Methods"]),
-    ("compiler/Spec", ["mlir", "dialects/Exp/IR"]),
+    ("compiler/Spec", ["mlir", "dialects/Exp/IR", "runtime/base"]),
     # A conversion sees both ends, never Transforms. Kernels are emitted while dispatches become launches.
     ("compiler/Conversion/ExpToMoe", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR", "compiler/Model"]),
     ("compiler/Conversion/ExpToPlan", ["mlir", "dialects/Exp/IR", "dialects/Plan/IR"]),

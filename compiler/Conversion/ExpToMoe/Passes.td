@@ -8,7 +8,7 @@ def BuildModel : Pass<"moec-build-model", "::mlir::ModuleOp"> {
   let description = [{
     Before: the module holds one `exp.experiment`.
     After: it holds `moe.state` declarations and the functions init, begin_step, forward_backward (its forward half,
-    marked `moe.differentiate`), update, begin_evaluate, evaluate and logits. The experiment stays for `moec-build-programs`.
+    marked `moe.differentiate`), update, evaluate and logits. The experiment stays for `moec-build-programs`.
     Why here: first of all; from here on nothing knows methods by name.
     ```mlir
     moe.state @embed parameter : tensor<256x64xf32> gradient @grad.embed

@@ -239,15 +239,13 @@ Json ManifestBuilder::metrics() {
       continue;
     StringRef name = state.getSymName();
     name.consume_front("metric.");
-    bool validation = name.consume_front("validation.");
     std::vector<int64_t> shape(state.getTensorType().getShape());
     if (state.getCount() > 1 || name.starts_with("expert_tokens"))
       shape = {static_cast<int64_t>(state.getCount()), state.getTensorType().getNumElements()};
     list.push_back({{"name", name.str()},
                     {"offset", *state.getOffset()},
                     {"dtype", dtypeName(state.getTensorType().getElementType())},
-                    {"shape", shape},
-                    {"when", validation ? "validation" : "train"}});
+                    {"shape", shape}});
   }
   return list;
 }
@@ -335,8 +333,8 @@ Json ManifestBuilder::programBody(Block &block) {
       list.push_back({{"op", "repeat"}, {"count", repeat.getCount()}, {"body", programBody(repeat.getBody().front())}});
     else if (auto steps = dyn_cast<plan::StepsOp>(op))
       list.push_back({{"op", "steps"}, {"count", steps.getCount()}, {"body", programBody(steps.getBody().front())}});
-    else if (auto next = dyn_cast<plan::NextBatchOp>(op))
-      list.push_back({{"op", "next_batch"}, {"split", next.getSplit().str()}});
+    else if (isa<plan::NextBatchOp>(op))
+      list.push_back({{"op", "next_batch"}});
     else if (auto log = dyn_cast<plan::LogOp>(op))
       list.push_back({{"op", "log"}, {"every", log.getEvery()}});
     else if (auto every = dyn_cast<plan::EveryOp>(op))
@@ -351,6 +349,7 @@ Json ManifestBuilder::programBody(Block &block) {
 
 FailureOr<std::string> ManifestBuilder::build() {
   auto tokens = state("generate.tokens"), position = state("generate.position"), logits = state("generate.logits");
+  auto losses = state("evaluate.losses");
   auto batch = state("batch.tokens"), domains = state("batch.domains"), step = state("counter.step");
   auto arena = module->getAttrOfType<IntegerAttr>("plan.arena_bytes");
   auto stateBytes = module->getAttrOfType<IntegerAttr>("plan.state_bytes");
@@ -388,6 +387,9 @@ FailureOr<std::string> ManifestBuilder::build() {
                           {"tokens", place(tokens)},
                           {"position", {{"offset", *position.getOffset()}}},
                           {"logits", place(logits)}};
+  manifest["evaluate"] = {{"function", "evaluate"},
+                          {"batches", experiment.section<exp::EvaluateOp>().getBatches()},
+                          {"losses", {{"offset", *losses.getOffset()}}}};
   manifest["metrics"] = metrics();
   manifest["functions"] = functions();
   manifest["programs"] = programs;

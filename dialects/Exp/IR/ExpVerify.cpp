@@ -439,12 +439,26 @@ void ExperimentCheck::checkData() {
       error(firstOf[split == "validation"], "weight", Rule::NoWeight)
           << "all sources of data." << split << " have weight 0";
   int validation = splits["validation"].first;
+  // Each source of an evaluation has a say in its loss.
+  int64_t read = llvm::count_if(experiment.sections<DatasetOp>(), [](DatasetOp dataset) {
+    return dataset.getSplit() == "validation" && dataset.getWeight().convertToDouble() > 0;
+  });
+  int64_t rows = asInt(experiment.section<BatchOp>().getMicroSequences()), batches = asInt(evaluate.getBatches());
+  if (rows > 0 && batches * rows < read)
+    error(evaluate, "batches", Rule::Range)
+        << "value " << batches << " is out of range: " << batches << " micro-batches of " << rows
+        << " sequences cannot hold a window of each of " << read << " validation sources; expected an integer >= "
+        << (read + rows - 1) / rows;
+  for (DatasetOp dataset : experiment.sections<DatasetOp>())
+    if (dataset.getPath().contains("**"))
+      error(dataset, "path", Rule::Pattern)
+          << "\"**\" means nothing in a path of data; `*` stands for any characters within one name";
   if (evaluate.getEverySteps() && !validation)
     error(evaluate, "every_steps", Rule::NoValidationData)
         << "evaluate.every is given, but data.validation has no source";
   if (warnings && !evaluate.getEverySteps() && validation)
     report(firstOf[1], "", Rule::UnusedValidation, DiagnosticSeverity::Warning)
-        << "validation data is given, but evaluate.every is not: it is never read";
+        << "validation data is given, but evaluate.every is not: only `moec eval` reads it";
 }
 
 // experiment_c1. In double: the point is to find products that do not fit an integer.

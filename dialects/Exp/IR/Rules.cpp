@@ -105,12 +105,18 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "stands."},
       {Rule::OptimizerRefuses, "an optimizer cannot update a parameter",
        "Some methods want matrices, or matrices of layers. The message says why, and which patterns are meant."},
-      {Rule::UnusedValidation, "validation data is given, but never evaluated",
-       "A warning. Give evaluate.every, or remove data.validation."},
+      {Rule::UnusedValidation, "validation data is given, but training never evaluates it",
+       "A warning: only `moec eval` reads it. Give evaluate.every to see its loss during the run as well."},
       {Rule::MissingFile, "a data file does not exist",
        "A warning: the file may appear before the run, or exist on another machine."},
       {Rule::Discouraged, "two parts of the experiment work against each other",
        "A warning. The message says which, and why."},
+      {Rule::NoFileMatches, "a pattern of data matches no file",
+       "`*` stands for any characters within one name, except a dot at its beginning. Patterns are relative to the file "
+       "in which they stand."},
+      {Rule::FileTwice, "one file is in a split twice",
+       "Its windows would be read twice in a pass, or counted twice in an evaluation. Name each file of a split once; "
+       "weights say how often it is read."},
       {Rule::RoundsToNothing, "a length is less than one step",
        "A share of the run is rounded to whole steps, and 0 of them would pass for null. Give a larger share, "
        "{\"steps\": 1}, or null to switch it off."},

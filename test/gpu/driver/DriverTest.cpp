@@ -82,9 +82,10 @@ json manifest() {
           {"data", data},
           {"batch", {{"offset", 64}, {"domains_offset", 128}}},
           {"generate", nullptr},
+          {"evaluate", nullptr},
           {"metrics", json::array()},
           {"functions", json::array()},
-          {"programs", {{"init", json::array()}, {"train", json::array()}, {"evaluate", json::array()}}},
+          {"programs", {{"init", json::array()}, {"train", json::array()}}},
           {"checkpoint", {{"keep_last", 0}}},
           {"locations", json::array()}};
 }

@@ -99,7 +99,10 @@ public:
       return different("there is no function \"" + options.function + "\"");
     }
     MOEC_RETURN_IF_ERROR(program(dut.plan.train));
-    MOEC_RETURN_IF_ERROR(program(dut.plan.evaluate));
+    if (dut.plan.evaluation) {
+      nextBatch();
+      MOEC_RETURN_IF_ERROR(call(dut.plan.evaluation->function));
+    }
     if (dut.plan.generate) {
       prompt();
       MOEC_RETURN_IF_ERROR(call(dut.plan.generate->function));
