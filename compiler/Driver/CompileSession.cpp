@@ -4,6 +4,7 @@
 #include "compiler/Spec/Spec.h"
 #include "compiler/Target/All/Targets.h"
 #include "compiler/Target/Plan/ManifestBuilder.h"
+#include "runtime/plan/LineKeys.h"
 #include "runtime/plan/PlanWriter.h"
 #include "llvm/Support/Format.h"
 
@@ -74,7 +75,8 @@ LogicalResult CompileSession::load(const std::string &path, OwningOpRef<ModuleOp
 }
 
 LogicalResult CompileSession::runTo(StringRef name) {
-  PhaseOptions phaseOptions{declared, target.get(), like ? like.get() : target.get(), options.reference};
+  PhaseOptions phaseOptions{declared, target.get(), like ? like.get() : target.get(), options.reference,
+                            {std::begin(rt::line_key::all), std::end(rt::line_key::all)}};
   for (; done < phases().size(); ++done) {
     const Phase &phase = phases()[done];
     LogicalResult result = timed(phase.name, [&] {

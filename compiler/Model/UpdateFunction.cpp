@@ -129,7 +129,7 @@ public:
   /// Writes the metric.
   Value finish() {
     Value norm = ctx.t.map({sum}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.sqrt(x[0]); });
-    ctx.write(ctx.declareMetric("grad_norm"), norm);
+    ctx.write(ctx.declareMetric("grad_norm", ctx.optimizer), norm);
     return norm;
   }
 
@@ -262,7 +262,7 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
     LocationScope atSchedule(ctx, exp::fieldLoc(ctx.optimizer, "schedule"));
     factor = schedule->buildFactor(ctx.t, scheduleAttr, done, totalSteps);
   }
-  ctx.write(ctx.declareMetric("lr"), ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
+  ctx.write(ctx.declareMetric("lr", ctx.optimizer), ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
 
   Value step =
       ctx.t.map({done}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.add(x[0], s.constant(1.0)); });

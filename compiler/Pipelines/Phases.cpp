@@ -17,7 +17,11 @@ namespace {
 void buildExpPipeline(OpPassManager &, const PhaseOptions &) {}
 
 void buildModelPipeline(OpPassManager &pm, const PhaseOptions &options) {
-  pm.addPass(createBuildModel({options.structure->rowAlign(), options.reference}));
+  BuildModelOptions model;
+  model.rowAlign = options.structure->rowAlign();
+  model.wide = options.reference;
+  model.lineKeys.assign(options.lineKeys.begin(), options.lineKeys.end());
+  pm.addPass(createBuildModel(model));
 }
 
 void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {

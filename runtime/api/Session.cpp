@@ -5,6 +5,7 @@
 #include "runtime/exec/MetricReader.h"
 #include "runtime/io/Checkpoint.h"
 #include "runtime/io/CheckpointStore.h"
+#include "runtime/plan/LineKeys.h"
 
 namespace moec::rt {
 
@@ -121,10 +122,10 @@ std::string evaluationText(const EvaluateReport &report) {
 
 Json evaluationLine(const EvaluateReport &report) {
   Json line = Json::object();
-  line.set("step", Json::integer(report.step));
-  line.set("split", Json::string("validation"));
+  line.set(line_key::step, Json::integer(report.step));
+  line.set(line_key::split, Json::string("validation"));
   addMetrics(line, report.metrics);
-  line.set("unigram_baseline", Json::number(report.unigramBaseline));
+  line.set(line_key::unigramBaseline, Json::number(report.unigramBaseline));
   Json sources = Json::object();
   for (const EvaluateReport::Source &source : report.sources) {
     Json row = Json::object();

@@ -9,6 +9,7 @@
 #include "runtime/io/Checkpoint.h"
 #include "runtime/io/CheckpointStore.h"
 #include "runtime/io/MetricsLog.h"
+#include "runtime/plan/LineKeys.h"
 
 #include <cmath>
 
@@ -55,12 +56,12 @@ public:
   Status log(const StepResult &step) override {
     StepView view = viewOf(step);
     Json line = Json::object();
-    line.set("step", Json::integer(step.step));
-    line.set("split", Json::string("train"));
-    line.set("time_s", Json::number(timeNow()));
+    line.set(line_key::step, Json::integer(step.step));
+    line.set(line_key::split, Json::string("train"));
+    line.set(line_key::time, Json::number(timeNow()));
     // All since the start of the run, resumed or not, whatever its batches were before.
-    line.set("tokens", Json::integer(static_cast<int64_t>(data->tokensAt(step.step))));
-    line.set("tokens_per_s", Json::number(view.tokensPerSecond));
+    line.set(line_key::tokens, Json::integer(static_cast<int64_t>(data->tokensAt(step.step))));
+    line.set(line_key::tokensPerSecond, Json::number(view.tokensPerSecond));
     std::vector<MetricValue> metrics;
     for (const PlanMetric &metric : plan.metrics)
       metrics.push_back({metric.name, metric.shape, step.metrics.values(metric), metric.isInteger()});
@@ -76,7 +77,7 @@ public:
     double start = nowSeconds();
     MOEC_ASSIGN_OR_RETURN(EvaluateReport report, runEvaluation());
     Json line = evaluationLine(report);
-    line.set("time_s", Json::number(timeNow()));
+    line.set(line_key::time, Json::number(timeNow()));
     MOEC_RETURN_IF_ERROR(metricsLog->write(line));
     progress().result("step " + std::to_string(report.step) + "  validation  " + evaluationText(report), line);
     intervalStart += nowSeconds() - start; // not training time

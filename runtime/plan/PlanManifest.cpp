@@ -2,6 +2,7 @@
 
 #include "runtime/base/CheckedMath.h"
 #include "runtime/base/Hash.h"
+#include "runtime/plan/LineKeys.h"
 #include "runtime/plan/PlanFormat.h"
 
 #include <cmath>
@@ -291,8 +292,7 @@ static void readEvaluation(Fields &root, Plan &plan) {
 }
 
 static void readMetrics(Fields &root, Plan &plan) {
-  static const std::unordered_set<std::string> reserved = {"step",   "split",        "time_s",
-                                                           "tokens", "tokens_per_s", "unigram_baseline"};
+  static const std::unordered_set<std::string> reserved(std::begin(line_key::all), std::end(line_key::all));
   readRows(root, "metrics", plan.metrics, [&](Fields &fields, PlanMetric &metric) {
     metric.name = fields.string("name");
     if (reserved.count(metric.name))

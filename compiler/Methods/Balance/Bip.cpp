@@ -56,6 +56,12 @@ public:
     return b.sub(r.scores, b.read(state, r.layer));
   }
 
+  std::string describeFuture(exp::MethodAttr attr) const override {
+    if (attr.getString("scope") == "global")
+      return "";
+    return "bip of scope \"micro\": in training the prices that route a token come from all tokens of the micro-batch";
+  }
+
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const override {
     if (attr.getString("scope") == "global")
       b.writeRows(declareBias(b, load.numExperts, states), b.readRows(declareSums(b, load.numExperts, states)));

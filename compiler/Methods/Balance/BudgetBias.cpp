@@ -81,12 +81,16 @@ public:
                            .other = moe,
                            .otherField = "zero_experts",
                            .otherText = "zero_experts is 0"});
-    if (moe && attr.getFloat("expected") > static_cast<double>(moe.getTopK()))
+    if (!moe)
+      return conflicts;
+    exp::TopKPlace least = exp::findSmallestTopK(experiment);
+    if (attr.getFloat("expected") > static_cast<double>(least.topK))
       conflicts.push_back({.field = "balance.expected",
-                           .text = "expected is larger than top_k: a token meets top_k experts at most; lower it",
-                           .other = moe,
-                           .otherField = "top_k",
-                           .otherText = "top_k is " + std::to_string(moe.getTopK())});
+                           .text = "expected is larger than top_k: a token meets top_k experts at most, in every layer "
+                                   "at every step; lower it",
+                           .other = least.section,
+                           .otherField = least.field,
+                           .otherText = least.text()});
     return conflicts;
   }
 };

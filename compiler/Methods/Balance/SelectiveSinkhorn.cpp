@@ -49,6 +49,12 @@ public:
              "standard deviation of normal noise on the scores, in training on the other steps"}};
   }
 
+  std::string describeFuture(exp::MethodAttr attr) const override {
+    if (attr.getFloat("share") == 0)
+      return "";
+    return "sinkhorn: in training the plan, where it is followed, is that of all tokens of the micro-batch";
+  }
+
   Value buildSelection(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
     if (!r.training)
       return r.scores;

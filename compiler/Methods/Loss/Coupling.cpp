@@ -24,7 +24,8 @@ public:
              0,
              {"topk_x_topk", "largest_k"},
              "",
-             "all products of a token's experts here and in the mixture before, or the top_k largest of them"},
+             "all products of a token's experts here and in the mixture before, or as many of the largest as a token has "
+             "experts here"},
             {"detach_hidden",
              FieldType::Boolean,
              "false",
@@ -45,6 +46,11 @@ public:
       products = b.reshape(b.mul(b.reshape(here, r.numTokens * k, 1), r.carried), r.numTokens, k * k);
       auto ids = RankedTensorType::get({r.numTokens, k}, b.b.getI32Type());
       products = b.take(products, moe::TopKOp::create(b.b, ids, products));
+      if (r.layerTopK) // of a layer that has fewer; largest first
+        products = b.mapTo(b.element, {products, r.layerTopK}, r.numTokens, k,
+                           [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                             return s.select(s.less(s.toElement(x[3]), x[1]), x[0], s.constant(0.0));
+                           });
     }
     return b.scale(b.sumAll(products), -1.0 / r.numTokens);
   }

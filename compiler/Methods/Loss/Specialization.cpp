@@ -60,13 +60,19 @@ public:
                            .otherField = "seq_len",
                            .otherText = "seq_len is " + std::to_string(data.getSeqLen())});
     auto moe = experiment.section<exp::MoeOp>();
-    if (moe && moe.getTopK() == 1)
+    if (!moe)
+      return conflicts;
+    exp::TopKPlace least = exp::findSmallestTopK(experiment);
+    if (least.topK == 1)
       conflicts.push_back({.field = "",
-                           .text = "specialization compares the experts of one token, and each token has one: the loss "
-                                   "is always 0; give model.moe.top_k 2 or more, or leave the loss out",
-                           .other = moe,
-                           .otherField = "top_k",
-                           .otherText = "top_k is 1",
+                           .text = moe.getTopK() == 1
+                                       ? "specialization compares the experts of one token, and each token has one: the "
+                                         "loss is always 0; give model.moe.top_k 2 or more, or leave the loss out"
+                                       : "specialization compares the experts of one token: where a layer has top_k 1 it "
+                                         "is 0",
+                           .other = least.section,
+                           .otherField = least.field,
+                           .otherText = least.text(),
                            .isWarning = true});
     return conflicts;
   }

@@ -1,6 +1,7 @@
 // Each expert takes the tokens of its highest scores: loads are equal by construction, tokens have as many experts as
 // want them.
 #include "compiler/Methods/BalanceSupport.h"
+#include "compiler/Methods/RoutingSupport.h"
 
 using namespace mlir;
 
@@ -61,6 +62,15 @@ public:
   }
 
   bool hasEmptySlots(exp::MethodAttr) const override { return true; }
+  bool hasTopK() const override { return false; }
+
+  std::string describeFuture(exp::MethodAttr attr) const override {
+    StringRef scope = attr.getString("scope");
+    if (scope == "position")
+      return "";
+    return "expert_choice of scope \"" + scope.str() +
+           "\": in training and validation a later token of a higher score takes the place of an earlier one";
+  }
 
   double meanChosen(exp::MethodAttr attr, double topK) const override {
     double given = attr.getFloat("capacity_factor");
@@ -83,16 +93,24 @@ public:
     int64_t choices = byPosition ? 1 : groups;
     Type i32 = b.b.getI32Type();
     Value scores = b.reshape(selection, rows, columns);
+    auto findLast = [&](int64_t each, Value rank = {}) {
+      return moe::ColumnKthOp::create(b.b, b.type(choices, columns), RankedTensorType::get({choices, columns}, i32),
+                                      scores, b.b.getI64IntegerAttr(each), rank);
+    };
     Value value, row; // of the last token that an expert takes
+    SmallVector<Stage> stages = getStages(attr, r.topK);
+    if (r.textTokens) {
+      auto last = findLast(rows / choices, buildTextCapacity(b, attr, r));
+      value = last.getResult(), row = last.getRow();
+      stages.clear();
+    }
     int64_t taken = 0;
-    for (const Stage &stage : getStages(attr, r.topK)) {
+    for (const Stage &stage : stages) {
       int64_t each = capacity(attr, r, stage.factor);
       if (each == taken)
         continue;
       taken = each;
-      auto last =
-          moe::ColumnKthOp::create(b.b, b.type(choices, columns), RankedTensorType::get({choices, columns}, i32),
-                                   scores, b.b.getI64IntegerAttr(each));
+      auto last = findLast(each);
       auto fromHere = [&](Type type, Value before, Value now) {
         return b.mapTo(type, {before, now, r.step}, choices, columns, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
           return s.select(s.less(x[2], s.integer(stage.from)), x[0], x[1]);
@@ -143,6 +161,23 @@ private:
     int64_t tokens = r.numTokens / numGroups(attr, r);
     // A single sequence, as when text is made, has one token at a position: each expert would take none.
     return std::clamp<int64_t>(static_cast<int64_t>(tokens * factor / r.numExperts), 1, tokens);
+  }
+  // The same of the text alone, which is the beginning of one sequence or some whole ones; i64 [1, 1].
+  static Value buildTextCapacity(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) {
+    StringRef scope = attr.getString("scope");
+    return b.mapTo(b.b.getI64Type(), {r.textTokens, r.step}, 1, 1, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      Value tokens = x[0], length = s.integer(r.seqLen);
+      if (scope == "sequence")
+        tokens = s.min(tokens, length);
+      if (scope == "position")
+        tokens = s.quotient(s.add(tokens, s.integer(r.seqLen - 1)), length);
+      Value share;
+      for (const Stage &stage : getStages(attr, r.topK)) {
+        Value each = buildShare(s, tokens, stage.factor / r.numExperts, r.numTokens, /*up=*/false);
+        share = share ? s.select(s.less(x[1], s.integer(stage.from)), share, each) : each;
+      }
+      return s.max(s.min(share, tokens), s.integer(1));
+    });
   }
 };
 

@@ -39,6 +39,10 @@ public:
     return isPost(attr) ? b.softmax(scores) : scores;
   }
 
+  std::string findConstantWeight(exp::MethodAttr attr, bool normalize) const override {
+    return isPost(attr) ? "score.order" : normalize ? "normalize" : "";
+  }
+
 private:
   static bool isPost(exp::MethodAttr attr) { return attr.getString("order") == "post"; }
 };

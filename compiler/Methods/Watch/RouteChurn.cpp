@@ -43,16 +43,17 @@ public:
     b.write(probe, kept, r.layer);
 
     auto idType = RankedTensorType::get({tokens, r.topK}, b.b.getI32Type());
-    Value ids = moe::TopKOp::create(b.b, idType, b.matmulExactly(kept, r.router));
+    Value ids = keepLayerTopK(b, r, moe::TopKOp::create(b.b, idType, b.matmulExactly(kept, r.router)));
     Value now = buildChosenMask(b, ids, r.numExperts);
     b.write(declareMask(b, "now", tokens, r.numExperts, states), now, r.layer);
     Value before = b.read(declareMask(b, "before", tokens, r.numExperts, states), r.layer);
-    // Sets of one size differ by one expert or more in each direction.
-    Value changed = b.map({b.sumCols(b.mul(now, chooseFirst(b, r.step, now, before)))},
-                          [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-                            Value isSame = s.less(s.constant(static_cast<double>(r.topK) - 0.5), x[0]);
-                            return s.select(isSame, s.constant(0.0), s.constant(1.0));
-                          });
+    Value difference =
+        b.map({r.step, now, before}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+          return s.select(s.equal(x[0], s.integer(0)), s.constant(0.0), s.abs(s.sub(x[1], x[2])));
+        });
+    Value changed = b.map({b.sumCols(difference)}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.select(s.less(s.constant(0.5), x[0]), s.constant(1.0), s.constant(0.0));
+    });
     return b.scale(b.sumAll(changed), 1.0 / static_cast<double>(tokens));
   }
 

@@ -1,5 +1,7 @@
 // moec check
+#include "compiler/Driver/CompileSession.h"
 #include "compiler/Driver/IdleKeys.h"
+#include "compiler/Model/ModelBuilder.h"
 #include "compiler/Model/Parameters.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/Spec/Spec.h"
@@ -84,6 +86,8 @@ static int runCheck(const CheckOptions &options) {
   if (options.explain)
     llvm::outs() << spec::explainExperiment(experiment) << "\n";
   llvm::outs() << "ok: " << experiment.getSymName() << ": " << sizesText(experiment) << "\n";
+  for (const std::string &text : describeFuture(experiment))
+    llvm::outs() << "sees later tokens: " << text << "\n";
   return kOk;
 }
 

@@ -28,6 +28,8 @@ MethodRegistry &moec::exp::getMethods(MLIRContext *context) {
   return context->getOrLoadDialect<ExpDialect>()->getMethods();
 }
 
+std::string Method::findConstantWeight(MethodAttr, bool) const { return ""; }
+
 std::vector<Conflict> Method::findConflicts(MethodAttr, Operation *, ExperimentOp) const { return {}; }
 
 void MethodRegistry::add(std::unique_ptr<Method> method) {
@@ -116,6 +118,20 @@ std::string moec::exp::pointerOf(Operation *section) {
       .Case<AttentionOp, FfnOp, MoeOp, RouterOp, MultiTokenOp>(
           [](Operation *op) { return "/model/" + op->getName().stripDialect().str(); })
       .Default([](Operation *op) { return "/" + op->getName().stripDialect().str(); });
+}
+
+TopKPlace moec::exp::findSmallestTopK(ExperimentOp experiment) {
+  auto moe = experiment.section<MoeOp>();
+  TopKPlace smallest{static_cast<int64_t>(moe.getTopK()), moe, "top_k"};
+  auto read = [&](Operation *section, llvm::ArrayRef<double> list) {
+    for (double value : list)
+      if (value < static_cast<double>(smallest.topK))
+        smallest = {static_cast<int64_t>(value), section, "top_k_per_layer"};
+  };
+  read(moe, moe.getTopKPerLayer());
+  for (ChangeOp change : experiment.sections<ChangeOp>())
+    read(change, change.getTopKPerLayer());
+  return smallest;
 }
 
 bool moec::exp::isMoeLayer(MoeOp moe, int64_t layer) {

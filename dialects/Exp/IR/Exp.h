@@ -41,6 +41,21 @@ std::string pointerOf(mlir::Operation *section);
 /// True when layer i of an experiment with this moe section is a mixture.
 bool isMoeLayer(MoeOp moe, int64_t layer);
 
+/// The least number of experts that a token chooses in any mixture at any step: where it was asked for.
+struct TopKPlace {
+  int64_t topK;
+  mlir::Operation *section;
+  std::string field;
+
+  /// For a note at that place: "top_k is 1".
+  std::string text() const {
+    return (field == "top_k" ? "top_k is " : "a layer has top_k ") + std::to_string(topK);
+  }
+};
+
+/// Over top_k, top_k_per_layer and all changes of it. The experiment has a mixture.
+TopKPlace findSmallestTopK(ExperimentOp experiment);
+
 /// What is wrong with a value of a field, if anything: its type, range, choices, length, characters. Methods' fields
 /// are checked too.
 std::optional<Problem> checkValue(const Field &field, mlir::Attribute value, mlir::MLIRContext *context);

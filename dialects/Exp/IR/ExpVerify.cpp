@@ -318,21 +318,25 @@ static std::string describeGroups(MoeOp moe, RouterOp router) {
   return "";
 }
 
-// router_c1.
+// router_c1: of every layer at every step.
 void ExperimentCheck::checkRouting(MoeOp moe, RouterOp router) {
   if (std::string text = router.getGroups() == 0 ? "" : describeGroups(moe, router); !text.empty())
     error(router, "groups", Rule::Groups).append(text).attachNote(placeOf(moe, "num_experts"))
         << "num_experts is " << asInt(moe.getNumExperts());
-  if (moe.getTopK() != 1)
+  MethodRegistry &methods = getMethods(experiment.getContext());
+  const Method *routing = methods.find("routing", router.getMethod().getKind().str());
+  const Method *score = methods.find("score", router.getScore().getKind().str());
+  TopKPlace least = findSmallestTopK(experiment);
+  if (least.topK != 1 || !routing || !routing->hasTopK() || !score)
     return;
-  bool after = router.getScore().getString("order") == "post";
-  if (!after && !router.getNormalize())
+  std::string field = score->findConstantWeight(router.getScore(), router.getNormalize());
+  if (field.empty())
     return;
-  error(router, after ? "score.order" : "normalize", Rule::ConstantWeight)
+  error(router, field, Rule::ConstantWeight)
           .append("with top_k 1 the weight of the chosen expert is always 1 when scores are normalised over the chosen "
                   "experts: the router would learn nothing")
-          .attachNote(placeOf(moe, "top_k"))
-      << "top_k is 1";
+          .attachNote(placeOf(least.section, least.field))
+      << least.text();
 }
 
 // moe_c3 and the like of changes.

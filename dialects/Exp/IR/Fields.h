@@ -108,6 +108,11 @@ public:
   virtual std::vector<Field> fields() const { return {}; }
   /// Whether there is nothing for it to do without a mixture.
   virtual bool needsMixture() const { return category() == "loss"; }
+  /// Of a score function: the router's field by which the only expert of a token has the same weight whatever its
+  /// score, so that the router learns nothing; empty: its weight follows its score.
+  virtual std::string findConstantWeight(MethodAttr attr, bool normalize) const;
+  /// Of a routing method: whether top_k is how many experts a token has.
+  virtual bool hasTopK() const { return true; }
   /// Checked once all sections have been read; `section` is the op in which the method stands.
   virtual std::vector<Conflict> findConflicts(MethodAttr attr, mlir::Operation *section, ExperimentOp experiment) const;
 };

@@ -60,8 +60,8 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::HeadDim, "head_dim is odd", "Rotary positions turn pairs of elements."},
       {Rule::TopK, "top_k is larger than num_experts", "A token cannot go to more experts than there are."},
       {Rule::ConstantWeight, "the weight of the chosen expert is always 1",
-       "With top_k 1, scores normalised over the chosen experts are 1 whatever the router says, so the router learns "
-       "nothing. "
+       "With top_k 1, in any layer at any step, scores normalised over the chosen experts are 1 whatever the router "
+       "says, so the router learns nothing there. "
        "Normalise before choosing, or do not normalise."},
       {Rule::FirstLayer, "no layer is a mixture",
        "layers.from must be smaller than num_layers; for a dense model set moe to null."},
@@ -105,6 +105,9 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "stands."},
       {Rule::OptimizerRefuses, "an optimizer cannot update a parameter",
        "Some methods want matrices, or matrices of layers. The message says why, and which patterns are meant."},
+      {Rule::MetricName, "two numbers of the log would have one name",
+       "Losses and measures are logged under their names, and so are the numbers of every step. Give the loss or the "
+       "measure another name; the message says what has this one."},
       {Rule::UnusedValidation, "validation data is given, but training never evaluates it",
        "A warning: only `moec eval` reads it. Give evaluate.every to see its loss during the run as well."},
       {Rule::MissingFile, "a data file does not exist",

@@ -66,6 +66,7 @@ enum class Rule {
   PatternUnmatched = 53,
   PatternSplits = 54,
   OptimizerRefuses = 55,
+  MetricName = 56,
   // Warnings.
   UnusedValidation = 60,
   MissingFile = 61,

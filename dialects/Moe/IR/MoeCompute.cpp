@@ -339,7 +339,7 @@ LogicalResult ColReduceOp::verify() {
 }
 
 void ColumnKthOp::build(OpBuilder &builder, OperationState &state, Type result, Value input, int64_t n) {
-  build(builder, state, result, /*row=*/Type(), input, static_cast<uint64_t>(n));
+  build(builder, state, result, /*row=*/Type(), input, static_cast<uint64_t>(n), /*rank=*/Value());
 }
 
 LogicalResult ColumnKthOp::verify() {
@@ -355,7 +355,10 @@ LogicalResult ColumnKthOp::verify() {
       failed(expectSameElement(*this, "result", getResult(), "input", getInput())))
     return failure();
   // (C4)
-  return getRow() ? expectShape(*this, "row", getRow(), {rows(getResult()), cols(getResult())}) : success();
+  if (getRow() && failed(expectShape(*this, "row", getRow(), {rows(getResult()), cols(getResult())})))
+    return failure();
+  // (C5)
+  return getRank() ? expectShape(*this, "rank", getRank(), {1, 1}) : success();
 }
 
 LogicalResult EmbedGradOp::verify() {
@@ -500,10 +503,15 @@ LogicalResult PermuteOp::verify() {
 }
 
 LogicalResult LimitCapacityOp::verify() {
+  // (C1)
   if (static_cast<int64_t>(getExperts()) < 1 || static_cast<int64_t>(getCapacity()) < 1)
     return emitOpError("has ") << getExperts() << " experts and capacity " << getCapacity()
                                << ", expected at least 1 of each";
-  return expectShape(*this, "weights", getWeights(), {rows(getIds()), cols(getIds())});
+  // (C2)
+  if (failed(expectShape(*this, "weights", getWeights(), {rows(getIds()), cols(getIds())})))
+    return failure();
+  // (C3)
+  return getRoom() ? expectShape(*this, "room", getRoom(), {1, 1}) : success();
 }
 
 LogicalResult CountIdsOp::verify() {
