@@ -145,7 +145,10 @@ static void buildChoice(ModelContext &ctx, const LayerScope &layer, RoutingValue
     r.selection = ctx.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
   }
   r.ids = ctx.routing->buildIds(ctx.t, routing, r, r.selection);
-  r.unbiasedIds = r.selection == r.scores ? r.ids : ctx.routing->buildIds(ctx.t, routing, r, r.scores);
+  RoutingValues free = r; // DeepSeek-V3, eq. 18: the top k of all scores, without bias or groups
+  free.groups = 0;
+  bool isFree = r.selection == r.scores && (r.groups == 0 || r.topGroups == r.groups);
+  r.unbiasedIds = isFree ? r.ids : ctx.routing->buildIds(ctx.t, routing, free, r.scores);
 }
 
 RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {

@@ -228,8 +228,10 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
     if (it != written.end() && !it->member->value.removes) {
       value = read(field, it->member->value, it->pointer);
       given(field.key, it->pointer, it->member->value.place);
-    } else if (inherited) {
+    } else if (inherited && inherited.getFields().get(field.key)) {
       value = inherited.getFields().get(field.key);
+    } else if (field.isDerived()) {
+      continue;
     } else if (!field.fallback.empty()) {
       // Null without a report: a share of a run whose length is unknown because of another error.
       value = readDefault(field);
