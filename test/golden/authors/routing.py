@@ -27,14 +27,6 @@ def mask_of(ids, experts):
     return mask
 
 
-def group_limited(x, k, groups, top):
-    """Megatron-LM moe_utils.group_limited_topk: the best groups by the sum of their k / top best scores."""
-    parts = x.reshape(len(x), groups, -1)
-    best = np.sort(parts, -1)[:, :, -(k // top):].sum(-1)
-    inside = mask_of(top_k(best, top), groups)[:, :, None]
-    return top_k(np.where(inside > 0, parts, -np.inf).reshape(x.shape), k)
-
-
 def switch_loss(scores, counts, tokens, k):
     """Megatron-LM moe_utils.switch_load_balancing_loss_func with coefficient 1: (value, gradient of the scores)."""
     experts = scores.shape[1]

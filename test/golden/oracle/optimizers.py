@@ -318,7 +318,7 @@ RULES = {"adamw": adamw, "muon": muon, "muonh": muonh, "adamh": adamh, "adamw_li
 def train(spec):
     shapes = parameter_shapes(spec)
     parameters, states = {}, {}
-    schedule = spec["optimizer"].get("schedule", {})
+    schedule = spec["optimizer"].get("schedule", {"kind": "constant"})
     run = {"total": spec["duration"]["steps"], "warmup": schedule.get("warmup", {"steps": 0})["steps"],
            "stays": schedule.get("kind") in ("wsd", "constant"), "floor": schedule.get("floor", 0.0), "factor": lambda step: learning_rate_factor(spec, step)}
     for index, (name, shape) in enumerate(sorted(shapes.items())):
