@@ -58,7 +58,7 @@ struct RoutingValues {
   mlir::Value rowScores;     // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
   mlir::Value probabilities; // [N, E] see ScoreMethod::buildProbabilities
   mlir::Value counts;        // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
-  mlir::Value unbiasedIds;   // i32 [N, S] as ids, had the choice been by scores alone; in training
+  mlir::Value unbiasedIds;   // i32 [N, S] as ids, had the choice been by scores alone, among all experts; in training
   mlir::Value expertGate;    // [ffnExperts, D, I] weights
   mlir::Value expertUp, expertDown;
   mlir::Value activations;      // [R, I] what enters the experts' last product, without the combine weight

@@ -22,7 +22,7 @@ std::vector<exp::Field> getMuonFields(const char *coefficients) {
            "0.977..1.032; polar_express: one for each of eight, converges (further steps repeat the last)"}};
 }
 
-SmallVector<MatrixBatch::Quintic> getQuintics(exp::MethodAttr attr) {
+NewtonSchulz getNewtonSchulz(exp::MethodAttr attr) {
   // Jordan et al. 2024: one polynomial with a steep slope at 0.
   static const MatrixBatch::Quintic keller[] = {{3.4445, -4.7750, 2.0315}};
   // Five polynomials whose composition is near 1 everywhere, as in the public code of Dion (2025).
@@ -43,11 +43,17 @@ SmallVector<MatrixBatch::Quintic> getQuintics(exp::MethodAttr attr) {
                                                  {1.875, -1.25, 0.375}};
   StringRef name = attr.getString("ns.coefficients");
   ArrayRef<MatrixBatch::Quintic> table = keller;
-  if (name == "polar5")
+  double momentum = attr.getFloat("momentum");
+  // Jordan's code takes the mean, as buildMomentum does; Moonlight's sums: m = momentum m + g.
+  NewtonSchulz result{{}, 1e-7, attr.getString("scale") == "moonlight" ? 1 - momentum : 1};
+  if (name == "polar5") {
     table = polar;
-  else if (name == "polar_express")
+    result.eps = 1e-8, result.share = 1 - momentum; // Dion's code sums
+  } else if (name == "polar_express") {
     table = express;
-  SmallVector<MatrixBatch::Quintic> steps;
+    // LITE's code: the mean + (1 / momentum - 1) g, over 1.01 times its norm + 1e-8.
+    result.eps = 1e-8 / 1.01, result.share = attr.getBool("nesterov") && momentum > 0 ? momentum : 1;
+  }
   for (size_t i = 0, count = attr.getInt("ns.steps"); i < count; ++i) {
     MatrixBatch::Quintic step = table[std::min(i, table.size() - 1)];
     if (name == "polar_express" && i + 1 < table.size()) {
@@ -57,9 +63,9 @@ SmallVector<MatrixBatch::Quintic> getQuintics(exp::MethodAttr attr) {
       step.b /= std::pow(slack, 3);
       step.c /= std::pow(slack, 5);
     }
-    steps.push_back(step);
+    result.steps.push_back(step);
   }
-  return steps;
+  return result;
 }
 
 Value buildMomentum(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,

@@ -14,7 +14,7 @@ inline exp::Field getFloorField() {
 }
 
 /// (step - from) / (to - from), kept within [0, 1]; 1 for an empty span.
-inline mlir::Value buildProgress(ScalarBuilder &s, mlir::Value step, int64_t from, int64_t to) {
+inline mlir::Value buildProgress(ScalarBuilder &s, mlir::Value step, double from, double to) {
   if (to <= from)
     return s.constant(1.0);
   mlir::Value r = s.div(s.sub(step, s.constant(from)), s.constant(to - from));

@@ -171,7 +171,10 @@ static void buildChoice(ModelContext &ctx, const LayerScope &layer, RoutingValue
     r.selection = ctx.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
   }
   r.ids = buildIds(ctx, r, r.selection);
-  r.unbiasedIds = r.selection == r.scores || !r.training ? r.ids : buildIds(ctx, r, r.scores);
+  RoutingValues free = r; // DeepSeek-V3, eq. 18: the top k of all scores, without bias or groups
+  free.groups = 0;
+  bool isFree = !r.training || (r.selection == r.scores && (r.groups == 0 || r.topGroups == r.groups));
+  r.unbiasedIds = isFree ? r.ids : buildIds(ctx, free, r.scores);
 }
 
 RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {

@@ -196,6 +196,7 @@ namespace {
 struct StepValues {
   Value clip, factor, step; // [1, 1]
   ScheduleMethod::Traits schedule;
+  int64_t totalSteps;
 };
 
 } // namespace
@@ -225,7 +226,8 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
                                  .step = now.step,
                                  .factor = now.factor,
                                  .schedule = now.schedule,
-                                 .rowAlign = ctx.options.rowAlign};
+                                 .rowAlign = ctx.options.rowAlign,
+                                 .totalSteps = now.totalSteps};
   method->buildUpdate(ctx.t, rule->method, update, states);
   return success();
 }
@@ -269,7 +271,7 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
   for (Parameter &parameter : ctx.parameters) {
     if (!clips)
       norm.add(parameter);
-    if (failed(buildParameterUpdate(ctx, parameter, {clip, factor, step, schedule->traits(scheduleAttr)})))
+    if (failed(buildParameterUpdate(ctx, parameter, {clip, factor, step, schedule->traits(scheduleAttr), totalSteps})))
       return failure();
   }
   if (!clips)

@@ -192,7 +192,7 @@ Attribute FieldReader::read(const Field &field, const Json &value, const std::st
 Attribute FieldReader::readDefault(const Field &field) { return convert(field, parseConstant(field.fallback), ""); }
 
 Attribute moec::spec::defaultValue(const Field &field, exp::ExperimentOp experiment) {
-  if (field.fallback.empty() || field.fallback.front() == '=' || field.type == FieldType::Method)
+  if (field.fallback.empty() || field.isDerived() || field.type == FieldType::Method)
     return {};
   std::vector<Issue> issues;
   FieldReader reader(experiment.getContext(), issues);
@@ -262,8 +262,10 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
     if (it != written.end() && !it->member->value.removes) {
       value = read(field, it->member->value, it->pointer);
       given(field.key, it->pointer, placeOfValue(field, it->member->value));
-    } else if (inherited) {
+    } else if (inherited && inherited.getFields().get(field.key)) {
       value = inherited.getFields().get(field.key);
+    } else if (field.isDerived()) {
+      continue;
     } else if (!field.fallback.empty()) {
       // Null without a report: a share of a run whose length is unknown because of another error.
       value = readDefault(field);

@@ -41,7 +41,8 @@ public:
          0,
          {"scores", "actual"},
          "",
-         "what f counts: what scores alone would choose, or what was chosen; they differ beside a balancing method"}};
+         "what f counts: what scores alone would choose among all experts, or what was chosen; they differ beside a "
+         "balancing method and within groups"}};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,

@@ -46,7 +46,8 @@ public:
     Value basis = buildBasis(b, attr, update, batch, left, rank, g, b.readRows(basisState));
     b.writeRows(basisState, basis);
     Value projected = left ? batch.outer(basis, g) : batch.multiply(g, basis);
-    AdamMoments adam = buildAdam(b, attr, projected, b.readRows(mState), b.readRows(vState), update.step);
+    AdamMoments adam =
+        buildAdam(b, attr, projected, b.readRows(mState), b.readRows(vState), update.step, EpsPlace::Root);
     b.writeRows(mState, adam.m);
     b.writeRows(vState, adam.v);
     Value direction = left ? batch.multiply(basis, adam.direction) : batch.multiply(adam.direction, basis, /*tb=*/true);

@@ -26,6 +26,8 @@ public:
          "how the rate falls with progress r: 1 - r, 1 - sqrt(r), (1 + cos(pi r)) / 2"}};
   }
 
+  Traits traits(exp::MethodAttr attr) const override { return {attr.getInt("warmup"), attr.getFloat("floor"), true}; }
+
   Value buildFactor(TensorBuilder &b, exp::MethodAttr attr, Value step, int64_t totalSteps) const override {
     return buildWithWarmup(b, attr, step, [&](ScalarBuilder &s, Value x) {
       int64_t decay = attr.getInt("decay");

@@ -54,6 +54,7 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
   let extraClassDeclaration = [{
     double getFloat(::llvm::StringRef name) const;
     int64_t getInt(::llvm::StringRef name) const;
+    bool has(::llvm::StringRef name) const { return getFields().contains(name); } // of a derived field: it was written
     bool getBool(::llvm::StringRef name) const;
     ::llvm::StringRef getString(::llvm::StringRef name) const;
     ::llvm::ArrayRef<double> getFloats(::llvm::StringRef name) const;

@@ -144,6 +144,8 @@ static std::optional<Problem> checkMethod(llvm::StringRef category, llvm::String
   for (const Field &field : method->fields()) {
     keys.push_back(field.key);
     Attribute value = fields.get(field.key);
+    if (!value && field.isDerived())
+      continue;
     if (!value)
       return Problem{Rule::MissingKey,
                      "\"" + field.key + "\" of " + category.str() + " \"" + kind.str() + "\" is missing"};

@@ -36,6 +36,12 @@ Field number(std::string key, std::string attribute, std::string fallback, bool 
           .attribute = std::move(attribute)};
 }
 
+Field eps(std::string key, std::string attribute, std::string fallback, std::string doc) {
+  Field field = number(std::move(key), std::move(attribute), std::move(fallback), true, 1, std::move(doc));
+  field.minimum = kLeastEps;
+  return field;
+}
+
 Field choice(std::string key, std::string attribute, std::string fallback, std::vector<std::string> choices,
              std::string doc) {
   return {.key = std::move(key),
@@ -97,7 +103,7 @@ std::vector<Section> modelSections() {
                   choice("norm.kind", "", "\"rms\"", {"rms"}, "Kind of every norm."),
                   choice("norm.placement", "norm_placement", "\"pre\"", {"pre", "peri"},
                          "pre: a norm before each block; peri: one before and one after."),
-                  number("norm.eps", "norm_eps", "1e-5", false, 1, "Added to the mean square under the root."),
+                  eps("norm.eps", "norm_eps", "1e-5", "Added to the mean square under the root."),
                   choice("init.kind", "", "\"normal\"", {"normal"}, "Distribution of initial weights."),
                   number("init.std", "init_std", "0.02", true, 100, "Standard deviation of initial weights."),
                   choice("init.residual_scale", "residual_scale", "\"1/sqrt(2L)\"", {"none", "1/sqrt(2L)"},

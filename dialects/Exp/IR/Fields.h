@@ -29,12 +29,17 @@ enum class FieldType { Integer, Number, Boolean, Text, Choice, TextList, NumberL
 /// number it divides.
 enum class StepsKind { Length, Moment, Cadence };
 
+/// The least eps beside a root of mean squares: below it the square of what it guards is 0 in f32, and the quotient
+/// would be that of a gradient that rounding has taken away (0 / 0 where there was none). One bound for all precisions.
+inline constexpr double kLeastEps = 1e-18;
+
 /// One key: where it stands, what it may hold, what it is when absent.
 struct Field {
   std::string key; // JSON key, for example "inner_size"
   FieldType type;
   std::string fallback; // default as JSON text; empty: required; "=a.b" or "=a.b / c.d": that field, or the exact
-                        // quotient of two
+                        // quotient of two; of methods, "=words": the method makes it from its other fields and the
+                        // run, so that it is absent from #exp.method unless it was written
   double minimum = 0, maximum = 0;  // numbers, when minimum < maximum
   std::vector<std::string> choices; // FieldType::Choice
   std::string unit;                 // "elements", "steps", ... or empty
@@ -44,6 +49,7 @@ struct Field {
   int64_t length = 0;                            // lists: the exact length, 0 for any but empty
   bool nullable = false;                         // null is "off": 0, an empty list, no method
   StepsKind stepsKind = StepsKind::Length;       // FieldType::Steps
+  bool isDerived() const { return fallback.starts_with("="); }
 
   // Fields of sections only.
   std::string attribute = {}; // of the section's op; empty: checked, then dropped (a kind with one choice)

@@ -442,3 +442,24 @@ TEST_CASE("LITE: chi and the ramp at the start, in and after the warm-up, in the
   CHECK(at("ramp", 35).second == Approx(0.5));
   CHECK(at("ramp", 35).first == Approx(2.5)); // the line, below what falls
 }
+
+TEST_CASE("LITE: the ramp that is not given ends within the run, whatever the warm-up", "[methods]") {
+  // After a warm-up of w steps in a run of 100, the share after `done` steps.
+  auto at = [](int64_t w, bool stays, double done) {
+    Bench bench;
+    ParameterTraits traits{"p", ParameterTraits::Role::Hidden, 1, 1, 1, 1, 0.02};
+    OptimizerMethod::Update update{traits, {}, {}, {}, {}, {}, {}, {w, 0.1, stays}, 1, 100};
+    update.step = bench.input("step", {1, 1, {done + 1}});
+    mlir::Value ramp = buildRamp(bench.t, bench.attr("optimizer", "adamw_lite", {}), "", update);
+    return bench.evaluate(ramp).values[0];
+  };
+  for (int64_t w : {0, 10, 80}) { // half of what follows
+    double half = static_cast<double>(100 - w) / 2;
+    CHECK(at(w, false, w + half / 2) == Approx(0.5));
+    CHECK(at(w, false, w + half) == 1);
+  }
+  CHECK(at(10, true, 19) == Approx(0.5)); // 2 * 10 / 100 of 90 steps
+  CHECK(at(10, true, 28) == 1);
+  CHECK(at(0, true, 0) == 1);
+  CHECK(at(80, true, 90) == Approx(0.5)); // never more than all that follows
+}
