@@ -105,6 +105,7 @@ public:
 /// All methods by category and kind.
 class MethodRegistry {
 public:
+  /// Ends the program when there is a method of this category and kind already.
   void add(std::unique_ptr<Method> method);
   const Method *find(const std::string &category, const std::string &kind) const;
   std::vector<const Method *> all(const std::string &category) const; // in order of kind
