@@ -24,16 +24,17 @@ class MethodAttr;
 /// the kind alone, and becomes #exp.method.
 enum class FieldType { Integer, Number, Boolean, Text, Choice, TextList, NumberList, Steps, Method };
 
-/// One key: where it stands, what it may hold, what it is when absent.
+/// One key: where it stands, what it may hold, what it is when absent. Written with the names of the members
+/// ({.key = "rate", .type = FieldType::Number, ...}), so that a table of fields reads by itself.
 struct Field {
   std::string key; // JSON key, for example "inner_size"
   FieldType type;
   std::string fallback; // default as JSON text; empty: required; "=a.b" or "=a.b / c.d": that field, or the exact
                         // quotient of two
-  double minimum = 0, maximum = 0;  // numbers, when minimum < maximum
-  std::vector<std::string> choices; // FieldType::Choice
-  std::string unit;                 // "elements", "steps", ... or empty
-  std::string doc;                  // one sentence
+  double minimum = 0, maximum = 0;       // numbers, when minimum < maximum
+  std::vector<std::string> choices = {}; // FieldType::Choice
+  std::string unit = {};                 // "elements", "steps", ... or empty
+  std::string doc = {};                  // one sentence
 
   bool openMinimum = false, openMaximum = false; // the bound itself is refused
   int64_t length = 0;                            // lists: the exact length, 0 for any but empty
