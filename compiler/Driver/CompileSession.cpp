@@ -145,13 +145,13 @@ LogicalResult CompileSession::writePlan(const std::string &path) {
       })))
     return failure();
   inputs.code = code;
-  FailureOr<std::string> manifest = buildManifest(*current, inputs);
+  FailureOr<rt::Json> manifest = buildManifest(*current, inputs);
   if (failed(manifest))
     return failure();
   std::vector<rt::PlanWriterBlob> blobs;
   for (const CodeBlob &blob : code)
     blobs.push_back({blob.name, std::string_view(blob.bytes.data(), blob.bytes.size())});
-  rt::Status status = rt::writePlan(path, *manifest, blobs);
+  rt::Status status = rt::writePlan(path, std::move(*manifest), blobs);
   if (!status.isOk())
     return emitError(UnknownLoc::get(&context)) << status.text();
   return success();

@@ -6,6 +6,7 @@
 #include "dialects/Moe/Analysis/DispatchParams.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
+#include "runtime/base/Json.h"
 
 #include <string>
 #include <vector>
@@ -55,8 +56,8 @@ public:
   virtual std::string name() const = 0;
   /// "cpu" or "cuda": which driver of the runtime runs the plan.
   virtual std::string kind() const = 0;
-  /// The plan's "target" section as JSON text.
-  virtual std::string describe() const = 0;
+  /// The plan's "target" section.
+  virtual rt::Json describe() const = 0;
   /// Groups of rows of one expert start at multiples of this.
   virtual int64_t rowAlign() const = 0;
   /// How many tensors of its own shape a product's epilogue may read; 0: any number (see moe-form-dispatches).

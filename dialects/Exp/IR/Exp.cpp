@@ -3,6 +3,7 @@
 
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/ErrorHandling.h"
 
 using namespace mlir;
 using namespace moec::exp;
@@ -34,7 +35,10 @@ std::vector<Conflict> Method::findConflicts(MethodAttr, Operation *, ExperimentO
 
 void MethodRegistry::add(std::unique_ptr<Method> method) {
   auto key = std::make_pair(method->category(), method->kind());
-  methods[key] = std::move(method);
+  if (!methods.try_emplace(key, std::move(method)).second)
+    llvm::report_fatal_error(llvm::Twine("internal: two methods of category \"") + key.first + "\" have the kind \"" +
+                                 key.second + "\"; a kind is the name that specs use, so each needs its own",
+                             /*gen_crash_diag=*/false);
 }
 
 const Method *MethodRegistry::find(const std::string &category, const std::string &kind) const {

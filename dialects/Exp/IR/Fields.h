@@ -33,7 +33,8 @@ enum class StepsKind { Length, Moment, Cadence };
 /// would be that of a gradient that rounding has taken away (0 / 0 where there was none). One bound for all precisions.
 inline constexpr double kLeastEps = 1e-18;
 
-/// One key: where it stands, what it may hold, what it is when absent.
+/// One key: where it stands, what it may hold, what it is when absent. Written with the names of the members
+/// ({.key = "rate", .type = FieldType::Number, ...}), so that a table of fields reads by itself.
 struct Field {
   std::string key; // JSON key, for example "inner_size"
   FieldType type;
@@ -41,9 +42,9 @@ struct Field {
                         // quotient of two; of methods, "=words": the method makes it from its other fields and the
                         // run, so that it is absent from #exp.method unless it was written
   double minimum = 0, maximum = 0;  // numbers, when minimum < maximum
-  std::vector<std::string> choices; // FieldType::Choice
-  std::string unit;                 // "elements", "steps", ... or empty
-  std::string doc;                  // one sentence
+  std::vector<std::string> choices = {}; // FieldType::Choice
+  std::string unit = {};                 // "elements", "steps", ... or empty
+  std::string doc = {};                  // one sentence
 
   bool openMinimum = false, openMaximum = false; // the bound itself is refused
   int64_t length = 0;                            // lists: the exact length, 0 for any but empty
@@ -126,6 +127,7 @@ public:
 /// All methods by category and kind.
 class MethodRegistry {
 public:
+  /// Ends the program when there is a method of this category and kind already.
   void add(std::unique_ptr<Method> method);
   const Method *find(const std::string &category, const std::string &kind) const;
   std::vector<const Method *> all(const std::string &category) const; // in order of kind

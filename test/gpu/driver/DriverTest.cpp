@@ -92,7 +92,7 @@ json manifest() {
 
 Plan planOf(const json &text, const std::string &ptx) {
   PlanWriterBlob blob{"k.ptx", ptx};
-  Result<std::string> file = buildPlan(text.dump(), {&blob, 1});
+  Result<std::string> file = buildPlan(Json::parse(text.dump()).value(), {&blob, 1});
   Result<Plan> plan = file.isOk() ? parsePlan(std::as_bytes(std::span(*file)), "driver.moec") : file.status();
   if (!plan.isOk()) {
     std::printf("%s\n", plan.status().text().c_str());

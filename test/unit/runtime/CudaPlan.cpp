@@ -55,7 +55,7 @@ void addOperandInfo(json &manifest) {
 
 std::string buildCuda(const json &manifest, std::string_view module) {
   PlanWriterBlob blob{"tiny.cubin", module};
-  Result<std::string> plan = buildPlan(manifest.dump(), {&blob, 1});
+  Result<std::string> plan = buildPlan(Json::parse(manifest.dump()).value(), {&blob, 1});
   REQUIRE_OK(plan.status());
   return *plan;
 }

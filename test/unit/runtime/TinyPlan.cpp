@@ -341,7 +341,7 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
 
 std::string buildTiny(const json &manifest) {
   PlanWriterBlob blob{"kernels.so", tinyKernels()};
-  Result<std::string> plan = buildPlan(manifest.dump(), {&blob, 1});
+  Result<std::string> plan = buildPlan(Json::parse(manifest.dump()).value(), {&blob, 1});
   REQUIRE_OK(plan.status());
   return *plan;
 }
@@ -350,7 +350,7 @@ Plan makeTinyPlan(const std::string &directory, const TinyOptions &options) {
   writeTinyData(directory);
   PlanWriterBlob blob{"kernels.so", tinyKernels()};
   std::string path = directory + "/tiny.moec";
-  REQUIRE_OK(writePlan(path, tinyManifest(directory, options).dump(), {&blob, 1}));
+  REQUIRE_OK(writePlan(path, Json::parse(tinyManifest(directory, options).dump()).value(), {&blob, 1}));
   Result<Plan> plan = readPlan(path);
   REQUIRE_OK(plan.status());
   return std::move(plan).value();
