@@ -8,29 +8,29 @@ namespace moec {
 
 std::vector<exp::Field> getAdamFields(const char *betas) {
   using exp::FieldType;
-  return {{"betas",
-           FieldType::NumberList,
-           betas,
-           0,
-           1,
-           {},
-           "",
-           "decay of the first and of the second moment",
-           false,
-           true,
-           2},
-          {"eps", FieldType::Number, "1e-8", exp::kLeastEps, 1, {}, "", "added to the root of the second moment"}};
+  return {{.key = "betas",
+           .type = FieldType::NumberList,
+           .fallback = betas,
+           .minimum = 0,
+           .maximum = 1,
+           .doc = "decay of the first and of the second moment",
+           .openMaximum = true,
+           .length = 2},
+          {.key = "eps",
+           .type = FieldType::Number,
+           .fallback = "1e-8",
+           .minimum = exp::kLeastEps,
+           .maximum = 1,
+           .doc = "added to the root of the second moment"}};
 }
 
 exp::Field getDecayField(const char *fallback) {
-  return {"weight_decay",
-          exp::FieldType::Number,
-          fallback,
-          0,
-          1e3,
-          {},
-          "",
-          "share of the parameter taken off in a step, times the learning rate"};
+  return {.key = "weight_decay",
+          .type = exp::FieldType::Number,
+          .fallback = fallback,
+          .minimum = 0,
+          .maximum = 1e3,
+          .doc = "share of the parameter taken off in a step, times the learning rate"};
 }
 
 SmallVector<Value> buildBiasCorrections(TensorBuilder &b, exp::MethodAttr attr, Value step) {

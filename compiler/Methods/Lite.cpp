@@ -11,41 +11,45 @@ namespace moec {
 std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi) {
   using exp::FieldType;
   return {
-      {prefix + "chi", FieldType::Number, chi, 1, 1e6, {}, "", "factor on steps along flat directions"},
-      {prefix + "chi_schedule",
-       FieldType::Choice,
-       "\"constant\"",
-       0,
-       0,
-       {"constant", "floor", "ramp"},
-       "",
-       "constant: chi always; floor: flat steps fall to the schedule's floor, as sharp ones do; ramp: that, and 1 in "
-       "the warm-up, rising from there"},
+      {.key = prefix + "chi",
+       .type = FieldType::Number,
+       .fallback = chi,
+       .minimum = 1,
+       .maximum = 1e6,
+       .doc = "factor on steps along flat directions"},
+      {.key = prefix + "chi_schedule",
+       .type = FieldType::Choice,
+       .fallback = "\"constant\"",
+       .choices = {"constant", "floor", "ramp"},
+       .doc = "constant: chi always; floor: flat steps fall to the schedule's floor, as sharp ones do; ramp: that, and "
+              "1 in "
+              "the warm-up, rising from there"},
       exp::stepsField(prefix + "ramp", exp::StepsKind::Length,
                       "=half of the steps after the warm-up; with wsd and constant: as many as twice the warm-up is of "
                       "the run",
                       "length of what rises after the warm-up"),
-      {prefix + "sharp_fraction",
-       FieldType::Number,
-       "0.1",
-       0,
-       1,
-       {},
-       "",
-       "share of directions that are kept as they are"}};
+      {.key = prefix + "sharp_fraction",
+       .type = FieldType::Number,
+       .fallback = "0.1",
+       .minimum = 0,
+       .maximum = 1,
+       .doc = "share of directions that are kept as they are"}};
 }
 
 std::vector<exp::Field> getLiteFields(const char *ofBeta1) {
   using exp::FieldType;
-  std::vector<exp::Field> fields = {{"lite.beta1", FieldType::Number, "0", -100, 100, {}, "", ofBeta1},
-                                    {"lite.beta2",
-                                     FieldType::Number,
-                                     "0",
-                                     -100,
-                                     100,
-                                     {},
-                                     "",
-                                     "the same along flat directions, at the end of the ramp; starts at beta1"}};
+  std::vector<exp::Field> fields = {{.key = "lite.beta1",
+                                     .type = FieldType::Number,
+                                     .fallback = "0",
+                                     .minimum = -100,
+                                     .maximum = 100,
+                                     .doc = ofBeta1},
+                                    {.key = "lite.beta2",
+                                     .type = FieldType::Number,
+                                     .fallback = "0",
+                                     .minimum = -100,
+                                     .maximum = 100,
+                                     .doc = "the same along flat directions, at the end of the ramp; starts at beta1"}};
   for (exp::Field &field : getChiFields("lite.", "1"))
     fields.push_back(std::move(field));
   return fields;
@@ -122,7 +126,12 @@ std::vector<exp::Conflict> findRampConflicts(exp::MethodAttr attr, const std::st
 }
 
 exp::Field getSmoothField(const std::string &prefix) {
-  return {prefix + "smooth", exp::FieldType::Number, "0.1", 0, 1, {}, "", "share of elements between sharp and flat"};
+  return {.key = prefix + "smooth",
+          .type = exp::FieldType::Number,
+          .fallback = "0.1",
+          .minimum = 0,
+          .maximum = 1,
+          .doc = "share of elements between sharp and flat"};
 }
 
 Value buildSharpMask(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix, const ParameterTraits &traits,

@@ -8,18 +8,31 @@ namespace moec {
 
 std::vector<exp::Field> getMuonFields(const char *coefficients) {
   using exp::FieldType;
-  return {{"momentum", FieldType::Number, "0.95", 0, 1, {}, "", "decay of the mean of gradients", false, true},
-          {"nesterov", FieldType::Boolean, "true", 0, 0, {}, "", "whether the gradient is weighed in once more"},
-          {"ns.steps", FieldType::Integer, "5", 1, 32, {}, "steps", "Newton-Schulz steps"},
-          {"ns.coefficients",
-           FieldType::Choice,
-           coefficients,
-           0,
-           0,
-           {"keller", "polar5", "polar_express"},
-           "",
-           "keller: one polynomial for all steps, singular values end in 0.68..1.135; polar5: one for each of five, "
-           "0.977..1.032; polar_express: one for each of eight, converges (further steps repeat the last)"}};
+  return {
+      {.key = "momentum",
+       .type = FieldType::Number,
+       .fallback = "0.95",
+       .minimum = 0,
+       .maximum = 1,
+       .doc = "decay of the mean of gradients",
+       .openMaximum = true},
+      {.key = "nesterov",
+       .type = FieldType::Boolean,
+       .fallback = "true",
+       .doc = "whether the gradient is weighed in once more"},
+      {.key = "ns.steps",
+       .type = FieldType::Integer,
+       .fallback = "5",
+       .minimum = 1,
+       .maximum = 32,
+       .unit = "steps",
+       .doc = "Newton-Schulz steps"},
+      {.key = "ns.coefficients",
+       .type = FieldType::Choice,
+       .fallback = coefficients,
+       .choices = {"keller", "polar5", "polar_express"},
+       .doc = "keller: one polynomial for all steps, singular values end in 0.68..1.135; polar5: one for each of five, "
+              "0.977..1.032; polar_express: one for each of eight, converges (further steps repeat the last)"}};
 }
 
 NewtonSchulz getNewtonSchulz(exp::MethodAttr attr) {

@@ -10,7 +10,12 @@ inline exp::Field getWarmupField() {
   return exp::stepsField("warmup", exp::StepsKind::Length, "null", "the rate rises linearly over this many steps");
 }
 inline exp::Field getFloorField() {
-  return {"floor", exp::FieldType::Number, "0.0", 0, 1, {}, "", "factor that the decay ends at"};
+  return {.key = "floor",
+          .type = exp::FieldType::Number,
+          .fallback = "0.0",
+          .minimum = 0,
+          .maximum = 1,
+          .doc = "factor that the decay ends at"};
 }
 
 /// (step - from) / (to - from), kept within [0, 1]; 1 for an empty span.

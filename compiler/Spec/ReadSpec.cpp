@@ -61,8 +61,8 @@ static void emitAll(MLIRContext *context, const SpecFiles &files, const std::vec
   replay(context, caught, files);
 }
 
-/// The files that a source reads; none, and a diagnostic, when there are none. Relative paths start at the folder of the
-/// spec, as in the plan (base_dir). `isFatal`: an error, not a warning.
+/// The files that a source reads; none, and a diagnostic, when there are none. Relative paths start at the folder of
+/// the spec, as in the plan (base_dir). `isFatal`: an error, not a warning.
 static std::vector<std::string> filesOf(exp::DatasetOp dataset, llvm::StringRef spec, bool &isFatal) {
   llvm::SmallString<256> path(dataset.getPath());
   if (!llvm::sys::path::is_absolute(path)) {

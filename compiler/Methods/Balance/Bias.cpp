@@ -15,17 +15,22 @@ public:
   std::string source() const override { return "Wang et al. 2024 (arXiv 2408.15664), DeepSeek-V3 (arXiv 2412.19437)"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"update",
-             FieldType::Choice,
-             "\"sign\"",
-             0,
-             0,
-             {"sign", "proportional"},
-             "",
-             "sign: every bias moves by rate; proportional: by rate times the relative deviation of the load"},
-            {"rate", FieldType::Number, "1e-3", 0, 1e3, {}, "", "how far a bias moves after a step"},
+    return {{.key = "update",
+             .type = FieldType::Choice,
+             .fallback = "\"sign\"",
+             .choices = {"sign", "proportional"},
+             .doc = "sign: every bias moves by rate; proportional: by rate times the relative deviation of the load"},
+            {.key = "rate",
+             .type = FieldType::Number,
+             .fallback = "1e-3",
+             .minimum = 0,
+             .maximum = 1e3,
+             .doc = "how far a bias moves after a step"},
             exp::stepsField("until", exp::StepsKind::Moment, "null", "biases rest from this step on; null: never"),
-            {"center", FieldType::Boolean, "false", 0, 0, {}, "", "whether the mean of the biases is taken off"}};
+            {.key = "center",
+             .type = FieldType::Boolean,
+             .fallback = "false",
+             .doc = "whether the mean of the biases is taken off"}};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,
@@ -60,8 +65,9 @@ public:
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
     if (attr.getInt("until") == 1)
-      return {{.field = "balance.until",
-               .text = "biases that rest from the first step on never move; choose a later step, or set balance to null"}};
+      return {
+          {.field = "balance.until",
+           .text = "biases that rest from the first step on never move; choose a later step, or set balance to null"}};
     return findBalanceLosses(experiment,
                              "the bias already makes loads alike, and a loss of some weight beside it "
                              "changes what is learnt; keep its weight small, with scope \"sequence\"",

@@ -16,28 +16,33 @@ public:
   std::string source() const override { return "Yuan Sun 2025 (arXiv 2502.15451); scope \"global\" is ours"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {
-        {"iterations", FieldType::Integer, "4", 1, 64, {}, "", "rounds of token prices, then expert prices"},
-        {"warm_start", FieldType::Boolean, "true", 0, 0, {}, "", "whether rounds begin at the last prices, or at 0"},
-        {"clip",
-         FieldType::Boolean,
-         "true",
-         0,
-         0,
-         {},
-         "",
-         "whether prices stay at 0 or above: loads at most equal; "
-         "false: loads exactly equal, which converges faster"},
-        {"scope",
-         FieldType::Choice,
-         "\"micro\"",
-         0,
-         0,
-         {"micro", "global"},
-         "",
-         "micro: each micro-batch is routed by its own prices; global: a step by the mean of the prices of the step "
-         "before"},
-        {"inference", FieldType::Choice, "\"last\"", 0, 0, {"last", "none"}, "", "prices outside of training"}};
+    return {{.key = "iterations",
+             .type = FieldType::Integer,
+             .fallback = "4",
+             .minimum = 1,
+             .maximum = 64,
+             .doc = "rounds of token prices, then expert prices"},
+            {.key = "warm_start",
+             .type = FieldType::Boolean,
+             .fallback = "true",
+             .doc = "whether rounds begin at the last prices, or at 0"},
+            {.key = "clip",
+             .type = FieldType::Boolean,
+             .fallback = "true",
+             .doc = "whether prices stay at 0 or above: loads at most equal; "
+                    "false: loads exactly equal, which converges faster"},
+            {.key = "scope",
+             .type = FieldType::Choice,
+             .fallback = "\"micro\"",
+             .choices = {"micro", "global"},
+             .doc = "micro: each micro-batch is routed by its own prices; global: a step by the mean of the prices of "
+                    "the step "
+                    "before"},
+            {.key = "inference",
+             .type = FieldType::Choice,
+             .fallback = "\"last\"",
+             .choices = {"last", "none"},
+             .doc = "prices outside of training"}};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,

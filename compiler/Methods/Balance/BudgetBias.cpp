@@ -19,24 +19,21 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"expected",
-             FieldType::Number,
-             "",
-             0,
-             1024,
-             {},
-             "experts",
-             "experts with weights that a token is to meet, "
-             "in the mean",
-             true},
-            {"rate",
-             FieldType::Number,
-             "0.05",
-             0,
-             1e3,
-             {},
-             "",
-             "a load twice its share moves its bias by this share of the mean score, after a step"},
+    return {{.key = "expected",
+             .type = FieldType::Number,
+             .fallback = "",
+             .minimum = 0,
+             .maximum = 1024,
+             .unit = "experts",
+             .doc = "experts with weights that a token is to meet, "
+                    "in the mean",
+             .openMinimum = true},
+            {.key = "rate",
+             .type = FieldType::Number,
+             .fallback = "0.05",
+             .minimum = 0,
+             .maximum = 1e3,
+             .doc = "a load twice its share moves its bias by this share of the mean score, after a step"},
             exp::stepsField("decay_from", exp::StepsKind::Moment, "null",
                             "the rate is a fifth from this step on; null: never")};
   }

@@ -76,19 +76,14 @@ public:
   std::string source() const override { return "common practice"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"path", FieldType::Text, "", 0, 0, {}, "", "metrics.jsonl of the run"},
-            {"step",
-             FieldType::Integer,
-             "null",
-             1,
-             1e12,
-             {},
-             "",
-             "line of which step; null: the last",
-             false,
-             false,
-             0,
-             true}};
+    return {{.key = "path", .type = FieldType::Text, .fallback = "", .doc = "metrics.jsonl of the run"},
+            {.key = "step",
+             .type = FieldType::Integer,
+             .fallback = "null",
+             .minimum = 1,
+             .maximum = 1e12,
+             .doc = "line of which step; null: the last",
+             .nullable = true}};
   }
 
   Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &states) const override {

@@ -21,15 +21,13 @@ public:
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
     std::vector<exp::Field> fields = getMuonFields("\"keller\"");
-    fields.push_back({"scale",
-                      FieldType::Choice,
-                      "\"moonlight\"",
-                      0,
-                      0,
-                      {"keller", "spectral", "moonlight", "none"},
-                      "",
-                      "factor on the update: sqrt(max(1, out / in)), sqrt(out / in), 0.2 sqrt(max(in, out)) (lr and "
-                      "weight_decay of AdamW carry over), 1"});
+    fields.push_back(
+        {.key = "scale",
+         .type = FieldType::Choice,
+         .fallback = "\"moonlight\"",
+         .choices = {"keller", "spectral", "moonlight", "none"},
+         .doc = "factor on the update: sqrt(max(1, out / in)), sqrt(out / in), 0.2 sqrt(max(in, out)) (lr and "
+                "weight_decay of AdamW carry over), 1"});
     fields.push_back(getDecayField());
     for (exp::Field &field : getLiteFields("weight of the gradient's own direction"))
       fields.push_back(std::move(field));

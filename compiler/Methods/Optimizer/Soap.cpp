@@ -27,19 +27,27 @@ public:
     using exp::FieldType;
     std::vector<exp::Field> fields = getAdamFields("[0.95, 0.95]");
     fields.push_back(getDecayField("0.01"));
-    fields.push_back({"factor_beta",
-                      FieldType::Number,
-                      "=betas[1]",
-                      0,
-                      1,
-                      {},
-                      "",
-                      "decay of the factors, means of g g^T and g^T g",
-                      false,
-                      true});
-    fields.push_back({"every", FieldType::Integer, "10", 1, 1 << 20, {}, "steps", "how often the bases are renewed"});
-    fields.push_back(
-        {"max_side", FieldType::Integer, "10000", 1, 1 << 24, {}, "elements", "a longer side keeps its own basis"});
+    fields.push_back({.key = "factor_beta",
+                      .type = FieldType::Number,
+                      .fallback = "=betas[1]",
+                      .minimum = 0,
+                      .maximum = 1,
+                      .doc = "decay of the factors, means of g g^T and g^T g",
+                      .openMaximum = true});
+    fields.push_back({.key = "every",
+                      .type = FieldType::Integer,
+                      .fallback = "10",
+                      .minimum = 1,
+                      .maximum = 1 << 20,
+                      .unit = "steps",
+                      .doc = "how often the bases are renewed"});
+    fields.push_back({.key = "max_side",
+                      .type = FieldType::Integer,
+                      .fallback = "10000",
+                      .minimum = 1,
+                      .maximum = 1 << 24,
+                      .unit = "elements",
+                      .doc = "a longer side keeps its own basis"});
     for (exp::Field &field : getLiteFields("weight of the gradient itself"))
       fields.push_back(std::move(field));
     fields.push_back(getSmoothField("lite."));

@@ -15,18 +15,19 @@ public:
   std::string source() const override { return "ours"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"tokens",
-             FieldType::Integer,
-             "64",
-             1,
-             1 << 20,
-             {},
-             "tokens",
+    return {
+        {.key = "tokens",
+         .type = FieldType::Integer,
+         .fallback = "64",
+         .minimum = 1,
+         .maximum = 1 << 20,
+         .unit = "tokens",
+         .doc =
              "how many of the first micro-batch's are kept, as the routers read them, and asked about again; at most "
              "its size"},
-            exp::stepsField("every", exp::StepsKind::Cadence, "{\"steps\": 10}",
-                            "routes are remembered at the first step and at multiples of this, and compared with "
-                            "those remembered last")};
+        exp::stepsField("every", exp::StepsKind::Cadence, "{\"steps\": 10}",
+                        "routes are remembered at the first step and at multiples of this, and compared with "
+                        "those remembered last")};
   }
 
   // In the first step the probe is what the router reads (the last micro-batch's when there are several). All writes
@@ -47,10 +48,9 @@ public:
     Value now = buildChosenMask(b, ids, r.numExperts);
     b.write(declareMask(b, "now", tokens, r.numExperts, states), now, r.layer);
     Value before = b.read(declareMask(b, "before", tokens, r.numExperts, states), r.layer);
-    Value difference =
-        b.map({r.step, now, before}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-          return s.select(s.equal(x[0], s.integer(0)), s.constant(0.0), s.abs(s.sub(x[1], x[2])));
-        });
+    Value difference = b.map({r.step, now, before}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.select(s.equal(x[0], s.integer(0)), s.constant(0.0), s.abs(s.sub(x[1], x[2])));
+    });
     Value changed = b.map({b.sumCols(difference)}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
       return s.select(s.less(s.constant(0.5), x[0]), s.constant(1.0), s.constant(0.0));
     });

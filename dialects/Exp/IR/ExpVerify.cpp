@@ -59,7 +59,8 @@ static LogicalResult checkFields(Operation *op) {
     bool good =
         !name.empty() && llvm::all_of(name, [](char c) { return llvm::isLower(c) || llvm::isDigit(c) || c == '_'; });
     if (!good || name.size() > kMaxName) {
-      report(op, "", Rule::Name) << "\"" << name.take_front(kMaxName) << "\" is not a name; expected only a-z, 0-9 and _"
+      report(op, "", Rule::Name) << "\"" << name.take_front(kMaxName)
+                                 << "\" is not a name; expected only a-z, 0-9 and _"
                                  << (good ? ", at most 200 of them" : "");
       ok = false;
     }
@@ -451,8 +452,8 @@ void ExperimentCheck::checkData() {
   if (rows > 0 && batches * rows < read)
     error(evaluate, "batches", Rule::Range)
         << "value " << batches << " is out of range: " << batches << " micro-batches of " << rows
-        << " sequences cannot hold a window of each of " << read << " validation sources; expected an integer >= "
-        << (read + rows - 1) / rows;
+        << " sequences cannot hold a window of each of " << read
+        << " validation sources; expected an integer >= " << (read + rows - 1) / rows;
   for (DatasetOp dataset : experiment.sections<DatasetOp>())
     if (dataset.getPath().contains("**"))
       error(dataset, "path", Rule::Pattern)

@@ -41,7 +41,7 @@ struct Field {
   std::string fallback; // default as JSON text; empty: required; "=a.b" or "=a.b / c.d": that field, or the exact
                         // quotient of two; of methods, "=words": the method makes it from its other fields and the
                         // run, so that it is absent from #exp.method unless it was written
-  double minimum = 0, maximum = 0;  // numbers, when minimum < maximum
+  double minimum = 0, maximum = 0;       // numbers, when minimum < maximum
   std::vector<std::string> choices = {}; // FieldType::Choice
   std::string unit = {};                 // "elements", "steps", ... or empty
   std::string doc = {};                  // one sentence

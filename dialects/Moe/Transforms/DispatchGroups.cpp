@@ -79,9 +79,10 @@ bool DispatchGroups::isCloned(Operation *op) const {
   // A sum over rows computes its terms itself: reading two tensors again costs no more than writing one and reading it.
   if (auto map = dyn_cast<MapOp>(op); map && !groupOf.contains(op))
     return map->getNumResults() == 1 && !map.getPosition() && map.getShapeType().getDimSize(1) > 1 &&
-           !map->use_empty() && llvm::none_of(map.getInputs(), isConstant) && countFullInputs(map) > 0 && countFullInputs(map) <= 2 &&
-           llvm::all_of(op->getUsers(),
-                        [&](Operation *user) { return isa<ColReduceOp>(user) && user->getBlock() == &block; });
+           !map->use_empty() && llvm::none_of(map.getInputs(), isConstant) && countFullInputs(map) > 0 &&
+           countFullInputs(map) <= 2 && llvm::all_of(op->getUsers(), [&](Operation *user) {
+             return isa<ColReduceOp>(user) && user->getBlock() == &block;
+           });
   if (!isa<GatherRowsOp>(op))
     return false;
   int64_t columns = 0;

@@ -131,8 +131,8 @@ TEST_CASE("law 5: windows of an evaluation are shared by weight", "[data]") {
   CHECK(share({156, 156}, {1, 1}, 40) == Counts{20, 20});
   CHECK(share({156, 156}, {9, 1}, 40) == Counts{36, 4});
   CHECK(share({156, 0}, {1, 0}, 40) == Counts{40, 0});
-  CHECK(share({3}, {1}, 40) == Counts{3});              // no more than there are
-  CHECK(share({3, 156}, {9, 1}, 40) == Counts{3, 37});  // what one leaves, the other gets
+  CHECK(share({3}, {1}, 40) == Counts{3});                     // no more than there are
+  CHECK(share({3, 156}, {9, 1}, 40) == Counts{3, 37});         // what one leaves, the other gets
   CHECK(share({100, 100}, {1e12, 1e-9}, 40) == Counts{39, 1}); // one of each
   CHECK(share({100, 1, 100}, {1, 1, 1}, 3) == Counts{1, 1, 1});
   CHECK(share({100, 100, 100}, {1, 1, 1}, 10) == Counts{4, 3, 3});
