@@ -152,9 +152,9 @@ private:
                [&](Operation *other, Attribute now) {
                  NamedAttrList fields(other->getAttrOfType<exp::MethodAttr>(attribute).getFields());
                  fields.set(field.key, now);
-                 other->setAttr(attribute, exp::MethodAttr::get(module->getContext(), method.getCategory(),
-                                                                method.getKind(),
-                                                                fields.getDictionary(module->getContext())));
+                 other->setAttr(attribute,
+                                exp::MethodAttr::get(module->getContext(), method.getCategory(), method.getKind(),
+                                                     fields.getDictionary(module->getContext())));
                });
     }
   }

@@ -50,8 +50,8 @@ std::optional<SpecMembers> readMembers(mlir::MLIRContext *context, llvm::StringR
 /// The one experiment of the module, or null.
 exp::ExperimentOp findExperiment(mlir::ModuleOp module);
 
-/// Relative paths start at the folder of the file that they stand in: writes those of an experiment from `from` anew, so
-/// that they name the same files from `to`; with `to` empty, from anywhere.
+/// Relative paths start at the folder of the file that they stand in: writes those of an experiment from `from` anew,
+/// so that they name the same files from `to`; with `to` empty, from anywhere.
 void moveExperiment(exp::ExperimentOp experiment, const std::string &from, const std::string &to);
 
 /// The spec with every default written out, on one line; keys in the order of the field table.

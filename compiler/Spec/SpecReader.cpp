@@ -306,8 +306,7 @@ Attribute Reader::derive(Instance &instance, const Field &field) {
     for (auto [path, number] : {std::pair(left, a), std::pair(right, b)}) {
       std::string pointer = "/" + llvm::join(llvm::split(path, '.'), "/");
       if (const Json *given = resolve(root, pointer))
-        notes.push_back(
-            {given->place, pointer, path.rsplit('.').second.str() + " is " + std::to_string(number)});
+        notes.push_back({given->place, pointer, path.rsplit('.').second.str() + " is " + std::to_string(number)});
     }
     fields.error(Rule::Derived, instance.place, fieldPointer(instance, field.key),
                  field.key + " is not given, and its default " + field.fallback.substr(1) + " = " + std::to_string(a) +

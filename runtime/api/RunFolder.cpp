@@ -88,8 +88,8 @@ Status checkSameSpec(const std::string &folder, const Plan &plan, const RunOptio
   MOEC_ASSIGN_OR_RETURN(RunState run, lookAtRun(folder));
   if (run.specHash.empty() || run.specHash == plan.specHash)
     return Status::ok();
-  return Status::error("MOEC-C005", folder, "this run is of another spec than the plan is:",
-                       describeDifference(run.spec, plan.spec),
+  return Status::error("MOEC-C005", folder,
+                       "this run is of another spec than the plan is:", describeDifference(run.spec, plan.spec),
                        "\n  undo the change of the spec, choose another folder with --run-dir, or go on with "
                        "--allow-other-spec if the tensors fit");
 }

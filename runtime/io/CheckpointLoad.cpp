@@ -162,8 +162,8 @@ static Status otherSpec(const Plan &plan, const CheckpointManifest &manifest, co
         difference = describeDifference(spec->dump(), plan.spec);
     }
   if (difference.empty())
-    difference = "\n  its spec, " + manifest.specHash + ", is not in the run.json of its run; this plan's is " +
-                 plan.specHash;
+    difference =
+        "\n  its spec, " + manifest.specHash + ", is not in the run.json of its run; this plan's is " + plan.specHash;
   return Status::error("MOEC-C005", path, "the checkpoint, of \"", manifest.planName,
                        "\", is of another spec than the plan, of \"", plan.name, "\":", difference,
                        "\n  --allow-other-spec loads it anyway if the tensors fit");

@@ -60,8 +60,9 @@ public:
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
     if (attr.getInt("until") == 1)
-      return {{.field = "balance.until",
-               .text = "biases that rest from the first step on never move; choose a later step, or set balance to null"}};
+      return {
+          {.field = "balance.until",
+           .text = "biases that rest from the first step on never move; choose a later step, or set balance to null"}};
     return findBalanceLosses(experiment,
                              "the bias already makes loads alike, and a loss of some weight beside it "
                              "changes what is learnt; keep its weight small, with scope \"sequence\"",

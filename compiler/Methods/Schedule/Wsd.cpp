@@ -12,18 +12,17 @@ public:
   std::string summary() const override { return "The full rate, then a decay to the floor over the last steps"; }
   std::string source() const override { return "Hu et al. 2024 (MiniCPM); 1-sqrt: Haegele et al. 2024"; }
   std::vector<exp::Field> fields() const override {
-    return {
-        getWarmupField(),
-        getFloorField(),
-        exp::stepsField("decay", exp::StepsKind::Length, "{\"fraction\": 0.2}", "length of the decay at the end"),
-        {"shape",
-         exp::FieldType::Choice,
-         "\"linear\"",
-         0,
-         0,
-         {"linear", "1-sqrt", "cosine"},
-         "",
-         "how the rate falls with progress r: 1 - r, 1 - sqrt(r), (1 + cos(pi r)) / 2"}};
+    return {getWarmupField(),
+            getFloorField(),
+            exp::stepsField("decay", exp::StepsKind::Length, "{\"fraction\": 0.2}", "length of the decay at the end"),
+            {"shape",
+             exp::FieldType::Choice,
+             "\"linear\"",
+             0,
+             0,
+             {"linear", "1-sqrt", "cosine"},
+             "",
+             "how the rate falls with progress r: 1 - r, 1 - sqrt(r), (1 + cos(pi r)) / 2"}};
   }
 
   Value buildFactor(TensorBuilder &b, exp::MethodAttr attr, Value step, int64_t totalSteps) const override {

@@ -59,7 +59,8 @@ Action moec::tool::addExport(CLI::App &app) {
   auto options = std::make_shared<ExportOptions>();
   app.add_option("spec", options->path, "A spec (.json), or an experiment in exp dialect (.mlir)")->required();
   app.add_option("--to", options->to, "json, or exp (dialect text)")->required()->check(CLI::IsMember({"json", "exp"}));
-  app.add_option("-o,--output", options->output, "File to write, with paths that are right from its folder; standard output when not given");
+  app.add_option("-o,--output", options->output,
+                 "File to write, with paths that are right from its folder; standard output when not given");
   addMemberOption(app, options->member);
   app.add_flag("--locations", options->locations, "With --to exp: print the place of every field");
   return [options] { return runExport(*options); };

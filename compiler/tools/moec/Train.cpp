@@ -140,8 +140,9 @@ private:
   }
 
   int explainOther(const Run &run, const std::string &before, const std::string &now) {
-    llvm::errs() << "error: MOEC-C005: " << run.folder << ": this run is of another spec than the member is now:"
-                 << rt::describeDifference(before, now) << "\n";
+    llvm::errs() << "error: MOEC-C005: " << run.folder
+                 << ": this run is of another spec than the member is now:" << rt::describeDifference(before, now)
+                 << "\n";
     llvm::errs() << "  undo the change, train it anew with --overwrite --member " << run.member->member
                  << ", or choose another folder with --run-dir\n";
     return rt::kExitCheckpoint;

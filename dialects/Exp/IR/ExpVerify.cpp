@@ -59,7 +59,8 @@ static LogicalResult checkFields(Operation *op) {
     bool good =
         !name.empty() && llvm::all_of(name, [](char c) { return llvm::isLower(c) || llvm::isDigit(c) || c == '_'; });
     if (!good || name.size() > kMaxName) {
-      report(op, "", Rule::Name) << "\"" << name.take_front(kMaxName) << "\" is not a name; expected only a-z, 0-9 and _"
+      report(op, "", Rule::Name) << "\"" << name.take_front(kMaxName)
+                                 << "\" is not a name; expected only a-z, 0-9 and _"
                                  << (good ? ", at most 200 of them" : "");
       ok = false;
     }

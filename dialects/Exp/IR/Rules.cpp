@@ -30,7 +30,8 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::Choice, "a word is not one of the choices", "The message lists the choices."},
       {Rule::Name, "a name has characters that names may not have, or too many",
        "Names of losses, groups and datasets are made of a-z, 0-9 and _; the name of the experiment may have A-Z, `-` "
-       "and `.` too, begins with a letter, a digit or _, and does not end in .moec or .new. At most 200 characters, the experiment's 240. "
+       "and `.` too, begins with a letter, a digit or _, and does not end in .moec or .new. At most 200 characters, "
+       "the experiment's 240. "
        "They name metrics and files."},
       {Rule::Unsupported, "the language has this key, this version does not do it",
        "Remove it, or set it to null. It is refused because ignoring it would train another experiment than the one "
