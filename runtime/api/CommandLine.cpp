@@ -124,7 +124,7 @@ private:
     addCommon(command);
     addData(command);
     auto *perToken = command->add_flag("--per-token", evaluation.perToken,
-                                       "the loss of every byte; with --json a line for each window, else for each byte");
+                                       "the loss of every byte; with --json a line for each window");
     command->add_flag("--logits", evaluation.logits, "with --per-token and --json: the logits of every byte too (slow)")
         ->needs(perToken);
   }

@@ -55,7 +55,7 @@ struct TrainReport {
 };
 
 struct EvaluateReport {
-  int64_t step = 0; // of the checkpoint
+  int64_t step = 0;                 // of the checkpoint
   std::vector<MetricValue> metrics; // "loss": mean over sources by weight of the means over their windows
   double unigramBaseline = 0;       // nats a byte, see Dataset
   struct Source {

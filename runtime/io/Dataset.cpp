@@ -62,8 +62,7 @@ uint64_t Dataset::tokensAt(int64_t step) const {
 DataRecord Dataset::recordAt(int64_t step) const {
   DataRecord record = state;
   record.tokens = tokensAt(step);
-  std::vector<uint64_t> counts =
-      order.countsBefore(static_cast<uint64_t>(step - state.sinceStep) * state.sequences);
+  std::vector<uint64_t> counts = order.countsBefore(static_cast<uint64_t>(step - state.sinceStep) * state.sequences);
   for (size_t i = 0; i < counts.size(); ++i)
     record.train[i].read = record.train[i].began + counts[i];
   return record;
@@ -83,8 +82,10 @@ static std::optional<size_t> firstChange(const std::vector<FileIdentity> &before
 static Status describeChange(const SourceRecord &old, const SourceRecord &now, size_t at, const std::string &rest) {
   std::string set = "data set \"" + now.name + "\": ";
   if (at >= now.files.size())
-    return Status::error("MOEC-D007", old.files[at].path, set, "this file was read when the checkpoint was written, "
-                         "now the data set has ", now.files.size(), " files and had ", old.files.size(), rest);
+    return Status::error("MOEC-D007", old.files[at].path, set,
+                         "this file was read when the checkpoint was written, "
+                         "now the data set has ",
+                         now.files.size(), " files and had ", old.files.size(), rest);
   const FileIdentity &file = now.files[at];
   if (at >= old.files.size())
     return Status::error("MOEC-D007", file.path, set, "this file is new since the checkpoint was written", rest);
@@ -114,12 +115,13 @@ Status Dataset::takeOver(const SourceRecord &old, const DataRecord &record, bool
   }
   std::string lost = " Of pass " + std::to_string(old.read / windows + 1) + ", " + std::to_string(done) + " of " +
                      std::to_string(windows) + " windows were read";
-  std::string advice = "." + lost + ": a place among other windows means nothing. Bring back what it was, or begin a "
-                                    "new pass over this data set with --restart-data";
-  Status refused = changed ? describeChange(old, source, *changed, advice)
-                           : Status::error("MOEC-C025", "data." + source.name, "seq_len was ", record.seqLen,
-                                           ", is now ", seqLen, ", which makes other windows of data set \"",
-                                           source.name, "\"", advice);
+  std::string advice = "." + lost +
+                       ": a place among other windows means nothing. Bring back what it was, or begin a "
+                       "new pass over this data set with --restart-data";
+  Status refused = changed
+                       ? describeChange(old, source, *changed, advice)
+                       : Status::error("MOEC-C025", "data." + source.name, "seq_len was ", record.seqLen, ", is now ",
+                                       seqLen, ", which makes other windows of data set \"", source.name, "\"", advice);
   // Between two passes another seq_len loses nothing; other contents are news in any case.
   if (!restartChanged && (changed || done > 0))
     return refused;
@@ -250,8 +252,7 @@ Result<double> Dataset::unigramBaseline() const {
     std::array<uint64_t, 256> counts{};
     MOEC_ASSIGN_OR_RETURN(uint64_t bytes, trainFiles.countBytes(i, kUnigramBytes, counts));
     for (size_t id = 0; id < 256; ++id)
-      weighted[id] +=
-          trainFiles.weight(i) / totalWeight * static_cast<double>(counts[id]) / static_cast<double>(bytes);
+      weighted[id] += trainFiles.weight(i) / totalWeight * static_cast<double>(counts[id]) / static_cast<double>(bytes);
     totalBytes += static_cast<double>(bytes);
   }
 
@@ -267,13 +268,12 @@ Result<double> Dataset::unigramBaseline() const {
     }
   }
   double sum = 0, weights = 0;
-  for (size_t i = 0; i < nats.size(); ++i) {
-    if (evaluationCounts[i] == 0)
-      continue;
-    sum += validationFiles.weight(i) * nats[i] / static_cast<double>(evaluationCounts[i] * seqLen);
+  for (size_t i = 0; i < nats.size(); ++i)
     weights += validationFiles.weight(i);
-  }
-  return weights > 0 ? sum / weights : 0;
+  for (size_t i = 0; i < nats.size(); ++i)
+    if (evaluationCounts[i] > 0)
+      sum += validationFiles.weight(i) / weights * nats[i] / static_cast<double>(evaluationCounts[i] * seqLen);
+  return sum;
 }
 
 } // namespace moec::rt

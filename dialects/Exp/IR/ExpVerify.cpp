@@ -446,8 +446,8 @@ void ExperimentCheck::checkData() {
   if (rows > 0 && batches * rows < read)
     error(evaluate, "batches", Rule::Range)
         << "value " << batches << " is out of range: " << batches << " micro-batches of " << rows
-        << " sequences cannot hold a window of each of " << read << " validation sources; expected an integer >= "
-        << (read + rows - 1) / rows;
+        << " sequences cannot hold a window of each of " << read
+        << " validation sources; expected an integer >= " << (read + rows - 1) / rows;
   for (DatasetOp dataset : experiment.sections<DatasetOp>())
     if (dataset.getPath().contains("**"))
       error(dataset, "path", Rule::Pattern)

@@ -112,11 +112,12 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::Discouraged, "two parts of the experiment work against each other",
        "A warning. The message says which, and why."},
       {Rule::NoFileMatches, "a pattern of data matches no file",
-       "`*` stands for any characters within one name, except a dot at its beginning. Patterns are relative to the file "
-       "in which they stand."},
+       "`*` stands for any characters within one name, except a dot at its beginning. Patterns are relative to the "
+       "file in which they stand."},
       {Rule::FileTwice, "one file is in a split twice",
-       "Its windows would be read twice in a pass, or counted twice in an evaluation. Name each file of a split once; "
-       "weights say how often it is read."},
+       "A warning when two sources read it: each counts its windows for itself. An error when one source reads it "
+       "under "
+       "two names: a pass would read it twice. Name each file of a split once; weights say how often it is read."},
   };
   return table;
 }

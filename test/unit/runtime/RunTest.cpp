@@ -304,8 +304,7 @@ TEST_CASE("law 5: windows of an evaluation count once, batches that do not divid
   REQUIRE(report->sources.size() == 2);
   CHECK(report->sources[0].windows == 2);
   CHECK(report->sources[1].windows == 5);
-  CHECK(report->metrics[0].values[0] ==
-        Approx((3 * report->sources[0].loss + report->sources[1].loss) / 4)); // law 6
+  CHECK(report->metrics[0].values[0] == Approx((3 * report->sources[0].loss + report->sources[1].loss) / 4)); // law 6
 
   // The same from the losses of each byte, and these from the logits.
   std::map<std::string, std::vector<double>> losses;

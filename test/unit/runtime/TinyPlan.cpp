@@ -232,8 +232,8 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
   };
   auto kBias = kernel("tiny_bias", 2), kForward = kernel("tiny_forward", 5), kBackward = kernel("tiny_backward", 4),
        kSum = kernel("tiny_sum", 4), kUpdate = kernel("tiny_update", 4), kUpdateBias = kernel("tiny_update_bias", 2),
-       kFinish = kernel("tiny_finish", 4), kInit = kernel("tiny_init", 3), kLosses = kernel("tiny_losses", 4), kExplode = kernel("tiny_explode", 1),
-       kLogits = kernel("tiny_logits", 5);
+       kFinish = kernel("tiny_finish", 4), kInit = kernel("tiny_init", 3), kLosses = kernel("tiny_losses", 4),
+       kExplode = kernel("tiny_explode", 1), kLogits = kernel("tiny_logits", 5);
 
   auto launch = [](size_t kernel, int grid, json args, json sizes) {
     return json{{"op", "launch"}, {"kernel", kernel}, {"grid", grid}, {"args", args}, {"sizes", sizes}, {"at", 0}};
@@ -266,8 +266,7 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
                  fill(gradW, kTable),
                  fill(gradBias, kRow),
                  fill(sum, 4)};
-  json init =
-      list(launch(kInit, kVocabulary, {at(rate), at(trainDivisor), at(w)}, {4, 8, kTable}));
+  json init = list(launch(kInit, kVocabulary, {at(rate), at(trainDivisor), at(w)}, {4, 8, kTable}));
   if (options.explodes)
     init.push_back(launch(kExplode, 1, list(at(trainDivisor)), list(8)));
   json logitsBody = {fill(biasSum, kRow), sumBias,
@@ -277,8 +276,8 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
   auto call = [](const char *function) { return json{{"op", "call"}, {"function", function}}; };
   auto loop = [](int count, json body) { return json{{"op", "repeat"}, {"count", count}, {"body", body}}; };
   json checkUp = list(json{{"op", "evaluate"}}, json{{"op", "save"}});
-  json step = list(call("start_step"), loop(2, list(json{{"op", "next_batch"}}, call("forward_backward"))), call("update"),
-                   json{{"op", "log"}, {"every", options.logEvery}},
+  json step = list(call("start_step"), loop(2, list(json{{"op", "next_batch"}}, call("forward_backward"))),
+                   call("update"), json{{"op", "log"}, {"every", options.logEvery}},
                    json{{"op", "every"}, {"steps", options.saveEvery}, {"body", checkUp}});
   json train = list(json{{"op", "steps"}, {"count", options.steps}, {"body", step}});
 
