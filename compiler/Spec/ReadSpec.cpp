@@ -71,10 +71,12 @@ static std::vector<std::string> filesOf(exp::DatasetOp dataset, llvm::StringRef 
     llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
   }
   if (!rt::isPattern(dataset.getPath().str())) {
-    if (llvm::sys::fs::exists(path))
+    if (llvm::sys::fs::exists(path) && !llvm::sys::fs::is_directory(path))
       return {path.str().str()};
     exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning)
-        << "file \"" << path << "\" does not exist (yet)";
+        << (llvm::sys::fs::exists(path) ? "\"" + path.str().str() + "\" is a folder, not a file; \"" +
+                                              dataset.getPath().str() + "/*\" names the files in it"
+                                        : "file \"" + path.str().str() + "\" does not exist (yet)");
     return {};
   }
   auto found = rt::matchFiles(llvm::sys::path::parent_path(spec).str(), dataset.getPath().str());
@@ -104,10 +106,14 @@ static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef sp
       auto [first, isNew] = seen.try_emplace({dataset.getSplit().str(), id}, dataset, file);
       if (isNew)
         continue;
-      isFatal = true;
-      exp::report(dataset, "path", Rule::FileTwice, DiagnosticSeverity::Error)
-          << "\"" << file << "\" is read already, by \"" << first->second.first.getName() << "\" as \""
-          << first->second.second << "\"; name each file of a split once";
+      // Within a source a pass would read it twice; with two sources that may be meant.
+      bool sameSource = first->second.first == dataset;
+      isFatal |= sameSource;
+      exp::report(dataset, "path", Rule::FileTwice,
+                  sameSource ? DiagnosticSeverity::Error : DiagnosticSeverity::Warning)
+          << "\"" << file << "\" is read already, by " << (sameSource ? "this source" : "source ")
+          << (sameSource ? "" : "\"" + first->second.first.getName().str() + "\"") << " as \"" << first->second.second
+          << "\"; name each file of a split once";
     }
   }
   return failure(isFatal);

@@ -128,9 +128,8 @@ private:
     CLI::App *command = app.add_subcommand("eval", "run the validation data through a checkpoint");
     addCommon(command);
     addData(command);
-    auto *perToken =
-        command->add_flag("--per-token", evaluation.perToken,
-                          "the loss of every byte; with --json a line for each window, else for each byte");
+    auto *perToken = command->add_flag("--per-token", evaluation.perToken,
+                                       "the loss of every byte; with --json a line for each window");
     command->add_flag("--logits", evaluation.logits, "with --per-token and --json: the logits of every byte too (slow)")
         ->needs(perToken);
   }

@@ -61,15 +61,16 @@ Result<EvaluateReport> Evaluation::run(const WindowSink &everyWindow) {
   EvaluateReport report;
   report.step = executor.stepCounter();
   double sum = 0, weights = 0;
+  for (size_t i = 0; i < sums.size(); ++i)
+    weights += data.validation().weight(i);
   for (size_t i = 0; i < sums.size(); ++i) {
     uint64_t windows = data.evaluated()[i];
     if (windows == 0)
       continue;
     report.sources.push_back({data.validation().name(i), sums[i] / static_cast<double>(windows * seqLen), windows});
-    sum += data.validation().weight(i) * report.sources.back().loss;
-    weights += data.validation().weight(i);
+    sum += data.validation().weight(i) / weights * report.sources.back().loss;
   }
-  report.metrics = {{"loss", {}, {sum / weights}}};
+  report.metrics = {{"loss", {}, {sum}}};
   return report;
 }
 

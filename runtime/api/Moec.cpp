@@ -40,7 +40,7 @@ int exitCode(const Status &status) {
 Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options, const EvaluateOptions &request) {
   if (request.logits && (!request.perToken || !options.json))
     return Status::error("MOEC-R005", "",
-                         "logits go with per-token and json: there are as many as bytes for each byte");
+                         "logits go with per-token and json: each byte has as many as there are bytes");
   if (request.logits && !plan.generate)
     return Status::error("MOEC-R006", plan.path, "this plan has no function that gives logits");
   Session session(plan, options);

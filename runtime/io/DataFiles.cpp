@@ -40,7 +40,6 @@ Result<DataFiles> DataFiles::open(const std::vector<PlanDataSet> &sets, uint64_t
       MOEC_RETURN_IF_ERROR(files.openSource(set, directory, source));
     files.sources.push_back(std::move(source));
   }
-  MOEC_RETURN_IF_ERROR(files.refuseTwice());
   return files;
 }
 
@@ -74,23 +73,21 @@ Status DataFiles::openSource(const PlanDataSet &set, const std::string &director
     source.files.push_back({std::move(file).value(), source.windows});
     source.windows += windows;
   }
-  return Status::ok();
+  return refuseTwice(source);
 }
 
 /// A file under two names would show its windows twice in a pass, or count them twice in an evaluation.
-Status DataFiles::refuseTwice() const {
-  std::map<std::pair<dev_t, ino_t>, std::pair<const Source *, std::string>> found;
-  for (const Source &source : sources)
-    for (const File &file : source.files) {
-      struct stat info;
-      if (::stat(file.file.path().c_str(), &info) != 0)
-        return fileError("MOEC-D001", file.file.path(), "stat");
-      auto [other, isNew] = found.try_emplace({info.st_dev, info.st_ino}, &source, file.file.path());
-      if (!isNew)
-        return Status::error("MOEC-D006", file.file.path(), "data set \"", source.name, "\" reads this file, and \"",
-                             other->second.first->name, "\" reads it as \"", other->second.second,
-                             "\"; name each file of a split once, weights say how often it is read");
-    }
+Status DataFiles::refuseTwice(const Source &source) {
+  std::map<std::pair<dev_t, ino_t>, std::string> found;
+  for (const File &file : source.files) {
+    struct stat info;
+    if (::stat(file.file.path().c_str(), &info) != 0)
+      return fileError("MOEC-D001", file.file.path(), "stat");
+    auto [other, isNew] = found.try_emplace({info.st_dev, info.st_ino}, file.file.path());
+    if (!isNew)
+      return Status::error("MOEC-D006", file.file.path(), "data set \"", source.name, "\": this is the same file as \"",
+                           other->second, "\", and a pass would read it twice; use a pattern that matches one of them");
+  }
   return Status::ok();
 }
 

@@ -2,7 +2,7 @@
 // file and windows start every seq_len bytes, so each token is predicted once; what follows the last whole window of a
 // file is not read.
 // Codes: MOEC-D001 file missing or unreadable, MOEC-D002 file too short, MOEC-D005 file changed while it was in use,
-// MOEC-D006 one file twice, MOEC-D008 pattern without match.
+// MOEC-D006 one file under two names, MOEC-D008 pattern without match.
 #ifndef MOEC_RUNTIME_IO_DATAFILES_H
 #define MOEC_RUNTIME_IO_DATAFILES_H
 
@@ -60,7 +60,7 @@ private:
 
   explicit DataFiles(uint64_t seqLen) : seqLen(seqLen) {}
   Status openSource(const PlanDataSet &set, const std::string &directory, Source &source) const;
-  Status refuseTwice() const;
+  static Status refuseTwice(const Source &source);
   const File &fileOf(Sample sample) const;
 
   uint64_t seqLen;

@@ -268,13 +268,12 @@ Result<double> Dataset::unigramBaseline() const {
     }
   }
   double sum = 0, weights = 0;
-  for (size_t i = 0; i < nats.size(); ++i) {
-    if (evaluationCounts[i] == 0)
-      continue;
-    sum += validationFiles.weight(i) * nats[i] / static_cast<double>(evaluationCounts[i] * seqLen);
+  for (size_t i = 0; i < nats.size(); ++i)
     weights += validationFiles.weight(i);
-  }
-  return weights > 0 ? sum / weights : 0;
+  for (size_t i = 0; i < nats.size(); ++i)
+    if (evaluationCounts[i] > 0)
+      sum += validationFiles.weight(i) / weights * nats[i] / static_cast<double>(evaluationCounts[i] * seqLen);
+  return sum;
 }
 
 } // namespace moec::rt

@@ -71,7 +71,7 @@ enum class Rule {
   UnusedValidation = 60,
   MissingFile = 61,
   Discouraged = 62,
-  // Errors that a look at the data files shows.
+  // What a look at the data files shows.
   NoFileMatches = 63,
   FileTwice = 64,
   // What would pass in silence.
