@@ -112,7 +112,8 @@ public:
   virtual bool hasEmptySlots(exp::MethodAttr attr) const { return false; }
   /// Experts that a token has in the mean, at the beginning of the run.
   virtual double meanChosen(exp::MethodAttr attr, double topK) const { return topK; }
-  /// How the route of a token may depend on later tokens of its sequence, for people: when, and why; empty: it does not.
+  /// How the route of a token may depend on later tokens of its sequence, for people: when, and why; empty: it does
+  /// not.
   virtual std::string describeFuture(exp::MethodAttr attr) const { return ""; }
   /// RoutingValues::maxChosen.
   virtual int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const { return 0; }

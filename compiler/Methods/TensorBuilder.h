@@ -106,7 +106,7 @@ public:
   Value select(Value condition, Value x, Value y);
   Value isMultiple(Value whole, int64_t n); // i1; of a float that is a whole number
   Value sigmoid(Value x);
-  Value toElement(Value number); // from an integer or another float type
+  Value toElement(Value number);               // from an integer or another float type
   Value toInteger(Value whole, unsigned bits); // from an integer, or a float that is a whole number
 
   mlir::OpBuilder &b;

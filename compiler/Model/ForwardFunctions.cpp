@@ -39,8 +39,8 @@ static void buildSegment(ModelContext &ctx, const Segment &segment, bool trainin
     terms.carried = MutableArrayRef(values).drop_front(1 + trunk.lossSums.size());
   }
   for (const LayerSlot &slot : segment.slots) {
-    LayerScope layer{slot, repeat.getIndexArgument(), TensorBuilder::rows(values[0]), training, /*prefix=*/{},
-                     trunk.textTokens};
+    LayerScope layer{slot,          repeat.getIndexArgument(), TensorBuilder::rows(values[0]), training,
+                     /*prefix=*/{}, trunk.textTokens};
     if (slot.isMoe && ctx.moe.getBlock() == "shortcut") {
       values[0] = buildShortcutBlock(ctx, layer, values[0], terms);
       continue;

@@ -9,8 +9,8 @@
 namespace moec {
 
 struct ModelOptions {
-  int64_t rowAlign = 8; // rows that the groups of experts are padded to: the row tile of the target
-  bool wide = false;    // everything in f64, whatever the experiment says
+  int64_t rowAlign = 8;                   // rows that the groups of experts are padded to: the row tile of the target
+  bool wide = false;                      // everything in f64, whatever the experiment says
   std::vector<std::string> lineKeys = {}; // what every line of the log has beside metrics
 };
 

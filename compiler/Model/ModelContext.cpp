@@ -210,8 +210,7 @@ std::string ModelContext::claimMetric(StringRef name, Operation *section) {
 }
 
 moe::StateOp ModelContext::declareMetric(StringRef name, Operation *section, bool evaluation) {
-  moe::StateOp state =
-      declare("metric." + claimMetric(name, section), moe::StateKind::metric, t.type(1, 1));
+  moe::StateOp state = declare("metric." + claimMetric(name, section), moe::StateKind::metric, t.type(1, 1));
   (evaluation ? perEvaluation : perStep).push_back(state);
   return state;
 }

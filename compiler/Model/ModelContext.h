@@ -116,7 +116,7 @@ public:
 private:
   llvm::StringMap<moe::StateOp> states;
   llvm::StringMap<mlir::Operation *> metricOwners;
-  llvm::StringSet<> clashes; // of names, reported
+  llvm::StringSet<> clashes;            // of names, reported
   mlir::func::FuncOp function;          // being built
   mlir::Value stepRead, firstTokenRead; // in it
 };

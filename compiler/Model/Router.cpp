@@ -29,7 +29,8 @@ class SlotStates : public StateDeclarer {
 public:
   /// Of the router, or of a loss or measure.
   SlotStates(ModelContext &ctx, const LayerSlot &slot, Operation *op)
-      : ctx(ctx), slot(slot), op(op), section(op == ctx.router ? "router" : op->getAttrOfType<StringAttr>("name").getValue()) {}
+      : ctx(ctx), slot(slot), op(op),
+        section(op == ctx.router ? "router" : op->getAttrOfType<StringAttr>("name").getValue()) {}
 
   moe::StateOp perLayer(StringRef name, moe::StateKind kind, RankedTensorType type, bool resetEachStep) override {
     std::string symbol =
@@ -134,19 +135,17 @@ static Value buildRouterInput(ModelContext &ctx, const RoutingValues &r) {
 static Value chooseText(ModelContext &ctx, const RoutingValues &r, Value text,
                         llvm::function_ref<Value(ScalarBuilder &)> other) {
   auto type = cast<RankedTensorType>(text.getType());
-  return ctx.t.mapTo(type.getElementType(), {text, r.textTokens}, type.getDimSize(0), type.getDimSize(1),
-                     [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-                       return s.select(s.less(x[2], x[1]), x[0], other(s));
-                     });
+  return ctx.t.mapTo(
+      type.getElementType(), {text, r.textTokens}, type.getDimSize(0), type.getDimSize(1),
+      [&](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.select(s.less(x[2], x[1]), x[0], other(s)); });
 }
 
 static Value buildIds(ModelContext &ctx, const RoutingValues &r, Value selection) {
   exp::MethodAttr routing = ctx.router.getMethod();
   if (!r.textTokens)
     return ctx.routing->buildIds(ctx.t, routing, r, selection);
-  selection = chooseText(ctx, r, selection, [](ScalarBuilder &s) {
-    return s.constant(-std::numeric_limits<double>::infinity());
-  });
+  selection = chooseText(ctx, r, selection,
+                         [](ScalarBuilder &s) { return s.constant(-std::numeric_limits<double>::infinity()); });
   return chooseText(ctx, r, ctx.routing->buildIds(ctx.t, routing, r, selection),
                     [](ScalarBuilder &s) { return s.toInteger(s.integer(-1), 32); });
 }

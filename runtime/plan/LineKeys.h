@@ -1,5 +1,5 @@
-// What lines of metrics.jsonl have beside the metrics of the plan. No metric may be called so: it would be lost, or take
-// the place of what readers look for.
+// What lines of metrics.jsonl have beside the metrics of the plan. No metric may be called so: it would be lost, or
+// take the place of what readers look for.
 #ifndef MOEC_RUNTIME_PLAN_LINEKEYS_H
 #define MOEC_RUNTIME_PLAN_LINEKEYS_H
 

@@ -88,7 +88,8 @@ TEST_CASE("routing: a capacity of E / k drops nothing, a smaller one does") {
 }
 
 TEST_CASE("routing: layers and changes with a smaller top_k are models of that top_k, in what is dropped too") {
-  const std::string eight = R"("num_experts": 8, "top_k": )", coupled = R"({"coupling": {"weight": 0.5, "pairs": "largest_k"}})";
+  const std::string eight = R"("num_experts": 8, "top_k": )",
+                    coupled = R"({"coupling": {"weight": 0.5, "pairs": "largest_k"}})";
   for (const char *drop : {"lowest_weight", "position"}) {
     INFO(drop);
     std::string capacity = R"(, "capacity": {"factor": 1, "drop": ")" + std::string(drop) + "\"}";

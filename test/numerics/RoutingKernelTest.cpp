@@ -148,9 +148,9 @@ TEST_CASE("column_kth of a rank known at run time", "[routing]") {
   std::string in = tensor(rows, e), out = tensor(g, e), places = tensor(g, e, "i32"), one = tensor(1, 1, "i64");
   for (std::string element : {"f32", "f64"}) {
     CompiledDispatch kernel(dispatchText("column_kth", {{"x", in}, {"rank", one}}, out + ", " + places,
-                                         "%t, %r = moe.column_kth %x n " + std::to_string(most) + " rank %rank : " + in +
-                                             ", " + one + " -> " + out + ", " + places + "\nmoe.yield %t, %r : " + out +
-                                             ", " + places),
+                                         "%t, %r = moe.column_kth %x n " + std::to_string(most) +
+                                             " rank %rank : " + in + ", " + one + " -> " + out + ", " + places +
+                                             "\nmoe.yield %t, %r : " + out + ", " + places),
                             element);
     Array x = Array::integers({rows, e}, 8, 0, 9);
     // Beyond 1 .. n the nearest counts.

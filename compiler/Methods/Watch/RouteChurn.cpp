@@ -53,10 +53,9 @@ public:
     Value now = buildChosenMask(b, ids, r.numExperts);
     b.write(declareMask(b, "now", tokens, r.numExperts, states), now, r.layer);
     Value before = b.read(declareMask(b, "before", tokens, r.numExperts, states), r.layer);
-    Value difference =
-        b.map({r.step, now, before}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-          return s.select(s.equal(x[0], s.integer(0)), s.constant(0.0), s.abs(s.sub(x[1], x[2])));
-        });
+    Value difference = b.map({r.step, now, before}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.select(s.equal(x[0], s.integer(0)), s.constant(0.0), s.abs(s.sub(x[1], x[2])));
+    });
     Value changed = b.map({b.sumCols(difference)}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
       return s.select(s.less(s.constant(0.5), x[0]), s.constant(1.0), s.constant(0.0));
     });

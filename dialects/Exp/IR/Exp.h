@@ -48,9 +48,7 @@ struct TopKPlace {
   std::string field;
 
   /// For a note at that place: "top_k is 1".
-  std::string text() const {
-    return (field == "top_k" ? "top_k is " : "a layer has top_k ") + std::to_string(topK);
-  }
+  std::string text() const { return (field == "top_k" ? "top_k is " : "a layer has top_k ") + std::to_string(topK); }
 };
 
 /// Over top_k, top_k_per_layer and all changes of it. The experiment has a mixture.
