@@ -36,14 +36,32 @@ void setBiases(CompiledModel &model) {
   }
 }
 
+const std::string six = R"("num_experts": 6, "top_k": 2)";
+
+struct Case {
+  std::string moe, router, more = "";
+};
+
+void expectTextAlone(const Case &one) {
+  INFO(one.moe << "; " << one.router);
+  CompiledModel window(ofLength(kWindow, one.moe, one.router, one.more), {});
+  window.call("init");
+  setBiases(window);
+  for (int used : {3, 6}) {
+    INFO("after " << used << " tokens");
+    CompiledModel alone(ofLength(used, one.moe, one.router, one.more), {});
+    alone.call("init");
+    setBiases(alone);
+    std::vector<double> expected = logitsAfter(alone, used, 0), found = logitsAfter(window, used, 0);
+    CHECK(largestDifference(found, expected) < 1e-12);
+    CHECK(logitsAfter(window, used, 'z') == found);
+  }
+}
+
 } // namespace
 
-TEST_CASE("generation: a window with text and no text routes as the text alone") {
-  const std::string six = R"("num_experts": 6, "top_k": 2)";
+TEST_CASE("generation: with capacity a window with text and no text routes as the text alone") {
   auto tight = [&](const char *drop) { return six + R"(, "capacity": {"factor": 0.6, "drop": ")" + drop + "\"}"; };
-  struct Case {
-    std::string moe, router, more = "";
-  };
   for (const Case &one : std::vector<Case>{
            {tight("lowest_weight"), R"("score": {"kind": "softmax", "order": "post"})"},
            {tight("position"), R"("score": "sigmoid", "normalize": true)"},
@@ -54,30 +72,22 @@ TEST_CASE("generation: a window with text and no text routes as the text alone")
             R"("changes": {"more": {"at": {"steps": 10}, "top_k_per_layer": [1, 2]}},)"},
            {tight("lowest_weight"), R"("balance": "bip", "groups": {"count": 3, "top": 2})"},
            {tight("lowest_weight"), R"("balance": "quantile")"},
+       })
+    expectTextAlone(one);
+}
+
+TEST_CASE("generation: where experts choose, and after plans, a window routes as the text alone") {
+  for (const Case &one : std::vector<Case>{
            {six, R"("balance": {"kind": "sinkhorn", "share": 1})"},
            {six, R"("kind": "expert_choice", "scope": "batch", "see_future": true, "score": "sqrt_softmax")"},
            {six, R"("kind": "expert_choice", "scope": "sequence", "see_future": true, "capacity_factor": 3,
                     "then": {"at": {"steps": 5}, "capacity_factor": 2.5})"},
            {six, R"("kind": "expert_choice", "scope": "position", "normalize": true)"},
-       }) {
-    INFO(one.moe << "; " << one.router);
-    CompiledModel window(ofLength(kWindow, one.moe, one.router, one.more), {});
-    window.call("init");
-    setBiases(window);
-    for (int used : {3, 6}) {
-      INFO("after " << used << " tokens");
-      CompiledModel alone(ofLength(used, one.moe, one.router, one.more), {});
-      alone.call("init");
-      setBiases(alone);
-      std::vector<double> expected = logitsAfter(alone, used, 0), found = logitsAfter(window, used, 0);
-      CHECK(largestDifference(found, expected) < 1e-12);
-      CHECK(logitsAfter(window, used, 'z') == found);
-    }
-  }
+       })
+    expectTextAlone(one);
 }
 
 TEST_CASE("generation: the capacity of a short text is that of its tokens") {
-  const std::string six = R"("num_experts": 6, "top_k": 2)";
   CompiledModel limited(ofLength(kWindow, six + R"(, "capacity": {"factor": 0.6})", "", ""), {});
   CompiledModel free(ofLength(kWindow, six, "", ""), {});
   limited.call("init");

@@ -49,7 +49,7 @@ public:
                        StateDeclarer &states) const override {
     moe::StateOp state = declareBias(b, r.numExperts, states);
     if (!r.training)
-      return attr.getString("inference") == "none" ? r.scores : b.sub(r.scores, b.read(state, r.layer));
+      return attr.getString("inference") == "none" ? r.scores : buildChosenBy(b, r, state);
     bool isGlobal = attr.getString("scope") == "global";
     Value prices = buildPrices(b, attr, r, state);
     auto symbol = [](moe::StateOp of) { return FlatSymbolRefAttr::get(of.getSymNameAttr()); };
@@ -58,7 +58,7 @@ public:
                                 b.scale(prices, 1.0 / r.microBatches));
     else
       moe::WriteOp::create(b.b, symbol(state), r.layer, prices);
-    return b.sub(r.scores, b.read(state, r.layer));
+    return buildChosenBy(b, r, state);
   }
 
   std::string describeFuture(exp::MethodAttr attr) const override {
@@ -81,6 +81,15 @@ private:
     return states.perLayer("prices", moe::StateKind::counter, b.type(1, numExperts), /*resetEachStep=*/true);
   }
 
+  // s - q, to multiples of 2^-20 (f32) or 2^-40 (f64) for numbers of the size of scores. A price is the score of some
+  // token less that token's price, so a few tokens lie exactly between two experts, and the last bit of a sum would
+  // decide; rounded they are equal, and the lowest expert is taken.
+  static Value buildChosenBy(TensorBuilder &b, const RoutingValues &r, moe::StateOp state) {
+    double shift = b.element.isF64() ? 0x1.8p12 : 0x1.8p3; // whose neighbours lie that far apart
+    return b.map({r.scores, b.read(state, r.layer)}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.sub(s.add(s.sub(x[0], x[1]), s.constant(shift)), s.constant(shift));
+    });
+  }
   // p_t = (k+1)-th largest over e of s_te - q_e, q_e = (C+1)-th largest over t of s_te - p_t; both at least 0 if
   // clipped.
   static Value buildPrices(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, moe::StateOp state) {

@@ -74,6 +74,13 @@ BipResult runBip(const Matrix &scores, int64_t topK, int64_t iterations) {
   return {ids, bench.evaluator.states["bias"].values};
 }
 
+/// The same numbers with another rounding.
+Matrix nudged(Matrix m, Numbers &numbers) {
+  for (double &value : m.values)
+    value *= 1 + 4e-16 * (numbers.next() - 0.5);
+  return m;
+}
+
 double chosenScore(const Matrix &scores, const Matrix &ids) {
   double sum = 0;
   for (int64_t row = 0; row < ids.rows; ++row)
@@ -107,6 +114,18 @@ double bestAssignment(const Matrix &scores, int64_t topK, int64_t capacity, int6
 }
 
 } // namespace
+
+TEST_CASE("bip: tokens exactly between two experts are routed alike however sums are rounded", "[methods]") {
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    CAPTURE(seed);
+    Numbers numbers{seed};
+    Matrix logits = numbers.matrix(100, 8);
+    for (double &value : logits.values)
+      value *= 4;
+    Matrix scores = softmax(logits);
+    CHECK(runBip(scores, 2, 4).ids.values == runBip(nudged(scores, numbers), 2, 4).ids.values);
+  }
+}
 
 TEST_CASE("scores: weights over all experts are a softmax, and sums are 1", "[methods]") {
   Numbers numbers{3};
