@@ -24,6 +24,7 @@ struct DispatchTraits {
   int64_t rowSums = 0;
   int64_t gatherOnce = 0;
   int64_t summedColumns = 0;
+  bool spreadInLoads = false;
 };
 
 class DispatchGroups {
@@ -50,6 +51,7 @@ private:
   };
 
   bool isCloned(mlir::Operation *op) const;
+  bool picksRowsInLoads(mlir::Operation *op) const;
   void collect(mlir::Value value, bool direct, llvm::SmallVectorImpl<Dependence> &deps,
                llvm::SmallVectorImpl<mlir::Operation *> &reads) const;
   /// Whether `op` may execute as part of group `index`. `why` names the obstacle.
