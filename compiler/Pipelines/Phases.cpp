@@ -59,7 +59,8 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(createCSEPass()); // a joined map has common parts
   function.addPass(moe::createMoeFormDispatches(
       {options.structure->tensorsOfEpilogue(), options.structure->columnsOfRowSums(),
-       options.structure->columnsToGatherOnce(), options.structure->columnsToSumInRows()}));
+       options.structure->columnsToGatherOnce(), options.structure->columnsToSumInRows(),
+       options.structure->spreadsInLoads()}));
   if (precision.getCompute() != "bf16")
     return;
   moe::MoeNarrowStorageOptions storage;

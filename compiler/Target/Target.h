@@ -67,6 +67,9 @@ public:
   /// Columns, of all products of the same gathered rows together, from which gathering once before them is faster than
   /// in the loads of each; 0: never (see moe-form-dispatches).
   virtual int64_t columnsToGatherOnce() const { return 0; }
+  /// Whether products read rows that are spread to experts through their map, as they read gathered ones, under the
+  /// same condition (see moe-form-dispatches). Products of every target can do it.
+  virtual bool spreadsInLoads() const { return false; }
   /// Columns of the widest rows whose sums over rows begin in the kernel that has the rows anyway; 0: never (see
   /// moe-form-dispatches). Row kernels of every target can do it, for plans that take over another's structure.
   virtual int64_t columnsToSumInRows() const { return 0; }

@@ -23,6 +23,7 @@ public:
   // Copies of rows cost a product about 5 % of its time on an H200, which grows with its columns; writing and reading
   // the rows once more costs the same for any number of them. Both are alike at about 6000 columns.
   int64_t columnsToGatherOnce() const override { return 6000; }
+  bool spreadsInLoads() const override { return true; }
   // A pass over memory less; up to here a block keeps a row's sums in registers, whatever else it holds.
   int64_t columnsToSumInRows() const override { return 8192; }
   FloatType narrowType(MLIRContext *context) const override { return BFloat16Type::get(context); }

@@ -47,6 +47,13 @@ MapOp sumOf(Operation *product) {
   return map && isSum(map) ? map : MapOp();
 }
 
+/// Whether all users of the op's result are sinks, under whatever shape.
+bool isOnlyStored(Operation *op) {
+  return llvm::all_of(op->getUsers(), [](Operation *user) {
+    return isSink(user) || (isa<ReshapeOp>(user) && isOnlyStored(user));
+  });
+}
+
 /// Whether `op` reads its operand row by row, or element by element.
 bool isAlignedOperand(Operation *op, unsigned number) {
   auto rowOp = dyn_cast<RowOpInterface>(op);
@@ -83,13 +90,26 @@ bool DispatchGroups::isCloned(Operation *op) const {
            countFullInputs(map) <= 2 && llvm::all_of(op->getUsers(), [&](Operation *user) {
              return isa<ColReduceOp>(user) && user->getBlock() == &block;
            });
-  if (!isa<GatherRowsOp>(op))
+  return picksRowsInLoads(op);
+}
+
+/// Whether `op` makes rows of a matrix by a map of row numbers which the loads of products can follow themselves.
+bool DispatchGroups::picksRowsInLoads(Operation *op) const {
+  auto spread = dyn_cast<SpreadRowsOp>(op);
+  bool spreads = spread && !spread.getWeights() && traits.spreadInLoads;
+  if (!isa<GatherRowsOp>(op) && !spreads)
     return false;
-  int64_t columns = 0;
+  int64_t columns = 0; // of the products, across the rows: how often these are read
   for (OpOperand &use : op->getUses()) {
-    if (!isa<GroupedMatmulOp, GroupedOuterOp>(use.getOwner()) || use.getOperandNumber() != 0)
+    Operation *user = use.getOwner();
+    if (!isa<GroupedMatmulOp, GroupedOuterOp>(user))
       return false;
-    columns += cast<RankedTensorType>(use.getOwner()->getResult(0).getType()).getShape().back();
+    ArrayRef<int64_t> result = cast<RankedTensorType>(user->getResult(0).getType()).getShape();
+    // Spread rows may be the right side of a weight's gradient too, if all that follows is to store it.
+    bool isRight = use.getOperandNumber() == 1 && spreads && isa<GroupedOuterOp>(user) && isOnlyStored(user);
+    if (use.getOperandNumber() != 0 && !isRight)
+      return false;
+    columns += isRight ? result[result.size() - 2] : result.back();
   }
   return traits.gatherOnce == 0 || columns < traits.gatherOnce;
 }

@@ -25,6 +25,7 @@ struct DispatchTraits {
   int64_t rowSums = 0;
   int64_t gatherOnce = 0;
   int64_t summedColumns = 0;
+  bool spreadInLoads = false;
 };
 
 class DispatchGroups {
@@ -51,6 +52,7 @@ private:
   };
 
   bool isCloned(mlir::Operation *op) const;
+  bool picksRowsInLoads(mlir::Operation *op) const;
   void collect(mlir::Value value, bool direct, llvm::SmallVectorImpl<Dependence> &deps,
                llvm::SmallVectorImpl<mlir::Operation *> &reads) const;
   /// Whether `op` may execute as part of group `index`. `why` names the obstacle.
