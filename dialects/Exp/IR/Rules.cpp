@@ -119,7 +119,8 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "`*` stands for any characters within one name, except a dot at its beginning. Patterns are relative to the "
        "file in which they stand."},
       {Rule::FileTwice, "one file is in a split twice",
-       "A warning when two sources read it: each counts its windows for itself. An error when one source reads it under "
+       "A warning when two sources read it: each counts its windows for itself. An error when one source reads it "
+       "under "
        "two names: a pass would read it twice. Name each file of a split once; weights say how often it is read."},
       {Rule::RoundsToNothing, "a length is less than one step",
        "A share of the run is rounded to whole steps, and 0 of them would pass for null. Give a larger share, "
