@@ -7,6 +7,10 @@
 
 namespace moec::moe {
 
+/// Ops that store what they are given in a state, and what that is.
+inline bool isSink(mlir::Operation *op) { return llvm::isa<WriteOp, AccumulateOp>(op); }
+inline mlir::Value sinkValue(mlir::Operation *op) { return op->getOperand(op->getNumOperands() - 1); }
+
 /// Ops that will become one dispatch, in order; or one op that stays as it is (a repeat).
 struct DispatchGroup {
   std::string kind; // "row", "matmul", the mnemonic of an op with a template of its own, or "" for an op that stays
