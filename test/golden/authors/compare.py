@@ -39,7 +39,8 @@ def row(method, steps, difference, bound=1e-11):
 
 
 def largest(x, y):
-    return float(np.abs(np.asarray(x).ravel() - np.asarray(y).ravel()).max())
+    worst = float(np.abs(np.asarray(x).ravel() - np.asarray(y).ravel()).max())
+    return worst if np.isfinite(worst) else np.inf  # max() would lose a NaN
 
 
 # --- Optimizers ---
