@@ -53,10 +53,10 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(moe::createMoeJoinSums());
   function.addPass(moe::createMoeJoinMaps());
   function.addPass(createCSEPass()); // a joined map has common parts
-  function.addPass(moe::createMoeFormDispatches(
-      {options.structure->tensorsOfEpilogue(), options.structure->columnsOfRowSums(),
-       options.structure->columnsToGatherOnce(), options.structure->columnsToSumInRows(),
-       options.structure->spreadsInLoads()}));
+  function.addPass(
+      moe::createMoeFormDispatches({options.structure->tensorsOfEpilogue(), options.structure->columnsOfRowSums(),
+                                    options.structure->columnsToGatherOnce(), options.structure->columnsToSumInRows(),
+                                    options.structure->spreadsInLoads()}));
   if (precision.getCompute() != "bf16")
     return;
   moe::MoeNarrowStorageOptions storage;

@@ -395,12 +395,14 @@ TEST_CASE("grouped products read spread rows through their slots", "[matmul]") {
                              toleranceOf(element)) == "");
 
   CompiledDispatch right(
-      module("", {{"h", tensor({R, N})}, {"x", tensor({T, K})}, {"slot", tensor({R, 1}, "i32")}, {"off", off}, {"cnt", cnt}},
-             {gradient},
-             spread +
-                 product("%p", "moe.grouped_outer", {{"%h", result}, {"%a", made}, {"%off", off}, {"%cnt", cnt}},
-                         gradient) +
-                 "    moe.yield %p : " + gradient),
+      module(
+          "",
+          {{"h", tensor({R, N})}, {"x", tensor({T, K})}, {"slot", tensor({R, 1}, "i32")}, {"off", off}, {"cnt", cnt}},
+          {gradient},
+          spread +
+              product("%p", "moe.grouped_outer", {{"%h", result}, {"%a", made}, {"%off", off}, {"%cnt", cnt}},
+                      gradient) +
+              "    moe.yield %p : " + gradient),
       element);
   Array expected({E, N, K});
   loops::groupedOuter(h.data(), a.data(), groups.offsets.data(), groups.counts.data(), expected.data(), E, N, K);

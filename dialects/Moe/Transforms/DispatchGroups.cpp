@@ -46,9 +46,8 @@ MapOp sumOf(Operation *product) {
 
 /// Whether all users of the op's result are sinks, under whatever shape.
 bool isOnlyStored(Operation *op) {
-  return llvm::all_of(op->getUsers(), [](Operation *user) {
-    return isSink(user) || (isa<ReshapeOp>(user) && isOnlyStored(user));
-  });
+  return llvm::all_of(op->getUsers(),
+                      [](Operation *user) { return isSink(user) || (isa<ReshapeOp>(user) && isOnlyStored(user)); });
 }
 
 /// Whether `op` reads its operand row by row, or element by element.

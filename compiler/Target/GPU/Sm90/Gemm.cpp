@@ -32,9 +32,8 @@ Gemm::Gemm(tile::KernelOp kernel) : kernel(kernel), schedule(kernel.getSchedule(
       rowSums.push_back({sums.getValue(), static_cast<int64_t>(operand.getParam())});
     } else if (auto store = dyn_cast<tile::StoreOp>(op)) {
       auto map = store.getMap().getDefiningOp<tile::MapOp>();
-      sinks.push_back(
-          {store.getValue(), map, static_cast<int64_t>(map.getDims().size()), map.getElement(), store.getAccumulate(),
-           store.getTransposed()});
+      sinks.push_back({store.getValue(), map, static_cast<int64_t>(map.getDims().size()), map.getElement(),
+                       store.getAccumulate(), store.getTransposed()});
       transposes |= store.getTransposed();
     }
   }

@@ -264,9 +264,7 @@ PipelineBuilder::Values PipelineBuilder::loadMatrix(Value address) {
   return values;
 }
 
-void PipelineBuilder::storeSingle(Value address, Value value) {
-  LLVM::StoreOp::create(b, value, pointer(address), 4u);
-}
+void PipelineBuilder::storeSingle(Value address, Value value) { LLVM::StoreOp::create(b, value, pointer(address), 4u); }
 
 void PipelineBuilder::storePair(Value address, Value first, Value second) {
   Value pair = LLVM::PoisonOp::create(b, VectorType::get(2, first.getType()));
