@@ -1,7 +1,7 @@
 // Groups the ops of every block into moe.dispatch: one dispatch is one kernel.
 //
 // Ops are taken in program order and put into the latest group that may hold them, else into a new one. Constants,
-// state reads, reshapes and gathered or spread rows that only feed products are not grouped: each user gets its own
+// state reads, reshapes, and gathered or spread rows that only feed products are not grouped: each user gets its own
 // copy (the rows are then picked in the product's loads).
 #include "dialects/Moe/Transforms/DispatchGroups.h"
 #include "dialects/Moe/Transforms/Passes.h"

@@ -99,7 +99,8 @@ public:
   Value reciprocalFast(Value a);
   Value shuffleFrom(Value value, Value lane);
   Value shuffleXor(Value value, int64_t mask);
-  /// Four 8 x 8 blocks of 16-bit values, lane l giving the address of row l % 8 of block l / 8.
+  /// Four 8 x 8 blocks of 16-bit values, lane l giving the address of row l % 8 of block l / 8; with `transposed` of
+  /// column l % 8.
   void storeMatrix(Value address, mlir::ValueRange packed, bool transposed = false);
   /// The same from shared memory: four i32, a pair of values each.
   Values loadMatrix(Value address);
