@@ -79,6 +79,7 @@ LogicalResult CompileSession::runTo(StringRef name) {
                             target.get(),
                             like ? like.get() : target.get(),
                             options.reference,
+                            options.apart,
                             {std::begin(rt::line_key::all), std::end(rt::line_key::all)}};
   for (; done < phases().size(); ++done) {
     const Phase &phase = phases()[done];

@@ -54,13 +54,15 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(moe::createMoeDecompose());
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
-  function.addPass(moe::createMoeJoinSums());
-  function.addPass(moe::createMoeJoinMaps());
-  function.addPass(createCSEPass()); // a joined map has common parts
+  if (!options.apart) {
+    function.addPass(moe::createMoeJoinSums());
+    function.addPass(moe::createMoeJoinMaps());
+    function.addPass(createCSEPass()); // a joined map has common parts
+  }
   function.addPass(
       moe::createMoeFormDispatches({options.structure->tensorsOfEpilogue(), options.structure->columnsOfRowSums(),
                                     options.structure->columnsToGatherOnce(), options.structure->columnsToSumInRows(),
-                                    options.structure->spreadsInLoads()}));
+                                    options.structure->spreadsInLoads(), options.apart}));
   if (precision.getCompute() != "bf16")
     return;
   moe::MoeNarrowStorageOptions storage;

@@ -411,12 +411,16 @@ void DispatchGroups::place(Operation *op) {
   }
   StringRef kind = isSink(op) ? "row" : kindOf(op);
   if (kind == "matmul") {
-    int partner = findMatmulPartner(op);
+    int partner = traits.apart ? -1 : findMatmulPartner(op);
     unsigned index = partner >= 0 ? partner : open(op, kind);
     join(op, index);
     ++groups[index].roots;
     if (auto product = dyn_cast<PartialOpInterface>(op))
       groups[index].leavesRows |= product.leavesRows();
+    return;
+  }
+  if (traits.apart) {
+    join(op, open(op, kind));
     return;
   }
   if (auto sum = dyn_cast<ColReduceOp>(op))

@@ -30,6 +30,7 @@ struct DispatchTraits {
   int64_t gatherOnce = 0;
   int64_t summedColumns = 0;
   bool spreadInLoads = false;
+  bool apart = false;
 };
 
 class DispatchGroups {

@@ -89,7 +89,7 @@ struct FormDispatchesPass : impl::MoeFormDispatchesBase<FormDispatchesPass> {
 
   void runOnOperation() override {
     for (Block &block : getOperation().getBody())
-      formInBlock(block, {epilogueTensors, rowSums, gatherOnce, summedColumns, spreadInLoads});
+      formInBlock(block, {epilogueTensors, rowSums, gatherOnce, summedColumns, spreadInLoads, apart});
   }
 };
 

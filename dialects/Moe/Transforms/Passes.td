@@ -194,7 +194,9 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     Option<"summedColumns", "summed-columns", "int64_t", "0",
     "Columns up to which row kernels begin sums over the rows that they hold; 0: never">,
     Option<"spreadInLoads", "spread-in-loads", "bool", "false",
-    "Rows that are spread to experts are read through their map by products, as gathered rows are">];
+    "Rows that are spread to experts are read through their map by products, as gathered rows are">,
+    Option<"apart", "apart", "bool", "false",
+    "Every op that can be a dispatch of its own is one: what fused dispatches are compared with in tests">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 
