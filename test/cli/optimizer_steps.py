@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 
-moec = sys.argv[1] + "/moec"
+moec = str(pathlib.Path(sys.argv[1]).resolve() / "moec")
 TEXT = "the quick brown fox jumps over the lazy dog and 0123456789 sphinx of black quartz, judge my vow.\n" * 30
 SOAP = {"kind": "soap"}
 LITE = {"kind": "muon", "ns": {"steps": 6, "coefficients": "polar_express"}, "lite": {"beta1": 0.5, "beta2": 0.5}}

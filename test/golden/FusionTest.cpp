@@ -76,7 +76,7 @@ std::string balanced(const std::string &balance, int64_t seqLen, const std::stri
   "model": {
     "vocab_size": 256, "hidden_size": 16, "num_layers": 3, "attention": {"num_heads": 2, "head_dim": 8},
     "ffn": {"inner_size": 12}, "init": {"std": 0.3},
-    "moe": {"layers": {"from": 1}, "num_experts": 5, "top_k": 2, "expert": {"inner_size": 16})" +
+    "moe": {"layers": {"from": 1}, "num_experts": 4, "top_k": 2, "expert": {"inner_size": 16})" +
          more + R"(},
     "router": {"balance": )" +
          balance + R"(}
@@ -135,8 +135,9 @@ std::vector<std::string> targets() {
 } // namespace
 
 TEST_CASE("every optimizer: fused kernels make what one kernel for each op makes", "[golden][fusion]") {
-  for (const std::string &cpu : targets())
-    for (int64_t size : {12, 16, 20, 32}) {
+  std::vector<std::string> cpus = targets();
+  for (const std::string &cpu : cpus)
+    for (int64_t size : cpu == cpus.back() ? std::vector<int64_t>{12, 16, 20, 32} : std::vector<int64_t>{12, 20}) {
       INFO(cpu << ", sides of " << size);
       CompiledModel fused(everyOptimizer(size), {.cpu = cpu});
       CompiledModel apart(everyOptimizer(size), {.cpu = cpu, .apart = true});
