@@ -76,8 +76,10 @@ Result<EvaluateReport> Session::runEvaluation() {
                          "the spec names no validation data; give data.validation a source");
   // A runner of its own: the one that is training must not lose its place.
   MOEC_RETURN_IF_ERROR(ProgramRunner(*engine, *this).run(plan.evaluate));
-  if (!baseline)
-    baseline = data->unigramBaseline(countBatches(plan.evaluate, true) * plan.data.sequences);
+  if (!baseline) {
+    uint64_t samples = countBatches(plan.evaluate, true) * plan.data.sequences;
+    MOEC_ASSIGN_OR_RETURN(baseline, data->unigramBaseline(samples));
+  }
   return EvaluateReport{engine->stepCounter(), readMetrics(true), *baseline};
 }
 

@@ -1,6 +1,7 @@
-// The data of a run: raw files, memory-mapped, one token a byte. A window is seq_len + 1 tokens and windows start every
+// The data of a run: raw files, one token a byte. A window is seq_len + 1 tokens and windows start every
 // seq_len tokens, so that each token is predicted once.
-// Codes: MOEC-D001 file missing or unreadable, MOEC-D002 file too short, MOEC-D003 id not in the vocabulary.
+// Codes: MOEC-D001 file missing or unreadable, MOEC-D002 file too short, MOEC-D003 id not in the vocabulary,
+// MOEC-D005 file changed while it was in use.
 #ifndef MOEC_RUNTIME_IO_DATASET_H
 #define MOEC_RUNTIME_IO_DATASET_H
 
@@ -26,16 +27,18 @@ public:
 
   /// Nats a byte that a model knowing only the byte frequencies of the training data would get on the first
   /// `samples` validation samples: frequencies from the first 64 MiB of each set, weighted, plus one count each.
-  double unigramBaseline(uint64_t samples) const;
+  Result<double> unigramBaseline(uint64_t samples) const;
 
   const SampleOrder &order(bool validation) const { return validation ? validationSplit.order : trainSplit.order; }
 
 private:
   struct Split {
-    std::vector<std::string> paths;
     std::vector<double> weights;
-    std::vector<MappedFile> files;
+    std::vector<InputFile> files;
     SampleOrder order;
+
+    /// MOEC-D005 when the file has become shorter since it was opened.
+    Status read(size_t set, uint64_t offset, std::span<std::byte> into) const;
   };
 
   Dataset(const Plan &plan, Split train, Split validation);

@@ -8,6 +8,7 @@
 #include "runtime/base/Random.h"
 #include "runtime/base/Text.h"
 
+#include <filesystem>
 #include <sys/stat.h>
 
 using namespace moec::rt;
@@ -112,7 +113,20 @@ TEST_CASE("atomic writes replace whole files and leave nothing else", "[base]") 
   CHECK_CODE(readFile(dir / "f", 2).status(), "MOEC-I001");
   REQUIRE(::mkfifo((dir / "fifo").c_str(), 0600) == 0);
   CHECK_CODE(readFile(dir / "fifo", 10).status(), "MOEC-I001");
-  CHECK_CODE(MappedFile::open(dir / "fifo").status(), "MOEC-I001");
+  CHECK_CODE(InputFile::open(dir / "fifo").status(), "MOEC-I001");
+  // What is written to is replaced only when it is a file: links stay links, folders and devices what they are.
+  namespace fs = std::filesystem;
+  fs::create_symlink("f", dir / "link");
+  REQUIRE_OK(writeFileAtomic(dir / "link", "through"));
+  CHECK(fs::is_symlink(fs::symlink_status(dir / "link")));
+  CHECK(readFile(dir / "f", 10).value() == "through");
+  CHECK(isSameFile(dir / "link", dir / "f"));
+  CHECK_FALSE(isSameFile(dir / "link", dir / "missing"));
+  fs::create_directory(dir / "folder");
+  CHECK_CODE(writeFileAtomic(dir / "folder", "x"), "MOEC-I002");
+  CHECK(fs::is_directory(dir / "folder"));
+  REQUIRE_OK(writeFileAtomic("/dev/null", "x"));
+  CHECK(fs::is_character_file("/dev/null"));
 }
 
 TEST_CASE("bytes are escaped for terminals", "[base]") {
