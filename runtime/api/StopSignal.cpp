@@ -7,8 +7,9 @@
 namespace moec::rt {
 
 static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
-static constexpr char kLine[] = "\nstopping after this step (a validation is left), then saving a checkpoint; more of these "
-                                "signals change nothing, SIGQUIT (Ctrl-\\) ends the process without saving\n";
+static constexpr char kLine[] =
+    "\nstopping after this step (a validation is left), then saving a checkpoint; more of these "
+    "signals change nothing, SIGQUIT (Ctrl-\\) ends the process without saving\n";
 
 static std::atomic<bool> stopRequested{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler writes it");
