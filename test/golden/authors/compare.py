@@ -121,7 +121,7 @@ def compare_optimizers(size, cosine):
     shapes, rng = shapes_of(s), np.random.default_rng(5)
     groups = {f"g{i}": {"match": match} | section for i, (match, section, _) in enumerate(cases.values())}
     schedule = ({"kind": "cosine", "warmup": {"steps": WARMUP}, "floor": FLOOR} if cosine else
-                {"kind": "wsd", "warmup": {"steps": WARMUP}, "decay": {"steps": 0}})
+                {"kind": "wsd", "warmup": {"steps": WARMUP}, "decay": None})
     text = spec({"hidden_size": s["hidden"], "num_layers": 2, "ffn": {"inner_size": s["ffn"]},
                  "attention": {"num_heads": 3, "num_kv_heads": 1, "head_dim": s["head"]},
                  "moe": {"layers": {"from": 1}, "num_experts": 4, "top_k": 2, "shared_experts": 1,
