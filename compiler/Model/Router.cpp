@@ -91,7 +91,7 @@ static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
     byStep.insert_or_assign(static_cast<int64_t>(change.getAtStep()) - 1, change.getTopKPerLayer());
   for (auto it = std::next(byStep.begin()); it != byStep.end();)
     it = it->second == std::prev(it)->second ? byStep.erase(it) : std::next(it); // says what holds already
-  if (byStep.size() == 1 && ctx.moe.getTopKPerLayer().empty())
+  if (byStep.size() == 1 && byStep.begin()->second == ArrayRef<double>(everywhere))
     return {};
   SmallVector<std::pair<int64_t, ArrayRef<double>>> phases(byStep.begin(), byStep.end());
 

@@ -97,7 +97,7 @@ TEST_CASE("routing: layers and changes with a smaller top_k are models of that t
     CompiledModel plain(spec(eight + "2" + capacity, router, coupled), {});
     CompiledModel listed(spec(eight + "4" + capacity + R"(, "top_k_per_layer": [2, 2])", router, coupled), {});
     CompiledModel later(spec(eight + "4" + capacity, router, coupled,
-                             R"("changes": {"fewer": {"at": {"steps": 2}, "top_k_per_layer": [2, 2]}},)"),
+                             R"("changes": {"fewer": {"at": {"steps": 1}, "top_k_per_layer": [2, 2]}},)"),
                         {});
     for (CompiledModel *model : {&plain, &listed, &later})
       model->call("init");

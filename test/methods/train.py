@@ -45,7 +45,7 @@ with tempfile.TemporaryDirectory() as name:
     }
     (folder / "spec.json").write_text(json.dumps(spec))
     run("train", "spec.json", "--run-dir", "whole", cwd=folder)
-    run("train", "spec.json", "--run-dir", "parts", "--max-steps", "17", cwd=folder)
+    run("train", "spec.json", "--run-dir", "parts", "--max-steps", "20", cwd=folder)
     run("train", "spec.json", "--run-dir", "parts", "--resume", cwd=folder)
 
     lines = [line for line in records(folder / "whole") if line["split"] == "train"]
