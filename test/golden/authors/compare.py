@@ -347,7 +347,7 @@ def compare_sparsity():
     """Sigma-MoE-Tiny (microsoft/ltp-megatron-lm): k by layer from a list, another list later; the loss divides by that k."""
     run_ = Routed({"score": {"kind": "softmax", "order": "pre"}, "normalize": False},
                   {"load_balance": {"weight": 0.3, "scope": "global"}}, moe={"top_k_per_layer": [2]}, silent=True,
-                  changes={"sparser": {"at": {"steps": 3}, "top_k_per_layer": [1]}})
+                  changes={"sparser": {"at": {"steps": 4}, "top_k_per_layer": [1]}})
     worst = 0.0
     for step, micros in run_.steps():
         k, balance, slope, counts, tokens = 2 if step < 3 else 1, 0.0, 0, np.zeros(E), 0
