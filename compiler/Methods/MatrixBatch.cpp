@@ -91,7 +91,8 @@ Value MatrixBatch::buildProduct(Value padded, Value y, int64_t rows, bool tb) {
   int64_t stride = aligned(rows), cols = tb ? rowsOf(y) : colsOf(y);
   Groups groups = buildGroups(stride, rows);
   Operation *product = mark(moe::GroupedMatmulOp::create(b.b, b.type(count * stride, cols), padded, asStack(y),
-                                                         groups.offsets, groups.counts, tb, /*scales=*/ValueRange()));
+                                                         groups.offsets, groups.counts, tb, /*scales=*/ValueRange(),
+                                                         /*all_rows=*/!enabled));
   return resize(product->getResult(0), stride, rows);
 }
 

@@ -28,7 +28,7 @@ LogicalResult GroupedMatmulOp::buildBackward(OpBuilder &builder, ValueRange resu
   Value a = getA(), w = getW(), g = resultGrads[0];
   if (needed[0]) {
     auto grad = GroupedMatmulOp::create(builder, getLoc(), a.getType(), g, w, getOffsets(), getCounts(), !getTb(),
-                                        /*scales=*/ValueRange());
+                                        /*scales=*/ValueRange(), getAllRows());
     if (Attribute precision = (*this)->getAttr("moe.full_precision"))
       grad->setAttr("moe.full_precision", precision);
     operandGrads[0] = grad;

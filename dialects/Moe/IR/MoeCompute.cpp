@@ -3,6 +3,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "mlir/IR/Matchers.h"
 #include "mlir/IR/PatternMatch.h"
 #include "llvm/ADT/BitVector.h"
 
@@ -135,8 +136,18 @@ struct SimplifyMapSignature : OpRewritePattern<MapOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(MapOp op, PatternRewriter &rewriter) const override {
     Block *block = op.getBlock();
-    // Equal operands become one, then operands without a use go.
+    // Constants of one number become scalars inside, equal operands one; then operands without a use go.
     bool changed = false;
+    for (auto [argument, input] : llvm::zip(block->getArguments(), op.getInputs())) {
+      SplatElementsAttr splat;
+      if (argument.use_empty() || !matchPattern(underReshapes(input), m_Constant(&splat)))
+        continue;
+      rewriter.setInsertionPointToStart(block);
+      auto scalar = cast<TypedAttr>(splat.getSplatValue<Attribute>());
+      rewriter.replaceAllUsesWith(argument, arith::ConstantOp::create(rewriter, op.getLoc(), scalar));
+      changed = true;
+    }
+    rewriter.setInsertionPoint(op);
     llvm::SmallDenseMap<Value, unsigned> first;
     for (auto [index, input] : llvm::enumerate(op.getInputs())) {
       auto [entry, isNew] = first.try_emplace(input, index);
@@ -174,6 +185,7 @@ struct SimplifyMapSignature : OpRewritePattern<MapOp> {
         rewriter, op.getLoc(), types, inputs, [&](OpBuilder &, Location, ValueRange) { return SmallVector<Value>(); },
         op.getPosition() && !deadPosition);
     replacement->setDiscardableAttrs(op->getDiscardableAttrDictionary());
+    replacement.setPartial(op.getPartial());
     rewriter.eraseBlock(replacement.getBlock());
     rewriter.inlineRegionBefore(op.getBody(), replacement.getBody(), replacement.getBody().end());
     unsigned next = 0;
@@ -188,6 +200,25 @@ struct SimplifyMapSignature : OpRewritePattern<MapOp> {
 
 void MapOp::getCanonicalizationPatterns(RewritePatternSet &patterns, MLIRContext *context) {
   patterns.add<SimplifyMapSignature>(context);
+}
+
+bool MapOp::isLeftWith(function_ref<bool(Value)> isLeft) {
+  if (getPartial())
+    return true;
+  llvm::SmallDenseSet<Value> undefined;
+  for (auto [argument, input] : llvm::zip(getBlock()->getArguments(), getInputs()))
+    if (rows(input) == getNumRows() && isLeft(input))
+      undefined.insert(argument);
+  auto isUndefined = [&](Value value) { return undefined.contains(value); };
+  for (Operation &op : getBlock()->without_terminator()) {
+    // A choice may take the other value. Everything else needs all its operands.
+    auto select = dyn_cast<arith::SelectOp>(op);
+    bool isChoice = select && !isUndefined(select.getCondition());
+    if (isChoice ? isUndefined(select.getTrueValue()) && isUndefined(select.getFalseValue())
+                 : llvm::any_of(op.getOperands(), isUndefined))
+      undefined.insert_range(op.getResults());
+  }
+  return llvm::all_of(getYield().getValues(), isUndefined);
 }
 
 int64_t MapOp::getNumRows() { return getShapeType().getDimSize(0); }
@@ -384,6 +415,8 @@ static LogicalResult verifyGroups(Operation *op, Value offsets, Value counts, in
     return failure();
   return expectShape(op, "counts", counts, {1, experts});
 }
+
+bool GroupedMatmulOp::leavesRows() { return !getAllRows(); }
 
 LogicalResult GroupedMatmulOp::verify() {
   int64_t k = getTb() ? depth(getW()) : cols(getW()), n = getTb() ? cols(getW()) : depth(getW());

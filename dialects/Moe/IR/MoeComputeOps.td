@@ -11,10 +11,12 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 defvar differentiable = DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>;
 defvar rowOp = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows"]>;
 defvar rowOpPartly = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows", "isRowAligned"]>;
+defvar leavesRows = DeclareOpInterfaceMethods<Moe_PartialOpInterface, ["leavesRows"]>;
+defvar isLeftWith = DeclareOpInterfaceMethods<Moe_PartialOpInterface, ["isLeftWith"]>;
 
 //===--- Views --------------------------------------------------------------------------------------------------------===//
 
-def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable]> {
+def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable, Moe_PartialOpInterface]> {
   let summary = "The same elements in the same order under another shape";
   let description = "Never moves data. (C1) both shapes have as many elements.";
   let arguments = (ins Moe_AnyTensor:$input);
@@ -24,7 +26,7 @@ def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable]> {
   let hasFolder = 1;
 }
 
-def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape]> {
+def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape, Moe_PartialOpInterface]> {
   let summary = "The same numbers in another floating-point type";
   let description = [{
     Stands at the border of a dispatch, between what is in memory and what is computed with: behind an input or a `moe.read`, before a `moe.yield` or a
@@ -39,14 +41,18 @@ def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape]> {
 
 //===--- Row ops ------------------------------------------------------------------------------------------------------===//
 
-def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, differentiable]> {
+def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, differentiable, isLeftWith]> {
   let summary = "Elementwise computation, as a region of scalar arith and math";
   let description = [{
     Results all have one shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows` (r divides rows: r = 1 is one row
     for all, r = rows is row by row) and at column `column` (c = columns) or 0 (c = 1). The region's arguments are the scalars, then, when
     `position` is set, row and column as i64. Allowed inside: arith and math ops on scalars, and `moe.sigmoid`. The
-    canonicalizer drops operands and results without a use and merges equal operands.
+    canonicalizer drops operands and results without a use, merges equal operands, and takes constants of one number inside.
     The backward is derived from the region (see MapBackward.cpp for the scalar rules).
+
+    Where an operand is undefined (a row that a `moe.grouped_matmul` leaves out), so is every result that is computed from it. A
+    `select` on another condition is not: it is as defined as what it takes. `partial` says that nobody reads the results in
+    rows that no group has (moe-join-maps): a kernel that leaves these out may compute them.
 
     Constraints: (C1) r divides rows and c is 1 or columns; (C2) the body yields one scalar a result, of its element type; (C3) only arith and math
     ops and `moe.sigmoid` inside.
@@ -58,12 +64,13 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
     }
     ```
   }];
-  let arguments = (ins Variadic<Moe_MapTensor>:$inputs, UnitAttr:$position);
+  let arguments = (ins Variadic<Moe_MapTensor>:$inputs, UnitAttr:$position, UnitAttr:$partial);
   let results = (outs Variadic<Moe_MapTensor>:$results);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "(`position` $position^)? `(` $inputs `)` attr-dict `:` functional-type($inputs, results) $body";
+  let assemblyFormat = "(`position` $position^)? (`partial` $partial^)? `(` $inputs `)` attr-dict `:` functional-type($inputs, results) $body";
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
+  let skipDefaultBuilders = 1;
   // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar a result.
   let builders = [OpBuilder<(ins "::mlir::TypeRange":$resultTypes, "::mlir::ValueRange":$inputs,
     "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, ::mlir::ValueRange)>":$body,
@@ -97,7 +104,7 @@ def Moe_Reduction : I32EnumAttr<"Reduction", "how a row is reduced",
 }
 def Moe_ReductionAttr : EnumAttr<Moe_Dialect, Moe_Reduction, "reduction"> { let assemblyFormat = "$value"; }
 
-def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable]> {
+def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable, Moe_PartialOpInterface]> {
   let summary = "Sum or maximum of each row: [N, C] -> [N, 1]";
   let description = [{
     The order of additions is fixed, for each target and shape. `max` has no gradient: it counts as a constant, as in a stable softmax.
@@ -294,12 +301,14 @@ def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable]> {
+def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable, leavesRows]> {
   let summary = "One matrix product for each expert over its own rows";
   let description = [{
     a [R, K], w [E, K, N] (`tb`: [E, N, K]), offsets i32 [1, E+1], counts i32 [1, E] from `moe.permute`: rows offsets[e] .. offsets[e+1]
     of the result are a's rows times w[e]. That holds for rows of padding (from offsets[e] + counts[e] on) too: they are zeros behind `gather_rows`
-    and `spread_rows`, whose row number is -1 there, and so is what products make of them. Rows beyond offsets[E] are not written.
+    and `spread_rows`, whose row number is -1 there, and so is what products make of them. Rows beyond offsets[E] are not written:
+    they are undefined, and groups without rows make a product that costs nothing. `all_rows` promises that there are none,
+    offsets[E] = R: only then may ops that have to happen for all rows, such as `moe.write`, be in the product's kernel.
 
     `scales`: the operands were quantised, and element (r, n) of the result, r a row of expert e, is the sum times rows[r] times columns[e, n].
     Such a product has no backward of its own: quantising comes after differentiation (moe-quantize-experts).
@@ -310,10 +319,11 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable]> {
       : tensor<16x4xf32>, tensor<2x6x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<16x6xf32>
     ```
   }];
-  let arguments = (ins Moe_Matrix:$a, Moe_Stack:$w, Moe_Ids:$offsets, Moe_Ids:$counts, UnitAttr:$tb, Variadic<Moe_Matrix>:$scales);
+  let arguments = (ins Moe_Matrix:$a, Moe_Stack:$w, Moe_Ids:$offsets, Moe_Ids:$counts, UnitAttr:$tb, Variadic<Moe_Matrix>:$scales,
+                       UnitAttr:$all_rows);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = [{
-    (`tb` $tb^)? $a `,` $w `,` $offsets `,` $counts (`scales` $scales^ `:` type($scales))? attr-dict
+    (`tb` $tb^)? (`all_rows` $all_rows^)? $a `,` $w `,` $offsets `,` $counts (`scales` $scales^ `:` type($scales))? attr-dict
     `:` type($a) `,` type($w) `,` type($offsets) `,` type($counts) `->` type($result)
   }];
   let hasVerifier = 1;

@@ -33,4 +33,21 @@ def Moe_RowOpInterface : OpInterface<"RowOpInterface"> {
   ];
 }
 
+def Moe_PartialOpInterface : OpInterface<"PartialOpInterface"> {
+  let cppNamespace = "::moec::moe";
+  let description = [{
+    An op whose results need not exist in every row. A product of groups computes the rows of its groups and leaves the others
+    undefined; what is computed from it row by row is undefined there too, so its kernel may skip these rows. An op without
+    this interface (a state write, say) has to happen for all its rows: it cannot be part of a kernel that leaves some out.
+  }];
+  let methods = [
+    InterfaceMethod<"Whether a kernel of this op may leave rows of its results out: the rows that no group has.",
+      "bool", "leavesRows", (ins), [{}], [{ return false; }]>,
+    InterfaceMethod<[{Whether no result is needed in the rows that the operands for which `isLeft` holds do not have: each of
+      them is undefined there as well, or nobody reads it.}],
+      "bool", "isLeftWith", (ins "::llvm::function_ref<bool(::mlir::Value)>":$isLeft), [{}],
+      [{ return ::llvm::any_of($_op->getOperands(), isLeft); }]>,
+  ];
+}
+
 #endif

@@ -321,6 +321,32 @@ LogicalResult DispatchOp::verify() {
     if (index && !isa<BlockArgument>(index))
       return op.emitOpError("has a computed index inside a dispatch, expected a block argument");
   }
+  return verifyLeftRows();
+}
+
+// (C4)
+LogicalResult DispatchOp::verifyLeftRows() {
+  PartialOpInterface leaving;
+  for (Operation &op : *getBlock())
+    if (auto partial = dyn_cast<PartialOpInterface>(op); partial && partial.leavesRows())
+      leaving = partial;
+  if (!leaving)
+    return success();
+  auto noteLeaving = [&](InFlightDiagnostic error) -> LogicalResult {
+    error.attachNote(leaving.getLoc()) << "'" << leaving->getName() << "' leaves out rows that no group has";
+    return error;
+  };
+  std::function<bool(Value)> isLeft = [&](Value value) {
+    auto partial = dyn_cast_if_present<PartialOpInterface>(value.getDefiningOp());
+    return partial && (partial.leavesRows() || partial.isLeftWith(isLeft));
+  };
+  for (Operation &op : getBlock()->without_terminator())
+    if (hasEffect<MemoryEffects::Write>(&op))
+      return noteLeaving(op.emitOpError("has to happen for all its rows, but its dispatch may leave rows out"));
+  for (auto [index, value] : llvm::enumerate(getYield().getValues()))
+    if (!isLeft(value))
+      return noteLeaving(emitOpError("yields value ")
+                         << index << ", which is needed in all its rows, but the dispatch may leave rows out");
   return success();
 }
 

@@ -147,7 +147,9 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, Recursi
     block arguments mirror them. State is read and written inside through `moe.read`, `moe.write`, `moe.accumulate`. `note "..."`, after
     the kind, says why the first consumer of a value of this group that could not join did not.
 
-    Constraints: (C1) block arguments mirror the operands; (C2) the body yields the results; (C3) an index into a state is a block argument.
+    Constraints: (C1) block arguments mirror the operands; (C2) the body yields the results; (C3) an index into a state is a block argument;
+    (C4) where an op leaves rows out (PartialOpInterface: a product of groups), nothing that leaves the kernel is needed in these rows: no state
+    is written, and what is yielded is undefined there too.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xf32>, index) -> tensor<8x16xf32> {
       %w = moe.read @"layers.{}.up"[%l] : tensor<4x16xf32>
@@ -164,6 +166,7 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, Recursi
   let extraClassDeclaration = [{
     ::mlir::Block *getBlock() { return &getBody().front(); }
     YieldOp getYield();
+    ::mlir::LogicalResult verifyLeftRows();
   }];
 }
 

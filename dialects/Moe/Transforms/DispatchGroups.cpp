@@ -36,6 +36,9 @@ Value sinkValue(Operation *op) { return op->getOperand(op->getNumOperands() - 1)
 
 StringRef stateOf(Operation *op) { return op->getAttrOfType<FlatSymbolRefAttr>("state").getValue(); }
 
+/// Row kernels compute constants; all others read their operands from memory.
+bool isConstant(Value value) { return isa_and_present<arith::ConstantOp>(underReshapes(value).getDefiningOp()); }
+
 int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }
 
 /// The sum that is the only user of a product, or null.
@@ -76,7 +79,7 @@ bool DispatchGroups::isCloned(Operation *op) const {
   // A sum over rows computes its terms itself: reading two tensors again costs no more than writing one and reading it.
   if (auto map = dyn_cast<MapOp>(op); map && !groupOf.contains(op))
     return map->getNumResults() == 1 && !map.getPosition() && map.getShapeType().getDimSize(1) > 1 &&
-           !map->use_empty() && countFullInputs(map) > 0 && countFullInputs(map) <= 2 &&
+           !map->use_empty() && llvm::none_of(map.getInputs(), isConstant) && countFullInputs(map) > 0 && countFullInputs(map) <= 2 &&
            llvm::all_of(op->getUsers(),
                         [&](Operation *user) { return isa<ColReduceOp>(user) && user->getBlock() == &block; });
   if (!isa<GatherRowsOp>(op))
@@ -144,6 +147,13 @@ bool DispatchGroups::writeFits(Operation *write, unsigned index) const {
 
 bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std::string &why) const {
   StringRef kind = group.kind;
+  if (group.leavesRows) {
+    auto partial = dyn_cast<PartialOpInterface>(op);
+    if (!partial || !partial.isLeftWith([&](Value value) { return group.makes(value); })) {
+      why = "it is needed in rows that the product may leave out";
+      return false;
+    }
+  }
   if (isSink(op)) {
     if (kind == "row" || kind == "matmul" || isReduction(kind) || (kind == "count_ids" && isa<AccumulateOp>(op)) ||
         (mayWrite(kind) && isa<WriteOp>(op)))
@@ -167,7 +177,7 @@ bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std:
     for (Value input : map.getInputs()) {
       auto type = cast<RankedTensorType>(input.getType());
       if ((type.getDimSize(0) != 1 && type.getDimSize(0) != group.shape.getDimSize(0)) ||
-          !isa<FloatType>(type.getElementType())) {
+          !isa<FloatType>(type.getElementType()) || isConstant(input)) {
         why = "an operand does not fit an epilogue";
         return false;
       }
@@ -390,6 +400,8 @@ void DispatchGroups::place(Operation *op) {
     unsigned index = partner >= 0 ? partner : open(op, kind);
     join(op, index);
     ++groups[index].roots;
+    if (auto product = dyn_cast<PartialOpInterface>(op))
+      groups[index].leavesRows |= product.leavesRows();
     return;
   }
   if (auto sum = dyn_cast<ColReduceOp>(op))

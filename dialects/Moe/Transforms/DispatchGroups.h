@@ -13,6 +13,7 @@ struct DispatchGroup {
   llvm::SmallVector<mlir::Operation *> ops;
   mlir::RankedTensorType shape; // row: rows count; others: the root's first result
   unsigned roots = 0;           // products in a matmul group
+  bool leavesRows = false;      // see PartialOpInterface
   std::string note;             // why a consumer was not fused
 
   bool makes(mlir::Value value) const { return llvm::is_contained(ops, value.getDefiningOp()); }

@@ -45,6 +45,27 @@ bool isMadeAlong(MapOp first, MapOp second) {
          });
 }
 
+/// Whether the map's results are only read in the rows that the groups of `product` have.
+bool isReadInGroups(MapOp map, GroupedMatmulOp product) {
+  return llvm::all_of(map->getUses(), [&](OpOperand &use) {
+    unsigned number = use.getOperandNumber();
+    if (auto matmul = dyn_cast<GroupedMatmulOp>(use.getOwner()))
+      return number == 0 && matmul.getOffsets() == product.getOffsets();
+    auto outer = dyn_cast<GroupedOuterOp>(use.getOwner());
+    return outer && number < 2 && outer.getOffsets() == product.getOffsets();
+  });
+}
+
+/// Whether the kernel of `product` may make what both maps make, as far as the rows go that it leaves out.
+bool mayLeaveRows(MapOp first, MapOp second, Operation *product) {
+  auto partial = dyn_cast<PartialOpInterface>(product);
+  if (!partial || !partial.leavesRows())
+    return true;
+  auto grouped = cast<GroupedMatmulOp>(product);
+  auto isLeft = [&](Value value) { return value.getDefiningOp() == product; };
+  return isReadInGroups(first, grouped) && (second.isLeftWith(isLeft) || isReadInGroups(second, grouped));
+}
+
 /// One map, where `first` stands, with the results of `second` and then those of `first`.
 void join(MapOp first, MapOp second, Operation *product) {
   OpBuilder b(first);
@@ -69,6 +90,8 @@ void join(MapOp first, MapOp second, Operation *product) {
                       }
                       return results;
                     });
+  auto partial = dyn_cast<PartialOpInterface>(product);
+  joined.setPartial(partial && partial.leavesRows());
   size_t count = second->getNumResults();
   second->replaceAllUsesWith(joined->getResults().take_front(count));
   first->replaceAllUsesWith(joined->getResults().drop_front(count));
@@ -92,7 +115,7 @@ struct JoinMapsPass : impl::MoeJoinMapsBase<JoinMapsPass> {
       for (MapOp first : maps) {
         if (first == second || gone.contains(first) || first->getBlock() != second->getBlock() ||
             !first->isBeforeInBlock(second) || !isMadeAlong(first, second) || !mayMoveBefore(second, first, product) ||
-            !mayMoveBefore(product, first))
+            !mayMoveBefore(product, first) || !mayLeaveRows(first, second, product))
           continue;
         gone.insert(first);
         gone.insert(second);

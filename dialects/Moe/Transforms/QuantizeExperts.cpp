@@ -232,7 +232,8 @@ private:
       Value columns = read(state);
       Value result =
           GroupedMatmulOp::create(here, product.getLoc(), product.getType(), value, columns, product.getOffsets(),
-                                  product.getCounts(), /*tb=*/true, ValueRange{left.scale, columnScale});
+                                  product.getCounts(), /*tb=*/true, ValueRange{left.scale, columnScale},
+                                  product.getAllRows());
       product.replaceAllUsesWith(result);
     }
     llvm::append_range(replaced, set);
