@@ -12,6 +12,9 @@ config.excludes = ["CMakeLists.txt", "Inputs"]
 config.test_source_root = os.path.dirname(__file__)
 config.test_exec_root = os.path.join(config.moec_build_dir, "test")
 tools = [os.path.join(config.moec_build_dir, "bin"), config.llvm_tools_dir]
+# Other programs under the same names: test/methods runs tests with a moec that knows more methods.
+if "tools" in lit_config.params:
+    tools.insert(0, lit_config.params["tools"])
 config.environment["PATH"] = os.pathsep.join(tools + [os.environ["PATH"]])
 config.substitutions.append(("%root", os.path.dirname(config.test_source_root)))
 config.substitutions.append(("%python", sys.executable))

@@ -4,6 +4,7 @@
 #include "compiler/Spec/Spec.h"
 #include "compiler/Target/All/Targets.h"
 #include "compiler/Target/Plan/ManifestBuilder.h"
+#include "runtime/plan/LineKeys.h"
 #include "runtime/plan/PlanWriter.h"
 #include "llvm/Support/Format.h"
 
@@ -74,7 +75,12 @@ LogicalResult CompileSession::load(const std::string &path, OwningOpRef<ModuleOp
 }
 
 LogicalResult CompileSession::runTo(StringRef name) {
-  PhaseOptions phaseOptions{declared, target.get(), like ? like.get() : target.get(), options.reference};
+  PhaseOptions phaseOptions{declared,
+                            target.get(),
+                            like ? like.get() : target.get(),
+                            options.reference,
+                            options.apart,
+                            {std::begin(rt::line_key::all), std::end(rt::line_key::all)}};
   for (; done < phases().size(); ++done) {
     const Phase &phase = phases()[done];
     LogicalResult result = timed(phase.name, [&] {
@@ -143,13 +149,13 @@ LogicalResult CompileSession::writePlan(const std::string &path) {
       })))
     return failure();
   inputs.code = code;
-  FailureOr<std::string> manifest = buildManifest(*current, inputs);
+  FailureOr<rt::Json> manifest = buildManifest(*current, inputs);
   if (failed(manifest))
     return failure();
   std::vector<rt::PlanWriterBlob> blobs;
   for (const CodeBlob &blob : code)
     blobs.push_back({blob.name, std::string_view(blob.bytes.data(), blob.bytes.size())});
-  rt::Status status = rt::writePlan(path, *manifest, blobs);
+  rt::Status status = rt::writePlan(path, std::move(*manifest), blobs);
   if (!status.isOk())
     return emitError(UnknownLoc::get(&context)) << status.text();
   return success();

@@ -17,15 +17,20 @@ llvm::SmallVector<mlir::Value> buildBiasCorrections(TensorBuilder &b, exp::Metho
 /// the registers of a block are cut into shorter ones.
 mlir::Value readElements(TensorBuilder &b, moe::StateOp state);
 
-/// The next moments of a gradient g, and (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps). All [rows, cols].
+/// What eps is added to: sqrt(v / (1 - beta2^t)), as in PyTorch's AdamW, or sqrt(v), in code that corrects the rate.
+enum class EpsPlace { CorrectedRoot, Root };
+/// The root that a step is divided by; `correction` is 1 - beta2^t.
+mlir::Value buildAdamRoot(ScalarBuilder &s, mlir::Value v, mlir::Value correction, double eps, EpsPlace place);
+
+/// The next moments of a gradient g, and (m / (1 - beta1^t)) / root. All [rows, cols].
 struct AdamMoments {
   mlir::Value m, v, direction;
 };
 AdamMoments buildAdam(TensorBuilder &b, exp::MethodAttr attr, mlir::Value g, mlir::Value m, mlir::Value v,
-                      mlir::Value step);
+                      mlir::Value step, EpsPlace place);
 /// The same for the parameter's clipped gradient; declares and writes the moments.
 AdamMoments buildAdam(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,
-                      OptimizerStates &states);
+                      OptimizerStates &states, EpsPlace place = EpsPlace::CorrectedRoot);
 
 } // namespace moec
 

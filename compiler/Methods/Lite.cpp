@@ -11,59 +11,74 @@ namespace moec {
 std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi) {
   using exp::FieldType;
   return {
-      {prefix + "chi", FieldType::Number, chi, 1, 1e6, {}, "", "factor on steps along flat directions"},
-      {prefix + "chi_schedule",
-       FieldType::Choice,
-       "\"constant\"",
-       0,
-       0,
-       {"constant", "floor", "ramp"},
-       "",
-       "constant: chi always; floor: flat steps fall to the schedule's floor, as sharp ones do; ramp: that, and 1 in "
-       "the warm-up, rising from there"},
-      {prefix + "ramp",
-       FieldType::Steps,
-       "{\"fraction\": 0.5}",
-       0,
-       0,
-       {},
-       "steps",
-       "length of what rises after the warm-up"},
-      {prefix + "sharp_fraction",
-       FieldType::Number,
-       "0.1",
-       0,
-       1,
-       {},
-       "",
-       "share of directions that are kept as they are"}};
+      {.key = prefix + "chi",
+       .type = FieldType::Number,
+       .fallback = chi,
+       .minimum = 1,
+       .maximum = 1e6,
+       .doc = "factor on steps along flat directions"},
+      {.key = prefix + "chi_schedule",
+       .type = FieldType::Choice,
+       .fallback = "\"constant\"",
+       .choices = {"constant", "floor", "ramp"},
+       .doc = "constant: chi always; floor: flat steps fall to the schedule's floor, as sharp ones do; ramp: that, and "
+              "1 in "
+              "the warm-up, rising from there"},
+      exp::stepsField(prefix + "ramp", exp::StepsKind::Length,
+                      "=half of the steps after the warm-up; with wsd and constant: as many as twice the warm-up is of "
+                      "the run",
+                      "length of what rises after the warm-up"),
+      {.key = prefix + "sharp_fraction",
+       .type = FieldType::Number,
+       .fallback = "0.1",
+       .minimum = 0,
+       .maximum = 1,
+       .doc = "share of directions that are kept as they are"}};
 }
 
 std::vector<exp::Field> getLiteFields(const char *ofBeta1) {
   using exp::FieldType;
-  std::vector<exp::Field> fields = {{"lite.beta1", FieldType::Number, "0", -100, 100, {}, "", ofBeta1},
-                                    {"lite.beta2",
-                                     FieldType::Number,
-                                     "0",
-                                     -100,
-                                     100,
-                                     {},
-                                     "",
-                                     "the same along flat directions, at the end of the ramp; starts at beta1"}};
+  std::vector<exp::Field> fields = {{.key = "lite.beta1",
+                                     .type = FieldType::Number,
+                                     .fallback = "0",
+                                     .minimum = -100,
+                                     .maximum = 100,
+                                     .doc = ofBeta1},
+                                    {.key = "lite.beta2",
+                                     .type = FieldType::Number,
+                                     .fallback = "0",
+                                     .minimum = -100,
+                                     .maximum = 100,
+                                     .doc = "the same along flat directions, at the end of the ramp; starts at beta1"}};
   for (exp::Field &field : getChiFields("lite.", "1"))
     fields.push_back(std::move(field));
   return fields;
 }
 
-Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
-                const OptimizerMethod::Update &update) {
+/// Its default is the source's: half of what follows the warm-up, or, where the rate then stays for a while, the part
+/// of it that twice the warm-up is of the run.
+static double getRamp(exp::MethodAttr attr, const std::string &prefix, const OptimizerMethod::Update &update) {
+  if (attr.has(prefix + "ramp"))
+    return static_cast<double>(attr.getInt(prefix + "ramp"));
+  auto warmup = static_cast<double>(update.schedule.warmup), steps = static_cast<double>(update.totalSteps);
+  double rest = std::max(steps - warmup, 0.0);
+  return rest * (update.schedule.stays ? std::min(2 * warmup / steps, 1.0) : 0.5);
+}
+
+/// Share of `length` steps that are done, from the warm-up on.
+static Value buildRise(TensorBuilder &b, const OptimizerMethod::Update &update, double length) {
   return b.map({update.step}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-    int64_t from = update.schedule.warmup, length = attr.getInt(prefix + "ramp");
+    auto from = static_cast<double>(update.schedule.warmup);
     Value done = s.sub(x[0], s.constant(1.0));
     if (length > 0)
       return buildProgress(s, done, from, from + length);
     return s.select(s.less(done, s.constant(from)), s.constant(0.0), s.constant(1.0));
   });
+}
+
+Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
+                const OptimizerMethod::Update &update) {
+  return buildRise(b, update, std::floor(getRamp(attr, prefix, update))); // whole steps, as in the source
 }
 
 Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
@@ -72,7 +87,7 @@ Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix
   StringRef schedule = attr.getString(prefix + "chi_schedule");
   if (schedule == "constant")
     return b.constant(chi);
-  Value ramp = buildRamp(b, attr, prefix, update);
+  Value ramp = buildRise(b, update, getRamp(attr, prefix, update));
   return b.map({update.factor, update.step, ramp}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
     // factor = floor + (1 - floor) c; the flat rate chi * lr falls by the same c to the same floor.
     Value falling = s.constant(chi);
@@ -88,19 +103,50 @@ Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix
   });
 }
 
-exp::Field getSmoothField(const std::string &prefix) {
-  return {prefix + "smooth", exp::FieldType::Number, "0.1", 0, 1, {}, "", "share of elements between sharp and flat"};
+std::vector<exp::Conflict> findRampConflicts(exp::MethodAttr attr, const std::string &prefix,
+                                             exp::ExperimentOp experiment) {
+  bool mixes = attr.getFloat(prefix + "beta1") != attr.getFloat(prefix + "beta2");
+  bool rises = attr.getFloat(prefix + "chi") != 1 && attr.getString(prefix + "chi_schedule") == "ramp";
+  if (!attr.has(prefix + "ramp") || (!mixes && !rises))
+    return {};
+  exp::MethodAttr schedule = experiment.section<exp::OptimizerOp>().getSchedule();
+  auto duration = experiment.section<exp::DurationOp>();
+  int64_t warmup = schedule.getInt("warmup"), length = attr.getInt(prefix + "ramp");
+  auto steps = static_cast<int64_t>(duration.getSteps());
+  if (warmup + length < steps)
+    return {};
+  return {{.field = prefix + "ramp",
+           .text = "the ramp of " + std::to_string(length) + " steps begins after the warm-up of " +
+                   std::to_string(warmup) + ", so the run ends before the full value is reached; expected fewer than " +
+                   std::to_string(std::max<int64_t>(steps - warmup, 1)) + " steps, or no ramp (half of what is left)",
+           .other = duration,
+           .otherField = "steps",
+           .otherText = "the run is " + std::to_string(steps) + " steps",
+           .isWarning = true}};
 }
 
-Value buildSharpMask(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix, int64_t count,
+exp::Field getSmoothField(const std::string &prefix) {
+  return {.key = prefix + "smooth",
+          .type = exp::FieldType::Number,
+          .fallback = "0.1",
+          .minimum = 0,
+          .maximum = 1,
+          .doc = "share of elements between sharp and flat"};
+}
+
+Value buildSharpMask(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix, const ParameterTraits &traits,
                      OptimizerStates &states, Value v, Value moves) {
-  MatrixBatch copies(b, count, /*align=*/1);
-  double elements = static_cast<double>(TensorBuilder::rows(v) * TensorBuilder::cols(v)) / count;
-  double sharp = attr.getFloat(prefix + "sharp_fraction"), smooth = attr.getFloat(prefix + "smooth");
-  moe::StateOp highState = states.declare("high", b.type(1, 1), 2.0);
-  moe::StateOp lowState = states.declare("low", b.type(1, 1), 1.0);
+  MatrixBatch batch(b, traits.matrices, /*align=*/1);
+  double elements = static_cast<double>(TensorBuilder::rows(v) * TensorBuilder::cols(v)) / traits.matrices;
+  double sharp = attr.getFloat(prefix + "sharp_fraction");
+  double smooth = std::min(attr.getFloat(prefix + "smooth"), 1 - sharp);
+  constexpr double kNone = 1e-5; // as in LITE's code
+  if (sharp < kNone || sharp > 1 - kNone)
+    return b.constant(sharp < kNone ? 0.0 : 1.0);
+  moe::StateOp highState = states.declare("high", b.type(traits.matrices / traits.copies, 1), 1.0);
+  moe::StateOp lowState = states.declare("low", b.type(traits.matrices / traits.copies, 1), 0.5);
   Value high = b.readRows(highState), low = b.readRows(lowState);
-  Value mean = b.scale(copies.sums(v), 1 / elements);
+  Value mean = b.scale(batch.sums(v), 1 / elements);
 
   Value mask = b.map({v, mean, high, low}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
     Value from = s.mul(x[3], x[1]), to = s.mul(x[2], x[1]);
@@ -108,28 +154,32 @@ Value buildSharpMask(TensorBuilder &b, exp::MethodAttr attr, const std::string &
     Value between = s.max(s.constant(0.0), s.min(s.constant(1.0), s.div(s.sub(x[0], from), span)));
     return s.select(s.less(x[0], to), between, s.constant(1.0));
   });
-  auto adapt = [&](moe::StateOp state, Value bound, double share) {
+  // Returns the bound's next value, which stays under `most`, if given.
+  auto adapt = [&](moe::StateOp state, Value bound, double share, Value most) {
     Value above = b.map({v, mean, bound}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
       return s.select(s.less(x[0], s.mul(x[2], x[1])), s.constant(0.0), s.constant(1.0));
     });
-    SmallVector<Value> inputs{bound, copies.sums(above)};
+    SmallVector<Value> inputs{bound, batch.sums(above)};
+    if (most)
+      inputs.push_back(most);
     if (moves)
       inputs.push_back(moves);
     Value next = b.map(inputs, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
       Value tooMany = s.less(s.constant(share * elements), x[1]);
       Value moved = s.mul(x[0], s.select(tooMany, s.constant(1.05), s.constant(0.95)));
-      return moves ? s.select(s.less(s.constant(0.5), x[2]), moved, x[0]) : moved;
+      if (most)
+        moved = s.min(moved, s.mul(s.constant(0.95), x[2]));
+      return moves ? s.select(s.less(s.constant(0.5), x.back()), moved, x[0]) : moved;
     });
     b.writeRows(state, next);
+    return next;
   };
-  adapt(highState, high, sharp);
-  adapt(lowState, low, sharp + smooth);
+  adapt(lowState, low, sharp + smooth, adapt(highState, high, sharp, {}));
   return mask;
 }
 
 FlatProjector::FlatProjector(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,
-                             OptimizerStates &states, ArrayRef<MatrixBatch::Quintic> steps, Value momentum,
-                             Value orthogonal)
+                             OptimizerStates &states, const NewtonSchulz &ns, Value momentum, Value orthogonal)
     : b(b), batch(b, update.traits.matrices, update.rowAlign), traits(update.traits) {
   int64_t rank = std::min(traits.rows, traits.cols);
   auto wanted = std::min<int64_t>(static_cast<int64_t>(attr.getFloat("lite.sharp_fraction") * rank) + 1, rank - 1);
@@ -139,10 +189,10 @@ FlatProjector::FlatProjector(TensorBuilder &b, exp::MethodAttr attr, const Optim
   // Singular values above the threshold are those where s / threshold - 1 is positive: Newton-Schulz makes them 1, and
   // the others -1.
   Value threshold = b.mul(rho, batch.norms(momentum));
-  Value shifted = b.map({momentum, threshold, orthogonal}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-    return s.sub(s.div(x[0], s.max(x[1], s.constant(1e-30))), x[2]);
+  Value shifted = b.map({momentum, threshold, orthogonal}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    return s.sub(s.div(x[0], s.add(x[1], s.constant(1e-9 * ns.share))), x[2]);
   });
-  sharp = b.map({orthogonal, batch.newtonSchulz(shifted, steps)},
+  sharp = b.map({orthogonal, batch.newtonSchulz(shifted, ns.steps, ns.eps)},
                 [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.mul(s.constant(0.5), s.add(x[0], x[1])); });
   Value next = b.map({rho, batch.norms(sharp)}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
     Value tooMany = s.less(s.constant(std::sqrt(static_cast<double>(wanted))), x[1]);

@@ -5,6 +5,7 @@
 
 #include "compiler/Methods/MatrixBatch.h"
 #include "compiler/Methods/Methods.h"
+#include "compiler/Methods/MuonSupport.h"
 
 namespace moec {
 
@@ -20,14 +21,19 @@ mlir::Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &
 mlir::Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
                       const OptimizerMethod::Update &update);
 
+/// A warning where `ramp` was given and what rises over it has not risen when the run ends.
+std::vector<exp::Conflict> findRampConflicts(exp::MethodAttr attr, const std::string &prefix,
+                                             exp::ExperimentOp experiment);
+
 /// smooth, behind a prefix.
 exp::Field getSmoothField(const std::string &prefix);
 /// 1 where v is at least high * mean(v), 0 below low * mean(v), linear between. Then moves both bounds, which it keeps
-/// as states, towards the shares sharp_fraction and sharp_fraction + smooth of elements above them. v [rows, cols] are
-/// `count` copies of a parameter, each with bounds and a mean of its own. Where `moves` [1, 1] is given and 0, bounds
-/// stay.
-mlir::Value buildSharpMask(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix, int64_t count,
-                           OptimizerStates &states, mlir::Value v, mlir::Value moves = {});
+/// as states, towards the shares sharp_fraction and sharp_fraction + smooth of elements above them. v [rows, cols]
+/// holds the parameter's matrices, each with bounds and a mean of its own. Where `moves` [1, 1] is given and 0, bounds
+/// stay. For sharp_fraction 0 and 1 the mask is 0 and 1, [1, 1], and nothing is kept.
+mlir::Value buildSharpMask(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
+                           const ParameterTraits &traits, OptimizerStates &states, mlir::Value v,
+                           mlir::Value moves = {});
 
 /// The flat part of matrices: what is orthogonal to the singular directions of `momentum` above a threshold.
 /// `orthogonal` is Newton-Schulz of the momentum. Declares, reads and adapts the threshold of each matrix.
@@ -35,7 +41,7 @@ class FlatProjector {
 public:
   using Value = mlir::Value;
   FlatProjector(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update, OptimizerStates &states,
-                llvm::ArrayRef<MatrixBatch::Quintic> steps, Value momentum, Value orthogonal);
+                const NewtonSchulz &ns, Value momentum, Value orthogonal);
   /// X - S S^T X, S [fan-in, fan-out] having the sharp singular directions.
   Value apply(Value x);
 

@@ -135,11 +135,11 @@ Value MatrixBatch::norms(Value x) {
   return b.map({sums(b.mul(x, x))}, [](ScalarBuilder &s, TensorBuilder::Scalars v) { return s.sqrt(v[0]); });
 }
 
-Value MatrixBatch::newtonSchulz(Value x, ArrayRef<Quintic> steps) {
+Value MatrixBatch::newtonSchulz(Value x, ArrayRef<Quintic> steps, double eps) {
   int64_t rows = rowsOf(x), stride = aligned(rows);
   bool tall = rows > TensorBuilder::cols(x);
-  Value unit = b.map({x, norms(x)}, [](ScalarBuilder &s, TensorBuilder::Scalars v) {
-    return s.div(v[0], s.add(v[1], s.constant(1e-7)));
+  Value unit = b.map({x, norms(x)}, [&](ScalarBuilder &s, TensorBuilder::Scalars v) {
+    return s.div(v[0], s.add(v[1], s.constant(eps)));
   });
   Value y = resize(unit, rows, stride);
   for (const Quintic &step : steps) {

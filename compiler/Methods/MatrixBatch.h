@@ -48,9 +48,9 @@ public:
   struct Quintic {
     double a, b, c;
   };
-  /// Newton-Schulz: brings the singular values of X_i / (||X_i||_F + 1e-7) near 1 and leaves singular vectors alone.
-  /// The smaller Gram matrix is used: X A with A = X^T X where X is tall.
-  Value newtonSchulz(Value x, llvm::ArrayRef<Quintic> steps);
+  /// Newton-Schulz: brings the singular values of X_i / (||X_i||_F + eps) near 1 and leaves singular vectors alone.
+  /// The smaller Gram matrix is used: X A with A = X^T X where X is tall. eps > 0, so that a matrix of zeros stays one.
+  Value newtonSchulz(Value x, llvm::ArrayRef<Quintic> steps, double eps);
 
 private:
   struct Groups {

@@ -16,6 +16,15 @@ std::vector<exp::Conflict> ForcedMethod::findConflicts(exp::MethodAttr attr, mli
            .otherText = "the mixture is here"}};
 }
 
+mlir::Value keepLayerTopK(TensorBuilder &b, const RoutingValues &r, mlir::Value ids) {
+  if (!r.layerTopK)
+    return ids;
+  return b.mapTo(b.b.getI32Type(), {ids, r.layerTopK}, TensorBuilder::rows(ids), TensorBuilder::cols(ids),
+                 [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+                   return s.select(s.less(s.toElement(x[3]), x[1]), x[0], s.toInteger(s.integer(-1), 32));
+                 });
+}
+
 void registerMethods(mlir::DialectRegistry &registry) {
   registry.addExtension(+[](mlir::MLIRContext *, exp::ExpDialect *dialect) { registerMethods(dialect->getMethods()); });
 }

@@ -37,6 +37,10 @@ struct RoutingValues {
   bool training;
   NoiseSource *noise; // in training
   mlir::Value step;   // steps done before this one, i64 [1, 1]
+  /// i64 [1, 1]: how many of the numTokens are text; the others stand behind them. Null: all, as in training and
+  /// evaluation. A method that looks at more than one token counts these alone. What is not text has a selection of
+  /// -infinity, and no expert whatever the method says.
+  mlir::Value textTokens;
 
   mlir::Value hidden;      // [N, D] what router and experts read
   mlir::Value routerInput; // [N, D] hidden, with the noise that the router reads
@@ -54,7 +58,7 @@ struct RoutingValues {
   mlir::Value rowScores;     // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
   mlir::Value probabilities; // [N, E] see ScoreMethod::buildProbabilities
   mlir::Value counts;        // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
-  mlir::Value unbiasedIds;   // i32 [N, S] as ids, had the choice been by scores alone
+  mlir::Value unbiasedIds;   // i32 [N, S] as ids, had the choice been by scores alone, among all experts; in training
   mlir::Value expertGate;    // [ffnExperts, D, I] weights
   mlir::Value expertUp, expertDown;
   mlir::Value activations;      // [R, I] what enters the experts' last product, without the combine weight
@@ -65,6 +69,9 @@ struct RoutingValues {
   /// i32 [N / seqLen, 1]: which source of training text each sequence is from, counted from 0 in the spec's order.
   llvm::function_ref<mlir::Value()> readSources;
 };
+
+/// i32 [N, topK] in falling order of what they were chosen by: those beyond r.layerTopK become -1.
+mlir::Value keepLayerTopK(TensorBuilder &b, const RoutingValues &r, mlir::Value ids);
 
 /// Declares states that a method owns.
 class StateDeclarer {
@@ -105,6 +112,9 @@ public:
   virtual bool hasEmptySlots(exp::MethodAttr attr) const { return false; }
   /// Experts that a token has in the mean, at the beginning of the run.
   virtual double meanChosen(exp::MethodAttr attr, double topK) const { return topK; }
+  /// How the route of a token may depend on later tokens of its sequence, for people: when, and why; empty: it does
+  /// not.
+  virtual std::string describeFuture(exp::MethodAttr attr) const { return ""; }
   /// RoutingValues::maxChosen.
   virtual int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const { return 0; }
 };
@@ -144,6 +154,8 @@ public:
   }
   /// Experts with weights that it gives a token in the mean; 0: as many as equal loads of all outputs come to.
   virtual double meanExperts(exp::MethodAttr attr) const { return 0; }
+  /// As RoutingMethod::describeFuture.
+  virtual std::string describeFuture(exp::MethodAttr attr) const { return ""; }
   /// Once after each optimizer step.
   virtual void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const {}
 };

@@ -8,21 +8,34 @@ namespace moec {
 
 std::vector<exp::Field> getMuonFields(const char *coefficients) {
   using exp::FieldType;
-  return {{"momentum", FieldType::Number, "0.95", 0, 1, {}, "", "decay of the mean of gradients", false, true},
-          {"nesterov", FieldType::Boolean, "true", 0, 0, {}, "", "whether the gradient is weighed in once more"},
-          {"ns.steps", FieldType::Integer, "5", 1, 32, {}, "steps", "Newton-Schulz steps"},
-          {"ns.coefficients",
-           FieldType::Choice,
-           coefficients,
-           0,
-           0,
-           {"keller", "polar5", "polar_express"},
-           "",
-           "keller: one polynomial for all steps, singular values end in 0.68..1.135; polar5: one for each of five, "
-           "0.977..1.032; polar_express: one for each of eight, converges (further steps repeat the last)"}};
+  return {
+      {.key = "momentum",
+       .type = FieldType::Number,
+       .fallback = "0.95",
+       .minimum = 0,
+       .maximum = 1,
+       .doc = "decay of the mean of gradients",
+       .openMaximum = true},
+      {.key = "nesterov",
+       .type = FieldType::Boolean,
+       .fallback = "true",
+       .doc = "whether the gradient is weighed in once more"},
+      {.key = "ns.steps",
+       .type = FieldType::Integer,
+       .fallback = "5",
+       .minimum = 1,
+       .maximum = 32,
+       .unit = "steps",
+       .doc = "Newton-Schulz steps"},
+      {.key = "ns.coefficients",
+       .type = FieldType::Choice,
+       .fallback = coefficients,
+       .choices = {"keller", "polar5", "polar_express"},
+       .doc = "keller: one polynomial for all steps, singular values end in 0.68..1.135; polar5: one for each of five, "
+              "0.977..1.032; polar_express: one for each of eight, converges (further steps repeat the last)"}};
 }
 
-SmallVector<MatrixBatch::Quintic> getQuintics(exp::MethodAttr attr) {
+NewtonSchulz getNewtonSchulz(exp::MethodAttr attr) {
   // Jordan et al. 2024: one polynomial with a steep slope at 0.
   static const MatrixBatch::Quintic keller[] = {{3.4445, -4.7750, 2.0315}};
   // Five polynomials whose composition is near 1 everywhere, as in the public code of Dion (2025).
@@ -43,11 +56,17 @@ SmallVector<MatrixBatch::Quintic> getQuintics(exp::MethodAttr attr) {
                                                  {1.875, -1.25, 0.375}};
   StringRef name = attr.getString("ns.coefficients");
   ArrayRef<MatrixBatch::Quintic> table = keller;
-  if (name == "polar5")
+  double momentum = attr.getFloat("momentum");
+  // Jordan's code takes the mean, as buildMomentum does; Moonlight's sums: m = momentum m + g.
+  NewtonSchulz result{{}, 1e-7, attr.getString("scale") == "moonlight" ? 1 - momentum : 1};
+  if (name == "polar5") {
     table = polar;
-  else if (name == "polar_express")
+    result.eps = 1e-8, result.share = 1 - momentum; // Dion's code sums
+  } else if (name == "polar_express") {
     table = express;
-  SmallVector<MatrixBatch::Quintic> steps;
+    // LITE's code: the mean + (1 / momentum - 1) g, over 1.01 times its norm + 1e-8.
+    result.eps = 1e-8 / 1.01, result.share = attr.getBool("nesterov") && momentum > 0 ? momentum : 1;
+  }
   for (size_t i = 0, count = attr.getInt("ns.steps"); i < count; ++i) {
     MatrixBatch::Quintic step = table[std::min(i, table.size() - 1)];
     if (name == "polar_express" && i + 1 < table.size()) {
@@ -57,9 +76,9 @@ SmallVector<MatrixBatch::Quintic> getQuintics(exp::MethodAttr attr) {
       step.b /= std::pow(slack, 3);
       step.c /= std::pow(slack, 5);
     }
-    steps.push_back(step);
+    result.steps.push_back(step);
   }
-  return steps;
+  return result;
 }
 
 Value buildMomentum(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,

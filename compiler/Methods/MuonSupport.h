@@ -10,8 +10,13 @@ namespace moec {
 /// momentum, nesterov, ns.steps, ns.coefficients.
 std::vector<exp::Field> getMuonFields(const char *coefficients);
 
-/// The steps of Newton-Schulz that `ns.*` names.
-llvm::SmallVector<MatrixBatch::Quintic> getQuintics(exp::MethodAttr attr);
+/// What `ns.*` names: steps, and the eps that the source of the coefficients adds to the norm of its own momentum. Some
+/// sources sum gradients where buildMomentum takes their mean, so ours is `share` times theirs.
+struct NewtonSchulz {
+  llvm::SmallVector<MatrixBatch::Quintic> steps;
+  double eps, share;
+};
+NewtonSchulz getNewtonSchulz(exp::MethodAttr attr);
 
 /// Writes the momentum's next value, beta m + (1 - beta) g, and returns what is made orthogonal: that, or with nesterov
 /// beta times it + (1 - beta) g. [rows of all matrices, cols].

@@ -15,10 +15,12 @@ namespace moec {
 class ScheduleMethod : public exp::Method {
 public:
   std::string category() const final { return "schedule"; }
-  /// What the factor does, for methods that follow it: it rises for `warmup` steps and falls to `floor` at the end.
+  /// What the factor does, for methods that follow it: it rises for `warmup` steps and falls to `floor` at the end,
+  /// either at once or after it `stays` at 1.
   struct Traits {
     int64_t warmup;
     double floor;
+    bool stays = false;
   };
   virtual Traits traits(exp::MethodAttr attr) const { return {attr.getInt("warmup"), attr.getFloat("floor")}; }
   /// step: [1, 1] of T, steps done before this one (0 for the first). Returns [1, 1].
@@ -60,7 +62,8 @@ public:
     mlir::Value step;          // [1, 1] of T, 1 for the first update
     mlir::Value factor;        // [1, 1], of the schedule
     ScheduleMethod::Traits schedule;
-    int64_t rowAlign; // of groups of rows (see MatrixBatch)
+    int64_t rowAlign;       // of groups of rows (see MatrixBatch)
+    int64_t totalSteps = 0; // of the run
   };
   /// The method's part in muP: its learning rate for hidden matrices goes with width^-x. 1 where each element's step is
   /// of one size; 0 where the spectral norm of a step is, or its norm relative to the matrix.

@@ -7,14 +7,19 @@
 namespace moec {
 
 inline exp::Field getWarmupField() {
-  return {"warmup", exp::FieldType::Steps, "null", 0, 0, {}, "steps", "the rate rises linearly over this many steps"};
+  return exp::stepsField("warmup", exp::StepsKind::Length, "null", "the rate rises linearly over this many steps");
 }
 inline exp::Field getFloorField() {
-  return {"floor", exp::FieldType::Number, "0.0", 0, 1, {}, "", "factor that the decay ends at"};
+  return {.key = "floor",
+          .type = exp::FieldType::Number,
+          .fallback = "0.0",
+          .minimum = 0,
+          .maximum = 1,
+          .doc = "factor that the decay ends at"};
 }
 
 /// (step - from) / (to - from), kept within [0, 1]; 1 for an empty span.
-inline mlir::Value buildProgress(ScalarBuilder &s, mlir::Value step, int64_t from, int64_t to) {
+inline mlir::Value buildProgress(ScalarBuilder &s, mlir::Value step, double from, double to) {
   if (to <= from)
     return s.constant(1.0);
   mlir::Value r = s.div(s.sub(step, s.constant(from)), s.constant(to - from));

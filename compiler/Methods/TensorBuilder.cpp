@@ -221,8 +221,8 @@ Value ScalarBuilder::sqrt(Value x) { return math::SqrtOp::create(b, loc, x); }
 Value ScalarBuilder::abs(Value x) { return math::AbsFOp::create(b, loc, x); }
 Value ScalarBuilder::cos(Value x) { return math::CosOp::create(b, loc, x); }
 Value ScalarBuilder::sin(Value x) { return math::SinOp::create(b, loc, x); }
-Value ScalarBuilder::min(Value x, Value y) { return arith::MinimumFOp::create(b, loc, x, y); }
-Value ScalarBuilder::max(Value x, Value y) { return arith::MaximumFOp::create(b, loc, x, y); }
+Value ScalarBuilder::min(Value x, Value y) { return createArith<arith::MinimumFOp, arith::MinSIOp>(b, loc, x, y); }
+Value ScalarBuilder::max(Value x, Value y) { return createArith<arith::MaximumFOp, arith::MaxSIOp>(b, loc, x, y); }
 Value ScalarBuilder::select(Value condition, Value x, Value y) {
   return arith::SelectOp::create(b, loc, condition, x, y);
 }
@@ -239,14 +239,16 @@ Value ScalarBuilder::rem(Value x, Value y) { return arith::RemUIOp::create(b, lo
 Value ScalarBuilder::equal(Value x, Value y) { return arith::CmpIOp::create(b, loc, arith::CmpIPredicate::eq, x, y); }
 Value ScalarBuilder::both(Value x, Value y) { return arith::AndIOp::create(b, loc, x, y); }
 
-Value ScalarBuilder::toInteger(Value integer, unsigned bits) {
-  unsigned from = integer.getType().getIntOrFloatBitWidth();
-  if (from == bits)
-    return integer;
+Value ScalarBuilder::toInteger(Value whole, unsigned bits) {
   Type to = b.getIntegerType(bits);
+  if (isa<FloatType>(whole.getType()))
+    return arith::FPToSIOp::create(b, loc, to, whole);
+  unsigned from = whole.getType().getIntOrFloatBitWidth();
+  if (from == bits)
+    return whole;
   if (from < bits)
-    return arith::ExtSIOp::create(b, loc, to, integer);
-  return arith::TruncIOp::create(b, loc, to, integer);
+    return arith::ExtSIOp::create(b, loc, to, whole);
+  return arith::TruncIOp::create(b, loc, to, whole);
 }
 
 Value ScalarBuilder::isMultiple(Value whole, int64_t n) {

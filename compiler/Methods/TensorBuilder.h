@@ -96,7 +96,7 @@ public:
   Value abs(Value x);
   Value cos(Value x);
   Value sin(Value x);
-  Value min(Value x, Value y);
+  Value min(Value x, Value y); // of floats or integers, as max
   Value max(Value x, Value y);
   Value quotient(Value x, Value y); // non-negative integers, as is
   Value rem(Value x, Value y);
@@ -106,8 +106,8 @@ public:
   Value select(Value condition, Value x, Value y);
   Value isMultiple(Value whole, int64_t n); // i1; of a float that is a whole number
   Value sigmoid(Value x);
-  Value toElement(Value number); // from an integer or another float type
-  Value toInteger(Value integer, unsigned bits);
+  Value toElement(Value number);               // from an integer or another float type
+  Value toInteger(Value whole, unsigned bits); // from an integer, or a float that is a whole number
 
   mlir::OpBuilder &b;
   mlir::Location loc;

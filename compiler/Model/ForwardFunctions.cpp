@@ -15,6 +15,7 @@ struct Trunk {
   Value hidden;                // [N, D] after the final norm
   SmallVector<Value> lossSums; // over layers, unweighted, in the order of ctx.losses; only when training
   SmallVector<Value> carried;  // from mixture to mixture, for losses and measures; only when training
+  Value textTokens;            // RoutingValues::textTokens
 };
 
 } // namespace
@@ -38,7 +39,8 @@ static void buildSegment(ModelContext &ctx, const Segment &segment, bool trainin
     terms.carried = MutableArrayRef(values).drop_front(1 + trunk.lossSums.size());
   }
   for (const LayerSlot &slot : segment.slots) {
-    LayerScope layer{slot, repeat.getIndexArgument(), TensorBuilder::rows(values[0]), training};
+    LayerScope layer{slot,          repeat.getIndexArgument(), TensorBuilder::rows(values[0]), training,
+                     /*prefix=*/{}, trunk.textTokens};
     if (slot.isMoe && ctx.moe.getBlock() == "shortcut") {
       values[0] = buildShortcutBlock(ctx, layer, values[0], terms);
       continue;
@@ -76,8 +78,9 @@ static void buildTermStarts(ModelContext &ctx, int64_t numTokens, Trunk &trunk) 
   }
 }
 
-static Trunk buildTrunk(ModelContext &ctx, Value ids, bool training) {
+static Trunk buildTrunk(ModelContext &ctx, Value ids, bool training, Value textTokens = {}) {
   Trunk trunk;
+  trunk.textTokens = textTokens;
   int64_t width = ctx.model.getHiddenSize();
   trunk.hidden =
       moe::EmbedOp::create(ctx.b, ctx.t.type(TensorBuilder::rows(ids), width), ctx.readParameter("embed"), ids);
@@ -126,7 +129,7 @@ static Value buildTotal(ModelContext &ctx, Value crossEntropy, const Trunk &trun
     Value loss = buildMultiToken(ctx, multiToken, trunk.stream, trunk.embedded,
                                  [&](Value hidden) { return buildSurprises(ctx, hidden, targets); });
     total = ctx.t.add(total, ctx.t.scale(loss, multiToken.getWeight().convertToDouble()));
-    ctx.accumulate(ctx.declareMetric("multi_token"), ctx.t.scale(loss, share));
+    ctx.accumulate(ctx.declareMetric("multi_token", multiToken), ctx.t.scale(loss, share));
   }
   for (auto [index, term] : llvm::enumerate(ctx.losses)) {
     exp::LossOp op = term.op;
@@ -140,7 +143,7 @@ static Value buildTotal(ModelContext &ctx, Value crossEntropy, const Trunk &trun
       weight /= term.method->isMean(op.getMethod()) ? numTerms : 1;
     }
     total = ctx.t.add(total, ctx.t.scale(sum, weight));
-    ctx.accumulate(ctx.declareMetric(op.getName()), ctx.t.scale(sum, share / numTerms));
+    ctx.accumulate(ctx.declareMetric(op.getName(), op), ctx.t.scale(sum, share / numTerms));
   }
   return total;
 }
@@ -153,9 +156,9 @@ static void buildForwardBackward(ModelContext &ctx, moe::StateOp tokens) {
   Trunk trunk = buildTrunk(ctx, buildTokenColumn(ctx, batch, 0), /*training=*/true);
   Value targets = buildTokenColumn(ctx, batch, 1);
   Value crossEntropy = buildCrossEntropy(ctx, trunk.hidden, targets);
-  ctx.accumulate(ctx.declareMetric("loss"), ctx.t.scale(crossEntropy, share));
+  ctx.accumulate(ctx.declareMetric("loss", ctx.experiment), ctx.t.scale(crossEntropy, share));
   Value total = buildTotal(ctx, crossEntropy, trunk, targets, share);
-  ctx.accumulate(ctx.declareMetric("total_loss"), ctx.t.scale(total, share));
+  ctx.accumulate(ctx.declareMetric("total_loss", ctx.experiment), ctx.t.scale(total, share));
   moe::LossOp::create(ctx.b, total, ctx.b.getF64FloatAttr(share));
   ctx.endFunction();
 }
@@ -166,22 +169,29 @@ static void buildEvaluate(ModelContext &ctx, moe::StateOp tokens) {
   ctx.beginFunction("evaluate");
   Value batch = ctx.t.read(tokens);
   Trunk trunk = buildTrunk(ctx, buildTokenColumn(ctx, batch, 0), /*training=*/false);
-  Value loss = buildCrossEntropy(ctx, trunk.hidden, buildTokenColumn(ctx, batch, 1));
-  ctx.accumulate(ctx.declareMetric("validation.loss", /*evaluation=*/true),
-                 ctx.t.scale(loss, 1.0 / evaluate.getBatches()));
+  Value surprises = buildSurprises(ctx, trunk.hidden, buildTokenColumn(ctx, batch, 1));
+  // Token by token: which of them count, and how much, depends on the data, so the runtime sums.
+  ctx.write(ctx.declare("evaluate.losses", moe::StateKind::output, ctx.t.type(TensorBuilder::rows(surprises), 1)),
+            surprises);
   ctx.endFunction();
 }
 
-// One window; only the row at `position` goes through the head.
+// One window; only the row at `position` goes through the head. What stands behind it is no text: attention is causal,
+// and routing counts the tokens up to it alone.
 static void buildLogits(ModelContext &ctx) {
   int64_t window = ctx.seqLen(), vocabulary = ctx.model.getVocabSize();
   moe::StateOp tokens = ctx.declare("generate.tokens", moe::StateKind::batch, ctx.idType(1, window));
   moe::StateOp position = ctx.declare("generate.position", moe::StateKind::batch, ctx.idType(1, 1));
   moe::StateOp logits = ctx.declare("generate.logits", moe::StateKind::output, ctx.t.type(1, vocabulary));
   ctx.beginFunction("logits");
-  Trunk trunk = buildTrunk(ctx, ctx.t.reshape(ctx.t.read(tokens), window, 1), /*training=*/false);
-  Value row = moe::GatherRowsOp::create(ctx.b, ctx.t.type(1, TensorBuilder::cols(trunk.hidden)), trunk.hidden,
-                                        ctx.t.read(position), /*slot_row=*/Value());
+  Value last = ctx.t.read(position), textTokens;
+  if (ctx.moe)
+    textTokens = ctx.t.mapTo(ctx.b.getI64Type(), {last}, 1, 1, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.add(s.toInteger(x[0], 64), s.integer(1));
+    });
+  Trunk trunk = buildTrunk(ctx, ctx.t.reshape(ctx.t.read(tokens), window, 1), /*training=*/false, textTokens);
+  Value row = moe::GatherRowsOp::create(ctx.b, ctx.t.type(1, TensorBuilder::cols(trunk.hidden)), trunk.hidden, last,
+                                        /*slot_row=*/Value());
   ctx.write(logits, buildHead(ctx, row));
   ctx.endFunction();
 }

@@ -1,5 +1,4 @@
-// init: parameters, constant tables, and zeros for what the optimizer and the losses keep; begin_step and
-// begin_evaluate.
+// init: parameters, constant tables, and zeros for what the optimizer and the losses keep; begin_step.
 #include "compiler/Model/ModelContext.h"
 
 #include "llvm/Support/xxhash.h"
@@ -126,10 +125,6 @@ void buildInitFunction(ModelContext &ctx) {
 void buildBeginFunctions(ModelContext &ctx) {
   ctx.beginFunction("begin_step");
   for (moe::StateOp state : ctx.perStep)
-    ctx.writeZero(state);
-  ctx.endFunction();
-  ctx.beginFunction("begin_evaluate");
-  for (moe::StateOp state : ctx.perEvaluation)
     ctx.writeZero(state);
   ctx.endFunction();
 }

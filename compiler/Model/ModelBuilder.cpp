@@ -17,7 +17,7 @@ LogicalResult buildModel(exp::ExperimentOp experiment, ModuleOp module, const Mo
   // Last: by now every state that has to be zeroed is known.
   buildBeginFunctions(ctx);
   buildInitFunction(ctx);
-  return success();
+  return failure(ctx.hasErrors);
 }
 
 } // namespace moec

@@ -187,9 +187,31 @@ void ModelContext::writeFill(moe::StateOp state, double value) {
   t.writeRows(state, t.fill(value, state.getCopies() * type.getNumElements() / cols, cols));
 }
 
-moe::StateOp ModelContext::declareMetric(StringRef name, bool evaluation) {
-  moe::StateOp state = declare(("metric." + name).str(), moe::StateKind::metric, t.type(1, 1));
-  (evaluation ? perEvaluation : perStep).push_back(state);
+std::string ModelContext::claimMetric(StringRef name, Operation *section) {
+  bool isKey = llvm::is_contained(options.lineKeys, name);
+  Operation *first = metricOwners.try_emplace(name, section).first->second;
+  if (!isKey && first == section)
+    return name.str();
+  // Building goes on under another name, to hear of all such errors.
+  std::string other = (name + "#" + exp::pointerOf(section)).str();
+  if (!clashes.insert(other).second)
+    return other;
+  hasErrors = true;
+  // At the one that its author named; built-in numbers cannot move.
+  if (!isKey && isa<exp::LossOp, exp::WatchOp>(first) && !isa<exp::LossOp, exp::WatchOp>(section))
+    std::swap(first, section);
+  InFlightDiagnostic diagnostic = exp::report(section, "", exp::Rule::MetricName);
+  diagnostic << "\"" << name << "\" is the name of another number in the log; expected a name of its own";
+  if (!isKey)
+    diagnostic.attachNote(exp::placeOf(first, "")) << "\"" << name << "\" is logged for this";
+  else
+    diagnostic.attachNote(exp::placeOf(section, "")) << "lines of the log have a \"" << name << "\" of their own";
+  return other;
+}
+
+moe::StateOp ModelContext::declareMetric(StringRef name, Operation *section) {
+  moe::StateOp state = declare("metric." + claimMetric(name, section), moe::StateKind::metric, t.type(1, 1));
+  perStep.push_back(state);
   return state;
 }
 

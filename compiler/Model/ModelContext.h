@@ -7,6 +7,7 @@
 #include "compiler/Model/Parameters.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "llvm/ADT/StringMap.h"
+#include "llvm/ADT/StringSet.h"
 
 namespace moec {
 
@@ -63,8 +64,8 @@ public:
   const ScalingMethod *scaling = nullptr; // null: nothing is scaled
   ScalingMethod::Run run;
   std::vector<Parameter> parameters;
-  std::vector<moe::StateOp> perStep, perEvaluation; // zeroed by begin_step, begin_evaluate
-  llvm::StringMap<double> initialValues;            // of optimizer states, where it is not 0
+  std::vector<moe::StateOp> perStep;     // zeroed by begin_step
+  llvm::StringMap<double> initialValues; // of optimizer states, where it is not 0
 
   int64_t seqLen();
   int64_t microSequences();
@@ -95,8 +96,12 @@ public:
   void writeFill(moe::StateOp state, double value);
   /// Zero in all copies: one op that becomes a fill.
   void writeZero(moe::StateOp state);
-  /// A [1, 1] metric of the step (or of an evaluation).
-  moe::StateOp declareMetric(llvm::StringRef name, bool evaluation = false);
+  /// A [1, 1] metric of the step. `section`: what it is logged for.
+  moe::StateOp declareMetric(llvm::StringRef name, mlir::Operation *section);
+  /// Every metric says its name here, and takes the one that is returned. Two sections with one name are an error, and
+  /// so is a name that lines of the log have beside metrics. Asking again for the same section is none.
+  std::string claimMetric(llvm::StringRef name, mlir::Operation *section);
+  bool hasErrors = false; // reported; the model is not to be used
 
   //===--- Functions ---===//
   mlir::func::FuncOp beginFunction(llvm::StringRef name);
@@ -110,6 +115,8 @@ public:
 
 private:
   llvm::StringMap<moe::StateOp> states;
+  llvm::StringMap<mlir::Operation *> metricOwners;
+  llvm::StringSet<> clashes;            // of names, reported
   mlir::func::FuncOp function;          // being built
   mlir::Value stepRead, firstTokenRead; // in it
 };
@@ -133,6 +140,7 @@ struct LayerScope {
   bool training;               // losses are built and choices counted
   llvm::StringRef prefix = {}; // of the names of parameters: "second." for the second half of a shortcut layer, or
                                // the whole beginning where there is no index
+  mlir::Value textTokens = {}; // RoutingValues::textTokens
 };
 
 /// Sums of losses so far, and what is carried from layer to layer, both updated in place.

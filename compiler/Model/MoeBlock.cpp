@@ -1,4 +1,5 @@
 // x + mixture(norm(x)): route, bring rows to their experts, run them, bring the results back.
+#include "compiler/Methods/RoutingSupport.h"
 #include "compiler/Model/Router.h"
 
 #include <cmath>
@@ -8,17 +9,34 @@ using namespace mlir;
 namespace moec {
 
 // GShard's random routing (Lepikhin et al. 2020): a token's first slot stays, another with the probability k * its
-// share of the token's weights, which for two slots is the paper's 2 g2.
+// share of the token's weights, which for two slots is the paper's 2 g2. k is that of the layer at this step.
 static Value buildRandomSlots(ModelContext &ctx, const LayerScope &layer, const RoutingValues &r, Value ids) {
   int64_t slots = TensorBuilder::cols(ids);
   Value noise = LayerNoise(ctx, layer).uniform(ctx.t, "moe.drop", r.numTokens, slots, /*perToken=*/true);
   Value weights = ctx.t.detach(r.weights);
-  return ctx.t.mapTo(ctx.b.getI32Type(), {ids, noise, weights, ctx.t.sumCols(weights)}, r.numTokens, slots,
-                     [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-                       Value stays = s.less(s.mul(x[1], x[3]), s.mul(s.constant(r.topK), x[2]));
-                       Value other = s.select(stays, x[0], s.toInteger(s.integer(-1), 32));
-                       return s.select(s.less(x[5], s.integer(1)), x[0], other);
-                     });
+  SmallVector<Value> inputs{ids, noise, weights, ctx.t.sumCols(weights)};
+  if (r.layerTopK)
+    inputs.push_back(r.layerTopK);
+  return ctx.t.mapTo(ctx.b.getI32Type(), inputs, r.numTokens, slots, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    Value topK = r.layerTopK ? x[4] : s.constant(r.topK), slot = x.back();
+    Value stays = s.less(s.mul(x[1], x[3]), s.mul(topK, x[2]));
+    Value other = s.select(stays, x[0], s.toInteger(s.integer(-1), 32));
+    return s.select(s.less(slot, s.integer(1)), x[0], other);
+  });
+}
+
+// What an expert keeps where the tokens, or top_k, are known only at run time: i64 [1, 1].
+static Value buildRoom(ModelContext &ctx, const RoutingValues &r, double factor) {
+  SmallVector<Value> inputs;
+  for (Value known : {r.textTokens, r.layerTopK})
+    if (known)
+      inputs.push_back(known);
+  return ctx.t.mapTo(ctx.b.getI64Type(), inputs, 1, 1, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+    Value tokens = r.textTokens ? x[0] : s.integer(r.numTokens);
+    Value topK = r.layerTopK ? s.toInteger(x[inputs.size() - 1], 64) : s.integer(r.topK);
+    Value share = buildShare(s, s.mul(tokens, topK), factor / r.numExperts, r.numTokens * r.topK, /*up=*/true);
+    return s.max(share, s.integer(1));
+  });
 }
 
 // Ids with the slots beyond an expert's capacity taken out. No expert gets more than N slots, so a capacity of N or
@@ -32,10 +50,12 @@ static Value buildCapacity(ModelContext &ctx, const LayerScope &layer, const Rou
   if (isRandom && layer.training)
     ids = buildRandomSlots(ctx, layer, r, ids);
   double mean = static_cast<double>(r.numTokens) * r.topK / r.numExperts;
-  if (factor * mean >= r.numTokens)
+  // Of a smaller top_k there may be less room; of one there is the least.
+  if (factor * mean >= r.numTokens && (!r.layerTopK || factor >= static_cast<double>(r.numExperts)))
     return ids;
   // The small slack keeps a product like 1.1 * 10, a little above 11 in binary, at 11.
-  int64_t capacity = std::max<int64_t>(1, static_cast<int64_t>(std::ceil(factor * mean * (1 - 1e-12))));
+  auto capacity = static_cast<int64_t>(std::ceil(std::min<double>(factor * mean * (1 - 1e-12), r.numTokens)));
+  Value room = r.textTokens || r.layerTopK ? buildRoom(ctx, r, factor) : Value();
   Value weights = r.weights;
   if (isRandom) // all first slots before all second ones, each in token order
     weights = ctx.t.mapTo(ctx.t.element, {}, r.numTokens, TensorBuilder::cols(ids),
@@ -44,7 +64,8 @@ static Value buildCapacity(ModelContext &ctx, const LayerScope &layer, const Rou
                             return s.sub(s.constant(0.0), place);
                           });
   auto policy = ctx.moe.getDrop() == "position" ? moe::DropPolicy::position : moe::DropPolicy::lowest_weight;
-  return moe::LimitCapacityOp::create(ctx.b, ids.getType(), policy, ids, weights, r.ffnExperts, capacity);
+  return moe::LimitCapacityOp::create(ctx.b, ids.getType(), policy, ids, weights, r.ffnExperts,
+                                      std::max<int64_t>(1, capacity), room);
 }
 
 // Zero experts have no rows: to the others their slots are empty.

@@ -9,13 +9,13 @@ using namespace mlir;
 namespace moec {
 
 // One metric a segment that has mixtures; a period has one at most.
-static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerSlot &slot, StringRef name,
+static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerSlot &slot, Operation *section, StringRef name,
                                        RankedTensorType type) {
   unsigned number = 0;
   for (const Segment &segment : ctx.segments)
     for (const LayerSlot &other : segment.slots)
       number += other.isMoe && other.number < slot.number;
-  std::string symbol = ("metric." + name).str() + (number == 0 ? "" : "." + std::to_string(number));
+  std::string symbol = "metric." + ctx.claimMetric(name, section) + (number == 0 ? "" : "." + std::to_string(number));
   moe::StateOp state = ctx.declare(symbol, moe::StateKind::metric, type, &slot);
   if (!llvm::is_contained(ctx.perStep, state))
     ctx.perStep.push_back(state);
@@ -27,7 +27,10 @@ namespace {
 /// States of one section's method in one slot.
 class SlotStates : public StateDeclarer {
 public:
-  SlotStates(ModelContext &ctx, const LayerSlot &slot, StringRef section) : ctx(ctx), slot(slot), section(section) {}
+  /// Of the router, or of a loss or measure.
+  SlotStates(ModelContext &ctx, const LayerSlot &slot, Operation *op)
+      : ctx(ctx), slot(slot), op(op),
+        section(op == ctx.router ? "router" : op->getAttrOfType<StringAttr>("name").getValue()) {}
 
   moe::StateOp perLayer(StringRef name, moe::StateKind kind, RankedTensorType type, bool resetEachStep) override {
     std::string symbol =
@@ -48,12 +51,13 @@ public:
   }
 
   moe::StateOp perLayerMetric(StringRef name, RankedTensorType type) override {
-    return declareLayerMetric(ctx, slot, name, type);
+    return declareLayerMetric(ctx, slot, op, name, type);
   }
 
 private:
   ModelContext &ctx;
   const LayerSlot &slot;
+  Operation *op;
   StringRef section;
 };
 
@@ -73,18 +77,20 @@ Value LayerNoise::uniform(TensorBuilder &b, StringRef name, int64_t rows, int64_
 }
 
 static moe::StateOp declareExpertTokens(ModelContext &ctx, const LayerSlot &slot) {
-  return declareLayerMetric(ctx, slot, "expert_tokens", ctx.countType(1, ctx.numRouterOutputs()));
+  return declareLayerMetric(ctx, slot, ctx.router, "expert_tokens", ctx.countType(1, ctx.numRouterOutputs()));
 }
 
 //===--- Routing --------------------------------------------------------------------------------------------------===//
 
 // top_k of this layer at this step, [1, 1]; null when it is the same everywhere.
 static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
-  std::multimap<int64_t, ArrayRef<double>> byStep; // first step, top_k of each mixture layer
+  std::map<int64_t, ArrayRef<double>> byStep; // steps done before the first one with it, top_k of each mixture layer
   SmallVector<double> everywhere(ctx.numMoeLayers(), static_cast<double>(ctx.moe.getTopK()));
   byStep.emplace(0, ctx.moe.getTopKPerLayer().empty() ? ArrayRef<double>(everywhere) : ctx.moe.getTopKPerLayer());
   for (auto change : ctx.experiment.sections<exp::ChangeOp>())
-    byStep.emplace(change.getAtStep(), change.getTopKPerLayer());
+    byStep.insert_or_assign(static_cast<int64_t>(change.getAtStep()) - 1, change.getTopKPerLayer());
+  for (auto it = std::next(byStep.begin()); it != byStep.end();)
+    it = it->second == std::prev(it)->second ? byStep.erase(it) : std::next(it); // says what holds already
   if (byStep.size() == 1 && ctx.moe.getTopKPerLayer().empty())
     return {};
   SmallVector<std::pair<int64_t, ArrayRef<double>>> phases(byStep.begin(), byStep.end());
@@ -127,12 +133,31 @@ static Value buildRouterInput(ModelContext &ctx, const RoutingValues &r) {
   });
 }
 
+// `text` where a row is one of the first textTokens, else `other`.
+static Value chooseText(ModelContext &ctx, const RoutingValues &r, Value text,
+                        llvm::function_ref<Value(ScalarBuilder &)> other) {
+  auto type = cast<RankedTensorType>(text.getType());
+  return ctx.t.mapTo(
+      type.getElementType(), {text, r.textTokens}, type.getDimSize(0), type.getDimSize(1),
+      [&](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.select(s.less(x[2], x[1]), x[0], other(s)); });
+}
+
+static Value buildIds(ModelContext &ctx, const RoutingValues &r, Value selection) {
+  exp::MethodAttr routing = ctx.router.getMethod();
+  if (!r.textTokens)
+    return ctx.routing->buildIds(ctx.t, routing, r, selection);
+  selection = chooseText(ctx, r, selection,
+                         [](ScalarBuilder &s) { return s.constant(-std::numeric_limits<double>::infinity()); });
+  return chooseText(ctx, r, ctx.routing->buildIds(ctx.t, routing, r, selection),
+                    [](ScalarBuilder &s) { return s.toInteger(s.integer(-1), 32); });
+}
+
 static void buildChoice(ModelContext &ctx, const LayerScope &layer, RoutingValues &r) {
   exp::MethodAttr routing = ctx.router.getMethod();
-  r.hasEmptySlots = ctx.routing->hasEmptySlots(routing) || r.layerTopK;
+  r.hasEmptySlots = ctx.routing->hasEmptySlots(routing) || r.layerTopK || r.textTokens;
   if (ctx.forced && r.training) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "forced"));
-    SlotStates states(ctx, layer.slot, "router");
+    SlotStates states(ctx, layer.slot, ctx.router);
     r.ids = ctx.forced->buildIds(ctx.t, *ctx.router.getForced(), r, states);
     r.unbiasedIds = r.ids;
     return;
@@ -141,11 +166,14 @@ static void buildChoice(ModelContext &ctx, const LayerScope &layer, RoutingValue
   r.selection = r.scores;
   if (ctx.balance) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "balance"));
-    SlotStates states(ctx, layer.slot, "router");
+    SlotStates states(ctx, layer.slot, ctx.router);
     r.selection = ctx.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
   }
-  r.ids = ctx.routing->buildIds(ctx.t, routing, r, r.selection);
-  r.unbiasedIds = r.selection == r.scores ? r.ids : ctx.routing->buildIds(ctx.t, routing, r, r.scores);
+  r.ids = buildIds(ctx, r, r.selection);
+  RoutingValues free = r; // DeepSeek-V3, eq. 18: the top k of all scores, without bias or groups
+  free.groups = 0;
+  bool isFree = !r.training || (r.selection == r.scores && (r.groups == 0 || r.topGroups == r.groups));
+  r.unbiasedIds = isFree ? r.ids : buildIds(ctx, free, r.scores);
 }
 
 RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
@@ -167,6 +195,7 @@ RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) 
   r.training = layer.training;
   r.noise = layer.training ? &noise : nullptr;
   r.step = ctx.stepCounter();
+  r.textTokens = layer.textTokens;
   r.hidden = h;
   r.router = ctx.readParameter(layer, "moe.router");
   r.routerInput = buildRouterInput(ctx, r);
@@ -178,7 +207,7 @@ RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) 
   r.weights = ctx.score->buildWeights(ctx.t, score, r, ctx.router.getNormalize());
   if (ctx.balance && !ctx.forced) {
     LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
-    SlotStates states(ctx, layer.slot, "router");
+    SlotStates states(ctx, layer.slot, ctx.router);
     r.weights = ctx.balance->buildWeights(ctx.t, *ctx.router.getBalance(), r, r.weights, states);
   }
   r.weights = ctx.t.scale(r.weights, ctx.router.getScale().convertToDouble());
@@ -220,7 +249,7 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &
   for (auto [term, sum] : llvm::zip_equal(ctx.losses, terms.lossSums)) {
     exp::LossOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
-    SlotStates states(ctx, layer.slot, op.getName());
+    SlotStates states(ctx, layer.slot, op);
     carry(*term.method, op.getMethod(), [&, term = &term, sum = &sum] {
       if (Value value = term->method->buildLayer(ctx.t, op.getMethod(), r, states))
         *sum = ctx.t.add(*sum, value);
@@ -229,13 +258,13 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &
   for (const WatchTerm &term : ctx.watches) {
     exp::WatchOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
-    SlotStates states(ctx, layer.slot, op.getName());
+    SlotStates states(ctx, layer.slot, op);
     carry(*term.method, op.getMethod(), [&] {
       Value value = term.method->buildLayer(ctx.t, op.getMethod(), r, states);
       if (!value)
         return;
       auto type = ctx.t.type(1, TensorBuilder::cols(value));
-      ctx.accumulate(declareLayerMetric(ctx, layer.slot, op.getName(), type),
+      ctx.accumulate(declareLayerMetric(ctx, layer.slot, op, op.getName(), type),
                      ctx.t.scale(value, 1.0 / ctx.microBatches()), layer.index);
     });
   }
@@ -267,16 +296,16 @@ void buildRouterUpdates(ModelContext &ctx, Value step) {
                     ctx.stepCounter()};
       if (ctx.balance && !ctx.forced) {
         LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
-        SlotStates states(ctx, slot, "router");
+        SlotStates states(ctx, slot, ctx.router);
         ctx.balance->buildUpdate(ctx.t, *ctx.router.getBalance(), load, states);
       }
       for (const WatchTerm &term : ctx.watches) {
         exp::WatchOp op = term.op;
         LocationScope atWatch(ctx, op.getLoc());
-        SlotStates states(ctx, slot, op.getName());
+        SlotStates states(ctx, slot, op);
         if (Value value = term.method->buildStep(ctx.t, op.getMethod(), load, states)) {
           auto type = ctx.t.type(1, TensorBuilder::cols(value));
-          ctx.t.writeRows(declareLayerMetric(ctx, slot, op.getName(), type), value);
+          ctx.t.writeRows(declareLayerMetric(ctx, slot, op, op.getName(), type), value);
         }
       }
     }

@@ -50,34 +50,66 @@ static FailureOr<exp::GroupOp> findGroup(ModelContext &ctx, const ParameterInfo 
   return first;
 }
 
-// A pattern that selects nothing is a slip of the pen in most cases, and would otherwise go unseen.
-static LogicalResult checkPatterns(ModelContext &ctx) {
-  auto selects = [&](StringRef pattern) {
-    return llvm::any_of(ctx.parameters, [&](const Parameter &parameter) {
-      const ParameterInfo &info = parameter.info;
-      for (int64_t i = 0; i < info.getCopies(); ++i)
-        if (matchesPattern(pattern,
-                           info.slot ? getLogicalName(info.symbol, info.slot->first, info.slot->step, i) : info.symbol))
-          return true;
-      return false;
-    });
-  };
+// Names of all parameters, of each layer.
+static std::vector<std::string> logicalNames(ModelContext &ctx) {
+  std::vector<std::string> names;
+  for (const Parameter &parameter : ctx.parameters) {
+    const ParameterInfo &info = parameter.info;
+    for (int64_t i = 0; i < info.getCopies(); ++i)
+      names.push_back(info.slot ? getLogicalName(info.symbol, info.slot->first, info.slot->step, i) : info.symbol);
+  }
+  return names;
+}
+
+static void reportUnmatched(ModelContext &ctx, exp::GroupOp group, StringRef pattern) {
   std::vector<std::string> names;
   for (const Parameter &parameter : ctx.parameters) {
     std::string name = parameter.info.slot ? "layers.*." + parameter.info.name : parameter.info.symbol;
     if (!llvm::is_contained(names, name)) // segments of layers have the same names
       names.push_back(std::move(name));
   }
+  std::string hint = exp::suggest(pattern, names);
+  exp::report(group, "match", exp::Rule::PatternUnmatched)
+      << "pattern \"" << pattern << "\" of group \"" << group.getName() << "\" matches no parameter"
+      << (hint.empty() ? "; expected one that matches " + llvm::join(names, ", ") : hint);
+}
+
+// A pattern that selects nothing is a slip of the pen in most cases, and would otherwise go unseen: one that matches
+// nothing, and one before which others took all that it matches.
+static LogicalResult checkPatterns(ModelContext &ctx) {
+  struct Taker {
+    exp::GroupOp group;
+    StringRef pattern;
+  };
+  std::vector<std::string> names = logicalNames(ctx);
+  std::vector<std::optional<Taker>> takers(names.size());
   LogicalResult result = success();
   for (auto group : ctx.experiment.sections<exp::GroupOp>())
-    for (auto pattern : group.getMatch().getAsRange<StringAttr>())
-      if (!selects(pattern.getValue())) {
-        std::string hint = exp::suggest(pattern.getValue(), names);
-        exp::report(group, "match", exp::Rule::PatternUnmatched)
-            << "pattern \"" << pattern.getValue() << "\" of group \"" << group.getName() << "\" matches no parameter"
-            << (hint.empty() ? "; expected one that matches " + llvm::join(names, ", ") : hint);
-        result = failure();
+    for (auto pattern : group.getMatch().getAsRange<StringAttr>()) {
+      std::optional<Taker> before;
+      bool matches = false, takes = false;
+      for (auto [name, taker] : llvm::zip(names, takers)) {
+        if (!matchesPattern(pattern.getValue(), name))
+          continue;
+        matches = true;
+        takes |= !taker;
+        before = before ? before : taker;
+        if (!taker)
+          taker = Taker{group, pattern.getValue()};
       }
+      if (takes)
+        continue;
+      result = failure();
+      if (!matches) {
+        reportUnmatched(ctx, group, pattern.getValue());
+        continue;
+      }
+      exp::report(group, "match", exp::Rule::GroupEmpty)
+              .append("pattern \"", pattern.getValue(), "\" of group \"", group.getName(),
+                      "\" takes no parameter: all that it matches are taken before; put it first, or remove it")
+              .attachNote(exp::placeOf(before->group, "match"))
+          << "pattern \"" << before->pattern << "\" of group \"" << before->group.getName() << "\" is before it";
+    }
   return result;
 }
 
@@ -97,7 +129,7 @@ public:
   /// Writes the metric.
   Value finish() {
     Value norm = ctx.t.map({sum}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.sqrt(x[0]); });
-    ctx.write(ctx.declareMetric("grad_norm"), norm);
+    ctx.write(ctx.declareMetric("grad_norm", ctx.optimizer), norm);
     return norm;
   }
 
@@ -164,6 +196,7 @@ namespace {
 struct StepValues {
   Value clip, factor, step; // [1, 1]
   ScheduleMethod::Traits schedule;
+  int64_t totalSteps;
 };
 
 } // namespace
@@ -193,7 +226,8 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
                                  .step = now.step,
                                  .factor = now.factor,
                                  .schedule = now.schedule,
-                                 .rowAlign = ctx.options.rowAlign};
+                                 .rowAlign = ctx.options.rowAlign,
+                                 .totalSteps = now.totalSteps};
   method->buildUpdate(ctx.t, rule->method, update, states);
   return success();
 }
@@ -230,14 +264,14 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
     LocationScope atSchedule(ctx, exp::fieldLoc(ctx.optimizer, "schedule"));
     factor = schedule->buildFactor(ctx.t, scheduleAttr, done, totalSteps);
   }
-  ctx.write(ctx.declareMetric("lr"), ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
+  ctx.write(ctx.declareMetric("lr", ctx.optimizer), ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
 
   Value step =
       ctx.t.map({done}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.add(x[0], s.constant(1.0)); });
   for (Parameter &parameter : ctx.parameters) {
     if (!clips)
       norm.add(parameter);
-    if (failed(buildParameterUpdate(ctx, parameter, {clip, factor, step, schedule->traits(scheduleAttr)})))
+    if (failed(buildParameterUpdate(ctx, parameter, {clip, factor, step, schedule->traits(scheduleAttr), totalSteps})))
       return failure();
   }
   if (!clips)

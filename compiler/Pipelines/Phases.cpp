@@ -17,7 +17,11 @@ namespace {
 void buildExpPipeline(OpPassManager &, const PhaseOptions &) {}
 
 void buildModelPipeline(OpPassManager &pm, const PhaseOptions &options) {
-  pm.addPass(createBuildModel({options.structure->rowAlign(), options.reference}));
+  BuildModelOptions model;
+  model.rowAlign = options.structure->rowAlign();
+  model.wide = options.reference;
+  model.lineKeys.assign(options.lineKeys.begin(), options.lineKeys.end());
+  pm.addPass(createBuildModel(model));
 }
 
 void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
@@ -50,12 +54,15 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   function.addPass(moe::createMoeDecompose());
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
-  function.addPass(moe::createMoeJoinSums());
-  function.addPass(moe::createMoeJoinMaps());
-  function.addPass(createCSEPass()); // a joined map has common parts
-  function.addPass(moe::createMoeFormDispatches(
-      {options.structure->tensorsOfEpilogue(), options.structure->columnsOfRowSums(),
-       options.structure->columnsToGatherOnce(), options.structure->columnsToSumInRows()}));
+  if (!options.apart) {
+    function.addPass(moe::createMoeJoinSums());
+    function.addPass(moe::createMoeJoinMaps());
+    function.addPass(createCSEPass()); // a joined map has common parts
+  }
+  function.addPass(
+      moe::createMoeFormDispatches({options.structure->tensorsOfEpilogue(), options.structure->columnsOfRowSums(),
+                                    options.structure->columnsToGatherOnce(), options.structure->columnsToSumInRows(),
+                                    options.structure->spreadsInLoads(), options.apart}));
   if (precision.getCompute() != "bf16")
     return;
   moe::MoeNarrowStorageOptions storage;

@@ -14,6 +14,8 @@ struct PhaseOptions {
   const Target *target;         // whose kernels are made
   const Target *structure; // whose structure the plan has: row alignment, grouping (the same unless --like is given)
   bool reference = false;  // f64 in the place of every float
+  bool apart = false;      // one kernel for each op, as far as it goes
+  std::vector<std::string> lineKeys = {}; // what every line of the log has beside metrics
 };
 
 struct Phase {

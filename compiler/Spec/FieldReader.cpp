@@ -2,6 +2,9 @@
 // goes through too.
 #include "compiler/Spec/FieldReader.h"
 
+#include "compiler/Spec/Spec.h"
+#include "compiler/Spec/SpecValues.h"
+
 #include <cmath>
 
 using namespace mlir;
@@ -21,6 +24,14 @@ Attribute FieldReader::wrongType(const Json &value, const std::string &pointer, 
     found = "the text " + quote(value.string);
   error(Rule::WrongType, value.place, pointer, "expected " + expected + ", found " + found);
   return {};
+}
+
+Place moec::spec::placeOfValue(const Field &field, const Json &value) {
+  if (field.type == FieldType::Steps && value.isObject())
+    for (const Member &member : value.members)
+      if (!member.value.isNull())
+        return member.value.place;
+  return value.place;
 }
 
 Attribute FieldReader::convertSteps(const Field &field, const Json &value, const std::string &pointer) {
@@ -56,20 +67,32 @@ Attribute FieldReader::convertSteps(const Field &field, const Json &value, const
   if (amount.kind != Json::Kind::Number || (!fraction && amount.number != std::floor(amount.number)))
     return wrongType(amount, where, fraction ? "a number" : "an integer");
   double most = fraction ? 1 : only->key == "steps" ? 1e12 : 1e18;
-  double least = fraction || only->key == "tokens" ? 0 : field.minimum;
-  if (amount.number < least || amount.number > most || (!fraction && field.minimum > 0 && amount.number < 1)) {
-    bool low = amount.number < std::max(least, fraction ? 0.0 : field.minimum);
+  // 0 steps would pass for null from here on.
+  std::string orNull = field.minimum == 0 ? ", or null" : "";
+  if (amount.number > most || amount.number <= 0) {
     error(Rule::Range, amount.place, where,
           amount.string + " is out of range; expected " +
-              (low ? "at least " + numberText(fraction ? 0.0 : std::max(0.0, field.minimum))
-                   : "at most " + numberText(most)));
+              (amount.number > most ? "at most " + numberText(most)
+               : fraction           ? "more than 0" + orNull
+                                    : "at least 1" + orNull));
     return {};
   }
   if (only->key == "steps")
     return b.getI64IntegerAttr(static_cast<int64_t>(amount.number));
-  if (fraction)
-    return totalSteps ? b.getI64IntegerAttr(std::llround(amount.number * static_cast<double>(*totalSteps)))
-                      : Attribute();
+  if (fraction && !totalSteps)
+    return {};
+  if (fraction) {
+    int64_t steps = std::llround(amount.number * static_cast<double>(*totalSteps));
+    bool isDefault = amount.place.line == 0; // of so short a run as much as there is
+    if (steps == 0 && !isDefault) {
+      error(Rule::RoundsToNothing, amount.place, where,
+            "a share of " + amount.string + " of the run, which is " + std::to_string(*totalSteps) +
+                (*totalSteps == 1 ? " step" : " steps") + ", rounds to 0 steps; expected at least {\"steps\": 1}" +
+                orNull);
+      return {};
+    }
+    return b.getI64IntegerAttr(std::max<int64_t>(steps, 1));
+  }
   return tokensPerStep ? b.getI64IntegerAttr(static_cast<int64_t>(std::ceil(amount.number / *tokensPerStep)))
                        : Attribute();
 }
@@ -160,13 +183,24 @@ Attribute FieldReader::read(const Field &field, const Json &value, const std::st
   if (!attribute || value.isNull())
     return attribute;
   if (auto problem = exp::checkValue(field, attribute, context)) {
-    error(problem->rule, value.place, pointer, problem->text);
+    error(problem->rule, placeOfValue(field, value), pointer, problem->text);
     return {};
   }
   return attribute;
 }
 
 Attribute FieldReader::readDefault(const Field &field) { return convert(field, parseConstant(field.fallback), ""); }
+
+Attribute moec::spec::defaultValue(const Field &field, exp::ExperimentOp experiment) {
+  if (field.fallback.empty() || field.isDerived() || field.type == FieldType::Method)
+    return {};
+  std::vector<Issue> issues;
+  FieldReader reader(experiment.getContext(), issues);
+  reader.totalSteps = static_cast<int64_t>(experiment.section<exp::DurationOp>().getSteps());
+  return reader.readDefault(field);
+}
+
+std::string moec::spec::valueText(const Field &field, Attribute value) { return printCompact(toJson(field, value)); }
 
 //===--- Methods ---===//
 
@@ -227,14 +261,18 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
     Attribute value;
     if (it != written.end() && !it->member->value.removes) {
       value = read(field, it->member->value, it->pointer);
-      given(field.key, it->pointer, it->member->value.place);
-    } else if (inherited) {
+      given(field.key, it->pointer, placeOfValue(field, it->member->value));
+    } else if (inherited && inherited.getFields().get(field.key)) {
       value = inherited.getFields().get(field.key);
+    } else if (field.isDerived()) {
+      continue;
     } else if (!field.fallback.empty()) {
       // Null without a report: a share of a run whose length is unknown because of another error.
       value = readDefault(field);
     } else {
-      error(Rule::MissingKey, kindPlace, pointer, category + " " + quote(kind) + " needs the key " + quote(field.key));
+      // A null over what a base gave is why the key is missing.
+      Place place = it != written.end() ? it->member->value.place : kindPlace;
+      error(Rule::MissingKey, place, pointer, category + " " + quote(kind) + " needs the key " + quote(field.key));
     }
     ok &= static_cast<bool>(value);
     if (value)

@@ -9,6 +9,9 @@
 
 namespace moec::spec {
 
+/// Where a value was written. Of a length its amount: {"steps": 3} over {"tokens": 9} of a base is the child's.
+Place placeOfValue(const exp::Field &field, const Json &value);
+
 class FieldReader {
 public:
   FieldReader(mlir::MLIRContext *context, std::vector<Issue> &issues) : context(context), issues(issues) {}

@@ -2,6 +2,7 @@
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/Spec/SpecReader.h"
 #include "compiler/Spec/Sweep.h"
+#include "runtime/base/Glob.h"
 
 #include "mlir/Parser/Parser.h"
 #include "llvm/ADT/STLExtras.h"
@@ -60,25 +61,68 @@ static void emitAll(MLIRContext *context, const SpecFiles &files, const std::vec
   replay(context, caught, files);
 }
 
-/// Relative paths start at the folder of the spec, as in the plan (base_dir).
-static void checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
-  for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
-    llvm::SmallString<256> path(dataset.getPath());
-    if (!llvm::sys::path::is_absolute(path)) {
-      path = llvm::sys::path::parent_path(spec);
-      llvm::sys::path::append(path, dataset.getPath());
-      llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
-    }
-    if (!path.str().contains('*') && !llvm::sys::fs::exists(path))
-      exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning)
-          << "file \"" << path << "\" does not exist (yet)";
+/// The files that a source reads; none, and a diagnostic, when there are none. Relative paths start at the folder of
+/// the spec, as in the plan (base_dir). `isFatal`: an error, not a warning.
+static std::vector<std::string> filesOf(exp::DatasetOp dataset, llvm::StringRef spec, bool &isFatal) {
+  llvm::SmallString<256> path(dataset.getPath());
+  if (!llvm::sys::path::is_absolute(path)) {
+    path = llvm::sys::path::parent_path(spec);
+    llvm::sys::path::append(path, dataset.getPath());
+    llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
   }
+  if (!rt::isPattern(dataset.getPath().str())) {
+    if (llvm::sys::fs::exists(path) && !llvm::sys::fs::is_directory(path))
+      return {path.str().str()};
+    exp::report(dataset, "path", Rule::MissingFile, DiagnosticSeverity::Warning)
+        << (llvm::sys::fs::exists(path) ? "\"" + path.str().str() + "\" is a folder, not a file; \"" +
+                                              dataset.getPath().str() + "/*\" names the files in it"
+                                        : "file \"" + path.str().str() + "\" does not exist (yet)");
+    return {};
+  }
+  auto found = rt::matchFiles(llvm::sys::path::parent_path(spec).str(), dataset.getPath().str());
+  if (found.isOk() && !found->empty())
+    return *found;
+  isFatal = true;
+  auto error = exp::report(dataset, "path", Rule::NoFileMatches, DiagnosticSeverity::Error);
+  if (found.isOk())
+    error << "no file matches \"" << path << "\"";
+  else
+    error << found.status().message();
+  return {};
+}
+
+/// What a look at the files can tell. Sources of weight 0 are never read.
+static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
+  using Seen = std::pair<exp::DatasetOp, std::string>;
+  std::map<std::pair<std::string, llvm::sys::fs::UniqueID>, Seen> seen; // by split and file
+  bool isFatal = false;
+  for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
+    if (dataset.getWeight().isZero())
+      continue;
+    for (const std::string &file : filesOf(dataset, spec, isFatal)) {
+      llvm::sys::fs::UniqueID id;
+      if (llvm::sys::fs::getUniqueID(file, id))
+        continue;
+      auto [first, isNew] = seen.try_emplace({dataset.getSplit().str(), id}, dataset, file);
+      if (isNew)
+        continue;
+      // Within a source a pass would read it twice; with two sources that may be meant.
+      bool sameSource = first->second.first == dataset;
+      isFatal |= sameSource;
+      exp::report(dataset, "path", Rule::FileTwice,
+                  sameSource ? DiagnosticSeverity::Error : DiagnosticSeverity::Warning)
+          << "\"" << file << "\" is read already, by " << (sameSource ? "this source" : "source ")
+          << (sameSource ? "" : "\"" + first->second.first.getName().str() + "\"") << " as \"" << first->second.second
+          << "\"; name each file of a split once";
+    }
+  }
+  return failure(isFatal);
 }
 
 /// What the options ask of an experiment that could be read.
 static bool acceptExperiment(ModuleOp module, llvm::StringRef spec, const ReadOptions &options) {
-  if (options.checkPaths)
-    checkPaths(findExperiment(module), spec);
+  if (options.checkPaths && failed(checkPaths(findExperiment(module), spec)))
+    return false;
   return !options.examine || succeeded(options.examine(module));
 }
 
@@ -161,17 +205,23 @@ public:
 
   /// What not all members have is said to be theirs. Warnings may need a member without errors.
   void report(const Sweep &sweep) {
+    std::vector<Diagnostic> shown;
     for (size_t i = 0; i < caught.size(); ++i) {
       bool warning = caught[i].getSeverity() == DiagnosticSeverity::Warning;
-      if (members[i].size() >= (warning ? good : sweep.size()))
+      bool ofAll = members[i].size() >= (warning ? good : sweep.size());
+      // A key that some member needs is not idle.
+      if (!ofAll && PlainDiagnostic::from(caught[i]).code == exp::codeOf(Rule::NoEffect))
         continue;
-      auto [place, pointer] = sweep.commonChoice(members[i]);
-      Diagnostic &note = caught[i].attachNote(locationOf(context, files, place, pointer));
-      note << "in member \"" << sweep.name(members[i].front()) << "\"";
-      if (members[i].size() > 1)
-        note << " and " << members[i].size() - 1 << " more of " << sweep.size();
+      if (!ofAll) {
+        auto [place, pointer] = sweep.commonChoice(members[i]);
+        Diagnostic &note = caught[i].attachNote(locationOf(context, files, place, pointer));
+        note << "in member \"" << sweep.name(members[i].front()) << "\"";
+        if (members[i].size() > 1)
+          note << " and " << members[i].size() - 1 << " more of " << sweep.size();
+      }
+      shown.push_back(std::move(caught[i]));
     }
-    replay(context, caught, files);
+    replay(context, shown, files);
   }
 
 private:
@@ -255,6 +305,8 @@ static OwningOpRef<ModuleOp> readDialect(MLIRContext *context, llvm::StringRef p
   OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(path, ParserConfig(context));
   if (!module)
     return module;
+  // Paths start at this file, also when --locations wrote the places of another one.
+  (*module)->setLoc(FileLineColLoc::get(context, path, 1, 1));
   auto experiments = module->getOps<exp::ExperimentOp>();
   if (std::distance(experiments.begin(), experiments.end()) != 1) {
     emitError(module->getLoc()) << exp::codeOf(Rule::Sections) << ": expected one exp.experiment";

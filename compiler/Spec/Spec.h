@@ -15,7 +15,7 @@
 namespace moec::spec {
 
 struct ReadOptions {
-  bool checkPaths = false;          // warn of data files that do not exist
+  bool checkPaths = false;          // look for the data files
   std::vector<std::string> members; // of a sweep, by name
   /// Looks further at each experiment that could be read; what it reports stands among what reading has found.
   std::function<llvm::LogicalResult(mlir::ModuleOp)> examine = {};
@@ -50,10 +50,19 @@ std::optional<SpecMembers> readMembers(mlir::MLIRContext *context, llvm::StringR
 /// The one experiment of the module, or null.
 exp::ExperimentOp findExperiment(mlir::ModuleOp module);
 
+/// Relative paths start at the folder of the file that they stand in: writes those of an experiment from `from` anew,
+/// so that they name the same files from `to`; with `to` empty, from anywhere.
+void moveExperiment(exp::ExperimentOp experiment, const std::string &from, const std::string &to);
+
 /// The spec with every default written out, on one line; keys in the order of the field table.
 std::string effectiveSpec(exp::ExperimentOp experiment);
 /// The same over several lines, for people.
 std::string prettySpec(exp::ExperimentOp experiment);
+
+/// What a field is when the spec does not give it; null for required fields, those derived from others, and methods.
+mlir::Attribute defaultValue(const exp::Field &field, exp::ExperimentOp experiment);
+/// The value as JSON on one line.
+std::string valueText(const exp::Field &field, mlir::Attribute value);
 
 /// Sizes that follow from the declaration alone.
 struct Summary {

@@ -1,7 +1,7 @@
 // `extends`.
 #include "compiler/Spec/SpecFiles.h"
 
-#include "dialects/Exp/IR/Fields.h"
+#include "dialects/Exp/IR/Exp.h"
 #include "llvm/ADT/STLExtras.h"
 #include "llvm/ADT/SmallString.h"
 #include "llvm/Support/FileSystem.h"
@@ -57,21 +57,20 @@ static void rebase(Json &value, llvm::StringRef folder) {
 
 static void rebaseAxis(Json &axis, llvm::StringRef folder);
 
-/// Paths of data are relative to the file in which they stand. What a base gave is written anew, relative to the file
-/// that extends it; `folder` leads from the one to the other. In every section, the key "path" names files.
+/// Paths are relative to the file in which they stand. What a base gave is written anew, relative to the file that
+/// extends it; `folder` leads from the one to the other. In every section and method, a text "path" names a file.
+static void rebaseBelow(Json &value, llvm::StringRef folder) {
+  for (Member &member : value.members)
+    if (member.key == "path")
+      member.value.isObject() ? rebaseBelow(member.value, folder) : rebase(member.value, folder);
+    else
+      rebaseBelow(member.value, folder);
+}
+
 static void rebasePaths(Json &root, llvm::StringRef folder) {
-  for (const exp::Section &section : exp::sections()) {
-    if (!section.isMap() || llvm::none_of(section.fields, [](const exp::Field &field) { return field.key == "path"; }))
-      continue;
-    Json *map = &root;
-    for (llvm::StringRef key : llvm::split(llvm::StringRef(section.pointer).drop_front().drop_back(2), '/'))
-      map = map && map->isObject() ? map->find(key) : nullptr;
-    if (!map || !map->isObject())
-      continue;
-    for (Member &entry : map->members)
-      if (Json *path = entry.value.isObject() ? entry.value.find("path") : nullptr)
-        rebase(*path, folder);
-  }
+  for (Member &member : root.members)
+    if (member.key != "sweep")
+      rebaseBelow(member.value, folder);
   if (Json *sweep = root.find("sweep"))
     for (Member &axis : sweep->members)
       rebaseAxis(axis.value, folder);
@@ -114,6 +113,10 @@ std::optional<Json> SpecFiles::finish(llvm::StringRef text, unsigned file) {
     issues.push_back({Rule::Extends, extends->place, "/extends", "expected the path of a file", {}});
     return std::nullopt;
   }
+  if (auto problem = exp::checkPath(extends->string)) {
+    issues.push_back({problem->rule, extends->place, "/extends", problem->text, {}});
+    return std::nullopt;
+  }
   llvm::SmallString<256> path(extends->string);
   if (!llvm::sys::path::is_absolute(path)) {
     path = llvm::sys::path::parent_path(paths[file]);
@@ -125,8 +128,6 @@ std::optional<Json> SpecFiles::finish(llvm::StringRef text, unsigned file) {
     return std::nullopt;
   rebasePaths(*base, llvm::sys::path::parent_path(extends->string));
   merge(*base, *value);
-  // What is missing is missing in the spec, not in its base.
-  base->place = value->place;
   return base;
 }
 
@@ -157,6 +158,9 @@ void moec::spec::merge(Json &base, const Json &patch) {
   if (llvm::any_of(patch.members,
                    [](const Member &member) { return isLengthKey(member.key) && !member.value.isNull(); }))
     dropLengths(base);
+  // What is wrong with the whole, for instance a key that is missing, is wrong in the file that had the last word.
+  if (!patch.members.empty())
+    base.place = patch.place;
   for (const Member &member : patch.members) {
     if (Json *old = base.find(member.key))
       merge(*old, member.value);

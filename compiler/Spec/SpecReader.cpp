@@ -242,8 +242,11 @@ void Reader::checkMissing(Instance &instance) {
     for (const std::string &key : missing) {
       std::string outer = key.find('.') == std::string::npos ? "" : key.substr(0, key.find('.'));
       const Json *inner = outer.empty() ? nullptr : instance.json->find(outer);
-      Place place = inner && inner->isObject() ? inner->place : instance.json->place;
       bool inside = inner && inner->isObject();
+      const Json &object = inside ? *inner : *instance.json;
+      // A null over what a base gave is why the key is missing.
+      const Json *removed = object.find(inside ? key.substr(outer.size() + 1) : key);
+      Place place = removed && removed->removes ? removed->place : object.place;
       fields.error(Rule::MissingKey, place,
                    inside                     ? below(instance.pointer, outer)
                    : instance.pointer.empty() ? "/"
@@ -299,9 +302,16 @@ Attribute Reader::derive(Instance &instance, const Field &field) {
     return {};
   int64_t a = cast<IntegerAttr>(value->second).getInt(), b = cast<IntegerAttr>(divisor->second).getInt();
   if (a % b != 0) {
+    std::vector<Note> notes;
+    for (auto [path, number] : {std::pair(left, a), std::pair(right, b)}) {
+      std::string pointer = "/" + llvm::join(llvm::split(path, '.'), "/");
+      if (const Json *given = resolve(root, pointer))
+        notes.push_back({given->place, pointer, path.rsplit('.').second.str() + " is " + std::to_string(number)});
+    }
     fields.error(Rule::Derived, instance.place, fieldPointer(instance, field.key),
                  field.key + " is not given, and its default " + field.fallback.substr(1) + " = " + std::to_string(a) +
-                     " / " + std::to_string(b) + " is not whole");
+                     " / " + std::to_string(b) + " is not whole",
+                 notes);
     return {};
   }
   return IntegerAttr::get(IntegerType::get(context, 64), a / b);
@@ -337,7 +347,7 @@ void Reader::readField(Instance &instance, const Field &field) {
   if (given != instance.given.end()) {
     set(instance, field, fields.read(field, *given->second, pointer));
     if (!attribute.empty())
-      note(attribute, pointer, given->second->place);
+      note(attribute, pointer, placeOfValue(field, *given->second));
   } else if (!field.fallback.empty()) {
     set(instance, field, field.fallback[0] == '=' ? derive(instance, field) : fields.readDefault(field));
   }

@@ -50,7 +50,7 @@ static std::string typeText(const Field &field) {
 static std::string defaultText(const Field &field) {
   if (field.fallback.empty())
     return "required";
-  return field.fallback[0] == '=' ? field.fallback.substr(1) : field.fallback;
+  return field.isDerived() ? field.fallback.substr(1) : field.fallback;
 }
 
 /// "model.moe.top_k", "losses.*.weight".
@@ -224,7 +224,7 @@ std::string moec::spec::explainExperiment(exp::ExperimentOp experiment) {
     std::replace(key.begin(), key.end(), '.', '/');
     if (!key.empty())
       pointer += "/" + key;
-    os << pad(pointer, 36) << ' ' << pad(printCompact(toJson(field, value)), 20) << ' '
+    os << pad(pointer, 36) << ' ' << pad(value ? printCompact(toJson(field, value)) : defaultText(field), 20) << ' '
        << pad(origin(op, attribute), 24) << ' ' << field.doc << "\n";
   };
   auto method = [&](Operation *op, const std::string &pointer, const std::string &prefix, exp::MethodAttr attr) {

@@ -2,6 +2,8 @@
 #include "compiler/Spec/Spec.h"
 #include "compiler/Spec/SpecValues.h"
 
+#include <filesystem>
+
 using namespace mlir;
 using namespace moec;
 using namespace moec::spec;
@@ -132,6 +134,37 @@ Json moec::spec::toJson(exp::ExperimentOp experiment) {
       setAt(root, llvm::StringRef(section.pointer).drop_front(), '/', Json::makeNull());
   }
   return root;
+}
+
+//===--- To another folder ---===//
+
+/// In sections and methods, the texts called "path" are names of files.
+void moec::spec::moveExperiment(exp::ExperimentOp experiment, const std::string &from, const std::string &to) {
+  namespace fs = std::filesystem;
+  auto folder = [](const std::string &path) { return fs::weakly_canonical(fs::absolute(path.empty() ? "." : path)); };
+  fs::path source = folder(from), target = to.empty() ? fs::path() : folder(to);
+  if (source == target)
+    return;
+  auto moved = [&](Attribute old) -> Attribute {
+    auto text = dyn_cast_or_null<StringAttr>(old);
+    if (!text || fs::path(text.str()).is_absolute())
+      return old;
+    fs::path path = (source / text.str()).lexically_normal();
+    return StringAttr::get(text.getContext(), (to.empty() ? path : path.lexically_relative(target)).string());
+  };
+  for (Operation &section : experiment.getBody().front()) {
+    if (Attribute path = section.getAttr("path"))
+      section.setAttr("path", moved(path));
+    for (NamedAttribute named : llvm::to_vector(section.getAttrs())) {
+      auto method = dyn_cast<exp::MethodAttr>(named.getValue());
+      if (!method || !method.getFields().get("path"))
+        continue;
+      NamedAttrList fields(method.getFields());
+      fields.set("path", moved(fields.get("path")));
+      section.setAttr(named.getName(), exp::MethodAttr::get(method.getContext(), method.getCategory(), method.getKind(),
+                                                            fields.getDictionary(method.getContext())));
+    }
+  }
 }
 
 std::string moec::spec::effectiveSpec(exp::ExperimentOp experiment) { return printCompact(toJson(experiment)); }

@@ -98,7 +98,7 @@ private:
 
   void readAxis(const Member &member) {
     std::string pointer = below("/sweep", member.key);
-    if (member.key.empty() ||
+    if (member.key.empty() || member.key.size() > exp::kMaxName ||
         !llvm::all_of(member.key, [](char c) { return llvm::isLower(c) || llvm::isDigit(c) || c == '_'; }))
       error(Rule::Name, member.place, pointer, quote(member.key) + " is not a name; expected only a-z, 0-9 and _");
     const Json &axis = member.value;
@@ -266,7 +266,12 @@ private:
         return error(Rule::SweepName, last.place, last.pointer,
                      "the name of a member has " + std::to_string(name.size()) + " letters, at most " +
                          std::to_string(kMaxName) + " are accepted: " + name);
-      auto [first, isNew] = seen.try_emplace(name, i);
+      // Some file systems hold "A" and "a" for one folder.
+      auto [first, isNew] = seen.try_emplace(llvm::StringRef(name).lower(), i);
+      if (!isNew && sweep.names[first->second] != name)
+        return error(Rule::SweepName, last.place, last.pointer,
+                     "the names of two members differ in upper and lower case alone: " +
+                         quote(sweep.names[first->second]) + " and " + quote(name));
       if (!isNew)
         return error(Rule::SweepName, last.place, last.pointer,
                      "two members would have the name " + quote(name) + ": " + sweep.settings(first->second) +

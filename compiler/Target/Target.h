@@ -6,6 +6,7 @@
 #include "dialects/Moe/Analysis/DispatchParams.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
+#include "runtime/base/Json.h"
 
 #include <string>
 #include <vector>
@@ -55,8 +56,8 @@ public:
   virtual std::string name() const = 0;
   /// "cpu" or "cuda": which driver of the runtime runs the plan.
   virtual std::string kind() const = 0;
-  /// The plan's "target" section as JSON text.
-  virtual std::string describe() const = 0;
+  /// The plan's "target" section.
+  virtual rt::Json describe() const = 0;
   /// Groups of rows of one expert start at multiples of this.
   virtual int64_t rowAlign() const = 0;
   /// How many tensors of its own shape a product's epilogue may read; 0: any number (see moe-form-dispatches).
@@ -66,6 +67,9 @@ public:
   /// Columns, of all products of the same gathered rows together, from which gathering once before them is faster than
   /// in the loads of each; 0: never (see moe-form-dispatches).
   virtual int64_t columnsToGatherOnce() const { return 0; }
+  /// Whether products read rows that are spread to experts through their map, as they read gathered ones, under the
+  /// same condition (see moe-form-dispatches). Products of every target can do it.
+  virtual bool spreadsInLoads() const { return false; }
   /// Columns of the widest rows whose sums over rows begin in the kernel that has the rows anyway; 0: never (see
   /// moe-form-dispatches). Row kernels of every target can do it, for plans that take over another's structure.
   virtual int64_t columnsToSumInRows() const { return 0; }

@@ -16,7 +16,7 @@ constexpr double kLookSeconds = 0.25;
 class BenchSession final : public Session {
 public:
   BenchSession(const Plan &plan, const RunOptions &options, const BenchOptions &request)
-      : Session(plan, options), request(request), loss(findLoss(plan, false)) {}
+      : Session(plan, options), request(request), loss(findLoss(plan)) {}
 
   Result<BenchReport> run() {
     if (request.realData)
@@ -35,9 +35,9 @@ public:
     return report();
   }
 
-  Status nextBatch(bool validation, uint64_t firstSample, BatchView view) override {
+  Status nextBatch(uint64_t firstSample, BatchView view) override {
     if (request.realData)
-      return Session::nextBatch(validation, firstSample, view);
+      return Session::nextBatch(firstSample, view);
     // Any tokens will do, but not always the same: routers should see all kinds.
     for (int32_t &token : view.tokens) {
       random ^= random << 13, random ^= random >> 7, random ^= random << 17;

@@ -1,12 +1,14 @@
 // The command line of moec-run; `moec` hands its run commands over to it.
 #include "runtime/api/moec.h"
 #include "runtime/base/Json.h"
+#include "runtime/base/Options.h"
 #include "runtime/base/Text.h"
 
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 
 namespace moec::rt {
 
@@ -30,7 +32,10 @@ exit codes:
 
 class CommandLine {
 public:
-  CommandLine() : app("Runs a compiled plan: training, evaluation, text generation.", "moec-run") {
+  explicit CommandLine(std::vector<std::string> alsoKnown = {})
+      : app("Runs a compiled plan: training, evaluation, text generation.", "moec-run"),
+        alsoKnown(std::move(alsoKnown)) {
+    app.failure_message([this](const CLI::App *, const CLI::Error &error) { return describeError(error); });
     app.footer(kFooter);
     app.require_subcommand(1);
     app.fallthrough();
@@ -72,7 +77,7 @@ public:
     if (app.got_subcommand("bench"))
       return runBench(*plan);
     if (app.got_subcommand("eval"))
-      return fail(evaluate(*plan, options).status());
+      return fail(evaluate(*plan, options, evaluation).status());
     return runGenerate(*plan);
   }
 
@@ -92,7 +97,7 @@ private:
     command->add_option("--run-dir", options.runDir, "folder of the run (default: runs/<plan name>)");
     command->add_option("--resume-from", options.resumeFrom, "use this checkpoint folder, not the newest of the run");
     command->add_option("--threads", options.threads, "worker threads (default: all this process may use)")
-        ->check(CLI::Range(1u, 4096u));
+        ->check(threadCount());
     command->add_flag("--allow-other-spec", options.allowOtherSpec,
                       "take a checkpoint of another spec if its tensors fit");
     command->add_flag("--profile", options.profile,
@@ -111,8 +116,10 @@ private:
     addData(command);
     auto *resume = command->add_flag("--resume", options.resume, "go on from the newest checkpoint of the run");
     command->add_flag("--overwrite", options.overwrite, "throw away the run that the folder holds")->excludes(resume);
+    command->add_flag("--restart-data", options.restartData,
+                      "with --resume: data sets whose files or windows changed begin a new pass");
     command->add_option("--max-steps", options.maxSteps, "stop after this many more steps")
-        ->check(CLI::NonNegativeNumber);
+        ->check(wholeNumber(0, kMostSteps));
     command->add_option("--trace", options.tracePath,
                         "write a Chrome trace of one step (the sixth, or the last) to this file");
   }
@@ -121,30 +128,37 @@ private:
     CLI::App *command = app.add_subcommand("eval", "run the validation data through a checkpoint");
     addCommon(command);
     addData(command);
+    auto *perToken = command->add_flag("--per-token", evaluation.perToken,
+                                       "the loss of every byte; with --json a line for each window");
+    command->add_flag("--logits", evaluation.logits, "with --per-token and --json: the logits of every byte too (slow)")
+        ->needs(perToken);
   }
 
   void addGenerate() {
     CLI::App *command = app.add_subcommand("generate", "continue a prompt");
     addCommon(command);
     command->add_option("--prompt", request.prompt, "text to go on from (default: a newline)");
-    command->add_option("--bytes", request.bytes, "how many bytes to write (default: 200)");
+    command->add_option("--bytes", request.bytes, "how many bytes to write (default: 200)")
+        ->check(wholeNumber(1, kMostBytes));
     command->add_option("--temperature", request.temperature, "0 takes the likeliest byte (default: 0.8)")
-        ->check(CLI::NonNegativeNumber);
-    command->add_option("--top-k", request.topK, "choose among the K likeliest (default: all)");
-    command->add_option("--seed", request.seed, "another seed, another text (default: 0)");
+        ->check(realNumber(0, 1e6));
+    command->add_option("--top-k", request.topK, "choose among the K likeliest (default: all)")
+        ->check(wholeNumber(1, kMostTokens));
+    command->add_option("--seed", request.seed, "another seed, another text (default: 0)")
+        ->check(wholeNumber(0, std::numeric_limits<uint64_t>::max()));
   }
 
   void addBench() {
     CLI::App *command =
         app.add_subcommand("bench", "measure training steps: random tokens, no checkpoints, no run folder");
     command->add_option("--seconds", measure.seconds, "measure at least so long (default: 10)")
-        ->check(CLI::PositiveNumber);
+        ->check(realNumber(1e-3, 86400));
     command->add_option("--warmup", measure.warmupSteps, "steps before the clock starts (default: 5)")
-        ->check(CLI::PositiveNumber);
+        ->check(wholeNumber(1, 1000000));
     command->add_flag("--real-data", measure.realData, "read the spec's data");
     addData(command);
     command->add_option("--threads", options.threads, "worker threads (default: all this process may use)")
-        ->check(CLI::Range(1u, 4096u));
+        ->check(threadCount());
     command->add_flag("--profile", options.profile,
                       "print time, GFLOP/s and GB/s of each kernel and section; steps get slower");
     command->add_flag("--json", options.json, "one JSON line on standard output");
@@ -152,8 +166,28 @@ private:
 
   void addDescribe() {
     CLI::App *command = app.add_subcommand("describe", "print what is in the plan");
-    command->add_option("--threads", options.threads, "for the announced peak (default: all this process may use)");
+    command->add_option("--threads", options.threads, "for the announced peak (default: all this process may use)")
+        ->check(threadCount());
     command->add_flag("--no-instructions", noInstructions, "tables only");
+  }
+
+  /// One line for arguments that are wrong.
+  std::string describeError(const CLI::Error &error) {
+    std::vector<std::string> commands, names = alsoKnown, rest = app.remaining(/*recurse=*/true);
+    for (const CLI::App *command : app.get_subcommands({}))
+      commands.push_back(command->get_name());
+    std::string text = error.what();
+    bool isChosen = !app.get_subcommands().empty();
+    for (const CLI::App *command : app.get_subcommands())
+      for (const CLI::Option *option : command->get_options())
+        names.push_back(option->get_name());
+    if (!isChosen && rest.empty())
+      text = "a plan and a command are required, as in moec-run tiny.moec train; --help lists them";
+    else if (!isChosen)
+      text = "there is no command \"" + rest.front() + "\"" + nearestWord(rest.front(), commands);
+    else if (dynamic_cast<const CLI::ExtrasError *>(&error))
+      text = describeUnknown(rest, names);
+    return "error: " + text + "\n";
   }
 
   int fail(const Status &status) {
@@ -219,7 +253,9 @@ private:
     if (options.json) {
       Json line = Json::object();
       line.set("prompt", Json::string(escapeBytes(request.prompt)));
+      line.set("prompt_base64", Json::string(base64(request.prompt)));
       line.set("text", Json::string(escapeBytes(*text)));
+      line.set("text_base64", Json::string(base64(*text)));
       std::printf("%s\n", line.dump().c_str());
     } else {
       std::printf("%s%s\n", escapeBytes(request.prompt).c_str(), escapeBytes(*text).c_str());
@@ -232,9 +268,13 @@ private:
     return kExitOk;
   }
 
+  static constexpr uint64_t kMostSteps = 1'000'000'000'000, kMostBytes = 1'000'000'000, kMostTokens = 1 << 24;
+
   CLI::App app;
+  std::vector<std::string> alsoKnown;
   std::string planPath;
   RunOptions options;
+  EvaluateOptions evaluation;
   GenerateOptions request;
   BenchOptions measure;
   bool noInstructions = false;
@@ -244,8 +284,9 @@ private:
 
 int runCommandLine(const std::vector<std::string> &arguments) { return CommandLine().run(arguments); }
 
-std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options) {
-  CommandLine line;
+std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options,
+                                    std::vector<std::string> alsoKnown) {
+  CommandLine line(std::move(alsoKnown));
   std::optional<int> code = line.parse(arguments);
   options = line.runOptions();
   return code;

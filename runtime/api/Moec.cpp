@@ -37,13 +37,22 @@ int exitCode(const Status &status) {
   }
 }
 
-Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options) {
+Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options, const EvaluateOptions &request) {
+  if (request.logits && (!request.perToken || !options.json))
+    return Status::error("MOEC-R005", "",
+                         "logits go with per-token and json: each byte has as many as there are bytes");
+  if (request.logits && !plan.generate)
+    return Status::error("MOEC-R006", plan.path, "this plan has no function that gives logits");
   Session session(plan, options);
   MOEC_ASSIGN_OR_RETURN(std::string checkpoint, session.chooseCheckpoint());
   MOEC_RETURN_IF_ERROR(session.openData());
   MOEC_RETURN_IF_ERROR(session.openDevice());
   MOEC_RETURN_IF_ERROR(session.restore(checkpoint).status());
-  MOEC_ASSIGN_OR_RETURN(EvaluateReport report, session.runEvaluation());
+  TokenWriter writer(session.executor(), options, request);
+  WindowSink everyWindow;
+  if (request.perToken && options.out)
+    everyWindow = [&](const WindowResult &window) { return writer.write(window); };
+  MOEC_ASSIGN_OR_RETURN(EvaluateReport report, session.runEvaluation(everyWindow));
   session.progress().result("step " + std::to_string(report.step) + "  " + evaluationText(report),
                             evaluationLine(report));
   session.printProfile();
@@ -76,6 +85,16 @@ static void writeWindow(const Plan &plan, Device &device, const std::string &tex
   device.write(place.positionOffset, &position, sizeof position);
 }
 
+Result<std::vector<double>> logitsAfter(Executor &executor, const std::string &text) {
+  writeWindow(executor.plan(), executor.device(), text);
+  executor.call(executor.plan().generate->function);
+  std::vector<double> logits = readLogits(executor.plan(), executor.device());
+  MOEC_RETURN_IF_ERROR(executor.device().finish());
+  if (!std::all_of(logits.begin(), logits.end(), [](double logit) { return std::isfinite(logit); }))
+    return Status::error("MOEC-R002", executor.plan().path, "the logits after ", text.size(), " bytes are not finite");
+  return logits;
+}
+
 static Status checkPrompt(const Plan &plan, const std::string &prompt) {
   for (size_t i = 0; i < prompt.size(); ++i)
     if (static_cast<unsigned char>(prompt[i]) >= plan.vocabulary())
@@ -96,15 +115,9 @@ Result<std::string> generate(const Plan &plan, const RunOptions &options, const 
   MOEC_RETURN_IF_ERROR(session.openDevice());
   MOEC_RETURN_IF_ERROR(session.restore(checkpoint).status());
 
-  Device &device = session.executor().device();
   std::string text = prompt;
   for (uint64_t i = 0; i < request.bytes; ++i) {
-    writeWindow(plan, device, text);
-    session.executor().call(plan.generate->function);
-    std::vector<double> logits = readLogits(plan, device);
-    MOEC_RETURN_IF_ERROR(device.finish());
-    if (!std::all_of(logits.begin(), logits.end(), [](double logit) { return std::isfinite(logit); }))
-      return Status::error("MOEC-R002", checkpoint, "the logits after ", text.size(), " bytes are not finite");
+    MOEC_ASSIGN_OR_RETURN(std::vector<double> logits, logitsAfter(session.executor(), text));
     double uniform = randomUniform(request.seed, RandomStream::Generation, text.size());
     text += static_cast<char>(sampleToken(logits, request.temperature, request.topK, uniform));
   }

@@ -1,6 +1,6 @@
 #include "runtime/api/RunFolder.h"
 
-#include "runtime/base/Json.h"
+#include "runtime/base/JsonDifference.h"
 #include "runtime/io/CheckpointStore.h"
 
 #include <fcntl.h>
@@ -82,14 +82,15 @@ Result<RunState> lookAtRun(const std::string &folder) {
   return state;
 }
 
-Status checkSameSpec(const std::string &folder, const std::string &specHash, const RunOptions &options) {
+Status checkSameSpec(const std::string &folder, const Plan &plan, const RunOptions &options) {
   if ((!options.resume && options.resumeFrom.empty()) || options.allowOtherSpec)
     return Status::ok();
   MOEC_ASSIGN_OR_RETURN(RunState run, lookAtRun(folder));
-  if (run.specHash.empty() || run.specHash == specHash)
+  if (run.specHash.empty() || run.specHash == plan.specHash)
     return Status::ok();
-  return Status::error("MOEC-C005", folder, "the run is of spec ", run.specHash, ", this plan is of spec ", specHash,
-                       "; undo the change of the spec, choose another folder with --run-dir, or go on with "
+  return Status::error("MOEC-C005", folder,
+                       "this run is of another spec than the plan is:", describeDifference(run.spec, plan.spec),
+                       "\n  undo the change of the spec, choose another folder with --run-dir, or go on with "
                        "--allow-other-spec if the tensors fit");
 }
 

@@ -5,6 +5,7 @@
 #include "runtime/exec/MetricReader.h"
 #include "runtime/io/Checkpoint.h"
 #include "runtime/io/CheckpointStore.h"
+#include "runtime/plan/LineKeys.h"
 
 namespace moec::rt {
 
@@ -46,8 +47,8 @@ Result<std::string> Session::chooseCheckpoint() const {
   return path;
 }
 
-Status Session::nextBatch(bool validation, uint64_t firstSample, BatchView view) {
-  return data->fill(validation, firstSample, view.tokens, view.domains);
+Status Session::nextBatch(uint64_t firstSample, BatchView view) {
+  return data->fill(firstSample, view.tokens, view.domains);
 }
 
 static Status onlyInTraining() {
@@ -62,23 +63,23 @@ bool Session::wantsStep(int64_t) { return true; }
 bool Session::wantsTrace(int64_t) { return false; }
 Status Session::traced(int64_t, const std::vector<TimedLaunch> &) { return onlyInTraining(); }
 
-std::vector<MetricValue> Session::readMetrics(bool validation) {
+std::vector<MetricValue> Session::readMetrics() {
   std::vector<MetricValue> values;
   for (const PlanMetric &metric : plan.metrics)
-    if (metric.validation == validation)
-      values.push_back({metric.name, metric.shape, readMetric(metric, engine->device())});
+    values.push_back({metric.name, metric.shape, readMetric(metric, engine->device()), metric.isInteger()});
   return values;
 }
 
-Result<EvaluateReport> Session::runEvaluation() {
-  if (countBatches(plan.evaluate, true) == 0)
+Result<EvaluateReport> Session::runEvaluation(const WindowSink &everyWindow) {
+  if (!plan.evaluation || plan.data.validation.empty())
     return Status::error("MOEC-D004", plan.specFile,
                          "the spec names no validation data; give data.validation a source");
-  // A runner of its own: the one that is training must not lose its place.
-  MOEC_RETURN_IF_ERROR(ProgramRunner(*engine, *this).run(plan.evaluate));
-  if (!baseline)
-    baseline = data->unigramBaseline(countBatches(plan.evaluate, true) * plan.data.sequences);
-  return EvaluateReport{engine->stepCounter(), readMetrics(true), *baseline};
+  MOEC_ASSIGN_OR_RETURN(EvaluateReport report, Evaluation(*engine, *data).run(everyWindow));
+  if (!baseline) {
+    MOEC_ASSIGN_OR_RETURN(baseline, data->unigramBaseline());
+  }
+  report.unigramBaseline = *baseline;
+  return report;
 }
 
 void Session::printProfile() {
@@ -90,9 +91,14 @@ void Session::printProfile() {
     std::fprintf(to, "\n%s", engine->profile()->table().c_str());
 }
 
+/// Counts are whole numbers, in JSON too.
+static Json metricNumber(const MetricValue &metric, size_t at) {
+  return metric.isInteger ? Json::integer(static_cast<int64_t>(metric.values[at])) : Json::number(metric.values[at]);
+}
+
 static Json nestedArray(const MetricValue &metric, size_t dim, size_t &next) {
   if (dim == metric.shape.size())
-    return Json::number(metric.values[next++]);
+    return metricNumber(metric, next++);
   Json array = Json::array();
   for (uint64_t i = 0; i < metric.shape[dim]; ++i)
     array.append(nestedArray(metric, dim + 1, next));
@@ -102,7 +108,7 @@ static Json nestedArray(const MetricValue &metric, size_t dim, size_t &next) {
 void addMetrics(Json &line, const std::vector<MetricValue> &metrics) {
   for (const MetricValue &metric : metrics) {
     size_t next = 0;
-    line.set(metric.name, metric.values.size() == 1 ? Json::number(metric.values[0]) : nestedArray(metric, 0, next));
+    line.set(metric.name, metric.values.size() == 1 ? metricNumber(metric, 0) : nestedArray(metric, 0, next));
   }
 }
 
@@ -116,10 +122,18 @@ std::string evaluationText(const EvaluateReport &report) {
 
 Json evaluationLine(const EvaluateReport &report) {
   Json line = Json::object();
-  line.set("step", Json::integer(report.step));
-  line.set("split", Json::string("validation"));
+  line.set(line_key::step, Json::integer(report.step));
+  line.set(line_key::split, Json::string("validation"));
   addMetrics(line, report.metrics);
-  line.set("unigram_baseline", Json::number(report.unigramBaseline));
+  line.set(line_key::unigramBaseline, Json::number(report.unigramBaseline));
+  Json sources = Json::object();
+  for (const EvaluateReport::Source &source : report.sources) {
+    Json row = Json::object();
+    row.set("loss", Json::number(source.loss));
+    row.set("windows", Json::integer(static_cast<int64_t>(source.windows)));
+    sources.add(source.name, std::move(row));
+  }
+  line.set("sources", std::move(sources));
   return line;
 }
 

@@ -2,6 +2,7 @@
 #ifndef MOEC_RUNTIME_API_SESSION_H
 #define MOEC_RUNTIME_API_SESSION_H
 
+#include "runtime/api/Evaluation.h"
 #include "runtime/api/Progress.h"
 #include "runtime/api/moec.h"
 #include "runtime/exec/ProgramRunner.h"
@@ -26,16 +27,16 @@ public:
   /// The checkpoint that evaluate() and generate() mean: resumeFrom, or the newest of the run.
   Result<std::string> chooseCheckpoint() const;
 
-  /// Runs the evaluate program.
-  Result<EvaluateReport> runEvaluation();
+  /// Reads the validation data with the present weights; `everyWindow`, if there is one, gets each of its windows.
+  Result<EvaluateReport> runEvaluation(const WindowSink &everyWindow = {});
 
   Executor &executor() { return *engine; }
   Progress &progress() { return screen; }
-  std::vector<MetricValue> readMetrics(bool validation);
+  std::vector<MetricValue> readMetrics();
   void printProfile();
 
   // ProgramHost. The training ones fail here; TrainSession has them.
-  Status nextBatch(bool validation, uint64_t firstSample, BatchView view) override;
+  Status nextBatch(uint64_t firstSample, BatchView view) override;
   Status stepDone(const StepResult &step) override;
   Status log(const StepResult &step) override;
   Status evaluate() override;
@@ -47,10 +48,10 @@ public:
 protected:
   const Plan &plan;
   const RunOptions &options;
+  std::optional<Dataset> data;
 
 private:
   Progress screen;
-  std::optional<Dataset> data;
   std::unique_ptr<Executor> engine;
   std::optional<double> baseline; // made once
 };
@@ -61,7 +62,7 @@ void addMetrics(Json &line, const std::vector<MetricValue> &metrics);
 /// "validation_loss 2.3456 (unigram baseline 3.1234 nats)", scalars only.
 std::string evaluationText(const EvaluateReport &report);
 
-/// The same for scripts: step, split, metrics, unigram_baseline.
+/// The same for scripts: step, split, metrics, unigram_baseline, and the loss and windows of each source.
 Json evaluationLine(const EvaluateReport &report);
 
 } // namespace moec::rt

@@ -9,6 +9,7 @@
 #include "runtime/io/Checkpoint.h"
 #include "runtime/io/CheckpointStore.h"
 #include "runtime/io/MetricsLog.h"
+#include "runtime/plan/LineKeys.h"
 
 #include <cmath>
 
@@ -22,11 +23,12 @@ constexpr int64_t kStepsBeforeTrace = 5;
 class TrainSession final : public Session {
 public:
   TrainSession(const Plan &plan, const RunOptions &options)
-      : Session(plan, options), loss(findLoss(plan, false)), stop(options.handleSignals) {}
+      : Session(plan, options), loss(findLoss(plan)), stop(options.handleSignals) {}
 
   Result<TrainReport> run() {
     MOEC_RETURN_IF_ERROR(openData());
     MOEC_ASSIGN_OR_RETURN(folder, RunFolder::openForTraining(plan, options));
+    MOEC_RETURN_IF_ERROR(goOnInData());
     MOEC_RETURN_IF_ERROR(openDevice());
     MOEC_RETURN_IF_ERROR(resumeIfAsked());
     MOEC_RETURN_IF_ERROR(folder->begin(plan, options.overwrite));
@@ -54,16 +56,15 @@ public:
   Status log(const StepResult &step) override {
     StepView view = viewOf(step);
     Json line = Json::object();
-    line.set("step", Json::integer(step.step));
-    line.set("split", Json::string("train"));
-    line.set("time_s", Json::number(timeNow()));
-    // All since the start of the run, resumed or not: every step trains on as many.
-    line.set("tokens", Json::integer(step.step * static_cast<int64_t>(step.tokens)));
-    line.set("tokens_per_s", Json::number(view.tokensPerSecond));
+    line.set(line_key::step, Json::integer(step.step));
+    line.set(line_key::split, Json::string("train"));
+    line.set(line_key::time, Json::number(timeNow()));
+    // All since the start of the run, resumed or not, whatever its batches were before.
+    line.set(line_key::tokens, Json::integer(static_cast<int64_t>(data->tokensAt(step.step))));
+    line.set(line_key::tokensPerSecond, Json::number(view.tokensPerSecond));
     std::vector<MetricValue> metrics;
     for (const PlanMetric &metric : plan.metrics)
-      if (!metric.validation)
-        metrics.push_back({metric.name, metric.shape, step.metrics.values(metric)});
+      metrics.push_back({metric.name, metric.shape, step.metrics.values(metric), metric.isInteger()});
     addMetrics(line, metrics);
     MOEC_RETURN_IF_ERROR(metricsLog->write(line));
     progress().logged(view, line);
@@ -76,7 +77,7 @@ public:
     double start = nowSeconds();
     MOEC_ASSIGN_OR_RETURN(EvaluateReport report, runEvaluation());
     Json line = evaluationLine(report);
-    line.set("time_s", Json::number(timeNow()));
+    line.set(line_key::time, Json::number(timeNow()));
     MOEC_RETURN_IF_ERROR(metricsLog->write(line));
     progress().result("step " + std::to_string(report.step) + "  validation  " + evaluationText(report), line);
     intervalStart += nowSeconds() - start; // not training time
@@ -88,7 +89,9 @@ public:
     int64_t step = executor().stepCounter();
     // A checkpoint of NaNs would push out a good one.
     MOEC_RETURN_IF_ERROR(checkLoss(step, loss ? readMetric(*loss, executor().device())[0] : 0));
-    MOEC_RETURN_IF_ERROR(saveCheckpoint(plan, executor().device(), folder->checkpointsPath(), step));
+    SaveOptions how;
+    how.data = data->recordAt(step);
+    MOEC_RETURN_IF_ERROR(saveCheckpoint(plan, executor().device(), folder->checkpointsPath(), step, how));
     savedStep = step;
     intervalStart += nowSeconds() - start;
     return Status::ok();
@@ -110,14 +113,40 @@ public:
   }
 
 private:
-  Status resumeIfAsked() {
-    if (!options.resume && options.resumeFrom.empty())
+  bool resumes() const { return options.resume || !options.resumeFrom.empty(); }
+
+  /// Where in the data the run goes on, before anything big is allocated. A checkpoint that will be refused anyway is
+  /// left to restore().
+  Status goOnInData() {
+    MOEC_RETURN_IF_ERROR(data->identify());
+    if (!resumes())
       return Status::ok();
-    MOEC_ASSIGN_OR_RETURN(std::string checkpoint, chooseCheckpoint());
+    MOEC_ASSIGN_OR_RETURN(checkpoint, chooseCheckpoint());
+    MOEC_ASSIGN_OR_RETURN(CheckpointManifest manifest, readCheckpointManifest(checkpoint));
+    bool isOther = manifest.specHash != plan.specHash;
+    if (isOther && !options.allowOtherSpec)
+      return Status::ok();
+    if (manifest.data) {
+      MOEC_ASSIGN_OR_RETURN(dataNotes, data->goOn(*manifest.data, manifest.step, options.restartData));
+    } else if (isOther) {
+      dataNotes = {"this checkpoint does not say what was read of the data; samples are counted as if this spec had "
+                   "been trained from the start"};
+    }
+    return Status::ok();
+  }
+
+  Status resumeIfAsked() {
+    if (!resumes())
+      return Status::ok();
     MOEC_ASSIGN_OR_RETURN(firstStep, restore(checkpoint));
     savedStep = firstStep;
     MOEC_ASSIGN_OR_RETURN(std::vector<int64_t> aside, setAsideNewer(folder->checkpointsPath(), firstStep));
     progress().note("resumed from " + checkpoint);
+    for (const std::string &note : dataNotes)
+      if (options.json) // JSON lines own stdout
+        std::fprintf(stderr, "moec-run: %s\n", note.c_str());
+      else
+        progress().note(note);
     for (int64_t step : aside)
       progress().note("the newer checkpoint of step " + std::to_string(step) + " is kept as abandoned-" +
                       checkpointName(step));
@@ -172,7 +201,7 @@ private:
     result.stepsHere = stepsHere;
     result.seconds = nowSeconds() - startTime;
     result.interrupted = interrupted;
-    result.metrics = readMetrics(false);
+    result.metrics = readMetrics();
     result.allocatedBytes = executor().device().allocatedBytes();
     printProfile();
     return result;
@@ -182,6 +211,8 @@ private:
   StopSignal stop;
   std::optional<RunFolder> folder;
   std::optional<MetricsLog> metricsLog;
+  std::string checkpoint; // to resume from
+  std::vector<std::string> dataNotes;
   int64_t firstStep = 0, stepsHere = 0, savedStep = -1;
   bool interrupted = false;
   double startTime = 0;
@@ -194,6 +225,8 @@ private:
 } // namespace
 
 Result<TrainReport> train(const Plan &plan, const RunOptions &options) {
+  if (options.restartData && !options.resume && options.resumeFrom.empty())
+    return Status::error("MOEC-R005", "", "restart-data means something only with resume");
   if (options.resume && options.overwrite)
     return Status::error("MOEC-R005", "", "resume and overwrite exclude each other");
   return TrainSession(plan, options).run();

@@ -31,6 +31,7 @@ struct RunOptions {
   // train() only.
   bool resume = false;       // go on from the newest checkpoint (or resumeFrom)
   bool overwrite = false;    // throw away what the run folder holds
+  bool restartData = false;  // data sets that changed since the checkpoint begin a new pass
   int64_t maxSteps = -1;     // stop after so many more steps; -1: as the plan says
   bool handleSignals = true; // SIGINT, SIGTERM: finish the step, save, return
   std::string tracePath;     // write a Chrome trace of one step, the sixth or the last, here
@@ -40,6 +41,7 @@ struct MetricValue {
   std::string name;
   std::vector<uint64_t> shape;
   std::vector<double> values;
+  bool isInteger = false; // counts
 };
 
 struct TrainReport {
@@ -53,9 +55,21 @@ struct TrainReport {
 };
 
 struct EvaluateReport {
-  int64_t step = 0; // of the checkpoint
-  std::vector<MetricValue> metrics;
-  double unigramBaseline = 0; // nats a byte, see Dataset
+  int64_t step = 0;                 // of the checkpoint
+  std::vector<MetricValue> metrics; // "loss": mean over sources by weight of the means over their windows
+  double unigramBaseline = 0;       // nats a byte, see Dataset
+  struct Source {
+    std::string name;
+    double loss = 0;      // nats a byte
+    uint64_t windows = 0; // that were read
+  };
+  std::vector<Source> sources; // those with a weight above 0
+};
+
+/// What evaluate() may write beside the loss of the whole.
+struct EvaluateOptions {
+  bool perToken = false; // the loss of each byte
+  bool logits = false;   // and the scores of all bytes that it was chosen from; slow: one forward pass a byte
 };
 
 struct GenerateOptions {
@@ -96,8 +110,8 @@ Result<TrainReport> train(const Plan &plan, const RunOptions &options);
 /// Train steps without data files, checkpoints, metrics or a run folder, to see how fast they are.
 Result<BenchReport> bench(const Plan &plan, const RunOptions &options, const BenchOptions &request);
 
-/// The evaluate program on the newest checkpoint (or resumeFrom).
-Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options);
+/// The validation data on the newest checkpoint (or resumeFrom).
+Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options, const EvaluateOptions &request = {});
 
 /// The bytes after the prompt, as they are; escapeBytes() of runtime/base/Text.h makes them fit for a terminal.
 Result<std::string> generate(const Plan &plan, const RunOptions &options, const GenerateOptions &request);
@@ -107,7 +121,7 @@ Result<std::string> generate(const Plan &plan, const RunOptions &options, const 
 Status checkRunFolder(const std::string &folder, const RunOptions &options);
 /// MOEC-C005 when the options go on with a run of another spec and do not allow that. For those who replace the run's
 /// plan before train().
-Status checkSameSpec(const std::string &folder, const std::string &specHash, const RunOptions &options);
+Status checkSameSpec(const std::string &folder, const Plan &plan, const RunOptions &options);
 
 /// What a run folder holds, for those who go on with many runs. A run that was stopped very early has no spec yet.
 struct RunState {
@@ -138,8 +152,9 @@ int exitCode(const Status &status);
 int runCommandLine(const std::vector<std::string> &arguments);
 
 /// Only reads the arguments. An exit code when that is all there is to do: they are wrong, or ask for help; it has been
-/// printed.
-std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options);
+/// printed. `alsoKnown`: options that the caller has taken out already, as candidates for what an unknown one meant.
+std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options,
+                                    std::vector<std::string> alsoKnown = {});
 
 /// The options of one of its subcommands ("train"), as `moec-run PLAN train --help` prints them, but for --help
 /// and --run-dir, which `moec train` has itself.

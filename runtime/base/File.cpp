@@ -4,7 +4,6 @@
 #include <cstring>
 #include <fcntl.h>
 #include <filesystem>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <system_error>
 #include <unistd.h>
@@ -33,14 +32,7 @@ Status fileError(const std::string &code, const std::string &path, const std::st
   return Status::error(code, path, "cannot ", what, ": ", std::strerror(errno));
 }
 
-namespace {
-struct OpenFile {
-  UniqueFd fd;
-  uint64_t bytes;
-};
-} // namespace
-
-static Result<OpenFile> openRegular(const std::string &path) {
+Result<InputFile> InputFile::open(const std::string &path) {
   // O_NONBLOCK: opening a FIFO must fail below, not wait for a writer.
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0)
@@ -50,27 +42,12 @@ static Result<OpenFile> openRegular(const std::string &path) {
     return fileError("MOEC-I001", path, "stat");
   if (!S_ISREG(info.st_mode))
     return Status::error("MOEC-I001", path, "not a regular file");
-  return OpenFile{std::move(fd), static_cast<uint64_t>(info.st_size)};
+  return InputFile(std::move(fd), static_cast<uint64_t>(info.st_size), path);
 }
 
-Result<MappedFile> MappedFile::open(const std::string &path) {
-  MOEC_ASSIGN_OR_RETURN(OpenFile file, openRegular(path));
-  size_t size = static_cast<size_t>(file.bytes);
-  if (size == 0)
-    return MappedFile(nullptr, 0);
-  void *data = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, file.fd.get(), 0);
-  if (data == MAP_FAILED)
-    return fileError("MOEC-I001", path, "map");
-  return MappedFile(data, size);
+Status InputFile::read(uint64_t offset, std::span<std::byte> into) const {
+  return readAt(fd.get(), offset, into.data(), into.size(), name);
 }
-
-MappedFile::~MappedFile() {
-  if (data)
-    ::munmap(data, size);
-}
-
-MappedFile::MappedFile(MappedFile &&other) noexcept
-    : data(std::exchange(other.data, nullptr)), size(std::exchange(other.size, 0)) {}
 
 Status writeAll(int fd, const void *data, size_t bytes, const std::string &path) {
   const char *next = static_cast<const char *>(data);
@@ -118,35 +95,49 @@ Status syncDirectory(const std::string &path) {
 }
 
 Result<std::string> readFile(const std::string &path, uint64_t maxBytes) {
-  MOEC_ASSIGN_OR_RETURN(OpenFile file, openRegular(path));
-  uint64_t size = file.bytes;
+  MOEC_ASSIGN_OR_RETURN(InputFile file, InputFile::open(path));
+  uint64_t size = file.size();
   if (size > maxBytes)
     return Status::error("MOEC-I001", path, "file has ", size, " bytes, more than the ", maxBytes, " expected at most");
   std::string content(size, '\0');
-  MOEC_RETURN_IF_ERROR(readAt(file.fd.get(), 0, content.data(), content.size(), path));
+  MOEC_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(content))));
   return content;
 }
 
-static Status writeAndSync(const std::string &path, std::string_view content) {
-  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
+static Status writeOpened(const std::string &path, std::string_view content, int flags, bool sync) {
+  UniqueFd fd(::open(path.c_str(), O_WRONLY | O_CLOEXEC | flags, 0644));
   if (fd.get() < 0)
-    return fileError("MOEC-I002", path, "create");
+    return fileError("MOEC-I002", path, flags ? "create" : "open");
   MOEC_RETURN_IF_ERROR(writeAll(fd.get(), content.data(), content.size(), path));
-  return syncFile(fd.get(), path);
+  return sync ? syncFile(fd.get(), path) : Status::ok();
 }
 
 Status writeFileAtomic(const std::string &path, std::string_view content) {
+  std::error_code error;
   fs::path target(path);
+  fs::file_status found = fs::status(target, error);
+  if (fs::is_directory(found))
+    return Status::error("MOEC-I002", path, "this is a directory; name a file");
+  if (fs::exists(found) && !fs::is_regular_file(found))
+    return writeOpened(path, content, 0, /*sync=*/false);
+  if (fs::is_symlink(fs::symlink_status(target, error)))
+    if (fs::path real = fs::weakly_canonical(target, error); !error)
+      target = real;
   std::string directory = target.has_parent_path() ? target.parent_path().string() : ".";
   std::string temp = directory + "/." + target.filename().string() + ".tmp-" + std::to_string(::getpid());
-  Status status = writeAndSync(temp, content);
-  if (status.isOk() && ::rename(temp.c_str(), path.c_str()) != 0)
+  Status status = writeOpened(temp, content, O_CREAT | O_TRUNC, /*sync=*/true);
+  if (status.isOk() && ::rename(temp.c_str(), target.c_str()) != 0)
     status = fileError("MOEC-I002", path, "rename into place");
   if (!status.isOk()) {
     ::unlink(temp.c_str());
     return status;
   }
   return syncDirectory(directory);
+}
+
+bool isSameFile(const std::string &a, const std::string &b) {
+  std::error_code error;
+  return fs::equivalent(a, b, error) && !error;
 }
 
 Status makeDirectories(const std::string &path) {

@@ -1,4 +1,4 @@
-// Files: descriptors that close, whole-file reads, maps, and writes that a crash cannot tear.
+// Files: descriptors that close, reads of parts and of whole files, and writes that a crash cannot tear.
 // Codes: MOEC-I001 cannot open or read, MOEC-I002 cannot write, MOEC-I003 cannot make or remove a directory.
 #ifndef MOEC_RUNTIME_BASE_FILE_H
 #define MOEC_RUNTIME_BASE_FILE_H
@@ -27,21 +27,24 @@ private:
   int fd;
 };
 
-/// A read-only map of a regular file; it stays valid when the path is replaced.
-class MappedFile {
+/// A regular file to read from; it stays readable when the path is replaced. Files are read, never mapped: a map of a
+/// file that somebody cuts short ends the process (SIGBUS) where a read can report it.
+class InputFile {
 public:
-  static Result<MappedFile> open(const std::string &path);
-  ~MappedFile();
-  MappedFile(MappedFile &&other) noexcept;
-  MappedFile &operator=(MappedFile &&) = delete;
+  static Result<InputFile> open(const std::string &path);
 
-  std::span<const std::byte> bytes() const { return {static_cast<const std::byte *>(data), size}; }
+  /// Bytes, when it was opened.
+  uint64_t size() const { return bytes; }
+  const std::string &path() const { return name; }
+  /// Fills `into` from `offset` on. MOEC-I001 too when the file has become shorter than that.
+  Status read(uint64_t offset, std::span<std::byte> into) const;
 
 private:
-  MappedFile(void *data, size_t size) : data(data), size(size) {}
+  InputFile(UniqueFd fd, uint64_t bytes, std::string name) : fd(std::move(fd)), bytes(bytes), name(std::move(name)) {}
 
-  void *data;
-  size_t size;
+  UniqueFd fd;
+  uint64_t bytes;
+  std::string name;
 };
 
 /// "cannot <what>: <strerror>" as a Status; reads errno.
@@ -56,7 +59,11 @@ Status syncDirectory(const std::string &path);
 
 Result<std::string> readFile(const std::string &path, uint64_t maxBytes);
 /// Temp file beside the target -> fsync -> rename -> fsync of the directory: readers see the old file or the new one.
+/// A symbolic link stays, its target is replaced. What is no regular file (a device, a pipe) is written to as it is.
 Status writeFileAtomic(const std::string &path, std::string_view content);
+
+/// Whether both paths lead to one file that exists, under whatever names.
+bool isSameFile(const std::string &a, const std::string &b);
 
 Status makeDirectories(const std::string &path);
 Status removeTree(const std::string &path);

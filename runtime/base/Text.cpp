@@ -91,7 +91,9 @@ std::string escapeBytes(std::string_view bytes) {
       i += length;
       continue;
     }
-    if (byte == '\n' || byte == '\t' || (byte >= 0x20 && byte < 0x7F)) {
+    if (byte == '\\') {
+      result += "\\\\";
+    } else if (byte == '\n' || byte == '\t' || (byte >= 0x20 && byte < 0x7F)) {
       result += bytes[i];
     } else {
       char buffer[8];
@@ -99,6 +101,20 @@ std::string escapeBytes(std::string_view bytes) {
       result += buffer;
     }
     ++i;
+  }
+  return result;
+}
+
+std::string base64(std::string_view bytes) {
+  static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  std::string result;
+  for (size_t i = 0; i < bytes.size(); i += 3) {
+    size_t have = std::min<size_t>(bytes.size() - i, 3);
+    uint32_t group = 0;
+    for (size_t k = 0; k < 3; ++k)
+      group = group << 8 | (k < have ? static_cast<unsigned char>(bytes[i + k]) : 0);
+    for (size_t k = 0; k < 4; ++k)
+      result += k <= have ? digits[group >> (18 - 6 * k) & 63] : '=';
   }
   return result;
 }

@@ -29,8 +29,11 @@ std::string formatFixed(double value, int digits);
 std::string formatDuration(double seconds);
 /// "[4, 8]".
 std::string formatShape(const std::vector<uint64_t> &shape);
-/// Printable ASCII, newline, tab and well-formed UTF-8 as they are; every other byte as \xNN.
+/// Printable ASCII, newline, tab and well-formed UTF-8 as they are; a backslash doubled; every other byte as \xNN.
+/// No two texts look the same, so the bytes can be had back.
 std::string escapeBytes(std::string_view bytes);
+/// RFC 4648, with padding.
+std::string base64(std::string_view bytes);
 
 } // namespace moec::rt
 

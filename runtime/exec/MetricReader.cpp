@@ -40,10 +40,10 @@ std::vector<double> readMetric(const PlanMetric &metric, Device &device) {
   return decode(metric, raw.data());
 }
 
-const PlanMetric *findLoss(const Plan &plan, bool validation) {
+const PlanMetric *findLoss(const Plan &plan) {
   const PlanMetric *found = nullptr;
   for (const PlanMetric &metric : plan.metrics) {
-    if (metric.validation != validation || metric.elements != 1)
+    if (metric.elements != 1)
       continue;
     if (metric.name == "loss")
       return &metric;
@@ -56,15 +56,14 @@ const PlanMetric *findLoss(const Plan &plan, bool validation) {
 MetricSnapshot::MetricSnapshot(const Plan &plan) : plan(plan), size(sizeof(int64_t)) {
   for (const PlanMetric &metric : plan.metrics) {
     offsets.push_back(size);
-    size += metric.validation ? 0 : alignUp(bytesOf(metric), sizeof(int64_t));
+    size += alignUp(bytesOf(metric), sizeof(int64_t));
   }
 }
 
 void MetricSnapshot::download(Device &device) const {
   device.download(plan.stepCounterOffset, memory, sizeof(int64_t));
   for (size_t i = 0; i < plan.metrics.size(); ++i)
-    if (!plan.metrics[i].validation)
-      device.download(plan.metrics[i].offset, memory + offsets[i], bytesOf(plan.metrics[i]));
+    device.download(plan.metrics[i].offset, memory + offsets[i], bytesOf(plan.metrics[i]));
 }
 
 int64_t MetricSnapshot::stepCounter() const {
@@ -80,7 +79,7 @@ std::vector<double> MetricSnapshot::values(const PlanMetric &metric) const {
 double MetricSnapshot::expertBalance() const {
   double worst = 0;
   for (const PlanMetric &metric : plan.metrics) {
-    if (metric.name != "expert_tokens" || metric.validation || metric.shape.empty())
+    if (metric.name != "expert_tokens" || metric.shape.empty())
       continue;
     std::vector<double> tokens = values(metric);
     size_t experts = metric.shape.back();

@@ -13,9 +13,9 @@ namespace moec::rt {
 std::vector<double> readMetric(const PlanMetric &metric, Device &device);
 
 /// The one named "loss", else the first scalar whose name contains "loss"; nullptr when there is none.
-const PlanMetric *findLoss(const Plan &plan, bool validation);
+const PlanMetric *findLoss(const Plan &plan);
 
-/// The train metrics and the step counter as they stood at one point of the device's work, in memory of the host that
+/// The metrics and the step counter as they stood at one point of the device's work, in memory of the host that
 /// a download reaches without waiting.
 class MetricSnapshot {
 public:

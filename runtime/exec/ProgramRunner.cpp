@@ -6,7 +6,6 @@ namespace moec::rt {
 
 Status ProgramRunner::run(const std::vector<ProgramOp> &program) {
   stopped = false;
-  validationBatch = 0;
   MOEC_RETURN_IF_ERROR(runBody(program));
   return executor.device().finish();
 }
@@ -32,8 +31,8 @@ Status ProgramRunner::runOne(const ProgramOp &op) {
     return Status::ok();
   case Kind::Steps:
     return runSteps(op);
-  case Kind::NextBatch:
-    return nextBatch();
+  case Kind::NextBatch: // StepRunner's, inside steps
+    return Status::ok();
   case Kind::Log: // done when the step's metrics are there: finishSteps()
     return Status::ok();
   case Kind::Every:
@@ -43,18 +42,6 @@ Status ProgramRunner::runOne(const ProgramOp &op) {
   case Kind::Save:
     return host.save();
   }
-  return Status::ok();
-}
-
-/// Of validation data; those of training belong to StepRunner.
-Status ProgramRunner::nextBatch() {
-  const Plan &plan = executor.plan();
-  uint64_t sequences = plan.data.sequences, tokens = sequences * (plan.data.seqLen + 1);
-  batch.resize(tokens + sequences);
-  BatchView view{{batch.data(), tokens}, {batch.data() + tokens, sequences}};
-  MOEC_RETURN_IF_ERROR(host.nextBatch(true, validationBatch++ * sequences, view));
-  executor.device().write(plan.batchOffset, view.tokens.data(), view.tokens.size_bytes());
-  executor.device().write(plan.domainsOffset, view.domains.data(), view.domains.size_bytes());
   return Status::ok();
 }
 
@@ -74,7 +61,7 @@ Status ProgramRunner::runSteps(const ProgramOp &op) {
   std::span<const ProgramOp> rest = std::span(op.body).subspan(leading);
   if (steps == nullptr || !steps->isFor(op.body))
     steps = std::make_unique<StepRunner>(executor, op.body, leading, [this](uint64_t firstSample, BatchView view) {
-      return host.nextBatch(false, firstSample, view);
+      return host.nextBatch(firstSample, view);
     });
   step = executor.stepCounter();
   MOEC_RETURN_IF_ERROR(executor.device().finish());

@@ -12,8 +12,8 @@ class ProgramHost {
 public:
   virtual ~ProgramHost() = default;
 
-  /// Fill `batch` with samples firstSample .. firstSample + sequences - 1.
-  virtual Status nextBatch(bool validation, uint64_t firstSample, BatchView batch) = 0;
+  /// Fill `batch` with training samples firstSample .. firstSample + sequences - 1.
+  virtual Status nextBatch(uint64_t firstSample, BatchView batch) = 0;
   /// A step is done; its metrics are there. The next may be under way already.
   virtual Status stepDone(const StepResult &step) = 0;
   /// The same step, when it is one to be logged.
@@ -33,7 +33,7 @@ class ProgramRunner {
 public:
   ProgramRunner(Executor &executor, ProgramHost &host) : executor(executor), host(host) {}
 
-  /// Also used for the init, restore and evaluate programs. Validation samples count from 0 in each run.
+  /// Also used for the init and restore programs.
   Status run(const std::vector<ProgramOp> &program);
 
   /// The host ended the training loop early.
@@ -46,7 +46,6 @@ private:
   // `rest`: what follows the work in the body of `steps`.
   Status runStep(std::span<const ProgramOp> rest);
   Status finishSteps(std::span<const ProgramOp> rest, size_t mayStay);
-  Status nextBatch();
   bool isDue(int64_t every) const { return step % every == 0 || step == target; }
   bool mustWait(std::span<const ProgramOp> rest) const;
 
@@ -57,8 +56,6 @@ private:
   int64_t step = 0, target = 0;      // step counts from 1
   int64_t begun = 0;                 // in this run
   std::unique_ptr<StepRunner> steps; // keeps its recordings from run to run
-  uint64_t validationBatch = 0;
-  std::vector<int32_t> batch; // of one that is written at once
 };
 
 } // namespace moec::rt

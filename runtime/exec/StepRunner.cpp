@@ -11,7 +11,7 @@ static bool needsNoHost(const ProgramOp &op) {
   using Kind = ProgramOp::Kind;
   if (op.kind == Kind::Repeat)
     return std::all_of(op.body.begin(), op.body.end(), needsNoHost);
-  return op.kind == Kind::Call || (op.kind == Kind::NextBatch && !op.validation);
+  return op.kind == Kind::Call || op.kind == Kind::NextBatch;
 }
 
 size_t StepRunner::countLeading(const std::vector<ProgramOp> &body) {
@@ -20,7 +20,7 @@ size_t StepRunner::countLeading(const std::vector<ProgramOp> &body) {
 
 StepRunner::StepRunner(Executor &executor, const std::vector<ProgramOp> &steps, size_t count, FillBatch fillBatch)
     : executor(executor), body(std::span(steps).first(count)), fillBatch(std::move(fillBatch)),
-      microBatches(countBatches({steps.begin(), steps.begin() + static_cast<ptrdiff_t>(count)}, false)) {
+      microBatches(countBatches({steps.begin(), steps.begin() + static_cast<ptrdiff_t>(count)})) {
   size_t slotCount = executor.device().isAsynchronous() ? 2 : 1;
   for (size_t i = 0; i < slotCount; ++i)
     slots.emplace_back(executor.plan());

@@ -6,15 +6,17 @@
 
 #include "runtime/base/Result.h"
 #include "runtime/hal/Device.h"
+#include "runtime/io/DataRecord.h"
 #include "runtime/io/TensorTable.h"
 
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace moec::rt {
 
-inline constexpr int kCheckpointFormat = 1;
+inline constexpr int kCheckpointFormat = 2; // 1 is read too: it does not say what was read of the data
 inline constexpr char kCheckpointManifest[] = "manifest.json";
 
 /// Points of a save at which a test may pull the plug.
@@ -23,6 +25,7 @@ enum class SaveStage { Begun, ShardWritten, ShardsWritten, ManifestWritten, Rena
 struct SaveOptions {
   uint64_t shardBytes = uint64_t{1} << 30; // a larger tensor gets a shard of its own
   std::function<void(SaveStage)> onStage;  // tests only
+  std::optional<DataRecord> data;          // what the run has read so far
 };
 
 struct CheckpointShard {
@@ -41,11 +44,15 @@ struct CheckpointManifest {
     StateKind kind = StateKind::Parameter;
   };
   std::vector<Tensor> tensors;
+  std::optional<DataRecord> data; // what the run had read
 };
 
 /// Writes <directory>/step-NNNNNNNN from the arena, or leaves <directory> as it was. MOEC-C015 when that fails.
 Status saveCheckpoint(const Plan &plan, Device &device, const std::string &directory, int64_t step,
                       const SaveOptions &options = {});
+
+/// What the manifest alone says; tensors are not looked at. Codes as for reading the manifest: C001 to C004, C006.
+Result<CheckpointManifest> readCheckpointManifest(const std::string &path);
 
 /// Checks the folder alone: manifest, shard sizes, hashes and headers, no file too many.
 Result<CheckpointManifest> verifyCheckpoint(const std::string &path);

@@ -1,5 +1,6 @@
 #include "runtime/base/File.h"
 #include "runtime/base/Hash.h"
+#include "runtime/base/JsonDifference.h"
 #include "runtime/base/Text.h"
 #include "runtime/io/Checkpoint.h"
 #include "runtime/io/CheckpointManifest.h"
@@ -149,13 +150,30 @@ Result<CheckpointManifest> verifyCheckpoint(const std::string &path) {
   return std::move(checkpoint.manifest);
 }
 
+/// The run folder around the checkpoint has the spec, unless it went on with another one since, or the checkpoint was
+/// moved.
+static Status otherSpec(const Plan &plan, const CheckpointManifest &manifest, const std::string &path) {
+  constexpr uint64_t kMaxRunFile = 16 << 20;
+  std::string difference;
+  if (Result<std::string> text = readFile(path + "/../../run.json", kMaxRunFile); text.isOk())
+    if (Result<Json> run = Json::parse(*text); run.isOk()) {
+      const Json *hash = run->find("spec_hash"), *spec = run->find("spec");
+      if (hash && spec && hash->asString() == manifest.specHash)
+        difference = describeDifference(spec->dump(), plan.spec);
+    }
+  if (difference.empty())
+    difference =
+        "\n  its spec, " + manifest.specHash + ", is not in the run.json of its run; this plan's is " + plan.specHash;
+  return Status::error("MOEC-C005", path, "the checkpoint, of \"", manifest.planName,
+                       "\", is of another spec than the plan, of \"", plan.name, "\":", difference,
+                       "\n  --allow-other-spec loads it anyway if the tensors fit");
+}
+
 Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::string &path, const LoadOptions &options) {
   MOEC_ASSIGN_OR_RETURN(OpenCheckpoint checkpoint, openCheckpoint(path));
   const CheckpointManifest &manifest = checkpoint.manifest;
   if (manifest.specHash != plan.specHash && !options.allowOtherSpec)
-    return Status::error("MOEC-C005", path, "checkpoint of plan \"", manifest.planName, "\" with spec ",
-                         manifest.specHash, ", this plan is \"", plan.name, "\" with spec ", plan.specHash,
-                         "; --allow-other-spec loads it anyway if the tensors fit");
+    return otherSpec(plan, manifest, path);
   std::vector<TensorSlot> slots = checkpointTensors(plan);
   MOEC_ASSIGN_OR_RETURN(std::vector<Match> matches, matchTensors(slots, checkpoint, path));
 

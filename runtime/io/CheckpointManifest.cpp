@@ -31,6 +31,8 @@ std::string checkpointManifestText(const CheckpointManifest &manifest) {
   root.set("spec_hash", Json::string(manifest.specHash));
   root.set("shards", std::move(shards));
   root.set("tensors", std::move(tensors));
+  if (manifest.data)
+    root.set("data", manifest.data->toJson());
   root.set("self_hash", Json::string(hashHex(root.dump())));
   return root.dump(1) + "\n";
 }
@@ -94,21 +96,25 @@ Result<CheckpointManifest> readCheckpointManifest(const std::string &folder) {
     return Status::error("MOEC-C002", path, "manifest: ", json.isOk() ? "not an object" : json.status().message());
   const Json *format = json->find("format");
   int64_t version = -1;
-  if (!format || !format->asInteger(version) || version != kCheckpointFormat)
+  if (!format || !format->asInteger(version) || version < 1 || version > kCheckpointFormat)
     return Status::error("MOEC-C004", path, "checkpoint format ", format ? format->dump() : "is missing",
-                         ", this runtime reads format ", kCheckpointFormat);
+                         ", this runtime reads formats 1 to ", kCheckpointFormat);
   MOEC_RETURN_IF_ERROR(checkSelfHash(*json, path));
 
   FieldErrors errors{"MOEC-C002", path, Status::ok()};
   Fields root(*json, "", errors);
   CheckpointManifest manifest;
-  root.integer("format", kCheckpointFormat, kCheckpointFormat);
+  root.integer("format", 1, kCheckpointFormat);
   root.string("self_hash");
   manifest.step = root.integer("step", 0);
   manifest.planName = root.string("plan");
   manifest.specHash = root.string("spec_hash");
   readShards(root, manifest);
   readTensors(root, manifest);
+  if (const Json *data = root.optional("data")) {
+    Fields fields(*data, "/data", errors);
+    manifest.data = DataRecord::fromJson(fields);
+  }
   root.finish();
   MOEC_RETURN_IF_ERROR(errors.first);
   for (const CheckpointShard &shard : manifest.shards)

@@ -57,6 +57,7 @@ public:
     manifest.step = step;
     manifest.planName = plan.name;
     manifest.specHash = plan.specHash;
+    manifest.data = options.data;
     std::vector<size_t> ends = splitShards();
     size_t begin = 0;
     for (size_t i = 0; i < ends.size(); begin = ends[i++]) {

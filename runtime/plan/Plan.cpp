@@ -62,13 +62,20 @@ uint64_t Plan::peakBytes(uint64_t threads) const {
          threads * alignUp(memory.scratchBytes, kPlanMemoryAlignment);
 }
 
-uint64_t countBatches(const std::vector<ProgramOp> &body, bool validation) {
+uint64_t Plan::sequencesPerStep() const {
+  for (const ProgramOp &op : train)
+    if (op.kind == ProgramOp::Kind::Steps)
+      return countBatches(op.body) * data.sequences;
+  return 0;
+}
+
+uint64_t countBatches(const std::vector<ProgramOp> &body) {
   uint64_t total = 0;
   for (const ProgramOp &op : body) {
-    if (op.kind == ProgramOp::Kind::NextBatch && op.validation == validation)
+    if (op.kind == ProgramOp::Kind::NextBatch)
       ++total;
     if (op.kind == ProgramOp::Kind::Repeat)
-      total += static_cast<uint64_t>(op.count) * countBatches(op.body, validation);
+      total += static_cast<uint64_t>(op.count) * countBatches(op.body);
   }
   return total;
 }

@@ -116,13 +116,22 @@ struct PlanGenerate {
   uint64_t window = 0, vocabulary = 0;
 };
 
+/// Runs on one batch of validation data and leaves the loss of every token.
+struct PlanEvaluation {
+  uint32_t function = 0;
+  uint64_t batches = 0;      // how many are read, at most
+  uint64_t lossesOffset = 0; // [sequences, seq_len] of the element type: nats
+};
+
 struct PlanMetric {
   std::string name;
   uint64_t offset = 0;
   DType dtype = DType::F32;
   std::vector<uint64_t> shape;
   uint64_t elements = 0; // derived
-  bool validation = false;
+
+  /// Counts are whole numbers, in files too.
+  bool isInteger() const { return dtype != DType::F64 && dtype != DType::F32; }
 };
 
 struct Operand {
@@ -155,7 +164,6 @@ struct ProgramOp {
   Kind kind = Kind::Call;
   uint32_t function = 0;
   int64_t count = 0; // repeat: times, steps: target, log and every: interval
-  bool validation = false;
   std::vector<ProgramOp> body;
 };
 
@@ -175,13 +183,16 @@ struct Plan {
   PlanData data;
   uint64_t batchOffset = 0, domainsOffset = 0;
   std::optional<PlanGenerate> generate;
+  std::optional<PlanEvaluation> evaluation;
   std::vector<PlanMetric> metrics;
   std::vector<PlanFunction> functions;
-  std::vector<ProgramOp> init, train, evaluate;
+  std::vector<ProgramOp> init, train;
   std::vector<ProgramOp> restore; // after a checkpoint was loaded; may be empty
   int64_t keepLast = 0;           // 0: all
 
   const PlanBlob *findBlob(const std::string &name) const;
+  /// Sequences that one training step reads.
+  uint64_t sequencesPerStep() const;
   /// Announced peak of a run: arena and scratch, each rounded up. On processors every thread has a scratch; GPUs have
   /// one in all, whatever `threads` says.
   uint64_t peakBytes(uint64_t threads) const;
@@ -189,8 +200,8 @@ struct Plan {
   uint64_t vocabulary() const { return generate ? generate->vocabulary : 256; }
 };
 
-/// How many `next_batch` of this split one pass over `body` meets.
-uint64_t countBatches(const std::vector<ProgramOp> &body, bool validation);
+/// How many `next_batch` one pass over `body` meets, loops counted as often as they run.
+uint64_t countBatches(const std::vector<ProgramOp> &body);
 
 uint64_t mapElementBytes(MapElement element);
 std::string_view targetKindName(TargetKind kind);

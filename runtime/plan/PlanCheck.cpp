@@ -78,6 +78,10 @@ private:
       MOEC_RETURN_IF_ERROR(
           checkRange(generate.logitsOffset, generate.vocabulary * element, limit, "/generate/logits", "logits"));
     }
+    if (plan.evaluation)
+      MOEC_RETURN_IF_ERROR(checkRange(plan.evaluation->lossesOffset,
+                                      rows * plan.data.seqLen * dtypeInfo(plan.elementType).bytes, limit,
+                                      "/evaluate/losses", "losses"));
     for (size_t i = 0; i < plan.metrics.size(); ++i) {
       const PlanMetric &metric = plan.metrics[i];
       MOEC_RETURN_IF_ERROR(checkRange(metric.offset, metric.elements * dtypeInfo(metric.dtype).bytes, limit,

@@ -229,7 +229,7 @@ static void describeProgram(const Plan &plan, const std::vector<ProgramOp> &body
       text += "steps until " + count;
       break;
     case Kind::NextBatch:
-      text += op.validation ? "next batch of validation data" : "next batch of training data";
+      text += "next batch of training data";
       break;
     case Kind::Log:
       text += "log every " + count + " steps";
@@ -267,7 +267,6 @@ std::string describePlan(const Plan &plan, const PlanDescribeOptions &options) {
   };
   program("init", plan.init);
   program("train", plan.train);
-  program("evaluate", plan.evaluate);
   if (!plan.restore.empty())
     program("restore", plan.restore);
   return text;

@@ -117,7 +117,7 @@ struct BodyReader {
 
   /// Where a program instruction stands: some are only meant inside the training loop.
   struct Place {
-    bool inSteps = false, inEvery = false, isTrain = false, isEvaluate = false;
+    bool inSteps = false, inEvery = false, isTrain = false;
     size_t depth = 0;
   };
 
@@ -149,13 +149,7 @@ struct BodyReader {
       checkOrder(fields, op.body);
     } else if (name == "next_batch") {
       op.kind = Kind::NextBatch;
-      std::string split = fields.string("split");
-      op.validation = split == "validation";
-      if (split != "train" && split != "validation")
-        errors.fail(fields.pointerTo("split"), "must be \"train\" or \"validation\", is \"", split, "\"");
-      require(op.validation ? place.isEvaluate : place.inSteps && !place.inEvery, fields, "next_batch",
-              op.validation ? "in the evaluate program for validation data"
-                            : "inside steps, but not inside every, for training data");
+      require(place.inSteps && !place.inEvery, fields, name, "inside steps, but not inside every");
     } else if (name == "log" || name == "every") {
       op.kind = name == "log" ? Kind::Log : Kind::Every;
       require(place.inSteps, fields, name, "inside steps");
@@ -219,7 +213,6 @@ void parsePrograms(Fields &root, Plan &plan) {
   Fields fields(root.object("programs"), "/programs", root.errors());
   plan.init = reader.program(fields.array("init"), "/programs/init", {});
   plan.train = reader.program(fields.array("train"), "/programs/train", {.isTrain = true});
-  plan.evaluate = reader.program(fields.array("evaluate"), "/programs/evaluate", {.isEvaluate = true});
   if (const Json *restore = fields.optional("restore"))
     plan.restore = reader.program(*restore, "/programs/restore", {});
   fields.finish();

@@ -2,6 +2,7 @@
 
 #include "runtime/base/CheckedMath.h"
 #include "runtime/base/Hash.h"
+#include "runtime/plan/LineKeys.h"
 #include "runtime/plan/PlanFormat.h"
 
 #include <cmath>
@@ -267,9 +268,31 @@ static void readGenerate(Fields &root, Plan &plan) {
   plan.generate = generate;
 }
 
+static void readEvaluation(Fields &root, Plan &plan) {
+  const Json *json = root.optional("evaluate");
+  if (!json)
+    root.errors().fail("/evaluate", "field is missing; null says that the plan cannot evaluate");
+  if (!json || json->kind() == Json::Kind::Null)
+    return;
+  Fields fields(*json, "/evaluate", root.errors());
+  PlanEvaluation evaluation;
+  evaluation.function = findFunction(plan, fields.string("function"), "/evaluate/function", root.errors());
+  evaluation.batches = static_cast<uint64_t>(fields.integer("batches", 1, 1 << 20));
+  Fields losses(fields.object("losses"), "/evaluate/losses", root.errors());
+  evaluation.lossesOffset = losses.size("offset");
+  losses.finish();
+  fields.finish();
+  uint64_t sources = 0;
+  for (const PlanDataSet &set : plan.data.validation)
+    sources += set.weight > 0;
+  if (evaluation.batches * plan.data.sequences < sources)
+    root.errors().fail("/evaluate/batches", evaluation.batches, " batches of ", plan.data.sequences,
+                       " windows cannot hold one of each of ", sources, " validation sources");
+  plan.evaluation = evaluation;
+}
+
 static void readMetrics(Fields &root, Plan &plan) {
-  static const std::unordered_set<std::string> reserved = {"step",   "split",        "time_s",
-                                                           "tokens", "tokens_per_s", "unigram_baseline"};
+  static const std::unordered_set<std::string> reserved(std::begin(line_key::all), std::end(line_key::all));
   readRows(root, "metrics", plan.metrics, [&](Fields &fields, PlanMetric &metric) {
     metric.name = fields.string("name");
     if (reserved.count(metric.name))
@@ -280,10 +303,6 @@ static void readMetrics(Fields &root, Plan &plan) {
     metric.elements = tensorBytes(fields, metric.shape, metric.dtype) / dtypeInfo(metric.dtype).bytes;
     if (metric.dtype == DType::F16 || metric.dtype == DType::BF16 || metric.dtype == DType::F8E4M3)
       root.errors().fail(fields.pointerTo("dtype"), "metrics are f32, f64 or integers");
-    std::string when = fields.string("when");
-    metric.validation = when == "validation";
-    if (when != "train" && when != "validation")
-      root.errors().fail(fields.pointerTo("when"), "must be \"train\" or \"validation\", is \"", when, "\"");
     if (metric.elements < 1 || metric.elements > (1 << 20))
       root.errors().fail(fields.pointerTo("shape"), "must have 1 to 1048576 elements");
   });
@@ -301,6 +320,7 @@ Status parseManifest(const Json &manifest, Plan &plan) {
   readData(root, plan);
   parseFunctions(root, plan);
   readGenerate(root, plan);
+  readEvaluation(root, plan);
   readMetrics(root, plan);
   parsePrograms(root, plan);
   Fields checkpoint(root.object("checkpoint"), "/checkpoint", errors);

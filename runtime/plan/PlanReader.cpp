@@ -115,8 +115,9 @@ Result<Plan> parsePlan(std::span<const std::byte> file, const std::string &path,
 }
 
 Result<Plan> readPlan(const std::string &path, const PlanReadOptions &options) {
-  MOEC_ASSIGN_OR_RETURN(MappedFile file, MappedFile::open(path));
-  return parsePlan(file.bytes(), path, options);
+  constexpr uint64_t kMaxPlanBytes = uint64_t{2} << 30;
+  MOEC_ASSIGN_OR_RETURN(std::string file, readFile(path, kMaxPlanBytes));
+  return parsePlan(std::as_bytes(std::span(file)), path, options);
 }
 
 } // namespace moec::rt

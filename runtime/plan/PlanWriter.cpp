@@ -3,7 +3,6 @@
 #include "runtime/base/CheckedMath.h"
 #include "runtime/base/File.h"
 #include "runtime/base/Hash.h"
-#include "runtime/base/Json.h"
 #include "runtime/plan/PlanFormat.h"
 #include "runtime/plan/PlanReader.h"
 
@@ -38,12 +37,9 @@ Result<std::string> specHash(std::string_view specJsonText) {
   return hashOf(spec);
 }
 
-Result<std::string> buildPlan(std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs) {
-  Result<Json> parsed = Json::parse(manifestJsonText);
-  if (!parsed.isOk() || !parsed->isObject())
-    return Status::error("MOEC-P005", "",
-                         "internal: manifest to write is not a JSON object: ", parsed.status().message());
-  Json manifest = std::move(parsed).value();
+Result<std::string> buildPlan(Json manifest, std::span<const PlanWriterBlob> blobs) {
+  if (!manifest.isObject())
+    return Status::error("MOEC-P005", "", "internal: the manifest to write is not a JSON object");
   manifest.set("format", Json::integer(kPlanVersion));
   if (const Json *spec = manifest.find("spec"))
     manifest.set("spec_hash", Json::string(hashOf(*spec)));
@@ -74,8 +70,8 @@ Result<std::string> buildPlan(std::string_view manifestJsonText, std::span<const
   return file;
 }
 
-Status writePlan(const std::string &path, std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs) {
-  MOEC_ASSIGN_OR_RETURN(std::string file, buildPlan(manifestJsonText, blobs));
+Status writePlan(const std::string &path, Json manifest, std::span<const PlanWriterBlob> blobs) {
+  MOEC_ASSIGN_OR_RETURN(std::string file, buildPlan(std::move(manifest), blobs));
   Result<Plan> check = parsePlan(asBytes(file), path, {.checkCpu = false});
   if (!check.isOk())
     return check.status().recoded(check.status().code(), "internal: the plan just made does not pass the reader: ");

@@ -2,6 +2,7 @@
 #ifndef MOEC_RUNTIME_PLAN_PLANWRITER_H
 #define MOEC_RUNTIME_PLAN_PLANWRITER_H
 
+#include "runtime/base/Json.h"
 #include "runtime/base/Result.h"
 
 #include <span>
@@ -19,12 +20,13 @@ struct PlanWriterBlob {
 /// What tells specs apart: the "spec_hash" of plans, runs and checkpoints. Nothing when the text is not JSON.
 Result<std::string> specHash(std::string_view specJsonText);
 
-/// The bytes of a plan file. Fills in "format", "blobs" and "spec_hash" of the manifest; nothing is checked.
-Result<std::string> buildPlan(std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs);
+/// The bytes of a plan file. Fills in "format", "blobs" and "spec_hash" of the manifest. Fails when the manifest is no
+/// object; nothing else is checked.
+Result<std::string> buildPlan(Json manifest, std::span<const PlanWriterBlob> blobs);
 
 /// Builds, reads back what was built (a plan that the runtime would refuse is never written; the failure has the
 /// reader's code) and writes atomically.
-Status writePlan(const std::string &path, std::string_view manifestJsonText, std::span<const PlanWriterBlob> blobs);
+Status writePlan(const std::string &path, Json manifest, std::span<const PlanWriterBlob> blobs);
 
 } // namespace moec::rt
 

@@ -24,7 +24,7 @@ std::string temporaryFolder() {
   return pattern;
 }
 
-rt::Plan compile(const std::string &folder, const std::string &specText, const std::string &cpu) {
+rt::Plan compile(const std::string &folder, const std::string &specText, const ModelOptions &model) {
   std::string specPath = folder + "/spec.json", planPath = folder + "/model.moec";
   std::ofstream(specPath) << specText;
   mlir::DialectRegistry registry;
@@ -36,7 +36,8 @@ rt::Plan compile(const std::string &folder, const std::string &specText, const s
     return mlir::success();
   });
   CompileOptions options;
-  options.target = cpu;
+  options.target = model.cpu;
+  options.apart = model.apart;
   CompileSession session(context, options);
   if (failed(session.load(specPath)) || failed(session.writePlan(planPath)))
     throw std::runtime_error(diagnostics);
@@ -48,7 +49,7 @@ rt::Plan compile(const std::string &folder, const std::string &specText, const s
 } // namespace
 
 CompiledModel::CompiledModel(const std::string &specText, const ModelOptions &options) : folder(temporaryFolder()) {
-  loaded = std::make_unique<rt::Plan>(compile(folder, specText, options.cpu));
+  loaded = std::make_unique<rt::Plan>(compile(folder, specText, options));
   rt::ExecutorOptions how;
   how.threads = options.threads;
   how.poison = options.poison;

@@ -15,6 +15,7 @@ struct ModelOptions {
   unsigned threads = 1;
   bool poison = true; // values of functions start as NaN
   std::string cpu = "native";
+  bool apart = false; // compiled with one kernel for each op
 };
 
 class CompiledModel {

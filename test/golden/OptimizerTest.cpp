@@ -278,8 +278,8 @@ TEST_CASE("soap without bases is adamw, one step late") {
                R"({"kind": "adamw", "lr": 0.02, "clip_norm": null, "groups": {"all": {"match": ["*"], "kind": ")") +
            kind + "}}}";
   };
-  Trainer late(specWith(optimizer(R"(soap", "betas": [0.9, 0.95], "weight_decay": 0, "max_side": 1)")));
-  Trainer adamw(specWith(optimizer(R"(adamw", "weight_decay": 0)")));
+  Trainer late(specWith(optimizer(R"(soap", "betas": [0.9, 0.95], "eps": 1e-18, "weight_decay": 0, "max_side": 1)")));
+  Trainer adamw(specWith(optimizer(R"(adamw", "eps": 1e-18, "weight_decay": 0)"))); // eps has another place there
   late.step(70);
   for (int step = 0; step < 4; ++step) {
     late.step(step);

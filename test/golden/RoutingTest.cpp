@@ -87,6 +87,48 @@ TEST_CASE("routing: a capacity of E / k drops nothing, a smaller one does") {
   CHECK(free.stateBytes() != narrow.stateBytes());
 }
 
+TEST_CASE("routing: layers and changes with a smaller top_k are models of that top_k, in what is dropped too") {
+  const std::string eight = R"("num_experts": 8, "top_k": )",
+                    coupled = R"({"coupling": {"weight": 0.5, "pairs": "largest_k"}})";
+  for (const char *drop : {"lowest_weight", "position"}) {
+    INFO(drop);
+    std::string capacity = R"(, "capacity": {"factor": 1, "drop": ")" + std::string(drop) + "\"}";
+    std::string router = R"("score": {"kind": "softmax", "order": "post"})";
+    CompiledModel plain(spec(eight + "2" + capacity, router, coupled), {});
+    CompiledModel listed(spec(eight + "4" + capacity + R"(, "top_k_per_layer": [2, 2])", router, coupled), {});
+    CompiledModel later(spec(eight + "4" + capacity, router, coupled,
+                             R"("changes": {"fewer": {"at": {"steps": 1}, "top_k_per_layer": [2, 2]}},)"),
+                        {});
+    for (CompiledModel *model : {&plain, &listed, &later})
+      model->call("init");
+    later.writeInts("counter.step", {1}); // the step before would have had top_k 4
+    for (CompiledModel *model : {&plain, &listed, &later})
+      runStep(*model, 4, 2);
+    CHECK(worstDifference(plain, listed, rt::StateKind::Gradient) < 1e-12);
+    CHECK(worstDifference(plain, later, rt::StateKind::Gradient) < 1e-12);
+    CHECK(plain.scalar("metric.coupling") == Approx(listed.scalar("metric.coupling")).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("routing: random2 keeps a second choice with the chance k g2, k that of the layer") {
+  const std::string eight = R"("num_experts": 8, "top_k": 4, "top_k_per_layer": [2, 2])";
+  const std::string router = R"("score": {"kind": "softmax", "order": "post"})";
+  CompiledModel whole(spec(eight, router), {});
+  CompiledModel random(spec(eight + R"(, "capacity": {"factor": 8, "drop": "random2"})", router), {});
+  for (CompiledModel *model : {&whole, &random}) {
+    model->call("init");
+    // Second choices have about 0.45 of a token's weights: 2 g2 is below 1, 4 g2 would keep them all.
+    for (const char *name : {"layers.1.moe.router", "layers.2.moe.router"}) {
+      std::vector<double> weights = model->read(name);
+      for (double &weight : weights)
+        weight *= 0.1;
+      model->write(name, weights);
+    }
+    runStep(*model, 4, 2);
+  }
+  CHECK(worstDifference(whole, random, rt::StateKind::Gradient) > 1e-3);
+}
+
 TEST_CASE("routing: one bias for all experts changes no number, and biases do not hang on the split of a step") {
   const std::string eight = R"("num_experts": 6, "zero_experts": 2, "top_k": 2)";
   for (const char *balance : {R"("bias")", R"({"kind": "budget_bias", "expected": 1.5})"}) {
@@ -138,8 +180,9 @@ TEST_CASE(
     for (CompiledModel *model : {&later, &never})
       train(*model, 1, 2);
     CHECK(chosen(never) == Row{96, 64});
-    CHECK(chosen(later) == (step < 2 ? Row{96, 64} : Row{32, 32}));
-    CHECK((later.read("embed") == never.read("embed")) == (step < 2));
+    // The first step is 1, so the second is the first with the change.
+    CHECK(chosen(later) == (step < 1 ? Row{96, 64} : Row{32, 32}));
+    CHECK((later.read("embed") == never.read("embed")) == (step < 1));
   }
   runStep(later, 4, 2);
   for (const char *layer : {"1", "2"})

@@ -363,6 +363,53 @@ TEST_CASE("grouped outer: a pair of gathered rows, each into its state", "[matmu
   REQUIRE(difference(outcome.states["gate"], gate, toleranceOf(element)) == "");
 }
 
+// Rows on either side that slots name: slot n * K + k is of token n. Slots of padding are -1.
+TEST_CASE("grouped products read spread rows through their slots", "[matmul]") {
+  std::string element = GENERATE("f32", "f64");
+  std::vector<int64_t> counts = someCounts();
+  int64_t slotsOfToken = GENERATE(1, 3, 4), E = counts.size(), T = 30, K = GENERATE(19, 140), N = 40;
+  CAPTURE(element, slotsOfToken, K);
+  Groups groups = makeGroups(counts, 8, T, /*spare=*/3);
+  int64_t R = groups.rows;
+  std::string off = tensor({1, E + 1}, "i32"), cnt = tensor({1, E}, "i32"), made = tensor({R, K}),
+              weights = tensor({E, N, K}), gradient = tensor({E, N, K}), result = tensor({R, N});
+  std::string spread = "    %a = moe.spread_rows %x, %slot top_k " + std::to_string(slotsOfToken) + " : " +
+                       tensor({T, K}) + ", " + tensor({R, 1}, "i32") + " -> " + made + "\n";
+  Array x = Array::random({T, K}, 1), h = Array::random({R, N}, 2), w = Array::random({E, N, K}, 3), slot({R, 1}, -1.0);
+  for (int64_t r = 0; r < R; ++r)
+    if (groups.rowToken.values[r] >= 0)
+      slot.values[r] = groups.rowToken.values[r] * slotsOfToken + static_cast<double>(r % slotsOfToken);
+  Array a = gather(x, groups.rowToken);
+
+  CompiledDispatch left(
+      module("", {{"x", tensor({T, K})}, {"slot", tensor({R, 1}, "i32")}, {"w", weights}, {"off", off}, {"cnt", cnt}},
+             {result},
+             spread +
+                 product("%p", "moe.grouped_matmul tb", {{"%a", made}, {"%w", weights}, {"%off", off}, {"%cnt", cnt}},
+                         result) +
+                 "    moe.yield %p : " + result),
+      element);
+  Array p({R, N});
+  loops::groupedMatmul(a.data(), w.data(), groups.offsets.data(), p.data(), E, N, K, /*tb=*/true);
+  REQUIRE(differenceInGroups(left.run({x, slot, w, groups.offsets, groups.counts}).results[0], p, groups,
+                             toleranceOf(element)) == "");
+
+  CompiledDispatch right(
+      module(
+          "",
+          {{"h", tensor({R, N})}, {"x", tensor({T, K})}, {"slot", tensor({R, 1}, "i32")}, {"off", off}, {"cnt", cnt}},
+          {gradient},
+          spread +
+              product("%p", "moe.grouped_outer", {{"%h", result}, {"%a", made}, {"%off", off}, {"%cnt", cnt}},
+                      gradient) +
+              "    moe.yield %p : " + gradient),
+      element);
+  Array expected({E, N, K});
+  loops::groupedOuter(h.data(), a.data(), groups.offsets.data(), groups.counts.data(), expected.data(), E, N, K);
+  REQUIRE(difference(right.run({h, x, slot, groups.offsets, groups.counts}).results[0], expected,
+                     toleranceOf(element)) == "");
+}
+
 TEST_CASE("matmul: results through reshapes", "[matmul]") {
   std::string element = GENERATE("f32", "f64");
   int64_t E = 3, K = 10, N = 33;

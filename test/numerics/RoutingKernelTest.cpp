@@ -143,6 +143,28 @@ TEST_CASE("column_kth", "[routing]") {
     }
 }
 
+TEST_CASE("column_kth of a rank known at run time", "[routing]") {
+  constexpr int64_t rows = 96, e = 5, g = 2, most = 40;
+  std::string in = tensor(rows, e), out = tensor(g, e), places = tensor(g, e, "i32"), one = tensor(1, 1, "i64");
+  for (std::string element : {"f32", "f64"}) {
+    CompiledDispatch kernel(dispatchText("column_kth", {{"x", in}, {"rank", one}}, out + ", " + places,
+                                         "%t, %r = moe.column_kth %x n " + std::to_string(most) +
+                                             " rank %rank : " + in + ", " + one + " -> " + out + ", " + places +
+                                             "\nmoe.yield %t, %r : " + out + ", " + places),
+                            element);
+    Array x = Array::integers({rows, e}, 8, 0, 9);
+    // Beyond 1 .. n the nearest counts.
+    for (int64_t rank : {-3, 0, 1, 2, 17, 40, 41, 1000}) {
+      CAPTURE(element, rank);
+      Array expected({g, e}), last({g, e});
+      loops::columnKth(x.data(), expected.data(), last.data(), rows, e, g, std::clamp<int64_t>(rank, 1, most));
+      Outcome outcome = kernel.run({x, Array({1, 1}, static_cast<double>(rank))});
+      CHECK(difference(outcome.results[0], expected, 0) == "");
+      CHECK(difference(outcome.results[1], last, 0) == "");
+    }
+  }
+}
+
 TEST_CASE("column_kth of columns that no block's registers hold", "[routing][gpu]") {
   // 17000 rows of f64 are 17 keys of 1024 threads, one more than fit.
   int64_t rows = 17000, n = 5000;
@@ -182,6 +204,30 @@ TEST_CASE("limit_capacity", "[routing]") {
             CHECK(difference(kernel.run({ids, w}).results[0], expected, 0) == "");
           }
         }
+}
+
+TEST_CASE("limit_capacity to room known at run time", "[routing]") {
+  std::string one = tensor(1, 1, "i64");
+  for (const Routing &routing : routings())
+    for (bool byPosition : {false, true}) {
+      auto [name, n, k, e, ids] = routing;
+      std::string idsType = tensor(n, k, "i32"), weights = tensor(n, k);
+      CompiledDispatch kernel(dispatchText("limit_capacity", {{"ids", idsType}, {"w", weights}, {"room", one}}, idsType,
+                                           std::string("%l = moe.limit_capacity ") +
+                                               (byPosition ? "position" : "lowest_weight") + " %ids, %w experts " +
+                                               std::to_string(e) + " capacity 4 room %room : " + idsType + ", " +
+                                               weights + ", " + one + "\nmoe.yield %l : " + idsType),
+                              "f32");
+      Array w = Array::integers({n, k}, 6, -1, 2);
+      // More than the capacity is no room beyond it, and less than none is none.
+      for (int64_t room : {-1, 0, 1, 3, 4, 9}) {
+        CAPTURE(name, byPosition, room);
+        Array expected({n, k});
+        loops::limitCapacity(ids.data(), w.data(), expected.data(), n, k, e, std::clamp<int64_t>(room, 0, 4),
+                             byPosition);
+        CHECK(difference(kernel.run({ids, w, Array({1, 1}, static_cast<double>(room))}).results[0], expected, 0) == "");
+      }
+    }
 }
 
 TEST_CASE("count_ids, by group and into a counter", "[routing]") {

@@ -26,6 +26,7 @@ struct BuildModelPass : impl::BuildModelBase<BuildModelPass> {
     ModelOptions options;
     options.rowAlign = rowAlign;
     options.wide = wide;
+    options.lineKeys.assign(lineKeys.begin(), lineKeys.end());
     if (failed(buildModel(experiments.front(), getOperation(), options)))
       return signalPassFailure();
   }

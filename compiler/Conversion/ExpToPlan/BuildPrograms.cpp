@@ -20,7 +20,7 @@ public:
   void steps(int64_t count, function_ref<void()> body) { inside(plan::StepsOp::create(b, loc, count), body); }
   void every(int64_t count, function_ref<void()> body) { inside(plan::EveryOp::create(b, loc, count), body); }
   void call(StringRef function) { plan::CallOp::create(b, loc, FlatSymbolRefAttr::get(b.getContext(), function)); }
-  void nextBatch(StringRef split) { plan::NextBatchOp::create(b, loc, split); }
+  void nextBatch() { plan::NextBatchOp::create(b, loc); }
   void log(int64_t every) { plan::LogOp::create(b, loc, every); }
   void evaluate() { plan::EvaluateOp::create(b, loc); }
   void save() { plan::SaveOp::create(b, loc); }
@@ -50,8 +50,7 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
     auto checkpoint = experiment.section<exp::CheckpointOp>();
     int64_t steps = experiment.section<exp::DurationOp>().getSteps();
     int64_t microBatches = batch.getSequences() / batch.getMicroSequences();
-    bool canEvaluate = evaluation.getBatches() > 0 &&
-                       llvm::any_of(experiment.sections<exp::DatasetOp>(),
+    bool canEvaluate = llvm::any_of(experiment.sections<exp::DatasetOp>(),
                                     [](exp::DatasetOp data) { return data.getSplit() == "validation"; });
 
     // The runtime fills it whether or not a function reads it.
@@ -69,7 +68,7 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
       p.steps(steps, [&] {
         p.call("begin_step");
         p.repeat(microBatches, [&] {
-          p.nextBatch("train");
+          p.nextBatch();
           p.call("forward_backward");
         });
         p.call("update");
@@ -79,15 +78,6 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
         // Cadence 0 saves at the end only: `every` also runs at the last step.
         int64_t saves = checkpoint.getEverySteps() > 0 ? static_cast<int64_t>(checkpoint.getEverySteps()) : steps;
         p.every(saves, [&] { p.save(); });
-      });
-    });
-    p.program("evaluate", [&] {
-      if (!canEvaluate)
-        return;
-      p.call("begin_evaluate");
-      p.repeat(evaluation.getBatches(), [&] {
-        p.nextBatch("validation");
-        p.call("evaluate");
       });
     });
     experiment->erase();

@@ -15,17 +15,22 @@ public:
   std::string source() const override { return "Wang et al. 2024 (arXiv 2408.15664), DeepSeek-V3 (arXiv 2412.19437)"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"update",
-             FieldType::Choice,
-             "\"sign\"",
-             0,
-             0,
-             {"sign", "proportional"},
-             "",
-             "sign: every bias moves by rate; proportional: by rate times the relative deviation of the load"},
-            {"rate", FieldType::Number, "1e-3", 0, 1e3, {}, "", "how far a bias moves after a step"},
-            {"until", FieldType::Steps, "null", 0, 0, {}, "steps", "biases rest from this step on; null: never"},
-            {"center", FieldType::Boolean, "false", 0, 0, {}, "", "whether the mean of the biases is taken off"}};
+    return {{.key = "update",
+             .type = FieldType::Choice,
+             .fallback = "\"sign\"",
+             .choices = {"sign", "proportional"},
+             .doc = "sign: every bias moves by rate; proportional: by rate times the relative deviation of the load"},
+            {.key = "rate",
+             .type = FieldType::Number,
+             .fallback = "1e-3",
+             .minimum = 0,
+             .maximum = 1e3,
+             .doc = "how far a bias moves after a step"},
+            exp::stepsField("until", exp::StepsKind::Moment, "null", "biases rest from this step on; null: never"),
+            {.key = "center",
+             .type = FieldType::Boolean,
+             .fallback = "false",
+             .doc = "whether the mean of the biases is taken off"}};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,
@@ -48,8 +53,8 @@ public:
           Value change = isSign ? s.select(s.less(zero, error), s.constant(rate),
                                            s.select(s.less(error, zero), s.constant(-rate), zero))
                                 : s.mul(s.constant(rate), s.div(error, s.max(x[2], s.constant(1.0))));
-          if (until > 0)
-            change = s.select(s.less(x[4], s.constant(until + 0.5)), change, zero);
+          if (until > 0) // the update after step `until` does not move them any more
+            change = s.select(s.less(x[4], s.constant(until - 0.5)), change, zero);
           return s.add(x[0], change);
         });
     if (attr.getBool("center"))
@@ -57,8 +62,12 @@ public:
     b.writeRows(bias, next);
   }
 
-  std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *section,
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
+    if (attr.getInt("until") == 1)
+      return {
+          {.field = "balance.until",
+           .text = "biases that rest from the first step on never move; choose a later step, or set balance to null"}};
     return findBalanceLosses(experiment,
                              "the bias already makes loads alike, and a loss of some weight beside it "
                              "changes what is learnt; keep its weight small, with scope \"sequence\"",

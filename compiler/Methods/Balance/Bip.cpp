@@ -16,35 +16,40 @@ public:
   std::string source() const override { return "Yuan Sun 2025 (arXiv 2502.15451); scope \"global\" is ours"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {
-        {"iterations", FieldType::Integer, "4", 1, 64, {}, "", "rounds of token prices, then expert prices"},
-        {"warm_start", FieldType::Boolean, "true", 0, 0, {}, "", "whether rounds begin at the last prices, or at 0"},
-        {"clip",
-         FieldType::Boolean,
-         "true",
-         0,
-         0,
-         {},
-         "",
-         "whether prices stay at 0 or above: loads at most equal; "
-         "false: loads exactly equal, which converges faster"},
-        {"scope",
-         FieldType::Choice,
-         "\"micro\"",
-         0,
-         0,
-         {"micro", "global"},
-         "",
-         "micro: each micro-batch is routed by its own prices; global: a step by the mean of the prices of the step "
-         "before"},
-        {"inference", FieldType::Choice, "\"last\"", 0, 0, {"last", "none"}, "", "prices outside of training"}};
+    return {{.key = "iterations",
+             .type = FieldType::Integer,
+             .fallback = "4",
+             .minimum = 1,
+             .maximum = 64,
+             .doc = "rounds of token prices, then expert prices"},
+            {.key = "warm_start",
+             .type = FieldType::Boolean,
+             .fallback = "true",
+             .doc = "whether rounds begin at the last prices, or at 0"},
+            {.key = "clip",
+             .type = FieldType::Boolean,
+             .fallback = "true",
+             .doc = "whether prices stay at 0 or above: loads at most equal; "
+                    "false: loads exactly equal, which converges faster"},
+            {.key = "scope",
+             .type = FieldType::Choice,
+             .fallback = "\"micro\"",
+             .choices = {"micro", "global"},
+             .doc = "micro: each micro-batch is routed by its own prices; global: a step by the mean of the prices of "
+                    "the step "
+                    "before"},
+            {.key = "inference",
+             .type = FieldType::Choice,
+             .fallback = "\"last\"",
+             .choices = {"last", "none"},
+             .doc = "prices outside of training"}};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
                        StateDeclarer &states) const override {
     moe::StateOp state = declareBias(b, r.numExperts, states);
     if (!r.training)
-      return attr.getString("inference") == "none" ? r.scores : b.sub(r.scores, b.read(state, r.layer));
+      return attr.getString("inference") == "none" ? r.scores : buildChosenBy(b, r, state);
     bool isGlobal = attr.getString("scope") == "global";
     Value prices = buildPrices(b, attr, r, state);
     auto symbol = [](moe::StateOp of) { return FlatSymbolRefAttr::get(of.getSymNameAttr()); };
@@ -53,7 +58,13 @@ public:
                                 b.scale(prices, 1.0 / r.microBatches));
     else
       moe::WriteOp::create(b.b, symbol(state), r.layer, prices);
-    return b.sub(r.scores, b.read(state, r.layer));
+    return buildChosenBy(b, r, state);
+  }
+
+  std::string describeFuture(exp::MethodAttr attr) const override {
+    if (attr.getString("scope") == "global")
+      return "";
+    return "bip of scope \"micro\": in training the prices that route a token come from all tokens of the micro-batch";
   }
 
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const override {
@@ -70,6 +81,15 @@ private:
     return states.perLayer("prices", moe::StateKind::counter, b.type(1, numExperts), /*resetEachStep=*/true);
   }
 
+  // s - q, to multiples of 2^-20 (f32) or 2^-40 (f64) for numbers of the size of scores. A price is the score of some
+  // token less that token's price, so a few tokens lie exactly between two experts, and the last bit of a sum would
+  // decide; rounded they are equal, and the lowest expert is taken.
+  static Value buildChosenBy(TensorBuilder &b, const RoutingValues &r, moe::StateOp state) {
+    double shift = b.element.isF64() ? 0x1.8p12 : 0x1.8p3; // whose neighbours lie that far apart
+    return b.map({r.scores, b.read(state, r.layer)}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.sub(s.add(s.sub(x[0], x[1]), s.constant(shift)), s.constant(shift));
+    });
+  }
   // p_t = (k+1)-th largest over e of s_te - q_e, q_e = (C+1)-th largest over t of s_te - p_t; both at least 0 if
   // clipped.
   static Value buildPrices(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, moe::StateOp state) {

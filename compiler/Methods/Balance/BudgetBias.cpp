@@ -19,33 +19,23 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"expected",
-             FieldType::Number,
-             "",
-             0,
-             1024,
-             {},
-             "experts",
-             "experts with weights that a token is to meet, "
-             "in the mean",
-             true},
-            {"rate",
-             FieldType::Number,
-             "0.05",
-             0,
-             1e3,
-             {},
-             "",
-             "a load twice its share moves its bias by this share of the mean score, after a step"},
-            {"decay_from",
-             FieldType::Steps,
-             "null",
-             0,
-             0,
-             {},
-             "steps",
-             "the rate is a fifth from this step on; null: "
-             "never"}};
+    return {{.key = "expected",
+             .type = FieldType::Number,
+             .fallback = "",
+             .minimum = 0,
+             .maximum = 1024,
+             .unit = "experts",
+             .doc = "experts with weights that a token is to meet, "
+                    "in the mean",
+             .openMinimum = true},
+            {.key = "rate",
+             .type = FieldType::Number,
+             .fallback = "0.05",
+             .minimum = 0,
+             .maximum = 1e3,
+             .doc = "a load twice its share moves its bias by this share of the mean score, after a step"},
+            exp::stepsField("decay_from", exp::StepsKind::Moment, "null",
+                            "the rate is a fifth from this step on; null: never")};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,
@@ -70,7 +60,7 @@ public:
                            Value error = s.sub(s.constant(share), s.div(s.toElement(x[1]), s.constant(choices)));
                            Value mu = s.constant(rate);
                            if (from > 0)
-                             mu = s.select(s.less(x[2], s.constant(from + 0.5)), mu, s.constant(rate / 5));
+                             mu = s.select(s.less(x[2], s.constant(from - 0.5)), mu, s.constant(rate / 5));
                            Value moved = s.add(x[0], s.mul(mu, error));
                            return s.select(s.less(x[4], s.integer(load.ffnExperts)), moved, x[0]);
                          });
@@ -88,12 +78,16 @@ public:
                            .other = moe,
                            .otherField = "zero_experts",
                            .otherText = "zero_experts is 0"});
-    if (moe && attr.getFloat("expected") > static_cast<double>(moe.getTopK()))
+    if (!moe)
+      return conflicts;
+    exp::TopKPlace least = exp::findSmallestTopK(experiment);
+    if (attr.getFloat("expected") > static_cast<double>(least.topK))
       conflicts.push_back({.field = "balance.expected",
-                           .text = "expected is larger than top_k: a token meets top_k experts at most; lower it",
-                           .other = moe,
-                           .otherField = "top_k",
-                           .otherText = "top_k is " + std::to_string(moe.getTopK())});
+                           .text = "expected is larger than top_k: a token meets top_k experts at most, in every layer "
+                                   "at every step; lower it",
+                           .other = least.section,
+                           .otherField = least.field,
+                           .otherText = least.text()});
     return conflicts;
   }
 };

@@ -14,16 +14,13 @@ public:
   }
   std::string source() const override { return "Megatron-Core"; }
   std::vector<exp::Field> fields() const override {
-    return {{"ema",
-             exp::FieldType::Number,
-             "0.9",
-             0,
-             1,
-             {},
-             "",
-             "share of the old price that stays after a step",
-             false,
-             true}};
+    return {{.key = "ema",
+             .type = exp::FieldType::Number,
+             .fallback = "0.9",
+             .minimum = 0,
+             .maximum = 1,
+             .doc = "share of the old price that stays after a step",
+             .openMaximum = true}};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,

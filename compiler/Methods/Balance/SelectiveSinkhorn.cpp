@@ -19,34 +19,48 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"share", FieldType::Number, "0.001", 0, 1, {}, "", "chance of the plan, for each layer and step"},
-            {"cost",
-             FieldType::Choice,
-             "\"softmax\"",
-             0,
-             0,
-             {"softmax", "linear"},
-             "",
-             "what the plan is near to: softmax of the logits, or the logits"},
-            {"xi",
-             FieldType::Number,
-             "0.05",
-             0,
-             1e3,
-             {},
-             "",
-             "weight of the plan's entropy; 0.5 is usual for linear",
-             true},
-            {"max_iterations", FieldType::Integer, "100", 1, 10000, {}, "", "pairs of column and row updates, at most"},
-            {"tolerance", FieldType::Number, "1e-4", 0, 1, {}, "", "norm of the errors of all sums at which they end"},
-            {"noise",
-             FieldType::Number,
-             "0",
-             0,
-             1e3,
-             {},
-             "",
-             "standard deviation of normal noise on the scores, in training on the other steps"}};
+    return {{.key = "share",
+             .type = FieldType::Number,
+             .fallback = "0.001",
+             .minimum = 0,
+             .maximum = 1,
+             .doc = "chance of the plan, for each layer and step"},
+            {.key = "cost",
+             .type = FieldType::Choice,
+             .fallback = "\"softmax\"",
+             .choices = {"softmax", "linear"},
+             .doc = "what the plan is near to: softmax of the logits, or the logits"},
+            {.key = "xi",
+             .type = FieldType::Number,
+             .fallback = "0.05",
+             .minimum = 0,
+             .maximum = 1e3,
+             .doc = "weight of the plan's entropy; 0.5 is usual for linear",
+             .openMinimum = true},
+            {.key = "max_iterations",
+             .type = FieldType::Integer,
+             .fallback = "100",
+             .minimum = 1,
+             .maximum = 10000,
+             .doc = "pairs of column and row updates, at most"},
+            {.key = "tolerance",
+             .type = FieldType::Number,
+             .fallback = "1e-4",
+             .minimum = 0,
+             .maximum = 1,
+             .doc = "norm of the errors of all sums at which they end"},
+            {.key = "noise",
+             .type = FieldType::Number,
+             .fallback = "0",
+             .minimum = 0,
+             .maximum = 1e3,
+             .doc = "standard deviation of normal noise on the scores, in training on the other steps"}};
+  }
+
+  std::string describeFuture(exp::MethodAttr attr) const override {
+    if (attr.getFloat("share") == 0)
+      return "";
+    return "sinkhorn: in training the plan, where it is followed, is that of all tokens of the micro-batch";
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {

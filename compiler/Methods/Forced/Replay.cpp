@@ -34,11 +34,14 @@ void addLayers(const llvm::json::Object &record, Loads &loads) {
   }
 }
 
-/// Relative paths start at the folder of the spec, which the location names.
-Loads readLoads(exp::MethodAttr attr, Location loc) {
+/// Relative paths start at the folder of the spec: the location of the module around `inside` names it. That of the key
+/// may be a file that the spec extends.
+Loads readLoads(exp::MethodAttr attr, Operation *inside) {
   Loads loads;
   llvm::SmallString<256> path(attr.getString("path"));
-  auto place = loc->findInstanceOf<FileLineColLoc>();
+  while (Operation *parent = inside->getParentOp())
+    inside = parent;
+  auto place = inside->getLoc()->findInstanceOf<FileLineColLoc>();
   if (place && !llvm::sys::path::is_absolute(path)) {
     path = llvm::sys::path::parent_path(place.getFilename().getValue());
     llvm::sys::path::append(path, attr.getString("path"));
@@ -73,23 +76,18 @@ public:
   std::string source() const override { return "common practice"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"path", FieldType::Text, "", 0, 0, {}, "", "metrics.jsonl of the run"},
-            {"step",
-             FieldType::Integer,
-             "null",
-             1,
-             1e12,
-             {},
-             "",
-             "line of which step; null: the last",
-             false,
-             false,
-             0,
-             true}};
+    return {{.key = "path", .type = FieldType::Text, .fallback = "", .doc = "metrics.jsonl of the run"},
+            {.key = "step",
+             .type = FieldType::Integer,
+             .fallback = "null",
+             .minimum = 1,
+             .maximum = 1e12,
+             .doc = "line of which step; null: the last",
+             .nullable = true}};
   }
 
   Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &states) const override {
-    Loads loads = readLoads(attr, b.b.getLoc());
+    Loads loads = readLoads(attr, b.b.getInsertionBlock()->getParentOp());
     auto logChances = [&](int64_t layer) {
       std::vector<double> numbers(r.numExperts, -1e30);
       const std::vector<double> &load = loads.layers[layer];
@@ -102,7 +100,7 @@ public:
 
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
-    Loads loads = readLoads(attr, exp::fieldLoc(section, "forced"));
+    Loads loads = readLoads(attr, section);
     if (auto conflicts = ForcedMethod::findConflicts(attr, section, experiment); !conflicts.empty())
       return conflicts;
     if (!loads.error.empty())

@@ -16,14 +16,12 @@ public:
   }
   std::string source() const override { return "common practice"; }
   std::vector<exp::Field> fields() const override {
-    return {{"exponent",
-             exp::FieldType::Number,
-             "1",
-             0,
-             100,
-             {},
-             "",
-             "0: all alike; the larger, the more go to the first"}};
+    return {{.key = "exponent",
+             .type = exp::FieldType::Number,
+             .fallback = "1",
+             .minimum = 0,
+             .maximum = 100,
+             .doc = "0: all alike; the larger, the more go to the first"}};
   }
 
   Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &states) const override {

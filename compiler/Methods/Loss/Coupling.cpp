@@ -17,22 +17,17 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"pairs",
-             FieldType::Choice,
-             "\"topk_x_topk\"",
-             0,
-             0,
-             {"topk_x_topk", "largest_k"},
-             "",
-             "all products of a token's experts here and in the mixture before, or the top_k largest of them"},
-            {"detach_hidden",
-             FieldType::Boolean,
-             "false",
-             0,
-             0,
-             {},
-             "",
-             "whether only routers learn by it, and not what they read"}};
+    return {{.key = "pairs",
+             .type = FieldType::Choice,
+             .fallback = "\"topk_x_topk\"",
+             .choices = {"topk_x_topk", "largest_k"},
+             .doc = "all products of a token's experts here and in the mixture before, or as many of the largest as a "
+                    "token has "
+                    "experts here"},
+            {.key = "detach_hidden",
+             .type = FieldType::Boolean,
+             .fallback = "false",
+             .doc = "whether only routers learn by it, and not what they read"}};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
@@ -45,6 +40,11 @@ public:
       products = b.reshape(b.mul(b.reshape(here, r.numTokens * k, 1), r.carried), r.numTokens, k * k);
       auto ids = RankedTensorType::get({r.numTokens, k}, b.b.getI32Type());
       products = b.take(products, moe::TopKOp::create(b.b, ids, products));
+      if (r.layerTopK) // of a layer that has fewer; largest first
+        products =
+            b.mapTo(b.element, {products, r.layerTopK}, r.numTokens, k, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+              return s.select(s.less(s.toElement(x[3]), x[1]), x[0], s.constant(0.0));
+            });
     }
     return b.scale(b.sumAll(products), -1.0 / r.numTokens);
   }

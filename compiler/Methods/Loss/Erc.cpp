@@ -20,32 +20,30 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"alpha",
-             FieldType::Number,
-             "1",
-             0,
-             16,
-             {},
-             "",
-             "share of an expert's own activity that other pairs may reach; smaller is stricter"},
-            {"noise",
-             FieldType::Choice,
-             "\"bounded_uniform\"",
-             0,
-             0,
-             {"bounded_uniform", "none"},
-             "",
-             "bounded_uniform: elements of router rows times numbers around 1, within half the distance to the next "
-             "row; the same for all micro-batches of a step"},
-            {"activation",
-             FieldType::Choice,
-             "\"gate\"",
-             0,
-             0,
-             {"gate", "up", "silu_gate", "swiglu", "output"},
-             "",
+    return {
+        {.key = "alpha",
+         .type = FieldType::Number,
+         .fallback = "1",
+         .minimum = 0,
+         .maximum = 16,
+         .doc = "share of an expert's own activity that other pairs may reach; smaller is stricter"},
+        {.key = "noise",
+         .type = FieldType::Choice,
+         .fallback = "\"bounded_uniform\"",
+         .choices = {"bounded_uniform", "none"},
+         .doc = "bounded_uniform: elements of router rows times numbers around 1, within half the distance to the next "
+                "row; the same for all micro-batches of a step"},
+        {.key = "activation",
+         .type = FieldType::Choice,
+         .fallback = "\"gate\"",
+         .choices = {"gate", "up", "silu_gate", "swiglu", "output"},
+         .doc =
              "what of an expert is measured; silu_gate: silu(gate), swiglu: silu(gate) * up, output: what it returns"},
-            {"layer_reduce", FieldType::Choice, "\"sum\"", 0, 0, {"sum", "mean"}, "", "over layers"}};
+        {.key = "layer_reduce",
+         .type = FieldType::Choice,
+         .fallback = "\"sum\"",
+         .choices = {"sum", "mean"},
+         .doc = "over layers"}};
   }
 
   // M' [expert j, row i] = || f_j(R~_i) ||. The sum over i and j != i of max(M_ij - alpha M_ii, 0) +

@@ -16,32 +16,27 @@ public:
     return "Lepikhin et al. 2020, Fedus et al. 2021; global scope: arXiv 2501.11873; groups: DeepSeekMoE";
   }
   std::vector<exp::Field> fields() const override {
-    return {
-        {"scope",
-         exp::FieldType::Choice,
-         "\"micro\"",
-         0,
-         0,
-         {"micro", "sequence", "global", "group"},
-         "",
-         "tokens over which f and P are taken; global: f over all micro-batches of the step so far, P over this one; "
-         "group: as micro, over groups of experts"},
-        {"groups",
-         exp::FieldType::Integer,
-         "1",
-         1,
-         65536,
-         {},
-         "groups",
-         "equal groups of consecutive experts, for example those of a device; for scope \"group\""},
-        {"choices",
-         exp::FieldType::Choice,
-         "\"scores\"",
-         0,
-         0,
-         {"scores", "actual"},
-         "",
-         "what f counts: what scores alone would choose, or what was chosen; they differ beside a balancing method"}};
+    return {{.key = "scope",
+             .type = exp::FieldType::Choice,
+             .fallback = "\"micro\"",
+             .choices = {"micro", "sequence", "global", "group"},
+             .doc = "tokens over which f and P are taken; global: f over all micro-batches of the step so far, P over "
+                    "this one; "
+                    "group: as micro, over groups of experts"},
+            {.key = "groups",
+             .type = exp::FieldType::Integer,
+             .fallback = "1",
+             .minimum = 1,
+             .maximum = 65536,
+             .unit = "groups",
+             .doc = "equal groups of consecutive experts, for example those of a device; for scope \"group\""},
+            {.key = "choices",
+             .type = exp::FieldType::Choice,
+             .fallback = "\"scores\"",
+             .choices = {"scores", "actual"},
+             .doc = "what f counts: what scores alone would choose among all experts, or what was chosen; they differ "
+                    "beside a "
+                    "balancing method and within groups"}};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,

@@ -17,23 +17,19 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {
-        {"form",
-         FieldType::Choice,
-         "\"cos\"",
-         0,
-         0,
-         {"cos", "abs", "squared"},
-         "",
-         "what of a cosine c is minimised: c, which also rewards opposite directions, its magnitude, or its square"},
-        {"every",
-         FieldType::Integer,
-         "1",
-         1,
-         65536,
-         {},
-         "tokens",
-         "one token of so many counts, the first of each group; divides the tokens of a sequence"}};
+    return {{.key = "form",
+             .type = FieldType::Choice,
+             .fallback = "\"cos\"",
+             .choices = {"cos", "abs", "squared"},
+             .doc = "what of a cosine c is minimised: c, which also rewards opposite directions, its magnitude, or its "
+                    "square"},
+            {.key = "every",
+             .type = FieldType::Integer,
+             .fallback = "1",
+             .minimum = 1,
+             .maximum = 65536,
+             .unit = "tokens",
+             .doc = "one token of so many counts, the first of each group; divides the tokens of a sequence"}};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
@@ -60,14 +56,21 @@ public:
                            .otherField = "seq_len",
                            .otherText = "seq_len is " + std::to_string(data.getSeqLen())});
     auto moe = experiment.section<exp::MoeOp>();
-    if (moe && moe.getTopK() == 1)
-      conflicts.push_back({.field = "",
-                           .text = "specialization compares the experts of one token, and each token has one: the loss "
-                                   "is always 0; give model.moe.top_k 2 or more, or leave the loss out",
-                           .other = moe,
-                           .otherField = "top_k",
-                           .otherText = "top_k is 1",
-                           .isWarning = true});
+    if (!moe)
+      return conflicts;
+    exp::TopKPlace least = exp::findSmallestTopK(experiment);
+    if (least.topK == 1)
+      conflicts.push_back(
+          {.field = "",
+           .text = moe.getTopK() == 1
+                       ? "specialization compares the experts of one token, and each token has one: the "
+                         "loss is always 0; give model.moe.top_k 2 or more, or leave the loss out"
+                       : "specialization compares the experts of one token: where a layer has top_k 1 it "
+                         "is 0",
+           .other = least.section,
+           .otherField = least.field,
+           .otherText = least.text(),
+           .isWarning = true});
     return conflicts;
   }
 };

@@ -36,8 +36,7 @@ public:
       Value p = x[0], g = s.mul(x[1], x[4]), lr = x[5];
       Value m = s.add(s.mul(s.constant(beta1), x[2]), s.mul(s.constant(1 - beta1), g));
       Value v = s.add(s.mul(s.constant(beta2), x[3]), s.mul(s.constant(1 - beta2), s.mul(g, g)));
-      Value root = s.add(s.sqrt(s.div(v, x[7])), s.constant(eps));
-      Value change = s.div(s.div(m, x[6]), root);
+      Value change = s.div(s.div(m, x[6]), buildAdamRoot(s, v, x[7], eps, EpsPlace::CorrectedRoot));
       if (decay != 0)
         change = s.add(change, s.mul(s.constant(decay), p));
       return SmallVector<Value>{s.sub(p, s.mul(lr, change)), m, v};

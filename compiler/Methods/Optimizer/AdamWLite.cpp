@@ -21,10 +21,15 @@ public:
     return fields;
   }
 
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *,
+                                           exp::ExperimentOp experiment) const override {
+    return findRampConflicts(attr, "", experiment);
+  }
+
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const Update &update,
                    OptimizerStates &states) const override {
-    AdamMoments adam = buildAdam(b, attr, update, states);
-    Value sharp = buildSharpMask(b, attr, "", update.traits.copies, states, adam.v);
+    AdamMoments adam = buildAdam(b, attr, update, states, EpsPlace::Root);
+    Value sharp = buildSharpMask(b, attr, "", update.traits, states, adam.v);
     double decay = attr.getFloat("weight_decay");
     Value chi = buildChi(b, attr, "", update);
     Value next = b.map({b.readRows(update.parameter), adam.direction, sharp, update.lr, chi},

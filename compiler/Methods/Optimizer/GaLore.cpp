@@ -18,9 +18,27 @@ public:
     using exp::FieldType;
     std::vector<exp::Field> fields = getAdamFields();
     fields.push_back(getDecayField("0"));
-    fields.push_back({"rank", FieldType::Integer, "128", 1, 1 << 20, {}, "directions", "directions that are kept"});
-    fields.push_back({"every", FieldType::Integer, "200", 1, 1 << 30, {}, "steps", "how often they are chosen anew"});
-    fields.push_back({"scale", FieldType::Number, "0.25", 0, 1e6, {}, "", "factor on the update", true});
+    fields.push_back({.key = "rank",
+                      .type = FieldType::Integer,
+                      .fallback = "128",
+                      .minimum = 1,
+                      .maximum = 1 << 20,
+                      .unit = "directions",
+                      .doc = "directions that are kept"});
+    fields.push_back({.key = "every",
+                      .type = FieldType::Integer,
+                      .fallback = "200",
+                      .minimum = 1,
+                      .maximum = 1 << 30,
+                      .unit = "steps",
+                      .doc = "how often they are chosen anew"});
+    fields.push_back({.key = "scale",
+                      .type = FieldType::Number,
+                      .fallback = "0.25",
+                      .minimum = 0,
+                      .maximum = 1e6,
+                      .doc = "factor on the update",
+                      .openMinimum = true});
     return fields;
   }
 
@@ -46,7 +64,8 @@ public:
     Value basis = buildBasis(b, attr, update, batch, left, rank, g, b.readRows(basisState));
     b.writeRows(basisState, basis);
     Value projected = left ? batch.outer(basis, g) : batch.multiply(g, basis);
-    AdamMoments adam = buildAdam(b, attr, projected, b.readRows(mState), b.readRows(vState), update.step);
+    AdamMoments adam =
+        buildAdam(b, attr, projected, b.readRows(mState), b.readRows(vState), update.step, EpsPlace::Root);
     b.writeRows(mState, adam.m);
     b.writeRows(vState, adam.v);
     Value direction = left ? batch.multiply(basis, adam.direction) : batch.multiply(adam.direction, basis, /*tb=*/true);

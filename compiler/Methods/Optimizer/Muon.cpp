@@ -21,15 +21,13 @@ public:
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
     std::vector<exp::Field> fields = getMuonFields("\"keller\"");
-    fields.push_back({"scale",
-                      FieldType::Choice,
-                      "\"moonlight\"",
-                      0,
-                      0,
-                      {"keller", "spectral", "moonlight", "none"},
-                      "",
-                      "factor on the update: sqrt(max(1, out / in)), sqrt(out / in), 0.2 sqrt(max(in, out)) (lr and "
-                      "weight_decay of AdamW carry over), 1"});
+    fields.push_back(
+        {.key = "scale",
+         .type = FieldType::Choice,
+         .fallback = "\"moonlight\"",
+         .choices = {"keller", "spectral", "moonlight", "none"},
+         .doc = "factor on the update: sqrt(max(1, out / in)), sqrt(out / in), 0.2 sqrt(max(in, out)) (lr and "
+                "weight_decay of AdamW carry over), 1"});
     fields.push_back(getDecayField());
     for (exp::Field &field : getLiteFields("weight of the gradient's own direction"))
       fields.push_back(std::move(field));
@@ -40,29 +38,32 @@ public:
     return attr.getString("scale") == "moonlight" ? 0.5 : 0.0;
   }
   std::string refuses(const ParameterTraits &traits) const override { return refuseOutsideLayers(traits); }
-  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *, exp::ExperimentOp) const override {
-    if (!usesFlatPart(attr) || attr.getString("ns.coefficients") != "keller")
-      return {};
-    return {{.field = "lite",
-             .text = "flat directions are told by singular values that end at 1, and keller's end between 0.7 and 1.2; "
-                     "set ns to {\"steps\": 6, \"coefficients\": \"polar_express\"}",
-             .isWarning = true}};
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *,
+                                           exp::ExperimentOp experiment) const override {
+    std::vector<exp::Conflict> conflicts = findRampConflicts(attr, "lite.", experiment);
+    if (usesFlatPart(attr) && attr.getString("ns.coefficients") == "keller")
+      conflicts.push_back(
+          {.field = "lite",
+           .text = "flat directions are told by singular values that end at 1, and keller's end between 0.7 and 1.2; "
+                   "set ns to {\"steps\": 6, \"coefficients\": \"polar_express\"}",
+           .isWarning = true});
+    return conflicts;
   }
 
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const Update &update,
                    OptimizerStates &states) const override {
     MatrixBatch batch(b, update.traits.matrices, update.rowAlign);
-    SmallVector<MatrixBatch::Quintic> steps = getQuintics(attr);
+    NewtonSchulz ns = getNewtonSchulz(attr);
     double scale = getScale(attr.getString("scale"), update.traits), decay = attr.getFloat("weight_decay");
     double beta1 = attr.getFloat("lite.beta1"), beta2 = attr.getFloat("lite.beta2"), chi = attr.getFloat("lite.chi");
     Value momentum = buildMomentum(b, attr, update, states);
-    Value direction = batch.newtonSchulz(momentum, steps);
+    Value direction = batch.newtonSchulz(momentum, ns.steps, ns.eps * ns.share);
     std::optional<FlatProjector> flat;
     if (usesFlatPart(attr))
-      flat.emplace(b, attr, update, states, steps, momentum, direction);
+      flat.emplace(b, attr, update, states, ns, momentum, direction);
 
     if (beta1 != 0 || beta2 != 0) {
-      Value own = batch.newtonSchulz(b.mul(b.readRows(update.gradient), update.gradientScale), steps);
+      Value own = batch.newtonSchulz(b.mul(b.readRows(update.gradient), update.gradientScale), ns.steps, ns.eps);
       direction = addScaled(b, direction, own, b.constant(beta1));
       if (beta1 != beta2)
         direction =

@@ -27,7 +27,8 @@ public:
                    OptimizerStates &states) const override {
     MatrixBatch batch(b, update.traits.matrices, update.rowAlign);
     Value momentum = buildMomentum(b, attr, update, states);
-    buildStepOnSphere(b, update, states, batch.newtonSchulz(momentum, getQuintics(attr)));
+    NewtonSchulz ns = getNewtonSchulz(attr);
+    buildStepOnSphere(b, update, states, batch.newtonSchulz(momentum, ns.steps, ns.eps * ns.share));
   }
 };
 

@@ -27,23 +27,35 @@ public:
     using exp::FieldType;
     std::vector<exp::Field> fields = getAdamFields("[0.95, 0.95]");
     fields.push_back(getDecayField("0.01"));
-    fields.push_back({"factor_beta",
-                      FieldType::Number,
-                      "0.95",
-                      0,
-                      1,
-                      {},
-                      "",
-                      "decay of the factors, means of g g^T and g^T g",
-                      false,
-                      true});
-    fields.push_back({"every", FieldType::Integer, "10", 1, 1 << 20, {}, "steps", "how often the bases are renewed"});
-    fields.push_back(
-        {"max_side", FieldType::Integer, "10000", 1, 1 << 24, {}, "elements", "a longer side keeps its own basis"});
+    fields.push_back({.key = "factor_beta",
+                      .type = FieldType::Number,
+                      .fallback = "=betas[1]",
+                      .minimum = 0,
+                      .maximum = 1,
+                      .doc = "decay of the factors, means of g g^T and g^T g",
+                      .openMaximum = true});
+    fields.push_back({.key = "every",
+                      .type = FieldType::Integer,
+                      .fallback = "10",
+                      .minimum = 1,
+                      .maximum = 1 << 20,
+                      .unit = "steps",
+                      .doc = "how often the bases are renewed"});
+    fields.push_back({.key = "max_side",
+                      .type = FieldType::Integer,
+                      .fallback = "10000",
+                      .minimum = 1,
+                      .maximum = 1 << 24,
+                      .unit = "elements",
+                      .doc = "a longer side keeps its own basis"});
     for (exp::Field &field : getLiteFields("weight of the gradient itself"))
       fields.push_back(std::move(field));
     fields.push_back(getSmoothField("lite."));
     return fields;
+  }
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *,
+                                           exp::ExperimentOp experiment) const override {
+    return findRampConflicts(attr, "lite.", experiment);
   }
   // Whitened steps have full rank and elements of one size.
   double widthExponent(exp::MethodAttr) const override { return 0.5; }
@@ -65,7 +77,7 @@ public:
 
     Value rotated = rotate(b, batch, sides, g);
     Value oldM = b.readRows(mState), oldV = b.readRows(vState);
-    AdamMoments adam = buildAdam(b, attr, rotated, oldM, oldV, adamStep);
+    AdamMoments adam = buildAdam(b, attr, rotated, oldM, oldV, adamStep, EpsPlace::Root);
     Value direction = buildLite(b, attr, update, states, rotated, adam, adamStep, later);
     step(b, attr, update, later, rotateBack(b, batch, sides, direction));
     Value m = choose(b, later, adam.m, oldM), v = choose(b, later, adam.v, oldV);
@@ -136,7 +148,7 @@ private:
 
   /// factor = beta factor + (1 - beta) g g^T, or g^T g.
   static void gather(TensorBuilder &b, exp::MethodAttr attr, MatrixBatch batch, const Side &side, Value g) {
-    double beta = attr.getFloat("factor_beta");
+    double beta = attr.has("factor_beta") ? attr.getFloat("factor_beta") : attr.getFloats("betas")[1];
     Value square = side.isLeft ? batch.multiply(g, g, /*tb=*/true) : batch.outer(g, g);
     Value mean = b.map({b.readRows(side.factor), square}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
       return s.add(s.mul(s.constant(beta), x[0]), s.mul(s.constant(1 - beta), x[1]));
@@ -150,13 +162,13 @@ private:
     double beta1 = attr.getFloat("lite.beta1"), beta2 = attr.getFloat("lite.beta2"), eps = attr.getFloat("eps");
     if (beta1 == 0 && beta2 == 0 && attr.getFloat("lite.chi") == 1)
       return adam.direction;
-    Value sharp = buildSharpMask(b, attr, "lite.", update.traits.copies, states, adam.v, later);
+    Value sharp = buildSharpMask(b, attr, "lite.", update.traits, states, adam.v, later);
     Value ramp = buildRamp(b, attr, "lite.", update), chi = buildChi(b, attr, "lite.", update);
     Value bias = buildBiasCorrections(b, attr, adamStep)[1];
     return b.map({adam.direction, g, adam.v, bias, sharp, ramp, chi}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
       Value flat = s.sub(s.constant(1.0), x[4]);
       Value weight = s.add(s.constant(beta1), s.mul(flat, s.mul(s.constant(beta2 - beta1), x[5])));
-      Value root = s.add(s.sqrt(s.div(x[2], x[3])), s.constant(eps));
+      Value root = buildAdamRoot(s, x[2], x[3], eps, EpsPlace::Root);
       Value mixed = s.add(x[0], s.div(s.mul(weight, x[1]), root));
       return s.mul(mixed, s.add(s.constant(1.0), s.mul(flat, s.sub(x[6], s.constant(1.0)))));
     });

@@ -1,6 +1,7 @@
 // Each expert takes the tokens of its highest scores: loads are equal by construction, tokens have as many experts as
 // want them.
 #include "compiler/Methods/BalanceSupport.h"
+#include "compiler/Methods/RoutingSupport.h"
 
 using namespace mlir;
 
@@ -15,57 +16,58 @@ public:
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
     return {
-        {"capacity_factor",
-         FieldType::Number,
-         "null",
-         0,
-         65536,
-         {},
-         "experts",
-         "experts of a token in the mean: an expert takes tokens * capacity_factor / num_experts of a group; null: "
-         "top_k",
-         true,
-         false,
-         0,
-         true},
-        {"scope",
-         FieldType::Choice,
-         "\"position\"",
-         0,
-         0,
-         {"sequence", "batch", "position"},
-         "",
-         "tokens that an expert chooses among: of a sequence, of a micro-batch, or of one position in all sequences "
-         "of a micro-batch"},
-        {"see_future",
-         FieldType::Boolean,
-         "false",
-         0,
-         0,
-         {},
-         "",
-         "allows the scopes in which later tokens decide on the routes of earlier ones"},
-        {"then.at", FieldType::Steps, "null", 0, 0, {}, "steps", "from this step on, another factor; null: never"},
-        {"then.capacity_factor", FieldType::Number, "1", 0, 65536, {}, "experts", "that factor", true},
-        {"then.over",
-         FieldType::Steps,
-         "null",
-         0,
-         0,
-         {},
-         "steps",
-         "the factor goes there in equal jumps spread over so many steps, the first at then.at; null: in one jump"},
-        {"then.stages",
-         FieldType::Integer,
-         "4",
-         1,
-         64,
-         {},
-         "",
-         "how many jumps; those that leave the same whole number of tokens fall together"}};
+        {.key = "capacity_factor",
+         .type = FieldType::Number,
+         .fallback = "null",
+         .minimum = 0,
+         .maximum = 65536,
+         .unit = "experts",
+         .doc =
+             "experts of a token in the mean: an expert takes tokens * capacity_factor / num_experts of a group; null: "
+             "top_k",
+         .openMinimum = true,
+         .nullable = true},
+        {.key = "scope",
+         .type = FieldType::Choice,
+         .fallback = "\"position\"",
+         .choices = {"sequence", "batch", "position"},
+         .doc = "tokens that an expert chooses among: of a sequence, of a micro-batch, or of one position in all "
+                "sequences "
+                "of a micro-batch"},
+        {.key = "see_future",
+         .type = FieldType::Boolean,
+         .fallback = "false",
+         .doc = "allows the scopes in which later tokens decide on the routes of earlier ones"},
+        exp::stepsField("then.at", exp::StepsKind::Moment, "null", "from this step on, another factor; null: never"),
+        {.key = "then.capacity_factor",
+         .type = FieldType::Number,
+         .fallback = "1",
+         .minimum = 0,
+         .maximum = 65536,
+         .unit = "experts",
+         .doc = "that factor",
+         .openMinimum = true},
+        exp::stepsField(
+            "then.over", exp::StepsKind::Length, "null",
+            "the factor goes there in equal jumps spread over so many steps, the first at then.at; null: in one jump"),
+        {.key = "then.stages",
+         .type = FieldType::Integer,
+         .fallback = "4",
+         .minimum = 1,
+         .maximum = 64,
+         .doc = "how many jumps; those that leave the same whole number of tokens fall together"}};
   }
 
   bool hasEmptySlots(exp::MethodAttr) const override { return true; }
+  bool hasTopK() const override { return false; }
+
+  std::string describeFuture(exp::MethodAttr attr) const override {
+    StringRef scope = attr.getString("scope");
+    if (scope == "position")
+      return "";
+    return "expert_choice of scope \"" + scope.str() +
+           "\": in training and validation a later token of a higher score takes the place of an earlier one";
+  }
 
   double meanChosen(exp::MethodAttr attr, double topK) const override {
     double given = attr.getFloat("capacity_factor");
@@ -88,16 +90,24 @@ public:
     int64_t choices = byPosition ? 1 : groups;
     Type i32 = b.b.getI32Type();
     Value scores = b.reshape(selection, rows, columns);
+    auto findLast = [&](int64_t each, Value rank = {}) {
+      return moe::ColumnKthOp::create(b.b, b.type(choices, columns), RankedTensorType::get({choices, columns}, i32),
+                                      scores, b.b.getI64IntegerAttr(each), rank);
+    };
     Value value, row; // of the last token that an expert takes
+    SmallVector<Stage> stages = getStages(attr, r.topK);
+    if (r.textTokens) {
+      auto last = findLast(rows / choices, buildTextCapacity(b, attr, r));
+      value = last.getResult(), row = last.getRow();
+      stages.clear();
+    }
     int64_t taken = 0;
-    for (const Stage &stage : getStages(attr, r.topK)) {
+    for (const Stage &stage : stages) {
       int64_t each = capacity(attr, r, stage.factor);
       if (each == taken)
         continue;
       taken = each;
-      auto last =
-          moe::ColumnKthOp::create(b.b, b.type(choices, columns), RankedTensorType::get({choices, columns}, i32),
-                                   scores, b.b.getI64IntegerAttr(each));
+      auto last = findLast(each);
       auto fromHere = [&](Type type, Value before, Value now) {
         return b.mapTo(type, {before, now, r.step}, choices, columns, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
           return s.select(s.less(x[2], s.integer(stage.from)), x[0], x[1]);
@@ -121,7 +131,7 @@ public:
                                            exp::ExperimentOp experiment) const override;
 
 private:
-  /// A capacity factor and the first step with it.
+  /// A capacity factor and the steps done before the first step with it.
   struct Stage {
     int64_t from;
     double factor;
@@ -132,8 +142,12 @@ private:
     int64_t at = attr.getInt("then.at"), over = attr.getInt("then.over");
     int64_t count = over > 0 ? attr.getInt("then.stages") : 1;
     double last = attr.getFloat("then.capacity_factor");
-    for (int64_t i = 1; at > 0 && i <= count; ++i)
-      stages.push_back({at + over * (i - 1) / count, first + (last - first) * static_cast<double>(i) / count});
+    for (int64_t i = 1; at > 0 && i <= count; ++i) {
+      int64_t from = at - 1 + over * (i - 1) / count;
+      if (stages.back().from == from) // jumps of one step are one; at the first step nothing comes before
+        stages.pop_back();
+      stages.push_back({from, first + (last - first) * static_cast<double>(i) / count});
+    }
     return stages;
   }
   static int64_t numGroups(exp::MethodAttr attr, const RoutingValues &r) {
@@ -144,6 +158,23 @@ private:
     int64_t tokens = r.numTokens / numGroups(attr, r);
     // A single sequence, as when text is made, has one token at a position: each expert would take none.
     return std::clamp<int64_t>(static_cast<int64_t>(tokens * factor / r.numExperts), 1, tokens);
+  }
+  // The same of the text alone, which is the beginning of one sequence or some whole ones; i64 [1, 1].
+  static Value buildTextCapacity(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) {
+    StringRef scope = attr.getString("scope");
+    return b.mapTo(b.b.getI64Type(), {r.textTokens, r.step}, 1, 1, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      Value tokens = x[0], length = s.integer(r.seqLen);
+      if (scope == "sequence")
+        tokens = s.min(tokens, length);
+      if (scope == "position")
+        tokens = s.quotient(s.add(tokens, s.integer(r.seqLen - 1)), length);
+      Value share;
+      for (const Stage &stage : getStages(attr, r.topK)) {
+        Value each = buildShare(s, tokens, stage.factor / r.numExperts, r.numTokens, /*up=*/false);
+        share = share ? s.select(s.less(x[1], s.integer(stage.from)), share, each) : each;
+      }
+      return s.max(s.min(share, tokens), s.integer(1));
+    });
   }
 };
 
@@ -171,6 +202,15 @@ std::vector<exp::Conflict> ExpertChoice::findConflicts(exp::MethodAttr attr, Ope
     conflicts.push_back(
         {.field = "then.over",
          .text = "over says how long the change takes, not when it begins; give then.at, or remove then.over"});
+  SmallVector<Stage> all = getStages(attr, moe ? moe.getTopK() : 1);
+  int64_t steps = experiment.section<exp::DurationOp>().getSteps();
+  if (all.back().from >= steps && attr.getInt("then.at") <= steps)
+    conflicts.push_back({.field = "then.over",
+                         .text = "the last jump would be at step " + std::to_string(all.back().from + 1) +
+                                 ", after the end of the run; shorten then.over or begin earlier",
+                         .other = experiment.section<exp::DurationOp>(),
+                         .otherField = "steps",
+                         .otherText = "the run is " + std::to_string(steps) + " steps"});
   if (router.getBalance())
     conflicts.push_back({.field = "balance",
                          .text = "expert_choice has equal loads by itself; set balance to null",

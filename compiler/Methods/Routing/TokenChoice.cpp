@@ -18,15 +18,7 @@ public:
     auto idType = [&](int64_t k) { return RankedTensorType::get({r.numTokens, k}, b.b.getI32Type()); };
     if (r.groups > 0 && r.topGroups < r.groups)
       selection = buildWithinGroups(b, r, selection);
-    Value ids = moe::TopKOp::create(b.b, idType(r.topK), selection);
-    if (!r.layerTopK)
-      return ids;
-    // Largest first, so the first layerTopK stay.
-    return b.mapTo(b.b.getI32Type(), {ids, r.layerTopK}, r.numTokens, r.topK,
-                   [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-                     Value stays = s.less(s.toElement(x[3]), x[1]);
-                     return s.select(stays, x[0], s.toInteger(s.integer(-1), 32));
-                   });
+    return keepLayerTopK(b, r, moe::TopKOp::create(b.b, idType(r.topK), selection));
   }
 
 private:

@@ -12,14 +12,13 @@ public:
   std::string summary() const override { return "Maximal update parametrisation: rates carry over between widths"; }
   std::string source() const override { return "Yang et al. 2022 (Tensor Programs V), table 3"; }
   std::vector<exp::Field> fields() const override {
-    return {{"base_width",
-             exp::FieldType::Integer,
-             "",
-             1,
-             1 << 20,
-             {},
-             "elements",
-             "hidden_size at which lr and model.init.std hold as they are given"}};
+    return {{.key = "base_width",
+             .type = exp::FieldType::Integer,
+             .fallback = "",
+             .minimum = 1,
+             .maximum = 1 << 20,
+             .unit = "elements",
+             .doc = "hidden_size at which lr and model.init.std hold as they are given"}};
   }
 
   // The router's outputs do not grow with width, so it is scaled as the head is.

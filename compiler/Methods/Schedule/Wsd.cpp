@@ -12,19 +12,17 @@ public:
   std::string summary() const override { return "The full rate, then a decay to the floor over the last steps"; }
   std::string source() const override { return "Hu et al. 2024 (MiniCPM); 1-sqrt: Haegele et al. 2024"; }
   std::vector<exp::Field> fields() const override {
-    return {
-        getWarmupField(),
-        getFloorField(),
-        {"decay", exp::FieldType::Steps, "{\"fraction\": 0.2}", 0, 0, {}, "steps", "length of the decay at the end"},
-        {"shape",
-         exp::FieldType::Choice,
-         "\"linear\"",
-         0,
-         0,
-         {"linear", "1-sqrt", "cosine"},
-         "",
-         "how the rate falls with progress r: 1 - r, 1 - sqrt(r), (1 + cos(pi r)) / 2"}};
+    return {getWarmupField(),
+            getFloorField(),
+            exp::stepsField("decay", exp::StepsKind::Length, "{\"fraction\": 0.2}", "length of the decay at the end"),
+            {.key = "shape",
+             .type = exp::FieldType::Choice,
+             .fallback = "\"linear\"",
+             .choices = {"linear", "1-sqrt", "cosine"},
+             .doc = "how the rate falls with progress r: 1 - r, 1 - sqrt(r), (1 + cos(pi r)) / 2"}};
   }
+
+  Traits traits(exp::MethodAttr attr) const override { return {attr.getInt("warmup"), attr.getFloat("floor"), true}; }
 
   Value buildFactor(TensorBuilder &b, exp::MethodAttr attr, Value step, int64_t totalSteps) const override {
     return buildWithWarmup(b, attr, step, [&](ScalarBuilder &s, Value x) {

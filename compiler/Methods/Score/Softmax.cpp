@@ -12,15 +12,13 @@ public:
   std::string summary() const override { return "Softmax over the experts, before or after the top k are chosen"; }
   std::string source() const override { return "Shazeer et al. 2017 (post); Fedus et al. 2021 (pre)"; }
   std::vector<exp::Field> fields() const override {
-    return {{"order",
-             exp::FieldType::Choice,
-             "\"pre\"",
-             0,
-             0,
-             {"pre", "post"},
-             "",
-             "pre: softmax over all experts, weights are the chosen probabilities; post: softmax over the k chosen "
-             "logits"}};
+    return {{.key = "order",
+             .type = exp::FieldType::Choice,
+             .fallback = "\"pre\"",
+             .choices = {"pre", "post"},
+             .doc =
+                 "pre: softmax over all experts, weights are the chosen probabilities; post: softmax over the k chosen "
+                 "logits"}};
   }
 
   // Softmax keeps the order within a row, so "post" selects on the logits and does without it.
@@ -37,6 +35,10 @@ public:
 
   Value buildRowScores(TensorBuilder &b, exp::MethodAttr attr, Value scores) const override {
     return isPost(attr) ? b.softmax(scores) : scores;
+  }
+
+  std::string findConstantWeight(exp::MethodAttr attr, bool normalize) const override {
+    return isPost(attr) ? "score.order" : normalize ? "normalize" : "";
   }
 
 private:

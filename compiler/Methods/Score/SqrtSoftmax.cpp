@@ -28,6 +28,9 @@ public:
 
   Value buildRowScores(TensorBuilder &b, exp::MethodAttr, Value scores) const override { return b.softmax(scores); }
 
+  // Normalised over the chosen ones by itself.
+  std::string findConstantWeight(exp::MethodAttr, bool) const override { return "score"; }
+
   double branchScale() const override { return std::sqrt(0.5); }
 };
 

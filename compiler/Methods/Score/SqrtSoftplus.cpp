@@ -30,6 +30,10 @@ public:
     return normalize && TensorBuilder::cols(r.ids) > 1 ? divideByRowSum(b, chosen) : chosen;
   }
 
+  std::string findConstantWeight(exp::MethodAttr, bool normalize) const override {
+    return normalize ? "normalize" : "";
+  }
+
   Value buildRowScores(TensorBuilder &b, exp::MethodAttr, Value scores) const override {
     return divideByRowSum(b, scores);
   }

@@ -12,14 +12,11 @@ public:
   std::string summary() const override { return "Root mean square of a mixture's inputs or inner activations"; }
   std::string source() const override { return "common"; }
   std::vector<exp::Field> fields() const override {
-    return {{"of",
-             exp::FieldType::Choice,
-             "\"input\"",
-             0,
-             0,
-             {"input", "experts"},
-             "",
-             "input: what router and experts read; experts: what enters their last product"}};
+    return {{.key = "of",
+             .type = exp::FieldType::Choice,
+             .fallback = "\"input\"",
+             .choices = {"input", "experts"},
+             .doc = "input: what router and experts read; experts: what enters their last product"}};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {

@@ -15,24 +15,19 @@ public:
   std::string source() const override { return "ours"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{"tokens",
-             FieldType::Integer,
-             "64",
-             1,
-             1 << 20,
-             {},
-             "tokens",
+    return {
+        {.key = "tokens",
+         .type = FieldType::Integer,
+         .fallback = "64",
+         .minimum = 1,
+         .maximum = 1 << 20,
+         .unit = "tokens",
+         .doc =
              "how many of the first micro-batch's are kept, as the routers read them, and asked about again; at most "
              "its size"},
-            {"every",
-             FieldType::Steps,
-             "{\"steps\": 10}",
-             1,
-             0,
-             {},
-             "steps",
-             "routes are remembered at the first step and at multiples of this, and compared with those remembered "
-             "last"}};
+        exp::stepsField("every", exp::StepsKind::Cadence, "{\"steps\": 10}",
+                        "routes are remembered at the first step and at multiples of this, and compared with "
+                        "those remembered last")};
   }
 
   // In the first step the probe is what the router reads (the last micro-batch's when there are several). All writes
@@ -49,16 +44,16 @@ public:
     b.write(probe, kept, r.layer);
 
     auto idType = RankedTensorType::get({tokens, r.topK}, b.b.getI32Type());
-    Value ids = moe::TopKOp::create(b.b, idType, b.matmulExactly(kept, r.router));
+    Value ids = keepLayerTopK(b, r, moe::TopKOp::create(b.b, idType, b.matmulExactly(kept, r.router)));
     Value now = buildChosenMask(b, ids, r.numExperts);
     b.write(declareMask(b, "now", tokens, r.numExperts, states), now, r.layer);
     Value before = b.read(declareMask(b, "before", tokens, r.numExperts, states), r.layer);
-    // Sets of one size differ by one expert or more in each direction.
-    Value changed = b.map({b.sumCols(b.mul(now, chooseFirst(b, r.step, now, before)))},
-                          [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-                            Value isSame = s.less(s.constant(static_cast<double>(r.topK) - 0.5), x[0]);
-                            return s.select(isSame, s.constant(0.0), s.constant(1.0));
-                          });
+    Value difference = b.map({r.step, now, before}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.select(s.equal(x[0], s.integer(0)), s.constant(0.0), s.abs(s.sub(x[1], x[2])));
+    });
+    Value changed = b.map({b.sumCols(difference)}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      return s.select(s.less(s.constant(0.5), x[0]), s.constant(1.0), s.constant(0.0));
+    });
     return b.scale(b.sumAll(changed), 1.0 / static_cast<double>(tokens));
   }
 

@@ -4,7 +4,6 @@
 #include "compiler/Target/CPU/ObjectEmitter.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 #include "runtime/plan/PlanFormat.h"
-#include "llvm/Support/JSON.h"
 
 using namespace mlir;
 
@@ -22,13 +21,17 @@ public:
   int64_t rowAlign() const override { return target.tileRows; }
   FloatType narrowType(MLIRContext *) const override { return {}; }
 
-  std::string describe() const override {
-    llvm::json::Object json{{"kind", "cpu"},
-                            {"triple", target.triple},
-                            {"cpu", target.cpu},
-                            {"features", llvm::json::Array(target.required)},
-                            {"vector_bytes", target.vectorBytes}};
-    return llvm::formatv("{0}", llvm::json::Value(std::move(json))).str();
+  rt::Json describe() const override {
+    rt::Json features = rt::Json::array();
+    for (const std::string &feature : target.required)
+      features.append(rt::Json::string(feature));
+    rt::Json json = rt::Json::object();
+    json.add("kind", rt::Json::string("cpu"));
+    json.add("triple", rt::Json::string(target.triple));
+    json.add("cpu", rt::Json::string(target.cpu));
+    json.add("features", std::move(features));
+    json.add("vector_bytes", rt::Json::integer(target.vectorBytes));
+    return json;
   }
 
   FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleOp kernels,

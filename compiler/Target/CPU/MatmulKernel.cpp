@@ -132,7 +132,10 @@ Value MatmulEmitter::rowPointer(const Factor &factor, Value row, Value base) {
   if (!factor.rowMap)
     return kb->at(start, kb->mul(row, kb->i64(factor.columns)), element);
   Value mapped = kb->toI64(kb->load(kb->b.getI32Type(), kb->param(*factor.rowMap), row));
-  Value pointer = kb->at(start, kb->mul(kb->max(mapped, kb->i64(0)), kb->i64(factor.columns)), element);
+  Value number = kb->max(mapped, kb->i64(0));
+  if (factor.slots > 1)
+    number = kb->div(number, kb->i64(factor.slots));
+  Value pointer = kb->at(start, kb->mul(number, kb->i64(factor.columns)), element);
   // Row number -1 is a row of zeros. What runs along the rows of a group ends before its padding, which alone has it.
   if (grouping != Grouping::Depth)
     pointer = kb->select(kb->less(mapped, kb->i64(0)), zeroRow, pointer);

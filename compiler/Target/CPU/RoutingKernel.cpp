@@ -64,6 +64,15 @@ private:
     k.store(k.add(k.load(element, pointer, index), one), pointer, index);
   }
   Value isId(Value id) { return k.less(k.i64(-1), id); }
+  /// A number of the op: `most`, or what `given` (may be null) holds when the kernel runs, if that is in least .. most.
+  FailureOr<Value> boundOf(Operation *op, Value given, int64_t least, int64_t most) {
+    if (!given)
+      return k.i64(most);
+    FailureOr<Value> pointer = inputPointer(op, given);
+    if (failed(pointer))
+      return failure();
+    return k.max(k.i64(least), k.min(k.i64(most), k.load(i64Type, *pointer, k.i64(0))));
+  }
 
   // Keys to select by, whatever the float, in 64 bits.
   Value keyOf(Value weight) {
@@ -73,8 +82,8 @@ private:
   // How many of the keys start .. end - 1 compare so with `bound`, and the n-th largest of them, of `bits` bits; 0 when
   // there are fewer. The last vector is padded with zeros, which no bound but 0 counts.
   Value countKeys(Value keys, Value start, Value end, arith::CmpIPredicate predicate, Value bound);
-  Value kthKey(Value keys, Value start, Value end, int64_t n, int64_t bits);
-  Value rowOfKey(Value keys, Value end, Value key, int64_t n);
+  Value kthKey(Value keys, Value start, Value end, Value n, int64_t bits);
+  Value rowOfKey(Value keys, Value end, Value key, Value n);
 
   KernelBuilder &k;
   DispatchBody &body;
@@ -153,18 +162,19 @@ Value RoutingEmitter::countKeys(Value keys, Value start, Value end, arith::CmpIP
 }
 
 // The largest number that n keys reach, bit by bit from the highest.
-Value RoutingEmitter::kthKey(Value keys, Value start, Value end, int64_t n, int64_t bits) {
+Value RoutingEmitter::kthKey(Value keys, Value start, Value end, Value n, int64_t bits) {
+  Value before = k.sub(n, k.i64(1));
   return k.loop(k.i64(0), k.i64(bits), 1, ValueRange{k.i64(0)}, [&](Value step, ValueRange so) {
     Value bit = arith::ShLIOp::create(k.b, k.i64(1), k.sub(k.i64(bits - 1), step));
     Value candidate = arith::OrIOp::create(k.b, so[0], bit);
-    Value enough = k.less(k.i64(n - 1), countKeys(keys, start, end, arith::CmpIPredicate::uge, candidate));
+    Value enough = k.less(before, countKeys(keys, start, end, arith::CmpIPredicate::uge, candidate));
     return SmallVector<Value>{k.select(enough, candidate, so[0])};
   })[0];
 }
 
 // The row of the n-th key, in falling order and of equal ones in order of rows, given that it is `key`.
-Value RoutingEmitter::rowOfKey(Value keys, Value end, Value key, int64_t n) {
-  Value above = countKeys(keys, k.i64(0), end, arith::CmpIPredicate::ugt, key), wanted = k.sub(k.i64(n), above);
+Value RoutingEmitter::rowOfKey(Value keys, Value end, Value key, Value n) {
+  Value above = countKeys(keys, k.i64(0), end, arith::CmpIPredicate::ugt, key), wanted = k.sub(n, above);
   return k.loop(k.i64(0), end, 1, ValueRange{k.i64(0), k.i64(0)}, [&](Value row, ValueRange so) {
     Value isEqual = k.equal(k.load(i64Type, keys, row), key);
     Value count = k.select(isEqual, k.add(so[0], k.i64(1)), so[0]);
@@ -177,10 +187,11 @@ Value RoutingEmitter::rowOfKey(Value keys, Value end, Value key, int64_t n) {
 // equal to it the earliest.
 LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
   FailureOr<Value> ids = inputPointer(op, op.getIds()), weights = inputPointer(op, op.getWeights());
-  if (failed(ids) || failed(weights))
+  FailureOr<Value> bound = boundOf(op, op.getRoom(), 0, op.getCapacity());
+  if (failed(ids) || failed(weights) || failed(bound))
     return failure();
+  Value capacity = *bound;
   int64_t total = tensorRows(op.getIds()) * tensorColumns(op.getIds()), experts = op.getExperts();
-  int64_t capacity = op.getCapacity();
   Value result = home(op.getResult());
   Value counts = k.scratch(experts * 8);
   fill(counts, i64Type, experts, 0);
@@ -199,7 +210,7 @@ LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
         [&](Value i, Value id) {
           Value before = k.load(i64Type, counts, id);
           k.store(k.add(before, k.i64(1)), counts, id);
-          k.store(k.select(k.less(before, k.i64(capacity)), k.toI32(id), k.i32(-1)), result, i);
+          k.store(k.select(k.less(before, capacity), k.toI32(id), k.i32(-1)), result, i);
         },
         drop);
     finish(op.getResult(), result, k.i64(0), total);
@@ -234,12 +245,12 @@ LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
     // Defaults keep everything: nothing is below 0, and all that equal it stay.
     k.store(k.i64(0), thresholds, expert);
     k.store(count, equals, expert);
-    k.when(k.less(k.i64(capacity), count), [&] {
+    k.when(k.less(capacity, count), [&] {
       Value start = k.load(i64Type, starts, expert), end = k.load(i64Type, cursors, expert);
       Value threshold = kthKey(keys, start, end, capacity, bits);
       k.store(threshold, thresholds, expert);
       Value above = countKeys(keys, start, end, arith::CmpIPredicate::ugt, threshold);
-      k.store(k.sub(k.i64(capacity), above), equals, expert);
+      k.store(k.sub(capacity, above), equals, expert);
     });
   });
   forEachSlot(
@@ -258,7 +269,8 @@ LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
 
 LogicalResult RoutingEmitter::columnKth(moe::ColumnKthOp op, KernelInfo &info) {
   std::optional<unsigned> input = body.paramOf(op.getInput());
-  if (!input)
+  FailureOr<Value> n = boundOf(op, op.getRank(), 1, op.getN());
+  if (!input || failed(n))
     return op->emitOpError("has an operand that is computed in the same dispatch");
   int64_t groups = tensorRows(op.getResult()), columns = tensorColumns(op.getResult());
   int64_t each = tensorRows(op.getInput()) / groups, room = llvm::alignTo(each, k.lanes(i64Type));
@@ -277,11 +289,11 @@ LogicalResult RoutingEmitter::columnKth(moe::ColumnKthOp op, KernelInfo &info) {
       Value value = k.convert(k.load(body.storageOf(*input), k.param(*input), at), element);
       k.store(keyOf(value), keys, row);
     });
-    Value key = kthKey(keys, k.i64(0), k.i64(each), op.getN(), element.getIntOrFloatBitWidth());
+    Value key = kthKey(keys, k.i64(0), k.i64(each), *n, element.getIntOrFloatBitWidth());
     Elementwise here(k, body);
     here.moveTo(groups, group, column, {1, 1});
     if (wantsRow)
-      here.bind(op.getRow(), k.toI32(rowOfKey(keys, k.i64(each), key, op.getN())));
+      here.bind(op.getRow(), k.toI32(rowOfKey(keys, k.i64(each), key, *n)));
     if (element.getIntOrFloatBitWidth() == 32)
       key = k.toI32(key);
     here.bind(op.getResult(), k.fromSelectionKey(key, element));

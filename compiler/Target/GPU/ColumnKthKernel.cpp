@@ -56,6 +56,8 @@ private:
   }
   /// Row of this thread's piece.
   Value rowOf(int64_t piece) { return isLone() ? k->i64(piece) : k->add(k->thread(), k->i64(piece * k->threads)); }
+  /// The rank that is looked for, i32.
+  Value rank();
   Value findKey();
   Value findRow(Value key);
 
@@ -69,6 +71,7 @@ private:
   Value first;             // element of row 0
   SmallVector<Value> held; // keys in registers; or
   Value keys;              // in the workspace
+  Value wantedRank;
 };
 
 Value ColumnKthEmitter::keyAt(Value row, bool mayEnd) {
@@ -93,21 +96,29 @@ Value ColumnKthEmitter::count(Hit hit) {
   return k->reduceGroup({own}, k->threads, /*again=*/true, [&](size_t, Value a, Value b) { return k->add(a, b); })[0];
 }
 
+Value ColumnKthEmitter::rank() {
+  if (!op.getRank())
+    return k->i32(op.getN());
+  Value given = k->load(k->b.getI64Type(), k->param(*body.paramOf(op.getRank())), k->i64(0));
+  return k->toI32(k->max(k->i64(1), k->min(k->i64(op.getN()), given)));
+}
+
 // The largest number that n keys reach, bit by bit.
 Value ColumnKthEmitter::findKey() {
+  Value others = k->sub(wantedRank, k->i32(1));
   return k->loop(k->i64(0), k->i64(bits()), 1, ValueRange{k->constant(keyType, 0)}, [&](Value step, ValueRange so) {
     Value place = k->sub(k->i64(bits() - 1), step);
     Value bit = arith::ShLIOp::create(k->b, k->constant(keyType, 1), bits() == 64 ? place : k->toI32(place));
     Value bound = arith::OrIOp::create(k->b, so[0], bit);
     Value reached = count([&](Value key, Value) { return compare(arith::CmpIPredicate::uge, key, bound); });
-    return SmallVector<Value>{k->select(k->less(k->i32(op.getN() - 1), reached), bound, so[0])};
+    return SmallVector<Value>{k->select(k->less(others, reached), bound, so[0])};
   })[0];
 }
 
 // The last row before which fewer of the keys that equal this one lie than are wanted: there is the last of these.
 Value ColumnKthEmitter::findRow(Value key) {
   Value above = count([&](Value other, Value) { return compare(arith::CmpIPredicate::ugt, other, key); });
-  Value wanted = k->sub(k->i32(op.getN()), above);
+  Value wanted = k->sub(wantedRank, above);
   int64_t rowBits = std::max<int64_t>(1, llvm::Log2_64_Ceil(each));
   return k->loop(k->i64(0), k->i64(rowBits), 1, ValueRange{k->i64(0)}, [&](Value step, ValueRange so) {
     Value bit = arith::ShLIOp::create(k->b, k->i64(1), k->sub(k->i64(rowBits - 1), step));
@@ -149,6 +160,7 @@ void ColumnKthEmitter::emit(SimtBuilder &builder) {
   Value group = k->div(item, k->i64(columns)), column = k->rem(item, k->i64(columns));
   first = k->add(k->mul(group, k->i64(each * columns)), column);
   loadKeys();
+  wantedRank = rank();
   Value key = findKey(), row;
   SmallVector<DispatchBody::Sink> sinks = body.sinks();
   if (llvm::any_of(sinks, [&](const DispatchBody::Sink &sink) { return sink.value == op.getRow(); }))
@@ -171,7 +183,7 @@ FailureOr<KernelInfo> emitColumnKthKernel(moe::DispatchOp dispatch, ModuleOp mod
   if (failed(checkRootBody(body, op, /*allowMaps=*/false)) || failed(checkRootOperands(body, op)))
     return failure();
   auto input = body.paramOf(op.getInput());
-  if (!input)
+  if (!input || (op.getRank() && !body.paramOf(op.getRank())))
     return op.emitOpError("has a constant operand");
   ColumnKthEmitter emitter(op, body, *input);
   SimtBuilder k(module, dispatch.getLoc(), symbol, body.numParams(), emitter.threads(), target);

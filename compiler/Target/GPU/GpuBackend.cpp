@@ -3,7 +3,6 @@
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/KernelLowering.h"
 #include "mlir/IR/Builders.h"
-#include "llvm/Support/FormatVariadic.h"
 
 using namespace mlir;
 
@@ -24,14 +23,21 @@ public:
   // Copies of rows cost a product about 5 % of its time on an H200, which grows with its columns; writing and reading
   // the rows once more costs the same for any number of them. Both are alike at about 6000 columns.
   int64_t columnsToGatherOnce() const override { return 6000; }
+  bool spreadsInLoads() const override { return true; }
   // A pass over memory less; up to here a block keeps a row's sums in registers, whatever else it holds.
   int64_t columnsToSumInRows() const override { return 8192; }
   FloatType narrowType(MLIRContext *context) const override { return BFloat16Type::get(context); }
 
-  std::string describe() const override {
-    return llvm::formatv(R"({{"kind": "cuda", "arch": "{0}", "compute_capability": [{1}, {2}], "shared_bytes": {3}})",
-                         target.arch, target.computeMajor, target.computeMinor, target.sharedBytes)
-        .str();
+  rt::Json describe() const override {
+    rt::Json capability = rt::Json::array();
+    capability.append(rt::Json::integer(target.computeMajor));
+    capability.append(rt::Json::integer(target.computeMinor));
+    rt::Json json = rt::Json::object();
+    json.add("kind", rt::Json::string("cuda"));
+    json.add("arch", rt::Json::string(target.arch));
+    json.add("compute_capability", std::move(capability));
+    json.add("shared_bytes", rt::Json::integer(target.sharedBytes));
+    return json;
   }
 
   FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleOp kernels,

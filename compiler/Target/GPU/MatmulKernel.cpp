@@ -85,6 +85,8 @@ SmallVector<Value> TileLoader::load(Value base, Value tileRow, Value tileColumn,
       row = k.toI64(k.load(k.b.getI32Type(), k.param(*factor.rowMap), row));
       exists = k.both(exists, k.less(k.i64(-1), row));
       row = k.max(row, k.i64(0));
+      if (factor.slots > 1)
+        row = k.div(row, k.i64(factor.slots));
     }
     Value start = k.mul(row, k.i64(factor.columns));
     if (factor.columns % kLanes == 0) {

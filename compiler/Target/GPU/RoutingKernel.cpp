@@ -304,9 +304,15 @@ void RoutingEmitter::permute(moe::PermuteOp op) {
 }
 
 void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
-  int64_t experts = expertsOfBlock, capacity = op.getCapacity(), warps = threads / SimtBuilder::kWarp;
+  int64_t experts = expertsOfBlock, warps = threads / SimtBuilder::kWarp;
   Type element = cast<RankedTensorType>(op.getWeights().getType()).getElementType();
   unsigned weights = *body.paramOf(op.getWeights());
+  Value capacity = k->i64(op.getCapacity());
+  if (op.getRoom()) {
+    Value room = k->load(i64Type, k->param(*body.paramOf(op.getRoom())), k->i64(0));
+    capacity = k->max(k->i64(0), k->min(capacity, room));
+  }
+  capacity = k->toI32(capacity);
   bool byWeight = op.getPolicy() == moe::DropPolicy::lowest_weight;
   Value thresholds = k->shared(experts * 8), left = k->shared(experts * 4);
   Value counts = k->shared(experts * kDigits * 4), counters = k->shared(warps * experts * 4);
@@ -357,7 +363,7 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
   // Everything above the threshold stays, and the first `left` of those that equal it. By position all equal it.
   forAll(experts, /*allBlocks=*/false, [&](Value expert) {
     k->store(k->i64(0), thresholds, expert);
-    k->store(k->i32(capacity), left, expert);
+    k->store(capacity, left, expert);
   });
   k->barrier();
   if (byWeight)

@@ -71,6 +71,15 @@ SmallVector<DispatchBody::Sink> DispatchBody::sinks() const {
   return sinks;
 }
 
+std::optional<PickedRows> PickedRows::of(Value value) {
+  if (auto gather = value.getDefiningOp<moe::GatherRowsOp>())
+    return PickedRows{gather.getInput(), gather.getRows()};
+  auto spread = value.getDefiningOp<moe::SpreadRowsOp>();
+  if (!spread || spread.getWeights())
+    return std::nullopt;
+  return PickedRows{spread.getInput(), spread.getRowSlot(), static_cast<int64_t>(spread.getTopK())};
+}
+
 SmallVector<Value> emitMap(KernelBuilder &kb, moe::MapOp map, int64_t lanes, Value row, Value column,
                            llvm::function_ref<Value(unsigned)> operand) {
   auto widen = [&](Type type) -> Type { return lanes == 1 ? type : VectorType::get(lanes, type); };

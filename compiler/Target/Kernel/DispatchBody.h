@@ -40,6 +40,15 @@ public:
   llvm::SmallVector<moe::DispatchParam> params;
 };
 
+/// Rows of a matrix picked by a map: row r is row numbers[r] / slots of `input`, or zeros where the number is negative.
+struct PickedRows {
+  mlir::Value input, numbers;
+  int64_t slots = 1;
+
+  /// What moe.gather_rows makes, or moe.spread_rows without weights; none for other values.
+  static std::optional<PickedRows> of(mlir::Value value);
+};
+
 /// The results of `map` on `lanes` lanes (1: scalars) of one row, of operands given by operand number. `row` and
 /// `column` are those of lane 0.
 llvm::SmallVector<mlir::Value> emitMap(KernelBuilder &kb, moe::MapOp map, int64_t lanes, mlir::Value row,

@@ -9,13 +9,14 @@ LogicalResult ProductBody::addFactor(Value value, Factor &factor) {
   factor.rows = type.getDimSize(type.getRank() - 2);
   factor.columns = type.getDimSize(type.getRank() - 1);
   value = DispatchBody::stripViews(value);
-  if (auto gather = value.getDefiningOp<moe::GatherRowsOp>()) {
-    if (gather.getResult().getType().getDimSize(1) != factor.columns)
+  if (std::optional<PickedRows> picked = PickedRows::of(value)) {
+    if (cast<RankedTensorType>(value.getType()).getDimSize(1) != factor.columns)
       return dispatch.emitOpError("multiplies a reshape of gathered rows, which has no template");
-    factor.rowMap = body.paramOf(gather.getRows());
+    factor.rowMap = body.paramOf(picked->numbers);
     if (!factor.rowMap)
       return dispatch.emitOpError("gathers rows by a map that is computed inside the dispatch");
-    value = gather.getInput();
+    factor.slots = picked->slots;
+    value = picked->input;
   }
   std::optional<unsigned> param = body.paramOf(value);
   if (!param)
@@ -117,8 +118,8 @@ LogicalResult ProductBody::analyse() {
         return failure();
     } else if (auto map = dyn_cast<moe::MapOp>(op)) {
       maps.push_back(map);
-    } else if (!isa<moe::RowReduceOp, moe::GatherRowsOp, moe::ReshapeOp, moe::ReadOp, moe::WriteOp, moe::AccumulateOp,
-                    moe::CastOp, moe::YieldOp>(op)) {
+    } else if (!isa<moe::RowReduceOp, moe::GatherRowsOp, moe::SpreadRowsOp, moe::ReshapeOp, moe::ReadOp, moe::WriteOp,
+                    moe::AccumulateOp, moe::CastOp, moe::YieldOp>(op)) {
       return dispatch.emitOpError("has no template: '") << op.getName() << "' inside a matmul kernel";
     }
   }

@@ -7,11 +7,12 @@
 
 namespace moec::kernel {
 
-// A matrix [rows, columns] in memory. With `rowMap` (a parameter of row numbers) its rows are those rows of the
-// parameter; row number -1 is a row of zeros.
+// A matrix [rows, columns] in memory. With `rowMap` (a parameter of row numbers, each divided by `slots`) its rows are
+// those rows of the parameter; row number -1 is a row of zeros.
 struct Factor {
   unsigned param = 0;
   std::optional<unsigned> rowMap;
+  int64_t slots = 1;
   int64_t rows = 0, columns = 0;
 };
 

@@ -1,54 +1,50 @@
+// The manifest has two parts: tables that come from the plan alone (what an instruction becomes, where memory lies),
+// and what the experiment adds to them. Every op of the plan dialect is known here by name; any other op is an error.
 #include "compiler/Target/Plan/ManifestBuilder.h"
 
 #include "runtime/plan/PlanFormat.h"
-#include "llvm/ADT/StringExtras.h"
+#include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Config/llvm-config.h"
-#include <nlohmann/json.hpp>
 
 using namespace mlir;
-using Json = nlohmann::ordered_json;
+using moec::rt::Json;
 
 namespace moec {
 
 namespace {
 
-std::string dtypeName(Type element) {
-  if (element.isF32())
-    return "f32";
-  if (element.isF64())
-    return "f64";
-  if (element.isBF16())
-    return "bf16";
-  if (isa<Float8E4M3FNType>(element))
-    return "f8e4m3";
-  return element.isInteger(32) ? "i32" : "i64";
+//===--- Values of JSON -------------------------------------------------------------------------------------------===//
+
+Json number(int64_t value) { return Json::integer(value); }
+
+Json text(StringRef value) { return Json::string(value.str()); }
+
+Json numbers(ArrayRef<int64_t> values) {
+  Json list = Json::array();
+  for (int64_t value : values)
+    list.append(number(value));
+  return list;
 }
 
-/// Integers, strings, and arrays and dictionaries of such.
-Json toJson(Attribute attribute) {
-  if (auto integer = dyn_cast<IntegerAttr>(attribute))
-    return integer.getInt();
-  if (auto text = dyn_cast<StringAttr>(attribute))
-    return text.str();
-  if (auto numbers = dyn_cast<DenseI64ArrayAttr>(attribute))
-    return std::vector<int64_t>(numbers.asArrayRef());
-  if (auto list = dyn_cast<ArrayAttr>(attribute)) {
-    Json json = Json::array();
-    for (Attribute element : list)
-      json.push_back(toJson(element));
-    return json;
-  }
-  Json json = Json::object();
-  for (NamedAttribute entry : cast<DictionaryAttr>(attribute))
-    json[entry.getName().str()] = toJson(entry.getValue());
-  return json;
+Json record(std::initializer_list<Json::Member> members) {
+  Json object = Json::object();
+  for (const Json::Member &member : members)
+    object.add(member.first, member.second);
+  return object;
 }
 
-/// A place in the arena: constant offset plus a stride for each enclosing repeat.
-struct Place {
-  int64_t offset = 0;
-  SmallVector<int64_t> strides;
-};
+/// The name that plan files have for an element type; empty for a type that they do not hold.
+StringRef dtypeName(Type element) {
+  return llvm::TypeSwitch<Type, StringRef>(element)
+      .Case<Float32Type>([](auto) { return "f32"; })
+      .Case<Float64Type>([](auto) { return "f64"; })
+      .Case<BFloat16Type>([](auto) { return "bf16"; })
+      .Case<Float8E4M3FNType>([](auto) { return "f8e4m3"; })
+      .Case<IntegerType>([](IntegerType type) { return type.isInteger(32)   ? "i32"
+                                                       : type.isInteger(64) ? "i64"
+                                                                            : ""; })
+      .Default([](Type) { return ""; });
+}
 
 /// JSON pointer of the section of the spec that a location names first; empty in IR written by hand.
 std::string pointerIn(Location loc) {
@@ -63,48 +59,87 @@ std::string pointerIn(Location loc) {
   return pointer;
 }
 
-class ManifestBuilder {
-public:
-  ManifestBuilder(ModuleOp module, const ManifestInputs &inputs)
-      : module(module), inputs(inputs), experiment(inputs.experiment), symbols(module) {}
+//===--- The plan's tables ----------------------------------------------------------------------------------------===//
 
-  FailureOr<std::string> build();
+/// A place in the arena: constant offset plus a stride for each enclosing repeat.
+struct Place {
+  int64_t offset = 0;
+  SmallVector<int64_t> strides;
+};
+
+class TableBuilder {
+public:
+  TableBuilder(ModuleOp module, ArrayRef<CodeBlob> code) : module(module), code(code), symbols(module) {}
+
+  FailureOr<Json> build();
 
 private:
   Json kernels();
   Json buffers();
   Json states();
   Json metrics();
-  Json data();
   Json functions();
+  Json programs();
   Json functionBody(Block &block, SmallVectorImpl<Value> &indices);
+  Json launch(plan::LaunchOp launch, ArrayRef<Value> indices);
   Json programBody(Block &block);
-  int64_t locationOf(Operation &op);
+  Json locationOf(Operation *op);
   Json operand(Value buffer, ArrayRef<Value> indices);
-  std::string elementOf(Value buffer);
   Place resolve(Value buffer, ArrayRef<Value> indices);
-  plan::StateOp state(StringRef name);
+  Json elementOf(Value buffer);
+  Json dtype(Operation *op, Type tensor);
+  Json toJson(Operation *op, Attribute attribute);
+  Json fail(Operation *op, const Twine &why);
 
   ModuleOp module;
-  const ManifestInputs &inputs;
-  exp::ExperimentOp experiment;
+  ArrayRef<CodeBlob> code;
   SymbolTable symbols;
   llvm::StringMap<int64_t> kernelNumbers;
   std::vector<std::string> locations;
-  bool incomplete = false;
+  bool failed = false;
 };
 
-plan::StateOp ManifestBuilder::state(StringRef name) {
-  auto found = symbols.lookup<plan::StateOp>(name);
-  if (!found) {
-    module.emitError("internal: the plan has no state @") << name;
-    incomplete = true;
-  }
-  return found;
+/// Reports at `op` what the compiler should not have made. The value stands in its place until build() fails.
+Json TableBuilder::fail(Operation *op, const Twine &why) {
+  op->emitOpError("internal: ") << why;
+  failed = true;
+  return Json();
 }
 
-Place ManifestBuilder::resolve(Value buffer, ArrayRef<Value> indices) {
-  if (auto slice = buffer.getDefiningOp<plan::SliceOp>()) {
+Json TableBuilder::dtype(Operation *op, Type tensor) {
+  Type element = cast<RankedTensorType>(tensor).getElementType();
+  StringRef name = dtypeName(element);
+  if (!name.empty())
+    return text(name);
+  std::string spelled;
+  llvm::raw_string_ostream(spelled) << element;
+  return fail(op, "plan files have no element type " + spelled);
+}
+
+/// Integers, strings, and arrays and dictionaries of such.
+Json TableBuilder::toJson(Operation *op, Attribute attribute) {
+  return llvm::TypeSwitch<Attribute, Json>(attribute)
+      .Case([](IntegerAttr integer) { return number(integer.getInt()); })
+      .Case([](StringAttr string) { return text(string); })
+      .Case([](DenseI64ArrayAttr list) { return numbers(list); })
+      .Case([&](ArrayAttr list) {
+        Json json = Json::array();
+        for (Attribute element : list)
+          json.append(toJson(op, element));
+        return json;
+      })
+      .Case([&](DictionaryAttr entries) {
+        Json json = Json::object();
+        for (NamedAttribute entry : entries)
+          json.add(entry.getName().str(), toJson(op, entry.getValue()));
+        return json;
+      })
+      .Default([&](Attribute) { return fail(op, "a launch record holds what JSON does not"); });
+}
+
+Place TableBuilder::resolve(Value buffer, ArrayRef<Value> indices) {
+  Operation *maker = buffer.getDefiningOp();
+  if (auto slice = dyn_cast<plan::SliceOp>(maker)) {
     Place place = resolve(slice.getSource(), indices);
     place.offset += slice.getOffset();
     if (slice.getIndex())
@@ -115,96 +150,103 @@ Place ManifestBuilder::resolve(Value buffer, ArrayRef<Value> indices) {
   }
   Place place;
   place.strides.assign(indices.size(), 0);
-  if (auto address = buffer.getDefiningOp<plan::AddressOp>())
-    place.offset = symbols.lookup<plan::StateOp>(address.getState()).getOffset().value();
+  std::optional<int64_t> offset;
+  if (auto address = dyn_cast<plan::AddressOp>(maker))
+    offset = symbols.lookup<plan::StateOp>(address.getState()).getOffset();
   else
-    place.offset = buffer.getDefiningOp<plan::AllocOp>().getOffset().value();
+    offset = cast<plan::AllocOp>(maker).getOffset();
+  if (!offset)
+    fail(maker, "has no place yet; plan-place gives it one");
+  place.offset = offset.value_or(0);
   return place;
 }
 
-Json ManifestBuilder::operand(Value buffer, ArrayRef<Value> indices) {
+Json TableBuilder::operand(Value buffer, ArrayRef<Value> indices) {
   Place place = resolve(buffer, indices);
   while (!place.strides.empty() && place.strides.back() == 0)
     place.strides.pop_back();
-  Json result = Json::array({place.offset});
+  Json result = Json::array();
+  result.append(number(place.offset));
   for (int64_t stride : place.strides)
-    result.push_back(stride);
+    result.append(number(stride));
   return result;
 }
 
 int64_t bytesOf(Value buffer) { return cast<plan::BufferType>(buffer.getType()).getBytes(); }
 
 /// The element type of what a buffer is a part of.
-std::string ManifestBuilder::elementOf(Value buffer) {
+Json TableBuilder::elementOf(Value buffer) {
   while (auto slice = buffer.getDefiningOp<plan::SliceOp>())
     buffer = slice.getSource();
-  auto address = buffer.getDefiningOp<plan::AddressOp>();
-  Type type = address ? symbols.lookup<plan::StateOp>(address.getState()).getType()
-                      : buffer.getDefiningOp<plan::AllocOp>().getType();
-  return dtypeName(cast<RankedTensorType>(type).getElementType());
+  Operation *maker = buffer.getDefiningOp();
+  if (auto address = dyn_cast<plan::AddressOp>(maker))
+    return dtype(maker, symbols.lookup<plan::StateOp>(address.getState()).getType());
+  return dtype(maker, cast<plan::AllocOp>(maker).getType());
 }
 
-Json ManifestBuilder::kernels() {
+Json TableBuilder::kernels() {
   // All launches of a kernel have operands of the same types.
   llvm::StringMap<plan::LaunchOp> launches;
   module.walk([&](plan::LaunchOp launch) { launches.try_emplace(launch.getKernel(), launch); });
   Json list = Json::array();
   for (auto kernel : module.getOps<plan::KernelOp>()) {
-    kernelNumbers[kernel.getSymName()] = list.size();
-    Json record = {{"name", kernel.getSymName().drop_front(StringRef("moec_").size()).str()},
-                   {"symbol", kernel.getSymName().str()},
-                   {"params", kernel.getParams()},
-                   {"flops", kernel.getFlops()},
-                   {"bytes", kernel.getBytes()},
-                   {"summary", kernel.getSummary().str()},
-                   {"loc", describeLocation(kernel.getLoc())}};
+    kernelNumbers[kernel.getSymName()] = list.items().size();
+    Json entry = record({{"name", text(kernel.getSymName().drop_front(StringRef("moec_").size()))},
+                         {"symbol", text(kernel.getSymName())},
+                         {"params", number(kernel.getParams())},
+                         {"flops", number(kernel.getFlops())},
+                         {"bytes", number(kernel.getBytes())},
+                         {"summary", text(kernel.getSummary())},
+                         {"loc", Json::string(describeLocation(kernel.getLoc()))}});
     if (plan::LaunchOp launch = launches.lookup(kernel.getSymName())) {
       Json types = Json::array();
       for (Value buffer : launch.getOperands())
-        types.push_back(elementOf(buffer));
-      record["types"] = types;
-      record["writes"] = launch.getWrites().vec();
+        types.append(elementOf(buffer));
+      entry.add("types", std::move(types));
+      entry.add("writes", numbers(launch.getWrites()));
     }
     if (DictionaryAttr launch = kernel.getLaunchAttr()) {
-      Json json = toJson(launch);
-      for (const CodeBlob &blob : inputs.code)
-        for (const CodeBlob::Kernel &code : blob.kernels)
-          if (code.symbol == kernel.getSymName()) {
-            json["module"] = blob.name;
-            record["symbol"] = code.entry;
+      Json json = toJson(kernel, launch);
+      for (const CodeBlob &blob : code)
+        for (const CodeBlob::Kernel &compiled : blob.kernels)
+          if (compiled.symbol == kernel.getSymName()) {
+            json.set("module", Json::string(blob.name));
+            entry.set("symbol", Json::string(compiled.entry));
           }
-      record["launch"] = json;
+      entry.add("launch", std::move(json));
     }
-    list.push_back(std::move(record));
+    list.append(std::move(entry));
   }
   return list;
 }
 
-Json ManifestBuilder::buffers() {
+Json TableBuilder::buffers() {
   Json list = Json::array();
-  auto add = [&](StringRef name, StringRef function, int64_t offset, int64_t bytes, RankedTensorType type,
-                 int64_t first, int64_t last, Location loc) {
-    list.push_back({{"name", name.str()},
-                    {"function", function.str()},
-                    {"offset", offset},
-                    {"bytes", bytes},
-                    {"dtype", dtypeName(type.getElementType())},
-                    {"shape", std::vector<int64_t>(type.getShape())},
-                    {"first", first},
-                    {"last", last},
-                    {"loc", describeLocation(loc)}});
+  auto add = [&](Operation *op, StringRef name, StringRef function, std::optional<int64_t> offset, int64_t bytes,
+                 Type type, int64_t first, int64_t last) {
+    if (!offset)
+      fail(op, "has no place yet; plan-place gives it one");
+    list.append(record({{"name", text(name)},
+                        {"function", text(function)},
+                        {"offset", number(offset.value_or(0))},
+                        {"bytes", number(bytes)},
+                        {"dtype", dtype(op, type)},
+                        {"shape", numbers(cast<RankedTensorType>(type).getShape())},
+                        {"first", number(first)},
+                        {"last", number(last)},
+                        {"loc", Json::string(describeLocation(op->getLoc()))}}));
   };
   for (auto state : module.getOps<plan::StateOp>())
-    add(state.getSymName(), "", *state.getOffset(), state.getBytes(), state.getTensorType(), 0, 0, state.getLoc());
+    add(state, state.getSymName(), "", state.getOffset(), state.getBytes(), state.getType(), 0, 0);
   for (auto function : module.getOps<plan::FuncOp>())
     function.walk([&](plan::AllocOp alloc) {
-      add(alloc.getName(), function.getSymName(), *alloc.getOffset(), alloc.getResult().getType().getBytes(),
-          cast<RankedTensorType>(alloc.getType()), *alloc.getFirst(), *alloc.getLast(), alloc.getLoc());
+      add(alloc, alloc.getName(), function.getSymName(), alloc.getOffset(), alloc.getResult().getType().getBytes(),
+          alloc.getType(), alloc.getFirst().value_or(0), alloc.getLast().value_or(0));
     });
   return list;
 }
 
-Json ManifestBuilder::states() {
+Json TableBuilder::states() {
   Json list = Json::array();
   for (auto state : module.getOps<plan::StateOp>()) {
     StringRef kind = state.getKind();
@@ -212,191 +254,240 @@ Json ManifestBuilder::states() {
         kind == "parameter" || kind == "optimizer" || kind == "balance" || state.getSymName() == "counter.step";
     ArrayRef<int64_t> layers = state.getLayers().value_or(ArrayRef<int64_t>{0, 1});
     // Copies that are not named by layer are one tensor.
-    std::vector<int64_t> shape(state.getTensorType().getShape());
+    SmallVector<int64_t> shape(state.getTensorType().getShape());
     int64_t count = state.getCount();
     if (count > 1 && !state.getSymName().contains("{}")) {
       shape.insert(shape.begin(), count);
       count = 1;
     }
     // `#n` tells symbols of layers that take turns apart; first and step already do so for names.
-    list.push_back({{"name", state.getSymName().split('#').first.str()},
-                    {"offset", *state.getOffset()},
-                    {"dtype", dtypeName(state.getTensorType().getElementType())},
-                    {"shape", shape},
-                    {"count", count},
-                    {"first", layers[0]},
-                    {"step", layers[1]},
-                    {"kind", kind.str()},
-                    {"checkpoint", saved}});
+    list.append(record({{"name", text(state.getSymName().split('#').first)},
+                        {"offset", number(state.getOffset().value_or(0))},
+                        {"dtype", dtype(state, state.getType())},
+                        {"shape", numbers(shape)},
+                        {"count", number(count)},
+                        {"first", number(layers[0])},
+                        {"step", number(layers[1])},
+                        {"kind", text(kind)},
+                        {"checkpoint", Json::boolean(saved)}}));
   }
   return list;
 }
 
-Json ManifestBuilder::metrics() {
+Json TableBuilder::metrics() {
   Json list = Json::array();
   for (auto state : module.getOps<plan::StateOp>()) {
     if (state.getKind() != "metric")
       continue;
     StringRef name = state.getSymName();
     name.consume_front("metric.");
-    bool validation = name.consume_front("validation.");
-    std::vector<int64_t> shape(state.getTensorType().getShape());
+    SmallVector<int64_t> shape(state.getTensorType().getShape());
     if (state.getCount() > 1 || name.starts_with("expert_tokens"))
       shape = {static_cast<int64_t>(state.getCount()), state.getTensorType().getNumElements()};
-    list.push_back({{"name", name.str()},
-                    {"offset", *state.getOffset()},
-                    {"dtype", dtypeName(state.getTensorType().getElementType())},
-                    {"shape", shape},
-                    {"when", validation ? "validation" : "train"}});
+    list.append(record({{"name", text(name)},
+                        {"offset", number(state.getOffset().value_or(0))},
+                        {"dtype", dtype(state, state.getType())},
+                        {"shape", numbers(shape)}}));
   }
   return list;
-}
-
-Json ManifestBuilder::data() {
-  auto section = experiment.section<exp::DataOp>();
-  Json train = Json::array(), validation = Json::array();
-  for (auto data : experiment.sections<exp::DatasetOp>())
-    (data.getSplit() == "train" ? train : validation)
-        .push_back({{"name", data.getName().str()},
-                    {"path", data.getPath().str()},
-                    {"weight", data.getWeight().convertToDouble()}});
-  return {{"tokenizer", {{"kind", section.getTokenizer().str()}}},
-          {"seq_len", section.getSeqLen()},
-          {"sequences", experiment.section<exp::BatchOp>().getMicroSequences()},
-          {"base_dir", inputs.baseDir},
-          {"train", train},
-          {"validation", validation}};
 }
 
 /// The number in the manifest of the section of the spec that an instruction comes from.
-int64_t ManifestBuilder::locationOf(Operation &op) {
-  std::string pointer = pointerIn(op.getLoc());
+Json TableBuilder::locationOf(Operation *op) {
+  std::string pointer = pointerIn(op->getLoc());
   auto found = llvm::find(locations, pointer);
   if (found == locations.end())
     found = locations.insert(locations.end(), pointer);
-  return found - locations.begin();
+  return number(found - locations.begin());
 }
 
-Json ManifestBuilder::functionBody(Block &block, SmallVectorImpl<Value> &indices) {
-  Json list = Json::array();
-  for (Operation &op : block) {
-    if (auto launch = dyn_cast<plan::LaunchOp>(op)) {
-      auto kernel = symbols.lookup<plan::KernelOp>(launch.getKernel());
-      Json args = Json::array(), sizes = Json::array();
-      for (Value buffer : launch.getOperands()) {
-        args.push_back(operand(buffer, indices));
-        sizes.push_back(bytesOf(buffer));
-      }
-      list.push_back({{"op", "launch"},
-                      {"kernel", kernelNumbers.lookup(launch.getKernel())},
-                      {"grid", kernel.getGrid()},
-                      {"args", args},
-                      {"sizes", sizes},
-                      {"at", locationOf(op)}});
-    } else if (auto fill = dyn_cast<plan::FillOp>(op)) {
-      list.push_back({{"op", "fill"},
-                      {"dst", operand(fill.getDst(), indices)},
-                      {"bytes", bytesOf(fill.getDst())},
-                      {"at", locationOf(op)}});
-    } else if (auto copy = dyn_cast<plan::CopyOp>(op)) {
-      list.push_back({{"op", "copy"},
-                      {"dst", operand(copy.getDst(), indices)},
-                      {"src", operand(copy.getSrc(), indices)},
-                      {"bytes", bytesOf(copy.getDst())},
-                      {"at", locationOf(op)}});
-    } else if (auto repeat = dyn_cast<plan::RepeatOp>(op)) {
-      Block &body = repeat.getBody().front();
-      indices.push_back(body.getArgument(0));
-      Json inner = functionBody(body, indices);
-      indices.pop_back();
-      list.push_back(
-          {{"op", "repeat"}, {"count", repeat.getCount()}, {"reverse", repeat.getReverse()}, {"body", inner}});
-    }
+Json TableBuilder::launch(plan::LaunchOp launch, ArrayRef<Value> indices) {
+  auto kernel = symbols.lookup<plan::KernelOp>(launch.getKernel());
+  Json args = Json::array(), sizes = Json::array();
+  for (Value buffer : launch.getOperands()) {
+    args.append(operand(buffer, indices));
+    sizes.append(number(bytesOf(buffer)));
   }
+  return record({{"op", text("launch")},
+                 {"kernel", number(kernelNumbers.lookup(launch.getKernel()))},
+                 {"grid", number(kernel.getGrid())},
+                 {"args", std::move(args)},
+                 {"sizes", std::move(sizes)},
+                 {"at", locationOf(launch)}});
+}
+
+Json TableBuilder::functionBody(Block &block, SmallVectorImpl<Value> &indices) {
+  Json list = Json::array();
+  for (Operation &op : block)
+    llvm::TypeSwitch<Operation *>(&op)
+        .Case([&](plan::LaunchOp op) { list.append(launch(op, indices)); })
+        .Case([&](plan::FillOp fill) {
+          list.append(record({{"op", text("fill")},
+                              {"dst", operand(fill.getDst(), indices)},
+                              {"bytes", number(bytesOf(fill.getDst()))},
+                              {"at", locationOf(fill)}}));
+        })
+        .Case([&](plan::CopyOp copy) {
+          list.append(record({{"op", text("copy")},
+                              {"dst", operand(copy.getDst(), indices)},
+                              {"src", operand(copy.getSrc(), indices)},
+                              {"bytes", number(bytesOf(copy.getDst()))},
+                              {"at", locationOf(copy)}}));
+        })
+        .Case([&](plan::RepeatOp repeat) {
+          Block &body = repeat.getBody().front();
+          indices.push_back(body.getArgument(0));
+          Json entry = record({{"op", text("repeat")},
+                               {"count", number(repeat.getCount())},
+                               {"reverse", Json::boolean(repeat.getReverse())}});
+          entry.add("body", functionBody(body, indices));
+          indices.pop_back();
+          list.append(std::move(entry));
+        })
+        // Memory, which operands name by its place.
+        .Case<plan::AddressOp, plan::AllocOp, plan::SliceOp>([](Operation *) {})
+        .Default([&](Operation *unknown) { fail(unknown, "has no instruction in a function of a plan"); });
   return list;
 }
 
-Json ManifestBuilder::functions() {
+Json TableBuilder::functions() {
   Json list = Json::array();
   for (auto function : module.getOps<plan::FuncOp>()) {
     SmallVector<Value> indices;
-    list.push_back(
-        {{"name", function.getSymName().str()}, {"body", functionBody(function.getBody().front(), indices)}});
+    Json entry = record({{"name", text(function.getSymName())}});
+    entry.add("body", functionBody(function.getBody().front(), indices));
+    list.append(std::move(entry));
   }
   return list;
 }
 
-Json ManifestBuilder::programBody(Block &block) {
+Json TableBuilder::programBody(Block &block) {
   Json list = Json::array();
-  for (Operation &op : block) {
-    if (auto call = dyn_cast<plan::CallOp>(op))
-      list.push_back({{"op", "call"}, {"function", call.getCallee().str()}});
-    else if (auto repeat = dyn_cast<plan::RepeatOp>(op))
-      list.push_back({{"op", "repeat"}, {"count", repeat.getCount()}, {"body", programBody(repeat.getBody().front())}});
-    else if (auto steps = dyn_cast<plan::StepsOp>(op))
-      list.push_back({{"op", "steps"}, {"count", steps.getCount()}, {"body", programBody(steps.getBody().front())}});
-    else if (auto next = dyn_cast<plan::NextBatchOp>(op))
-      list.push_back({{"op", "next_batch"}, {"split", next.getSplit().str()}});
-    else if (auto log = dyn_cast<plan::LogOp>(op))
-      list.push_back({{"op", "log"}, {"every", log.getEvery()}});
-    else if (auto every = dyn_cast<plan::EveryOp>(op))
-      list.push_back({{"op", "every"}, {"steps", every.getSteps()}, {"body", programBody(every.getBody().front())}});
-    else if (isa<plan::EvaluateOp>(op))
-      list.push_back({{"op", "evaluate"}});
-    else if (isa<plan::SaveOp>(op))
-      list.push_back({{"op", "save"}});
-  }
+  auto add = [&](StringRef name, std::initializer_list<Json::Member> fields = {}, Region *body = nullptr) {
+    Json entry = record(fields);
+    entry.add("op", text(name));
+    if (body)
+      entry.add("body", programBody(body->front()));
+    list.append(std::move(entry));
+  };
+  for (Operation &op : block)
+    llvm::TypeSwitch<Operation *>(&op)
+        .Case([&](plan::CallOp call) { add("call", {{"function", text(call.getCallee())}}); })
+        .Case([&](plan::RepeatOp repeat) { add("repeat", {{"count", number(repeat.getCount())}}, &repeat.getBody()); })
+        .Case([&](plan::StepsOp steps) { add("steps", {{"count", number(steps.getCount())}}, &steps.getBody()); })
+        .Case([&](plan::NextBatchOp) { add("next_batch"); })
+        .Case([&](plan::LogOp log) { add("log", {{"every", number(log.getEvery())}}); })
+        .Case([&](plan::EveryOp every) { add("every", {{"steps", number(every.getSteps())}}, &every.getBody()); })
+        .Case([&](plan::EvaluateOp) { add("evaluate"); })
+        .Case([&](plan::SaveOp) { add("save"); })
+        .Default([&](Operation *unknown) { fail(unknown, "has no instruction in a program of a plan"); });
   return list;
 }
 
-FailureOr<std::string> ManifestBuilder::build() {
-  auto tokens = state("generate.tokens"), position = state("generate.position"), logits = state("generate.logits");
-  auto batch = state("batch.tokens"), domains = state("batch.domains"), step = state("counter.step");
-  auto arena = module->getAttrOfType<IntegerAttr>("plan.arena_bytes");
-  auto stateBytes = module->getAttrOfType<IntegerAttr>("plan.state_bytes");
-  if (incomplete || !arena || !stateBytes)
-    return failure();
-  auto place = [](plan::StateOp state) {
-    return Json{{"offset", *state.getOffset()}, {"shape", std::vector<int64_t>(state.getTensorType().getShape())}};
-  };
-  // Counters are there even when no kernel counts.
-  int64_t scratch = inputs.target->kind() == "cuda" ? static_cast<int64_t>(rt::kPlanCudaCounterBytes) : 0;
-  for (auto kernel : module.getOps<plan::KernelOp>())
-    scratch = std::max<int64_t>(scratch, kernel.getScratch());
-  Json programs = Json::object();
+Json TableBuilder::programs() {
+  Json all = Json::object();
   for (auto program : module.getOps<plan::ProgramOp>())
-    programs[program.getName().str()] = programBody(program.getBody().front());
+    all.add(program.getName().str(), programBody(program.getBody().front()));
+  return all;
+}
 
-  Json manifest;
-  manifest["format"] = 1;
-  manifest["compiler"] = "moec " MOEC_VERSION ", LLVM " LLVM_VERSION_STRING;
-  manifest["name"] = experiment.getSymName().str();
-  manifest["spec"] = Json::parse(inputs.effectiveSpec);
-  manifest["spec_file"] = inputs.specFile;
-  manifest["element_type"] = dtypeName(logits.getTensorType().getElementType());
-  manifest["seed"] = experiment.getSeed();
-  manifest["target"] = Json::parse(inputs.target->describe());
-  manifest["memory"] = {
-      {"state_bytes", stateBytes.getInt()}, {"arena_bytes", arena.getInt()}, {"scratch_bytes", plan::alignUp(scratch)}};
-  manifest["kernels"] = kernels();
-  manifest["buffers"] = buffers();
-  manifest["state"] = states();
-  manifest["step_counter"] = {{"offset", *step.getOffset()}};
-  manifest["data"] = data();
-  manifest["batch"] = {{"offset", *batch.getOffset()}, {"domains_offset", *domains.getOffset()}};
-  manifest["generate"] = {{"function", "logits"},
-                          {"tokens", place(tokens)},
-                          {"position", {{"offset", *position.getOffset()}}},
-                          {"logits", place(logits)}};
-  manifest["metrics"] = metrics();
-  manifest["functions"] = functions();
-  manifest["programs"] = programs;
-  manifest["checkpoint"] = {{"keep_last", experiment.section<exp::CheckpointOp>().getKeepLast()}};
-  manifest["locations"] = locations;
-  return manifest.dump();
+FailureOr<Json> TableBuilder::build() {
+  Json tables = Json::object();
+  for (Operation &op : *module.getBody())
+    // Kernels are functions of dialects that the target knows; `exp` is what the plan was made from.
+    if (op.getDialect() && isa<plan::PlanDialect>(op.getDialect()) &&
+        !isa<plan::StateOp, plan::KernelOp, plan::FuncOp, plan::ProgramOp>(op))
+      fail(&op, "has no place in the manifest");
+  tables.add("kernels", kernels());
+  tables.add("buffers", buffers());
+  tables.add("state", states());
+  tables.add("metrics", metrics());
+  tables.add("functions", functions());
+  tables.add("programs", programs());
+  Json places = Json::array();
+  for (const std::string &location : locations)
+    places.append(Json::string(location));
+  tables.add("locations", std::move(places));
+  return failed ? FailureOr<Json>(failure()) : FailureOr<Json>(std::move(tables));
+}
+
+//===--- What the experiment adds ---------------------------------------------------------------------------------===//
+
+Json dataOf(exp::ExperimentOp experiment, const std::string &baseDir) {
+  Json train = Json::array(), validation = Json::array();
+  for (auto data : experiment.sections<exp::DatasetOp>())
+    (data.getSplit() == "train" ? train : validation)
+        .append(record({{"name", text(data.getName())},
+                        {"path", text(data.getPath())},
+                        {"weight", Json::number(data.getWeight().convertToDouble())}}));
+  auto section = experiment.section<exp::DataOp>();
+  return record({{"tokenizer", record({{"kind", text(section.getTokenizer())}})},
+                 {"seq_len", number(section.getSeqLen())},
+                 {"sequences", number(experiment.section<exp::BatchOp>().getMicroSequences())},
+                 {"base_dir", Json::string(baseDir)},
+                 {"train", std::move(train)},
+                 {"validation", std::move(validation)}});
+}
+
+Json placeOf(plan::StateOp state) {
+  return record({{"offset", number(*state.getOffset())}, {"shape", numbers(state.getTensorType().getShape())}});
 }
 
 } // namespace
+
+FailureOr<Json> buildPlanTables(ModuleOp plan, ArrayRef<CodeBlob> code) { return TableBuilder(plan, code).build(); }
+
+FailureOr<Json> buildManifest(ModuleOp plan, const ManifestInputs &inputs) {
+  SymbolTable symbols(plan);
+  bool complete = true;
+  auto state = [&](StringRef name) {
+    auto found = symbols.lookup<plan::StateOp>(name);
+    if (!found || !found.getOffset()) {
+      plan.emitError("internal: the plan has no state @") << name << " that has a place";
+      complete = false;
+    }
+    return found;
+  };
+  auto tokens = state("generate.tokens"), position = state("generate.position"), logits = state("generate.logits");
+  auto losses = state("evaluate.losses");
+  auto batch = state("batch.tokens"), domains = state("batch.domains"), step = state("counter.step");
+  auto arena = plan->getAttrOfType<IntegerAttr>("plan.arena_bytes");
+  auto stateBytes = plan->getAttrOfType<IntegerAttr>("plan.state_bytes");
+  FailureOr<Json> tables = buildPlanTables(plan, inputs.code);
+  rt::Result<Json> spec = Json::parse(inputs.effectiveSpec);
+  if (!complete || !arena || !stateBytes || mlir::failed(tables) || !spec.isOk())
+    return failure();
+  // Counters are there even when no kernel counts.
+  int64_t scratch = inputs.target->kind() == "cuda" ? static_cast<int64_t>(rt::kPlanCudaCounterBytes) : 0;
+  for (auto kernel : plan.getOps<plan::KernelOp>())
+    scratch = std::max<int64_t>(scratch, kernel.getScratch());
+  exp::ExperimentOp experiment = inputs.experiment;
+
+  Json manifest = std::move(*tables);
+  manifest.add("compiler", text("moec " MOEC_VERSION ", LLVM " LLVM_VERSION_STRING));
+  manifest.add("name", text(experiment.getSymName()));
+  manifest.add("spec", std::move(spec).value());
+  manifest.add("spec_file", Json::string(inputs.specFile));
+  manifest.add("element_type", text(dtypeName(logits.getTensorType().getElementType())));
+  manifest.add("seed", number(experiment.getSeed()));
+  manifest.add("target", inputs.target->describe());
+  manifest.add("memory", record({{"state_bytes", number(stateBytes.getInt())},
+                                 {"arena_bytes", number(arena.getInt())},
+                                 {"scratch_bytes", number(plan::alignUp(scratch))}}));
+  manifest.add("step_counter", record({{"offset", number(*step.getOffset())}}));
+  manifest.add("data", dataOf(experiment, inputs.baseDir));
+  manifest.add("batch",
+               record({{"offset", number(*batch.getOffset())}, {"domains_offset", number(*domains.getOffset())}}));
+  manifest.add("generate", record({{"function", text("logits")},
+                                   {"tokens", placeOf(tokens)},
+                                   {"position", record({{"offset", number(*position.getOffset())}})},
+                                   {"logits", placeOf(logits)}}));
+  manifest.add("evaluate", record({{"function", text("evaluate")},
+                                   {"batches", number(experiment.section<exp::EvaluateOp>().getBatches())},
+                                   {"losses", record({{"offset", number(*losses.getOffset())}})}}));
+  manifest.add("checkpoint", record({{"keep_last", number(experiment.section<exp::CheckpointOp>().getKeepLast())}}));
+  return manifest;
+}
 
 std::string describeLocation(Location loc) {
   std::string pointer = pointerIn(loc), file;
@@ -408,10 +499,6 @@ std::string describeLocation(Location loc) {
   if (pointer.empty())
     return file;
   return file.empty() ? pointer : pointer + " (" + file + ")";
-}
-
-FailureOr<std::string> buildManifest(ModuleOp plan, const ManifestInputs &inputs) {
-  return ManifestBuilder(plan, inputs).build();
 }
 
 } // namespace moec

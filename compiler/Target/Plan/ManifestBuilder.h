@@ -18,9 +18,13 @@ struct ManifestInputs {
   llvm::ArrayRef<CodeBlob> code;
 };
 
-/// The manifest as JSON text, without "blobs" (the plan file's writer adds those). Reports what is missing at its
-/// place.
-mlir::FailureOr<std::string> buildManifest(mlir::ModuleOp plan, const ManifestInputs &inputs);
+/// What the manifest says of the plan alone: kernels, buffers, state, metrics, functions, programs, locations. Reports
+/// an op that has no instruction, and memory that has no place, at the op.
+mlir::FailureOr<rt::Json> buildPlanTables(mlir::ModuleOp plan, llvm::ArrayRef<CodeBlob> code);
+
+/// The manifest without "format", "spec_hash" and "blobs", which the plan file's writer adds. Reports what is missing
+/// at its place.
+mlir::FailureOr<rt::Json> buildManifest(mlir::ModuleOp plan, const ManifestInputs &inputs);
 
 /// "/model/attention (specs/tiny.json:9:5)" for a location that names a place in a spec; else file:line:col.
 std::string describeLocation(mlir::Location loc);

@@ -1,5 +1,6 @@
-// Turns a module of kernels into machine code: the tool of the tests on PTX.
+// What the last steps of a compilation make of IR: machine code of a module of kernels, tables of a plan. For tests.
 #include "compiler/Target/All/Targets.h"
+#include "compiler/Target/Plan/ManifestBuilder.h"
 #include "compiler/tools/RegisterAll.h"
 #include "mlir/Dialect/LLVMIR/NVVMDialect.h"
 #include "mlir/Tools/mlir-translate/MlirTranslateMain.h"
@@ -30,6 +31,14 @@ LogicalResult emit(Operation *op, llvm::raw_ostream &output) {
   return success();
 }
 
+LogicalResult describe(Operation *op, llvm::raw_ostream &output) {
+  auto tables = moec::buildPlanTables(cast<ModuleOp>(op), {});
+  if (failed(tables))
+    return failure();
+  output << tables->dump(1) << "\n";
+  return success();
+}
+
 void registerDialects(DialectRegistry &registry) {
   moec::registerAllDialects(registry);
   registry.insert<NVVM::NVVMDialect>();
@@ -39,5 +48,7 @@ void registerDialects(DialectRegistry &registry) {
 int main(int argc, char **argv) {
   TranslateFromMLIRRegistration code("kernels-to-code", "the machine code of each kernel, one after the other", emit,
                                      registerDialects);
+  TranslateFromMLIRRegistration tables("plan-to-manifest", "what the manifest of a plan file says of a placed plan",
+                                       describe, registerDialects);
   return failed(mlirTranslateMain(argc, argv, "moec translation driver\n"));
 }

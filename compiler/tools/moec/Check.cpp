@@ -1,5 +1,7 @@
 // moec check
 #include "compiler/Driver/CompileSession.h"
+#include "compiler/Driver/IdleKeys.h"
+#include "compiler/Model/ModelBuilder.h"
 #include "compiler/Model/Parameters.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/Spec/Spec.h"
@@ -68,7 +70,7 @@ static void printSweep(const spec::SpecMembers &spec, bool explain) {
 static int runCheck(const CheckOptions &options) {
   auto context = makeContext();
   DiagnosticPrinter printer(context.get(), options.json ? llvm::outs() : llvm::errs(), options.json);
-  spec::ReadOptions how{.checkPaths = true, .members = {}, .examine = examineModel};
+  spec::ReadOptions how{.checkPaths = true, .members = {}, .examine = makeExaminer()};
   if (!options.member.empty())
     how.members.push_back(options.member);
   auto read = spec::readMembers(context.get(), options.path, how);
@@ -84,6 +86,8 @@ static int runCheck(const CheckOptions &options) {
   if (options.explain)
     llvm::outs() << spec::explainExperiment(experiment) << "\n";
   llvm::outs() << "ok: " << experiment.getSymName() << ": " << sizesText(experiment) << "\n";
+  for (const std::string &text : describeFuture(experiment))
+    llvm::outs() << "sees later tokens: " << text << "\n";
   return kOk;
 }
 

@@ -2,6 +2,7 @@
 #include "compiler/Driver/CompileSession.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/tools/moec/Subcommands.h"
+#include "runtime/base/Options.h"
 
 #include <CLI/CLI.hpp>
 
@@ -45,7 +46,8 @@ void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
       "--like", options.like,
       "Target whose structure the plan takes over (row alignment, grouping), for launch by launch comparison");
   app.add_flag("--reference", options.reference, "Compute in f64 whatever the spec says");
-  app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)");
+  app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)")
+      ->check(rt::threadCount());
   app.add_option("--dump-to", options.dumpTo, "Folder for the IR after each phase");
   app.add_flag("--timing", options.timing, "Print the seconds of each phase");
   AssembleOptions &code = options.code;

@@ -40,7 +40,7 @@ static int runExplain(const ExplainOptions &options) {
   static constexpr std::pair<const char *, const char *> runtimeCodes[] = {
       {"MOEC-P", "a plan file that cannot be used: docs/plan-format.md, Errors"},
       {"MOEC-C", "a checkpoint that cannot be used: docs/checkpoint-format.md"},
-      {"MOEC-D", "data that cannot be used: runtime/README.md"},
+      {"MOEC-D", "data that cannot be used: docs/data.md"},
       {"MOEC-R", "the run folder: runtime/README.md"},
       {"MOEC-I", "reading or writing a file: runtime/README.md"},
   };

@@ -3,6 +3,7 @@
 #include "compiler/tools/moec/Subcommands.h"
 #include "compiler/tools/moec/TemporaryPlan.h"
 #include "runtime/api/moec.h"
+#include "runtime/base/Options.h"
 
 #include <CLI/CLI.hpp>
 
@@ -14,7 +15,8 @@ Action moec::tool::addPlan(CLI::App &app) {
   auto threads = std::make_shared<unsigned>(0);
   auto compile = std::make_shared<CompileOptions>();
   app.add_option("input", *input, "A spec (.json), an experiment (.mlir), or a plan (.moec)")->required();
-  app.add_option("--threads", *threads, "Worker threads that the announced peak counts scratch for (default: all)");
+  app.add_option("--threads", *threads, "Worker threads that the announced peak counts scratch for (default: all)")
+      ->check(rt::threadCount());
   addMemberOption(app, compile->member);
   addCompileOptions(app, *compile);
   return [=] {

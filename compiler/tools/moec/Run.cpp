@@ -36,10 +36,12 @@ void moec::tool::addRunOptions(CLI::App &app, const std::string &verb, std::stri
              rt::commandLineOptions(verb) + "\n" + app.get_footer());
 }
 
-std::optional<int> moec::tool::checkOrder(const std::string &input, const std::vector<std::string> &rest) {
+std::optional<int> moec::tool::checkArguments(const CLI::App &app, const std::string &verb, const std::string &input) {
+  std::vector<std::string> rest = app.remaining();
   // `--threads 2 own.json` leaves "2" here: only options of the compiler may come first.
+  rt::RunOptions ignored;
   if (isPlan(input) || std::filesystem::exists(input) || rest.empty())
-    return std::nullopt;
+    return rt::parseCommandLine(argumentsFor(input, verb, "", rest), ignored, optionNames(app));
   llvm::errs() << "error: there is no file \"" << input
                << "\"; the spec comes first, options of the runtime after it\n";
   return kUsage;
@@ -79,7 +81,7 @@ Action addLook(CLI::App &app, const std::string &verb) {
   addMemberOption(app, options->compile.member);
   return [options, verb, &app] {
     std::vector<std::string> rest = app.remaining();
-    if (std::optional<int> code = checkOrder(options->input, rest))
+    if (std::optional<int> code = checkArguments(app, verb, options->input))
       return *code;
     if (isPlan(options->input))
       return rt::runCommandLine(argumentsFor(options->input, verb, options->runDir, rest));

@@ -20,8 +20,8 @@ void addRunOptions(CLI::App &app, const std::string &verb, std::string &input, s
 
 bool isPlan(llvm::StringRef input);
 
-/// The exit code when the spec does not come first, after saying so.
-std::optional<int> checkOrder(const std::string &input, const std::vector<std::string> &rest);
+/// The exit code when the spec does not come first, or what follows is no option of the runtime, after saying so.
+std::optional<int> checkArguments(const CLI::App &app, const std::string &verb, const std::string &input);
 
 /// Arguments of moec-run: the plan, the verb, --run-dir, the rest.
 std::vector<std::string> argumentsFor(const std::string &plan, const std::string &verb, const std::string &runDir,

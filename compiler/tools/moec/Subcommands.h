@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace CLI {
 class App;
@@ -39,6 +40,9 @@ Action addGenerate(CLI::App &app);
 void addCompileOptions(CLI::App &app, CompileOptions &options);
 /// --member, of every command that wants one experiment.
 void addMemberOption(CLI::App &app, std::string &member);
+
+/// Long names of the options, with their dashes.
+std::vector<std::string> optionNames(const CLI::App &app);
 
 /// A context with every dialect and method of the compiler.
 std::unique_ptr<mlir::MLIRContext> makeContext();

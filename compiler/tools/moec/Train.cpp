@@ -1,11 +1,13 @@
 // moec train: a spec, or the members of a sweep one after another. What is done stays done.
 #include "compiler/Driver/CompileSession.h"
+#include "compiler/Driver/IdleKeys.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/Spec/Spec.h"
 #include "compiler/tools/moec/RunVerbs.h"
 #include "compiler/tools/moec/Subcommands.h"
 #include "compiler/tools/moec/report/RunLog.h"
 #include "runtime/api/moec.h"
+#include "runtime/base/JsonDifference.h"
 #include "runtime/base/Text.h"
 #include "runtime/plan/PlanWriter.h"
 
@@ -59,7 +61,7 @@ int trainOne(mlir::MLIRContext &context, const Options &options, mlir::OwningOpR
   if (failed(session.writePlan(newPath)))
     return kUserError;
   auto plan = rt::loadPlan(newPath);
-  rt::Status fits = plan.isOk() ? rt::checkSameSpec(runDir, plan->specHash, runOptions) : plan.status();
+  rt::Status fits = plan.isOk() ? rt::checkSameSpec(runDir, *plan, runOptions) : plan.status();
   if (!fits.isOk()) {
     std::filesystem::remove(newPath, error);
     return fail(fits);
@@ -138,20 +140,9 @@ private:
   }
 
   int explainOther(const Run &run, const std::string &before, const std::string &now) {
-    llvm::errs() << "error: MOEC-C005: " << run.folder << ": this run is of another spec than the member is now:\n";
-    auto old = rt::Json::parse(before), made = rt::Json::parse(now);
-    if (old.isOk() && made.isOk()) {
-      std::map<std::string, std::string> was = report::flatten(*old), is = report::flatten(*made);
-      auto valueIn = [](const std::map<std::string, std::string> &leaves, const std::string &key) {
-        auto found = leaves.find(key);
-        return found == leaves.end() ? std::string("nothing") : found->second;
-      };
-      std::map<std::string, std::string> keys = was;
-      keys.insert(is.begin(), is.end());
-      for (const auto &[key, value] : keys)
-        if (valueIn(was, key) != valueIn(is, key))
-          llvm::errs() << "  " << key << ": was " << valueIn(was, key) << ", is " << valueIn(is, key) << "\n";
-    }
+    llvm::errs() << "error: MOEC-C005: " << run.folder
+                 << ": this run is of another spec than the member is now:" << rt::describeDifference(before, now)
+                 << "\n";
     llvm::errs() << "  undo the change, train it anew with --overwrite --member " << run.member->member
                  << ", or choose another folder with --run-dir\n";
     return rt::kExitCheckpoint;
@@ -274,7 +265,7 @@ int compileAndTrain(const Options &options, const std::vector<std::string> &rest
   DiagnosticPrinter printer(context.get(), llvm::errs());
   spec::ReadOptions how;
   how.members = options.members;
-  how.examine = examineModel; // of the last member too before the first is trained
+  how.examine = makeExaminer(); // of the last member too before the first is trained
   auto read = spec::readMembers(context.get(), options.input, how);
   if (!read)
     return kUserError;
@@ -293,7 +284,7 @@ Action moec::tool::addTrain(CLI::App &app) {
   app.add_flag("--keep-going", options->keepGoing, "Of a sweep: go on with the next member when one fails");
   return [options, &app] {
     std::vector<std::string> rest = app.remaining();
-    if (std::optional<int> code = checkOrder(options->input, rest))
+    if (std::optional<int> code = checkArguments(app, "train", options->input))
       return *code;
     if (isPlan(options->input))
       return rt::runCommandLine(argumentsFor(options->input, "train", options->runDir, rest));

@@ -3,6 +3,7 @@
 
 #include "compiler/tools/RegisterAll.h"
 #include "mlir/IR/Dialect.h"
+#include "runtime/base/Options.h"
 
 #include <CLI/CLI.hpp>
 
@@ -34,10 +35,37 @@ const Subcommand subcommands[] = {
 };
 } // namespace
 
+std::vector<std::string> moec::tool::optionNames(const CLI::App &app) {
+  std::vector<std::string> names;
+  for (const CLI::Option *option : app.get_options())
+    for (const std::string &name : option->get_lnames())
+      names.push_back("--" + name);
+  return names;
+}
+
 std::unique_ptr<mlir::MLIRContext> moec::tool::makeContext() {
   mlir::DialectRegistry registry;
   moec::registerAllDialects(registry);
   return std::make_unique<mlir::MLIRContext>(registry);
+}
+
+/// One line for arguments that are wrong.
+static std::string describeError(const CLI::App *app, const CLI::Error &error) {
+  std::vector<std::string> commands, names, rest = app->remaining(/*recurse=*/true);
+  for (const Subcommand &subcommand : subcommands)
+    commands.push_back(subcommand.name);
+  for (const CLI::App *command : app->get_subcommands())
+    for (const std::string &name : optionNames(*command))
+      names.push_back(name);
+  std::string text = error.what();
+  bool isChosen = !app->get_subcommands().empty();
+  if (!isChosen && rest.empty())
+    text = "a command is required, as in moec check SPEC; moec --help lists them";
+  else if (!isChosen && !rest.front().starts_with("-"))
+    text = "there is no command \"" + rest.front() + "\"" + moec::rt::nearestWord(rest.front(), commands);
+  else if (!isChosen || dynamic_cast<const CLI::ExtrasError *>(&error))
+    text = moec::rt::describeUnknown(rest, isChosen ? names : optionNames(*app));
+  return "error: " + text + "\n";
 }
 
 int main(int argc, char **argv) {
@@ -45,6 +73,7 @@ int main(int argc, char **argv) {
                "Begin with: moec check specs/base/tiny.json",
                "moec");
   app.require_subcommand(1);
+  app.failure_message(describeError);
   app.set_version_flag("--version", "moec 0.1.0");
   app.footer("Exit codes:\n"
              "  0 done                                    5 checkpoint missing or damaged (MOEC-C)\n"

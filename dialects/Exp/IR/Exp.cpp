@@ -3,6 +3,7 @@
 
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/TypeSwitch.h"
+#include "llvm/Support/ErrorHandling.h"
 
 using namespace mlir;
 using namespace moec::exp;
@@ -28,11 +29,16 @@ MethodRegistry &moec::exp::getMethods(MLIRContext *context) {
   return context->getOrLoadDialect<ExpDialect>()->getMethods();
 }
 
+std::string Method::findConstantWeight(MethodAttr, bool) const { return ""; }
+
 std::vector<Conflict> Method::findConflicts(MethodAttr, Operation *, ExperimentOp) const { return {}; }
 
 void MethodRegistry::add(std::unique_ptr<Method> method) {
   auto key = std::make_pair(method->category(), method->kind());
-  methods[key] = std::move(method);
+  if (!methods.try_emplace(key, std::move(method)).second)
+    llvm::report_fatal_error(llvm::Twine("internal: two methods of category \"") + key.first + "\" have the kind \"" +
+                                 key.second + "\"; a kind is the name that specs use, so each needs its own",
+                             /*gen_crash_diag=*/false);
 }
 
 const Method *MethodRegistry::find(const std::string &category, const std::string &kind) const {
@@ -116,6 +122,20 @@ std::string moec::exp::pointerOf(Operation *section) {
       .Case<AttentionOp, FfnOp, MoeOp, RouterOp, MultiTokenOp>(
           [](Operation *op) { return "/model/" + op->getName().stripDialect().str(); })
       .Default([](Operation *op) { return "/" + op->getName().stripDialect().str(); });
+}
+
+TopKPlace moec::exp::findSmallestTopK(ExperimentOp experiment) {
+  auto moe = experiment.section<MoeOp>();
+  TopKPlace smallest{static_cast<int64_t>(moe.getTopK()), moe, "top_k"};
+  auto read = [&](Operation *section, llvm::ArrayRef<double> list) {
+    for (double value : list)
+      if (value < static_cast<double>(smallest.topK))
+        smallest = {static_cast<int64_t>(value), section, "top_k_per_layer"};
+  };
+  read(moe, moe.getTopKPerLayer());
+  for (ChangeOp change : experiment.sections<ChangeOp>())
+    read(change, change.getTopKPerLayer());
+  return smallest;
 }
 
 bool moec::exp::isMoeLayer(MoeOp moe, int64_t layer) {

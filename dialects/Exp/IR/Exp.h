@@ -41,9 +41,28 @@ std::string pointerOf(mlir::Operation *section);
 /// True when layer i of an experiment with this moe section is a mixture.
 bool isMoeLayer(MoeOp moe, int64_t layer);
 
+/// The least number of experts that a token chooses in any mixture at any step: where it was asked for.
+struct TopKPlace {
+  int64_t topK;
+  mlir::Operation *section;
+  std::string field;
+
+  /// For a note at that place: "top_k is 1".
+  std::string text() const { return (field == "top_k" ? "top_k is " : "a layer has top_k ") + std::to_string(topK); }
+};
+
+/// Over top_k, top_k_per_layer and all changes of it. The experiment has a mixture.
+TopKPlace findSmallestTopK(ExperimentOp experiment);
+
 /// What is wrong with a value of a field, if anything: its type, range, choices, length, characters. Methods' fields
 /// are checked too.
 std::optional<Problem> checkValue(const Field &field, mlir::Attribute value, mlir::MLIRContext *context);
+
+/// Names become names of files and folders, which have 255 bytes at most, with endings of ours ("-00000100.moec.new").
+inline constexpr size_t kMaxName = 200;
+
+/// What is wrong with a text that names a file: no file can have such a name.
+std::optional<Problem> checkPath(llvm::StringRef path);
 
 /// "did you mean ..." in the form `; did you mean "top_k"?`, or empty when no candidate is near.
 std::string suggest(llvm::StringRef given, llvm::ArrayRef<std::string> candidates);
@@ -54,6 +73,10 @@ mlir::InFlightDiagnostic report(mlir::Operation *section, llvm::StringRef attrib
                                 mlir::DiagnosticSeverity severity = mlir::DiagnosticSeverity::Error);
 /// Location of a field for notes, with its JSON pointer also where the field was not given.
 mlir::Location placeOf(mlir::Operation *section, llvm::StringRef attribute);
+
+/// Lengths of training against the run: moments that never come (C9), two changes of one key at one step (C10); with
+/// `warnings` also cadences and lengths that are longer than it.
+llvm::LogicalResult checkLengths(ExperimentOp experiment, bool warnings);
 
 /// Runs every check of every section and then, when these pass and the experiment is complete, those between sections,
 /// without stopping at the first that fails. Unlike the verifier it also warns.

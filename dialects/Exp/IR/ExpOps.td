@@ -54,6 +54,7 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
   let extraClassDeclaration = [{
     double getFloat(::llvm::StringRef name) const;
     int64_t getInt(::llvm::StringRef name) const;
+    bool has(::llvm::StringRef name) const { return getFields().contains(name); } // of a derived field: it was written
     bool getBool(::llvm::StringRef name) const;
     ::llvm::StringRef getString(::llvm::StringRef name) const;
     ::llvm::ArrayRef<double> getFloats(::llvm::StringRef name) const;
@@ -67,7 +68,8 @@ def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, 
     evaluate, checkpoint, metrics; at most one ffn, moe, multi_token; (C2) router is there exactly when moe is; (C3) loss,
     group and dataset names are unique; (C4) micro_sequences divides sequences; (C5) ffn is there exactly when some layer is
     not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts;
-    (C8) no method finds a conflict with another part.
+    (C8) no method finds a conflict with another part; (C9) no moment (`at`, `until`, ...) lies after the last step; (C10) no two
+    changes of one key are at one step.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$version, I64Attr:$seed);
   let regions = (region SizedRegion<1>:$body);
@@ -163,6 +165,7 @@ def Exp_BatchOp : Exp_Section<"batch"> {
 }
 def Exp_ChangeOp : Exp_Section<"change"> {
   let summary = "/changes/<name>: settings that take effect from a step on";
+  let description = "at_step: number of the first step with them; the first step of the run is 1.";
   let arguments = (ins StrAttr:$name, I64Attr:$at_step, DenseF64ArrayAttr:$top_k_per_layer);
 }
 def Exp_DurationOp : Exp_Section<"duration"> {

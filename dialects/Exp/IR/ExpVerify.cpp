@@ -58,8 +58,10 @@ static LogicalResult checkFields(Operation *op) {
     llvm::StringRef name = op->getAttrOfType<StringAttr>("name").getValue();
     bool good =
         !name.empty() && llvm::all_of(name, [](char c) { return llvm::isLower(c) || llvm::isDigit(c) || c == '_'; });
-    if (!good) {
-      report(op, "", Rule::Name) << "\"" << name << "\" is not a name; expected only a-z, 0-9 and _";
+    if (!good || name.size() > kMaxName) {
+      report(op, "", Rule::Name) << "\"" << name.take_front(kMaxName)
+                                 << "\" is not a name; expected only a-z, 0-9 and _"
+                                 << (good ? ", at most 200 of them" : "");
       ok = false;
     }
   }
@@ -317,21 +319,25 @@ static std::string describeGroups(MoeOp moe, RouterOp router) {
   return "";
 }
 
-// router_c1.
+// router_c1: of every layer at every step.
 void ExperimentCheck::checkRouting(MoeOp moe, RouterOp router) {
   if (std::string text = router.getGroups() == 0 ? "" : describeGroups(moe, router); !text.empty())
     error(router, "groups", Rule::Groups).append(text).attachNote(placeOf(moe, "num_experts"))
         << "num_experts is " << asInt(moe.getNumExperts());
-  if (moe.getTopK() != 1)
+  MethodRegistry &methods = getMethods(experiment.getContext());
+  const Method *routing = methods.find("routing", router.getMethod().getKind().str());
+  const Method *score = methods.find("score", router.getScore().getKind().str());
+  TopKPlace least = findSmallestTopK(experiment);
+  if (least.topK != 1 || !routing || !routing->hasTopK() || !score)
     return;
-  bool after = router.getScore().getString("order") == "post";
-  if (!after && !router.getNormalize())
+  std::string field = score->findConstantWeight(router.getScore(), router.getNormalize());
+  if (field.empty())
     return;
-  error(router, after ? "score.order" : "normalize", Rule::ConstantWeight)
+  error(router, field, Rule::ConstantWeight)
           .append("with top_k 1 the weight of the chosen expert is always 1 when scores are normalised over the chosen "
                   "experts: the router would learn nothing")
-          .attachNote(placeOf(moe, "top_k"))
-      << "top_k is 1";
+          .attachNote(placeOf(least.section, least.field))
+      << least.text();
 }
 
 // moe_c3 and the like of changes.
@@ -438,12 +444,26 @@ void ExperimentCheck::checkData() {
       error(firstOf[split == "validation"], "weight", Rule::NoWeight)
           << "all sources of data." << split << " have weight 0";
   int validation = splits["validation"].first;
+  // Each source of an evaluation has a say in its loss.
+  int64_t read = llvm::count_if(experiment.sections<DatasetOp>(), [](DatasetOp dataset) {
+    return dataset.getSplit() == "validation" && dataset.getWeight().convertToDouble() > 0;
+  });
+  int64_t rows = asInt(experiment.section<BatchOp>().getMicroSequences()), batches = asInt(evaluate.getBatches());
+  if (rows > 0 && batches * rows < read)
+    error(evaluate, "batches", Rule::Range)
+        << "value " << batches << " is out of range: " << batches << " micro-batches of " << rows
+        << " sequences cannot hold a window of each of " << read
+        << " validation sources; expected an integer >= " << (read + rows - 1) / rows;
+  for (DatasetOp dataset : experiment.sections<DatasetOp>())
+    if (dataset.getPath().contains("**"))
+      error(dataset, "path", Rule::Pattern)
+          << "\"**\" means nothing in a path of data; `*` stands for any characters within one name";
   if (evaluate.getEverySteps() && !validation)
     error(evaluate, "every_steps", Rule::NoValidationData)
         << "evaluate.every is given, but data.validation has no source";
   if (warnings && !evaluate.getEverySteps() && validation)
     report(firstOf[1], "", Rule::UnusedValidation, DiagnosticSeverity::Warning)
-        << "validation data is given, but evaluate.every is not: it is never read";
+        << "validation data is given, but evaluate.every is not: only `moec eval` reads it";
 }
 
 // experiment_c1. In double: the point is to find products that do not fit an integer.
@@ -498,6 +518,7 @@ static LogicalResult checkBetween(ExperimentOp experiment, bool warnings) {
   }
   check.checkConflicts();
   check.checkSchedule(experiment.section<OptimizerOp>(), experiment.section<DurationOp>());
+  check.ok &= succeeded(checkLengths(experiment, warnings));
   check.checkData();
   check.checkSizes();
   return success(check.ok);

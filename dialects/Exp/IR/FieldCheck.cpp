@@ -96,6 +96,38 @@ static std::optional<Problem> checkPattern(llvm::StringRef pattern) {
   return std::nullopt;
 }
 
+/// The name of the experiment: runs/<name> is the folder of its run and runs/<name>.moec its plan.
+static std::optional<Problem> checkName(llvm::StringRef name) {
+  constexpr size_t kMaxName = 240; // of a member of a sweep it is the spec's and the member's
+  auto bad = [&](const std::string &expected) {
+    return Problem{Rule::Name, "\"" + name.take_front(kMaxName).str() + "\" is not a name; expected " + expected};
+  };
+  if (!llvm::all_of(name, [](char c) { return llvm::isAlnum(c) || llvm::StringRef("_-.").contains(c); }))
+    return bad("only A-Z, a-z, 0-9, _ - and .");
+  if (!llvm::isAlnum(name.front()) && name.front() != '_')
+    return bad("a letter, a digit or _ at the beginning");
+  if (name.size() > kMaxName)
+    return bad("at most " + std::to_string(kMaxName) + " characters, found " + std::to_string(name.size()));
+  if (name.ends_with(".moec") || name.ends_with(".new"))
+    return bad("another ending: plans have this one");
+  return std::nullopt;
+}
+
+std::optional<Problem> moec::exp::checkPath(llvm::StringRef path) {
+  constexpr size_t kMaxPath = 4095, kMaxPart = 255; // of Linux, in bytes
+  auto bad = [](std::string why) { return Problem{Rule::ImpossiblePath, "no file has such a path: " + why}; };
+  if (path.contains('\0'))
+    return bad("it holds the character \\u0000");
+  if (path.size() > kMaxPath)
+    return bad("it has " + std::to_string(path.size()) + " bytes, at most " + std::to_string(kMaxPath) +
+               " are possible");
+  for (llvm::StringRef part : llvm::split(path, '/'))
+    if (part.size() > kMaxPart)
+      return bad("a part of it has " + std::to_string(part.size()) + " bytes, at most " + std::to_string(kMaxPart) +
+                 " are possible");
+  return std::nullopt;
+}
+
 static std::optional<Problem> checkMethod(llvm::StringRef category, llvm::StringRef kind, DictionaryAttr fields,
                                           MLIRContext *context) {
   MethodRegistry &registry = getMethods(context);
@@ -112,6 +144,8 @@ static std::optional<Problem> checkMethod(llvm::StringRef category, llvm::String
   for (const Field &field : method->fields()) {
     keys.push_back(field.key);
     Attribute value = fields.get(field.key);
+    if (!value && field.isDerived())
+      continue;
     if (!value)
       return Problem{Rule::MissingKey,
                      "\"" + field.key + "\" of " + category.str() + " \"" + kind.str() + "\" is missing"};
@@ -165,11 +199,8 @@ std::optional<Problem> moec::exp::checkValue(const Field &field, Attribute value
     if (word.getValue().empty())
       return Problem{Rule::Range, "the text is empty"};
     if (field.attribute == "sym_name")
-      for (char c : word.getValue())
-        if (!llvm::isAlnum(c) && !llvm::StringRef("_-.").contains(c))
-          return Problem{Rule::Name,
-                         "\"" + word.getValue().str() + "\" is not a name; expected only A-Z, a-z, 0-9, _ - and ."};
-    return std::nullopt;
+      return checkName(word.getValue());
+    return field.key == "path" ? checkPath(word.getValue()) : std::nullopt;
   }
   case FieldType::Choice: {
     auto word = dyn_cast<StringAttr>(value);

@@ -36,6 +36,12 @@ Field number(std::string key, std::string attribute, std::string fallback, bool 
           .attribute = std::move(attribute)};
 }
 
+Field eps(std::string key, std::string attribute, std::string fallback, std::string doc) {
+  Field field = number(std::move(key), std::move(attribute), std::move(fallback), true, 1, std::move(doc));
+  field.minimum = kLeastEps;
+  return field;
+}
+
 Field choice(std::string key, std::string attribute, std::string fallback, std::vector<std::string> choices,
              std::string doc) {
   return {.key = std::move(key),
@@ -57,11 +63,9 @@ Field other(FieldType type, std::string key, std::string attribute, std::string 
           .attribute = std::move(attribute)};
 }
 
-Field steps(std::string key, std::string attribute, std::string fallback, double minimum, std::string doc) {
-  Field field = other(FieldType::Steps, std::move(key), std::move(attribute), std::move(fallback), std::move(doc));
-  field.minimum = minimum;
-  field.maximum = kMaxSteps;
-  field.unit = "steps";
+Field steps(std::string key, StepsKind kind, std::string attribute, std::string fallback, std::string doc) {
+  Field field = stepsField(std::move(key), kind, std::move(fallback), std::move(doc));
+  field.attribute = std::move(attribute);
   return field;
 }
 
@@ -99,7 +103,7 @@ std::vector<Section> modelSections() {
                   choice("norm.kind", "", "\"rms\"", {"rms"}, "Kind of every norm."),
                   choice("norm.placement", "norm_placement", "\"pre\"", {"pre", "peri"},
                          "pre: a norm before each block; peri: one before and one after."),
-                  number("norm.eps", "norm_eps", "1e-5", false, 1, "Added to the mean square under the root."),
+                  eps("norm.eps", "norm_eps", "1e-5", "Added to the mean square under the root."),
                   choice("init.kind", "", "\"normal\"", {"normal"}, "Distribution of initial weights."),
                   number("init.std", "init_std", "0.02", true, 100, "Standard deviation of initial weights."),
                   choice("init.residual_scale", "residual_scale", "\"1/sqrt(2L)\"", {"none", "1/sqrt(2L)"},
@@ -204,7 +208,7 @@ std::vector<Section> trainingSections() {
        .op = "exp.optimizer",
        .summary = "The update rule of all parameters that no group takes, learning rate and clipping.",
        .fields = {number("lr", "lr", "", false, 1e6, "Peak learning rate."),
-                  orNull(number("clip_norm", "clip_norm", "1", true, 1e12,
+                  orNull(number("clip_norm", "clip_norm", "1", false, 1e12,
                                 "Gradients are scaled down to this norm (over all parameters); null: never.")),
                   method("schedule", "schedule", "schedule", "\"constant\"",
                          "Learning rate over the run, as a factor."),
@@ -227,13 +231,17 @@ std::vector<Section> trainingSections() {
       {.pointer = "/data/train/*",
        .op = "exp.dataset",
        .summary = "A source of training text.",
-       .fields = {other(FieldType::Text, "path", "path", "", "File, or pattern with `*`."),
-                  number("weight", "weight", "1", true, 1e12, "Share of the tokens, relative to the other sources.")}},
+       .fields = {other(FieldType::Text, "path", "path", "",
+                        "File, or pattern with `*`: see [data](../data.md#patterns)."),
+                  number("weight", "weight", "1", true, 1e12,
+                         "Share of the tokens, relative to the other sources; 0: not read.")}},
       {.pointer = "/data/validation/*",
        .op = "exp.dataset",
        .summary = "A source of validation text.",
-       .fields = {other(FieldType::Text, "path", "path", "", "File, or pattern with `*`."),
-                  number("weight", "weight", "1", true, 1e12, "Share of the tokens, relative to the other sources.")}},
+       .fields = {other(FieldType::Text, "path", "path", "",
+                        "File, or pattern with `*`: see [data](../data.md#patterns)."),
+                  number("weight", "weight", "1", true, 1e12,
+                         "Share of its mean loss in the loss, relative to the other sources; 0: not read.")}},
       {.pointer = "/batch",
        .op = "exp.batch",
        .summary = "Sequences of a step.",
@@ -243,12 +251,13 @@ std::vector<Section> trainingSections() {
       {.pointer = "/changes/*",
        .op = "exp.change",
        .summary = "Settings that take effect from a step on.",
-       .fields = {steps("at", "at_step", "", 1, "The first step with them."),
+       .fields = {steps("at", StepsKind::Moment, "at_step", "", "The first step with them; the first of the run is 1."),
                   numbers("top_k_per_layer", "top_k_per_layer", "", 1, 1024, "experts", "As in /model/moe.")}},
       {.pointer = "/duration",
        .op = "exp.duration",
        .summary = "Length of the run.",
-       .fields = {steps("", "steps", "", 1, "{\"steps\": n} or {\"tokens\": n} (rounded up to whole steps).")}},
+       .fields = {steps("", StepsKind::Length, "steps", "",
+                        "{\"steps\": n} or {\"tokens\": n} (rounded up to whole steps).")}},
       {.pointer = "/precision",
        .op = "exp.precision",
        .summary = "Number formats.",
@@ -272,17 +281,19 @@ std::vector<Section> trainingSections() {
       {.pointer = "/evaluate",
        .op = "exp.evaluate",
        .summary = "Validation.",
-       .fields = {steps("every", "every_steps", "null", 0, "Cadence; null: never."),
+       .fields = {steps("every", StepsKind::Cadence, "every_steps", "null", "Cadence, and the last step; null: never."),
                   integer("batches", "batches", "10", 1, kMaxCount, "micro-batches", "Size of one validation.")}},
       {.pointer = "/checkpoint",
        .op = "exp.checkpoint",
        .summary = "Checkpoints.",
-       .fields = {steps("every", "every_steps", "null", 0, "Cadence; null: only at the end."),
+       .fields = {steps("every", StepsKind::Cadence, "every_steps", "null",
+                        "Cadence, and the last step; null: only the last step."),
                   integer("keep_last", "keep_last", "3", 1, kMaxCount, "checkpoints", "How many are kept.")}},
       {.pointer = "/metrics",
        .op = "exp.metrics",
        .summary = "The log.",
-       .fields = {steps("every", "every_steps", "{\"steps\": 10}", 1, "Cadence.")}},
+       .fields = {steps("every", StepsKind::Cadence, "every_steps", "{\"steps\": 10}",
+                        "Cadence, and the first and the last step.")}},
       {.pointer = "/metrics/watch/*",
        .op = "exp.watch",
        .summary = "Measures of the routers for the log. `kind` defaults to the name.",
@@ -291,6 +302,15 @@ std::vector<Section> trainingSections() {
   };
 }
 } // namespace
+
+Field moec::exp::stepsField(std::string key, StepsKind kind, std::string fallback, std::string doc) {
+  Field field = other(FieldType::Steps, std::move(key), "", std::move(fallback), std::move(doc));
+  field.minimum = field.fallback.empty() || (kind == StepsKind::Cadence && field.fallback != "null") ? 1 : 0;
+  field.maximum = kMaxSteps;
+  field.unit = "steps";
+  field.stepsKind = kind;
+  return field;
+}
 
 const std::vector<Section> &moec::exp::sections() {
   static const std::vector<Section> table = [] {

@@ -24,25 +24,42 @@ class MethodAttr;
 /// the kind alone, and becomes #exp.method.
 enum class FieldType { Integer, Number, Boolean, Text, Choice, TextList, NumberList, Steps, Method };
 
-/// One key: where it stands, what it may hold, what it is when absent.
+/// What a field of type Steps says. A step has the number under which the log has it: the first is 1.
+/// Length: so many steps. Moment: the number of the first step at which something holds. Cadence: at the steps whose
+/// number it divides.
+enum class StepsKind { Length, Moment, Cadence };
+
+/// The least eps beside a root of mean squares: below it the square of what it guards is 0 in f32, and the quotient
+/// would be that of a gradient that rounding has taken away (0 / 0 where there was none). One bound for all precisions.
+inline constexpr double kLeastEps = 1e-18;
+
+/// One key: where it stands, what it may hold, what it is when absent. Written with the names of the members
+/// ({.key = "rate", .type = FieldType::Number, ...}), so that a table of fields reads by itself.
 struct Field {
   std::string key; // JSON key, for example "inner_size"
   FieldType type;
   std::string fallback; // default as JSON text; empty: required; "=a.b" or "=a.b / c.d": that field, or the exact
-                        // quotient of two
-  double minimum = 0, maximum = 0;  // numbers, when minimum < maximum
-  std::vector<std::string> choices; // FieldType::Choice
-  std::string unit;                 // "elements", "steps", ... or empty
-  std::string doc;                  // one sentence
+                        // quotient of two; of methods, "=words": the method makes it from its other fields and the
+                        // run, so that it is absent from #exp.method unless it was written
+  double minimum = 0, maximum = 0;       // numbers, when minimum < maximum
+  std::vector<std::string> choices = {}; // FieldType::Choice
+  std::string unit = {};                 // "elements", "steps", ... or empty
+  std::string doc = {};                  // one sentence
 
   bool openMinimum = false, openMaximum = false; // the bound itself is refused
   int64_t length = 0;                            // lists: the exact length, 0 for any but empty
   bool nullable = false;                         // null is "off": 0, an empty list, no method
+  StepsKind stepsKind = StepsKind::Length;       // FieldType::Steps
+  bool isDerived() const { return fallback.starts_with("="); }
 
   // Fields of sections only.
   std::string attribute = {}; // of the section's op; empty: checked, then dropped (a kind with one choice)
   std::string category = {};  // FieldType::Method
 };
+
+/// A field of type Steps. `fallback` "": required; unless it is required or always there (a cadence with a default),
+/// null switches it off.
+Field stepsField(std::string key, StepsKind kind, std::string fallback, std::string doc);
 
 /// One object of the spec and the op it becomes. In keys of fields a dot is nesting: "norm.eps" is {"norm": {"eps":
 /// ...}}; the key "" is the section's own value.
@@ -98,6 +115,11 @@ public:
   virtual std::vector<Field> fields() const { return {}; }
   /// Whether there is nothing for it to do without a mixture.
   virtual bool needsMixture() const { return category() == "loss"; }
+  /// Of a score function: the router's field by which the only expert of a token has the same weight whatever its
+  /// score, so that the router learns nothing; empty: its weight follows its score.
+  virtual std::string findConstantWeight(MethodAttr attr, bool normalize) const;
+  /// Of a routing method: whether top_k is how many experts a token has.
+  virtual bool hasTopK() const { return true; }
   /// Checked once all sections have been read; `section` is the op in which the method stands.
   virtual std::vector<Conflict> findConflicts(MethodAttr attr, mlir::Operation *section, ExperimentOp experiment) const;
 };
@@ -105,6 +127,7 @@ public:
 /// All methods by category and kind.
 class MethodRegistry {
 public:
+  /// Ends the program when there is a method of this category and kind already.
   void add(std::unique_ptr<Method> method);
   const Method *find(const std::string &category, const std::string &kind) const;
   std::vector<const Method *> all(const std::string &category) const; // in order of kind

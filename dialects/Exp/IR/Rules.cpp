@@ -28,9 +28,10 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::WrongType, "a value is of the wrong type", "The message says which type is wanted."},
       {Rule::Range, "a number is out of range", "The message says which range is accepted."},
       {Rule::Choice, "a word is not one of the choices", "The message lists the choices."},
-      {Rule::Name, "a name has characters that names may not have",
+      {Rule::Name, "a name has characters that names may not have, or too many",
        "Names of losses, groups and datasets are made of a-z, 0-9 and _; the name of the experiment may have A-Z, `-` "
-       "and `.` too. "
+       "and `.` too, begins with a letter, a digit or _, and does not end in .moec or .new. At most 200 characters, "
+       "the experiment's 240. "
        "They name metrics and files."},
       {Rule::Unsupported, "the language has this key, this version does not do it",
        "Remove it, or set it to null. It is refused because ignoring it would train another experiment than the one "
@@ -60,8 +61,8 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::HeadDim, "head_dim is odd", "Rotary positions turn pairs of elements."},
       {Rule::TopK, "top_k is larger than num_experts", "A token cannot go to more experts than there are."},
       {Rule::ConstantWeight, "the weight of the chosen expert is always 1",
-       "With top_k 1, scores normalised over the chosen experts are 1 whatever the router says, so the router learns "
-       "nothing. "
+       "With top_k 1, in any layer at any step, scores normalised over the chosen experts are 1 whatever the router "
+       "says, so the router learns nothing there. "
        "Normalise before choosing, or do not normalise."},
       {Rule::FirstLayer, "no layer is a mixture",
        "layers.from must be smaller than num_layers; for a dense model set moe to null."},
@@ -105,12 +106,42 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "stands."},
       {Rule::OptimizerRefuses, "an optimizer cannot update a parameter",
        "Some methods want matrices, or matrices of layers. The message says why, and which patterns are meant."},
-      {Rule::UnusedValidation, "validation data is given, but never evaluated",
-       "A warning. Give evaluate.every, or remove data.validation."},
+      {Rule::MetricName, "two numbers of the log would have one name",
+       "Losses and measures are logged under their names, and so are the numbers of every step. Give the loss or the "
+       "measure another name; the message says what has this one."},
+      {Rule::UnusedValidation, "validation data is given, but training never evaluates it",
+       "A warning: only `moec eval` reads it. Give evaluate.every to see its loss during the run as well."},
       {Rule::MissingFile, "a data file does not exist",
        "A warning: the file may appear before the run, or exist on another machine."},
       {Rule::Discouraged, "two parts of the experiment work against each other",
        "A warning. The message says which, and why."},
+      {Rule::NoFileMatches, "a pattern of data matches no file",
+       "`*` stands for any characters within one name, except a dot at its beginning. Patterns are relative to the "
+       "file in which they stand."},
+      {Rule::FileTwice, "one file is in a split twice",
+       "A warning when two sources read it: each counts its windows for itself. An error when one source reads it "
+       "under "
+       "two names: a pass would read it twice. Name each file of a split once; weights say how often it is read."},
+      {Rule::RoundsToNothing, "a length is less than one step",
+       "A share of the run is rounded to whole steps, and 0 of them would pass for null. Give a larger share, "
+       "{\"steps\": 1}, or null to switch it off."},
+      {Rule::NeverComes, "a moment lies after the end of the run",
+       "Moments are numbers of steps, as the log has them: the first step is 1, and what is at step n holds in step n "
+       "and after. The message says which step is the last."},
+      {Rule::SameMoment, "two changes of one key are at one step",
+       "One would overwrite the other. Lengths in tokens or shares of the run can round to the same step."},
+      {Rule::GroupEmpty, "a pattern of a group takes no parameter, because all are taken",
+       "The first group that matches a parameter takes it, and of a group the first pattern. Put the group or pattern "
+       "that names fewer parameters first, or remove it."},
+      {Rule::BeyondRun, "a cadence or a length of a method is longer than the run",
+       "A warning: what it asks for never happens, or never ends. Give a shorter one, or null; a default that is too "
+       "long is not reported. Validation, checkpoints and the log come at the last step whatever their cadence."},
+      {Rule::NoEffect, "a key has no effect in this spec",
+       "A warning: the model that is trained is the same with the default of the key. Remove the key or set it to its "
+       "default. Of a sweep, only what has no effect in any member is reported; what a weight or a learning rate of 0 "
+       "switches off is not."},
+      {Rule::ImpossiblePath, "a path that no file can have",
+       "It holds the character \\u0000, or is longer than the system allows (4095 bytes, 255 between two slashes)."},
   };
   return table;
 }

@@ -66,10 +66,22 @@ enum class Rule {
   PatternUnmatched = 53,
   PatternSplits = 54,
   OptimizerRefuses = 55,
+  MetricName = 56,
   // Warnings.
   UnusedValidation = 60,
   MissingFile = 61,
   Discouraged = 62,
+  // What a look at the data files shows.
+  NoFileMatches = 63,
+  FileTwice = 64,
+  // What would pass in silence.
+  RoundsToNothing = 75,
+  NeverComes = 76,
+  SameMoment = 77,
+  GroupEmpty = 78,
+  BeyondRun = 79, // a warning
+  NoEffect = 80,  // a warning
+  ImpossiblePath = 81,
 };
 
 struct RuleInfo {

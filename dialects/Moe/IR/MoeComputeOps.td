@@ -72,6 +72,7 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
   let hasCanonicalizer = 1;
   let skipDefaultBuilders = 1;
   // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar a result.
+  let skipDefaultBuilders = 1; // with two flags they would take a lambda for one
   let builders = [OpBuilder<(ins "::mlir::TypeRange":$resultTypes, "::mlir::ValueRange":$inputs,
     "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, ::mlir::ValueRange)>":$body,
     CArg<"bool", "false">:$position)>];
@@ -269,14 +270,21 @@ def Moe_ColumnKthOp : Moe_Op<"column_kth", [Pure, differentiable]> {
     When some are equal, more than n entries may be above or equal to it. `row` i32 [G, E] tells them apart: it is the row of the n-th one within its group, of
     equal entries the earlier ones first. So exactly n entries are larger, or equal and in no later row.
 
-    Constraints: (C1) G divides N; (C2) 1 <= n <= N/G; (C3) the result has the input's columns and element type; (C4) row has the shape of the result.
+    `rank` i64 [1, 1] is for an n that is known only when the op runs: the n-th entry is then the rank-th one, and n is the largest rank that may come.
+    A rank outside 1..n counts as the nearest of these.
+
+    Constraints: (C1) G divides N; (C2) 1 <= n <= N/G; (C3) the result has the input's columns and element type; (C4) row has the shape of the result;
+    (C5) rank is [1, 1].
     ```mlir
     %t, %r = moe.column_kth %scores n 3 : tensor<8x4xf32> -> tensor<2x4xf32>, tensor<2x4xi32>
+    %u = moe.column_kth %scores n 3 rank %i : tensor<8x4xf32>, tensor<1x1xi64> -> tensor<2x4xf32>
     ```
   }];
-  let arguments = (ins Moe_Matrix:$input, I64Attr:$n);
+  let arguments = (ins Moe_Matrix:$input, I64Attr:$n, Optional<Moe_Counts>:$rank);
   let results = (outs Moe_Matrix:$result, Optional<Moe_Ids>:$row);
-  let assemblyFormat = "$input `n` $n attr-dict `:` type($input) `->` type($result) (`,` type($row)^)?";
+  let assemblyFormat = [{
+    $input `n` $n (`rank` $rank^)? attr-dict `:` type($input) (`,` type($rank)^)? `->` type($result) (`,` type($row)^)?
+  }];
   let hasVerifier = 1;
   // Without `row`.
   let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "int64_t":$n)>];
@@ -461,10 +469,21 @@ def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", 
   let description = [{
     ids i32 [N, K], weights [N, K] -> ids i32 [N, K]. `lowest_weight` keeps the `capacity` slots of highest weight of each expert (ties: the earlier
     slot), `position` the first in token order.
+
+    `room` i64 [1, 1] is for a capacity that is known only when the op runs, such as that of a layer with a top_k of its own: an expert keeps min(room, capacity)
+    slots, none when that is 0 or less.
+
+    Constraints: (C1) at least one expert and a capacity of at least 1; (C2) weights have the shape of ids; (C3) room is [1, 1].
+    ```mlir
+    %kept = moe.limit_capacity lowest_weight %ids, %weights experts 3 capacity 4 room %n : tensor<8x2xi32>, tensor<8x2xf32>, tensor<1x1xi64>
+    ```
   }];
-  let arguments = (ins Moe_DropPolicyAttr:$policy, Moe_Ids:$ids, Moe_Matrix:$weights, I64Attr:$experts, I64Attr:$capacity);
+  let arguments = (ins Moe_DropPolicyAttr:$policy, Moe_Ids:$ids, Moe_Matrix:$weights, I64Attr:$experts, I64Attr:$capacity,
+                       Optional<Moe_Counts>:$room);
   let results = (outs Moe_Ids:$result);
-  let assemblyFormat = "`` $policy $ids `,` $weights `experts` $experts `capacity` $capacity attr-dict `:` type($ids) `,` type($weights)";
+  let assemblyFormat = [{
+    `` $policy $ids `,` $weights `experts` $experts `capacity` $capacity (`room` $room^)? attr-dict `:` type($ids) `,` type($weights) (`,` type($room)^)?
+  }];
   let hasVerifier = 1;
 }
 

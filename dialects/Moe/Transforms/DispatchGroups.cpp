@@ -2,7 +2,6 @@
 
 #include "dialects/Moe/Analysis/MapForm.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
-#include "mlir/IR/IRMapping.h"
 
 using namespace mlir;
 
@@ -30,10 +29,6 @@ bool mayWrite(StringRef kind) {
   return llvm::is_contained({"quantize_columns", "column_kth", "sinkhorn", "eigh", "qr"}, kind);
 }
 
-bool isSink(Operation *op) { return isa<WriteOp, AccumulateOp>(op); }
-
-Value sinkValue(Operation *op) { return op->getOperand(op->getNumOperands() - 1); }
-
 StringRef stateOf(Operation *op) { return op->getAttrOfType<FlatSymbolRefAttr>("state").getValue(); }
 
 /// Row kernels compute constants; all others read their operands from memory.
@@ -45,6 +40,12 @@ int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).get
 MapOp sumOf(Operation *product) {
   auto map = product->hasOneUse() ? dyn_cast<MapOp>(*product->user_begin()) : MapOp();
   return map && isSum(map) ? map : MapOp();
+}
+
+/// Whether all users of the op's result are sinks, under whatever shape.
+bool isOnlyStored(Operation *op) {
+  return llvm::all_of(op->getUsers(),
+                      [](Operation *user) { return isSink(user) || (isa<ReshapeOp>(user) && isOnlyStored(user)); });
 }
 
 /// Whether `op` reads its operand row by row, or element by element.
@@ -79,16 +80,30 @@ bool DispatchGroups::isCloned(Operation *op) const {
   // A sum over rows computes its terms itself: reading two tensors again costs no more than writing one and reading it.
   if (auto map = dyn_cast<MapOp>(op); map && !groupOf.contains(op))
     return map->getNumResults() == 1 && !map.getPosition() && map.getShapeType().getDimSize(1) > 1 &&
-           !map->use_empty() && llvm::none_of(map.getInputs(), isConstant) && countFullInputs(map) > 0 && countFullInputs(map) <= 2 &&
-           llvm::all_of(op->getUsers(),
-                        [&](Operation *user) { return isa<ColReduceOp>(user) && user->getBlock() == &block; });
-  if (!isa<GatherRowsOp>(op))
+           !map->use_empty() && llvm::none_of(map.getInputs(), isConstant) && countFullInputs(map) > 0 &&
+           countFullInputs(map) <= 2 && llvm::all_of(op->getUsers(), [&](Operation *user) {
+             return isa<ColReduceOp>(user) && user->getBlock() == &block;
+           });
+  return picksRowsInLoads(op);
+}
+
+/// Whether `op` makes rows of a matrix by a map of row numbers which the loads of products can follow themselves.
+bool DispatchGroups::picksRowsInLoads(Operation *op) const {
+  auto spread = dyn_cast<SpreadRowsOp>(op);
+  bool spreads = spread && !spread.getWeights() && traits.spreadInLoads;
+  if (!isa<GatherRowsOp>(op) && !spreads)
     return false;
-  int64_t columns = 0;
+  int64_t columns = 0; // of the products, across the rows: how often these are read
   for (OpOperand &use : op->getUses()) {
-    if (!isa<GroupedMatmulOp, GroupedOuterOp>(use.getOwner()) || use.getOperandNumber() != 0)
+    Operation *user = use.getOwner();
+    if (!isa<GroupedMatmulOp, GroupedOuterOp>(user))
       return false;
-    columns += cast<RankedTensorType>(use.getOwner()->getResult(0).getType()).getShape().back();
+    ArrayRef<int64_t> result = cast<RankedTensorType>(user->getResult(0).getType()).getShape();
+    // Spread rows may be the right side of a weight's gradient too, if all that follows is to store it.
+    bool isRight = use.getOperandNumber() == 1 && spreads && isa<GroupedOuterOp>(user) && isOnlyStored(user);
+    if (use.getOperandNumber() != 0 && !isRight)
+      return false;
+    columns += isRight ? result[result.size() - 2] : result.back();
   }
   return traits.gatherOnce == 0 || columns < traits.gatherOnce;
 }
@@ -396,12 +411,16 @@ void DispatchGroups::place(Operation *op) {
   }
   StringRef kind = isSink(op) ? "row" : kindOf(op);
   if (kind == "matmul") {
-    int partner = findMatmulPartner(op);
+    int partner = traits.apart ? -1 : findMatmulPartner(op);
     unsigned index = partner >= 0 ? partner : open(op, kind);
     join(op, index);
     ++groups[index].roots;
     if (auto product = dyn_cast<PartialOpInterface>(op))
       groups[index].leavesRows |= product.leavesRows();
+    return;
+  }
+  if (traits.apart) {
+    join(op, open(op, kind));
     return;
   }
   if (auto sum = dyn_cast<ColReduceOp>(op))
@@ -432,154 +451,6 @@ void DispatchGroups::place(Operation *op) {
   }
   int sibling = kind == "row" ? findSibling(op) : -1;
   join(op, sibling >= 0 ? sibling : open(op, kind));
-}
-
-/// Whatever somebody outside the group reads, seen through the reshapes that users look through.
-SmallVector<Value> DispatchGroups::escapingResults(const DispatchGroup &group) {
-  SmallVector<Value> escaping;
-  for (Operation *op : group.ops)
-    for (Value result : op->getResults()) {
-      SmallVector<Value> pending{result};
-      bool escapes = false;
-      while (!pending.empty() && !escapes)
-        for (OpOperand &use : pending.pop_back_val().getUses()) {
-          Operation *user = use.getOwner();
-          if (llvm::is_contained(group.ops, user))
-            continue;
-          if (user->getBlock() == &block && isa<ReshapeOp>(user)) {
-            // A reshape may feed only sinks of this very group.
-            pending.push_back(user->getResult(0));
-            continue;
-          }
-          escapes = true;
-        }
-      if (escapes)
-        escaping.push_back(result);
-    }
-  return escaping;
-}
-
-Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &builder, IRMapping &outer) {
-  Block *body = new Block;
-  OpBuilder inside(builder.getContext());
-  inside.setInsertionPointToStart(body);
-  SmallVector<Value> inputs;
-  IRMapping inner;
-  Location loc = group.ops.front()->getLoc();
-
-  auto asInput = [&](Value outerValue) -> Value {
-    for (auto [number, input] : llvm::enumerate(inputs))
-      if (input == outerValue)
-        return body->getArgument(number);
-    inputs.push_back(outerValue);
-    return body->addArgument(outerValue.getType(), outerValue.getLoc());
-  };
-  std::function<Value(Value)> enter = [&](Value value) -> Value {
-    if (Value known = inner.lookupOrNull(value))
-      return known;
-    Operation *def = value.getDefiningOp();
-    if (def && isa<ReshapeOp>(def)) {
-      Value base = underReshapes(value);
-      if (auto read = base.getDefiningOp<ReadOp>()) { // a state may be read under any shape
-        Value copy = read.getIndex() ? enter(read.getIndex()) : Value();
-        Value result = ReadOp::create(inside, read.getLoc(), value.getType(), read.getStateAttr(), copy);
-        inner.map(value, result);
-        return result;
-      }
-      Value mapped = outer.lookupOrDefault(base);
-      Value shaped = mapped.getType() == value.getType()
-                         ? mapped
-                         : Value(ReshapeOp::create(builder, def->getLoc(), value.getType(), mapped));
-      Value result = asInput(shaped);
-      inner.map(value, result);
-      return result;
-    }
-    if (def && isCloned(def) && (def->getBlock() == &block || isa<arith::ConstantOp>(def))) {
-      IRMapping operands;
-      for (Value operand : def->getOperands())
-        operands.map(operand, enter(operand));
-      Value result = inside.clone(*def, operands)->getResult(0);
-      inner.map(value, result);
-      return result;
-    }
-    Value result = asInput(outer.lookupOrDefault(value));
-    inner.map(value, result);
-    return result;
-  };
-
-  for (Operation *op : group.ops) {
-    IRMapping operands;
-    for (Value operand : op->getOperands()) {
-      Value source = operand;
-      // Stored bytes do not depend on the shape: write what the group made, as it made it.
-      if (isSink(op) && operand == sinkValue(op) && inner.lookupOrNull(underReshapes(operand)))
-        source = underReshapes(operand);
-      operands.map(operand, enter(source));
-    }
-    Operation *copy = inside.clone(*op, operands);
-    for (auto [from, to] : llvm::zip(op->getResults(), copy->getResults()))
-      inner.map(from, to);
-  }
-
-  SmallVector<Value> escaping = escapingResults(group);
-  SmallVector<Value> yields;
-  SmallVector<Type> types;
-  for (Value value : escaping) {
-    yields.push_back(inner.lookup(value));
-    types.push_back(value.getType());
-  }
-  YieldOp::create(inside, loc, yields);
-  auto dispatch = DispatchOp::create(builder, loc, types, inputs, builder.getStringAttr(group.kind),
-                                     group.note.empty() ? StringAttr() : builder.getStringAttr(group.note));
-  dispatch.getBody().push_back(body);
-  for (auto [value, result] : llvm::zip(escaping, dispatch.getResults()))
-    outer.map(value, result);
-  return dispatch;
-}
-
-void DispatchGroups::rewrite() {
-  SmallVector<Operation *> old;
-  for (Operation &op : block.without_terminator())
-    if (!isa<RepeatOp>(op))
-      old.push_back(&op);
-  OpBuilder builder(block.getTerminator());
-  IRMapping outer;
-  auto outside = [&](Value value) -> Value {
-    Value base = underReshapes(value);
-    Operation *def = base.getDefiningOp();
-    Value mapped = base;
-    if (def && def->getBlock() == &block && isa<arith::ConstantOp, ReadOp>(def)) {
-      if (!outer.contains(base))
-        outer.map(base, builder.clone(*def)->getResult(0));
-      mapped = outer.lookup(base);
-    } else {
-      mapped = outer.lookupOrDefault(base);
-    }
-    if (mapped.getType() != value.getType())
-      mapped = ReshapeOp::create(builder, value.getLoc(), value.getType(), mapped);
-    return mapped;
-  };
-  for (const DispatchGroup &group : groups) {
-    if (!group.kind.empty()) {
-      buildDispatch(group, builder, outer);
-      continue;
-    }
-    Operation *op = group.ops.front();
-    op->moveBefore(block.getTerminator());
-    OpBuilder::InsertionGuard guard(builder);
-    builder.setInsertionPoint(op);
-    // The repeat's own operands, and values of this block that its body captures.
-    op->walk([&](Operation *user) {
-      for (OpOperand &operand : user->getOpOperands())
-        if (user == op || (operand.get().getDefiningOp() && operand.get().getDefiningOp()->getBlock() == &block))
-          operand.set(outside(operand.get()));
-    });
-  }
-  Operation *terminator = block.getTerminator();
-  for (OpOperand &operand : terminator->getOpOperands())
-    operand.set(outside(operand.get()));
-  for (Operation *op : llvm::reverse(old))
-    op->erase();
 }
 
 } // namespace moec::moe

@@ -7,6 +7,10 @@
 
 namespace moec::moe {
 
+/// Ops that store what they are given in a state, and what that is.
+inline bool isSink(mlir::Operation *op) { return llvm::isa<WriteOp, AccumulateOp>(op); }
+inline mlir::Value sinkValue(mlir::Operation *op) { return op->getOperand(op->getNumOperands() - 1); }
+
 /// Ops that will become one dispatch, in order; or one op that stays as it is (a repeat).
 struct DispatchGroup {
   std::string kind; // "row", "matmul", the mnemonic of an op with a template of its own, or "" for an op that stays
@@ -25,6 +29,8 @@ struct DispatchTraits {
   int64_t rowSums = 0;
   int64_t gatherOnce = 0;
   int64_t summedColumns = 0;
+  bool spreadInLoads = false;
+  bool apart = false;
 };
 
 class DispatchGroups {
@@ -51,6 +57,7 @@ private:
   };
 
   bool isCloned(mlir::Operation *op) const;
+  bool picksRowsInLoads(mlir::Operation *op) const;
   void collect(mlir::Value value, bool direct, llvm::SmallVectorImpl<Dependence> &deps,
                llvm::SmallVectorImpl<mlir::Operation *> &reads) const;
   /// Whether `op` may execute as part of group `index`. `why` names the obstacle.

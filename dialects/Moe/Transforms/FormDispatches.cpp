@@ -1,8 +1,8 @@
 // Groups the ops of every block into moe.dispatch: one dispatch is one kernel.
 //
 // Ops are taken in program order and put into the latest group that may hold them, else into a new one. Constants,
-// state reads, reshapes and gathers that only feed products are not grouped: each user gets its own copy (a gather then
-// happens in the product's loads).
+// state reads, reshapes, and gathered or spread rows that only feed products are not grouped: each user gets its own
+// copy (the rows are then picked in the product's loads).
 #include "dialects/Moe/Transforms/DispatchGroups.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
@@ -37,7 +37,7 @@ void materializeStaleReads(Block &block) {
     while (!values.empty())
       for (Operation *user : values.pop_back_val().getUsers()) {
         // A gather, or a term of a sum over rows, may be made as late as by its users.
-        bool isLate = isa<ReshapeOp, GatherRowsOp>(user) ||
+        bool isLate = isa<ReshapeOp, GatherRowsOp, SpreadRowsOp>(user) ||
                       (isa<MapOp>(user) && llvm::any_of(user->getUsers(), llvm::IsaPred<ColReduceOp>));
         if (isLate)
           llvm::append_range(values, user->getResults());
@@ -89,7 +89,7 @@ struct FormDispatchesPass : impl::MoeFormDispatchesBase<FormDispatchesPass> {
 
   void runOnOperation() override {
     for (Block &block : getOperation().getBody())
-      formInBlock(block, {epilogueTensors, rowSums, gatherOnce, summedColumns});
+      formInBlock(block, {epilogueTensors, rowSums, gatherOnce, summedColumns, spreadInLoads, apart});
   }
 };
 

@@ -37,9 +37,9 @@ bool isFactor(OpOperand &use) {
 bool readsFactor(OpOperand &use) {
   if (isFactor(use))
     return true;
-  // A gather and views inside a dispatch happen in the product's loads.
+  // Picking rows and views inside a dispatch happen in the product's loads.
   Operation *op = use.getOwner();
-  return isa<GatherRowsOp, ReshapeOp>(op) && use.getOperandNumber() == 0 &&
+  return isa<GatherRowsOp, SpreadRowsOp, ReshapeOp>(op) && use.getOperandNumber() == 0 &&
          llvm::any_of(op->getUses(), [](OpOperand &inner) { return readsFactor(inner); });
 }
 

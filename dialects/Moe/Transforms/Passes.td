@@ -172,7 +172,9 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     A map becomes a product's epilogue where its result has to be stored anyway, or takes the place of the product's; a map that only feeds sums over rows is computed
     inside them. With `epilogue-tensors` an epilogue reads so many tensors of its shape at most: what a stage of a GPU's
     product has room for. With `row-sums` n the sum of a row is a product's affair too: its kernel sums up each n columns, and a row kernel behind it those sums. Rows are gathered in the loads of every product that multiplies them, unless those products have
-    `gather-once` columns or more together: then the gather is a dispatch of its own, and its rows are stored.
+    `gather-once` columns or more together: then the gather is a dispatch of its own, and its rows are stored. With `spread-in-loads` the same holds for
+    `moe.spread_rows` without weights, the gradient of rows that were combined; there a `moe.grouped_outer` may read the rows on its right, if its result is only
+    stored, and counts with the columns of its left side.
     A sum over rows of 2 to `summed-columns` columns whose terms are made of rows that one row dispatch makes or reads is split: that dispatch adds up N adjacent rows
     each, and a small one adds up these parts. N is the least divisor of the sum's rows from 8 on that leaves at most 512 parts; where that would leave fewer
     than 256, or no dispatch without `top_k` has all rows, the sum reads them again, as all sums do without the option. GPUs ask for it: their blocks keep the sums of a row in
@@ -190,7 +192,11 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     Option<"gatherOnce", "gather-once", "int64_t", "0",
     "Columns of the products of gathered rows from which the rows are stored; 0: never">,
     Option<"summedColumns", "summed-columns", "int64_t", "0",
-    "Columns up to which row kernels begin sums over the rows that they hold; 0: never">];
+    "Columns up to which row kernels begin sums over the rows that they hold; 0: never">,
+    Option<"spreadInLoads", "spread-in-loads", "bool", "false",
+    "Rows that are spread to experts are read through their map by products, as gathered rows are">,
+    Option<"apart", "apart", "bool", "false",
+    "Every op that can be a dispatch of its own is one: what fused dispatches are compared with in tests">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 

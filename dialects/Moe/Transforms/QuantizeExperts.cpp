@@ -230,10 +230,9 @@ private:
     for (auto [product, value, state] : llvm::zip_equal(set, left.values, copies.values)) {
       OpBuilder here(product);
       Value columns = read(state);
-      Value result =
-          GroupedMatmulOp::create(here, product.getLoc(), product.getType(), value, columns, product.getOffsets(),
-                                  product.getCounts(), /*tb=*/true, ValueRange{left.scale, columnScale},
-                                  product.getAllRows());
+      Value result = GroupedMatmulOp::create(here, product.getLoc(), product.getType(), value, columns,
+                                             product.getOffsets(), product.getCounts(), /*tb=*/true,
+                                             ValueRange{left.scale, columnScale}, product.getAllRows());
       product.replaceAllUsesWith(result);
     }
     llvm::append_range(replaced, set);

@@ -125,10 +125,4 @@ LogicalResult CallOp::verifySymbolUses(SymbolTableCollection &tables) {
   return success();
 }
 
-LogicalResult NextBatchOp::verify() {
-  if (getSplit() != "train" && getSplit() != "validation") // C1
-    return emitOpError("split is \"") << getSplit() << "\"; expected \"train\" or \"validation\"";
-  return success();
-}
-
 } // namespace moec::plan

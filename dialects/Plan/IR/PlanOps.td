@@ -151,11 +151,8 @@ def Plan_CallOp : Plan_Op<"call", [DeclareOpInterfaceMethods<SymbolUserOpInterfa
   let assemblyFormat = "$callee attr-dict";
 }
 def Plan_NextBatchOp : Plan_Op<"next_batch"> {
-  let summary = "Fills the batch with the next samples of a split";
-  let description = "(C1) split is train or validation.";
-  let arguments = (ins StrAttr:$split);
-  let assemblyFormat = "$split attr-dict";
-  let hasVerifier = 1;
+  let summary = "Fills the batch with the next training samples";
+  let assemblyFormat = "attr-dict";
 }
 def Plan_LogOp : Plan_Op<"log"> {
   let summary = "Writes the step's metrics at every n-th step, the first and the last";
@@ -169,7 +166,7 @@ def Plan_EveryOp : Plan_Op<"every", [NoTerminator, SingleBlock]> {
   let assemblyFormat = "$steps attr-dict-with-keyword $body";
 }
 def Plan_EvaluateOp : Plan_Op<"evaluate"> {
-  let summary = "Runs the evaluate program and writes its metrics";
+  let summary = "Evaluates on the validation data and writes the loss";
   let assemblyFormat = "attr-dict";
 }
 def Plan_SaveOp : Plan_Op<"save"> {

@@ -50,14 +50,17 @@ LogicalResult verifyFetches(KernelOp kernel, bool ragged, FragmentType product) 
     auto map = fetch.getMap().getDefiningOp<MapOp>();
     if (map.getBox()[1] != schedule.getM()) // fetch_c1
       return fetch.emitOpError("takes boxes of ") << map.getBox()[1] << " rows; the schedule has " << schedule.getM();
-    if (ragged || schedule.getSplit() != 1 || !kernel.getBlock()->getOps<GatherOp>().empty()) // fetch_c2
-      return fetch.emitOpError("in work that is ragged or split, or gathers rows");
+    if (ragged || schedule.getSplit() != 1) // fetch_c2
+      return fetch.emitOpError("in work that is ragged or split");
     if (fetch.getType() != product) // fetch_c4
       return fetch.emitOpError("makes ") << fetch.getType() << "; products make " << product;
     if (++count * schedule.getM() > schedule.getM() + schedule.getN()) // fetch_c3
       return fetch.emitOpError("is number ")
              << count << "; a stage has room for " << 1 + schedule.getN() / schedule.getM();
   }
+  for (StoreOp store : kernel.getBlock()->getOps<StoreOp>())
+    if (count > 0 && store.getTransposed()) // store_c4
+      return store.emitOpError("stores the transpose beside fetched matrices, whose places it cannot take");
   int64_t beside = boxesBesideFetches(kernel), buffers = schedule.getBuffers();
   if (count > 0 && 2 * beside > buffers) // fetch_c5
     return kernel.emitOpError("stores ") << beside << " boxes of each 64 columns beside those in the places of fetched"
@@ -167,6 +170,8 @@ LogicalResult GatherOp::verify() {
            << source << "; expected [rows, columns] of " << type.getElement() << " with rows of whole 16 bytes";
   if (type.getRows() != 128) // C2
     return emitOpError("makes tiles of ") << type.getRows() << " rows; expected 128";
+  if (getSlots() < 1) // C3
+    return emitOpError("has ") << getSlots() << " slots a row; expected at least 1";
   return success();
 }
 
@@ -218,10 +223,11 @@ LogicalResult EpilogueOp::verify() {
 LogicalResult StoreOp::verify() {
   auto map = getMap().getDefiningOp<MapOp>();
   Type element = map ? map.getElement() : Type();
+  int64_t rows = getTransposed() && map ? boxColumns(element) : kBoxRows;
   if (!map || (!element.isBF16() && !element.isF32()) || map.getBox().size() < 2 ||
-      map.getBox()[0] != boxColumns(element) || map.getBox()[1] != kBoxRows || map.getSwizzle() != kSwizzleBytes) // C1
-    return emitOpError("stores by another map than bf16 in boxes of 64 x 64, or f32 in boxes of 32 x 64, with swizzle ")
-           << kSwizzleBytes;
+      map.getBox()[0] != boxColumns(element) || map.getBox()[1] != rows || map.getSwizzle() != kSwizzleBytes) // C1, C3
+    return emitOpError("stores by another map than bf16 in boxes of 64 x 64, or f32 in boxes of 32 x ")
+           << (getTransposed() ? 32 : kBoxRows) << ", with swizzle " << kSwizzleBytes;
   auto kernel = parentOf(*this);
   if (kernel && kernel.getSchedule().getBuffers() == 0) // C2
     return emitOpError("has no buffer in the schedule");

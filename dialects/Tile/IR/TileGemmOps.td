@@ -53,14 +53,15 @@ def Tile_LoadOp : Tile_Op<"load", [Pure]> {
 }
 
 def Tile_GatherOp : Tile_Op<"gather", [Pure]> {
-  let summary = "Streams slices of gathered rows: row i of the operand is row rows[i] of `source`, or zeros where that is -1";
+  let summary = "Streams slices of gathered rows: row i of the operand is row rows[i] of `source`, or zeros where that is negative";
   let description = [{
     K-major: the rows of the tile are gathered (grouped and dense work). MN-major: the depth is (ragged work). The producer's 128 threads copy 16 bytes each.
-    (C1) source is [rows, columns] of the slices' element with rows of whole 16 bytes; (C2) 128 rows a tile.
+    With `slots` n the row is rows[i] / n: numbers count n slots of each row of `source`.
+    (C1) source is [rows, columns] of the slices' element with rows of whole 16 bytes; (C2) 128 rows a tile; (C3) slots is positive.
   }];
-  let arguments = (ins RankedTensorOf<[AnyType]>:$source, RankedTensorOf<[I32]>:$rows);
+  let arguments = (ins RankedTensorOf<[AnyType]>:$source, RankedTensorOf<[I32]>:$rows, DefaultValuedAttr<I64Attr, "1">:$slots);
   let results = (outs Tile_SlicesType:$result);
-  let assemblyFormat = "$source `rows` $rows attr-dict `:` type($source) `,` type($rows) `->` type($result)";
+  let assemblyFormat = "$source `rows` $rows (`slots` $slots^)? attr-dict `:` type($source) `,` type($rows) `->` type($result)";
   let hasVerifier = 1;
 }
 
@@ -89,7 +90,7 @@ def Tile_FetchOp : Tile_Op<"fetch", [Pure]> {
     when the products end; a load by threads (`tile.operand`) would start then, and take half of each sector of memory. Results in bf16 take the places of fetched
     matrices, in the order of stores.
 
-    Constraints: (C1) the map is of bf16 in boxes of 64 x the tile's rows with swizzle 128; (C2) the work is dense and not split, or grouped, and gathers no rows; (C3) a stage has
+    Constraints: (C1) the map is of bf16 in boxes of 64 x the tile's rows with swizzle 128; (C2) the work is dense and not split, or grouped; (C3) a stage has
     room for 128 bytes of each row of all fetched tiles; (C4) the fragment is a product's; (C5) results that are left over have two sets of
     buffers, so that one can be written while stores read the other.
   }];
@@ -124,10 +125,10 @@ def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemRead, MemWrite]>]> {
   let description = [{
     (C1) the map is of bf16 in boxes of 64 x 64, or of f32 in boxes of 32 columns x 64 rows, with swizzle 128; (C2) the
     schedule has store buffers. With `accumulate` the cache adds, in the map's type: the fragment is rounded to it, and so
-    is the sum.
+    is the sum. With `transposed` rows of the fragment are columns in memory: (C3) boxes then are 64 x 64 of bf16 or 32 x 32 of f32; (C4) nothing is fetched.
   }];
-  let arguments = (ins Tile_FragmentType:$value, Tile_MapType:$map, UnitAttr:$accumulate);
-  let assemblyFormat = "(`accumulate` $accumulate^)? $value `,` $map attr-dict `:` type($value)";
+  let arguments = (ins Tile_FragmentType:$value, Tile_MapType:$map, UnitAttr:$accumulate, UnitAttr:$transposed);
+  let assemblyFormat = "(`accumulate` $accumulate^)? (`transposed` $transposed^)? $value `,` $map attr-dict `:` type($value)";
   let hasVerifier = 1;
 }
 

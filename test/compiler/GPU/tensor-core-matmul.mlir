@@ -216,3 +216,57 @@ func.func @raw(%a0: tensor<4096x2048xbf16>, %a1: tensor<1024x2048xbf16>) {
   }
   return
 }
+
+// Rows spread to experts are gathered by slot, also where the epilogue reads through the stages.
+// TILE-LABEL: tile.kernel @spread_gated
+// TILE: tile.gather %{{.*}} rows %{{.*}} slots 8
+// TILE: tile.fetch
+// PTX-LABEL: .entry spread_gated_
+// PTX-NOT: .local
+// PTX: ldmatrix.sync.aligned.m8n8.x4.shared.b16
+// PTX: cp.async.cg.shared.global
+func.func @spread_gated(%a0: tensor<512x2048xbf16>, %s0: tensor<4096x1xi32>, %w0: tensor<4x256x2048xbf16>,
+                        %o0: tensor<1x5xi32>, %c0: tensor<1x4xi32>, %g0: tensor<4096x256xbf16>) {
+  %r = moe.dispatch "matmul" (%a = %a0, %s = %s0, %w = %w0, %o = %o0, %c = %c0, %g = %g0)
+      : (tensor<512x2048xbf16>, tensor<4096x1xi32>, tensor<4x256x2048xbf16>, tensor<1x5xi32>, tensor<1x4xi32>, tensor<4096x256xbf16>)
+        -> tensor<4096x256xbf16> {
+    %x = moe.cast %a : tensor<512x2048xbf16> -> tensor<512x2048xf32>
+    %y = moe.cast %w : tensor<4x256x2048xbf16> -> tensor<4x256x2048xf32>
+    %gate = moe.cast %g : tensor<4096x256xbf16> -> tensor<4096x256xf32>
+    %rows = moe.spread_rows %x, %s top_k 8 : tensor<512x2048xf32>, tensor<4096x1xi32> -> tensor<4096x2048xf32>
+    %p = moe.grouped_matmul tb %rows, %y, %o, %c : tensor<4096x2048xf32>, tensor<4x256x2048xf32>, tensor<1x5xi32>, tensor<1x4xi32> -> tensor<4096x256xf32>
+    %m = moe.map(%p, %gate) : (tensor<4096x256xf32>, tensor<4096x256xf32>) -> tensor<4096x256xf32> {
+    ^bb0(%d: f32, %gv: f32):
+      %e = arith.mulf %d, %gv : f32
+      moe.yield %e : f32
+    }
+    %q = moe.cast %m : tensor<4096x256xf32> -> tensor<4096x256xbf16>
+    moe.yield %q : tensor<4096x256xbf16>
+  }
+  return
+}
+
+// On the right of a weight's gradient they are the left side of its transpose.
+// TILE-LABEL: tile.kernel @spread_outer
+// TILE: tile.ragged 2048 x 256
+// TILE: tile.gather %{{.*}} rows %{{.*}} slots 8 :
+// TILE: tile.map 0 : bf16 dims [256, 4096]
+// TILE: tile.map {{.*}} : bf16 dims [2048, 256, 4] strides [4096, 1048576] box [64, 64, 1]
+// TILE: tile.store transposed
+// PTX-LABEL: .entry spread_outer_
+// PTX-NOT: .local
+// PTX: stmatrix.sync.aligned.m8n8.x4.trans.shared.b16
+// PTX: cp.async.cg.shared.global
+func.func @spread_outer(%h0: tensor<4096x256xbf16>, %a0: tensor<512x2048xbf16>, %s0: tensor<4096x1xi32>,
+                        %o0: tensor<1x5xi32>, %c0: tensor<1x4xi32>) {
+  %r = moe.dispatch "matmul" (%h = %h0, %a = %a0, %s = %s0, %o = %o0, %c = %c0)
+      : (tensor<4096x256xbf16>, tensor<512x2048xbf16>, tensor<4096x1xi32>, tensor<1x5xi32>, tensor<1x4xi32>) -> tensor<4x256x2048xbf16> {
+    %x = moe.cast %a : tensor<512x2048xbf16> -> tensor<512x2048xf32>
+    %y = moe.cast %h : tensor<4096x256xbf16> -> tensor<4096x256xf32>
+    %rows = moe.spread_rows %x, %s top_k 8 : tensor<512x2048xf32>, tensor<4096x1xi32> -> tensor<4096x2048xf32>
+    %p = moe.grouped_outer %y, %rows, %o, %c : tensor<4096x256xf32>, tensor<4096x2048xf32>, tensor<1x5xi32>, tensor<1x4xi32> -> tensor<4x256x2048xf32>
+    %q = moe.cast %p : tensor<4x256x2048xf32> -> tensor<4x256x2048xbf16>
+    moe.yield %q : tensor<4x256x2048xbf16>
+  }
+  return
+}

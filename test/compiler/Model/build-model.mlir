@@ -32,7 +32,7 @@
 
 // CHECK-LABEL: func.func @evaluate()
 // CHECK-NOT: count_ids
-// CHECK: moe.accumulate @metric.validation.loss
+// CHECK: moe.write @evaluate.losses
 
 // CHECK-LABEL: func.func @logits()
 // CHECK: moe.read @generate.position
@@ -52,8 +52,6 @@
 // CHECK-DAG: moe.write @grad.embed
 // CHECK-DAG: moe.write @"counter.layers.{}.load_balance.counts"
 // CHECK-NOT: @counter.step
-// CHECK-LABEL: func.func @begin_evaluate()
-// CHECK: moe.write @metric.validation.loss
 
 // CHECK-LABEL: func.func @init()
 // CHECK: moe.random_normal seed 17

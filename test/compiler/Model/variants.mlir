@@ -29,6 +29,21 @@
 // CAPACITY: %[[KEPT:.*]] = moe.limit_capacity lowest_weight %[[IDS]], %{{.*}} experts 8 capacity 20
 // CAPACITY: moe.permute %[[KEPT]]
 
+// A layer with a top_k of its own has room for ceil(1.0 * 64 * k / 8); memory is laid out for the largest k.
+// RUN: sed -e 's/capacity_factor = 0.0/capacity_factor = 1.0/' -e 's/top_k = 2/top_k_per_layer = array<f64: 4.0, 2.0, 2.0, 4.0>, top_k = 4/' \
+// RUN:   %S/Inputs/base.mlir | moec-opt -moec-build-model | FileCheck %s --check-prefix=ROOM
+// ROOM-LABEL: func.func @forward_backward
+// ROOM: %[[TOPK:.*]] = moe.read @"constant.layers.{}.top_k"
+// ROOM: %[[ROOM:.*]] = moe.map position(%[[TOPK]]) : (tensor<1x1xf32>) -> tensor<1x1xi64>
+// ROOM: moe.limit_capacity lowest_weight %{{.*}}, %{{.*}} experts 8 capacity 32 room %[[ROOM]]
+
+// Where text is made its tokens alone count, and what stands behind them has no expert.
+// TEXT-LABEL: func.func @evaluate
+// TEXT-NOT: room
+// TEXT-LABEL: func.func @logits
+// TEXT: moe.limit_capacity lowest_weight %{{.*}}, %{{.*}} experts 8 capacity 4 room %{{.*}}
+// RUN: sed 's/capacity_factor = 0.0/capacity_factor = 1.0/' %S/Inputs/base.mlir | moec-opt -moec-build-model | FileCheck %s --check-prefix=TEXT
+
 // A capacity that no expert can exceed drops nothing and costs nothing.
 // RUN: sed 's/capacity_factor = 0.0/capacity_factor = 4.0/' %S/Inputs/base.mlir | moec-opt -moec-build-model | FileCheck %s --check-prefix=AMPLE
 // AMPLE-NOT: limit_capacity

@@ -79,7 +79,7 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
 
 // method_c1
 exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
-  // expected-error @+1 {{MOEC-S017: no score has kind "softmaxx"; expected "sigmoid", "softmax", "sqrt_softmax" or "sqrt_softplus"; did you mean "softmax"?}}
+  // expected-error-re @+1 {{MOEC-S017: no score has kind "softmaxx"; expected {{("[a-z_]+"(, | or )?)+}}; did you mean "softmax"?}}
   exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmaxx", {order = "pre"}>}
 }
 
@@ -254,6 +254,53 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   exp.dataset {name = "text", path = "text.txt", split = "train", weight = 1.0 : f64}
   exp.batch {micro_sequences = 4 : i64, sequences = 8 : i64}
   // expected-note @+1 {{the run is 100 steps}}
+  exp.duration {steps = 100 : i64}
+  exp.precision {compute = "f32"}
+  exp.memory {remat = "none"}
+  exp.evaluate {batches = 4 : i64, every_steps = 0 : i64}
+  exp.checkpoint {every_steps = 0 : i64, keep_last = 3 : i64}
+  exp.metrics {every_steps = 10 : i64}
+}
+
+// -----
+
+// (C9)
+exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
+  exp.model {hidden_size = 64 : i64, init_std = 0.02 : f64, norm_eps = 1.0e-05 : f64, norm_placement = "pre", num_layers = 2 : i64, residual_scale = "none", tie_embeddings = false, vocab_size = 256 : i64}
+  exp.attention {head_dim = 16 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, qk_norm = "none", rope_theta = 1.0e+04 : f64}
+  exp.moe {capacity_factor = 0.0 : f64, drop = "position", every = 1 : i64, expert_inner_size = 64 : i64, expert_kind = "swiglu", first_layer = 0 : i64, num_experts = 4 : i64, shared_experts = 0 : i64, top_k = 2 : i64}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
+  exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 0 : i64}>}
+  exp.data {seq_len = 64 : i64, tokenizer = "byte"}
+  exp.dataset {name = "text", path = "text.txt", split = "train", weight = 1.0 : f64}
+  exp.batch {micro_sequences = 4 : i64, sequences = 8 : i64}
+  // expected-error @+1 {{MOEC-S076: step 101 never comes: the last step of the run is 100}}
+  exp.change {at_step = 101 : i64, name = "late", top_k_per_layer = array<f64: 1.0, 1.0>}
+  // expected-note @+1 {{the run is 100 steps}}
+  exp.duration {steps = 100 : i64}
+  exp.precision {compute = "f32"}
+  exp.memory {remat = "none"}
+  exp.evaluate {batches = 4 : i64, every_steps = 0 : i64}
+  exp.checkpoint {every_steps = 0 : i64, keep_last = 3 : i64}
+  exp.metrics {every_steps = 10 : i64}
+}
+
+// -----
+
+// (C10)
+exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
+  exp.model {hidden_size = 64 : i64, init_std = 0.02 : f64, norm_eps = 1.0e-05 : f64, norm_placement = "pre", num_layers = 2 : i64, residual_scale = "none", tie_embeddings = false, vocab_size = 256 : i64}
+  exp.attention {head_dim = 16 : i64, num_heads = 4 : i64, num_kv_heads = 2 : i64, qk_norm = "none", rope_theta = 1.0e+04 : f64}
+  exp.moe {capacity_factor = 0.0 : f64, drop = "position", every = 1 : i64, expert_inner_size = 64 : i64, expert_kind = "swiglu", first_layer = 0 : i64, num_experts = 4 : i64, shared_experts = 0 : i64, top_k = 2 : i64}
+  exp.router {method = #exp.method<"routing", "token_choice", {}>, normalize = false, scale = 1.0 : f64, score = #exp.method<"score", "softmax", {order = "pre"}>}
+  exp.optimizer {clip_norm = 0.0 : f64, lr = 1.0e-3 : f64, method = #exp.method<"optimizer", "adamw", {betas = array<f64: 0.9, 0.95>, eps = 1.0e-8 : f64, weight_decay = 0.1 : f64}>, schedule = #exp.method<"schedule", "constant", {warmup = 0 : i64}>}
+  exp.data {seq_len = 64 : i64, tokenizer = "byte"}
+  exp.dataset {name = "text", path = "text.txt", split = "train", weight = 1.0 : f64}
+  exp.batch {micro_sequences = 4 : i64, sequences = 8 : i64}
+  // expected-note @+1 {{"a" is at step 5 too}}
+  exp.change {at_step = 5 : i64, name = "a", top_k_per_layer = array<f64: 1.0, 2.0>}
+  // expected-error @+1 {{MOEC-S077: changes "a" and "b" both set top_k_per_layer from step 5 on}}
+  exp.change {at_step = 5 : i64, name = "b", top_k_per_layer = array<f64: 1.0, 1.0>}
   exp.duration {steps = 100 : i64}
   exp.precision {compute = "f32"}
   exp.memory {remat = "none"}

@@ -668,6 +668,14 @@ func.func @column_kth_row(%x: tensor<8x4xf32>) {
 
 // -----
 
+func.func @column_kth_rank(%x: tensor<8x4xf32>, %n: tensor<2x1xi64>) {
+  // expected-error @+1 {{rank is [2, 1], expected [1, 1]}}
+  %0 = moe.column_kth %x n 1 rank %n : tensor<8x4xf32>, tensor<2x1xi64> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
 func.func @sinkhorn_enabled(%x: tensor<8x4xf32>, %now: tensor<8x1xf32>) {
   // expected-error @+1 {{enabled is [8, 1], expected [1, 1]}}
   %0 = moe.sinkhorn %x if %now xi 0.5 max_iters 10 tol 0.0 : tensor<8x4xf32>, tensor<8x1xf32>
@@ -735,6 +743,22 @@ func.func @qr_enabled(%x: tensor<2x6x4xf32>, %now: tensor<2x1xf32>) {
 func.func @limit_capacity(%i: tensor<8x2xi32>, %w: tensor<8x1xf32>) {
   // expected-error @+1 {{weights is [8, 1], expected [8, 2]}}
   %0 = moe.limit_capacity position %i, %w experts 3 capacity 4 : tensor<8x2xi32>, tensor<8x1xf32>
+  return
+}
+
+// -----
+
+func.func @limit_capacity_none(%i: tensor<8x2xi32>, %w: tensor<8x2xf32>) {
+  // expected-error @+1 {{has 3 experts and capacity 0, expected at least 1 of each}}
+  %0 = moe.limit_capacity position %i, %w experts 3 capacity 0 : tensor<8x2xi32>, tensor<8x2xf32>
+  return
+}
+
+// -----
+
+func.func @limit_capacity_room(%i: tensor<8x2xi32>, %w: tensor<8x2xf32>, %n: tensor<1x3xi64>) {
+  // expected-error @+1 {{room is [1, 3], expected [1, 1]}}
+  %0 = moe.limit_capacity position %i, %w experts 3 capacity 4 room %n : tensor<8x2xi32>, tensor<8x2xf32>, tensor<1x3xi64>
   return
 }
 

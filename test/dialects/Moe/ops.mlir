@@ -108,9 +108,11 @@ func.func @row_ops(%x: tensor<8x4xf32>, %s: tensor<1x4xf32>, %ids: tensor<8x2xi3
 }
 
 // CHECK-LABEL: func @routed
-func.func @routed(%x: tensor<8x4xf32>, %scores: tensor<8x2xf32>, %ids: tensor<8x2xi32>, %w: tensor<3x4x6xf32>) {
+func.func @routed(%x: tensor<8x4xf32>, %scores: tensor<8x2xf32>, %ids: tensor<8x2xi32>, %w: tensor<3x4x6xf32>, %n: tensor<1x1xi64>) {
   // CHECK: moe.limit_capacity lowest_weight %{{.*}}, %{{.*}} experts 3 capacity 4 : tensor<8x2xi32>, tensor<8x2xf32>
   %kept = moe.limit_capacity lowest_weight %ids, %scores experts 3 capacity 4 : tensor<8x2xi32>, tensor<8x2xf32>
+  // CHECK: moe.limit_capacity position %{{.*}}, %{{.*}} experts 3 capacity 4 room %{{.*}} : tensor<8x2xi32>, tensor<8x2xf32>, tensor<1x1xi64>
+  %kept2 = moe.limit_capacity position %ids, %scores experts 3 capacity 4 room %n : tensor<8x2xi32>, tensor<8x2xf32>, tensor<1x1xi64>
   // CHECK: moe.count_ids %{{.*}} : tensor<8x2xi32> -> tensor<2x3xi64>
   %load = moe.count_ids %ids : tensor<8x2xi32> -> tensor<2x3xi64>
   // CHECK: moe.permute %{{.*}} experts 3 align 4 : tensor<8x2xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<28x1xi32>
@@ -122,6 +124,8 @@ func.func @routed(%x: tensor<8x4xf32>, %scores: tensor<8x2xf32>, %ids: tensor<8x
   %threshold = moe.column_kth %x n 3 : tensor<8x4xf32> -> tensor<2x4xf32>
   // CHECK: %{{.*}}, %{{.*}} = moe.column_kth %{{.*}} n 3 : tensor<8x4xf32> -> tensor<2x4xf32>, tensor<2x4xi32>
   %threshold2, %last = moe.column_kth %x n 3 : tensor<8x4xf32> -> tensor<2x4xf32>, tensor<2x4xi32>
+  // CHECK: moe.column_kth %{{.*}} n 3 rank %{{.*}} : tensor<8x4xf32>, tensor<1x1xi64> -> tensor<2x4xf32>
+  %threshold3 = moe.column_kth %x n 3 rank %n : tensor<8x4xf32>, tensor<1x1xi64> -> tensor<2x4xf32>
   // CHECK: moe.gather_rows %{{.*}}, %{{.*}} slot_row %{{.*}} : tensor<8x2xi32> : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   %g = moe.gather_rows %x, %row_token slot_row %slot_row : tensor<8x2xi32> : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   // CHECK: moe.gather_rows %{{.*}}, %{{.*}} : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>

@@ -107,10 +107,3 @@ plan.program "call_unknown" {
   // expected-error @+1 {{'plan.call' op names @nothing, which is not a plan.func}}
   plan.call @nothing
 }
-
-// -----
-
-plan.program "split_c1" {
-  // expected-error @+1 {{'plan.next_batch' op split is "test"; expected "train" or "validation"}}
-  plan.next_batch "test"
-}

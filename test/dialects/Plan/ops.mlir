@@ -33,8 +33,8 @@ plan.program "train" {
   plan.steps 10 {
     // CHECK: plan.repeat 2 {
     plan.repeat 2 {
-      // CHECK: plan.next_batch "train"
-      plan.next_batch "train"
+      // CHECK: plan.next_batch
+      plan.next_batch
       // CHECK: plan.call @f
       plan.call @f
     }

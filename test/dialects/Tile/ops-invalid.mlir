@@ -232,6 +232,23 @@ func.func @epilogue_c2(%a: !tile.fragment<128, 128>) {
 
 // -----
 
+func.func @gather_c3(%rows: tensor<8x1xi32>, %x: tensor<8x16xbf16>) {
+  // expected-error @+1 {{'tile.gather' op has 0 slots a row; expected at least 1}}
+  %0 = tile.gather %x rows %rows slots 0 : tensor<8x16xbf16>, tensor<8x1xi32> -> !tile.slices<128, 64, bf16, k>
+  return
+}
+
+// -----
+
+func.func @store_c3(%a: !tile.fragment<128, 128>) {
+  %0 = tile.map 0 : f32 dims [64, 64] strides [256] box [32, 64] swizzle 128
+  // expected-error @+1 {{'tile.store' op stores by another map than bf16 in boxes of 64 x 64, or f32 in boxes of 32 x 32, with swizzle 128}}
+  tile.store transposed %a, %0 : !tile.fragment<128, 128>
+  return
+}
+
+// -----
+
 func.func @store_c1(%a: !tile.fragment<128, 128>) {
   %0 = tile.map 0 : bf16 dims [64, 64] strides [128] box [64, 32] swizzle 128
   // expected-error @+1 {{'tile.store' op stores by another map than bf16 in boxes of 64 x 64, or f32 in boxes of 32 x 64, with swizzle 128}}
@@ -296,7 +313,7 @@ tile.kernel @fetch_c2 params 8 <m = 128, n = 128, k = 64, stages = 3, producer =
   tile.dense 128 x 128
   %x = tile.load %m : !tile.slices<128, 64, bf16, k>
   %p = tile.mma (%x) by (%x) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
-  // expected-error @+1 {{'tile.fetch' op in work that is ragged or split, or gathers rows}}
+  // expected-error @+1 {{'tile.fetch' op in work that is ragged or split}}
   %f = tile.fetch %m : !tile.fragment<128, 128>
 }
 
@@ -341,6 +358,19 @@ tile.kernel @fetch_c5 params 8 <m = 128, n = 128, k = 64, stages = 3, producer =
 
 // -----
 
+tile.kernel @store_c4 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
+  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
+  tile.dense 128 x 128
+  %x = tile.load %m : !tile.slices<128, 64, bf16, k>
+  %p = tile.mma (%x) by (%x) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
+  %f = tile.fetch %m : !tile.fragment<128, 128>
+  %to = tile.map 1 : bf16 dims [128, 128] strides [256] box [64, 64] swizzle 128
+  // expected-error @+1 {{'tile.store' op stores the transpose beside fetched matrices, whose places it cannot take}}
+  tile.store transposed %p, %to : !tile.fragment<128, 128>
+}
+
+// -----
+
 tile.kernel @row_sums_c2 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
   %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
   tile.dense 128 x 128
@@ -373,20 +403,6 @@ tile.kernel @fetch_c2_ragged params 8 <m = 128, n = 128, k = 64, stages = 3, pro
   %x = tile.load %m : !tile.slices<128, 64, bf16, mn>
   %p = tile.mma (%x) by (%x) depth [8192] : (!tile.slices<128, 64, bf16, mn>), (!tile.slices<128, 64, bf16, mn>) -> !tile.fragment<128, 128>
   %n = tile.map 1 : bf16 dims [128, 128] strides [256] box [64, 128] swizzle 128
-  // expected-error @+1 {{'tile.fetch' op in work that is ragged or split, or gathers rows}}
+  // expected-error @+1 {{'tile.fetch' op in work that is ragged or split}}
   %f = tile.fetch %n : !tile.fragment<128, 128>
-}
-
-// -----
-
-tile.kernel @fetch_c2_gathered params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 56, consumer = 224, buffers = 2> {
-  %source = tile.operand 2 : tensor<512x64xbf16>
-  %rows = tile.operand 3 : tensor<128x1xi32>
-  %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
-  tile.dense 128 x 128
-  %x = tile.gather %source rows %rows : tensor<512x64xbf16>, tensor<128x1xi32> -> !tile.slices<128, 64, bf16, k>
-  %y = tile.load %m : !tile.slices<128, 64, bf16, k>
-  %p = tile.mma (%x) by (%y) depth [64] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<128, 64, bf16, k>) -> !tile.fragment<128, 128>
-  // expected-error @+1 {{'tile.fetch' op in work that is ragged or split, or gathers rows}}
-  %f = tile.fetch %m : !tile.fragment<128, 128>
 }

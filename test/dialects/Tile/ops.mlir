@@ -95,6 +95,23 @@ tile.kernel @ragged params 4 <m = 128, n = 256, k = 64, stages = 4, producer = 4
   tile.store %p, %d : !tile.fragment<128, 256>
 }
 
+// The transpose of a weight's gradient, whose depth is gathered by slots: eight of each row.
+// CHECK-LABEL: tile.kernel @transposed
+tile.kernel @transposed params 5 <m = 128, n = 256, k = 64, stages = 4, producer = 56, consumer = 224, buffers = 2> {
+  %offsets = tile.operand 2 : tensor<1x9xi32>
+  %source = tile.operand 0 : tensor<1024x2048xbf16>
+  %slots = tile.operand 4 : tensor<8192x1xi32>
+  %b = tile.map 1 : bf16 dims [1024, 8192] strides [2048] box [64, 64] swizzle 128
+  %d = tile.map 3 : f32 dims [2048, 1024, 8] strides [8192, 8388608] box [32, 32, 1] swizzle 128
+  tile.ragged 2048 x 1024 by %offsets : tensor<1x9xi32>
+  // CHECK: tile.gather %{{.*}} rows %{{.*}} slots 8 :
+  %x = tile.gather %source rows %slots slots 8 : tensor<1024x2048xbf16>, tensor<8192x1xi32> -> !tile.slices<128, 64, bf16, mn>
+  %y = tile.load %b : !tile.slices<256, 64, bf16, mn>
+  %p = tile.mma (%x) by (%y) depth [8192] : (!tile.slices<128, 64, bf16, mn>), (!tile.slices<256, 64, bf16, mn>) -> !tile.fragment<128, 256>
+  // CHECK: tile.store accumulate transposed
+  tile.store accumulate transposed %p, %d : !tile.fragment<128, 256>
+}
+
 // Eight bits: 128 elements of depth a stage, both sides K-major, scales of rows and of each group's columns.
 // CHECK-LABEL: tile.kernel @quantised
 tile.kernel @quantised params 7 <m = 128, n = 256, k = 128, stages = 4, producer = 56, consumer = 224, buffers = 2> {

@@ -63,7 +63,7 @@ DEFAULTS = {
     "adamh": {"betas": [0.9, 0.95], "eps": 1e-8},
     "adamw_lite": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1, "chi": 4, "chi_schedule": "constant",
                    "sharp_fraction": 0.1, "smooth": 0.1},
-    "soap": {"betas": [0.95, 0.95], "eps": 1e-8, "weight_decay": 0.01, "factor_beta": 0.95, "every": 10, "max_side": 10000,
+    "soap": {"betas": [0.95, 0.95], "eps": 1e-8, "weight_decay": 0.01, "every": 10, "max_side": 10000,
              "lite": {"beta1": 0, "beta2": 0, "chi": 1, "chi_schedule": "constant", "sharp_fraction": 0.1, "smooth": 0.1}},
     "galore": {"betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0, "rank": 128, "every": 200, "scale": 0.25},
 }
@@ -93,11 +93,19 @@ def learning_rate_factor(spec, step):
     return floor + (1 - floor) * (1 - r if schedule["kind"] == "linear" else (1 + math.cos(math.pi * r)) / 2)
 
 
+def root_of(v, o, t):
+    """Where the code corrects the rate instead of the moments, eps stands beside the root of v as it is."""
+    correction = 1 - o["betas"][1] ** t
+    if o["kind"] in ("soap", "galore", "adamw_lite"):
+        return (np.sqrt(v) + o["eps"]) / np.sqrt(correction)
+    return np.sqrt(v / correction) + o["eps"]
+
+
 def adam_direction(g, state, o, t):
     b1, b2 = o["betas"]
     m = state["m"] = b1 * state.get("m", 0) + (1 - b1) * g
     v = state["v"] = b2 * state.get("v", 0) + (1 - b2) * g * g
-    return m / (1 - b1**t) / (np.sqrt(v / (1 - b2**t)) + o["eps"])
+    return m / (1 - b1**t) / root_of(v, o, t)
 
 
 def adamw(w, g, state, o, lr, t):
@@ -114,9 +122,22 @@ EXPRESS = [(8.28721201814563, -23.595886519098837, 17.300387312530933), (4.10705
            (1.8750014808534479, -1.2500016453999487, 0.3750001645474248), (1.875, -1.25, 0.375)]
 
 
-def polynomials(s, ns):
-    """Singular values [..., rank], signs allowed, over their norm + 1e-7, through the polynomials a s + b s^3 + c s^5."""
-    s = s / (np.sqrt((s * s).sum(-1, keepdims=True)) + 1e-7) / (1.01 if ns["coefficients"] == "polar_express" else 1)
+EPS = {"keller": 1e-7, "polar5": 1e-8, "polar_express": 1e-8 / 1.01}
+
+
+def share_of(o):
+    """What momentum_of is of the momentum to whose norm the source adds its eps: Dion and Moonlight sum gradients, LITE
+    adds (1 / momentum - 1) g to their mean."""
+    if o["ns"]["coefficients"] == "polar_express":
+        return o["momentum"] if o["nesterov"] else 1
+    sums = o["ns"]["coefficients"] == "polar5" or o.get("scale") == "moonlight"
+    return 1 - o["momentum"] if sums else 1
+
+
+def polynomials(s, ns, share=1):
+    """Singular values [..., rank], signs allowed, over their norm + eps, through the polynomials a s + b s^3 + c s^5."""
+    eps = EPS[ns["coefficients"]] * share
+    s = s / (np.sqrt((s * s).sum(-1, keepdims=True)) + eps) / (1.01 if ns["coefficients"] == "polar_express" else 1)
     table = {"keller": KELLER, "polar5": POLAR5, "polar_express": EXPRESS}[ns["coefficients"]]
     for i in range(ns["steps"]):
         a, b, c = table[min(i, len(table) - 1)]
@@ -126,9 +147,9 @@ def polynomials(s, ns):
     return s
 
 
-def orthogonalised(x, ns):
+def orthogonalised(x, ns, share=1):
     u, s, vt = np.linalg.svd(x, full_matrices=False)
-    return (u * polynomials(s, ns)[..., None, :]) @ vt
+    return (u * polynomials(s, ns, share)[..., None, :]) @ vt
 
 
 def momentum_of(g, state, o):
@@ -143,7 +164,7 @@ def muon(w, g, state, o, lr, t):
     scale = {"keller": max(1, fan_out / fan_in) ** 0.5, "spectral": (fan_out / fan_in) ** 0.5,
              "moonlight": 0.2 * max(fan_in, fan_out) ** 0.5, "none": 1.0}[o["scale"]]
     u, lite, decay = momentum_of(g, state, o), o["lite"], o["weight_decay"]
-    direction = orthogonalised(u, o["ns"])
+    direction = orthogonalised(u, o["ns"], share_of(o))
     if lite == DEFAULTS["muon"]["lite"]:
         return w * (1 - lr * decay) - lr * scale * direction
     flat, chi, ramp = flat_projector(u, state, o), chi_of(lite, o["run"], t - 1), ramp_of(lite, o["run"], t - 1)
@@ -161,14 +182,19 @@ def flat_projector(u, state, o):
     k = min(int(o["lite"]["sharp_fraction"] * rank) + 1, rank - 1)
     rho = state.setdefault("rho", np.full(u.shape[:-2] + (1,), rank**-0.5))
     left, s, _ = np.linalg.svd(u, full_matrices=False)
-    ones = polynomials(s, o["ns"])
-    sharp = (ones + polynomials(s / (rho * np.sqrt((s * s).sum(-1, keepdims=True))) - ones, o["ns"])) / 2
+    ones = polynomials(s, o["ns"], share_of(o))
+    threshold = rho * np.sqrt((s * s).sum(-1, keepdims=True)) + 1e-9 * share_of(o)
+    sharp = (ones + polynomials(s / threshold - ones, o["ns"])) / 2
     state["rho"] = np.minimum(1, rho * np.where((sharp * sharp).sum(-1, keepdims=True) > k, 1.05, 0.95))
     return np.eye(fan_in) - (left * (sharp * sharp)[..., None, :]) @ left.swapaxes(-1, -2)
 
 
 def ramp_of(lite, run, step):
-    length = lite.get("ramp", {"steps": round(0.5 * run["total"])})["steps"]
+    rest = run["total"] - run["warmup"]
+    own = min(2 * run["warmup"] * rest // run["total"], rest) if run["stays"] else rest // 2
+    length = lite.get("ramp", {"steps": own})["steps"]
+    if length == 0:
+        return float(step >= run["warmup"])
     return min(1, max(0, (step - run["warmup"]) / length))
 
 
@@ -192,11 +218,15 @@ def adamw_lite(w, g, state, o, lr, t):
 
 
 def sharp_mask(v, state, o):
-    high, low = state.get("high", 2.0), state.get("low", 1.0)
-    mask = np.where(v >= high * v.mean(), 1, np.clip((v - low * v.mean()) / ((high - low) * v.mean()), 0, 1))
-    share = lambda bound: (v >= bound * v.mean()).mean()
-    state["high"] = high * (1.05 if share(high) > o["sharp_fraction"] else 0.95)
-    state["low"] = low * (1.05 if share(low) > o["sharp_fraction"] + o["smooth"] else 0.95)
+    if o["sharp_fraction"] in (0, 1):
+        return float(o["sharp_fraction"])
+    high, low = state.get("high", 1.0), state.get("low", 0.5)
+    mean = v.mean((-2, -1), keepdims=True)
+    mask = np.where(v >= high * mean, 1, np.clip((v - low * mean) / ((high - low) * mean), 0, 1))
+    share = lambda bound: (v >= bound * mean).mean((-2, -1), keepdims=True)
+    state["high"] = high * np.where(share(high) > o["sharp_fraction"], 1.05, 0.95)
+    smooth = min(o["smooth"], 1 - o["sharp_fraction"])
+    state["low"] = np.minimum(low * np.where(share(low) > o["sharp_fraction"] + smooth, 1.05, 0.95), 0.95 * state["high"])
     return mask
 
 
@@ -216,7 +246,7 @@ def orthogonal_factor(x):
 
 def soap(w, g, state, o, lr, t):
     """Vyas et al. 2024 (arXiv 2409.11321) as its code does it: the first step makes the bases and nothing else; bases come behind
-    the update; m lies in the bases and is turned when they are. Bias correction and eps as in adamw."""
+    the update; m lies in the bases and is turned when they are."""
     p, q = g.shape[-2:]
     unit = lambda n: np.broadcast_to(np.eye(n), g.shape[:-2] + (n, n))
     has = [p > 1 and p <= o["max_side"], p > 1 and q <= o["max_side"]]
@@ -228,10 +258,10 @@ def soap(w, g, state, o, lr, t):
         if lite != DEFAULTS["soap"]["lite"]:
             flat = 1 - sharp_mask(state["v"], state, lite)
             weight = lite["beta1"] + flat * ramp_of(lite, o["run"], t - 1) * (lite["beta2"] - lite["beta1"])
-            direction = direction + weight * turned / (np.sqrt(state["v"] / (1 - o["betas"][1] ** (t - 1))) + o["eps"])
+            direction = direction + weight * turned / root_of(state["v"], o, t - 1)
             direction = direction * (1 + (chi_of(lite, o["run"], t - 1) - 1) * flat)
         w = (w - lr * (L @ direction @ transposed(R))) * (1 - lr * o["weight_decay"])
-    f = o["factor_beta"]
+    f = o.get("factor_beta", o["betas"][1])
     squares = (g @ transposed(g), transposed(g) @ g)
     factors = state["factors"] = [f * old + (1 - f) * new for old, new in zip(state.get("factors", (0, 0)), squares)]
     if t == 1:
@@ -274,7 +304,7 @@ def on_sphere(w, u, lr):
 
 
 def muonh(w, g, state, o, lr, t):
-    return on_sphere(w, orthogonalised(momentum_of(g, state, o), o["ns"]), lr)
+    return on_sphere(w, orthogonalised(momentum_of(g, state, o), o["ns"], share_of(o)), lr)
 
 
 def adamh(w, g, state, o, lr, t):
@@ -288,9 +318,9 @@ RULES = {"adamw": adamw, "muon": muon, "muonh": muonh, "adamh": adamh, "adamw_li
 def train(spec):
     shapes = parameter_shapes(spec)
     parameters, states = {}, {}
-    schedule = spec["optimizer"].get("schedule", {})
+    schedule = spec["optimizer"].get("schedule", {"kind": "constant"})
     run = {"total": spec["duration"]["steps"], "warmup": schedule.get("warmup", {"steps": 0})["steps"],
-           "floor": schedule.get("floor", 0.0), "factor": lambda step: learning_rate_factor(spec, step)}
+           "stays": schedule.get("kind") in ("wsd", "constant"), "floor": schedule.get("floor", 0.0), "factor": lambda step: learning_rate_factor(spec, step)}
     for index, (name, shape) in enumerate(sorted(shapes.items())):
         values = numbers(math.prod(shape), 100 * index).reshape(shape)
         parameters[name] = 1 + 0.2 * values if name.endswith("scale") else 0.5 * values

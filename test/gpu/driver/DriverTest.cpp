@@ -82,16 +82,17 @@ json manifest() {
           {"data", data},
           {"batch", {{"offset", 64}, {"domains_offset", 128}}},
           {"generate", nullptr},
+          {"evaluate", nullptr},
           {"metrics", json::array()},
           {"functions", json::array()},
-          {"programs", {{"init", json::array()}, {"train", json::array()}, {"evaluate", json::array()}}},
+          {"programs", {{"init", json::array()}, {"train", json::array()}}},
           {"checkpoint", {{"keep_last", 0}}},
           {"locations", json::array()}};
 }
 
 Plan planOf(const json &text, const std::string &ptx) {
   PlanWriterBlob blob{"k.ptx", ptx};
-  Result<std::string> file = buildPlan(text.dump(), {&blob, 1});
+  Result<std::string> file = buildPlan(Json::parse(text.dump()).value(), {&blob, 1});
   Result<Plan> plan = file.isOk() ? parsePlan(std::as_bytes(std::span(*file)), "driver.moec") : file.status();
   if (!plan.isOk()) {
     std::printf("%s\n", plan.status().text().c_str());

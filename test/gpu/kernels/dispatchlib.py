@@ -45,6 +45,10 @@ class Text:
         return self.op(f"moe.gather_rows {x}, {rows}{back} : {tensor(shape, 'f32')}, "
                        f"{tensor([count, 1], 'i32')} -> {tensor([count, shape[1]], 'f32')}")
 
+    def spread(self, x, shape, slots, count, top_k):
+        return self.op(f"moe.spread_rows {x}, {slots} top_k {top_k} : {tensor(shape, 'f32')}, "
+                       f"{tensor([count, 1], 'i32')} -> {tensor([count, shape[1]], 'f32')}")
+
     def grouped(self, a, ashape, w, wshape, offsets, counts, out, tb=False, scales=None):
         """scales: values of [rows, 1] and of [experts, columns]."""
         e = wshape[0]

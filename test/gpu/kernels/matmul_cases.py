@@ -278,6 +278,37 @@ def outer(name, D, F, E, R, T=0, balanced=True, accumulate="f32", twice=False):
     Case(t, make, want, peer)
 
 
+def spread_outer(name, D, F, E, R, T, top_k, balanced=True, accumulate=None):
+    """Weight gradients: [E, D, F] from rows [R, D] and those that slots of T tokens [T, F] name."""
+    t = Text(name)
+    x, y, slots = t.input([R, D], "bf16"), t.input([T, F], "bf16"), t.input([R, 1], "i32")
+    offsets, counts = t.input([1, E + 1], "i32"), t.input([1, E], "i32")
+    p = t.outer(x, [R, D], t.spread(y, [T, F], slots, R, top_k), [R, F], offsets, counts, [E, D, F])
+    t.accumulate(p, [E, D, F], accumulate) if accumulate else t.result(p, [E, D, F], "bf16")
+
+    def make():
+        c, o = sizes(E, R, 3, balanced)
+        return [padded(random([R, D]), c, o), random([T, F]), row_numbers(T * top_k, R, c, o), o[None], c[None]]
+
+    def tokens(x):
+        import torch
+        return torch.where(x[2] >= 0, x[2] // top_k, -1)
+
+    def want(x):
+        import torch
+        g, o = gathered(x[1], tokens(x)), x[3][0].tolist()
+        return [torch.stack([f(x[0][o[e]:o[e + 1]]).t() @ f(g[o[e]:o[e + 1]]) for e in range(E)])]
+
+    def peer(x):
+        import torch
+        o = x[3][0, 1:].contiguous()
+        n = int(o[-1])
+        a, r = x[0][:n], tokens(x)[:n, 0].long().clamp(min=0)
+        return lambda: torch._grouped_mm(a.t(), x[1].index_select(0, r), offs=o)
+
+    Case(t, make, want, peer)
+
+
 def correct():
     for ta in (False, True):
         for tb in (False, True):
@@ -302,6 +333,8 @@ def correct():
         outer("dw" + n, 256, 384, 8, 2048, 0, b, None)
         outer("dwg" + n, 264, 192, 8, 2048, 512, b)
         outer("dwg2" + n, 256, 320, 8, 2048, 512, b, "f32", True)
+        for kind in (None, "bf16", "f32"):
+            spread_outer(f"dws_{kind or 'stored'}{n}", 200, 328, 8, 2048, 512, 3, b, kind)
 
 
 def fast():
@@ -332,6 +365,7 @@ def fast():
     outer("f_dw_up2_bf16", D, F, E, R, T, True, None, True)
     outer("f_dw_down", F, D, E, R)
     outer("f_dw_down_bf16", F, D, E, R, 0, True, None)
+    spread_outer("f_dw_down_spread", F, D, E, R, T, 8)
     E, R, D, F = 8, 65536 + 512, 4096, 14336
     up("b_up3", T, D, F, E, R)
     down("b_down", F, D, E, R)

@@ -33,6 +33,8 @@ struct LockstepRow {
   double worstRelative = 0, worstAbsolute = 0;
   uint64_t wrongIntegers = 0;
   uint64_t notFinite = 0; // the reference has a number there, the device has none
+  uint64_t oneStep = 0;   // of e4m3: the neighbour of the reference's number
+  bool oftenOneStep = false;
   uint64_t unwritten = 0; // the reference wrote nothing there: not compared
   bool good = true;
 };

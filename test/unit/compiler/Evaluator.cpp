@@ -158,7 +158,7 @@ static Matrix topK(const Matrix &x, Value result) {
 }
 
 /// The n-th largest of each column, and its row within the group: of equal entries the earlier ones first.
-static std::pair<Matrix, Matrix> columnKth(const Matrix &x, moe::ColumnKthOp op) {
+static std::pair<Matrix, Matrix> columnKth(const Matrix &x, moe::ColumnKthOp op, int64_t n) {
   int64_t groups = cast<RankedTensorType>(op->getResult(0).getType()).getDimSize(0), rows = x.rows / groups;
   Matrix values{groups, x.cols, {}}, places{groups, x.cols, {}};
   for (int64_t group = 0; group < groups; ++group)
@@ -166,14 +166,14 @@ static std::pair<Matrix, Matrix> columnKth(const Matrix &x, moe::ColumnKthOp op)
       std::vector<std::pair<double, int64_t>> column;
       for (int64_t row = 0; row < rows; ++row)
         column.push_back({-x.at(group * rows + row, col), row});
-      std::nth_element(column.begin(), column.begin() + (op.getN() - 1), column.end());
-      values.values.push_back(-column[op.getN() - 1].first);
-      places.values.push_back(static_cast<double>(column[op.getN() - 1].second));
+      std::nth_element(column.begin(), column.begin() + (n - 1), column.end());
+      values.values.push_back(-column[n - 1].first);
+      places.values.push_back(static_cast<double>(column[n - 1].second));
     }
   return {values, places};
 }
 
-static Matrix limitCapacity(Matrix ids, const Matrix &weights, moe::LimitCapacityOp op) {
+static Matrix limitCapacity(Matrix ids, const Matrix &weights, moe::LimitCapacityOp op, int64_t room) {
   std::vector<std::vector<size_t>> slots(op.getExperts());
   for (size_t i = 0; i < ids.values.size(); ++i)
     if (ids.values[i] >= 0)
@@ -182,7 +182,7 @@ static Matrix limitCapacity(Matrix ids, const Matrix &weights, moe::LimitCapacit
     if (op.getPolicy() == moe::DropPolicy::lowest_weight)
       std::stable_sort(mine.begin(), mine.end(),
                        [&](size_t a, size_t b) { return weights.values[a] > weights.values[b]; });
-    for (size_t i = op.getCapacity(); i < mine.size(); ++i)
+    for (size_t i = room; i < mine.size(); ++i)
       ids.values[mine[i]] = -1;
   }
   return ids;
@@ -302,13 +302,15 @@ void Evaluator::visit(Operation &operation) {
             multiplyGroups(op, get(op.getA()), get(op.getW()), get(op.getOffsets()), get(op.getCounts())));
       })
       .Case<moe::ColumnKthOp>([&](auto op) {
-        auto [values, places] = columnKth(get(op.getInput()), op);
+        auto [values, places] = columnKth(get(op.getInput()), op, boundOf(op.getRank(), 1, op.getN()));
         set(op.getResult(), values);
         if (op.getRow())
           set(op.getRow(), places);
       })
-      .Case<moe::LimitCapacityOp>(
-          [&](auto op) { set(op.getResult(), limitCapacity(get(op.getIds()), get(op.getWeights()), op)); })
+      .Case<moe::LimitCapacityOp>([&](auto op) {
+        int64_t room = boundOf(op.getRoom(), 0, op.getCapacity());
+        set(op.getResult(), limitCapacity(get(op.getIds()), get(op.getWeights()), op, room));
+      })
       .Case<moe::SinkhornOp>([&](auto op) { set(op.getPlan(), sinkhorn(get(op.getScores()), op)); })
       .Case<moe::TopKOp>([&](auto op) { set(op.getIds(), topK(get(op.getScores()), op.getIds())); })
       .Case<moe::SliceColumnsOp>([&](auto op) {

@@ -4,6 +4,7 @@
 
 #include "dialects/Moe/IR/Moe.h"
 
+#include <algorithm>
 #include <map>
 #include <vector>
 
@@ -27,6 +28,10 @@ public:
 private:
   void visit(mlir::Operation &op);
   void visitMap(moe::MapOp op);
+  /// `most`, or what `given` (may be null) holds, if that is in least .. most.
+  int64_t boundOf(mlir::Value given, int64_t least, int64_t most) const {
+    return given ? std::clamp(static_cast<int64_t>(get(given).at(0, 0)), least, most) : most;
+  }
   std::map<const void *, Matrix> values;
 };
 

@@ -6,6 +6,8 @@
 #include <cmath>
 #include <filesystem>
 #include <functional>
+#include <sys/wait.h>
+#include <unistd.h>
 
 using namespace moec;
 using moec::test::Bench;
@@ -222,6 +224,27 @@ TEST_CASE("the registry knows every method of the tree", "[methods]") {
     ++categories;
   }
   CHECK(categories >= 8);
+}
+
+// A second one would take the place of the first in silence.
+TEST_CASE("a kind that is there already ends the program with a word", "[methods]") {
+  Bench bench;
+  int output[2];
+  REQUIRE(pipe(output) == 0);
+  pid_t child = fork();
+  if (child == 0) {
+    dup2(output[1], STDERR_FILENO);
+    registerMethods(exp::getMethods(&bench.context));
+    _exit(0);
+  }
+  close(output[1]);
+  std::string said(1000, '\0');
+  said.resize(std::max<ssize_t>(read(output[0], said.data(), said.size()), 0));
+  close(output[0]);
+  int status = 0;
+  waitpid(child, &status, 0);
+  CHECK(status != 0);
+  CHECK_THAT(said, Catch::Contains("internal: two methods of category") && Catch::Contains("have the kind"));
 }
 
 TEST_CASE("hyperp: the law at its base point, and away from it", "[methods]") {

@@ -16,10 +16,6 @@
 
 using namespace moec;
 
-namespace moec {
-void registerRouterEntropy(exp::MethodRegistry &); // the example of docs/adding-a-loss.md
-}
-
 namespace {
 
 class Fixture {
@@ -186,11 +182,4 @@ TEST_CASE_METHOD(Fixture, "the same experts in smaller parts have the same param
     CHECK(split(parts).total == whole.total + routers);
     CHECK(split(parts).active == whole.active + routers);
   }
-}
-
-TEST_CASE_METHOD(Fixture, "the example loss of the documentation builds", "[model]") {
-  registerRouterEntropy(exp::getMethods(&context));
-  std::string old = "#exp.method<\"loss\", \"router_z\", {}>";
-  for (std::string of : {"token", "batch"})
-    CHECK(countOps(parse({{old, "#exp.method<\"loss\", \"router_entropy\", {of = \"" + of + "\"}>"}})) > 0);
 }

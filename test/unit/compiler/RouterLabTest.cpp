@@ -126,8 +126,9 @@ TEST_CASE("bias: exact steps", "[lab]") {
   };
   CHECK(after("sign", 0) == std::vector<double>{0, -0.5, 0, 0.5});
   CHECK(after("proportional", 0) == std::vector<double>{0, -0.5, 0, 0.5});
-  CHECK(after("sign", 4) == std::vector<double>{0, 0, 0, 0});
-  CHECK(after("sign", 5) == std::vector<double>{0, -0.5, 0, 0.5});
+  // Step 5: biases rest from the step on that `until` names.
+  CHECK(after("sign", 5) == std::vector<double>{0, 0, 0, 0});
+  CHECK(after("sign", 6) == std::vector<double>{0, -0.5, 0, 0.5});
 }
 
 TEST_CASE("router lab: quantile follows the quantiles", "[lab]") {

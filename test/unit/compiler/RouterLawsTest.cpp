@@ -74,6 +74,13 @@ BipResult runBip(const Matrix &scores, int64_t topK, int64_t iterations) {
   return {ids, bench.evaluator.states["bias"].values};
 }
 
+/// The same numbers with another rounding.
+Matrix nudged(Matrix m, Numbers &numbers) {
+  for (double &value : m.values)
+    value *= 1 + 4e-16 * (numbers.next() - 0.5);
+  return m;
+}
+
 double chosenScore(const Matrix &scores, const Matrix &ids) {
   double sum = 0;
   for (int64_t row = 0; row < ids.rows; ++row)
@@ -107,6 +114,18 @@ double bestAssignment(const Matrix &scores, int64_t topK, int64_t capacity, int6
 }
 
 } // namespace
+
+TEST_CASE("bip: tokens exactly between two experts are routed alike however sums are rounded", "[methods]") {
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    CAPTURE(seed);
+    Numbers numbers{seed};
+    Matrix logits = numbers.matrix(100, 8);
+    for (double &value : logits.values)
+      value *= 4;
+    Matrix scores = softmax(logits);
+    CHECK(runBip(scores, 2, 4).ids.values == runBip(nudged(scores, numbers), 2, 4).ids.values);
+  }
+}
 
 TEST_CASE("scores: weights over all experts are a softmax, and sums are 1", "[methods]") {
   Numbers numbers{3};
@@ -340,7 +359,7 @@ TEST_CASE("expert_choice: capacity goes down a line of stages, or jumps", "[meth
     exp::MethodAttr attr = bench.attr("routing", "expert_choice",
                                       {bench.field("capacity_factor", 2.0), bench.field("scope", scope),
                                        bench.field("see_future", bench.b.getBoolAttr(true)),
-                                       bench.field("then.at", int64_t(10)), bench.field("then.capacity_factor", 1.0),
+                                       bench.field("then.at", int64_t(11)), bench.field("then.capacity_factor", 1.0),
                                        bench.field("then.over", over), bench.field("then.stages", int64_t(4))});
     CHECK(bench.find<RoutingMethod>("routing", "expert_choice").maxChosen(attr, r) == 4 * 32);
     Matrix ids = choose(bench, "expert_choice", attr, r);
@@ -441,4 +460,25 @@ TEST_CASE("LITE: chi and the ramp at the start, in and after the warm-up, in the
   }
   CHECK(at("ramp", 35).second == Approx(0.5));
   CHECK(at("ramp", 35).first == Approx(2.5)); // the line, below what falls
+}
+
+TEST_CASE("LITE: the ramp that is not given ends within the run, whatever the warm-up", "[methods]") {
+  // After a warm-up of w steps in a run of 100, the share after `done` steps.
+  auto at = [](int64_t w, bool stays, double done) {
+    Bench bench;
+    ParameterTraits traits{"p", ParameterTraits::Role::Hidden, 1, 1, 1, 1, 0.02};
+    OptimizerMethod::Update update{traits, {}, {}, {}, {}, {}, {}, {w, 0.1, stays}, 1, 100};
+    update.step = bench.input("step", {1, 1, {done + 1}});
+    mlir::Value ramp = buildRamp(bench.t, bench.attr("optimizer", "adamw_lite", {}), "", update);
+    return bench.evaluate(ramp).values[0];
+  };
+  for (int64_t w : {0, 10, 80}) { // half of what follows
+    double half = static_cast<double>(100 - w) / 2;
+    CHECK(at(w, false, w + half / 2) == Approx(0.5));
+    CHECK(at(w, false, w + half) == 1);
+  }
+  CHECK(at(10, true, 19) == Approx(0.5)); // 2 * 10 / 100 of 90 steps
+  CHECK(at(10, true, 28) == 1);
+  CHECK(at(0, true, 0) == 1);
+  CHECK(at(80, true, 90) == Approx(0.5)); // never more than all that follows
 }

@@ -112,7 +112,7 @@ TEST_CASE("atomic writes replace whole files and leave nothing else", "[base]") 
   CHECK_CODE(readFile(dir / "f", 2).status(), "MOEC-I001");
   REQUIRE(::mkfifo((dir / "fifo").c_str(), 0600) == 0);
   CHECK_CODE(readFile(dir / "fifo", 10).status(), "MOEC-I001");
-  CHECK_CODE(MappedFile::open(dir / "fifo").status(), "MOEC-I001");
+  CHECK_CODE(InputFile::open(dir / "fifo").status(), "MOEC-I001");
 }
 
 TEST_CASE("bytes are escaped for terminals", "[base]") {
@@ -120,6 +120,11 @@ TEST_CASE("bytes are escaped for terminals", "[base]") {
   CHECK(escapeBytes("\x1b[2J") == "\\x1b[2J");
   CHECK(escapeBytes("caf\xc3\xa9 \xe2\x82\xac") == "caf\xc3\xa9 \xe2\x82\xac");
   CHECK(escapeBytes("\xc3") == "\\xc3");
+  CHECK(escapeBytes("\\xc3") == "\\\\xc3"); // so that the two can be told apart
+  CHECK(base64("") == "");
+  CHECK(base64("f") == "Zg==");
+  CHECK(base64("fo") == "Zm8=");
+  CHECK(base64(std::string("\xff\0\x7f", 3)) == "/wB/");
   CHECK(escapeBytes("\xc0\xaf\xed\xa0\x80") == "\\xc0\\xaf\\xed\\xa0\\x80");
   CHECK(escapeBytes("\xc2\x9b") == "\\xc2\\x9b"); // C1 control: an escape for some terminals
   CHECK(escapeBytes(std::string("\0\x7f\r", 3)) == "\\x00\\x7f\\x0d");

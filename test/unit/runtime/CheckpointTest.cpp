@@ -205,7 +205,7 @@ TEST_CASE("a dishonest manifest is refused too", "[checkpoint]") {
       {"absolute", "MOEC-C006", [](json &m) { m["shards"][0]["file"] = "/etc/x.safetensors"; }},
       {"hidden", "MOEC-C006", [](json &m) { m["shards"][0]["file"] = ".x.safetensors"; }},
       {"twice", "MOEC-C002", [](json &m) { m["shards"][0]["file"] = m["shards"][1]["file"]; }},
-      {"format", "MOEC-C004", [](json &m) { m["format"] = 2; }},
+      {"format", "MOEC-C004", [](json &m) { m["format"] = 3; }},
       {"no format", "MOEC-C004", [](json &m) { m.erase("format"); }},
       {"unknown key", "MOEC-C002", [](json &m) { m["more"] = 1; }},
       {"no step", "MOEC-C002", [](json &m) { m.erase("step"); }},

@@ -38,7 +38,8 @@ void addOperandInfo(json &manifest) {
       {"tiny_update", {{"f32", "f32", "f32", "f32"}, {0, 1}}},
       {"tiny_update_bias", {{"f32", "f32"}, {0}}},
       {"tiny_finish", {{"i64", "f32", "f32", "f32"}, {0, 2}}},
-      {"tiny_init", {{"f32", "f32", "f32", "f32"}, {0, 1, 2, 3}}},
+      {"tiny_init", {{"f32", "f32", "f32"}, {0, 1, 2}}},
+      {"tiny_losses", {{"f32", "f32", "i32", "f32"}, {3}}},
       {"tiny_explode", {{"f32"}, {0}}},
       {"tiny_logits", {{"f32", "f32", "i32", "i32", "f32"}, {4}}}};
   for (json &kernel : manifest["kernels"]) {
@@ -54,7 +55,7 @@ void addOperandInfo(json &manifest) {
 
 std::string buildCuda(const json &manifest, std::string_view module) {
   PlanWriterBlob blob{"tiny.cubin", module};
-  Result<std::string> plan = buildPlan(manifest.dump(), {&blob, 1});
+  Result<std::string> plan = buildPlan(Json::parse(manifest.dump()).value(), {&blob, 1});
   REQUIRE_OK(plan.status());
   return *plan;
 }

@@ -150,7 +150,7 @@ TEST_CASE("functions called again and again are replayed", "[cuda]") {
   auto executor = Executor::create(plan, {});
   REQUIRE_OK(executor.status());
   for (int i = 0; i < 5; ++i)
-    (*executor)->call(7);
+    (*executor)->call(plan.generate->function);
   CHECK(fake->count("cuStreamBeginCapture") == 1);
   CHECK(fake->count("cuGraphLaunch") == 4);
   CHECK(fake->count("cuLaunchKernel tiny_logits") == 2); // walked once, recorded once
@@ -231,7 +231,7 @@ TEST_CASE("a profile of a GPU knows the limits", "[cuda]") {
   auto executor = Executor::create(plan, {.profile = true});
   REQUIRE_OK(executor.status());
   for (int i = 0; i < 3; ++i)
-    (*executor)->call(7);
+    (*executor)->call(plan.generate->function);
   CHECK(fake->count("cuStreamBeginCapture") == 0);
   std::string table = (*executor)->profile()->table();
   INFO(table);
@@ -272,7 +272,7 @@ TEST_CASE("state that follows from parameters is made anew after a checkpoint wa
   TempDir dir;
   writeTinyData(dir.path());
   json manifest = cudaManifest(dir.path());
-  manifest["programs"]["restore"] = json::array({{{"op", "call"}, {"function", "start_evaluation"}}});
+  manifest["programs"]["restore"] = json::array({{{"op", "call"}, {"function", "start_step"}}});
   spill(dir / "p.moec", buildCuda(manifest));
   Plan plan = loadPlan(dir / "p.moec").value();
   RunOptions options = quiet(dir / "run");

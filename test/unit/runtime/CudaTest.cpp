@@ -88,7 +88,7 @@ TEST_CASE("modules and symbols that do not load have their codes", "[cuda]") {
     kernel["launch"]["module"] = "tiny.ptx";
   auto textPlan = [&](const char *text) {
     PlanWriterBlob blob{"tiny.ptx", text};
-    std::string file = buildPlan(manifest.dump(), {&blob, 1}).value();
+    std::string file = buildPlan(Json::parse(manifest.dump()).value(), {&blob, 1}).value();
     return parsePlan(std::as_bytes(std::span(file)), "cuda.moec").value();
   };
   status = createCudaDevice(textPlan("rubbish")).status();

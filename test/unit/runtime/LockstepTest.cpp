@@ -85,6 +85,46 @@ TEST_CASE("errors are measured by results, or by the terms that cancelled", "[lo
   CHECK(compareFloats({1e-9}, {1}, {0}, {2}).relative == Approx(0.5));
 }
 
+TEST_CASE("e4m3 results are measured in steps of their type", "[lockstep]") {
+  std::vector<double> want(200, 1.0), all(200, 0.0);
+  want[0] = 128, want[1] = 448, want[2] = -15, want[3] = 0x1p-9;
+  auto with = [&](size_t at, double value) {
+    std::vector<double> have = want;
+    have[at] = value;
+    return compareFloat8(want, have, all, {});
+  };
+  // Neighbours: 8 or 16 of 128 at a tie, 32 of 448, across a power of two, to zero from both sides.
+  for (auto [at, value] : {std::pair<size_t, double>{0, 144}, {0, 120}, {1, 416}, {2, -16}, {3, 0}, {3, 0x1p-8}}) {
+    Difference found = with(at, value);
+    CHECK(found.relative == 0);
+    CHECK(found.absolute == std::abs(want[at] - value));
+    CHECK(found.oneStep == 1);
+    CHECK(found.compared == 200);
+    CHECK(fewSteps(found));
+  }
+  // Two steps are an error of their whole size, and so is another sign.
+  CHECK(with(0, 160).relative == Approx(32.0 / 448));
+  CHECK(with(0, 160).oneStep == 0);
+  CHECK(with(2, 15).relative == Approx(30.0 / 448));
+  CHECK(with(0, NAN).notFinite == 1);
+  // What the reference has not rounded yet is rounded as the type does: ties to even.
+  CHECK(compareFloat8({136, 152}, {128, 160}, {0, 0}, {}).oneStep == 0);
+  CHECK(compareFloat8({136, 152}, {128, 160}, {0, 0}, {}).relative == 0);
+  // One in a hundred is luck; a kernel that cuts off, or rounds ties away from zero, is not.
+  std::vector<double> values(4096), cut(4096), away(4096);
+  for (size_t i = 0; i < values.size(); ++i) {
+    values[i] = 64 + static_cast<double>(i % 64);
+    cut[i] = std::floor(values[i] / 8) * 8; // between 64 and 128 numbers are 8 apart
+    away[i] = std::floor(values[i] / 8 + 0.5) * 8;
+  }
+  std::vector<double> numbers(4096, 0.0);
+  CHECK_FALSE(fewSteps(compareFloat8(values, cut, numbers, {})));
+  CHECK_FALSE(fewSteps(compareFloat8(values, away, numbers, {})));
+  Difference found = compareFloat8(values, decode(encode(values, DType::F8E4M3), DType::F8E4M3), numbers, {});
+  CHECK(found.oneStep == 0);
+  CHECK(found.absolute == 0);
+}
+
 TEST_CASE("equal plans are equal in every dispatch", "[lockstep]") {
   FakeDriver fake;
   Plan ref = reference(), gpu = planOf(buildCuda(cudaManifest("/data")), "gpu.moec");

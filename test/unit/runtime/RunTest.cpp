@@ -1,6 +1,7 @@
 #include "TinyPlan.h"
 
 #include "runtime/api/moec.h"
+#include "runtime/base/Hash.h"
 #include "runtime/io/Checkpoint.h"
 #include "runtime/io/CheckpointStore.h"
 #include "runtime/io/MetricsLog.h"
@@ -8,6 +9,9 @@
 #include <cmath>
 #include <csignal>
 #include <filesystem>
+#include <map>
+#include <numeric>
+#include <set>
 #include <sstream>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -276,11 +280,132 @@ TEST_CASE("evaluation of a checkpoint repeats what training measured", "[run]") 
   CHECK(report->step == 20);
   REQUIRE(report->metrics.size() == 1);
   json line = metricLines(dir / "run").back();
-  CHECK(report->metrics[0].values[0] == line["validation_loss"].get<double>());
+  CHECK(report->metrics[0].values[0] == line["loss"].get<double>());
   CHECK(report->unigramBaseline == line["unigram_baseline"].get<double>());
   RunOptions older = quiet(dir / "run");
   older.resumeFrom = dir / "run/checkpoints/step-00000010";
   CHECK(evaluate(plan, older)->step == 10);
+}
+
+TEST_CASE("law 5: windows of an evaluation count once, batches that do not divide and all", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  // 2 and 5 windows, in batches of 4: the second has one row to spare.
+  spill(dir / "a-val.txt", sampleText(2 * 16 + 1, 3));
+  spill(dir / "b-val.txt", sampleText(5 * 16 + 9, 4));
+  plan.data.validation[0].weight = 3;
+  REQUIRE_OK(train(plan, quiet(dir / "run")).status());
+  RunOptions options = quiet(dir / "run");
+  options.json = true;
+  options.out = std::fopen((dir / "out").c_str(), "w");
+  Result<EvaluateReport> report = evaluate(plan, options, {.perToken = true, .logits = true});
+  std::fclose(options.out);
+  REQUIRE_OK(report.status());
+  REQUIRE(report->sources.size() == 2);
+  CHECK(report->sources[0].windows == 2);
+  CHECK(report->sources[1].windows == 5);
+  CHECK(report->metrics[0].values[0] == Approx((3 * report->sources[0].loss + report->sources[1].loss) / 4)); // law 6
+
+  // The same from the losses of each byte, and these from the logits.
+  std::map<std::string, std::vector<double>> losses;
+  std::set<std::pair<std::string, int>> windows;
+  std::istringstream text(slurp(dir / "out"));
+  for (std::string line; std::getline(text, line);) {
+    json window = json::parse(line);
+    if (!window.contains("losses"))
+      continue; // the result
+    std::string path = window["file"], bytes = slurp(path);
+    CHECK(windows.insert({path, window["window"]}).second);
+    CHECK(window["offset"] == 16 * window["window"].get<int>());
+    for (int i = 0; i <= 16; ++i)
+      CHECK(window["tokens"][i] == bytes[window["offset"].get<size_t>() + i]);
+    for (int i = 0; i < 16; ++i) {
+      losses[window["source"]].push_back(window["losses"][i]);
+      double sum = 0;
+      for (double logit : window["logits"][i])
+        sum += std::exp(logit);
+      double logit = window["logits"][i][window["tokens"][i + 1].get<size_t>()];
+      CHECK(window["losses"][i].get<double>() == Approx(std::log(sum) - logit).epsilon(1e-4));
+    }
+  }
+  CHECK(windows.size() == 7);
+  for (const EvaluateReport::Source &source : report->sources) {
+    const std::vector<double> &all = losses[source.name];
+    CHECK(all.size() == source.windows * 16);
+    CHECK(source.loss == Approx(std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size())));
+  }
+}
+
+TEST_CASE("counts in the log are whole numbers", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  REQUIRE_OK(train(plan, quiet(dir / "run")).status());
+  for (const json &line : metricLines(dir / "run")) {
+    CHECK(line["step"].is_number_integer());
+    if (line["split"] == "validation") {
+      CHECK(line["sources"]["a"]["windows"].is_number_integer());
+      continue;
+    }
+    CHECK(line["tokens"].is_number_integer());
+    CHECK(line["expert_tokens"][0][0].is_number_integer());
+    CHECK(line["loss"].is_number_float());
+  }
+}
+
+TEST_CASE("law 8: tokens are counted right after a resume with other batches", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.logEvery = 1});
+  RunOptions options = quiet(dir / "run");
+  options.maxSteps = 10;
+  REQUIRE_OK(train(plan, options).status());
+  json manifest = tinyManifest(dir.path(), {.steps = 20, .logEvery = 1});
+  manifest["spec"]["other"] = true;
+  manifest["programs"]["train"][0]["body"][1]["count"] = 3; // micro-batches
+  spill(dir / "other.moec", buildTiny(manifest));
+  Plan other = loadPlan(dir / "other.moec").value();
+  options.resume = options.allowOtherSpec = true;
+  options.maxSteps = 2;
+  REQUIRE_OK(train(other, options).status());
+  CHECK(metricLines(dir / "run").back()["tokens"] == 10 * 2 * 64 + 2 * 3 * 64);
+}
+
+TEST_CASE("law 9: data that changed before a resume are refused, and nothing is touched", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  RunOptions options = quiet(dir / "run");
+  options.maxSteps = 10;
+  REQUIRE_OK(train(plan, options).status());
+  std::string metrics = slurp(dir / "run/metrics.jsonl"), a = slurp(dir / "a.txt");
+  spill(dir / "a.txt", a + a);
+  options.resume = true;
+  Status status = train(plan, options).status();
+  CHECK_CODE(status, "MOEC-D007");
+  CHECK(exitCode(status) == kExitData);
+  CHECK(slurp(dir / "run/metrics.jsonl") == metrics);
+  CHECK(listCheckpoints(dir / "run/checkpoints") == std::vector<int64_t>{10});
+  options.restartData = true;
+  REQUIRE_OK(train(plan, options).status());
+  options.resume = false;
+  CHECK_CODE(train(plan, options).status(), "MOEC-R005");
+}
+
+TEST_CASE("a checkpoint of format 1 says nothing of data and is read", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  RunOptions options = quiet(dir / "run");
+  options.maxSteps = 10;
+  REQUIRE_OK(train(plan, options).status());
+  std::string path = dir / "run/checkpoints/step-00000010/manifest.json";
+  json manifest = json::parse(slurp(path));
+  manifest.erase("data");
+  manifest.erase("self_hash");
+  manifest["format"] = 1;
+  manifest["self_hash"] = hashHex(manifest.dump());
+  spill(path, manifest.dump());
+  options.resume = true;
+  options.maxSteps = -1;
+  CHECK(train(plan, options)->step == 20);
+  CHECK(metricLines(dir / "run").back()["step"] == 20);
 }
 
 TEST_CASE("a counter that does not move ends the run with an error", "[run]") {

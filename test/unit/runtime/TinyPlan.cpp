@@ -102,15 +102,22 @@ KERNEL tiny_finish(void *const *a, int64_t, void *) {
   }
 }
 
-// rate, train divisor [2], validation divisor [2], w
+// rate, train divisor [2], w
 KERNEL tiny_init(void *const *a, int64_t id, void *) {
   if (id == 0) {
     *(float *)a[0] = MOEC_RATE;
     ((float *)a[1])[0] = 2, ((float *)a[1])[1] = 1;
-    ((float *)a[2])[0] = 3, ((float *)a[2])[1] = 0;
   }
   for (int v = 0; v < V; ++v)
-    ((float *)a[3])[id * V + v] = (float)((id * 31 + v * 17) % 101 - 50) * 1e-3f;
+    ((float *)a[2])[id * V + v] = (float)((id * 31 + v * 17) % 101 - 50) * 1e-3f;
+}
+
+// w, biasSum, batch -> the loss of each token [S,T]; one workgroup a sequence, a row in scratch.
+KERNEL tiny_losses(void *const *a, int64_t s, void *scratch) {
+  const int32_t *batch = (const int32_t *)a[2] + s * (T + 1);
+  for (int t = 0; t < T; ++t)
+    ((float *)a[3])[s * T + t] =
+        rowLoss((const float *)a[0], (const float *)a[1], batch[t], batch[t + 1], (float *)scratch);
 }
 
 KERNEL tiny_explode(void *const *a, int64_t, void *) { ((float *)a[0])[1] = 2; }
@@ -199,8 +206,7 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
   uint64_t gradBias = layout.add("bias.grad", "f32", {kVocabulary}, "gradient", false);
   uint64_t sum = layout.add("sum", "f32", {1}, "metric", false);
   uint64_t loss = layout.add("loss", "f32", {1, 1}, "metric", false);
-  uint64_t validationSum = layout.add("validation_sum", "f32", {1}, "metric", false);
-  uint64_t validationLoss = layout.add("validation_loss", "f32", {1, 1}, "metric", false);
+  uint64_t validationLosses = layout.add("validation_losses", "f32", {kSequences * kSeqLen, 1}, "output", false);
   uint64_t experts = layout.add("expert_tokens", "i64", {2, 4}, "metric", false);
   uint64_t batch = layout.add("batch", "i32", {kSequences, kSeqLen + 1}, "batch", false);
   uint64_t domains = layout.add("domains", "i32", {kSequences}, "batch", false);
@@ -209,7 +215,6 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
   uint64_t logits = layout.add("logits", "f32", {1, kVocabulary}, "output", false);
   uint64_t rate = layout.add("rate", "f32", {1}, "constant", false);
   uint64_t trainDivisor = layout.add("train_divisor", "f32", {2}, "constant", false);
-  uint64_t validationDivisor = layout.add("validation_divisor", "f32", {2}, "constant", false);
   uint64_t state = layout.end;
   // The function area.
   uint64_t biasSum = state, d = biasSum + kRow, rowLoss = d + kSequences * kSeqLen * kRow, arena = rowLoss + 64;
@@ -227,8 +232,8 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
   };
   auto kBias = kernel("tiny_bias", 2), kForward = kernel("tiny_forward", 5), kBackward = kernel("tiny_backward", 4),
        kSum = kernel("tiny_sum", 4), kUpdate = kernel("tiny_update", 4), kUpdateBias = kernel("tiny_update_bias", 2),
-       kFinish = kernel("tiny_finish", 4), kInit = kernel("tiny_init", 4), kExplode = kernel("tiny_explode", 1),
-       kLogits = kernel("tiny_logits", 5);
+       kFinish = kernel("tiny_finish", 4), kInit = kernel("tiny_init", 3), kLosses = kernel("tiny_losses", 4),
+       kExplode = kernel("tiny_explode", 1), kLogits = kernel("tiny_logits", 5);
 
   auto launch = [](size_t kernel, int grid, json args, json sizes) {
     return json{{"op", "launch"}, {"kernel", kernel}, {"grid", grid}, {"args", args}, {"sizes", sizes}, {"at", 0}};
@@ -243,12 +248,8 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
   uint64_t batchBytes = kSequences * (kSeqLen + 1) * 4, dBytes = kSequences * kSeqLen * kRow;
   json forward = launch(kForward, kSequences, {at(w), at(biasSum), at(batch), at(d), at(rowLoss)},
                         {kTable, kRow, batchBytes, dBytes, kSequences * 4});
-  auto addLoss = [&](uint64_t into) {
-    return launch(kSum, 1, {at(rowLoss), at(into), at(domains), at(experts)}, {kSequences * 4, 4, kSequences * 4, 64});
-  };
-  auto finish = [&](uint64_t from, uint64_t to, uint64_t divisor) {
-    return launch(kFinish, 1, {at(counter), at(from), at(to), at(divisor)}, {8, 4, 4, 8});
-  };
+  json losses = launch(kLosses, kSequences, {at(w), at(biasSum), at(batch), at(validationLosses)},
+                       {kTable, kRow, batchBytes, kSequences * kSeqLen * 4});
 
   json forwardBackward = json::array();
   if (!options.forgetsToZero)
@@ -257,15 +258,15 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
   forwardBackward.push_back(forward);
   forwardBackward.push_back(
       launch(kBackward, kVocabulary, {at(batch), at(d), at(gradW), at(gradBias)}, {batchBytes, dBytes, kTable, kRow}));
-  forwardBackward.push_back(addLoss(sum));
+  forwardBackward.push_back(
+      launch(kSum, 1, {at(rowLoss), at(sum), at(domains), at(experts)}, {kSequences * 4, 4, kSequences * 4, 64}));
   json update = {launch(kUpdate, kVocabulary, {at(w), at(momentum), at(gradW), at(rate)}, {kTable, kTable, kTable, 4}),
                  repeat(2, false, list(launch(kUpdateBias, 1, list(list(bias, kRow), at(gradBias)), {kRow, kRow}))),
-                 finish(sum, loss, trainDivisor),
+                 launch(kFinish, 1, {at(counter), at(sum), at(loss), at(trainDivisor)}, {8, 4, 4, 8}),
                  fill(gradW, kTable),
                  fill(gradBias, kRow),
                  fill(sum, 4)};
-  json init =
-      list(launch(kInit, kVocabulary, {at(rate), at(trainDivisor), at(validationDivisor), at(w)}, {4, 8, 8, kTable}));
+  json init = list(launch(kInit, kVocabulary, {at(rate), at(trainDivisor), at(w)}, {4, 8, kTable}));
   if (options.explodes)
     init.push_back(launch(kExplode, 1, list(at(trainDivisor)), list(8)));
   json logitsBody = {fill(biasSum, kRow), sumBias,
@@ -273,15 +274,12 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
                             {kTable, kRow, kSeqLen * 4, 4, kRow})};
 
   auto call = [](const char *function) { return json{{"op", "call"}, {"function", function}}; };
-  auto nextBatch = [](const char *split) { return json{{"op", "next_batch"}, {"split", split}}; };
   auto loop = [](int count, json body) { return json{{"op", "repeat"}, {"count", count}, {"body", body}}; };
   json checkUp = list(json{{"op", "evaluate"}}, json{{"op", "save"}});
-  json step = list(call("start_step"), loop(2, list(nextBatch("train"), call("forward_backward"))), call("update"),
-                   json{{"op", "log"}, {"every", options.logEvery}},
+  json step = list(call("start_step"), loop(2, list(json{{"op", "next_batch"}}, call("forward_backward"))),
+                   call("update"), json{{"op", "log"}, {"every", options.logEvery}},
                    json{{"op", "every"}, {"steps", options.saveEvery}, {"body", checkUp}});
   json train = list(json{{"op", "steps"}, {"count", options.steps}, {"body", step}});
-  json evaluate = {call("start_evaluation"), loop(3, {nextBatch("validation"), call("evaluate")}),
-                   call("finish_evaluation")};
 
   json manifest = {
       {"format", 1},
@@ -321,14 +319,10 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
         {"position", {{"offset", position}}},
         {"logits", {{"offset", logits}, {"shape", {1, kVocabulary}}}}}},
       {"metrics",
-       {{{"name", "loss"}, {"offset", loss}, {"dtype", "f32"}, {"shape", {1, 1}}, {"when", "train"}},
-        {{"name", "expert_tokens"}, {"offset", experts}, {"dtype", "i64"}, {"shape", {2, 4}}, {"when", "train"}},
-        {{"name", "validation_loss"},
-         {"offset", validationLoss},
-         {"dtype", "f32"},
-         {"shape", {1, 1}},
-         {"when", "validation"}}}},
-      {"programs", {{"init", list(call("init"))}, {"train", train}, {"evaluate", evaluate}}},
+       {{{"name", "loss"}, {"offset", loss}, {"dtype", "f32"}, {"shape", {1, 1}}},
+        {{"name", "expert_tokens"}, {"offset", experts}, {"dtype", "i64"}, {"shape", {2, 4}}}}},
+      {"evaluate", {{"function", "evaluate"}, {"batches", 3}, {"losses", {{"offset", validationLosses}}}}},
+      {"programs", {{"init", list(call("init"))}, {"train", train}}},
       {"checkpoint", {{"keep_last", options.keepLast}}},
       {"locations", {"/model", "/optimizer"}},
   };
@@ -338,9 +332,7 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
   function("start_step", list(fill(experts, 64)));
   function("forward_backward", forwardBackward);
   function("update", update);
-  function("start_evaluation", list(fill(validationSum, 4)));
-  function("evaluate", {fill(biasSum, kRow), sumBias, forward, addLoss(validationSum)});
-  function("finish_evaluation", list(finish(validationSum, validationLoss, validationDivisor)));
+  function("evaluate", {fill(biasSum, kRow), sumBias, losses});
   function("logits", logitsBody);
   manifest["functions"] = functions;
   return manifest;
@@ -348,7 +340,7 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
 
 std::string buildTiny(const json &manifest) {
   PlanWriterBlob blob{"kernels.so", tinyKernels()};
-  Result<std::string> plan = buildPlan(manifest.dump(), {&blob, 1});
+  Result<std::string> plan = buildPlan(Json::parse(manifest.dump()).value(), {&blob, 1});
   REQUIRE_OK(plan.status());
   return *plan;
 }
@@ -357,7 +349,7 @@ Plan makeTinyPlan(const std::string &directory, const TinyOptions &options) {
   writeTinyData(directory);
   PlanWriterBlob blob{"kernels.so", tinyKernels()};
   std::string path = directory + "/tiny.moec";
-  REQUIRE_OK(writePlan(path, tinyManifest(directory, options).dump(), {&blob, 1}));
+  REQUIRE_OK(writePlan(path, Json::parse(tinyManifest(directory, options).dump()).value(), {&blob, 1}));
   Result<Plan> plan = readPlan(path);
   REQUIRE_OK(plan.status());
   return std::move(plan).value();

@@ -32,8 +32,9 @@ Gemm::Gemm(tile::KernelOp kernel) : kernel(kernel), schedule(kernel.getSchedule(
       rowSums.push_back({sums.getValue(), static_cast<int64_t>(operand.getParam())});
     } else if (auto store = dyn_cast<tile::StoreOp>(op)) {
       auto map = store.getMap().getDefiningOp<tile::MapOp>();
-      sinks.push_back(
-          {store.getValue(), map, static_cast<int64_t>(map.getDims().size()), map.getElement(), store.getAccumulate()});
+      sinks.push_back({store.getValue(), map, static_cast<int64_t>(map.getDims().size()), map.getElement(),
+                       store.getAccumulate(), store.getTransposed()});
+      transposes |= store.getTransposed();
     }
   }
   auto side = [&](Value slices) {
@@ -47,6 +48,7 @@ Gemm::Gemm(tile::KernelOp kernel) : kernel(kernel), schedule(kernel.getSchedule(
       result.sourceColumns = gather.getSource().getType().getDimSize(1);
       result.numbers = gather.getRows().getDefiningOp<tile::OperandOp>().getParam();
       result.count = gather.getRows().getType().getNumElements();
+      result.slots = gather.getSlots();
       return result;
     }
     result.map = slices.getDefiningOp<tile::LoadOp>().getMap();

@@ -28,7 +28,7 @@ struct Gemm {
     mlir::Value map; // null: gathered
     int64_t rank = 2;
     // Gathered: parameters of the rows and of their numbers.
-    int64_t source = 0, sourceColumns = 0, numbers = 0, count = 0;
+    int64_t source = 0, sourceColumns = 0, numbers = 0, count = 0, slots = 1;
     bool isGathered() const { return !map; }
   };
   struct Term {
@@ -45,7 +45,7 @@ struct Gemm {
     mlir::Value map;
     int64_t rank;
     mlir::Type element;
-    bool accumulates;
+    bool accumulates, transposed;
   };
 
   tile::KernelOp kernel;
@@ -60,7 +60,7 @@ struct Gemm {
   llvm::SmallVector<RowSums> rowSums;
   llvm::SmallVector<tile::FetchOp> fetches;
   mlir::Type element;
-  bool gathers = false;
+  bool gathers = false, transposes = false;
 
   int64_t columnsOfProduct() const { return schedule.getN() / products.size(); }
   int64_t slicesOf(const Term &term) const { return llvm::divideCeil(term.depth, schedule.getK()); }
@@ -139,6 +139,8 @@ private:
   Values spread(mlir::ArrayRef<Value> fetched);
   Values evaluate(mlir::ArrayRef<Value> inputs);
   void writeStaging(mlir::ArrayRef<Value> values, mlir::Type element, int64_t quarter, Value place);
+  void prepareTransposed();
+  void writeTransposed(mlir::ArrayRef<Value> values, mlir::Type element, int64_t quarter, Value place);
   void sendBox(const Tile &tile, const Place &place, const Gemm::Sink &sink, int64_t column, Value from);
   void storeRowSums(const Tile &tile, const Place &place, const Chunk &chunk);
 
@@ -165,6 +167,9 @@ private:
   Value consumer, threadOfGroup, lane, warp, isLeader, barrierId, staging;
   // Addresses within the first buffer: for stmatrix, and of pairs of f32.
   Values matrixRows, pairs;
+  // The same where results are transposed: the row of stmatrix, and single f32 (of each row and column of a pair).
+  Value matrixColumns;
+  Values singles;
 };
 
 } // namespace moec::sm90

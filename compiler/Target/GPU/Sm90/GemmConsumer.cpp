@@ -38,6 +38,9 @@ void GemmEmitter::consume() {
   for (int64_t j = 0; j < 4; ++j)
     pairs.push_back(k.add(pairStart, k.bitXor(k.shiftLeft(k.bitXor(chunk, rowOfPairs), 4), k.i32(j * 32))));
 
+  if (gemm.transposes)
+    prepareTransposed();
+
   auto work = [&](const Tile &tile, const Place &place, ValueRange ring) {
     // The first operands of the epilogue come while the tensor cores are at work.
     Operands operands;

@@ -164,12 +164,54 @@ void GemmEmitter::writeStaging(ArrayRef<Value> values, Type element, int64_t qua
                   values[4 * j + 2 * h], values[4 * j + 2 * h + 1]);
 }
 
+/// Where this thread's part of a transposed box is: rows of the box are columns of the fragment.
+void GemmEmitter::prepareTransposed() {
+  Value row = k.bitAnd(lane, 7), right = k.shiftRight(lane, 4), down = k.bitAnd(k.shiftRight(lane, 3), 1);
+  Value chunk = k.add(k.shiftLeft(warp, 1), down);
+  matrixColumns = k.add(k.add(staging, k.i32mul(k.add(k.shiftLeft(right, 3), row), tile::kSwizzleBytes)),
+                        k.shiftLeft(k.bitXor(chunk, row), 4));
+  // f32: a box of 32 x 32 for each two warps; a thread's row is lane / 4 of 8, its columns are rows 2 (lane % 4) + c.
+  Value box = k.i32mul(k.shiftRight(warp, 1), tile::kBoxBytes / 2);
+  Value rowOf = k.shiftRight(lane, 2), inChunk = k.shiftLeft(k.bitAnd(rowOf, 3), 2);
+  Value chunkOf = k.add(k.shiftLeft(k.bitAnd(warp, 1), 2), k.shiftRight(rowOf, 2));
+  for (int64_t h = 0; h < 2; ++h)
+    for (int64_t c = 0; c < 2; ++c) {
+      Value line = k.i32add(k.shiftLeft(k.bitAnd(lane, 3), 1), c);
+      Value at = k.add(k.i32mul(line, tile::kSwizzleBytes), k.shiftLeft(k.bitXor(k.i32add(chunkOf, 2 * h), line), 4));
+      singles.push_back(k.add(k.add(staging, box), k.add(at, inChunk)));
+    }
+}
+
+/// As writeStaging, with the fragment's 16 columns as rows of the box.
+void GemmEmitter::writeTransposed(ArrayRef<Value> values, Type element, int64_t quarter, Value place) {
+  constexpr int64_t kQuarterRows = 16;
+  if (!element.isF32()) {
+    Values packed;
+    for (int64_t i = 0; i < 8; i += 2)
+      packed.push_back(k.packBf16(values[i], values[i + 1]));
+    Value at = k.i32add(matrixColumns, quarter * kQuarterRows * tile::kSwizzleBytes);
+    k.storeMatrix(k.add(at, place), packed, /*transposed=*/true);
+    return;
+  }
+  for (int64_t i = 0; i < 8; ++i) {
+    int64_t line = quarter % 2 * kQuarterRows + i / 4 * 8;
+    k.storeSingle(k.add(k.i32add(singles[i % 4], line * tile::kSwizzleBytes), place), values[i]);
+  }
+}
+
 void GemmEmitter::sendBox(const Tile &tile, const Place &place, const Gemm::Sink &sink, int64_t column, Value from) {
-  Values at{k.i32add(tile.column, column), place.firstRow};
-  if (sink.rank == 3)
-    at.push_back(tile.group);
   Value map = k.map(sink.map);
-  sink.accumulates ? k.addBox(map, from, at) : k.storeBox(map, from, at);
+  auto send = [&](Value part, Values at) {
+    if (sink.rank == 3)
+      at.push_back(tile.group);
+    sink.accumulates ? k.addBox(map, part, at) : k.storeBox(map, part, at);
+  };
+  Value first = k.i32add(tile.column, column);
+  if (!sink.transposed)
+    return send(from, {first, place.firstRow});
+  int64_t side = tile::boxColumns(sink.element);
+  for (int64_t row = 0; row < tile::kBoxRows; row += side)
+    send(k.i32add(from, row * tile::kSwizzleBytes), {k.i32add(place.firstRow, row), first});
 }
 
 /// Chunk `number` with its products and operands; those of the next chunk start to come if there are registers for
@@ -251,8 +293,11 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
       k.sync(barrierId, kThreads);
     }
     int64_t buffer = rounds % roundsInFlight * boxesOfRound + static_cast<int64_t>(round.size());
-    for (size_t quarter = 0; quarter < values.size() / 8; ++quarter)
-      writeStaging(values.slice(8 * quarter, 8), sink.element, quarter, k.i32(buffer * tile::kBoxBytes));
+    for (size_t quarter = 0; quarter < values.size() / 8; ++quarter) {
+      Value place = k.i32(buffer * tile::kBoxBytes);
+      sink.transposed ? writeTransposed(values.slice(8 * quarter, 8), sink.element, quarter, place)
+                      : writeStaging(values.slice(8 * quarter, 8), sink.element, quarter, place);
+    }
     round.push_back({&sink, column, k.i32add(staging, buffer * tile::kBoxBytes)});
     bool isLast = ++staged == boxes;
     if (static_cast<int64_t>(round.size()) < boxesOfRound && !isLast)

@@ -24,9 +24,14 @@ GemmEmitter::Values GemmEmitter::produceFetches(const Tile &tile, ValueRange rin
     Value stage = state[0], parity = state[1], barrier = full(stage);
     k.wait(empty(stage), parity);
     Value column = k.add(tile.column, k.i32mul(chunk, tile::kChunkColumns));
-    k.expect(barrier, k.i32(bytes));
-    for (auto [i, fetch] : llvm::enumerate(gemm.fetches))
-      k.loadBox(k.map(fetch.getMap()), boxAt(i, stage), barrier, {column, tile.row});
+    auto ask = [&] {
+      k.expect(barrier, k.i32(bytes));
+      for (auto [i, fetch] : llvm::enumerate(gemm.fetches))
+        k.loadBox(k.map(fetch.getMap()), boxAt(i, stage), barrier, {column, tile.row});
+    };
+    gemm.gathers ? k.when(k.is(k.thread(), 0), ask) : ask();
+    if (gemm.gathers) // all producers count, with nothing to copy
+      k.arrive(barrier);
     auto [nextStage, nextParity] = next(stage, parity);
     return Values{nextStage, nextParity};
   });

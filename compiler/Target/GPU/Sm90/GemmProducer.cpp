@@ -107,7 +107,10 @@ GemmEmitter::Values GemmEmitter::gatherPrepare(const Gemm::Side &side, const Til
     Value at = k.min(k.add(tile.row, k.i32add(row, 16 * i)), k.i32(side.count - 1));
     Value number = k.loadInvariant(k.b.getI32Type(), k.param(side.numbers), k.wide(at));
     Value exists = k.compare(arith::CmpIPredicate::sge, number, k.i32(0));
-    Value start = k.mul(k.wide(k.max(number, k.i32(0))), k.i64(side.sourceColumns));
+    Value source = k.max(number, k.i32(0));
+    if (side.slots > 1)
+      source = k.div(source, k.i32(side.slots));
+    Value start = k.mul(k.wide(source), k.i64(side.sourceColumns));
     prepared.push_back(k.add(start, k.wide(k.i32mul(chunk, elementsOfCopy()))));
     prepared.push_back(k.select(exists, k.i32(kCopyBytes), k.i32(0)));
   }
@@ -138,7 +141,11 @@ Value GemmEmitter::gatherNumbers(const Gemm::Side &side, Value depth) {
   Value row = k.add(k.add(k.shiftLeft(warpOf, 1), k.bitAnd(laneOf, 1)), k.shiftLeft(k.shiftRight(laneOf, 1), 3));
   // Numbers are fetched a slice ahead, so beyond the last one too.
   Value at = k.min(k.add(depth, row), k.i32(side.count - 1));
-  return k.loadInvariant(k.b.getI32Type(), k.param(side.numbers), k.wide(at));
+  Value number = k.loadInvariant(k.b.getI32Type(), k.param(side.numbers), k.wide(at));
+  if (side.slots == 1)
+    return number;
+  Value exists = k.compare(arith::CmpIPredicate::sge, number, k.i32(0));
+  return k.select(exists, k.div(number, k.i32(side.slots)), number);
 }
 
 void GemmEmitter::gatherDepth(const Gemm::Side &side, const Tile &tile, Value numbers, Value shared) {

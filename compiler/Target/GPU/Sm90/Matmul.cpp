@@ -66,7 +66,7 @@ Value KernelWriter::slices(const MatmulFactor &factor, int64_t rows, tile::Major
   if (factor.rowMap) {
     Value source = operand(factor.param, {factor.rows, factor.columns});
     Value numbers = operand(*factor.rowMap, {factor.rowMapCount, 1});
-    return tile::GatherOp::create(b, type, source, numbers);
+    return tile::GatherOp::create(b, type, source, numbers, factor.slots);
   }
   SmallVector<int64_t> shape{factor.rows, factor.columns};
   if (factor.experts != 1)
@@ -102,8 +102,7 @@ llvm::SmallSetVector<unsigned, 4> KernelWriter::fetched() const {
         params.insert(*param);
     }
   auto places = static_cast<int64_t>(params.size()), boxes = int64_t(0);
-  bool gathers = llvm::any_of(problem.sums.front().terms, [](const MatmulTerm &t) { return t.lhs.rowMap.has_value(); });
-  bool fits = problem.grouping != Grouping::Depth && schedule.getSplit() == 1 && !gathers &&
+  bool fits = problem.grouping != Grouping::Depth && schedule.getSplit() == 1 &&
               places * schedule.getM() <= schedule.getM() + schedule.getN();
   for (const kernel::DispatchBody::Sink &sink : problem.sinks) {
     bool isWide = problem.body.storageOf(sink.param).isF32();
@@ -238,12 +237,15 @@ tile::KernelOp KernelWriter::write() {
   writeEpilogue(fragments);
 
   SmallVector<int64_t> shape{rows, columns};
+  if (problem.transposed)
+    std::swap(shape[0], shape[1]);
   if (problem.grouping == Grouping::Depth)
     shape.insert(shape.begin(), problem.experts);
   for (const kernel::DispatchBody::Sink &sink : problem.sinks) {
-    Type element = problem.body.storageOf(sink.param);
-    tile::StoreOp::create(b, fragments.lookup(sink.value),
-                          map(sink.param, shape, {tile::boxColumns(element), tile::kBoxRows}), sink.accumulates);
+    int64_t columnsOfBox = tile::boxColumns(problem.body.storageOf(sink.param));
+    int64_t rowsOfBox = problem.transposed ? columnsOfBox : tile::kBoxRows;
+    tile::StoreOp::create(b, fragments.lookup(sink.value), map(sink.param, shape, {columnsOfBox, rowsOfBox}),
+                          sink.accumulates, problem.transposed);
   }
   for (const kernel::DispatchBody::Sink &sums : problem.rowSums)
     tile::RowSumsOp::create(b, fragments.lookup(sums.value),

@@ -10,11 +10,12 @@ namespace moec::sm90 {
 
 enum class Grouping { None, Rows, Depth };
 
-/// A matrix or stack of matrices in memory. With `rowMap` its rows are those rows of the parameter.
+/// A matrix or stack of matrices in memory. With `rowMap` its rows are those rows of the parameter, numbers divided by
+/// `slots`.
 struct MatmulFactor {
   unsigned param = 0;
   std::optional<unsigned> rowMap;
-  int64_t rowMapCount = 0;
+  int64_t rowMapCount = 0, slots = 1;
   int64_t experts = 1, rows = 0, columns = 0; // as in memory; of a gathered factor: of the parameter
   bool operator==(const MatmulFactor &) const = default;
 };
@@ -43,6 +44,7 @@ public:
   kernel::DispatchBody body;
   Grouping grouping = Grouping::None;
   int64_t experts = 1, rows = 0, columns = 0; // rows: of one expert for Grouping::Depth
+  bool transposed = false;                    // the dispatch's result is the transpose of [rows, columns]
   unsigned offsets = 0;                       // parameter
   mlir::Type element;                         // of all factors in memory: bf16 or f8E4M3FN
   llvm::SmallVector<MatmulSum> sums;
@@ -59,6 +61,7 @@ private:
   bool addProduct(mlir::Operation *op);
   bool addFactor(mlir::Value value, MatmulFactor &factor);
   bool joinSum(moe::MapOp map);
+  bool gatherOnTheLeft();
   bool checkTerms() const;
   bool checkEpilogue();
 };

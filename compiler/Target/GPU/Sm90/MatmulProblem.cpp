@@ -14,16 +14,17 @@ bool MatmulProblem::addFactor(Value value, MatmulFactor &factor) {
   auto type = cast<RankedTensorType>(value.getType());
   int64_t rank = type.getRank(), columns = type.getDimSize(rank - 1);
   value = DispatchBody::stripViews(value);
-  if (auto gather = value.getDefiningOp<moe::GatherRowsOp>()) {
-    if (gather.getResult().getType().getDimSize(1) != columns)
+  if (std::optional<kernel::PickedRows> picked = kernel::PickedRows::of(value)) {
+    if (cast<RankedTensorType>(value.getType()).getDimSize(1) != columns)
       return false;
-    factor.rowMap = body.paramOf(gather.getRows());
+    factor.rowMap = body.paramOf(picked->numbers);
     if (!factor.rowMap)
       return false;
-    factor.rowMapCount = gather.getRows().getType().getNumElements();
-    type = cast<RankedTensorType>(gather.getInput().getType());
+    factor.rowMapCount = cast<RankedTensorType>(picked->numbers.getType()).getNumElements();
+    factor.slots = picked->slots;
+    type = cast<RankedTensorType>(picked->input.getType());
     rank = 2;
-    value = gather.getInput();
+    value = picked->input;
   }
   std::optional<unsigned> param = body.paramOf(value);
   if (!param)
@@ -129,12 +130,26 @@ bool MatmulProblem::joinSum(moe::MapOp map) {
   return true;
 }
 
+/// Rows are gathered for left sides alone: a tile's left side is the smaller one, and copies by threads cost more than
+/// TMA. A gradient of weights whose right side is gathered is computed as its transpose. False: it cannot be.
+bool MatmulProblem::gatherOnTheLeft() {
+  MatmulTerm &term = sums.front().terms.front();
+  if (!term.rhs.rowMap)
+    return true;
+  if (grouping != Grouping::Depth || sums.size() != 1 || term.lhs.rowMap || !maps.empty())
+    return false;
+  transposed = true;
+  std::swap(term.lhs, term.rhs);
+  std::swap(rows, columns);
+  return true;
+}
+
 /// Rows of 16 bytes, as TMA and the copies of gathered rows need; one left side for all sums. Tensor cores take 8-bit
 /// factors only with their depth contiguous.
 bool MatmulProblem::checkTerms() const {
   constexpr int64_t kResultElements = 8, kMostSums = 4;
   int64_t elements = elementsIn(16);
-  if (columns % kResultElements != 0 || static_cast<int64_t>(sums.size()) > kMostSums)
+  if ((transposed ? rows : columns) % kResultElements != 0 || static_cast<int64_t>(sums.size()) > kMostSums)
     return false;
   const SmallVector<MatmulTerm> &first = sums.front().terms;
   if (!element.isBF16() && (first.front().ta || !first.front().tb))
@@ -219,12 +234,12 @@ std::optional<MatmulProblem> MatmulProblem::create(moe::DispatchOp dispatch) {
     } else if (auto map = dyn_cast<moe::MapOp>(op)) {
       if (!problem.joinSum(map))
         problem.maps.push_back(map);
-    } else if (!isa<moe::RowReduceOp, moe::GatherRowsOp, moe::ReshapeOp, moe::CastOp, moe::ReadOp, moe::WriteOp,
-                    moe::AccumulateOp, moe::YieldOp, arith::ConstantOp>(op)) {
+    } else if (!isa<moe::RowReduceOp, moe::GatherRowsOp, moe::SpreadRowsOp, moe::ReshapeOp, moe::CastOp, moe::ReadOp,
+                    moe::WriteOp, moe::AccumulateOp, moe::YieldOp, arith::ConstantOp>(op)) {
       return std::nullopt;
     }
   }
-  if (problem.sums.empty() || !problem.checkTerms() || !problem.checkEpilogue())
+  if (problem.sums.empty() || !problem.gatherOnTheLeft() || !problem.checkTerms() || !problem.checkEpilogue())
     return std::nullopt;
   return problem;
 }

@@ -248,8 +248,8 @@ Value PipelineBuilder::shuffleXor(Value value, int64_t mask) {
   return NVVM::ShflOp::create(b, value.getType(), i32(-1), value, i32(mask), i32(31), NVVM::ShflKind::bfly, UnitAttr());
 }
 
-void PipelineBuilder::storeMatrix(Value address, ValueRange packed) {
-  NVVM::StMatrixOp::create(b, pointer(address), packed, NVVM::MMALayout::row,
+void PipelineBuilder::storeMatrix(Value address, ValueRange packed, bool transposed) {
+  NVVM::StMatrixOp::create(b, pointer(address), packed, transposed ? NVVM::MMALayout::col : NVVM::MMALayout::row,
                            NVVM::LdStMatrixShapeAttr::get(b.getContext(), 8, 8), NVVM::LdStMatrixEltType::B16);
 }
 
@@ -263,6 +263,8 @@ PipelineBuilder::Values PipelineBuilder::loadMatrix(Value address) {
     values.push_back(LLVM::ExtractValueOp::create(b, packed, i));
   return values;
 }
+
+void PipelineBuilder::storeSingle(Value address, Value value) { LLVM::StoreOp::create(b, value, pointer(address), 4u); }
 
 void PipelineBuilder::storePair(Value address, Value first, Value second) {
   Value pair = LLVM::PoisonOp::create(b, VectorType::get(2, first.getType()));

@@ -99,10 +99,13 @@ public:
   Value reciprocalFast(Value a);
   Value shuffleFrom(Value value, Value lane);
   Value shuffleXor(Value value, int64_t mask);
-  /// Four 8 x 8 blocks of 16-bit values, lane l giving the address of row l % 8 of block l / 8.
-  void storeMatrix(Value address, mlir::ValueRange packed);
+  /// Four 8 x 8 blocks of 16-bit values, lane l giving the address of row l % 8 of block l / 8; with `transposed` of
+  /// column l % 8.
+  void storeMatrix(Value address, mlir::ValueRange packed, bool transposed = false);
   /// The same from shared memory: four i32, a pair of values each.
   Values loadMatrix(Value address);
+  /// An f32 to shared memory.
+  void storeSingle(Value address, Value value);
   /// Two f32 side by side, to shared memory.
   void storePair(Value address, Value first, Value second);
   Value inlineAsm(llvm::StringRef text, llvm::StringRef constraints, mlir::ValueRange operands, mlir::Type result,

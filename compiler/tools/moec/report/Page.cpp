@@ -2,6 +2,7 @@
 
 #include "compiler/tools/moec/report/Chart.h"
 #include "compiler/tools/moec/report/Html.h"
+#include "runtime/base/JsonDifference.h"
 #include "runtime/base/Text.h"
 
 #include <algorithm>
@@ -154,7 +155,7 @@ private:
     std::map<std::pair<int64_t, std::map<std::string, std::string>>, std::vector<size_t>> groups;
     for (size_t i = 0; i < runs.size(); ++i)
       if (runs[i].spec) {
-        std::map<std::string, std::string> leaves = flatten(*runs[i].spec);
+        std::map<std::string, std::string> leaves = rt::flattenJson(*runs[i].spec);
         leaves.erase("seed");
         leaves.erase("name");
         groups[{runs[i].lastStep(), leaves}].push_back(i);
@@ -500,7 +501,7 @@ private:
     for (size_t i = 0; i < runs.size(); ++i)
       if (runs[i].spec) {
         with.push_back(i);
-        leaves.push_back(flatten(*runs[i].spec));
+        leaves.push_back(rt::flattenJson(*runs[i].spec));
         for (const auto &[key, value] : leaves.back())
           keys.insert(key);
       }

@@ -337,19 +337,4 @@ void labelRuns(std::vector<RunLog> &runs) {
   }
 }
 
-static void flattenInto(const Json &json, const std::string &path, std::map<std::string, std::string> &leaves) {
-  if (!json.isObject() || json.members().empty()) {
-    leaves[path] = json.dump();
-    return;
-  }
-  for (const auto &[key, value] : json.members())
-    flattenInto(value, path.empty() ? key : path + "." + key, leaves);
-}
-
-std::map<std::string, std::string> flatten(const Json &spec) {
-  std::map<std::string, std::string> leaves;
-  flattenInto(spec, "", leaves);
-  return leaves;
-}
-
 } // namespace moec::report

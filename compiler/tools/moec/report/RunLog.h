@@ -97,9 +97,6 @@ Column meanOf(const std::vector<Column> &layers);
 /// The smallest number of a column; nothing when it has none.
 std::optional<double> least(const Column *column);
 
-/// Every leaf of a spec: "model.moe.top_k" -> "2".
-std::map<std::string, std::string> flatten(const rt::Json &spec);
-
 } // namespace moec::report
 
 #endif

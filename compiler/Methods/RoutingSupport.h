@@ -1,0 +1,31 @@
+// What everything that shares out room among experts counts with.
+#ifndef MOEC_COMPILER_METHODS_ROUTINGSUPPORT_H
+#define MOEC_COMPILER_METHODS_ROUTINGSUPPORT_H
+
+#include "compiler/Methods/TensorBuilder.h"
+
+#include "llvm/Support/MathExtras.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace moec {
+
+/// floor(count * ratio), or ceil when `up`, of a whole number 0 <= count <= most (i64) that is known only at run time.
+/// In integers, so that it is the same whatever the element type. The ratio is held with 40 bits behind the point
+/// (fewer where most * ratio is above 2^22) and rounded towards the whole number, so that a product like 1.1 * 10,
+/// a little above 11 in binary, is 11.
+inline mlir::Value buildShare(ScalarBuilder &s, mlir::Value count, double ratio, int64_t most, bool up) {
+  int log = 0;
+  std::frexp(static_cast<double>(most) * std::max(ratio, 1.0), &log);
+  int bits = std::clamp(62 - log, 0, 40);
+  double scaled = std::ldexp(ratio, bits);
+  mlir::Value product = s.mul(count, s.integer(static_cast<int64_t>(up ? std::floor(scaled) : std::ceil(scaled))));
+  if (up)
+    product = s.add(product, s.integer((int64_t{1} << bits) - 1));
+  return s.quotient(product, s.integer(int64_t{1} << bits));
+}
+
+} // namespace moec
+
+#endif
