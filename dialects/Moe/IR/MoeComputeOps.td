@@ -70,7 +70,6 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
   let assemblyFormat = "(`position` $position^)? (`partial` $partial^)? `(` $inputs `)` attr-dict `:` functional-type($inputs, results) $body";
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
-  let skipDefaultBuilders = 1;
   // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar a result.
   let skipDefaultBuilders = 1; // with two flags they would take a lambda for one
   let builders = [OpBuilder<(ins "::mlir::TypeRange":$resultTypes, "::mlir::ValueRange":$inputs,
