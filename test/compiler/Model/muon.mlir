@@ -7,8 +7,8 @@
 // CHECK: moe.write @"optimizer.m.layers.{}.moe.experts.down"
 // Four layers of eight experts, 48 x 32 each: the smaller Gram matrices, 32 x 32.
 // CHECK: moe.grouped_outer %[[X:.*]], %[[X]], {{.*}} : tensor<1536x32xf32>, tensor<1536x32xf32>, tensor<1x33xi32>, tensor<1x32xi32> -> tensor<32x32x32xf32>
-// CHECK: moe.grouped_matmul {{.*}} : tensor<1024x32xf32>, tensor<32x32x32xf32>, tensor<1x33xi32>, tensor<1x32xi32> -> tensor<1024x32xf32>
-// CHECK: moe.grouped_matmul %[[X]], {{.*}} : tensor<1536x32xf32>, tensor<32x32x32xf32>, {{.*}} -> tensor<1536x32xf32>
+// CHECK: moe.grouped_matmul all_rows {{.*}} : tensor<1024x32xf32>, tensor<32x32x32xf32>, tensor<1x33xi32>, tensor<1x32xi32> -> tensor<1024x32xf32>
+// CHECK: moe.grouped_matmul all_rows %[[X]], {{.*}} : tensor<1536x32xf32>, tensor<32x32x32xf32>, {{.*}} -> tensor<1536x32xf32>
 // CHECK: moe.write @"layers.{}.moe.experts.down"
 
 // 48 rows are no multiple of 20: each matrix gets 60, and gives 12 back.

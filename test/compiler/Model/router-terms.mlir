@@ -8,7 +8,7 @@
 // ERC: %[[GATE:.*]] = moe.read @"layers.{}.moe.experts.gate"
 // ERC: %[[ROWS:.*]] = moe.matmul tb %{{.*}}, %[[ROUTER]] {moe.full_precision} : tensor<8x8xf32>, tensor<32x8xf32> -> tensor<8x32xf32>
 // ERC: %[[COPIES:.*]] = moe.gather_rows %[[ROWS]], %{{.*}} slot_row %{{.*}} : tensor<8x8xi32> : tensor<8x32xf32>, tensor<64x1xi32> -> tensor<64x32xf32>
-// ERC: moe.grouped_matmul %[[COPIES]], %[[GATE]], {{.*}} {moe.full_precision} : {{.*}} -> tensor<64x48xf32>
+// ERC: moe.grouped_matmul all_rows %[[COPIES]], %[[GATE]], {{.*}} {moe.full_precision} : {{.*}} -> tensor<64x48xf32>
 // A mean over four layers of weight 1.
 // ERC: %[[SUMS:.*]] = arith.constant 2.500000e-01
 // ERC-LABEL: func.func @evaluate

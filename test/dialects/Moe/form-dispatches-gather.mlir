@@ -14,13 +14,13 @@ moe.state @z output : tensor<12x6xf32>
 // ONCE: moe.gather_rows
 // ONCE: moe.dispatch "matmul" (%[[IN:.*]] = %[[G]]) : (tensor<12x4xf32>) -> () {
 // ONCE-NOT: moe.gather_rows
-// ONCE: moe.grouped_matmul %[[IN]]
-// ONCE: moe.grouped_matmul %[[IN]]
+// ONCE: moe.grouped_matmul all_rows %[[IN]]
+// ONCE: moe.grouped_matmul all_rows %[[IN]]
 // LOADS-NOT: moe.dispatch "row"
 // LOADS: moe.dispatch "matmul" () : () -> () {
 // LOADS: %[[G:.*]] = moe.gather_rows
-// LOADS: moe.grouped_matmul %[[G]]
-// LOADS: moe.grouped_matmul %[[G]]
+// LOADS: moe.grouped_matmul all_rows %[[G]]
+// LOADS: moe.grouped_matmul all_rows %[[G]]
 func.func @gather() {
   %x = moe.read @x : tensor<8x4xf32>
   %rows = moe.read @rows : tensor<12x1xi32>
@@ -29,9 +29,9 @@ func.func @gather() {
   %v = moe.read @v : tensor<2x4x6xf32>
   %w = moe.read @w : tensor<2x4x6xf32>
   %g = moe.gather_rows %x, %rows : tensor<8x4xf32>, tensor<12x1xi32> -> tensor<12x4xf32>
-  %a = moe.grouped_matmul %g, %v, %offsets, %counts
+  %a = moe.grouped_matmul all_rows %g, %v, %offsets, %counts
     : tensor<12x4xf32>, tensor<2x4x6xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<12x6xf32>
-  %b = moe.grouped_matmul %g, %w, %offsets, %counts
+  %b = moe.grouped_matmul all_rows %g, %w, %offsets, %counts
     : tensor<12x4xf32>, tensor<2x4x6xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<12x6xf32>
   moe.write @y, %a : tensor<12x6xf32>
   moe.write @z, %b : tensor<12x6xf32>

@@ -191,7 +191,7 @@ func.func @gather() {
   // CHECK: %[[E:.*]] = moe.dispatch "row" note "moe.gather_rows not fused: it has other rows" () : () -> tensor<8x4xf32> {
   // CHECK: moe.dispatch "matmul" (%[[IN:.*]] = %[[E]]) : (tensor<8x4xf32>) -> () {
   // CHECK: %[[G:.*]] = moe.gather_rows %[[IN]]
-  // CHECK: moe.grouped_matmul %[[G]]
+  // CHECK: moe.grouped_matmul all_rows %[[G]]
   // CHECK: moe.write @y
   // CHECK: moe.dispatch "row" (%[[IN2:.*]] = %[[E]])
   // CHECK: %[[G2:.*]] = moe.gather_rows %[[IN2]]
@@ -207,7 +207,7 @@ func.func @gather() {
     moe.yield %s : f32
   }
   %g = moe.gather_rows %e, %rows : tensor<8x4xf32>, tensor<12x1xi32> -> tensor<12x4xf32>
-  %h = moe.grouped_matmul %g, %w, %offsets, %counts
+  %h = moe.grouped_matmul all_rows %g, %w, %offsets, %counts
     : tensor<12x4xf32>, tensor<2x4x6xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<12x6xf32>
   moe.write @y, %h : tensor<12x6xf32>
   %g2 = moe.gather_rows %e, %rows : tensor<8x4xf32>, tensor<12x1xi32> -> tensor<12x4xf32>
@@ -317,7 +317,7 @@ func.func @stale_gather() {
   %w = moe.read @w : tensor<2x4x6xf32>
   %g = moe.gather_rows %old, %rows : tensor<8x4xf32>, tensor<12x1xi32> -> tensor<12x4xf32>
   moe.write @p, %x : tensor<8x4xf32>
-  %h = moe.grouped_matmul %g, %w, %offsets, %counts
+  %h = moe.grouped_matmul all_rows %g, %w, %offsets, %counts
     : tensor<12x4xf32>, tensor<2x4x6xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<12x6xf32>
   moe.write @y, %h : tensor<12x6xf32>
   return

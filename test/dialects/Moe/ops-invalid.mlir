@@ -777,3 +777,50 @@ func.func @slice_columns(%i: tensor<2x9xi32>) {
   %0 = moe.slice_columns %i first 2 : tensor<2x9xi32> -> tensor<2x8xi32>
   return
 }
+
+// -----
+
+moe.state @y output : tensor<8x4xf32>
+func.func @dispatch_leaves_rows_write(%x: tensor<8x4xf32>, %w: tensor<2x4x4xf32>, %o: tensor<1x3xi32>, %c: tensor<1x2xi32>) {
+  moe.dispatch "matmul" (%a = %x, %b = %w, %d = %o, %e = %c) : (tensor<8x4xf32>, tensor<2x4x4xf32>, tensor<1x3xi32>, tensor<1x2xi32>) -> () {
+    // expected-note @+1 {{'moe.grouped_matmul' leaves out rows that no group has}}
+    %p = moe.grouped_matmul %a, %b, %d, %e : tensor<8x4xf32>, tensor<2x4x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<8x4xf32>
+    // expected-error @+1 {{has to happen for all its rows, but its dispatch may leave rows out}}
+    moe.write @y, %p : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+moe.state @y output : tensor<8x4xf32>
+func.func @dispatch_leaves_rows_accumulate(%x: tensor<8x4xf32>, %w: tensor<2x4x4xf32>, %o: tensor<1x3xi32>, %c: tensor<1x2xi32>) {
+  moe.dispatch "matmul" (%a = %x, %b = %w, %d = %o, %e = %c) : (tensor<8x4xf32>, tensor<2x4x4xf32>, tensor<1x3xi32>, tensor<1x2xi32>) -> () {
+    // expected-note @+1 {{'moe.grouped_matmul' leaves out rows that no group has}}
+    %p = moe.grouped_matmul tb %a, %b, %d, %e : tensor<8x4xf32>, tensor<2x4x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<8x4xf32>
+    // expected-error @+1 {{has to happen for all its rows, but its dispatch may leave rows out}}
+    moe.accumulate @y, %p : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+func.func @dispatch_leaves_rows_choice(%x: tensor<8x4xf32>, %w: tensor<2x4x4xf32>, %o: tensor<1x3xi32>, %c: tensor<1x2xi32>) {
+  // expected-error @+1 {{yields value 1, which is needed in all its rows, but the dispatch may leave rows out}}
+  %0:2 = moe.dispatch "matmul" (%a = %x, %b = %w, %d = %o, %e = %c) : (tensor<8x4xf32>, tensor<2x4x4xf32>, tensor<1x3xi32>, tensor<1x2xi32>) -> (tensor<8x4xf32>, tensor<8x4xf32>) {
+    // expected-note @+1 {{'moe.grouped_matmul' leaves out rows that no group has}}
+    %p = moe.grouped_matmul %a, %b, %d, %e : tensor<8x4xf32>, tensor<2x4x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<8x4xf32>
+    %q = moe.map(%p, %a) : (tensor<8x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32, %t: f32):
+      %zero = arith.constant 0.0 : f32
+      %is = arith.cmpf ogt, %t, %zero : f32
+      %r = arith.select %is, %s, %t : f32
+      moe.yield %r : f32
+    }
+    moe.yield %p, %q : tensor<8x4xf32>, tensor<8x4xf32>
+  }
+  return
+}

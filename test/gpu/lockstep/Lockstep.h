@@ -17,6 +17,7 @@ namespace moec::rt::test {
 struct LockstepOptions {
   std::string function;         // this one alone, after init; empty: programs init, train, evaluate, and generation
   std::string only;             // kernels whose name holds this
+  std::vector<std::string> except; // not those whose name holds one of these
   int64_t steps = 1;            // of training
   std::optional<uint64_t> seed; // random parameters, gradients and optimizer state instead of what init makes
   bool guard = false;      // whether what is no result of a dispatch stays as it is: reads all memory twice each time
