@@ -75,12 +75,9 @@ LogicalResult CompileSession::load(const std::string &path, OwningOpRef<ModuleOp
 }
 
 LogicalResult CompileSession::runTo(StringRef name) {
-  PhaseOptions phaseOptions{declared,
-                            target.get(),
-                            like ? like.get() : target.get(),
-                            options.reference,
-                            options.apart,
-                            {std::begin(rt::line_key::all), std::end(rt::line_key::all)}};
+  PhaseOptions phaseOptions{
+      declared,          target.get(),  like ? like.get() : target.get(),
+      options.reference, options.apart, {std::begin(rt::line_key::all), std::end(rt::line_key::all)}};
   for (; done < phases().size(); ++done) {
     const Phase &phase = phases()[done];
     LogicalResult result = timed(phase.name, [&] {

@@ -31,7 +31,9 @@ std::optional<Json> SpecFiles::loadFile(const std::string &path, const Json *ext
   unsigned file = static_cast<unsigned>(paths.size());
   paths.push_back(path);
   bool directory = llvm::sys::fs::is_directory(path);
-  auto buffer = llvm::MemoryBuffer::getFile(path);
+  // Volatile: read, not mapped. A map of a file that an editor cuts short ends the process.
+  auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/true,
+                                            /*IsVolatile=*/true);
   if (!buffer || directory) {
     std::string why = directory ? "it is a directory" : buffer.getError().message();
     Place place = extends ? extends->place : Place{file, 1, 1};

@@ -7,8 +7,13 @@
 #include <CLI/CLI.hpp>
 
 #include <algorithm>
+#include <cerrno>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
+#include <fcntl.h>
 #include <limits>
+#include <unistd.h>
 
 namespace moec::rt {
 
@@ -25,8 +30,8 @@ constexpr char kFooter[] = R"(examples:
 exit codes:
   0 done                       4 data missing or unfit (MOEC-D)
   1 failed                     5 checkpoint missing or damaged (MOEC-C)
-  2 options, or run folder     6 the loss became NaN or infinite
-    in the way                 7 stopped by SIGINT or SIGTERM; a checkpoint was saved
+  2 options, or run folder     6 a loss, a gradient or the state is NaN or infinite
+    in the way                 7 stopped by SIGINT, SIGTERM or SIGHUP; a checkpoint was saved
   3 plan refused (MOEC-P)
 )";
 
@@ -66,6 +71,20 @@ public:
   int run(const std::vector<std::string> &arguments) {
     if (std::optional<int> code = parse(arguments))
       return *code;
+    bool trains = app.got_subcommand("train");
+    if (trains)
+      ignoreBrokenPipes();
+    int code = runVerb();
+    errno = 0;
+    bool told = std::fflush(stdout) == 0 && !std::ferror(stdout);
+    if (told || trains || code != kExitOk) // what a training is for lies in its folder
+      return code;
+    std::fprintf(stderr, "moec-run: error MOEC-I002: standard output: the result cannot be written: %s\n",
+                 std::strerror(errno ? errno : EIO));
+    return kExitFailed;
+  }
+
+  int runVerb() {
     bool onlyLooks = app.got_subcommand("describe");
     Result<Plan> plan = loadPlan(planPath, !onlyLooks);
     if (!plan.isOk())
@@ -282,7 +301,19 @@ private:
 
 } // namespace
 
-int runCommandLine(const std::vector<std::string> &arguments) { return CommandLine().run(arguments); }
+int runCommandLine(const std::vector<std::string> &arguments) {
+  openStandardStreams();
+  return CommandLine().run(arguments);
+}
+
+void openStandardStreams() {
+  // A file opened next would get a closed stream's number, and what is printed would land in it.
+  for (int fd : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO})
+    if (::fcntl(fd, F_GETFD) < 0)
+      (void)!::open("/dev/null", fd == STDOUT_FILENO ? O_RDONLY : O_RDWR); // the lowest number that is free
+}
+
+void ignoreBrokenPipes() { ::signal(SIGPIPE, SIG_IGN); }
 
 std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options,
                                     std::vector<std::string> alsoKnown) {

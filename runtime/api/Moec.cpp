@@ -23,7 +23,7 @@ int exitCode(const Status &status) {
   const std::string &code = status.code();
   if (code == "MOEC-R001" || code == "MOEC-R005")
     return kExitUsage;
-  if (code == "MOEC-R002")
+  if (code == "MOEC-R002" || code == "MOEC-C018")
     return kExitNotFinite;
   switch (code.size() > 5 ? code[5] : ' ') {
   case 'P':
@@ -56,6 +56,7 @@ Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options, con
   session.progress().result("step " + std::to_string(report.step) + "  " + evaluationText(report),
                             evaluationLine(report));
   session.printProfile();
+  MOEC_RETURN_IF_ERROR(checkEvaluation(report, checkpoint));
   return report;
 }
 

@@ -4,6 +4,8 @@
 #include "runtime/base/Text.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <cstring>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
@@ -40,8 +42,8 @@ void Progress::step(const StepView &view) {
     text.resize(columns - 1);
   // Back to the first column, then erase what an earlier, longer line left.
   std::fprintf(out, "\r%s\x1b[K", text.c_str());
-  std::fflush(out);
   lineOpen = true;
+  flush();
   lastDraw = nowSeconds();
 }
 
@@ -66,7 +68,15 @@ void Progress::print(const std::string &text) {
     return;
   endLive();
   std::fprintf(out, "%s\n", text.c_str());
-  std::fflush(out);
+  flush();
+}
+
+void Progress::flush() {
+  if (std::fflush(out) == 0 && !std::ferror(out))
+    return;
+  std::fprintf(stderr, "the output cannot be written (%s); going on without it\n", std::strerror(errno));
+  out = nullptr;
+  live = lineOpen = false;
 }
 
 void Progress::endLive() {

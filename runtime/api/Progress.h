@@ -37,6 +37,8 @@ public:
 private:
   void print(const std::string &text);
   void endLive();
+  /// Flushes. When nobody can be told any more, the run goes on without; standard error is told once.
+  void flush();
 
   std::FILE *out;
   bool json, live;

@@ -7,6 +7,8 @@
 #include "runtime/io/CheckpointStore.h"
 #include "runtime/plan/LineKeys.h"
 
+#include <cmath>
+
 namespace moec::rt {
 
 Session::Session(const Plan &plan, const RunOptions &options)
@@ -80,6 +82,14 @@ Result<EvaluateReport> Session::runEvaluation(const WindowSink &everyWindow) {
   }
   report.unigramBaseline = *baseline;
   return report;
+}
+
+Status checkEvaluation(const EvaluateReport &report, const std::string &place) {
+  for (const MetricValue &metric : report.metrics)
+    if (metric.values.size() == 1 && !std::isfinite(metric.values[0]))
+      return Status::error("MOEC-R002", place, "the metric \"", metric.name, "\" of the validation data is ",
+                           metric.values[0], " at step ", report.step);
+  return Status::ok();
 }
 
 void Session::printProfile() {

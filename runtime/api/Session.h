@@ -56,6 +56,9 @@ private:
   std::optional<double> baseline; // made once
 };
 
+/// MOEC-R002 when a loss of the validation data is no number. `place`: the run or checkpoint.
+Status checkEvaluation(const EvaluateReport &report, const std::string &place);
+
 /// Adds metrics to a line of metrics.jsonl: scalars as numbers, the rest as nested arrays.
 void addMetrics(Json &line, const std::vector<MetricValue> &metrics);
 

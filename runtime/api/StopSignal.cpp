@@ -1,29 +1,45 @@
 #include "runtime/api/StopSignal.h"
 
 #include <atomic>
+#include <cerrno>
+#include <unistd.h>
 
 namespace moec::rt {
 
+static constexpr int kSignals[] = {SIGINT, SIGTERM, SIGHUP};
+static constexpr char kLine[] =
+    "\nstopping after this step (a validation is left), then saving a checkpoint; more of these "
+    "signals change nothing, SIGQUIT (Ctrl-\\) ends the process without saving\n";
+
 static std::atomic<bool> stopRequested{false};
 static_assert(std::atomic<bool>::is_always_lock_free, "a signal handler writes it");
+
+/// Only what a handler may do: a flag, and write().
+static void onSignal(int) {
+  int error = errno;
+  if (!stopRequested.exchange(true))
+    (void)!::write(STDERR_FILENO, kLine, sizeof kLine - 1);
+  errno = error;
+}
 
 StopSignal::StopSignal(bool enabled) : enabled(enabled) {
   stopRequested = false;
   if (!enabled)
     return;
   struct sigaction action{};
-  action.sa_handler = [](int) { stopRequested = true; };
-  action.sa_flags = static_cast<int>(SA_RESTART | SA_RESETHAND); // the second one meets the default action
+  action.sa_handler = onSignal;
+  action.sa_flags = SA_RESTART;
   sigemptyset(&action.sa_mask);
-  ::sigaction(SIGINT, &action, &oldInterrupt);
-  ::sigaction(SIGTERM, &action, &oldTerminate);
+  for (size_t i = 0; i < before.size(); ++i) {
+    ::sigaction(kSignals[i], nullptr, &before[i]);
+    if (kSignals[i] != SIGHUP || before[i].sa_handler != SIG_IGN)
+      ::sigaction(kSignals[i], &action, nullptr);
+  }
 }
 
 StopSignal::~StopSignal() {
-  if (!enabled)
-    return;
-  ::sigaction(SIGINT, &oldInterrupt, nullptr);
-  ::sigaction(SIGTERM, &oldTerminate, nullptr);
+  for (size_t i = 0; enabled && i < before.size(); ++i)
+    ::sigaction(kSignals[i], &before[i], nullptr);
 }
 
 bool StopSignal::requested() const { return stopRequested; }

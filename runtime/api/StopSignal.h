@@ -1,7 +1,10 @@
-// SIGINT and SIGTERM while training: the first asks to stop after the step, the second ends the process as usual.
+// SIGINT, SIGTERM and SIGHUP while training: they ask to stop after the step and to save. The first one writes a line
+// to standard error at once; more of them change nothing, so that what the line promises is done. SIGQUIT ends the
+// process as usual. SIGHUP stays ignored where it was ignored before (nohup).
 #ifndef MOEC_RUNTIME_API_STOPSIGNAL_H
 #define MOEC_RUNTIME_API_STOPSIGNAL_H
 
+#include <array>
 #include <csignal>
 
 namespace moec::rt {
@@ -16,7 +19,7 @@ public:
 
 private:
   bool enabled;
-  struct sigaction oldInterrupt{}, oldTerminate{};
+  std::array<struct sigaction, 3> before{};
 };
 
 } // namespace moec::rt

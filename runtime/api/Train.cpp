@@ -11,7 +11,9 @@
 #include "runtime/io/MetricsLog.h"
 #include "runtime/plan/LineKeys.h"
 
+#include <algorithm>
 #include <cmath>
+#include <filesystem>
 
 namespace moec::rt {
 
@@ -20,19 +22,43 @@ namespace {
 /// The steps before the one that --trace shows: recordings are made and caches warm by then.
 constexpr int64_t kStepsBeforeTrace = 5;
 
+bool isInside(const std::string &path, const std::string &directory) {
+  if (path.empty())
+    return false;
+  std::error_code ignored;
+  auto inner = std::filesystem::weakly_canonical(path, ignored);
+  auto outer = std::filesystem::weakly_canonical(directory, ignored);
+  return std::mismatch(outer.begin(), outer.end(), inner.begin(), inner.end()).first == outer.end();
+}
+
 class TrainSession final : public Session {
 public:
   TrainSession(const Plan &plan, const RunOptions &options)
       : Session(plan, options), loss(findLoss(plan)), stop(options.handleSignals) {}
 
   Result<TrainReport> run() {
+    Result<TrainReport> result = runAll();
+    if (result.isOk() || exitCode(result.status()) != kExitNotFinite || !hasBegun)
+      return result;
+    const Status &bad = result.status();
+    return Status::error(bad.code(), bad.place(), bad.message(), whatIsLeft());
+  }
+
+private:
+  static constexpr char kValidationLeft[] = "MOEC-R009"; // never leaves this class
+
+  Result<TrainReport> runAll() {
     MOEC_RETURN_IF_ERROR(openData());
     MOEC_ASSIGN_OR_RETURN(folder, RunFolder::openForTraining(plan, options));
+    if (options.overwrite && isInside(options.resumeFrom, folder->path()))
+      return Status::error("MOEC-R005", options.resumeFrom, "lies in the run folder \"", folder->path(),
+                           "\" that --overwrite empties; choose another --run-dir, or --resume without --overwrite");
     MOEC_RETURN_IF_ERROR(goOnInData());
     MOEC_RETURN_IF_ERROR(openDevice());
     MOEC_RETURN_IF_ERROR(resumeIfAsked());
     MOEC_RETURN_IF_ERROR(folder->begin(plan, options.overwrite));
     MOEC_ASSIGN_OR_RETURN(metricsLog, MetricsLog::open(folder->metricsPath(), firstStep));
+    hasBegun = true;
     introduce();
     startTime = intervalStart = nowSeconds();
     ProgramRunner runner(executor(), *this);
@@ -43,11 +69,15 @@ public:
     return report();
   }
 
+public:
   Status stepDone(const StepResult &step) override {
     ++stepsHere;
     ++intervalSteps;
     intervalTokens += step.tokens;
-    MOEC_RETURN_IF_ERROR(checkLoss(step.step, loss ? step.metrics.values(*loss)[0] : 0));
+    if (Status bad = checkFinite(step); !bad.isOk()) {
+      MOEC_RETURN_IF_ERROR(log(step)); // the log must not end with the last good number
+      return bad;
+    }
     if (progress().wantsStep())
       progress().step(viewOf(step));
     return Status::ok();
@@ -75,11 +105,21 @@ public:
 
   Status evaluate() override {
     double start = nowSeconds();
-    MOEC_ASSIGN_OR_RETURN(EvaluateReport report, runEvaluation());
+    Result<EvaluateReport> made = runEvaluation([this](const WindowResult &) {
+      return stop.requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
+    });
+    if (!made.isOk() && made.status().code() == kValidationLeft) {
+      interrupted = true;
+      progress().note("the validation of step " + std::to_string(executor().stepCounter()) +
+                      " was left; `eval` of its checkpoint makes it");
+      return Status::ok();
+    }
+    MOEC_ASSIGN_OR_RETURN(EvaluateReport report, std::move(made));
     Json line = evaluationLine(report);
     line.set(line_key::time, Json::number(timeNow()));
     MOEC_RETURN_IF_ERROR(metricsLog->write(line));
     progress().result("step " + std::to_string(report.step) + "  validation  " + evaluationText(report), line);
+    MOEC_RETURN_IF_ERROR(checkEvaluation(report, folder->path()));
     intervalStart += nowSeconds() - start; // not training time
     return Status::ok();
   }
@@ -87,10 +127,9 @@ public:
   Status save() override {
     double start = nowSeconds();
     int64_t step = executor().stepCounter();
-    // A checkpoint of NaNs would push out a good one.
-    MOEC_RETURN_IF_ERROR(checkLoss(step, loss ? readMetric(*loss, executor().device())[0] : 0));
     SaveOptions how;
     how.data = data->recordAt(step);
+    // Refuses state that is not finite: it would push out a good checkpoint.
     MOEC_RETURN_IF_ERROR(saveCheckpoint(plan, executor().device(), folder->checkpointsPath(), step, how));
     savedStep = step;
     intervalStart += nowSeconds() - start;
@@ -98,7 +137,7 @@ public:
   }
 
   bool wantsStep(int64_t begun) override {
-    interrupted = stop.requested();
+    interrupted = interrupted || stop.requested();
     return !interrupted && (options.maxSteps < 0 || begun < options.maxSteps);
   }
 
@@ -140,16 +179,17 @@ private:
       return Status::ok();
     MOEC_ASSIGN_OR_RETURN(firstStep, restore(checkpoint));
     savedStep = firstStep;
-    MOEC_ASSIGN_OR_RETURN(std::vector<int64_t> aside, setAsideNewer(folder->checkpointsPath(), firstStep));
     progress().note("resumed from " + checkpoint);
     for (const std::string &note : dataNotes)
       if (options.json) // JSON lines own stdout
         std::fprintf(stderr, "moec-run: %s\n", note.c_str());
       else
         progress().note(note);
-    for (int64_t step : aside)
-      progress().note("the newer checkpoint of step " + std::to_string(step) + " is kept as abandoned-" +
-                      checkpointName(step));
+    if (options.overwrite) // begin() removes what is there
+      return Status::ok();
+    MOEC_ASSIGN_OR_RETURN(std::vector<std::string> aside, setAsideNewer(folder->checkpointsPath(), firstStep));
+    for (const std::string &name : aside)
+      progress().note("a newer checkpoint is kept as " + folder->checkpointsPath() + "/" + name);
     return Status::ok();
   }
 
@@ -185,13 +225,24 @@ private:
     return Status::ok();
   }
 
-  Status checkLoss(int64_t step, double value) {
-    if (std::isfinite(value))
-      return Status::ok();
-    return Status::error("MOEC-R002", folder->path(), "the metric \"", loss->name, "\" became ", value, " at step ",
-                         step,
-                         "; nothing was saved after the last good checkpoint. A lower learning rate, more "
-                         "warm-up or a smaller gradient clip usually helps");
+  /// What is saved and kept depends on these. A part of the loss that is not finite makes the total so; measures for
+  /// the log decide nothing.
+  Status checkFinite(const StepResult &step) {
+    for (const PlanMetric &metric : plan.metrics)
+      if (metric.name == "loss" || metric.name == "total_loss" || metric.name == "grad_norm")
+        if (double value = step.metrics.values(metric)[0]; !std::isfinite(value))
+          return Status::error("MOEC-R002", folder->path(), "the metric \"", metric.name, "\" became ", value,
+                               " at step ", step.step);
+    return Status::ok();
+  }
+
+  /// After a number that is not finite.
+  std::string whatIsLeft() const {
+    std::vector<int64_t> saved = listCheckpoints(folder->checkpointsPath());
+    std::string left = saved.empty() ? "; nothing of this was saved, the run folder holds no checkpoint"
+                                     : "; nothing of this was saved, the newest checkpoint is " +
+                                           folder->checkpointsPath() + "/" + checkpointName(saved.back());
+    return left + ". A lower learning rate, more warm-up or a smaller gradient clip usually helps";
   }
 
   Result<TrainReport> report() {
@@ -214,7 +265,7 @@ private:
   std::string checkpoint; // to resume from
   std::vector<std::string> dataNotes;
   int64_t firstStep = 0, stepsHere = 0, savedStep = -1;
-  bool interrupted = false;
+  bool interrupted = false, hasBegun = false;
   double startTime = 0;
   // Since the last log line; evaluation and saving excluded.
   double intervalStart = 0;

@@ -33,7 +33,7 @@ struct RunOptions {
   bool overwrite = false;    // throw away what the run folder holds
   bool restartData = false;  // data sets that changed since the checkpoint begin a new pass
   int64_t maxSteps = -1;     // stop after so many more steps; -1: as the plan says
-  bool handleSignals = true; // SIGINT, SIGTERM: finish the step, save, return
+  bool handleSignals = true; // SIGINT, SIGTERM, SIGHUP: finish the step, save, return
   std::string tracePath;     // write a Chrome trace of one step, the sixth or the last, here
 };
 
@@ -142,7 +142,7 @@ enum ExitCode {
   kExitPlan = 3,        // MOEC-P...
   kExitData = 4,        // MOEC-D...
   kExitCheckpoint = 5,  // MOEC-C...
-  kExitNotFinite = 6,   // the loss became NaN or infinite
+  kExitNotFinite = 6,   // a loss, a gradient or the state is NaN or infinite
   kExitInterrupted = 7, // stopped by a signal, after saving a checkpoint
 };
 int exitCode(const Status &status);
@@ -150,6 +150,11 @@ int exitCode(const Status &status);
 /// `moec-run` without its main: arguments after the program name, e.g. {"a.moec", "train", "--resume"}. Prints, and
 /// returns an ExitCode. `moec train spec.json ...` compiles and then hands the rest over to this.
 int runCommandLine(const std::vector<std::string> &arguments);
+
+/// Puts /dev/null where a standard stream is closed; writing to standard output still fails. For main().
+void openStandardStreams();
+/// For commands that must not end because nobody reads what they print.
+void ignoreBrokenPipes();
 
 /// Only reads the arguments. An exit code when that is all there is to do: they are wrong, or ask for help; it has been
 /// printed. `alsoKnown`: options that the caller has taken out already, as candidates for what an unknown one meant.

@@ -47,7 +47,8 @@ struct CheckpointManifest {
   std::optional<DataRecord> data; // what the run had read
 };
 
-/// Writes <directory>/step-NNNNNNNN from the arena, or leaves <directory> as it was. MOEC-C015 when that fails.
+/// Writes <directory>/step-NNNNNNNN from the arena, or leaves <directory> as it was. MOEC-C015 when that fails,
+/// MOEC-C018 when a tensor holds a NaN or an infinity.
 Status saveCheckpoint(const Plan &plan, Device &device, const std::string &directory, int64_t step,
                       const SaveOptions &options = {});
 
@@ -62,7 +63,8 @@ struct LoadOptions {
   bool allowOtherSpec = false;
 };
 
-/// Verifies the folder, then that its tensors are exactly those of the plan, then fills the arena. Returns the step.
+/// Verifies the folder, then that its tensors are exactly those of the plan, none with a NaN or an infinity
+/// (MOEC-C018), then fills the arena. Returns the step.
 Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::string &path,
                                const LoadOptions &options = {});
 

@@ -143,6 +143,22 @@ Result<std::vector<Match>> matchTensors(const std::vector<TensorSlot> &slots, co
   return matches;
 }
 
+/// A pass of its own: nothing may reach the arena from a checkpoint that is refused.
+Status checkFinite(const std::vector<Match> &matches, std::vector<std::byte> &chunk) {
+  for (const Match &match : matches) {
+    uint64_t bad = 0;
+    for (uint64_t done = 0; done < match.slot->bytes;) {
+      size_t part = std::min<uint64_t>(match.slot->bytes - done, chunk.size());
+      MOEC_RETURN_IF_ERROR(
+          readAt(match.shard->fd.get(), match.entry->begin + done, chunk.data(), part, match.shard->path));
+      bad += countNotFinite(match.slot->dtype, std::span(chunk).first(part));
+      done += part;
+    }
+    MOEC_RETURN_IF_ERROR(checkAllFinite(*match.slot, bad));
+  }
+  return Status::ok();
+}
+
 } // namespace
 
 Result<CheckpointManifest> verifyCheckpoint(const std::string &path) {
@@ -178,6 +194,8 @@ Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::stri
   MOEC_ASSIGN_OR_RETURN(std::vector<Match> matches, matchTensors(slots, checkpoint, path));
 
   std::vector<std::byte> chunk(kCheckpointChunk);
+  if (Status finite = checkFinite(matches, chunk); !finite.isOk())
+    return finite.recoded(finite.code(), "cannot use the checkpoint " + path + ": ");
   for (const Match &match : matches)
     for (uint64_t done = 0; done < match.slot->bytes;) {
       size_t part = std::min<uint64_t>(match.slot->bytes - done, chunk.size());

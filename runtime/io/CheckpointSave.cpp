@@ -112,15 +112,17 @@ private:
   }
 
   Status writeTensor(ShardWriter &writer, const TensorSlot &slot) {
+    uint64_t bad = 0;
     for (uint64_t done = 0; done < slot.bytes;) {
       uint64_t part = std::min<uint64_t>(slot.bytes - done, kCheckpointChunk);
       chunk.resize(part);
       device.read(slot.offset + done, chunk.data(), part);
       MOEC_RETURN_IF_ERROR(device.finish()); // what a device that failed reads must never be kept
       MOEC_RETURN_IF_ERROR(writer.append(chunk.data(), part));
+      bad += countNotFinite(slot.dtype, chunk);
       done += part;
     }
-    return Status::ok();
+    return checkAllFinite(slot, bad);
   }
 
   const Plan &plan;
@@ -161,7 +163,8 @@ Status saveCheckpoint(const Plan &plan, Device &device, const std::string &direc
     status = putInPlace(temp, final);
   if (!status.isOk()) {
     (void)removeTree(temp);
-    return status.recoded("MOEC-C015", "cannot save the checkpoint of step " + std::to_string(step) + ": ");
+    return status.recoded(status.code() == "MOEC-C018" ? status.code() : "MOEC-C015",
+                          "cannot save the checkpoint of step " + std::to_string(step) + ": ");
   }
   writer.stage(SaveStage::Renamed);
   Status synced = syncDirectory(directory);

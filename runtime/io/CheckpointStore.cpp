@@ -83,17 +83,20 @@ Status pruneCheckpoints(const std::string &directory, int64_t keepLast) {
   return Status::ok();
 }
 
-Result<std::vector<int64_t>> setAsideNewer(const std::string &directory, int64_t step) {
-  std::vector<int64_t> newer = listCheckpoints(directory);
-  std::erase_if(newer, [&](int64_t other) { return other <= step; });
-  for (int64_t other : newer) {
-    std::string path = directory + "/" + checkpointName(other),
-                aside = directory + "/abandoned-" + checkpointName(other);
-    MOEC_RETURN_IF_ERROR(removeTree(aside));
-    if (::rename(path.c_str(), aside.c_str()) != 0)
+Result<std::vector<std::string>> setAsideNewer(const std::string &directory, int64_t step) {
+  std::vector<std::string> kept;
+  for (int64_t other : listCheckpoints(directory)) {
+    if (other <= step)
+      continue;
+    // A run can go back over the same step again; what was set aside before stays.
+    std::string path = directory + "/" + checkpointName(other), name = "abandoned-" + checkpointName(other);
+    for (int again = 2; fs::exists(fs::symlink_status(directory + "/" + name)); ++again)
+      name = "abandoned-" + checkpointName(other) + "-" + std::to_string(again);
+    if (::rename(path.c_str(), (directory + "/" + name).c_str()) != 0)
       return fileError("MOEC-C015", path, "rename");
+    kept.push_back(name);
   }
-  return newer;
+  return kept;
 }
 
 Result<std::string> newestCheckpoint(const std::string &directory) {

@@ -25,8 +25,9 @@ Status removeLeftovers(const std::string &directory);
 Status pruneCheckpoints(const std::string &directory, int64_t keepLast);
 
 /// Renames checkpoints of later steps to "abandoned-step-N": a run that goes on from `step` would else prune its own
-/// new ones and later resume from these. Returns their steps.
-Result<std::vector<int64_t>> setAsideNewer(const std::string &directory, int64_t step);
+/// new ones and later resume from these. A name that is taken gets a number. Returns
+/// the new names, oldest first.
+Result<std::vector<std::string>> setAsideNewer(const std::string &directory, int64_t step);
 
 /// Path of the newest checkpoint. MOEC-C001 when there is none. When the newest does not verify, MOEC-C016 names an
 /// older one that does; it is never taken silently.

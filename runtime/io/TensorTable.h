@@ -2,8 +2,11 @@
 #ifndef MOEC_RUNTIME_IO_TENSORTABLE_H
 #define MOEC_RUNTIME_IO_TENSORTABLE_H
 
+#include "runtime/base/Status.h"
 #include "runtime/plan/Plan.h"
 
+#include <cstddef>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -19,6 +22,11 @@ struct TensorSlot {
 
 /// Widest elements first, so that every tensor is aligned in its file; in the order of the arena among equals.
 std::vector<TensorSlot> checkpointTensors(const Plan &plan);
+
+/// How many elements are NaN or infinite; 0 for types that are no floats.
+uint64_t countNotFinite(DType type, std::span<const std::byte> elements);
+/// MOEC-C018 unless `count` is 0.
+Status checkAllFinite(const TensorSlot &slot, uint64_t count);
 
 } // namespace moec::rt
 

@@ -1,5 +1,5 @@
-// The same spec compiled with fused kernels and with one kernel for each op: every state must agree. What fusion may get
-// wrong depends on whether row tiles (8 rows with AVX-512, else 4) divide a matrix, and on which groups have rows.
+// The same spec compiled with fused kernels and with one kernel for each op: every state must agree. What fusion may
+// get wrong depends on whether row tiles (8 rows with AVX-512, else 4) divide a matrix, and on which groups have rows.
 #include "test/golden/SmallRuns.h"
 
 #include "compiler/Target/CPU/CpuTarget.h"

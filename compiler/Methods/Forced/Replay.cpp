@@ -46,7 +46,9 @@ Loads readLoads(exp::MethodAttr attr, Operation *inside) {
     path = llvm::sys::path::parent_path(place.getFilename().getValue());
     llvm::sys::path::append(path, attr.getString("path"));
   }
-  auto file = llvm::MemoryBuffer::getFile(path);
+  // Volatile: read, not mapped. The run may still be writing it.
+  auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/true,
+                                          /*IsVolatile=*/true);
   if (!file) {
     loads.error = "cannot read \"" + path.str().str() + "\": " + file.getError().message() +
                   "; expected the metrics.jsonl of a run";

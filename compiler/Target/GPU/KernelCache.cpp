@@ -55,7 +55,8 @@ std::optional<CompiledKernel> KernelCache::find(StringRef key) const {
   if (folder.empty())
     return std::nullopt;
   std::string path = pathOf(key);
-  auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false);
+  auto file = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/false,
+                                          /*IsVolatile=*/true); // read, not mapped: others may write here
   if (!file)
     return std::nullopt;
   StringRef bytes = (*file)->getBuffer();

@@ -2,6 +2,7 @@
 #include "compiler/Driver/CompileSession.h"
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/tools/moec/Subcommands.h"
+#include "runtime/base/File.h"
 #include "runtime/base/Options.h"
 
 #include <CLI/CLI.hpp>
@@ -26,6 +27,10 @@ int runCompile(const Options &options) {
   if (output.empty()) {
     const std::string &member = options.compile.member;
     output = std::filesystem::path(options.spec).stem().string() + (member.empty() ? "" : "." + member) + ".moec";
+  }
+  if (rt::isSameFile(output, options.spec)) {
+    llvm::errs() << "error: the plan would overwrite the spec \"" << options.spec << "\"; give -o another name\n";
+    return kUsage;
   }
   if (failed(session.load(options.spec)) || failed(session.writePlan(output)))
     return kUserError;

@@ -2,6 +2,7 @@
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/Spec/Spec.h"
 #include "compiler/tools/moec/Subcommands.h"
+#include "runtime/base/File.h"
 
 #include <CLI/CLI.hpp>
 
@@ -37,6 +38,10 @@ static int runExport(const ExportOptions &options) {
   bool staysHere = options.output == "-" && (from.empty() || fs::equivalent(from, fs::current_path()));
   if (!staysHere)
     spec::moveExperiment(spec::findExperiment(*module), from, to);
+  if (rt::isSameFile(options.output, options.path)) {
+    llvm::errs() << "error: the output would overwrite its input \"" << options.path << "\"; give -o another name\n";
+    return kUsage;
+  }
   std::error_code error;
   llvm::ToolOutputFile file(options.output, error, llvm::sys::fs::OF_Text);
   if (error) {

@@ -35,6 +35,12 @@ int runReport(const Options &options) {
       runs.push_back(std::move(*run));
     }
   }
+  for (const report::RunLog &run : runs)
+    for (const char *file : {"metrics.jsonl", "run.json"})
+      if (rt::isSameFile(options.output, run.path + "/" + file)) {
+        llvm::errs() << "error: the page would overwrite \"" << file << "\" of a run; give -o another name\n";
+        return kUsage;
+      }
   report::labelRuns(runs);
   std::string page = report::reportPage(runs);
   if (rt::Status written = rt::writeFileAtomic(options.output, page); !written.isOk())

@@ -3,6 +3,7 @@
 
 #include "compiler/tools/RegisterAll.h"
 #include "mlir/IR/Dialect.h"
+#include "runtime/api/moec.h"
 #include "runtime/base/Options.h"
 
 #include <CLI/CLI.hpp>
@@ -69,6 +70,7 @@ static std::string describeError(const CLI::App *app, const CLI::Error &error) {
 }
 
 int main(int argc, char **argv) {
+  moec::rt::openStandardStreams();
   CLI::App app("moec compiles a declared experiment - one JSON file - into a training program.\n"
                "Begin with: moec check specs/base/tiny.json",
                "moec");
@@ -77,8 +79,8 @@ int main(int argc, char **argv) {
   app.set_version_flag("--version", "moec 0.1.0");
   app.footer("Exit codes:\n"
              "  0 done                                    5 checkpoint missing or damaged (MOEC-C)\n"
-             "  1 the input is wrong                      6 the loss became NaN or infinite\n"
-             "  2 the command line is wrong, or a run     7 stopped by SIGINT or SIGTERM; a checkpoint was saved\n"
+             "  1 the input is wrong                      6 a loss, a gradient or the state is NaN\n"
+             "  2 the command line is wrong, or a run     7 stopped by a signal; a checkpoint was saved\n"
              "    folder is in the way                    8 a fault of moec itself\n"
              "  3 plan refused (MOEC-P)\n"
              "  4 data missing or unfit (MOEC-D)\n"

@@ -31,7 +31,8 @@ bool mayWrite(StringRef kind) {
 
 StringRef stateOf(Operation *op) { return op->getAttrOfType<FlatSymbolRefAttr>("state").getValue(); }
 
-/// Epilogues and the terms of sums have no place for a constant (the canonicalizer takes those of one number inside maps).
+/// Epilogues and the terms of sums have no place for a constant (the canonicalizer takes those of one number inside
+/// maps).
 bool isConstant(Value value) { return isa_and_present<arith::ConstantOp>(underReshapes(value).getDefiningOp()); }
 
 int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }

@@ -565,3 +565,42 @@ func.func @not_in_place() {
   moe.write @a, %o : tensor<2x6x6xf32>
   return
 }
+
+// -----
+
+// Groups may have no rows, or not all: what has to happen for every row stays out of the product's kernel. A choice
+// that takes the other value where there is none is needed in all rows; a plain map of the product is not.
+moe.state @a batch : tensor<12x4xf32>
+moe.state @w parameter : tensor<2x4x6xf32>
+moe.state @offsets batch : tensor<1x3xi32>
+moe.state @counts batch : tensor<1x2xi32>
+moe.state @due batch : tensor<1x1xf32>
+moe.state @m optimizer : tensor<12x6xf32>
+moe.state @u parameter : tensor<2x6x6xf32>
+moe.state @z output : tensor<12x6xf32>
+// CHECK-LABEL: func @left_rows()
+func.func @left_rows() {
+  // CHECK: moe.dispatch "matmul" note "moe.map not fused: it is needed in rows that the product may leave out"
+  // CHECK: moe.grouped_matmul
+  // CHECK-NOT: moe.map
+  // CHECK: moe.dispatch "row"
+  // CHECK: arith.select
+  // CHECK: moe.write @m
+  %a = moe.read @a : tensor<12x4xf32>
+  %w = moe.read @w : tensor<2x4x6xf32>
+  %offsets = moe.read @offsets : tensor<1x3xi32>
+  %counts = moe.read @counts : tensor<1x2xi32>
+  %due = moe.read @due : tensor<1x1xf32>
+  %old = moe.read @m : tensor<12x6xf32>
+  %new = moe.grouped_matmul %a, %w, %offsets, %counts
+    : tensor<12x4xf32>, tensor<2x4x6xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<12x6xf32>
+  %m = moe.map(%due, %new, %old) : (tensor<1x1xf32>, tensor<12x6xf32>, tensor<12x6xf32>) -> tensor<12x6xf32> {
+  ^bb0(%d: f32, %n: f32, %o: f32):
+    %zero = arith.constant 0.0 : f32
+    %is = arith.cmpf ogt, %d, %zero : f32
+    %r = arith.select %is, %n, %o : f32
+    moe.yield %r : f32
+  }
+  moe.write @m, %m : tensor<12x6xf32>
+  return
+}

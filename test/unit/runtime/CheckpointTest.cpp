@@ -6,8 +6,10 @@
 #include "runtime/hal/cpu/CpuDevice.h"
 #include "runtime/io/Checkpoint.h"
 #include "runtime/io/CheckpointStore.h"
+#include "runtime/io/TensorTable.h"
 #include "runtime/plan/PlanReader.h"
 
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 #include <sys/stat.h>
@@ -35,7 +37,7 @@ struct Fixture {
   void setState(unsigned seed) {
     std::vector<uint8_t> bytes(plan.memory.stateBytes);
     for (size_t i = 0; i < bytes.size(); ++i)
-      bytes[i] = static_cast<uint8_t>((i * 2654435761u + seed * 97u) >> 13);
+      bytes[i] = static_cast<uint8_t>(((i * 2654435761u + seed * 97u) >> 13) & 0x7e); // finite in every float type
     device->write(0, bytes.data(), bytes.size());
   }
 
@@ -300,6 +302,49 @@ TEST_CASE("a failed save leaves the folder as it was", "[checkpoint]") {
   CHECK(std::distance(fs::directory_iterator(f.checkpoints), fs::directory_iterator()) == 1);
 }
 
+TEST_CASE("state that is not finite is neither saved nor loaded", "[checkpoint]") {
+  Fixture f;
+  f.setState(1);
+  f.plan.keepLast = 1;
+  std::string good = f.save(1);
+  const PlanState &state = *std::find_if(f.plan.state.begin(), f.plan.state.end(), [](const PlanState &state) {
+    return state.checkpoint && state.dtype == DType::F32;
+  });
+  float bad[] = {NAN, -INFINITY};
+  f.device->write(state.offset + 4, bad, sizeof bad);
+  Status status = saveCheckpoint(f.plan, *f.device, f.checkpoints, 2, f.small);
+  CHECK_CODE(status, "MOEC-C018");
+  CHECK(status.text().find(state.copyName(0)) != std::string::npos);
+  CHECK(status.text().find("step 2: 2 of ") != std::string::npos);
+  CHECK(listCheckpoints(f.checkpoints) == std::vector<int64_t>{1});
+  CHECK(std::distance(fs::directory_iterator(f.checkpoints), fs::directory_iterator()) == 1);
+
+  // One that another program wrote. The last four bytes of a shard are the end of an f32 tensor.
+  std::string shard = slurp(shardPath(good, 1));
+  std::memcpy(shard.data() + shard.size() - 4, bad, 4);
+  spill(shardPath(good, 1), shard);
+  rehashShard(good, 1);
+  f.checkRefused(good, "MOEC-C018");
+}
+
+TEST_CASE("elements that are not finite are counted in every type", "[checkpoint]") {
+  auto count = [](DType type, auto value) {
+    decltype(value) values[] = {0, value, 1};
+    return countNotFinite(type, std::as_bytes(std::span(values)));
+  };
+  CHECK(count(DType::F64, -HUGE_VAL) == 1);
+  CHECK(count(DType::F64, 1e308) == 0);
+  CHECK(count(DType::F32, NAN) == 1);
+  CHECK(count(DType::F32, 3e38f) == 0);
+  CHECK(count(DType::F16, uint16_t{0xfc00}) == 1);
+  CHECK(count(DType::F16, uint16_t{0x7bff}) == 0);
+  CHECK(count(DType::BF16, uint16_t{0x7fc0}) == 1);
+  CHECK(count(DType::BF16, uint16_t{0x7f7f}) == 0);
+  CHECK(count(DType::F8E4M3, uint8_t{0xff}) == 1);
+  CHECK(count(DType::F8E4M3, uint8_t{0x7e}) == 0); // 448
+  CHECK(count(DType::I32, int32_t{-1}) == 0);
+}
+
 TEST_CASE("resume takes the newest and never silently another", "[checkpoint]") {
   Fixture f;
   CHECK_CODE(newestCheckpoint(f.checkpoints).status(), "MOEC-C001");
@@ -348,7 +393,12 @@ TEST_CASE("newer checkpoints are set aside when a run goes back", "[checkpoint]"
   Fixture f;
   for (int64_t step : {10, 20, 30})
     f.save(step);
-  CHECK(setAsideNewer(f.checkpoints, 10).value() == std::vector<int64_t>{20, 30});
+  CHECK(setAsideNewer(f.checkpoints, 10).value() ==
+        std::vector<std::string>{"abandoned-step-00000020", "abandoned-step-00000030"});
   CHECK(listCheckpoints(f.checkpoints) == std::vector<int64_t>{10});
+  REQUIRE_OK(f.load(f.checkpoints + "/abandoned-step-00000030"));
+  // Back again: what was kept stays.
+  f.save(30);
+  CHECK(setAsideNewer(f.checkpoints, 10).value() == std::vector<std::string>{"abandoned-step-00000030-2"});
   REQUIRE_OK(f.load(f.checkpoints + "/abandoned-step-00000030"));
 }

@@ -169,7 +169,8 @@ TEST_CASE("a loss that is not finite stops a run on the GPU at its step", "[cuda
   status = train(late, quiet(dir / "late")).status();
   CHECK_CODE(status, "MOEC-R002");
   CHECK(status.message().find("step 7") != std::string::npos);
-  CHECK(metricLines(dir / "late").size() == 6);
+  CHECK(metricLines(dir / "late").size() == 7);
+  CHECK(metricLines(dir / "late").back()["loss"].is_null());
 }
 
 TEST_CASE("a GPU that fails in the middle stops the run, and nothing of it is saved", "[cuda]") {

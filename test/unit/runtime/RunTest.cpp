@@ -120,6 +120,21 @@ TEST_CASE("a loss that is not finite stops the run and names the step", "[run]")
   CHECK_CODE(status, "MOEC-R002");
   CHECK(status.message().find("step 7") != std::string::npos);
   CHECK(listCheckpoints(dir / "run/checkpoints") == std::vector<int64_t>{2, 4, 6});
+  CHECK(status.message().find("the newest checkpoint is " + (dir / "run/checkpoints/step-00000006")) !=
+        std::string::npos);
+  json last = metricLines(dir / "run").back();
+  CHECK(last["step"] == 7);
+  CHECK(last["loss"].is_null());
+}
+
+TEST_CASE("a step that leaves parameters that are not finite is not saved", "[run]") {
+  TempDir dir;
+  // The loss is fine at every step but the last update overflows: only the state shows it.
+  Plan plan = makeTinyPlan(dir.path(), {.steps = 1, .rate = 1e300});
+  Status status = train(plan, quiet(dir / "run")).status();
+  CHECK(exitCode(status) == kExitNotFinite);
+  CHECK(status.message().find("the run folder holds no checkpoint") != std::string::npos);
+  CHECK(listCheckpoints(dir / "run/checkpoints").empty());
 }
 
 TEST_CASE("a step whose loss is not finite is not saved", "[run]") {
@@ -243,7 +258,7 @@ TEST_CASE("two processes cannot train in one folder", "[run]") {
 
 TEST_CASE("a signal finishes the step, saves, and the run goes on from there", "[run]") {
   TempDir dir;
-  int signal = GENERATE(SIGINT, SIGTERM);
+  int signal = GENERATE(SIGINT, SIGTERM, SIGHUP);
   Plan plan = makeTinyPlan(dir.path(), {.steps = 100000, .saveEvery = 100000, .logEvery = 1});
   pid_t child = ::fork();
   if (child == 0) {
@@ -268,6 +283,39 @@ TEST_CASE("a signal finishes the step, saves, and the run goes on from there", "
   Result<TrainReport> report = train(plan, options);
   REQUIRE_OK(report.status());
   CHECK(report->step == steps[0] + 1);
+}
+
+TEST_CASE("a run goes on when its output cannot be written, a result that cannot be is an error", "[run]") {
+  TempDir dir;
+  makeTinyPlan(dir.path());
+  std::string plan = dir / "tiny.moec", run = dir / "run";
+  auto exitOf = [](const char *out, std::vector<std::string> arguments) {
+    int state = inChild([&] {
+      (void)!std::freopen("/dev/null", "w", stderr);
+      if (std::string(out) == "pipe") { // nobody reads
+        int ends[2];
+        (void)!::pipe(ends);
+        ::close(ends[0]);
+        ::dup2(ends[1], STDOUT_FILENO);
+      } else if (std::string(out) == "closed") {
+        ::close(STDOUT_FILENO);
+      } else {
+        (void)!std::freopen(out, "w", stdout);
+      }
+      ::_exit(runCommandLine(arguments));
+    });
+    return WIFEXITED(state) ? WEXITSTATUS(state) : -WTERMSIG(state);
+  };
+  for (const char *out : {"/dev/full", "closed", "pipe"}) {
+    CHECK(exitOf(out, {plan, "train", "--run-dir", run, "--overwrite"}) == kExitOk);
+    CHECK(listCheckpoints(run + "/checkpoints").back() == 20);
+  }
+  CHECK(json::parse(slurp(run + "/run.json")).contains("spec"));
+  for (const char *out : {"/dev/full", "closed"}) {
+    CHECK(exitOf(out, {plan, "eval", "--run-dir", run, "--json"}) == kExitFailed);
+    CHECK(exitOf(out, {plan, "generate", "--run-dir", run, "--bytes", "3"}) == kExitFailed);
+    CHECK(exitOf(out, {plan, "describe"}) == kExitFailed);
+  }
 }
 
 TEST_CASE("evaluation of a checkpoint repeats what training measured", "[run]") {

@@ -271,10 +271,10 @@ std::string RunLog::layerName(size_t mixture) const {
 
 std::optional<double> RunLog::lastOf(const Split &split, const std::string &name) const {
   const Column *column = split.find(name);
-  for (size_t i = column ? column->size() : 0; i-- > 0;)
-    if (std::isfinite((*column)[i]))
-      return (*column)[i];
-  return std::nullopt;
+  // A run that ended with a number that is none must not show the one before.
+  if (!column || column->empty() || !std::isfinite(column->back()))
+    return std::nullopt;
+  return column->back();
 }
 
 std::optional<double> RunLog::tokensPerSecond() const {
