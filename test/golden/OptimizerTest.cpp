@@ -24,9 +24,9 @@ double number(uint64_t place, uint64_t stream) {
   return static_cast<double>(x >> 11) * 0x1p-52 - 1;
 }
 
-/// base.json with a section "optimizer".
-std::string specWith(const std::string &optimizer) {
-  return changed(readText(folder + "base.json"), "\"optimizer\": null", "\"optimizer\": " + optimizer);
+/// base.json of optimizers.py, or of a folder within, with a section "optimizer".
+std::string specWith(const std::string &optimizer, const std::string &within = "") {
+  return changed(readText(folder + within + "base.json"), "\"optimizer\": null", "\"optimizer\": " + optimizer);
 }
 
 /// A model whose parameters and gradients are those of optimizers.py.
@@ -60,9 +60,9 @@ private:
   }
 };
 
-void followsOracle(const std::string &name) {
-  auto golden = readGoldens(folder + name + ".safetensors");
-  Trainer trainer(specWith(readText(folder + name + ".json")));
+void followsOracle(const std::string &name, const std::string &within = "") {
+  auto golden = readGoldens(folder + within + name + ".safetensors");
+  Trainer trainer(specWith(readText(folder + within + name + ".json"), within));
   REQUIRE(trainer.names.size() == golden.size());
   for (int step = 0; step < 5; ++step)
     trainer.step(step);
@@ -148,6 +148,10 @@ TEST_CASE("muon follows the oracle") { followsOracle("muon"); }
 TEST_CASE("muonh and adamh follow the oracle") { followsOracle("hyperball"); }
 TEST_CASE("muon and adamw with LITE follow the oracle") { followsOracle("lite"); }
 TEST_CASE("soap follows the oracle") { followsOracle("soap"); }
+TEST_CASE("soap follows the oracle where row tiles divide the sides") { followsOracle("soap", "tiles/"); }
+TEST_CASE("muon and adamw with LITE follow the oracle where row tiles divide the sides") {
+  followsOracle("lite", "tiles/");
+}
 TEST_CASE("galore follows the oracle") { followsOracle("galore"); }
 
 TEST_CASE("Newton-Schulz: ranges of singular values, turns, sizes, and moonlight's RMS, for every shape") {

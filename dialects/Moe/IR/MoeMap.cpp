@@ -149,11 +149,13 @@ bool MapOp::isLeftWith(function_ref<bool(Value)> isLeft) {
       undefined.insert(argument);
   auto isUndefined = [&](Value value) { return undefined.contains(value); };
   for (Operation &op : getBlock()->without_terminator()) {
-    // A choice may take the other value. Everything else needs all its operands.
+    // A choice may take the other value, and one operand may settle a product of integers. Everything else needs all.
     auto select = dyn_cast<arith::SelectOp>(op);
-    bool isChoice = select && !isUndefined(select.getCondition());
-    if (isChoice ? isUndefined(select.getTrueValue()) && isUndefined(select.getFalseValue())
-                 : llvm::any_of(op.getOperands(), isUndefined))
+    bool isSettled = isa<arith::AndIOp, arith::OrIOp, arith::MulIOp>(op);
+    if (select && !isUndefined(select.getCondition())
+            ? isUndefined(select.getTrueValue()) && isUndefined(select.getFalseValue())
+        : isSettled ? llvm::all_of(op.getOperands(), isUndefined)
+                    : llvm::any_of(op.getOperands(), isUndefined))
       undefined.insert_range(op.getResults());
   }
   return llvm::all_of(getYield().getValues(), isUndefined);

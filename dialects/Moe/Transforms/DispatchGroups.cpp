@@ -31,7 +31,8 @@ bool mayWrite(StringRef kind) {
 
 StringRef stateOf(Operation *op) { return op->getAttrOfType<FlatSymbolRefAttr>("state").getValue(); }
 
-/// Row kernels compute constants; all others read their operands from memory.
+/// Epilogues and the terms of sums have no place for a constant (the canonicalizer takes those of one number inside
+/// maps).
 bool isConstant(Value value) { return isa_and_present<arith::ConstantOp>(underReshapes(value).getDefiningOp()); }
 
 int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }
@@ -57,6 +58,12 @@ bool isAlignedOperand(Operation *op, unsigned number) {
 }
 
 } // namespace
+
+bool takesNoConstants(Operation *op) {
+  if (isSink(op) || isa<RepeatOp, ReshapeOp>(op) || op->hasTrait<OpTrait::IsTerminator>())
+    return false;
+  return !llvm::is_contained({"row", "column_kth", "sinkhorn", "eigh", "qr"}, kindOf(op));
+}
 
 DispatchGroups::DispatchGroups(Block &block, const DispatchTraits &traits) : block(block), traits(traits) {
   llvm::StringMap<unsigned> written;
@@ -146,11 +153,8 @@ bool DispatchGroups::writeFits(Operation *write, unsigned index) const {
   auto found = accesses.find(stateOf(write));
   if (found == accesses.end())
     return true;
-  unsigned version = versionOf.lookup(write);
+  // Ops come in program order: what has been placed by now comes before the write.
   for (const Access &access : found->second) {
-    bool earlier = access.isWrite ? access.version < version : access.version <= version;
-    if (!earlier)
-      return false;
     if (access.group > index)
       return false;
     bool fitsInside = !access.isWrite && access.isAligned && access.type == underReshapes(sinkValue(write)).getType();

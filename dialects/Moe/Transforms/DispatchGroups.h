@@ -33,6 +33,9 @@ struct DispatchTraits {
   bool apart = false;
 };
 
+/// Whether the kernel that starts with `op` reads every operand from memory: it has no place for a constant.
+bool takesNoConstants(mlir::Operation *op);
+
 class DispatchGroups {
 public:
   DispatchGroups(mlir::Block &block, const DispatchTraits &traits);

@@ -60,6 +60,12 @@ Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &
         inner.map(value, result);
         return result;
       }
+      if (auto constant = base.getDefiningOp<arith::ConstantOp>()) {
+        auto elements = cast<DenseElementsAttr>(constant.getValue()).reshape(cast<ShapedType>(value.getType()));
+        Value result = arith::ConstantOp::create(inside, constant.getLoc(), elements);
+        inner.map(value, result);
+        return result;
+      }
       Value mapped = outer.lookupOrDefault(base);
       Value shaped = mapped.getType() == value.getType()
                          ? mapped

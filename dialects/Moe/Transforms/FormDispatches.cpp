@@ -8,6 +8,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
 
@@ -16,6 +17,20 @@ namespace moec::moe {
 #include "dialects/Moe/Transforms/Passes.h.inc"
 
 namespace {
+
+/// A copy of `value` in memory of its own, and the op that reads `value`.
+std::pair<Operation *, Value> copyOf(OpBuilder &b, Value value) {
+  auto type = cast<RankedTensorType>(value.getType());
+  int64_t cols = type.getShape().back();
+  auto flat = RankedTensorType::get({type.getNumElements() / cols, cols}, type.getElementType());
+  Value source = flat == type ? value : Value(ReshapeOp::create(b, value.getLoc(), flat, value));
+  auto copy = MapOp::create(b, value.getLoc(), TypeRange{flat}, ValueRange{source},
+                            [](OpBuilder &, Location, ValueRange scalars) { return SmallVector<Value>{scalars[0]}; });
+  Value result = copy.getResult(0);
+  if (flat == type)
+    return {copy, result};
+  return {source.getDefiningOp(), ReshapeOp::create(b, value.getLoc(), type, result)};
+}
 
 /// A state must be read before the block overwrites it. A read that is used after a later write gets a copy of the
 /// value at its place.
@@ -29,7 +44,6 @@ void materializeStaleReads(Block &block) {
     });
   for (ReadOp read : llvm::make_early_inc_range(block.getOps<ReadOp>())) {
     auto found = writes.find(read.getState());
-    auto type = cast<RankedTensorType>(read.getType());
     if (found == writes.end() || read.use_empty())
       continue;
     SmallVector<Operation *> users;
@@ -53,23 +67,25 @@ void materializeStaleReads(Block &block) {
       continue;
     OpBuilder b(read->getContext());
     b.setInsertionPointAfter(read);
-    int64_t cols = type.getShape().back();
-    auto flat = RankedTensorType::get({type.getNumElements() / cols, cols}, type.getElementType());
-    Operation *first = nullptr;
-    Value source = read.getResult();
-    if (flat != type) {
-      source = ReshapeOp::create(b, read.getLoc(), flat, source);
-      first = source.getDefiningOp();
-    }
-    auto copy =
-        MapOp::create(b, read.getLoc(), TypeRange{flat}, ValueRange{source},
-                      [&](OpBuilder &, Location, ValueRange scalars) { return SmallVector<Value>{scalars[0]}; });
-    first = first ? first : copy.getOperation();
-    Value result = copy.getResult(0);
-    if (flat != type)
-      result = ReshapeOp::create(b, read.getLoc(), type, result);
-    read.getResult().replaceUsesWithIf(
-        result, [&](OpOperand &use) { return use.getOwner() != first && use.getOwner() != copy.getOperation(); });
+    auto [first, result] = copyOf(b, read.getResult());
+    read.getResult().replaceAllUsesExcept(result, first);
+  }
+}
+
+/// Constants that a kernel reads from memory are stored before it.
+void storeConstants(Block &block) {
+  llvm::MapVector<Value, SmallVector<OpOperand *>> uses;
+  for (Operation &op : block)
+    if (takesNoConstants(&op))
+      for (OpOperand &operand : op.getOpOperands())
+        if (isa_and_present<arith::ConstantOp>(underReshapes(operand.get()).getDefiningOp()))
+          uses[operand.get()].push_back(&operand);
+  for (auto &[value, operands] : uses) {
+    Operation *user = operands.front()->getOwner(); // the first of them
+    OpBuilder b(user);
+    Value stored = copyOf(b, value).second;
+    for (OpOperand *operand : operands)
+      operand->set(stored);
   }
 }
 
@@ -78,6 +94,7 @@ void formInBlock(Block &block, const DispatchTraits &traits) {
     if (auto repeat = dyn_cast<RepeatOp>(op))
       formInBlock(*repeat.getBlock(), traits);
   materializeStaleReads(block);
+  storeConstants(block);
   DispatchGroups groups(block, traits);
   for (Operation &op : block.without_terminator())
     groups.place(&op);

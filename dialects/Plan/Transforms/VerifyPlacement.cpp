@@ -27,16 +27,24 @@ struct VerifyPlacement : impl::VerifyPlacementBase<VerifyPlacement> {
       module.emitError("has no plan.arena_bytes; run moec-plan-place first");
       return signalPassFailure();
     }
-    StateOp previous;
-    for (StateOp state : module.getOps<StateOp>()) {
+    SmallVector<StateOp> states(module.getOps<StateOp>());
+    for (StateOp state : states)
       if (!state.getOffset() || static_cast<int64_t>(*state.getOffset()) + state.getBytes() > stateBytes.getInt()) {
         state.emitOpError("is not placed inside the ") << stateBytes.getInt() << " bytes of state";
         return signalPassFailure();
       }
-      if (previous && failed(meet(previous, *previous.getOffset(), previous.getBytes(), state, *state.getOffset(),
+    // By place: whatever overlaps any of those before overlaps the one of them that reaches farthest.
+    auto endOf = [](StateOp state) { return static_cast<int64_t>(*state.getOffset()) + state.getBytes(); };
+    llvm::sort(states, [&](StateOp a, StateOp b) {
+      return std::pair(*a.getOffset(), endOf(a)) < std::pair(*b.getOffset(), endOf(b));
+    });
+    StateOp farthest;
+    for (StateOp state : states) {
+      if (farthest && failed(meet(farthest, *farthest.getOffset(), farthest.getBytes(), state, *state.getOffset(),
                                   state.getBytes())))
         return signalPassFailure();
-      previous = state;
+      if (!farthest || endOf(farthest) < endOf(state))
+        farthest = state;
     }
     for (FuncOp function : module.getOps<FuncOp>())
       if (failed(verifyFunction(function, stateBytes.getInt(), arena.getInt())))

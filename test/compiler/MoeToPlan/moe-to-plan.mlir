@@ -622,3 +622,38 @@ func.func @reader_beside() {
   }
   return
 }
+
+// -----
+
+// A row op that reads an element other than the one it stores does not take over the memory of its own operand.
+moe.state @x batch : tensor<8x4xf32>
+moe.state @cos constant : tensor<4x2xf32>
+moe.state @sin constant : tensor<4x2xf32>
+moe.state @y output : tensor<8x4xf32>
+// CHECK-LABEL: plan.func @own_operand
+// CHECK: %[[A:.*]] = plan.alloc
+// CHECK: plan.launch @{{.*}}(%{{.*}}, %[[A]])
+// CHECK: %[[B:.*]] = plan.alloc
+// CHECK: plan.launch @{{.*}}(%[[A]], {{.*}}, %[[B]]) writes
+func.func @own_operand() {
+  %r = moe.dispatch "row" () : () -> tensor<8x4xf32> {
+    %x = moe.read @x : tensor<8x4xf32>
+    %e = moe.map(%x) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    ^bb0(%s: f32):
+      %t = math.exp %s : f32
+      moe.yield %t : f32
+    }
+    moe.yield %e : tensor<8x4xf32>
+  }
+  %t = moe.dispatch "row" (%a = %r) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+    %c = moe.read @cos : tensor<4x2xf32>
+    %s = moe.read @sin : tensor<4x2xf32>
+    %o = moe.rope %a, %c, %s : tensor<8x4xf32>, tensor<4x2xf32>
+    moe.yield %o : tensor<8x4xf32>
+  }
+  moe.dispatch "row" (%a = %t) : (tensor<8x4xf32>) -> () {
+    moe.write @y, %a : tensor<8x4xf32>
+    moe.yield
+  }
+  return
+}

@@ -30,6 +30,28 @@ func.func @map_signature(%x: tensor<8x4xf32>, %y: tensor<8x4xf32>) -> tensor<8x4
   return %0#0 : tensor<8x4xf32>
 }
 
+// A constant of one number goes inside, under a reshape too; `partial` stays.
+// CHECK-LABEL: func @map_constant
+// CHECK-SAME: (%[[X:.*]]: tensor<8x4xf32>)
+func.func @map_constant(%x: tensor<8x4xf32>) -> tensor<8x4xf32> {
+  // CHECK-NEXT: %[[R:.*]] = moe.map partial(%[[X]]) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  // CHECK-NEXT: ^bb0(%[[A:.*]]: f32):
+  // CHECK-DAG: %[[TWO:.*]] = arith.constant 2.000000e+00 : f32
+  // CHECK-DAG: %[[THREE:.*]] = arith.constant 3.000000e+00 : f32
+  // CHECK: %[[P:.*]] = arith.mulf %[[A]], %[[TWO]]
+  // CHECK: arith.addf %[[P]], %[[THREE]]
+  %two = arith.constant dense<2.0> : tensor<1x1xf32>
+  %three = arith.constant dense<3.0> : tensor<1x8xf32>
+  %column = moe.reshape %three : tensor<1x8xf32> -> tensor<8x1xf32>
+  %0 = moe.map partial(%x, %two, %column) : (tensor<8x4xf32>, tensor<1x1xf32>, tensor<8x1xf32>) -> tensor<8x4xf32> {
+  ^bb0(%a: f32, %b: f32, %c: f32):
+    %p = arith.mulf %a, %b : f32
+    %q = arith.addf %p, %c : f32
+    moe.yield %q : f32
+  }
+  return %0 : tensor<8x4xf32>
+}
+
 // Constants of a repeat's body stay there.
 // CHECK-LABEL: func @repeat_constants
 func.func @repeat_constants() {

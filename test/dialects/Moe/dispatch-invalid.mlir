@@ -35,3 +35,20 @@ func.func @choice(%a: tensor<12x4xf32>, %w: tensor<2x4x6xf32>, %o: tensor<1x3xi3
   }
   return
 }
+
+// -----
+
+// An addition to a state.
+moe.state @m optimizer : tensor<12x6xf32>
+// dispatch_c4
+func.func @accumulate(%a: tensor<12x4xf32>, %w: tensor<2x4x6xf32>, %o: tensor<1x3xi32>, %c: tensor<1x2xi32>) {
+  moe.dispatch "matmul" (%x = %a, %y = %w, %p = %o, %q = %c) : (tensor<12x4xf32>, tensor<2x4x6xf32>, tensor<1x3xi32>, tensor<1x2xi32>) -> () {
+    // expected-note @+1 {{'moe.grouped_matmul' leaves out rows that no group has}}
+    %r = moe.grouped_matmul %x, %y, %p, %q
+      : tensor<12x4xf32>, tensor<2x4x6xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<12x6xf32>
+    // expected-error @+1 {{'moe.accumulate' op has to happen for all its rows, but its dispatch may leave rows out}}
+    moe.accumulate @m, %r : tensor<12x6xf32>
+    moe.yield
+  }
+  return
+}

@@ -79,3 +79,69 @@ func.func @apart() {
   moe.write @y, %y : tensor<8x4xf32>
   return
 }
+
+// -----
+
+// A product of groups that may leave rows out: what joins it is read in these groups alone.
+moe.state @dy batch : tensor<8x4xf32>
+moe.state @gate batch : tensor<8x4xf32>
+moe.state @w parameter : tensor<2x4x4xf32>
+moe.state @offsets batch : tensor<1x3xi32>
+moe.state @counts batch : tensor<1x2xi32>
+moe.state @others batch : tensor<1x3xi32>
+moe.state @grad gradient : tensor<2x4x4xf32>
+moe.state @more gradient : tensor<2x4x4xf32>
+// CHECK-LABEL: func @groups()
+func.func @groups() {
+  // CHECK: moe.grouped_matmul tb
+  // CHECK-NEXT: moe.map partial(
+  %dy = moe.read @dy : tensor<8x4xf32>
+  %gate = moe.read @gate : tensor<8x4xf32>
+  %w = moe.read @w : tensor<2x4x4xf32>
+  %o = moe.read @offsets : tensor<1x3xi32>
+  %c = moe.read @counts : tensor<1x2xi32>
+  %h = moe.map(%gate) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%g: f32):
+    %m = arith.mulf %g, %g : f32
+    moe.yield %m : f32
+  }
+  %dw = moe.grouped_outer %h, %dy, %o, %c : tensor<8x4xf32>, tensor<8x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<2x4x4xf32>
+  %dh = moe.grouped_matmul tb %dy, %w, %o, %c : tensor<8x4xf32>, tensor<2x4x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<8x4xf32>
+  %dg = moe.map(%dh, %gate) : (tensor<8x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%d: f32, %g: f32):
+    %m = arith.mulf %d, %g : f32
+    moe.yield %m : f32
+  }
+  %dv = moe.grouped_outer %dy, %dg, %o, %c : tensor<8x4xf32>, tensor<8x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<2x4x4xf32>
+  moe.write @grad, %dw : tensor<2x4x4xf32>
+  moe.write @more, %dv : tensor<2x4x4xf32>
+  return
+}
+
+// CHECK-LABEL: func @other_groups()
+func.func @other_groups() {
+  // CHECK-NOT: partial
+  // CHECK: return
+  %dy = moe.read @dy : tensor<8x4xf32>
+  %gate = moe.read @gate : tensor<8x4xf32>
+  %w = moe.read @w : tensor<2x4x4xf32>
+  %o = moe.read @offsets : tensor<1x3xi32>
+  %c = moe.read @counts : tensor<1x2xi32>
+  %other = moe.read @others : tensor<1x3xi32>
+  %h = moe.map(%gate) : (tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%g: f32):
+    %m = arith.mulf %g, %g : f32
+    moe.yield %m : f32
+  }
+  %dw = moe.grouped_outer %h, %dy, %other, %c : tensor<8x4xf32>, tensor<8x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<2x4x4xf32>
+  %dh = moe.grouped_matmul tb %dy, %w, %o, %c : tensor<8x4xf32>, tensor<2x4x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<8x4xf32>
+  %dg = moe.map(%dh, %gate) : (tensor<8x4xf32>, tensor<8x4xf32>) -> tensor<8x4xf32> {
+  ^bb0(%d: f32, %g: f32):
+    %m = arith.mulf %d, %g : f32
+    moe.yield %m : f32
+  }
+  %dv = moe.grouped_outer %dy, %dg, %o, %c : tensor<8x4xf32>, tensor<8x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<2x4x4xf32>
+  moe.write @grad, %dw : tensor<2x4x4xf32>
+  moe.write @more, %dv : tensor<2x4x4xf32>
+  return
+}

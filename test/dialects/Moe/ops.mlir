@@ -132,6 +132,13 @@ func.func @routed(%x: tensor<8x4xf32>, %scores: tensor<8x2xf32>, %ids: tensor<8x
   %g2 = moe.gather_rows %x, %row_token : tensor<8x4xf32>, tensor<28x1xi32> -> tensor<28x4xf32>
   // CHECK: moe.grouped_matmul %{{.*}}, %{{.*}}, %{{.*}}, %{{.*}} : tensor<28x4xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<28x6xf32>
   %h = moe.grouped_matmul %g, %w, %offsets, %counts : tensor<28x4xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<28x6xf32>
+  // CHECK: moe.grouped_matmul all_rows %
+  %h1 = moe.grouped_matmul all_rows %g, %w, %offsets, %counts : tensor<28x4xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<28x6xf32>
+  // CHECK: moe.map partial(%
+  %h1p = moe.map partial(%h1) : (tensor<28x6xf32>) -> tensor<28x6xf32> {
+  ^bb0(%a: f32):
+    moe.yield %a : f32
+  }
   // CHECK: moe.grouped_matmul tb
   %h2 = moe.grouped_matmul tb %h, %w, %offsets, %counts : tensor<28x6xf32>, tensor<3x4x6xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<28x4xf32>
   // CHECK: %{{.*}}:2, %[[QS:.*]] = moe.quantize_rows %{{.*}}, %{{.*}} : (tensor<28x4xf32>, tensor<28x4xf32>) -> (tensor<28x4xf32>, tensor<28x4xf32>, tensor<28x1xf32>)

@@ -4,9 +4,10 @@ Plain numpy. Where the compiler multiplies matrices (Newton-Schulz), this takes 
 scalar polynomial to the singular values, so the two share no algebra. `python optimizers.py` writes optimizers/*.safetensors;
 `--check` compares with the files.
 
-A case is optimizers/NAME.json, the section "optimizer" of optimizers/base.json. Weights are [in, out], stacks [experts, in, out].
+A case is NAME.json, the section "optimizer" of base.json beside it: in optimizers/ sides are 6, 10, 12 and 20, in
+optimizers/tiles/ they are multiples of the row tiles of every CPU target: 8, 16 and 32. Weights are [in, out], stacks [experts, in, out].
 """
-import json, math, os, re, sys
+import glob, json, math, os, re, sys
 import numpy as np
 import safetensors_lite
 
@@ -339,12 +340,15 @@ def train(spec):
 
 
 def main():
-    with open(os.path.join(HERE, "base.json")) as f:
-        base = json.load(f)
-    for case in sorted(name[:-5] for name in os.listdir(HERE) if name.endswith(".json") and name != "base.json"):
-        with open(os.path.join(HERE, case + ".json")) as f:
+    for path in sorted(glob.glob(os.path.join(HERE, "**", "*.json"), recursive=True)):
+        if os.path.basename(path) == "base.json":
+            continue
+        case = os.path.relpath(path, HERE).removesuffix(".json")
+        with open(os.path.join(os.path.dirname(path), "base.json")) as f:
+            base = json.load(f)
+        with open(path) as f:
             tensors = train(base | {"optimizer": json.load(f)})
-        path = os.path.join(HERE, case + ".safetensors")
+        path = path.removesuffix(".json") + ".safetensors"
         if "--check" not in sys.argv:
             safetensors_lite.write(path, tensors)
         stored = safetensors_lite.read(path)

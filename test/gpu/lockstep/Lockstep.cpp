@@ -273,7 +273,8 @@ private:
 
   Status dispatch(Group refGroup, Group dutGroup, const Indices &indices) {
     const PlanKernel &kernel = dut.plan.kernels[dutGroup.front().kernel];
-    if (kernel.name.find(options.only) == std::string::npos) {
+    auto isNamed = [&](const std::string &text) { return kernel.name.find(text) != std::string::npos; };
+    if (!isNamed(options.only) || std::any_of(options.except.begin(), options.except.end(), isNamed)) {
       launch(dut, dutGroup, indices);
       return Status::ok();
     }

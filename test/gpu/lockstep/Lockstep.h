@@ -15,10 +15,11 @@
 namespace moec::rt::test {
 
 struct LockstepOptions {
-  std::string function;         // this one alone, after init; empty: programs init, train, evaluate, and generation
-  std::string only;             // kernels whose name holds this
-  int64_t steps = 1;            // of training
-  std::optional<uint64_t> seed; // random parameters, gradients and optimizer state instead of what init makes
+  std::string function;            // this one alone, after init; empty: programs init, train, evaluate, and generation
+  std::string only;                // kernels whose name holds this
+  std::vector<std::string> except; // not those whose name holds one of these
+  int64_t steps = 1;               // of training
+  std::optional<uint64_t> seed;    // random parameters, gradients and optimizer state instead of what init makes
   bool guard = false;      // whether what is no result of a dispatch stays as it is: reads all memory twice each time
   double tolerance = 1e-5; // relative error (Compare.h) of a dispatch in f32
   double narrowTolerance = 1e-2; // of one with an operand in bf16 or f16

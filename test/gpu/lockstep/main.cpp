@@ -17,6 +17,7 @@ static constexpr char kUsage[] = R"(usage: moec-lockstep REFERENCE.moec PLAN.moe
   --function NAME       this function alone (default: init, train, evaluate, generation)
   --steps N             training steps (default: 1)
   --only TEXT           compare kernels whose name holds TEXT
+  --except TEXT         do not compare kernels whose name holds TEXT; can be given several times
   --guard 1             also look for writes to what is no result of a dispatch (slow: reads all memory)
   --seed N              random parameters, gradients and optimizer state
   --tolerance X         relative error of f32 kernels (default: 1e-5)
@@ -33,6 +34,8 @@ static bool parse(int argc, char **argv, LockstepOptions &options) {
       options.function = value;
     else if (!std::strcmp(name, "--only"))
       options.only = value;
+    else if (!std::strcmp(name, "--except"))
+      options.except.push_back(value);
     else if (!std::strcmp(name, "--steps"))
       options.steps = std::atoll(value);
     else if (!std::strcmp(name, "--guard"))
