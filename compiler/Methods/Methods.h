@@ -110,7 +110,7 @@ public:
                                mlir::Value selection) const = 0;
   /// Whether ids may have empty slots.
   virtual bool hasEmptySlots(exp::MethodAttr attr) const { return false; }
-  /// Experts that a token has in the mean, at the beginning of the run.
+  /// Experts that a token has on average, at the beginning of the run.
   virtual double meanChosen(exp::MethodAttr attr, double topK) const { return topK; }
   /// How the route of a token may depend on later tokens of its sequence, for people: when, and why; empty: it does
   /// not.
@@ -152,7 +152,7 @@ public:
                                    StateDeclarer &states) const {
     return weights;
   }
-  /// Experts with weights that it gives a token in the mean; 0: as many as equal loads of all outputs come to.
+  /// Experts with weights that it gives a token on average; 0: as many as equal loads of all outputs come to.
   virtual double meanExperts(exp::MethodAttr attr) const { return 0; }
   /// As RoutingMethod::describeFuture.
   virtual std::string describeFuture(exp::MethodAttr attr) const { return ""; }

@@ -128,7 +128,7 @@ private:
     add(name + ".down", {inner, width}, std, loc, 1, residual);
   }
 
-  // Experts with weights that a token meets, in the mean over tokens and the slot's layers, when loads are equal.
+  // Experts with weights that a token meets, on average over tokens and the slot's layers, when loads are equal.
   double meanExperts(exp::MoeOp moe) {
     double topK = static_cast<double>(moe.getTopK());
     if (ArrayRef<double> list = moe.getTopKPerLayer(); !list.empty()) {

@@ -147,6 +147,16 @@ std::string CompiledModel::stateBytes() {
   return bytes;
 }
 
+double number(uint64_t place, uint64_t stream) {
+  uint64_t x = (place + 1) * 6364136223846793005ull + (stream + 1) * 1442695040888963407ull;
+  for (int turn = 0; turn < 2; ++turn) {
+    x ^= x >> 33;
+    x *= 0xff51afd7ed558ccdull;
+  }
+  x ^= x >> 33;
+  return static_cast<double>(x >> 11) * 0x1p-52 - 1;
+}
+
 std::string changed(std::string text, const std::string &from, const std::string &to) {
   size_t at = text.find(from);
   if (at == std::string::npos)

@@ -52,6 +52,9 @@ private:
   std::map<std::string, Slot> slots;
 };
 
+/// Numbers in [-1, 1) that depend on their place alone; those of oracle/optimizers.py.
+double number(uint64_t place, uint64_t stream);
+
 /// Replaces the first occurrence of `from` in a spec's text; throws when there is none.
 std::string changed(std::string text, const std::string &from, const std::string &to);
 std::string readText(const std::string &path);

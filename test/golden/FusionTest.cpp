@@ -9,17 +9,6 @@ using namespace moec::test;
 
 namespace {
 
-/// Numbers in [-1, 1) that depend on their place alone.
-double number(uint64_t place, uint64_t stream) {
-  uint64_t x = (place + 1) * 6364136223846793005ull + (stream + 1) * 1442695040888963407ull;
-  for (int turn = 0; turn < 2; ++turn) {
-    x ^= x >> 33;
-    x *= 0xff51afd7ed558ccdull;
-  }
-  x ^= x >> 33;
-  return static_cast<double>(x >> 11) * 0x1p-52 - 1;
-}
-
 /// Every optimizer at once, each on square matrices of `size` (a gradient with a null space has no bases of its own).
 std::string everyOptimizer(int64_t size) {
   std::string side = std::to_string(size);

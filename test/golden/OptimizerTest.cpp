@@ -13,17 +13,6 @@ namespace {
 
 const std::string folder = MOEC_SOURCE_DIR "/test/golden/oracle/optimizers/";
 
-/// The numbers of optimizers.py, in [-1, 1).
-double number(uint64_t place, uint64_t stream) {
-  uint64_t x = (place + 1) * 6364136223846793005ull + (stream + 1) * 1442695040888963407ull;
-  for (int turn = 0; turn < 2; ++turn) {
-    x ^= x >> 33;
-    x *= 0xff51afd7ed558ccdull;
-  }
-  x ^= x >> 33;
-  return static_cast<double>(x >> 11) * 0x1p-52 - 1;
-}
-
 /// base.json of optimizers.py, or of a folder within, with a section "optimizer".
 std::string specWith(const std::string &optimizer, const std::string &within = "") {
   return changed(readText(folder + within + "base.json"), "\"optimizer\": null", "\"optimizer\": " + optimizer);

@@ -26,7 +26,7 @@ public:
              .maximum = 1024,
              .unit = "experts",
              .doc = "experts with weights that a token is to meet, "
-                    "in the mean",
+                    "on average",
              .openMinimum = true},
             {.key = "rate",
              .type = FieldType::Number,

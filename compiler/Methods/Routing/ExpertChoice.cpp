@@ -23,7 +23,7 @@ public:
          .maximum = 65536,
          .unit = "experts",
          .doc =
-             "experts of a token in the mean: an expert takes tokens * capacity_factor / num_experts of a group; null: "
+             "experts per token on average: an expert takes tokens * capacity_factor / num_experts of a group; null: "
              "top_k",
          .openMinimum = true,
          .nullable = true},

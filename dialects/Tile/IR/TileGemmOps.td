@@ -57,7 +57,8 @@ def Tile_GatherOp : Tile_Op<"gather", [Pure]> {
   let description = [{
     K-major: the rows of the tile are gathered (grouped and dense work). MN-major: the depth is (ragged work). The producer's 128 threads copy 16 bytes each.
     With `slots` n the row is rows[i] / n: numbers count n slots of each row of `source`.
-    (C1) source is [rows, columns] of the slices' element with rows of whole 16 bytes; (C2) 128 rows a tile; (C3) slots is positive.
+    (C1) source is [rows, columns] of the slices' element with rows of whole 16 bytes; (C2) 128 rows a tile; (C3) slots
+    is positive.
   }];
   let arguments = (ins RankedTensorOf<[AnyType]>:$source, RankedTensorOf<[I32]>:$rows, DefaultValuedAttr<I64Attr, "1">:$slots);
   let results = (outs Tile_SlicesType:$result);
