@@ -301,10 +301,7 @@ private:
 
 } // namespace
 
-int runCommandLine(const std::vector<std::string> &arguments) {
-  openStandardStreams();
-  return CommandLine().run(arguments);
-}
+int runCommandLine(const std::vector<std::string> &arguments) { return CommandLine().run(arguments); }
 
 void openStandardStreams() {
   // A file opened next would get a closed stream's number, and what is printed would land in it.

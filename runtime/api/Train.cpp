@@ -44,32 +44,6 @@ public:
     return Status::error(bad.code(), bad.place(), bad.message(), whatIsLeft());
   }
 
-private:
-  static constexpr char kValidationLeft[] = "MOEC-R009"; // never leaves this class
-
-  Result<TrainReport> runAll() {
-    MOEC_RETURN_IF_ERROR(openData());
-    MOEC_ASSIGN_OR_RETURN(folder, RunFolder::openForTraining(plan, options));
-    if (options.overwrite && isInside(options.resumeFrom, folder->path()))
-      return Status::error("MOEC-R005", options.resumeFrom, "lies in the run folder \"", folder->path(),
-                           "\" that --overwrite empties; choose another --run-dir, or --resume without --overwrite");
-    MOEC_RETURN_IF_ERROR(goOnInData());
-    MOEC_RETURN_IF_ERROR(openDevice());
-    MOEC_RETURN_IF_ERROR(resumeIfAsked());
-    MOEC_RETURN_IF_ERROR(folder->begin(plan, options.overwrite));
-    MOEC_ASSIGN_OR_RETURN(metricsLog, MetricsLog::open(folder->metricsPath(), firstStep));
-    hasBegun = true;
-    introduce();
-    startTime = intervalStart = nowSeconds();
-    ProgramRunner runner(executor(), *this);
-    if (options.maxSteps != 0)
-      MOEC_RETURN_IF_ERROR(runner.run(plan.train));
-    if (interrupted)
-      MOEC_RETURN_IF_ERROR(saveInterrupted());
-    return report();
-  }
-
-public:
   Status stepDone(const StepResult &step) override {
     ++stepsHere;
     ++intervalSteps;
@@ -152,6 +126,30 @@ public:
   }
 
 private:
+  static constexpr char kValidationLeft[] = "MOEC-R009"; // never leaves this class
+
+  Result<TrainReport> runAll() {
+    MOEC_RETURN_IF_ERROR(openData());
+    MOEC_ASSIGN_OR_RETURN(folder, RunFolder::openForTraining(plan, options));
+    if (options.overwrite && isInside(options.resumeFrom, folder->path()))
+      return Status::error("MOEC-R005", options.resumeFrom, "lies in the run folder \"", folder->path(),
+                           "\" that --overwrite empties; choose another --run-dir, or --resume without --overwrite");
+    MOEC_RETURN_IF_ERROR(goOnInData());
+    MOEC_RETURN_IF_ERROR(openDevice());
+    MOEC_RETURN_IF_ERROR(resumeIfAsked());
+    MOEC_RETURN_IF_ERROR(folder->begin(plan, options.overwrite));
+    MOEC_ASSIGN_OR_RETURN(metricsLog, MetricsLog::open(folder->metricsPath(), firstStep));
+    hasBegun = true;
+    introduce();
+    startTime = intervalStart = nowSeconds();
+    ProgramRunner runner(executor(), *this);
+    if (options.maxSteps != 0)
+      MOEC_RETURN_IF_ERROR(runner.run(plan.train));
+    if (interrupted)
+      MOEC_RETURN_IF_ERROR(saveInterrupted());
+    return report();
+  }
+
   bool resumes() const { return options.resume || !options.resumeFrom.empty(); }
 
   /// Where in the data the run goes on, before anything big is allocated. A checkpoint that will be refused anyway is

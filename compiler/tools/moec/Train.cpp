@@ -283,6 +283,7 @@ Action moec::tool::addTrain(CLI::App &app) {
       ->allow_extra_args(false);
   app.add_flag("--keep-going", options->keepGoing, "Of a sweep: go on with the next member when one fails");
   return [options, &app] {
+    rt::ignoreBrokenPipes(); // also between the members of a sweep
     std::vector<std::string> rest = app.remaining();
     if (std::optional<int> code = checkArguments(app, "train", options->input))
       return *code;

@@ -8,6 +8,8 @@
 
 #include <CLI/CLI.hpp>
 
+#include "llvm/Support/raw_ostream.h"
+
 using namespace moec::tool;
 
 namespace {
@@ -98,8 +100,14 @@ int main(int argc, char **argv) {
   }
   try {
     for (auto &[sub, action] : actions)
-      if (sub->parsed())
-        return action();
+      if (sub->parsed()) {
+        int code = action();
+        // What was lost on the way out has been told, or nobody listens. LLVM would end the program for it.
+        llvm::errs().clear_error();
+        if (code != kOk || sub->get_name() == "train")
+          llvm::outs().clear_error();
+        return code;
+      }
   } catch (const std::exception &error) {
     std::cerr << "internal: " << error.what() << "\n";
     return kInternal;

@@ -1,4 +1,7 @@
 // moec-run: runs a plan on a machine that has no compiler.
 #include "runtime/api/moec.h"
 
-int main(int argc, char **argv) { return moec::rt::runCommandLine({argv + 1, argv + argc}); }
+int main(int argc, char **argv) {
+  moec::rt::openStandardStreams();
+  return moec::rt::runCommandLine({argv + 1, argv + argc});
+}

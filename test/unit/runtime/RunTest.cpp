@@ -127,6 +127,17 @@ TEST_CASE("a loss that is not finite stops the run and names the step", "[run]")
   CHECK(last["loss"].is_null());
 }
 
+TEST_CASE("overwrite does not throw away what it is to begin from", "[run]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.saveEvery = 10});
+  REQUIRE_OK(train(plan, quiet(dir / "run")).status());
+  RunOptions options = quiet(dir / "run");
+  options.overwrite = true;
+  options.resumeFrom = dir / "run/checkpoints/step-00000010";
+  CHECK_CODE(train(plan, options).status(), "MOEC-R005");
+  CHECK(listCheckpoints(dir / "run/checkpoints") == std::vector<int64_t>{10, 20});
+}
+
 TEST_CASE("a step whose loss is not finite is not saved", "[run]") {
   TempDir dir;
   Plan plan = makeTinyPlan(dir.path(), {.saveEvery = 7, .logEvery = 20, .explodes = true});
