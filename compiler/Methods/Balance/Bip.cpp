@@ -35,9 +35,8 @@ public:
              .type = FieldType::Choice,
              .fallback = "\"micro\"",
              .choices = {"micro", "global"},
-             .doc = "micro: each micro-batch is routed by its own prices; global: a step by the mean of the prices of "
-                    "the step "
-                    "before"},
+             .doc = "micro: each micro-batch is routed by its own prices; global: a step by the mean of the prices "
+                    "of the step before"},
             {.key = "inference",
              .type = FieldType::Choice,
              .fallback = "\"last\"",

@@ -25,8 +25,7 @@ public:
              .minimum = 0,
              .maximum = 1024,
              .unit = "experts",
-             .doc = "experts with weights that a token is to meet, "
-                    "on average",
+             .doc = "experts with weights that a token is to meet, on average",
              .openMinimum = true},
             {.key = "rate",
              .type = FieldType::Number,

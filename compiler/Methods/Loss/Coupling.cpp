@@ -21,9 +21,8 @@ public:
              .type = FieldType::Choice,
              .fallback = "\"topk_x_topk\"",
              .choices = {"topk_x_topk", "largest_k"},
-             .doc = "all products of a token's experts here and in the mixture before, or as many of the largest as a "
-                    "token has "
-                    "experts here"},
+             .doc = "all products of a token's experts here and in the mixture before, or as many of the largest as "
+                    "a token has experts here"},
             {.key = "detach_hidden",
              .type = FieldType::Boolean,
              .fallback = "false",

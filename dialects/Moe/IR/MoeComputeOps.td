@@ -44,12 +44,12 @@ def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape, Moe_PartialOp
 def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, differentiable, isLeftWith]> {
   let summary = "Elementwise computation, as a region of scalar arith and math";
   let description = [{
-    Results all have one shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows` (r divides rows: r = 1 is one row
-    for all, r = rows is row by row) and at column `column` (c = columns) or 0 (c = 1). The region's arguments are the scalars, then, when
-    `position` is set, row and column as i64. Allowed inside: arith and math ops on scalars, and `moe.sigmoid`. The
-    canonicalizer drops operands and results without a use, merges equal operands, and takes constants of one number
-    inside.
-    The backward is derived from the region (see MapBackward.cpp for the scalar rules).
+    Results all have one shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows` (r divides
+    rows: r = 1 is one row for all, r = rows is row by row) and at column `column` (c = columns) or 0 (c = 1). The
+    region's arguments are the scalars, then, when `position` is set, row and column as i64. Allowed inside: arith and
+    math ops on scalars, and `moe.sigmoid`. The canonicalizer drops operands and results without a use, merges equal
+    operands, and takes constants of one number inside. The backward is derived from the region (see MapBackward.cpp for
+    the scalar rules).
 
     Where an operand is undefined (a row that a `moe.grouped_matmul` leaves out), so is every result that is computed from it. A
     `select` on another condition is not: it is as defined as what it takes. `partial` says that nobody reads the results in

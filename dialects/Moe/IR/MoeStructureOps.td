@@ -149,8 +149,7 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, Recursi
 
     Constraints: (C1) block arguments mirror the operands; (C2) the body yields the results; (C3) an index into a state is a block argument;
     (C4) where an op leaves rows out (PartialOpInterface: a product of groups), nothing that leaves the kernel is needed
-    in these rows: no state
-    is written, and what is yielded is undefined there too.
+    in these rows: no state is written, and what is yielded is undefined there too.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xf32>, index) -> tensor<8x16xf32> {
       %w = moe.read @"layers.{}.up"[%l] : tensor<4x16xf32>
