@@ -27,6 +27,7 @@ done
 generator=()
 if command -v ninja > /dev/null; then generator=(-G Ninja); fi
 start=$(date +%s)
+mkdir -p "$(dirname "$build")"
 # shellcheck disable=SC2086 # MOEC_CMAKE_OPTIONS is a list
 if ! { cmake -S "$root/runtime" -B "$build" "${generator[@]}" -DMOEC_RUNTIME_TESTS=OFF ${MOEC_CMAKE_OPTIONS:-} &&
        cmake --build "$build" -j "$(nproc)"; } > "$build.log" 2>&1; then

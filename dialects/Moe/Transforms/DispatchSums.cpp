@@ -11,9 +11,11 @@ namespace {
 int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }
 
 /// How many rows a row kernel adds up before a kernel of sums goes on: few enough that the parts fill a device, many
-/// enough that these are little beside the rows. 0: neither fits.
-int64_t rowsOfPart(int64_t rows, int64_t groups) {
-  constexpr int64_t leastParts = 256, mostParts = 512, leastRows = 8;
+/// enough that these are little beside the rows. 0: neither fits. Fewer threads share a row that is narrow, so more
+/// parts are needed; of up to 256 columns several rows are added up side by side.
+int64_t rowsOfPart(int64_t rows, int64_t groups, int64_t columns) {
+  constexpr int64_t leastParts = 256, leastRows = 8;
+  int64_t mostParts = columns > 256 && columns <= 1024 ? 1024 : 512;
   for (int64_t each = std::max<int64_t>(leastRows, llvm::divideCeil(rows, mostParts)); each * leastParts <= rows;
        ++each)
     if (rows / groups % each == 0)
@@ -52,7 +54,7 @@ int DispatchGroups::findHolder(ColReduceOp sum, MapOp terms, int64_t parts) cons
 /// A sum over rows that some row kernel holds anyway begins there, with parts of a few rows each; `sum` adds up these.
 void DispatchGroups::splitSum(ColReduceOp sum) {
   auto type = cast<RankedTensorType>(sum.getInput().getType());
-  int64_t each = rowsOfPart(type.getDimSize(0), rowsOf(sum.getResult()));
+  int64_t each = rowsOfPart(type.getDimSize(0), rowsOf(sum.getResult()), type.getDimSize(1));
   if (type.getDimSize(1) == 1 || type.getDimSize(1) > traits.summedColumns || !each)
     return;
   auto map = sum.getInput().getDefiningOp<MapOp>();

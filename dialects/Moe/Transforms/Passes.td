@@ -176,7 +176,8 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     `moe.spread_rows` without weights, the gradient of rows that were combined; there a `moe.grouped_outer` may read the rows on its right, if its result is only
     stored, and counts with the columns of its left side.
     A sum over rows of 2 to `summed-columns` columns whose terms are made of rows that one row dispatch makes or reads is split: that dispatch adds up N adjacent rows
-    each, and a small one adds up these parts. N is the least divisor of the sum's rows from 8 on that leaves at most 512 parts; where that would leave fewer
+    each, and a small one adds up these parts. N is the least divisor of the sum's rows from 8 on that leaves at most 512 parts
+    (1024 of 257 to 1024 columns, of which few threads share a row); where that would leave fewer
     than 256, or no dispatch without `top_k` has all rows, the sum reads them again, as all sums do without the option. GPUs ask for it: their blocks keep the sums of a row in
     registers, whereas CPUs would go over them in cache for each row.
     Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the

@@ -37,7 +37,7 @@ void TileDialect::initialize() {
 
 LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError, int64_t m, int64_t n, int64_t k,
                                    int64_t stages, int64_t producer, int64_t consumer, int64_t raster, int64_t buffers,
-                                   int64_t split) {
+                                   int64_t split, int64_t lanes) {
   if (m != 64 && m != 128 && m != 192)
     return emitError() << "schedule has tiles of " << m << " rows; expected 64 for each of 1 to 3 consumers";
   if (n < 8 || n > 256 || n % 8 != 0)
@@ -52,6 +52,9 @@ LogicalResult ScheduleAttr::verify(function_ref<InFlightDiagnostic()> emitError,
   if (raster < 1 || buffers < 0 || split < 1)
     return emitError() << "schedule has raster " << raster << ", buffers " << buffers << ", split " << split
                        << "; expected 1, 0, 1 or more";
+  if (lanes < 0 || (lanes > 0 && m != 64))
+    return emitError() << "schedule has " << lanes << " lanes of tiles of " << m
+                       << " rows; expected none, or tiles of 64";
   return success();
 }
 

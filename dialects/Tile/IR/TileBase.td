@@ -40,14 +40,20 @@ def Tile_ScheduleAttr : AttrDef<Tile_Dialect, "Schedule"> {
     Output tiles of `m` x `n` (n counts the columns of all accumulators together), `k` elements of depth a stage, `stages` stages in shared memory.
     One producer warpgroup keeps `producer` registers a thread, each of m / 64 consumer warpgroups takes `consumer`. `raster` tiles of rows are walked
     for each column of tiles. `buffers` boxes of 8 KiB a consumer stage the stores. `split` blocks share the depth of one tile.
+
+    With `lanes`, which only grouped work has, two consumers take tiles of m = 64 rows in turns, each a whole tile: one
+    multiplies while the other stores. The rows of all groups are cut into so many lanes of equal length, and a block
+    goes down one column of tiles of a lane, keeping the right operand's slices as long as the group is the same;
+    `stages` are slices of the left operand.
   }];
   let parameters = (ins "int64_t":$m, "int64_t":$n, "int64_t":$k, "int64_t":$stages, "int64_t":$producer, "int64_t":$consumer,
                         DefaultValuedParameter<"int64_t", "8">:$raster, DefaultValuedParameter<"int64_t", "0">:$buffers,
-                        DefaultValuedParameter<"int64_t", "1">:$split);
+                        DefaultValuedParameter<"int64_t", "1">:$split,
+                        DefaultValuedParameter<"int64_t", "0">:$lanes);
   let assemblyFormat = "`<` struct(params) `>`";
   let genVerifyDecl = 1;
   let extraClassDeclaration = [{
-    int64_t getConsumers() const { return getM() / 64; }
+    int64_t getConsumers() const { return getLanes() ? 2 : getM() / 64; }
     int64_t getThreads() const { return 128 * (1 + getConsumers()); }
   }];
 }

@@ -23,15 +23,29 @@ int64_t boxesBesideFetches(KernelOp kernel) {
 
 namespace {
 
-// A stage holds 128 bytes of depth of each row of both tiles; behind the stages lie the store buffers, then two
-// barriers a stage and a word for each consumer.
-int64_t gemmSharedBytes(ScheduleAttr schedule) {
-  constexpr int64_t kWords = 64;
-  return schedule.getStages() * (schedule.getM() + schedule.getN()) * kSwizzleBytes +
-         schedule.getConsumers() * schedule.getBuffers() * kBoxBytes + 16 * schedule.getStages() + kWords;
+KernelOp parentOf(Operation *work) { return work->getParentOfType<KernelOp>(); }
+
+/// Slices of the whole depth of a tile.
+int64_t slicesOf(KernelOp kernel) {
+  int64_t slices = 0;
+  for (MmaOp mma : kernel.getBlock()->getOps<MmaOp>()) {
+    for (int64_t depth : mma.getDepth())
+      slices += llvm::divideCeil(depth, kernel.getSchedule().getK());
+    break; // all have the same
+  }
+  return slices;
 }
 
-KernelOp parentOf(Operation *work) { return work->getParentOfType<KernelOp>(); }
+// A stage holds 128 bytes of depth of each row of both tiles; behind the stages lie the store buffers, then two
+// barriers a stage and a word for each consumer. With lanes a stage has the left side alone; the right one has a place
+// and two barriers for each slice, and each consumer has a barrier for its turn.
+int64_t gemmSharedBytes(KernelOp kernel, ScheduleAttr schedule) {
+  constexpr int64_t kWords = 64, kTurns = 16;
+  int64_t stages = schedule.getStages(), places = schedule.getLanes() ? slicesOf(kernel) : stages;
+  int64_t barriers = 16 * stages + (schedule.getLanes() ? 16 * places + kTurns : 0);
+  return (stages * schedule.getM() + places * schedule.getN()) * kSwizzleBytes +
+         schedule.getConsumers() * schedule.getBuffers() * kBoxBytes + barriers + kWords;
+}
 
 int64_t tilesOf(int64_t rows, int64_t columns, ScheduleAttr schedule, int64_t products) {
   return llvm::divideCeil(rows, schedule.getM()) * llvm::divideCeil(columns, schedule.getN() / products);
@@ -68,6 +82,18 @@ LogicalResult verifyFetches(KernelOp kernel, bool ragged, FragmentType product) 
   return success();
 }
 
+/// Lanes are for what comes by TMA through the stages, and leaves through the buffers.
+LogicalResult verifyLanes(KernelOp kernel, bool grouped) {
+  if (kernel.getSchedule().getLanes() == 0)
+    return success();
+  if (!grouped) // kernel_c5
+    return kernel.emitOpError("has lanes, which only grouped work has");
+  for (Operation &op : *kernel.getBlock())
+    if (isa<GatherOp, FetchOp>(op)) // kernel_c5
+      return op.emitOpError("in a kernel with lanes");
+  return success();
+}
+
 LogicalResult verifyRowSums(KernelOp kernel, bool ragged, int64_t rows, int64_t columns) {
   for (RowSumsOp sums : kernel.getBlock()->getOps<RowSumsOp>()) {
     if (ragged) // row_sums_c3
@@ -80,7 +106,8 @@ LogicalResult verifyRowSums(KernelOp kernel, bool ragged, int64_t rows, int64_t 
   return success();
 }
 
-LogicalResult verifyGemm(KernelOp kernel, bool ragged, int64_t rows, int64_t resultColumns) {
+LogicalResult verifyGemm(KernelOp kernel, int64_t rows, int64_t resultColumns, bool ragged = false,
+                         bool grouped = false) {
   ScheduleAttr schedule = kernel.getSchedule();
   int64_t columns = 0;
   MmaOp first;
@@ -109,16 +136,16 @@ LogicalResult verifyGemm(KernelOp kernel, bool ragged, int64_t rows, int64_t res
     return kernel.emitOpError("has no tile.mma");
   if (columns != schedule.getN())
     return kernel.emitOpError("multiplies tiles of ") << columns << " columns; the schedule has " << schedule.getN();
-  if (failed(verifyFetches(kernel, ragged, first.getType())))
+  if (failed(verifyFetches(kernel, ragged, first.getType())) || failed(verifyLanes(kernel, grouped)))
     return failure();
   return verifyRowSums(kernel, ragged, rows, resultColumns);
 }
 
 } // namespace
 
-int64_t DenseOp::getSharedBytes(ScheduleAttr schedule) { return gemmSharedBytes(schedule); }
-int64_t GroupedOp::getSharedBytes(ScheduleAttr schedule) { return gemmSharedBytes(schedule); }
-int64_t RaggedOp::getSharedBytes(ScheduleAttr schedule) { return gemmSharedBytes(schedule); }
+int64_t DenseOp::getSharedBytes(ScheduleAttr schedule) { return gemmSharedBytes(parentOf(*this), schedule); }
+int64_t GroupedOp::getSharedBytes(ScheduleAttr schedule) { return gemmSharedBytes(parentOf(*this), schedule); }
+int64_t RaggedOp::getSharedBytes(ScheduleAttr schedule) { return gemmSharedBytes(parentOf(*this), schedule); }
 
 int64_t DenseOp::getTileCount(ScheduleAttr schedule) {
   return tilesOf(getRows(), getColumns(), schedule, productsBeside(*this)) * schedule.getSplit();
@@ -133,16 +160,16 @@ int64_t RaggedOp::getTileCount(ScheduleAttr schedule) {
   return groups * tilesOf(getRows(), getColumns(), schedule, productsBeside(*this));
 }
 
-LogicalResult DenseOp::verifyWork() { return verifyGemm(parentOf(*this), /*ragged=*/false, getRows(), getColumns()); }
+LogicalResult DenseOp::verifyWork() { return verifyGemm(parentOf(*this), getRows(), getColumns()); }
 LogicalResult GroupedOp::verifyWork() {
   if (parentOf(*this).getSchedule().getSplit() != 1)
     return emitOpError("cannot split the depth; only dense work can");
-  return verifyGemm(parentOf(*this), /*ragged=*/false, getRows(), getColumns());
+  return verifyGemm(parentOf(*this), getRows(), getColumns(), /*ragged=*/false, /*grouped=*/true);
 }
 LogicalResult RaggedOp::verifyWork() {
   if (parentOf(*this).getSchedule().getSplit() != 1)
     return emitOpError("cannot split the depth; only dense work can");
-  return verifyGemm(parentOf(*this), /*ragged=*/true, getRows(), getColumns());
+  return verifyGemm(parentOf(*this), getRows(), getColumns(), /*ragged=*/true);
 }
 
 LogicalResult LoadOp::verify() {

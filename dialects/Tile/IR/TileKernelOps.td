@@ -13,7 +13,8 @@ def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, NoTerminator, 
     The schedule stands in braces of its own so that templates of other shapes (attention) share the op.
 
     Constraints: (C1) producer + consumers x consumer registers stay within 3 x 168, which is what a block of 384 threads is started with (more hangs the
-    device); (C2) the body has exactly one work op; (C3) shared memory <= 232448 bytes; (C4) registers are multiples of 8 within 24..240.
+    device); (C2) the body has exactly one work op; (C3) shared memory <= 232448 bytes; (C4) registers are multiples of 8 within 24..240;
+    (C5) a schedule with lanes has grouped work, and nothing is gathered or fetched.
     ```mlir
     tile.kernel @gemm params 3 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2> {
       %a = tile.map 0 : bf16 dims [2048, 4096] strides [4096] box [64, 128] swizzle 128

@@ -44,6 +44,55 @@ tile.kernel @schedule_split params 0 <m = 128, n = 256, k = 64, stages = 4, prod
 
 // -----
 
+// expected-error @+1 {{schedule has -1 lanes of tiles of 64 rows; expected none, or tiles of 64}}
+tile.kernel @schedule_lanes params 0 <m = 64, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, lanes = -1> {
+}
+
+// -----
+
+// expected-error @+1 {{schedule has 8 lanes of tiles of 128 rows; expected none, or tiles of 64}}
+tile.kernel @schedule_lanes_rows params 0 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, lanes = 8> {
+}
+
+// -----
+
+// expected-error @+1 {{'tile.kernel' op has lanes, which only grouped work has}}
+tile.kernel @kernel_c5_dense params 1 <m = 64, n = 64, k = 64, stages = 4, producer = 40, consumer = 232, lanes = 8> {
+  %m = tile.map 0 : bf16 dims [64, 64] strides [128] box [64, 64] swizzle 128
+  tile.dense 64 x 64
+  %a = tile.load %m : !tile.slices<64, 64, bf16, k>
+  %p = tile.mma (%a) by (%a) depth [64] : (!tile.slices<64, 64, bf16, k>), (!tile.slices<64, 64, bf16, k>) -> !tile.fragment<64, 64>
+}
+
+// -----
+
+// A matrix for the epilogue would come through stages, which lanes have for the left side alone.
+tile.kernel @kernel_c5_fetch params 2 <m = 64, n = 64, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2, lanes = 8> {
+  %o = tile.operand 0 : tensor<1x2xi32>
+  %m = tile.map 1 : bf16 dims [64, 64] strides [128] box [64, 64] swizzle 128
+  tile.grouped 64 x 64 by %o : tensor<1x2xi32>
+  %a = tile.load %m : !tile.slices<64, 64, bf16, k>
+  %p = tile.mma (%a) by (%a) depth [64] : (!tile.slices<64, 64, bf16, k>), (!tile.slices<64, 64, bf16, k>) -> !tile.fragment<64, 64>
+  // expected-error @+1 {{'tile.fetch' op in a kernel with lanes}}
+  %f = tile.fetch %m : !tile.fragment<64, 64>
+}
+
+// -----
+
+// The right side of all slices counts as shared memory: 9 of 256 rows, and 2 stages of 64.
+// expected-error @+1 {{'tile.kernel' op takes 311568 bytes of shared memory; there are 232448}}
+tile.kernel @lanes_shared params 3 <m = 64, n = 256, k = 64, stages = 2, producer = 40, consumer = 232, lanes = 8> {
+  %o = tile.operand 0 : tensor<1x2xi32>
+  %m = tile.map 1 : bf16 dims [576, 64] strides [1152] box [64, 64] swizzle 128
+  %n = tile.map 2 : bf16 dims [576, 256] strides [1152] box [64, 256] swizzle 128
+  tile.grouped 64 x 256 by %o : tensor<1x2xi32>
+  %a = tile.load %m : !tile.slices<64, 64, bf16, k>
+  %b = tile.load %n : !tile.slices<256, 64, bf16, k>
+  %p = tile.mma (%a) by (%b) depth [576] : (!tile.slices<64, 64, bf16, k>), (!tile.slices<256, 64, bf16, k>) -> !tile.fragment<64, 256>
+}
+
+// -----
+
 // expected-error @+1 {{'tile.kernel' op has 0 work ops; expected 1}}
 tile.kernel @no_work params 0 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232> {
 }

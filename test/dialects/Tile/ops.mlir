@@ -47,6 +47,20 @@ tile.kernel @grouped params 7 <m = 128, n = 256, k = 64, stages = 3, producer = 
   tile.store accumulate %p, %total : !tile.fragment<128, 128>
 }
 
+// Lanes: tiles of one consumer each, below one another, while the right side stays.
+// CHECK-LABEL: tile.kernel @lanes params 4 <m = 64, n = 256, k = 64, stages = 8, producer = 40, consumer = 232, buffers = 2, lanes = 8>
+tile.kernel @lanes params 4 <m = 64, n = 256, k = 64, stages = 8, producer = 40, consumer = 232, buffers = 2, lanes = 8> {
+  %offsets = tile.operand 0 : tensor<1x9xi32>
+  %a = tile.map 1 : bf16 dims [256, 8192] strides [512] box [64, 64] swizzle 128
+  %b = tile.map 2 : bf16 dims [1024, 256, 8] strides [2048, 524288] box [64, 64, 1] swizzle 128
+  %c = tile.map 3 : bf16 dims [1024, 8192] strides [2048] box [64, 64] swizzle 128
+  tile.grouped 8192 x 1024 by %offsets : tensor<1x9xi32>
+  %x = tile.load %a : !tile.slices<64, 64, bf16, k>
+  %y = tile.load %b : !tile.slices<256, 64, bf16, mn>
+  %p = tile.mma (%x) by (%y) depth [256] : (!tile.slices<64, 64, bf16, k>), (!tile.slices<256, 64, bf16, mn>) -> !tile.fragment<64, 256>
+  tile.store %p, %c : !tile.fragment<64, 256>
+}
+
 // The backward of a gated activation behind a product: two matrices fetched, three results, and sums of a fourth's rows.
 // CHECK-LABEL: tile.kernel @fetched
 tile.kernel @fetched params 8 <m = 128, n = 256, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {

@@ -131,6 +131,7 @@ def correct():
         up("up8_hgu" + n, 512, 512, 264, 8, 4096, b, "hgu")
         down("down8" + n, 192, 264, 8, 2048, b)
         down("dx8" + n, 208, 512, 8, 2048, b, terms=2)
+        down("lanes8" + n, 496, 2048, 8, 16896, b)
     down("deep8", 4096, 256, 8, 2048, out="f32")
     columns("columns", 3, 256, 192)
     columns("columns_odd", 2, 130, 72)

@@ -330,6 +330,11 @@ def correct():
         down("down" + n, 192, 264, 8, 2048, b)
         down("down_t" + n, 256, 384, 8, 2048, b, tb=True, swiglu_grad=True)
         down("dx2" + n, 200, 512, 8, 2048, b, tb=True, terms=2)
+        # Enough rows for lanes: several of a block, columns and depth that tiles do not divide, two terms, two products.
+        down("lanes" + n, 256, 4096, 8, 8704, b)
+        down("lanes_odd" + n, 200, 4168, 8, 16896, b)
+        down("lanes_terms" + n, 128, 1024, 8, 33280, b, tb=True, terms=2)
+        up("lanes_up" + n, 16896, 256, 512, 8, 16896, b, gathers=False)
         outer("dw" + n, 256, 384, 8, 2048, 0, b, None)
         outer("dwg" + n, 264, 192, 8, 2048, 512, b)
         outer("dwg2" + n, 256, 320, 8, 2048, 512, b, "f32", True)
@@ -373,6 +378,12 @@ def fast():
     down("b_dx2", F, D, E, R, True, True, 2)
     outer("b_dw_up2_bf16", D, F, E, R, T, True, None, True)
     outer("b_dw_down_bf16", F, D, E, R, 0, True, None)
+    # Experts of 256: the layers of specs/bench/granular-*.json.
+    for E, D, slots in ((128, 768, 40960 * 8), (128, 1536, 24576 * 8), (256, 4096, 32768 * 16)):
+        R, F = slots + 63 * E, 256
+        down(f"g{D}_down", F, D, E, R)
+        down(f"g{D}_dx2", F, D, E, R, True, True, 2)
+        down(f"g{D}_down_skew", F, D, E, R, False)
     dense("f_fancy", T, 2048, 2048, tb=True, fancy=True)
     dense("f_shallow", T, 2048, 64, tb=True, fancy=True)
 

@@ -6,6 +6,7 @@ tokens/s over the last half of the run, milliseconds a step, peak memory, clock 
 
     python3 test/gpu/peers/moe_baseline.py olmoe --seconds 10
     python3 test/gpu/peers/moe_baseline.py olmoe --masters f32       # f32 masters, gradients and moments
+    python3 test/gpu/peers/moe_baseline.py olmoe-full-qk             # as olmoe-4layer-full-qk
     python3 test/gpu/peers/moe_baseline.py granular-768 --sequences 10 --part moe   # one MoE layer, forward and backward
 """
 import argparse
@@ -24,19 +25,21 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 SEQ_LEN = 4096
 CONFIGS = {
     "olmoe": dict(hidden=2048, heads=16, kv_heads=16, head=128, experts=64, top_k=8, inner=1024, vocab=50304, layers=4,
-                  qk_norm=True, renorm=False),
+                  qk_norm="head", renorm=False),
     "mixtral": dict(hidden=4096, heads=32, kv_heads=8, head=128, experts=8, top_k=2, inner=14336, vocab=32000, layers=2,
-                    qk_norm=False, renorm=True),
+                    qk_norm=None, renorm=True),
     "qwen3": dict(hidden=2048, heads=32, kv_heads=4, head=128, experts=128, top_k=8, inner=768, vocab=151936, layers=4,
-                  qk_norm=True, renorm=True),
+                  qk_norm="head", renorm=True),
     # Many small experts, the shapes at which SonicMoE (arXiv 2512.14080) is compared.
     "granular-768": dict(hidden=768, heads=6, kv_heads=6, head=128, experts=128, top_k=8, inner=256, vocab=32000, layers=2,
-                         qk_norm=False, renorm=False),
+                         qk_norm=None, renorm=False),
     "granular-1536": dict(hidden=1536, heads=12, kv_heads=12, head=128, experts=128, top_k=8, inner=256, vocab=32000, layers=2,
-                          qk_norm=False, renorm=False),
+                          qk_norm=None, renorm=False),
     "granular-4096": dict(hidden=4096, heads=32, kv_heads=32, head=128, experts=256, top_k=16, inner=256, vocab=32000, layers=2,
-                          qk_norm=False, renorm=False),
+                          qk_norm=None, renorm=False),
 }
+# OLMoE's own norm of queries and keys: one over all heads.
+CONFIGS["olmoe-full-qk"] = CONFIGS["olmoe"] | dict(qk_norm="full")
 
 
 def flops_per_token(c):
@@ -136,7 +139,9 @@ class AttentionBlock(nn.Module):
         self.qkv = parameter((c["heads"] + 2 * c["kv_heads"]) * c["head"], c["hidden"])
         self.out = parameter(c["hidden"], c["heads"] * c["head"])
         if c["qk_norm"]:
-            self.q_norm, self.k_norm = ones(c["head"]), ones(c["head"])
+            # By head, or over all heads at once.
+            q, k = (c["heads"], c["kv_heads"]) if c["qk_norm"] == "full" else (1, 1)
+            self.q_norm, self.k_norm = ones(q * c["head"]), ones(k * c["head"])
         angles = torch.arange(SEQ_LEN, device="cuda").float()[:, None] / (
             10000 ** (torch.arange(0, c["head"], 2, device="cuda").float() / c["head"]))
         self.register_buffer("cos", angles.cos(), persistent=False)
@@ -147,13 +152,17 @@ class AttentionBlock(nn.Module):
         cos, sin = self.cos[None, :, None, :], self.sin[None, :, None, :]
         return torch.cat([a * cos - b * sin, b * cos + a * sin], -1).to(x.dtype)
 
+    def norm_heads(self, x, scale):
+        wide = x.flatten(2) if self.c["qk_norm"] == "full" else x
+        return rms_norm(wide, scale).view_as(x)
+
     def forward(self, x):
         c = self.c
         batch, seq, _ = x.shape
         qkv = F.linear(rms_norm(x, self.norm), self.qkv).view(batch, seq, -1, c["head"])
         q, k, v = qkv.split([c["heads"], c["kv_heads"], c["kv_heads"]], 2)
         if c["qk_norm"]:
-            q, k = rms_norm(q, self.q_norm), rms_norm(k, self.k_norm)
+            q, k = self.norm_heads(q, self.q_norm), self.norm_heads(k, self.k_norm)
         q, k = self.rope(q), self.rope(k)
         mixed = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2), is_causal=True,
                                                enable_gqa=c["heads"] != c["kv_heads"])

@@ -142,7 +142,7 @@ int64_t querySection(const Attention &attention) {
 tile::ScheduleAttr schedule(const Attention &attention, int64_t n, int64_t stages, int64_t producer, int64_t consumer) {
   moe::DispatchOp dispatch = attention.body.dispatch;
   return tile::ScheduleAttr::get(dispatch.getContext(), /*m=*/128, n, /*k=*/attention.headSize, stages, producer,
-                                 consumer, /*raster=*/8, /*buffers=*/0, /*split=*/1);
+                                 consumer, /*raster=*/8, /*buffers=*/0, /*split=*/1, /*lanes=*/0);
 }
 
 KernelInfo writeQueryGradient(const Attention &attention, ModuleOp kernels, StringRef symbol,

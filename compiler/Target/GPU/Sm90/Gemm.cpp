@@ -69,10 +69,11 @@ GemmEmitter::GemmEmitter(tile::KernelOp kernel) : gemm(kernel), k(kernel) {
   lhsBytes = schedule.getM() * tile::kSwizzleBytes;
   rhsBytes = schedule.getN() * tile::kSwizzleBytes;
   lhsBase = k.sharedAddress();
+  int64_t rightPlaces = gemm.hasLanes() ? gemm.slicesOfTile() : stages;
   rhsBase = k.i32add(lhsBase, stages * lhsBytes);
-  stagingBase = k.i32add(rhsBase, stages * rhsBytes);
+  stagingBase = k.i32add(rhsBase, rightPlaces * rhsBytes);
   barriers = k.i32add(stagingBase, schedule.getConsumers() * schedule.getBuffers() * tile::kBoxBytes);
-  words = k.i32add(barriers, 16 * stages);
+  words = k.i32add(barriers, 16 * stages); // of split depths, which have no lanes
 }
 
 void GemmEmitter::emit() {
@@ -82,11 +83,17 @@ void GemmEmitter::emit() {
     for (int64_t i = 0; i < stages; ++i) {
       // One thread announces the bytes of TMA; the copies of gathered rows arrive thread by thread.
       k.initBarrier(k.i32add(barriers, 8 * i), gemm.gathers ? 1 + kProducers : 1);
-      k.initBarrier(k.i32add(barriers, 8 * (stages + i)), gemm.schedule.getConsumers());
+      k.initBarrier(k.i32add(barriers, 8 * (stages + i)), gemm.hasLanes() ? 1 : gemm.schedule.getConsumers());
     }
+    for (int64_t i = 0; gemm.hasLanes() && i < gemm.slicesOfTile(); ++i) {
+      k.initBarrier(rightFull(k.i32(i)), 1);
+      k.initBarrier(rightEmpty(k.i32(i)), gemm.schedule.getConsumers());
+    }
+    for (int64_t i = 0; gemm.hasLanes() && i < gemm.schedule.getConsumers(); ++i)
+      k.initBarrier(turnOf(k.i32(i)), 1);
   });
   k.publishBarriers();
-  k.when(k.is(k.warpgroup(), 0), [&] { produce(); }, [&] { consume(); });
+  k.when(k.is(k.warpgroup(), 0), [&] { gemm.hasLanes() ? produceLanes() : produce(); }, [&] { consume(); });
   k.finish();
 }
 

@@ -9,6 +9,13 @@
 //   consumer     for each tile: zero accumulators; for each slice: wait full, 4 wgmma, give back the slice before;
 //                then the epilogue, 64 columns at a time, and the stores
 //
+// With lanes (GemmLanes.cpp) consumers take whole tiles of 64 rows in turns, and the right side stays:
+//
+//   shared       stages x left slice | all right slices, staging, full and empty barriers of both, two turns
+//   producer     one thread goes through left slices, another through right ones, which it asks for once a run
+//                (the tiles of a lane that belong to one group)
+//   consumer     for each second tile of the run: wait for its turn, multiply, give the turn on; epilogue and stores
+//
 // An accumulator element i = 4 j + 2 h + c of a thread is at row 16 warp + lane / 4 + 8 h, column 8 j + 2 (lane % 4) +
 // c of its consumer's 64 rows. Products stand side by side in j.
 #ifndef MOEC_COMPILER_TARGET_GPU_SM90_GEMM_H
@@ -62,8 +69,15 @@ struct Gemm {
   mlir::Type element;
   bool gathers = false, transposes = false;
 
+  bool hasLanes() const { return schedule.getLanes() > 0; }
   int64_t columnsOfProduct() const { return schedule.getN() / products.size(); }
   int64_t slicesOf(const Term &term) const { return llvm::divideCeil(term.depth, schedule.getK()); }
+  int64_t slicesOfTile() const {
+    int64_t slices = 0;
+    for (const Term &term : terms)
+      slices += slicesOf(term);
+    return slices;
+  }
   /// Of a tile: how often 64 columns of all fetched matrices come.
   int64_t stagesOfFetches() const { return fetches.empty() ? 0 : columnsOfProduct() / tile::kChunkColumns; }
 };
@@ -82,6 +96,9 @@ private:
     Value group, rowEnd; // grouped
     Value number, part;  // split: which tile, which part of its depth
     Value first, slices; // ragged: first row and count of slices; split: the same of the part; else null
+    // In runs: how many tiles; of each parities of the consumer's turn and of the right slices, and whether it has no
+    // further one in the run.
+    Value count, turnParity, rightParity, isLast;
   };
   using TileBody = llvm::function_ref<Values(const Tile &, mlir::ValueRange)>;
 
@@ -110,6 +127,15 @@ private:
   Value slicesOfTile(const Tile &tile);
   void release(Value stage);
   void joinParts(const Tile &tile, Values &accumulators, llvm::function_ref<void()> last);
+
+  //===--- GemmLanes.cpp ---===//
+  Value groupOfRow(Value row);
+  void walkLanes(mlir::ValueRange carried, TileBody body);
+  void produceLanes();
+  void consumeLanes(llvm::function_ref<Values(const Tile &, mlir::ValueRange)> work);
+  Tile tileOfRun(const Tile &run, Value number);
+  Values pass(mlir::ValueRange ring, int64_t slices);
+  void skipRight(Value parity);
 
   //===--- GemmEpilogue.cpp ---===//
   /// Where this thread's elements are: rows `row[h]` of the result, columns `column` + 8 j + c.
@@ -158,6 +184,14 @@ private:
   Value full(Value stage) { return k.add(barriers, k.shiftLeft(stage, 3)); }
   Value empty(Value stage) { return k.i32add(full(stage), 8 * gemm.schedule.getStages()); }
   std::pair<Value, Value> next(Value stage, Value parity);
+  // Of the right slices of a run, and of the consumers' turns.
+  Value rightFull(Value slice) {
+    return k.add(k.i32add(barriers, 16 * gemm.schedule.getStages()), k.shiftLeft(slice, 3));
+  }
+  Value rightEmpty(Value slice) { return k.i32add(rightFull(slice), 8 * gemm.slicesOfTile()); }
+  Value turnOf(Value which) {
+    return k.add(k.i32add(rightFull(k.i32(0)), 16 * gemm.slicesOfTile()), k.shiftLeft(which, 3));
+  }
 
   Gemm gemm;
   PipelineBuilder k;

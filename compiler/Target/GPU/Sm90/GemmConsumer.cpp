@@ -57,25 +57,25 @@ void GemmEmitter::consume() {
       finish();
     return state;
   };
-  walk({k.i32(0), k.i32(0)}, [&](const Tile &tile, ValueRange ring) {
-    Place place = placeOf(tile);
-    if (gemm.work != Gemm::Work::Grouped)
-      return work(tile, place, ring);
-    // Of a consumer's 64 rows all belong to the group or none does. Without rows there is nothing to multiply.
-    return k.choose(
-        ring.getTypes(), k.below(place.firstRow, tile.rowEnd), [&] { return work(tile, place, ring); },
-        [&] { return skip(tile, ring); });
-  });
+  if (gemm.hasLanes())
+    consumeLanes([&](const Tile &tile, ValueRange ring) { return work(tile, placeOf(tile), ring); });
+  else
+    walk({k.i32(0), k.i32(0)}, [&](const Tile &tile, ValueRange ring) {
+      Place place = placeOf(tile);
+      if (gemm.work != Gemm::Work::Grouped)
+        return work(tile, place, ring);
+      // Of a consumer's 64 rows all belong to the group or none does. Without rows there is nothing to multiply.
+      return k.choose(
+          ring.getTypes(), k.below(place.firstRow, tile.rowEnd), [&] { return work(tile, place, ring); },
+          [&] { return skip(tile, ring); });
+    });
   k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/false); });
 }
 
 GemmEmitter::Value GemmEmitter::slicesOfTile(const Tile &tile) {
   if (tile.slices)
     return tile.slices;
-  int64_t slices = 0;
-  for (const Gemm::Term &term : gemm.terms)
-    slices += gemm.slicesOf(term);
-  return k.i32(slices);
+  return k.i32(gemm.slicesOfTile());
 }
 
 void GemmEmitter::release(Value stage) {
@@ -100,31 +100,45 @@ GemmEmitter::Values GemmEmitter::mainloop(const Tile &tile, ValueRange ring, Val
   int64_t n = gemm.schedule.getN();
   const Gemm::Term &term = gemm.terms.front();
   tile::Major left = term.lhs.major, right = term.rhs.front().major;
-  Value lhs = k.descriptor(k.add(lhsBase, k.i32mul(consumer, kRows * tile::kSwizzleBytes)),
-                           left == tile::Major::k ? 0 : tile::kBoxBytes);
+  Value rows = gemm.hasLanes() ? lhsBase : k.add(lhsBase, k.i32mul(consumer, kRows * tile::kSwizzleBytes));
+  Value lhs = k.descriptor(rows, left == tile::Major::k ? 0 : tile::kBoxBytes);
   Value rhs = k.descriptor(rhsBase, right == tile::Major::k ? 0 : tile::kBoxBytes);
   Type type = k.accumulatorType(n / 2);
   Value zero = LLVM::ZeroOp::create(k.b, type);
   Value slices = slicesOfTile(tile);
+  auto releaseRight = [&](Value slice) { k.when(k.both(isLeader, tile.isLast), [&] { k.arrive(rightEmpty(slice)); }); };
+  if (tile.turnParity)
+    k.wait(turnOf(consumer), tile.turnParity);
   Values state = k.loop32(k.i32(0), slices, k.i32(1), ValueRange{ring[0], ring[1], zero, k.i32(0)},
                           [&](Value slice, ValueRange state) {
                             Value stage = state[0], parity = state[1];
                             k.wait(full(stage), parity);
+                            if (gemm.hasLanes())
+                              k.wait(rightFull(slice), tile.rightParity);
                             // Copied rows were written by instructions of other threads, which the tensor cores see
                             // through this.
                             if (gemm.gathers)
                               k.fenceAsync();
                             Value at = k.wide(stage);
                             PipelineBuilder::Operand a{k.add(lhs, k.mul(at, k.i64(lhsBytes / 16))), left};
-                            PipelineBuilder::Operand c{k.add(rhs, k.mul(at, k.i64(rhsBytes / 16))), right};
+                            PipelineBuilder::Operand c{
+                                k.add(rhs, k.mul(gemm.hasLanes() ? k.wide(slice) : at, k.i64(rhsBytes / 16))), right};
                             Value sums = k.multiply(state[2], n, a, c, gemm.element);
                             // One slice stays in flight; the one before it has been read.
                             k.waitProducts(1);
-                            k.when(k.compare(arith::CmpIPredicate::ne, slice, k.i32(0)), [&] { release(state[3]); });
+                            k.when(k.compare(arith::CmpIPredicate::ne, slice, k.i32(0)), [&] {
+                              release(state[3]);
+                              if (gemm.hasLanes())
+                                releaseRight(k.i32add(slice, -1));
+                            });
                             auto [nextStage, nextParity] = next(stage, parity);
                             return Values{nextStage, nextParity, sums, stage};
                           });
+  if (gemm.hasLanes()) // all are asked for; the other's come behind them
+    k.when(isLeader, [&] { k.arrive(turnOf(k.bitXor(consumer, k.i32(1)))); });
   accumulators = k.finishProducts(state[2]);
+  if (gemm.hasLanes())
+    releaseRight(k.i32add(slices, -1));
   // A group without rows has taken no stage.
   if (gemm.work == Gemm::Work::Ragged)
     k.when(k.compare(arith::CmpIPredicate::ne, slices, k.i32(0)), [&] { release(state[3]); });

@@ -28,7 +28,7 @@ bool isRowOfGroup(const Gemm &gemm, RankedTensorType type) {
 GemmEmitter::Place GemmEmitter::placeOf(const Tile &tile) {
   bool ragged = gemm.work == Gemm::Work::Ragged;
   Place place;
-  place.firstRow = k.add(tile.row, k.i32mul(consumer, 64));
+  place.firstRow = gemm.hasLanes() ? tile.row : k.add(tile.row, k.i32mul(consumer, 64));
   for (int64_t h = 0; h < 2; ++h) {
     Value row = k.i32add(k.add(k.add(place.firstRow, k.i32mul(warp, 16)), k.shiftRight(lane, 2)), 8 * h);
     place.row[h] = ragged ? k.add(row, k.i32mul(tile.group, gemm.rows)) : row;
@@ -204,7 +204,7 @@ void GemmEmitter::sendBox(const Tile &tile, const Place &place, const Gemm::Sink
   auto send = [&](Value part, Values at) {
     if (sink.rank == 3)
       at.push_back(tile.group);
-    sink.accumulates ? k.addBox(map, part, at) : k.storeBox(map, part, at);
+    sink.accumulates ? k.addBox(map, part, at) : k.storeBox(map, part, at, gemm.hasLanes());
   };
   Value first = k.i32add(tile.column, column);
   if (!sink.transposed)

@@ -144,9 +144,11 @@ void PipelineBuilder::loadBox(Value map, Value shared, Value barrier, ValueRange
                                                          /*isCTAOnly=*/false, NVVM::CTAGroupKindAttr(), Value());
 }
 
-void PipelineBuilder::storeBox(Value map, Value shared, ValueRange coordinates) {
-  NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, map, pointer(shared), coordinates, Value(),
-                                                     NVVM::TMAStoreMode::TILE, Value());
+void PipelineBuilder::storeBox(Value map, Value shared, ValueRange coordinates, bool leavesCache) {
+  constexpr int64_t kEvictFirst = 0x12F0000000000000; // what createpolicy.fractional makes of evict_first
+  NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, map, pointer(shared), coordinates,
+                                                     leavesCache ? i64(kEvictFirst) : Value(), NVVM::TMAStoreMode::TILE,
+                                                     Value());
 }
 
 void PipelineBuilder::addBox(Value map, Value shared, ValueRange coordinates) {

@@ -65,7 +65,8 @@ public:
 
   //===--- Copies ---===//
   void loadBox(Value map, Value shared, Value barrier, mlir::ValueRange coordinates);
-  void storeBox(Value map, Value shared, mlir::ValueRange coordinates);
+  /// `leavesCache`: the second-level cache gives these bytes up before others.
+  void storeBox(Value map, Value shared, mlir::ValueRange coordinates, bool leavesCache = false);
   /// Adds the box to what is there; the cache does it, in the map's type.
   void addBox(Value map, Value shared, mlir::ValueRange coordinates);
   void commitStores();
