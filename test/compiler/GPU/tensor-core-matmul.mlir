@@ -158,24 +158,6 @@ func.func @grouped(%a0: tensor<1024x512xbf16>, %w0: tensor<4x512x512xbf16>, %o0:
   return
 }
 
-// A shallow product of groups keeps the right side of a column of tiles: each consumer has tiles of its own, in turns.
-// TILE-LABEL: tile.kernel @shallow params 5 <m = 64, n = 256, k = 64, stages = 8, producer = 40, consumer = 232, buffers = 2, lanes = 8>
-// TILE: tile.grouped
-// PTX-LABEL: .entry shallow_
-// PTX-NOT: .local
-// PTX-COUNT-4: wgmma.mma_async.sync.aligned.m64n256k16
-// PTX-NOT: wgmma.mma_async
-func.func @shallow(%a0: tensor<16384x256xbf16>, %w0: tensor<4x256x1024xbf16>, %o0: tensor<1x5xi32>, %c0: tensor<1x4xi32>) {
-  %r = moe.dispatch "matmul" (%a = %a0, %w = %w0, %o = %o0, %c = %c0) : (tensor<16384x256xbf16>, tensor<4x256x1024xbf16>, tensor<1x5xi32>, tensor<1x4xi32>) -> tensor<16384x1024xbf16> {
-    %x = moe.cast %a : tensor<16384x256xbf16> -> tensor<16384x256xf32>
-    %y = moe.cast %w : tensor<4x256x1024xbf16> -> tensor<4x256x1024xf32>
-    %p = moe.grouped_matmul %x, %y, %o, %c : tensor<16384x256xf32>, tensor<4x256x1024xf32>, tensor<1x5xi32>, tensor<1x4xi32> -> tensor<16384x1024xf32>
-    %q = moe.cast %p : tensor<16384x1024xf32> -> tensor<16384x1024xbf16>
-    moe.yield %q : tensor<16384x1024xbf16>
-  }
-  return
-}
-
 // The backward of a gated activation is the epilogue of the product before it: two matrices come through the stages, results
 // take their places, and sums of rows begin.
 // TILE-LABEL: tile.kernel @gated

@@ -80,7 +80,7 @@ tile.kernel @kernel_c5_fetch params 2 <m = 64, n = 64, k = 64, stages = 4, produ
 // -----
 
 // The right side of all slices counts as shared memory: 9 of 256 rows, and 2 stages of 64.
-// expected-error @+1 {{'tile.kernel' op takes 311568 bytes of shared memory; there are 232448}}
+// expected-error @+1 {{'tile.kernel' op takes 311552 bytes of shared memory; there are 232448}}
 tile.kernel @lanes_shared params 3 <m = 64, n = 256, k = 64, stages = 2, producer = 40, consumer = 232, lanes = 8> {
   %o = tile.operand 0 : tensor<1x2xi32>
   %m = tile.map 1 : bf16 dims [576, 64] strides [1152] box [64, 64] swizzle 128

@@ -334,6 +334,7 @@ def correct():
         down("lanes" + n, 256, 4096, 8, 8704, b)
         down("lanes_odd" + n, 200, 4168, 8, 16896, b)
         down("lanes_terms" + n, 128, 1024, 8, 33280, b, tb=True, terms=2)
+        down("lanes_deep" + n, 232, 1024, 8, 33280, b, tb=True, terms=2)
         up("lanes_up" + n, 16896, 256, 512, 8, 16896, b, gathers=False)
         outer("dw" + n, 256, 384, 8, 2048, 0, b, None)
         outer("dwg" + n, 264, 192, 8, 2048, 512, b)

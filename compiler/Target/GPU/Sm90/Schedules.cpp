@@ -20,8 +20,6 @@ constexpr int64_t kM = 128;
 constexpr int64_t kLeastSlices = 8;   // of a part of a split depth
 constexpr int64_t kCounters = 1024;   // i32, in the first bytes of scratch
 constexpr int64_t kTileOverhead = 32; // of a tile, in columns of its mainloop
-// Of the depth of products in lanes. With eight, tiles are of 128 columns, and rows are read twice as often: no gain.
-constexpr int64_t kMostSlicesOfLanes = 4;
 
 /// Whether the epilogue reads a matrix as large as the results.
 bool readsMatrices(const MatmulProblem &problem) {
@@ -62,17 +60,22 @@ double costOfTiles(const MatmulProblem &problem, int64_t across, int64_t numSms)
 tile::ScheduleAttr chooseLanes(const MatmulProblem &problem, const gpu::GpuTarget &target, int64_t slices,
                                mlir::MLIRContext *context) {
   constexpr int64_t kRows = 64, kBuffers = 2, kMostStages = 16, kBarrierBytes = 1024;
-  if (slices > kMostSlicesOfLanes || problem.grouping != Grouping::Rows || readsMatrices(problem))
+  constexpr int64_t kRightBytes = 128 * 1024; // beside which eight slices of the left side and the buffers fit
+  if (problem.grouping != Grouping::Rows || readsMatrices(problem))
     return {};
   int64_t sums = problem.sums.size(), each = 0, bestCost = 0;
   for (int64_t n : {256, 192, 128}) {
     int64_t columns = n / sums / 64 * 64;
-    int64_t cost = columns ? llvm::divideCeil(problem.columns, columns) * (columns * sums + kTileOverhead) : 0;
-    if (columns == 0 || (each && cost >= bestCost))
+    if (columns == 0 || columns * sums * slices * tile::kSwizzleBytes > kRightBytes)
+      continue;
+    int64_t cost = llvm::divideCeil(problem.columns, columns) * (columns * sums + kTileOverhead);
+    if (each && cost >= bestCost)
       continue;
     each = columns;
     bestCost = cost;
   }
+  if (each == 0)
+    return {};
   int64_t across = llvm::divideCeil(problem.columns, each);
   auto [cost, lanes] = costOfLanes(problem, across, target.numSms);
   if (cost > costOfTiles(problem, across, target.numSms))
