@@ -8,9 +8,11 @@ def MoeToPlan : Pass<"moec-moe-to-plan", "::mlir::ModuleOp"> {
   let description = [{
     Before: functions whose ops are `moe.dispatch`, `moe.repeat` and views; states are `moe.state`.
     After: `plan.state`, `plan.func` with `plan.alloc` (no offsets yet) and `plan.launch`, one `plan.kernel` (on GPUs
-    perhaps several, launched one after the other) for each distinct dispatch, and a nested module
-    @kernels with their code. A value that a repeat carries or stacks is made in its final place when nothing else needs that place, else copied.
-    Why here: groups are final, so every value that crosses one needs memory, and every group a kernel; offsets need all of them.
+    perhaps several, launched one after the other) for each distinct dispatch, and a nested module @kernels with their
+    code. A value that a repeat carries or stacks is made in its final place when nothing else needs that place, else
+    copied.
+    Why here: groups are final, so every value that crosses one needs memory, and every group a kernel; offsets need all
+    of them.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x16xf32> { ... }
     // becomes

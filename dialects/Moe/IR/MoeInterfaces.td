@@ -6,10 +6,11 @@ include "mlir/IR/OpBase.td"
 def Moe_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{
-    An op that knows its own backward. `moe-differentiate` calls `buildBackward` once for each op, from the last to the first,
-    with the gradient of each result (null when nothing flows there). The op adds IR at the builder's point and sets the gradient
-    of each operand (null: none, for ids or constants). `needed` tells which operands' gradients have a use; others may be left null. It may use its own operands and results: the pass sees to it that they are
-    saved or recomputed.
+    An op that knows its own backward. `moe-differentiate` calls `buildBackward` once for each op, from the last to the
+    first, with the gradient of each result (null when nothing flows there). The op adds IR at the builder's point and
+    sets the gradient of each operand (null: none, for ids or constants). `needed` tells which operands' gradients have
+    a use; others may be left null. It may use its own operands and results: the pass sees to it that they are saved or
+    recomputed.
   }];
   let methods = [
     InterfaceMethod<[{Builds the vector-Jacobian product. `resultGrads` has one entry a result, `operandGrads` comes sized to the
@@ -23,8 +24,9 @@ def Moe_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
 def Moe_RowOpInterface : OpInterface<"RowOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{
-    An op whose results' row i depends only on row i of its row-aligned operands (or on row i * r / rows of an operand with r rows), and on
-    any part of its whole operands. Chains of such ops with one number of rows become one kernel that keeps a row in cache.
+    An op whose results' row i depends only on row i of its row-aligned operands (or on row i * r / rows of an operand
+    with r rows), and on any part of its whole operands. Chains of such ops with one number of rows become one kernel
+    that keeps a row in cache.
   }];
   let methods = [
     InterfaceMethod<"Number of rows of the results.", "int64_t", "getNumRows", (ins)>,

@@ -12,11 +12,12 @@ def Plan_Dialect : Dialect {
   let cppNamespace = "::moec::plan";
   let summary = "What the runtime does: memory, launches, and the experiment's loop";
   let description = [{
-    The lowest dialect: one op for each instruction of docs/plan-format.md. Enters from `moe` through moe-to-plan, gets its addresses from
-    `plan-place`, and leaves as the manifest of a plan file.
+    The lowest dialect: one op for each instruction of docs/plan-format.md. Enters from `moe` through moe-to-plan, gets
+    its addresses from `plan-place`, and leaves as the manifest of a plan file.
 
-    Memory is one arena. `plan.state` declares what outlives a call, `plan.alloc` a value inside a function, `plan.slice` a part of either that may
-    depend on loop indices. Before `plan-place` offsets are absent; after it every state and alloc has one.
+    Memory is one arena. `plan.state` declares what outlives a call, `plan.alloc` a value inside a function,
+    `plan.slice` a part of either that may depend on loop indices. Before `plan-place` offsets are absent; after it
+    every state and alloc has one.
   }];
   let useDefaultTypePrinterParser = 1;
 }
@@ -36,7 +37,8 @@ def Plan_BufferType : TypeDef<Plan_Dialect, "Buffer"> {
 def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let summary = "Memory that outlives calls: `count` copies of a tensor, back to back";
   let description = [{
-    `kind` as in `moe.state`; `layers` = [first, step] names the copies. (C1) count >= 1; (C2) offset, when placed, is a multiple of 64.
+    `kind` as in `moe.state`; `layers` = [first, step] names the copies. (C1) count >= 1; (C2) offset, when placed, is a
+    multiple of 64.
     ```mlir
     plan.state @embed {kind = "parameter", type = tensor<256x128xf32>, count = 1 : i64, offset = 0 : i64}
     ```
@@ -80,8 +82,9 @@ def Plan_AddressOp : Plan_Op<"address", [Pure, DeclareOpInterfaceMethods<SymbolU
 def Plan_AllocOp : Plan_Op<"alloc"> {
   let summary = "Memory of one function";
   let description = [{
-    Lives from its first to its last use; inside a `plan.repeat`, within one iteration; used by an inner repeat, for all of that repeat. `plan-place`
-    sets `offset`, `first` and `last` (positions in the function). (C1) the buffer holds exactly the tensor.
+    Lives from its first to its last use; inside a `plan.repeat`, within one iteration; used by an inner repeat, for all
+    of that repeat. `plan-place` sets `offset`, `first` and `last` (positions in the function). (C1) the buffer holds
+    exactly the tensor.
   }];
   let arguments = (ins StrAttr:$name, TypeAttr:$type, OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$first, OptionalAttr<I64Attr>:$last);
   let results = (outs Plan_BufferType:$result);
@@ -101,7 +104,8 @@ def Plan_SliceOp : Plan_Op<"slice", [Pure]> {
 def Plan_LaunchOp : Plan_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Runs all workgroups of a kernel";
   let description = [{
-    `writes` lists the positions of operands that the kernel writes. (C1) as many operands as the kernel has params; (C2) `writes` are positions of operands.
+    `writes` lists the positions of operands that the kernel writes. (C1) as many operands as the kernel has params;
+    (C2) `writes` are positions of operands.
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_BufferType>:$operands, DenseI64ArrayAttr:$writes);
   let assemblyFormat = "$kernel `(` $operands `)` `writes` $writes attr-dict (`:` qualified(type($operands))^)?";

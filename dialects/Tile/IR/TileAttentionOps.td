@@ -9,10 +9,11 @@ def Tile_AttentionAttr : AttrDef<Tile_Dialect, "Attention"> {
   let mnemonic = "attention";
   let summary = "The shape of an attention, and the order of its tiles";
   let description = [{
-    `heads` query heads read `kv_heads` key heads of `head_size` columns, in `sequences` sequences of `positions`. Tiles run by sections of `section`
-    heads (of all sequences together; query heads, or key heads for the gradients of k and v), longest first within a section.
-    A query at position i sees the keys max(0, i - window + 1) .. i; window 0, which is not written: all up to its own.
-    (C1) kv_heads divides heads; (C2) section divides the heads of all sequences that it counts (checked with the op); (C3) 0 <= window < positions.
+    `heads` query heads read `kv_heads` key heads of `head_size` columns, in `sequences` sequences of `positions`. Tiles
+    run by sections of `section` heads (of all sequences together; query heads, or key heads for the gradients of k and
+    v), longest first within a section. A query at position i sees the keys max(0, i - window + 1) .. i; window 0, which
+    is not written: all up to its own. (C1) kv_heads divides heads; (C2) section divides the heads of all sequences that
+    it counts (checked with the op); (C3) 0 <= window < positions.
   }];
   let parameters = (ins "int64_t":$sequences, "int64_t":$positions, "int64_t":$heads, "int64_t":$kvHeads, "int64_t":$headSize,
                         "int64_t":$section, OptionalParameter<"int64_t">:$window);
@@ -49,8 +50,8 @@ class Tile_AttentionOp<string mnemonic> : Tile_Op<mnemonic, [DeclareOpInterfaceM
 def Tile_AttentionFwdOp : Tile_AttentionOp<"attention_fwd"> {
   let summary = "Work: softmax attention, one tile for each 128 query rows of a head";
   let description = [{
-    Keys come in blocks of n = 128 rows, from the diagonal down to the first that the window reaches. lse f32 [sequences * positions, heads] is the log-sum-exp of the scaled
-    scores. Scores never leave registers.
+    Keys come in blocks of n = 128 rows, from the diagonal down to the first that the window reaches. lse f32 [sequences
+    * positions, heads] is the log-sum-exp of the scaled scores. Scores never leave registers.
   }] # constraints;
   let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$result,
                        Optional<RankedTensorOf<[F32]>>:$lse);
@@ -60,7 +61,8 @@ def Tile_AttentionFwdOp : Tile_AttentionOp<"attention_fwd"> {
 def Tile_AttentionDqOp : Tile_AttentionOp<"attention_dq"> {
   let summary = "Work: the gradient of attention in q, and the row statistics for those in k and v";
   let description = [{
-    Blocks as in `tile.attention_fwd`. `result` and `grad_rows` are the result and its gradient as rows: rowsum(dO * O) is taken from them when a tile begins.
+    Blocks as in `tile.attention_fwd`. `result` and `grad_rows` are the result and its gradient as rows: rowsum(dO * O)
+    is taken from them when a tile begins.
   }] # constraints;
   let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad,
                        RankedTensorOf<[BF16]>:$result, RankedTensorOf<[BF16]>:$grad_rows, RankedTensorOf<[F32]>:$lse, Tile_MapType:$dq);
@@ -73,8 +75,9 @@ def Tile_AttentionDqOp : Tile_AttentionOp<"attention_dq"> {
 def Tile_AttentionDkvOp : Tile_AttentionOp<"attention_dkv"> {
   let summary = "Work: the gradients of attention in k and v, one tile for each 128 keys of a key head";
   let description = [{
-    Queries come in blocks of n = 64 rows, over the query heads of the group, from the diagonal up to the last that the window reaches: every sum has one
-    owner and one order. Takes row statistics from the workspace, where `tile.attention_dq` left them. (C5) 3 stages or more: with 2 the second warpgroup, which skips the first block of a
+    Queries come in blocks of n = 64 rows, over the query heads of the group, from the diagonal up to the last that the
+    window reaches: every sum has one owner and one order. Takes row statistics from the workspace, where
+    `tile.attention_dq` left them. (C5) 3 stages or more: with 2 the second warpgroup, which skips the first block of a
     head while it holds a stage, would wait for ever; and so the first one at the end of a window.
   }] # constraints;
   let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad, Tile_MapType:$dk,
