@@ -17,7 +17,8 @@ def BuildModel : Pass<"moec-build-model", "::mlir::ModuleOp"> {
   }];
   let options = [Option<"rowAlign", "row-align", "int64_t", "8", "Rows that the groups of experts are padded to">,
                  Option<"wide", "wide", "bool", "false", "Compute in f64 whatever the experiment says">,
-                 ListOption<"lineKeys", "line-keys", "std::string", "What lines of the log have beside metrics: no metric may be called so">];
+                 ListOption<"lineKeys", "line-keys", "std::string",
+                            "What lines of the log have beside metrics: no metric may be called so">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::math::MathDialect",
                            "::mlir::func::FuncDialect"];
 }

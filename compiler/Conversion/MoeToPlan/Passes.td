@@ -20,9 +20,11 @@ def MoeToPlan : Pass<"moec-moe-to-plan", "::mlir::ModuleOp"> {
     plan.launch @moec_matmul_3(%x, %w, %h) writes [2] : !plan.buffer<128>, !plan.buffer<256>, !plan.buffer<512>
     ```
   }];
-  let options = [Option<"target", "target", "std::string", "\"native\"", "Machine that the kernels are for, as in moec compile --target">];
-  let dependentDialects = ["::moec::plan::PlanDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect", "::mlir::scf::SCFDialect",
-                           "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::NVVM::NVVMDialect", "::moec::tile::TileDialect"];
+  let options = [Option<"target", "target", "std::string", "\"native\"",
+                        "Machine that the kernels are for, as in moec compile --target">];
+  let dependentDialects = ["::moec::plan::PlanDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect", "::mlir::NVVM::NVVMDialect", "::moec::tile::TileDialect"];
 }
 
 #endif

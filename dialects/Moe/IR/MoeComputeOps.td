@@ -14,7 +14,7 @@ defvar rowOpPartly = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows"
 defvar leavesRows = DeclareOpInterfaceMethods<Moe_PartialOpInterface, ["leavesRows"]>;
 defvar isLeftWith = DeclareOpInterfaceMethods<Moe_PartialOpInterface, ["isLeftWith"]>;
 
-//===--- Views --------------------------------------------------------------------------------------------------------===//
+//===--- Views ----------------------------------------------------------------------------------------------------===//
 
 def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable, Moe_PartialOpInterface]> {
   let summary = "The same elements in the same order under another shape";
@@ -39,7 +39,7 @@ def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape, Moe_PartialOp
   let hasVerifier = 1;
 }
 
-//===--- Row ops ------------------------------------------------------------------------------------------------------===//
+//===--- Row ops --------------------------------------------------------------------------------------------------===//
 
 def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, differentiable, isLeftWith]> {
   let summary = "Elementwise computation, as a region of scalar arith and math";
@@ -68,13 +68,17 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
   let arguments = (ins Variadic<Moe_MapTensor>:$inputs, UnitAttr:$position, UnitAttr:$partial);
   let results = (outs Variadic<Moe_MapTensor>:$results);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "(`position` $position^)? (`partial` $partial^)? `(` $inputs `)` attr-dict `:` functional-type($inputs, results) $body";
+  let assemblyFormat = [{
+    (`position` $position^)? (`partial` $partial^)? `(` $inputs `)` attr-dict `:` functional-type($inputs, results)
+    $body
+  }];
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
   // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar a result.
   let skipDefaultBuilders = 1; // with two flags they would take a lambda for one
   let builders = [OpBuilder<(ins "::mlir::TypeRange":$resultTypes, "::mlir::ValueRange":$inputs,
-    "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, ::mlir::ValueRange)>":$body,
+    "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, "
+    "::mlir::ValueRange)>":$body,
     CArg<"bool", "false">:$position)>];
   let extraClassDeclaration = [{
     ::mlir::Block *getBlock() { return &getBody().front(); }
@@ -182,7 +186,8 @@ def Moe_PutOp : Moe_Op<"put", [Pure, rowOp, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_RopeOp : Moe_Op<"rope", [Pure, rowOpPartly, differentiable, AllTypesMatch<["input", "result"]>, AllTypesMatch<["cos", "sin"]>]> {
+def Moe_RopeOp : Moe_Op<"rope", [Pure, rowOpPartly, differentiable, AllTypesMatch<["input", "result"]>,
+                                 AllTypesMatch<["cos", "sin"]>]> {
   let summary = "Rotary position embedding of heads lying side by side";
   let description = [{
     x [N, H*dh]; row n is at position (n / heads) mod S: `heads` (1 if absent) of a token's heads lie in rows of their
@@ -190,9 +195,12 @@ def Moe_RopeOp : Moe_Op<"rope", [Pure, rowOpPartly, differentiable, AllTypesMatc
     dh/2]) -> (a cos - b sin, b cos + a sin); `inverse` uses -sin (the backward). Su et al. 2021, in the half-split
     layout of GPT-NeoX and Llama. (C1) dh = 2 * columns of cos divides the columns of x; (C2) heads * S divides N.
   }];
-  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$cos, Moe_Matrix:$sin, UnitAttr:$inverse, DefaultValuedAttr<I64Attr, "1">:$heads);
+  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$cos, Moe_Matrix:$sin, UnitAttr:$inverse,
+                       DefaultValuedAttr<I64Attr, "1">:$heads);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "(`inverse` $inverse^)? $input `,` $cos `,` $sin (`heads` $heads^)? attr-dict `:` type($input) `,` type($cos)";
+  let assemblyFormat = [{
+    (`inverse` $inverse^)? $input `,` $cos `,` $sin (`heads` $heads^)? attr-dict `:` type($input) `,` type($cos)
+  }];
   let hasVerifier = 1;
 }
 
@@ -205,7 +213,10 @@ def Moe_GatherRowsOp : Moe_Op<"gather_rows", [Pure, rowOpPartly, differentiable]
   }];
   let arguments = (ins Moe_Matrix:$input, Moe_Ids:$rows, Optional<Moe_Ids>:$slot_row);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "$input `,` $rows (`slot_row` $slot_row^ `:` type($slot_row))? attr-dict `:` type($input) `,` type($rows) `->` type($result)";
+  let assemblyFormat = [{
+    $input `,` $rows (`slot_row` $slot_row^ `:` type($slot_row))? attr-dict `:` type($input) `,` type($rows) `->`
+    type($result)
+  }];
   let hasVerifier = 1;
 }
 
@@ -226,7 +237,8 @@ def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, AttrSizedOperandSegments, 
 }
 
 def Moe_SpreadRowsOp : Moe_Op<"spread_rows", [Pure, rowOpPartly]> {
-  let summary = "The adjoint of combine_rows in its rows: result[r] = weights[n, k] * input[n], with n*K + k = row_slot[r]";
+  let summary = "The adjoint of combine_rows in its rows: result[r] = weights[n, k] * input[n], with n*K + k = "
+    "row_slot[r]";
   let description = [{
     input [N, D] and weights [N, K] (or absent for 1) are whole operands; row_slot i32 [R, 1]; -1 gives zeros. `top_k` =
     K.
@@ -234,7 +246,8 @@ def Moe_SpreadRowsOp : Moe_Op<"spread_rows", [Pure, rowOpPartly]> {
   let arguments = (ins Moe_Matrix:$input, Moe_Ids:$row_slot, Optional<Moe_Matrix>:$weights, I64Attr:$top_k);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = [{
-    $input `,` $row_slot (`weights` $weights^ `:` type($weights))? `top_k` $top_k attr-dict `:` type($input) `,` type($row_slot) `->` type($result)
+    $input `,` $row_slot (`weights` $weights^ `:` type($weights))? `top_k` $top_k attr-dict `:` type($input) `,`
+    type($row_slot) `->` type($result)
   }];
   let hasVerifier = 1;
 }
@@ -244,7 +257,9 @@ def Moe_DotRowsOp : Moe_Op<"dot_rows", [Pure, rowOpPartly]> {
   let description = "input [N, D] is row-aligned, rows [R, D] whole, slot_row i32 [N, K]; -1 gives 0.";
   let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$rows, Moe_Ids:$slot_row);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "$input `,` $rows `,` $slot_row attr-dict `:` type($input) `,` type($rows) `,` type($slot_row) `->` type($result)";
+  let assemblyFormat = [{
+    $input `,` $rows `,` $slot_row attr-dict `:` type($input) `,` type($rows) `,` type($slot_row) `->` type($result)
+  }];
   let hasVerifier = 1;
 }
 
@@ -257,7 +272,7 @@ def Moe_EmbedOp : Moe_Op<"embed", [Pure, rowOpPartly, differentiable]> {
   let hasVerifier = 1;
 }
 
-//===--- Reductions over rows -----------------------------------------------------------------------------------------===//
+//===--- Reductions over rows -------------------------------------------------------------------------------------===//
 
 def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable]> {
   let summary = "Sums over rows: [N, C] -> [G, C], G equal groups of consecutive rows";
@@ -313,7 +328,7 @@ def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure]> {
   let hasVerifier = 1;
 }
 
-//===--- Matrix products ----------------------------------------------------------------------------------------------===//
+//===--- Matrix products ------------------------------------------------------------------------------------------===//
 
 def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable]> {
   let summary = "Matrix product; `ta` and `tb` transpose an operand";
@@ -344,11 +359,12 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable, leaves
       : tensor<16x4xf32>, tensor<2x6x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<16x6xf32>
     ```
   }];
-  let arguments = (ins Moe_Matrix:$a, Moe_Stack:$w, Moe_Ids:$offsets, Moe_Ids:$counts, UnitAttr:$tb, Variadic<Moe_Matrix>:$scales,
-                       UnitAttr:$all_rows);
+  let arguments = (ins Moe_Matrix:$a, Moe_Stack:$w, Moe_Ids:$offsets, Moe_Ids:$counts, UnitAttr:$tb,
+                       Variadic<Moe_Matrix>:$scales, UnitAttr:$all_rows);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = [{
-    (`tb` $tb^)? (`all_rows` $all_rows^)? $a `,` $w `,` $offsets `,` $counts (`scales` $scales^ `:` type($scales))? attr-dict
+    (`tb` $tb^)? (`all_rows` $all_rows^)? $a `,` $w `,` $offsets `,` $counts (`scales` $scales^ `:` type($scales))?
+    attr-dict
     `:` type($a) `,` type($w) `,` type($offsets) `,` type($counts) `->` type($result)
   }];
   let hasVerifier = 1;
@@ -368,11 +384,14 @@ def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure]> {
   }];
   let arguments = (ins Moe_Matrix:$a, Moe_Matrix:$b, Moe_Ids:$offsets, Moe_Ids:$counts);
   let results = (outs Moe_Stack:$result);
-  let assemblyFormat = "$a `,` $b `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($b) `,` type($offsets) `,` type($counts) `->` type($result)";
+  let assemblyFormat = [{
+    $a `,` $b `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($b) `,` type($offsets) `,` type($counts) `->`
+    type($result)
+  }];
   let hasVerifier = 1;
 }
 
-//===--- Quantisation -------------------------------------------------------------------------------------------------===//
+//===--- Quantisation ---------------------------------------------------------------------------------------------===//
 
 def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, rowOp]> {
   let summary = "Rows as multiples of a scale that f8E4M3FN can hold";
@@ -397,7 +416,8 @@ def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, rowOp]> {
 }
 
 def Moe_QuantizeColumnsOp : Moe_Op<"quantize_columns", [Pure]> {
-  let summary = "quantize_rows of each matrix transposed: the columns of weights, with the depth of their product contiguous";
+  let summary = "quantize_rows of each matrix transposed: the columns of weights, with the depth of their product "
+    "contiguous";
   let description = [{
     input [E, K, N], values [E, N, K], scale [E, N]: column n of matrix e is divided by scale[e, n] and rounded, as rows
     are by `quantize_rows`. A tensor core takes 8-bit operands with their depth contiguous only, so values are
@@ -411,9 +431,10 @@ def Moe_QuantizeColumnsOp : Moe_Op<"quantize_columns", [Pure]> {
   let hasVerifier = 1;
 }
 
-//===--- Attention ----------------------------------------------------------------------------------------------------===//
+//===--- Attention ------------------------------------------------------------------------------------------------===//
 
-def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<["k", "v"]>, AllTypesMatch<["q", "result"]>]> {
+def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<["k", "v"]>,
+                                           AllTypesMatch<["q", "result"]>]> {
   let summary = "Causal softmax attention by blocks; grouped queries";
   let description = [{
     q [B*S, H*dh], k and v [B*S, G*dh], H = heads, G = kv_heads, G divides H, S = seq_len. Query head h reads key head h
@@ -437,20 +458,23 @@ def Moe_AttentionGradOp : Moe_Op<"attention_grad", [Pure, AllTypesMatch<["k", "v
     AllTypesMatch<["q", "result", "grad", "dq"]>]> {
   let summary = "Gradients of attention in q, k and v, recomputing the scores block by block";
   let description = "Sizes and `window` are those of the `moe.attention` whose backward it is.";
-  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, Moe_Matrix:$result, Moe_Matrix:$lse, Moe_Matrix:$grad,
+  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, Moe_Matrix:$result, Moe_Matrix:$lse,
+                       Moe_Matrix:$grad,
                        I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len, OptionalAttr<I64Attr>:$window);
   let results = (outs Moe_Matrix:$dq, Moe_Matrix:$dk, Moe_Matrix:$dv);
   let assemblyFormat = [{
-    $q `,` $k `,` $v `,` $result `,` $lse `,` $grad `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len (`window` $window^)? attr-dict
+    $q `,` $k `,` $v `,` $result `,` $lse `,` $grad `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len
+    (`window` $window^)? attr-dict
     `:` type($q) `,` type($k) `,` type($lse)
   }];
   let hasVerifier = 1;
   let hasCanonicalizeMethod = 1;
 }
 
-//===--- Routing ------------------------------------------------------------------------------------------------------===//
+//===--- Routing --------------------------------------------------------------------------------------------------===//
 
-def Moe_PermuteOp : Moe_Op<"permute", [Pure, AllTypesMatch<["ids", "slot_row"]>, AllTypesMatch<["row_token", "row_slot"]>]> {
+def Moe_PermuteOp : Moe_Op<"permute", [Pure, AllTypesMatch<["ids", "slot_row"]>,
+                                       AllTypesMatch<["row_token", "row_slot"]>]> {
   let summary = "Sorts (token, slot) pairs by expert with a stable counting sort";
   let description = [{
     ids i32 [N, K] in 0..E-1, or -1 for a dropped slot. Groups are ordered by expert, then token, then slot, and each
@@ -500,14 +524,16 @@ def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", 
     Constraints: (C1) at least one expert and a capacity of at least 1; (C2) weights have the shape of ids; (C3) room is
     [1, 1].
     ```mlir
-    %kept = moe.limit_capacity lowest_weight %ids, %weights experts 3 capacity 4 room %n : tensor<8x2xi32>, tensor<8x2xf32>, tensor<1x1xi64>
+    %kept = moe.limit_capacity lowest_weight %ids, %weights experts 3 capacity 4 room %n
+      : tensor<8x2xi32>, tensor<8x2xf32>, tensor<1x1xi64>
     ```
   }];
-  let arguments = (ins Moe_DropPolicyAttr:$policy, Moe_Ids:$ids, Moe_Matrix:$weights, I64Attr:$experts, I64Attr:$capacity,
-                       Optional<Moe_Counts>:$room);
+  let arguments = (ins Moe_DropPolicyAttr:$policy, Moe_Ids:$ids, Moe_Matrix:$weights, I64Attr:$experts,
+                       I64Attr:$capacity, Optional<Moe_Counts>:$room);
   let results = (outs Moe_Ids:$result);
   let assemblyFormat = [{
-    `` $policy $ids `,` $weights `experts` $experts `capacity` $capacity (`room` $room^)? attr-dict `:` type($ids) `,` type($weights) (`,` type($room)^)?
+    `` $policy $ids `,` $weights `experts` $experts `capacity` $capacity (`room` $room^)? attr-dict
+    `:` type($ids) `,` type($weights) (`,` type($room)^)?
   }];
   let hasVerifier = 1;
 }
@@ -544,7 +570,7 @@ def Moe_SinkhornOp : Moe_Op<"sinkhorn", [Pure, differentiable, AllTypesMatch<["s
   let hasVerifier = 1;
 }
 
-//===--- Decompositions -----------------------------------------------------------------------------------------------===//
+//===--- Decompositions -------------------------------------------------------------------------------------------===//
 
 def Moe_EighOp : Moe_Op<"eigh", [Pure, AllTypesMatch<["input", "previous", "vectors"]>]> {
   let summary = "Eigenvectors and eigenvalues of symmetric matrices, largest first";
@@ -563,7 +589,9 @@ def Moe_EighOp : Moe_Op<"eigh", [Pure, AllTypesMatch<["input", "previous", "vect
   }];
   let arguments = (ins Moe_Stack:$input, Moe_Stack:$previous, Moe_MapTensor:$enabled);
   let results = (outs Moe_Stack:$vectors, Moe_Matrix:$values);
-  let assemblyFormat = "$input `previous` $previous `if` $enabled attr-dict `:` type($input) `,` type($enabled) `->` type($values)";
+  let assemblyFormat = [{
+    $input `previous` $previous `if` $enabled attr-dict `:` type($input) `,` type($enabled) `->` type($values)
+  }];
   let hasVerifier = 1;
 }
 
@@ -586,7 +614,7 @@ def Moe_QrOp : Moe_Op<"qr", [Pure, AllTypesMatch<["input", "previous", "result"]
   let hasVerifier = 1;
 }
 
-//===--- Sources ------------------------------------------------------------------------------------------------------===//
+//===--- Sources --------------------------------------------------------------------------------------------------===//
 
 def Moe_SliceColumnsOp : Moe_Op<"slice_columns", [Pure]> {
   let summary = "Columns first .. first+C-1 of an id matrix, by row: the inputs or targets of a batch";
@@ -607,7 +635,9 @@ def Moe_RandomNormalOp : Moe_Op<"random_normal", [Pure, rowOp]> {
   }];
   let arguments = (ins Optional<Index>:$index, I64Attr:$seed, I64Attr:$stream, F64Attr:$mean, F64Attr:$stddev);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "(`[` $index^ `]`)? `seed` $seed `stream` $stream `mean` $mean `stddev` $stddev attr-dict `:` type($result)";
+  let assemblyFormat = [{
+    (`[` $index^ `]`)? `seed` $seed `stream` $stream `mean` $mean `stddev` $stddev attr-dict `:` type($result)
+  }];
 }
 
 #endif

@@ -13,8 +13,8 @@ def Moe_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
     recomputed.
   }];
   let methods = [
-    InterfaceMethod<[{Builds the vector-Jacobian product. `resultGrads` has one entry a result, `operandGrads` comes sized to the
-      operands and filled with null.}],
+    InterfaceMethod<[{Builds the vector-Jacobian product. `resultGrads` has one entry a result,
+      `operandGrads` comes sized to the operands and filled with null.}],
       "::mlir::LogicalResult", "buildBackward",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::ValueRange":$resultGrads, "::llvm::ArrayRef<bool>":$needed,
            "::llvm::SmallVectorImpl<::mlir::Value> &":$operandGrads)>,
@@ -30,7 +30,8 @@ def Moe_RowOpInterface : OpInterface<"RowOpInterface"> {
   }];
   let methods = [
     InterfaceMethod<"Number of rows of the results.", "int64_t", "getNumRows", (ins)>,
-    InterfaceMethod<"Whether operand `index` is read by row; else it is read as a whole and must exist before the kernel starts.",
+    InterfaceMethod<[{Whether operand `index` is read by row; else it is read as a whole and must exist before the
+      kernel starts.}],
       "bool", "isRowAligned", (ins "unsigned":$index), [{}], [{ return true; }]>,
   ];
 }
@@ -46,8 +47,8 @@ def Moe_PartialOpInterface : OpInterface<"PartialOpInterface"> {
   let methods = [
     InterfaceMethod<"Whether a kernel of this op may leave rows of its results out: the rows that no group has.",
       "bool", "leavesRows", (ins), [{}], [{ return false; }]>,
-    InterfaceMethod<[{Whether no result is needed in the rows that the operands for which `isLeft` holds do not have: each of
-      them is undefined there as well, or nobody reads it.}],
+    InterfaceMethod<[{Whether no result is needed in the rows that the operands for which `isLeft` holds do not have:
+      each of them is undefined there as well, or nobody reads it.}],
       "bool", "isLeftWith", (ins "::llvm::function_ref<bool(::mlir::Value)>":$isLeft), [{}],
       [{ return ::llvm::any_of($_op->getOperands(), isLeft); }]>,
   ];

@@ -35,7 +35,8 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
     `count` >= 1.
 
     ```mlir
-    moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1] gradient @"grad.layers.{}.attention.q"
+    moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1]
+        gradient @"grad.layers.{}.attention.q"
     moe.state @"grad.layers.{}.attention.q" gradient : tensor<128x128xf32> count 4
     ```
   }];
@@ -114,7 +115,8 @@ def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
     Constraints: (C1) carried types agree between operands, arguments, yield and results; (C2) stacked types are
     `[count] + slice`; (C3) count >= 1.
     ```mlir
-    %y, %saved = moe.repeat %l of 4 carry(%x = %x0 : tensor<8x4xf32>) stacked(%s = %all : tensor<4x8x1xf32>) -> (tensor<4x8x4xf32>) {
+    %y, %saved = moe.repeat %l of 4 carry(%x = %x0 : tensor<8x4xf32>) stacked(%s = %all : tensor<4x8x1xf32>)
+        -> (tensor<4x8x4xf32>) {
       ...
       moe.yield %next, %x : tensor<8x4xf32>, tensor<8x4xf32>
     }
@@ -127,8 +129,8 @@ def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
   let skipDefaultBuilders = 1;
-  let builders = [OpBuilder<(ins "::mlir::ValueRange":$inits, "::mlir::ValueRange":$stacked, "::mlir::TypeRange":$outTypes,
-                                 "int64_t":$count, CArg<"bool", "false">:$reverse)>];
+  let builders = [OpBuilder<(ins "::mlir::ValueRange":$inits, "::mlir::ValueRange":$stacked,
+                                 "::mlir::TypeRange":$outTypes, "int64_t":$count, CArg<"bool", "false">:$reverse)>];
   let extraClassDeclaration = [{
     ::mlir::Block *getBlock() { return &getBody().front(); }
     ::mlir::OperandRange getInits() { return getInputs().take_front(getCarried()); }
@@ -137,7 +139,9 @@ def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
     ::mlir::ResultRange getOuts() { return getResults().drop_front(getCarried()); }
     ::mlir::Value getIndexArgument() { return getBlock()->getArgument(0); }
     ::mlir::Block::BlockArgListType getCarryArguments() { return getBlock()->getArguments().slice(1, getCarried()); }
-    ::mlir::Block::BlockArgListType getSliceArguments() { return getBlock()->getArguments().drop_front(1 + getCarried()); }
+    ::mlir::Block::BlockArgListType getSliceArguments() {
+      return getBlock()->getArguments().drop_front(1 + getCarried());
+    }
     YieldOp getYield();
   }];
 }

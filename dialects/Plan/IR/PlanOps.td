@@ -32,7 +32,7 @@ def Plan_BufferType : TypeDef<Plan_Dialect, "Buffer"> {
   let genVerifyDecl = 1;
 }
 
-//===--- Declarations -------------------------------------------------------------------------------------------------===//
+//===--- Declarations ---------------------------------------------------------------------------------------------===//
 
 def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let summary = "Memory that outlives calls: `count` copies of a tensor, back to back";
@@ -56,14 +56,21 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
 
 def Plan_KernelOp : Plan_Op<"kernel", [Symbol]> {
   let summary = "A kernel of the plan: its symbol in the object code and its launch record";
-  let description = [{(C1) grid >= 1 and params >= 0. `summary` lists the ops that were fused into it; `note` why it ended there; `launch` how a GPU starts it.}];
-  let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$params, I64Attr:$grid, I64Attr:$scratch, I64Attr:$flops, I64Attr:$bytes,
+  let description = [{
+    (C1) grid >= 1 and params >= 0. `summary` lists the ops that were fused into it; `note` why it ended there; `launch`
+    how a GPU starts it.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$params, I64Attr:$grid, I64Attr:$scratch, I64Attr:$flops,
+                       I64Attr:$bytes,
                        StrAttr:$summary, OptionalAttr<StrAttr>:$note, OptionalAttr<DictionaryAttr>:$launch);
-  let assemblyFormat = "$sym_name `params` $params `grid` $grid `scratch` $scratch `flops` $flops `bytes` $bytes $summary (`note` $note^)? (`launch` $launch^)? attr-dict";
+  let assemblyFormat = [{
+    $sym_name `params` $params `grid` $grid `scratch` $scratch `flops` $flops `bytes` $bytes $summary (`note` $note^)?
+    (`launch` $launch^)? attr-dict
+  }];
   let hasVerifier = 1;
 }
 
-//===--- Functions ----------------------------------------------------------------------------------------------------===//
+//===--- Functions ------------------------------------------------------------------------------------------------===//
 
 def Plan_FuncOp : Plan_Op<"func", [Symbol, NoTerminator, SingleBlock, IsolatedFromAbove]> {
   let summary = "A list of instructions that a program calls";
@@ -86,9 +93,12 @@ def Plan_AllocOp : Plan_Op<"alloc"> {
     of that repeat. `plan-place` sets `offset`, `first` and `last` (positions in the function). (C1) the buffer holds
     exactly the tensor.
   }];
-  let arguments = (ins StrAttr:$name, TypeAttr:$type, OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$first, OptionalAttr<I64Attr>:$last);
+  let arguments = (ins StrAttr:$name, TypeAttr:$type, OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$first,
+                       OptionalAttr<I64Attr>:$last);
   let results = (outs Plan_BufferType:$result);
-  let assemblyFormat = "$name `:` $type (`at` $offset^)? (`from` $first^)? (`to` $last^)? attr-dict `->` qualified(type($result))";
+  let assemblyFormat = [{
+    $name `:` $type (`at` $offset^)? (`from` $first^)? (`to` $last^)? attr-dict `->` qualified(type($result))
+  }];
   let hasVerifier = 1;
 }
 
@@ -97,7 +107,10 @@ def Plan_SliceOp : Plan_Op<"slice", [Pure]> {
   let description = "(C1) offset and size lie inside the source; the runtime checks every index before it starts.";
   let arguments = (ins Plan_BufferType:$source, Optional<Index>:$index, I64Attr:$offset, I64Attr:$stride);
   let results = (outs Plan_BufferType:$result);
-  let assemblyFormat = "$source (`[` $index^ `]`)? `offset` $offset `stride` $stride attr-dict `:` qualified(type($source)) `->` qualified(type($result))";
+  let assemblyFormat = [{
+    $source (`[` $index^ `]`)? `offset` $offset `stride` $stride attr-dict `:` qualified(type($source)) `->`
+    qualified(type($result))
+  }];
   let hasVerifier = 1;
 }
 
@@ -134,7 +147,7 @@ def Plan_RepeatOp : Plan_Op<"repeat", [NoTerminator, SingleBlock]> {
   let hasVerifier = 1;
 }
 
-//===--- Programs -----------------------------------------------------------------------------------------------------===//
+//===--- Programs -------------------------------------------------------------------------------------------------===//
 
 def Plan_ProgramOp : Plan_Op<"program", [NoTerminator, SingleBlock]> {
   let summary = "What a run does: init, train or evaluate";

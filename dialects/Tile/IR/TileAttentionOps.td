@@ -15,10 +15,11 @@ def Tile_AttentionAttr : AttrDef<Tile_Dialect, "Attention"> {
     is not written: all up to its own. (C1) kv_heads divides heads; (C2) section divides the heads of all sequences that
     it counts (checked with the op); (C3) 0 <= window < positions.
   }];
-  let parameters = (ins "int64_t":$sequences, "int64_t":$positions, "int64_t":$heads, "int64_t":$kvHeads, "int64_t":$headSize,
-                        "int64_t":$section, OptionalParameter<"int64_t">:$window);
+  let parameters = (ins "int64_t":$sequences, "int64_t":$positions, "int64_t":$heads, "int64_t":$kvHeads,
+                        "int64_t":$headSize, "int64_t":$section, OptionalParameter<"int64_t">:$window);
   let assemblyFormat = [{
-    `<` $sequences `x` $positions `,` `heads` `=` $heads `,` `kv_heads` `=` $kvHeads `,` `head_size` `=` $headSize `,` `section` `=` $section
+    `<` $sequences `x` $positions `,` `heads` `=` $heads `,` `kv_heads` `=` $kvHeads `,` `head_size` `=` $headSize `,`
+    `section` `=` $section
     (`,` `window` `=` $window^)? `>`
   }];
   let genVerifyDecl = 1;
@@ -40,10 +41,12 @@ def Tile_AttentionAttr : AttrDef<Tile_Dialect, "Attention"> {
   }];
 }
 
-class Tile_AttentionOp<string mnemonic> : Tile_Op<mnemonic, [DeclareOpInterfaceMethods<Tile_WorkOpInterface, ["verifyWork"]>]> {
+class Tile_AttentionOp<string mnemonic>
+    : Tile_Op<mnemonic, [DeclareOpInterfaceMethods<Tile_WorkOpInterface, ["verifyWork"]>]> {
   code constraints = [{
-    Constraints: (C1) head_size is 64 or 128; (C2) maps are bf16 [head_size, positions, heads, sequences] with boxes of 64 columns, swizzle 128; (C3) the
-    schedule's m is 128, n what the op says, k the head size; (C4) accumulators and operands in registers leave 8 of a consumer's for addresses.
+    Constraints: (C1) head_size is 64 or 128; (C2) maps are bf16 [head_size, positions, heads, sequences] with
+    boxes of 64 columns, swizzle 128; (C3) the schedule's m is 128, n what the op says, k the head size; (C4)
+    accumulators and operands in registers leave 8 of a consumer's for addresses.
   }];
 }
 
@@ -53,8 +56,8 @@ def Tile_AttentionFwdOp : Tile_AttentionOp<"attention_fwd"> {
     Keys come in blocks of n = 128 rows, from the diagonal down to the first that the window reaches. lse f32 [sequences
     * positions, heads] is the log-sum-exp of the scaled scores. Scores never leave registers.
   }] # constraints;
-  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$result,
-                       Optional<RankedTensorOf<[F32]>>:$lse);
+  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v,
+                       Tile_MapType:$result, Optional<RankedTensorOf<[F32]>>:$lse);
   let assemblyFormat = "$shape `(` $q `,` $k `,` $v `)` `->` $result (`,` $lse^ `:` type($lse))? attr-dict";
 }
 
@@ -65,7 +68,8 @@ def Tile_AttentionDqOp : Tile_AttentionOp<"attention_dq"> {
     is taken from them when a tile begins.
   }] # constraints;
   let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad,
-                       RankedTensorOf<[BF16]>:$result, RankedTensorOf<[BF16]>:$grad_rows, RankedTensorOf<[F32]>:$lse, Tile_MapType:$dq);
+                       RankedTensorOf<[BF16]>:$result, RankedTensorOf<[BF16]>:$grad_rows, RankedTensorOf<[F32]>:$lse,
+                       Tile_MapType:$dq);
   let assemblyFormat = [{
     $shape `(` $q `,` $k `,` $v `,` $grad `)` `rows` `(` $result `,` $grad_rows `,` $lse `)` `->` $dq attr-dict
     `:` type($result) `,` type($grad_rows) `,` type($lse)
@@ -80,8 +84,8 @@ def Tile_AttentionDkvOp : Tile_AttentionOp<"attention_dkv"> {
     `tile.attention_dq` left them. (C5) 3 stages or more: with 2 the second warpgroup, which skips the first block of a
     head while it holds a stage, would wait for ever; and so the first one at the end of a window.
   }] # constraints;
-  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad, Tile_MapType:$dk,
-                       Tile_MapType:$dv);
+  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v,
+                       Tile_MapType:$grad, Tile_MapType:$dk, Tile_MapType:$dv);
   let assemblyFormat = "$shape `(` $q `,` $k `,` $v `,` $grad `)` `->` $dk `,` $dv attr-dict";
 }
 

@@ -11,7 +11,8 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 def Tile_Dialect : Dialect {
   let name = "tile";
   let cppNamespace = "::moec::tile";
-  let summary = "One tensor-core kernel of a GPU, declared: what it loads, multiplies, computes and stores, and by which schedule";
+  let summary = "One tensor-core kernel of a GPU, declared: what it loads, multiplies, computes and stores, and by "
+    "which schedule";
   let description = [{
     A `tile.kernel` says what one output tile is and how the tiles are walked; it holds no loops, barriers or thread
     numbers. `moec-tile-to-nvvm` expands it by one template: a persistent, warp-specialised pipeline
@@ -32,7 +33,7 @@ def Tile_Dialect : Dialect {
 
 class Tile_Op<string mnemonic, list<Trait> traits = []> : Op<Tile_Dialect, mnemonic, traits>;
 
-//===--- Attributes ---------------------------------------------------------------------------------------------------===//
+//===--- Attributes -----------------------------------------------------------------------------------------------===//
 
 def Tile_ScheduleAttr : AttrDef<Tile_Dialect, "Schedule"> {
   let mnemonic = "schedule";
@@ -43,7 +44,8 @@ def Tile_ScheduleAttr : AttrDef<Tile_Dialect, "Schedule"> {
     consumer warpgroups takes `consumer`. `raster` tiles of rows are walked for each column of tiles. `buffers` boxes of
     8 KiB a consumer stage the stores. `split` blocks share the depth of one tile.
   }];
-  let parameters = (ins "int64_t":$m, "int64_t":$n, "int64_t":$k, "int64_t":$stages, "int64_t":$producer, "int64_t":$consumer,
+  let parameters = (ins "int64_t":$m, "int64_t":$n, "int64_t":$k, "int64_t":$stages, "int64_t":$producer,
+                        "int64_t":$consumer,
                         DefaultValuedParameter<"int64_t", "8">:$raster, DefaultValuedParameter<"int64_t", "0">:$buffers,
                         DefaultValuedParameter<"int64_t", "1">:$split);
   let assemblyFormat = "`<` struct(params) `>`";
@@ -61,7 +63,7 @@ def Tile_Major : I32EnumAttr<"Major", "which direction of an operand's tile is c
 }
 def Tile_MajorAttr : EnumAttr<Tile_Dialect, Tile_Major, "major"> { let assemblyFormat = "$value"; }
 
-//===--- Types --------------------------------------------------------------------------------------------------------===//
+//===--- Types ----------------------------------------------------------------------------------------------------===//
 
 def Tile_MapType : TypeDef<Tile_Dialect, "Map"> {
   let mnemonic = "map";

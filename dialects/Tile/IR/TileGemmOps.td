@@ -8,7 +8,7 @@ include "dialects/Tile/IR/TileInterfaces.td"
 defvar workOp = DeclareOpInterfaceMethods<Tile_WorkOpInterface, ["verifyWork"]>;
 def Tile_Offsets : RankedTensorOf<[I32], [HasStaticShapePred]>;
 
-//===--- Work ---------------------------------------------------------------------------------------------------------===//
+//===--- Work -----------------------------------------------------------------------------------------------------===//
 
 def Tile_DenseOp : Tile_Op<"dense", [workOp]> {
   let summary = "Work: all tiles of one product [rows, columns]";
@@ -41,7 +41,7 @@ def Tile_RaggedOp : Tile_Op<"ragged", [workOp]> {
   let assemblyFormat = "$rows `x` $columns `by` $offsets attr-dict `:` type($offsets)";
 }
 
-//===--- Mainloop -----------------------------------------------------------------------------------------------------===//
+//===--- Mainloop -------------------------------------------------------------------------------------------------===//
 
 def Tile_LoadOp : Tile_Op<"load", [Pure]> {
   let summary = "Streams the k-slices of an operand's tile to shared memory by TMA";
@@ -59,16 +59,20 @@ def Tile_LoadOp : Tile_Op<"load", [Pure]> {
 }
 
 def Tile_GatherOp : Tile_Op<"gather", [Pure]> {
-  let summary = "Streams slices of gathered rows: row i of the operand is row rows[i] of `source`, or zeros where that is negative";
+  let summary = "Streams slices of gathered rows: row i of the operand is row rows[i] of `source`, or zeros where that "
+    "is negative";
   let description = [{
     K-major: the rows of the tile are gathered (grouped and dense work). MN-major: the depth is (ragged work). The
     producer's 128 threads copy 16 bytes each. With `slots` n the row is rows[i] / n: numbers count n slots of each row
     of `source`. (C1) source is [rows, columns] of the slices' element with rows of whole 16 bytes; (C2) 128 rows a
     tile; (C3) slots is positive.
   }];
-  let arguments = (ins RankedTensorOf<[AnyType]>:$source, RankedTensorOf<[I32]>:$rows, DefaultValuedAttr<I64Attr, "1">:$slots);
+  let arguments = (ins RankedTensorOf<[AnyType]>:$source, RankedTensorOf<[I32]>:$rows,
+                       DefaultValuedAttr<I64Attr, "1">:$slots);
   let results = (outs Tile_SlicesType:$result);
-  let assemblyFormat = "$source `rows` $rows (`slots` $slots^)? attr-dict `:` type($source) `,` type($rows) `->` type($result)";
+  let assemblyFormat = [{
+    $source `rows` $rows (`slots` $slots^)? attr-dict `:` type($source) `,` type($rows) `->` type($result)
+  }];
   let hasVerifier = 1;
 }
 
@@ -83,11 +87,14 @@ def Tile_MmaOp : Tile_Op<"mma", [Pure, AttrSizedOperandSegments]> {
   }];
   let arguments = (ins Variadic<Tile_SlicesType>:$lhs, Variadic<Tile_SlicesType>:$rhs, DenseI64ArrayAttr:$depth);
   let results = (outs Tile_FragmentType:$result);
-  let assemblyFormat = "`(` $lhs `)` `by` `(` $rhs `)` `depth` $depth attr-dict `:` `(` type($lhs) `)` `,` `(` type($rhs) `)` `->` type($result)";
+  let assemblyFormat = [{
+    `(` $lhs `)` `by` `(` $rhs `)` `depth` $depth attr-dict `:` `(` type($lhs) `)` `,` `(` type($rhs) `)` `->`
+    type($result)
+  }];
   let hasVerifier = 1;
 }
 
-//===--- Epilogue -----------------------------------------------------------------------------------------------------===//
+//===--- Epilogue -------------------------------------------------------------------------------------------------===//
 
 def Tile_FetchOp : Tile_Op<"fetch", [Pure]> {
   let summary = "The part of a matrix that lies where the tile of results lies, through the stages of the mainloop"
@@ -120,7 +127,10 @@ def Tile_EpilogueOp : Tile_Op<"epilogue", [Pure, SingleBlock, IsolatedFromAbove,
   let arguments = (ins Variadic<Tile_FragmentType>:$fragments, Variadic<AnyRankedTensor>:$elements);
   let results = (outs Variadic<Tile_FragmentType>:$results);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "`(` $fragments `)` (`with` `(` $elements^ `:` type($elements) `)`)? attr-dict `:` functional-type($fragments, results) $body";
+  let assemblyFormat = [{
+    `(` $fragments `)` (`with` `(` $elements^ `:` type($elements) `)`)? attr-dict `:`
+    functional-type($fragments, results) $body
+  }];
   let hasVerifier = 1;
 }
 
@@ -139,7 +149,9 @@ def Tile_StoreOp : Tile_Op<"store", [MemoryEffects<[MemRead, MemWrite]>]> {
     32 x 32 of f32; (C4) nothing is fetched.
   }];
   let arguments = (ins Tile_FragmentType:$value, Tile_MapType:$map, UnitAttr:$accumulate, UnitAttr:$transposed);
-  let assemblyFormat = "(`accumulate` $accumulate^)? (`transposed` $transposed^)? $value `,` $map attr-dict `:` type($value)";
+  let assemblyFormat = [{
+    (`accumulate` $accumulate^)? (`transposed` $transposed^)? $value `,` $map attr-dict `:` type($value)
+  }];
   let hasVerifier = 1;
 }
 

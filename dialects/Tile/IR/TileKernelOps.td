@@ -4,7 +4,7 @@
 include "dialects/Tile/IR/TileBase.td"
 include "dialects/Tile/IR/TileInterfaces.td"
 
-//===--- Kernel and memory --------------------------------------------------------------------------------------------===//
+//===--- Kernel and memory ----------------------------------------------------------------------------------------===//
 
 def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, NoTerminator, SingleBlock]> {
   let summary = "A kernel: the program of one output tile, and the schedule of all";
@@ -24,7 +24,8 @@ def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, NoTerminator, 
       tile.dense 4096 x 4096
       %x = tile.load %a : !tile.slices<128, 64, bf16, k>
       %y = tile.load %b : !tile.slices<256, 64, bf16, k>
-      %p = tile.mma (%x) by (%y) depth [2048] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<256, 64, bf16, k>) -> !tile.fragment<128, 256>
+      %p = tile.mma (%x) by (%y) depth [2048]
+        : (!tile.slices<128, 64, bf16, k>), (!tile.slices<256, 64, bf16, k>) -> !tile.fragment<128, 256>
       tile.store %p, %c : !tile.fragment<128, 256>
     }
     ```
@@ -52,7 +53,9 @@ def Tile_MapOp : Tile_Op<"map", [Pure]> {
   let arguments = (ins I64Attr:$param, TypeAttr:$element, DenseI64ArrayAttr:$dims, DenseI64ArrayAttr:$strides,
                        DenseI64ArrayAttr:$box, I64Attr:$swizzle, DefaultValuedAttr<I64Attr, "0">:$offset);
   let results = (outs Tile_MapType:$result);
-  let assemblyFormat = "$param `:` $element `dims` $dims `strides` $strides `box` $box `swizzle` $swizzle (`offset` $offset^)? attr-dict";
+  let assemblyFormat = [{
+    $param `:` $element `dims` $dims `strides` $strides `box` $box `swizzle` $swizzle (`offset` $offset^)? attr-dict
+  }];
   let hasVerifier = 1;
 }
 

@@ -11,7 +11,8 @@ def TileToNvvm : Pass<"moec-tile-to-nvvm", "::mlir::ModuleOp"> {
     consumer warpgroups.
     Why here: first of the kernel lowering; all other passes of it work on what this one makes.
     ```mlir
-    tile.kernel @gemm params 3 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2> { ... }
+    tile.kernel @gemm params 3
+        <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2> { ... }
     // becomes
     llvm.func @gemm(%a: !llvm.ptr<1>, ..., %map: !llvm.ptr {llvm.byval = ...}) attributes {nvvm.kernel, ...} { ... }
     ```
