@@ -171,8 +171,8 @@ FailureOr<CodeBlob> assembleKernels(ModuleOp kernels, const CpuTarget &target, c
   if (failed(parts))
     return failure();
   kernel::KernelCache cache(options.useCache ? kernel::KernelCache::defaultFolder() : "");
-  if (failed(kernel::compileParts(*parts, options.threads, cache,
-                                  [&](KernelPart &part) { compilePart(part, target); })))
+  if (failed(
+          kernel::compileParts(*parts, options.threads, cache, [&](KernelPart &part) { compilePart(part, target); })))
     return failure();
   FailureOr<std::vector<char>> object = link(*parts, kernels.getLoc());
   if (failed(object))

@@ -12,8 +12,9 @@ namespace moec::cpu {
 /// Adds the passes from kernel IR to the llvm dialect (also what `moec inspect --to=llvm` shows).
 void buildKernelLoweringPipeline(mlir::OpPassManager &pm, const CpuTarget &target);
 
-/// Lowers `kernels` (consumed) to a shared object that exports the entry of every kernel and needs nothing but libm. The
-/// bytes depend on the input alone, never on the number of threads or the cache. Reports failures through diagnostics.
+/// Lowers `kernels` (consumed) to a shared object that exports the entry of every kernel and needs nothing but libm.
+/// The bytes depend on the input alone, never on the number of threads or the cache. Reports failures through
+/// diagnostics.
 mlir::FailureOr<CodeBlob> assembleKernels(mlir::ModuleOp kernels, const CpuTarget &target,
                                           const AssembleOptions &options);
 

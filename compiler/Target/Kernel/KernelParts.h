@@ -31,8 +31,8 @@ struct KernelPart {
 /// the code depends on: target, versions. An entry is called "<symbol without number>_<hash>". Fails with a diagnostic.
 mlir::FailureOr<std::vector<std::unique_ptr<KernelPart>>> cutKernels(mlir::ModuleOp kernels, llvm::StringRef machine);
 
-/// Fills `compiled` of all parts on `threads` threads: from the cache, or by `compile`, which may leave `error` instead.
-/// What was compiled is stored, and the cache trimmed. Fails with a diagnostic.
+/// Fills `compiled` of all parts on `threads` threads: from the cache, or by `compile`, which may leave `error`
+/// instead. What was compiled is stored, and the cache trimmed. Fails with a diagnostic.
 mlir::LogicalResult compileParts(llvm::ArrayRef<std::unique_ptr<KernelPart>> parts, unsigned threads,
                                  const KernelCache &cache, llvm::function_ref<void(KernelPart &)> compile);
 
