@@ -76,7 +76,9 @@ static std::string wrapped(llvm::StringRef text) {
 }
 
 /// The text with a full stop, unless it ends in one.
-static std::string sentence(const std::string &text) { return llvm::StringRef(text).ends_with(".") ? text : text + "."; }
+static std::string sentence(const std::string &text) {
+  return llvm::StringRef(text).ends_with(".") ? text : text + ".";
+}
 
 static void printFields(llvm::raw_ostream &os, llvm::ArrayRef<Field> fields) {
   if (fields.empty())
@@ -111,8 +113,8 @@ std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
   for (const exp::Section &section : exp::sections()) {
     std::string text = section.summary;
     if (!section.category.empty())
-      text += (section.fields.empty() ? " It has" : " Beside these keys it has") + std::string(" `kind` and the keys of that ") +
-              section.category + " (below).";
+      text += (section.fields.empty() ? " It has" : " Beside these keys it has") +
+              std::string(" `kind` and the keys of that ") + section.category + " (below).";
     os << "## " << (section.pointer.empty() ? "The top" : "`" + section.pointer + "`") << "\n\n"
        << wrapped(text) << "\n\n";
     printFields(os, section.fields);
