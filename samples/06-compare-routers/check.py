@@ -104,7 +104,7 @@ claim("coupling makes the next layer's expert easier to predict",
       mean("coupling", "next_layer_predictability") < mean("loss_micro", "next_layer_predictability"),
       f"{mean('coupling', 'next_layer_predictability'):.3f} nats, without {mean('loss_micro', 'next_layer_predictability'):.3f}")
 loads = training("expert_choice")[-1]["expert_tokens"]
-claim("expert choice has equal loads", all(len(set(layer)) == 1 for layer in loads), f"{loads[0][0]:.0f} tokens an expert")
+claim("expert choice has equal loads", all(len(set(layer)) == 1 for layer in loads), f"{loads[0][0]:.0f} tokens per expert")
 
 
 

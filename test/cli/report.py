@@ -148,7 +148,7 @@ with Test() as t:
     t.check(rows["broken"][3] == "3.2500" and rows["empty"][1] == "0" and rows["new"][3] == "-", f"odd logs: {rows['broken']}")
     t.check(any("broken: 3 lines could not be read" in text for text in texts(page)), "lines that are none are counted")
 
-    # Another number of tokens a step: the axis is tokens.
+    # Another number of tokens per step: the axis is tokens.
     write_run("tokens/a", [train_line(step, 3) for step in range(1, 9)])
     write_run("tokens/b", [{**train_line(step, 3), "tokens": step * 250} for step in range(1, 9)])
     out, page = report("tokens")

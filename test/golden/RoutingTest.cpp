@@ -163,7 +163,7 @@ TEST_CASE("routing: sinkhorn of share 0 is the plain router, to the bit") {
 }
 
 TEST_CASE(
-    "routing: experts a token by layer and step; nothing else changes at the step; one expert trains the router") {
+    "routing: experts per token by layer and step; nothing else changes at the step; one expert trains the router") {
   const std::string moe = R"("num_experts": 6, "top_k": 3, "top_k_per_layer": [3, 2])";
   CompiledModel later(
       spec(moe, "", "{}", R"("changes": {"sparser": {"at": {"steps": 2}, "top_k_per_layer": [1, 1]}},)"), {});

@@ -1,4 +1,4 @@
-// Templates "eigh" and "qr": one workgroup a matrix, in the element type. Scratch holds the matrix and the vectors with
+// Templates "eigh" and "qr": one workgroup per matrix, in the element type. Scratch holds the matrix and the vectors with
 // what is rotated or projected lying in rows, so that the inner loops run over neighbours.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"

@@ -171,7 +171,7 @@ LogicalResult GatherOp::verify() {
   if (type.getRows() != 128) // C2
     return emitOpError("makes tiles of ") << type.getRows() << " rows; expected 128";
   if (getSlots() < 1) // C3
-    return emitOpError("has ") << getSlots() << " slots a row; expected at least 1";
+    return emitOpError("has ") << getSlots() << " slots per row; expected at least 1";
   return success();
 }
 

@@ -73,7 +73,7 @@ func.func @map_c3() {
 // -----
 
 func.func @map_c4() {
-  // expected-error @+1 {{'tile.map' op has a box of 64 bytes a row, but swizzles 128}}
+  // expected-error @+1 {{'tile.map' op has a box of 64 bytes per row, but swizzles 128}}
   %0 = tile.map 0 : bf16 dims [64, 64] strides [128] box [32, 64] swizzle 128
   return
 }
@@ -233,7 +233,7 @@ func.func @epilogue_c2(%a: !tile.fragment<128, 128>) {
 // -----
 
 func.func @gather_c3(%rows: tensor<8x1xi32>, %x: tensor<8x16xbf16>) {
-  // expected-error @+1 {{'tile.gather' op has 0 slots a row; expected at least 1}}
+  // expected-error @+1 {{'tile.gather' op has 0 slots per row; expected at least 1}}
   %0 = tile.gather %x rows %rows slots 0 : tensor<8x16xbf16>, tensor<8x1xi32> -> !tile.slices<128, 64, bf16, k>
   return
 }
