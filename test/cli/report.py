@@ -126,7 +126,7 @@ with Test() as t:
     out, page = report("sweep/plain", "-o", "one.html")
     t.check("1 run," in out and [row[0] for row in table_rows(page)] == ["plain"], "one run")
 
-    # Seeds: equal specs but for the seed.
+    # Seeds: specs that differ only in the seed.
     for seed, loss in ((1, 2.0), (2, 2.2)):
         write_run(f"seeds/s{seed}", [train_line(1, 3), {"step": 1, "split": "validation", "loss": loss}], name="s", spec=spec(seed, 1))
     out, page = report("seeds")

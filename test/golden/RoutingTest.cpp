@@ -129,7 +129,7 @@ TEST_CASE("routing: random2 keeps a second choice with the chance k g2, k that o
   CHECK(worstDifference(whole, random, rt::StateKind::Gradient) > 1e-3);
 }
 
-TEST_CASE("routing: one bias for all experts changes no number, and biases do not hang on the split of a step") {
+TEST_CASE("routing: one bias for all experts changes no number, and biases do not depend on the split of a step") {
   const std::string eight = R"("num_experts": 6, "zero_experts": 2, "top_k": 2)";
   for (const char *balance : {R"("bias")", R"({"kind": "budget_bias", "expected": 1.5})"}) {
     std::string router = R"("score": "sigmoid", "jitter": 0.05, "balance": )" + std::string(balance);

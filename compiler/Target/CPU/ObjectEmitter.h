@@ -13,8 +13,8 @@ namespace moec::cpu {
 /// Adds the passes from kernel IR to the llvm dialect (also what `moec inspect --to=llvm` shows).
 void buildKernelLoweringPipeline(mlir::OpPassManager &pm, const CpuTarget &target);
 
-/// Lowers `kernels` (consumed) and returns the bytes of a shared object that exports every kernel and needs nothing but
-/// libm. `threads` modules are compiled side by side. Reports failures through diagnostics.
+/// Lowers `kernels` (consumed) and returns the bytes of a shared object that exports every kernel and needs only libm.
+/// `threads` modules are compiled side by side. Reports failures through diagnostics.
 mlir::FailureOr<std::vector<char>> emitSharedObject(mlir::ModuleOp kernels, const CpuTarget &target, unsigned threads);
 
 } // namespace moec::cpu

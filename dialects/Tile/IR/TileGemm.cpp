@@ -63,7 +63,7 @@ LogicalResult verifyFetches(KernelOp kernel, bool ragged, FragmentType product) 
       return store.emitOpError("stores the transpose beside fetched matrices, whose places it cannot take");
   int64_t beside = boxesBesideFetches(kernel), buffers = schedule.getBuffers();
   if (count > 0 && 2 * beside > buffers) // fetch_c5
-    return kernel.emitOpError("stores ") << beside << " boxes of each 64 columns beside those in the places of fetched"
+    return kernel.emitOpError("stores ") << beside << " boxes of 64 columns each beside those in the places of fetched"
                                          << " matrices, in two sets of buffers; the schedule has " << buffers;
   return success();
 }

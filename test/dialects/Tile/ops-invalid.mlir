@@ -343,7 +343,7 @@ tile.kernel @fetch_c4 params 8 <m = 128, n = 128, k = 64, stages = 3, producer =
 
 // -----
 
-// expected-error @+1 {{'tile.kernel' op stores 2 boxes of each 64 columns beside those in the places of fetched matrices, in two sets of buffers; the schedule has 2}}
+// expected-error @+1 {{'tile.kernel' op stores 2 boxes of 64 columns each beside those in the places of fetched matrices, in two sets of buffers; the schedule has 2}}
 tile.kernel @fetch_c5 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
   %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
   tile.dense 128 x 128
