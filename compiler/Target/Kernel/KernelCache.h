@@ -16,8 +16,8 @@ struct CompiledKernel {
   std::string log;        // of the assembler
 };
 
-/// Several processes may use one folder at once. Nothing here fails: a folder that cannot be read or written, and an
-/// entry that is damaged, are the same as no entry.
+/// Several processes may use one folder at once. Nothing here fails: a folder that cannot be read or written, and a
+/// damaged entry, count as no entry.
 class KernelCache {
 public:
   /// No folder (""): never holds anything.
