@@ -4,6 +4,7 @@
 #include "compiler/tools/moec/Subcommands.h"
 #include "runtime/base/File.h"
 #include "runtime/base/Options.h"
+#include "runtime/plan/PlanFormat.h"
 
 #include <CLI/CLI.hpp>
 
@@ -28,8 +29,8 @@ int runCompile(const Options &options) {
     const std::string &member = options.compile.member;
     output = std::filesystem::path(options.spec).stem().string() + (member.empty() ? "" : "." + member) + ".moec";
   }
-  if (rt::isSameFile(output, options.spec)) {
-    llvm::errs() << "error: the plan would overwrite the spec \"" << options.spec << "\"; give -o another name\n";
+  if (rt::Status fits = rt::checkOutput(output, "a plan", rt::kPlanMagic); !fits.isOk()) {
+    llvm::errs() << "error: " << fits.text() << "\n";
     return kUsage;
   }
   if (failed(session.load(options.spec)) || failed(session.writePlan(output)))

@@ -17,6 +17,10 @@ static constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 /// Points of a curve on the page.
 static constexpr size_t kLossPoints = 800, kMetricPoints = 300;
 
+const char *const kPageBeginning =
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" "
+    "content=\"width=device-width, initial-scale=1\"/><title>moec report: ";
+
 namespace {
 /// The last number of the smoothed curve, or of the curve itself when it is short.
 std::optional<double> settled(const Column *column) {
@@ -98,9 +102,7 @@ private:
 
   void begin() {
     std::string title = runs.size() == 1 ? runs.front().label : std::to_string(runs.size()) + " runs";
-    out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" "
-          "content=\"width=device-width, initial-scale=1\"/><title>moec report: " +
-          escape(title) + "</title><style>" + kPageStyle + "</style></head><body class=\"runs\">\n<h1>" +
+    out = kPageBeginning + escape(title) + "</title><style>" + kPageStyle + "</style></head><body class=\"runs\">\n<h1>" +
           escape(title) + "</h1>\n<nav>";
     for (size_t i = 0; i < runs.size(); ++i)
       out += "<button type=\"button\" aria-pressed=\"true\" data-run=\"" + std::to_string(i) + "\">" + chip(i) +
