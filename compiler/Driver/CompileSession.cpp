@@ -44,12 +44,14 @@ LogicalResult CompileSession::checkDumps() {
   for (size_t i = 0; i < phases().size(); ++i)
     for (const std::string &input : options.inputs)
       if (std::string path = dumpPath(i, phases()[i].name); rt::isSameFile(path, input))
-        return emitError(UnknownLoc::get(&context)) << "the IR after phase " << phases()[i].name
-                                                    << " would take the place of \"" << input << "\"; give --dump-to another folder";
+        return emitError(UnknownLoc::get(&context))
+               << "the IR after phase " << phases()[i].name << " would take the place of \"" << input
+               << "\"; give --dump-to another folder";
   std::error_code error;
   std::filesystem::create_directories(options.dumpTo, error);
   if (!std::filesystem::is_directory(options.dumpTo))
-    return emitError(UnknownLoc::get(&context)) << "--dump-to: \"" << options.dumpTo << "\" is no folder and cannot be made one";
+    return emitError(UnknownLoc::get(&context))
+           << "--dump-to: \"" << options.dumpTo << "\" is no folder and cannot be made one";
   return success();
 }
 

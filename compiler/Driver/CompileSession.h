@@ -14,15 +14,15 @@ namespace moec {
 
 struct CompileOptions {
   std::string target = "native";
-  std::string member;     // of a sweep; empty: the spec has none
-  std::string like;       // target whose structure the plan takes over; empty: that of `target`
-  bool reference = false; // compute in f64
-  bool apart = false;     // one kernel for each op, to compare fused ones with
-  unsigned threads = 0;   // 0: all
-  std::string dumpTo;     // folder for the IR after each phase; empty: none
+  std::string member;              // of a sweep; empty: the spec has none
+  std::string like;                // target whose structure the plan takes over; empty: that of `target`
+  bool reference = false;          // compute in f64
+  bool apart = false;              // one kernel for each op, to compare fused ones with
+  unsigned threads = 0;            // 0: all
+  std::string dumpTo;              // folder for the IR after each phase; empty: none
   std::vector<std::string> inputs; // beside what load() reads: files that dumps must not replace
-  bool timing = false;    // seconds a phase, on stderr
-  AssembleOptions code;   // its `threads` is set from the above
+  bool timing = false;             // seconds a phase, on stderr
+  AssembleOptions code;            // its `threads` is set from the above
 };
 
 /// All failures have been reported as diagnostics of the context by the time a function returns failure.

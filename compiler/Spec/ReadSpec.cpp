@@ -76,7 +76,8 @@ static void listDataFiles(exp::ExperimentOp experiment, llvm::StringRef spec, st
   for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>())
     if (!rt::isPattern(dataset.getPath().str()))
       files.push_back(pathOf(dataset, spec).str().str());
-    else if (auto found = rt::matchFiles(llvm::sys::path::parent_path(spec).str(), dataset.getPath().str()); found.isOk())
+    else if (auto found = rt::matchFiles(llvm::sys::path::parent_path(spec).str(), dataset.getPath().str());
+             found.isOk())
       files.insert(files.end(), found->begin(), found->end());
 }
 

@@ -89,7 +89,8 @@ public:
 
   int runVerb() {
     bool onlyLooks = app.got_subcommand("describe");
-    Result<Plan> plan = compiled ? loadPlanBytes(compiled->bytes, planPath, !onlyLooks) : loadPlan(planPath, !onlyLooks);
+    Result<Plan> plan =
+        compiled ? loadPlanBytes(compiled->bytes, planPath, !onlyLooks) : loadPlan(planPath, !onlyLooks);
     if (!plan.isOk())
       return fail(plan.status());
     if (onlyLooks)
@@ -137,9 +138,11 @@ private:
     addCommon(command);
     addData(command);
     auto *resume = command->add_flag("--resume", options.resume, "go on from the newest checkpoint of the run");
-    command->add_flag("--overwrite", options.overwrite,
-                      "delete the run in the folder (run.json, metrics.jsonl, its checkpoints; all else stays) and begin a "
-                      "new one")
+    command
+        ->add_flag(
+            "--overwrite", options.overwrite,
+            "delete the run in the folder (run.json, metrics.jsonl, its checkpoints; all else stays) and begin a "
+            "new one")
         ->excludes(resume);
     command->add_flag("--restart-data", options.restartData,
                       "with --resume: data sets whose files or windows changed begin a new pass");

@@ -88,7 +88,7 @@ Status checkEvaluation(const EvaluateReport &report, const std::string &place) {
   for (const MetricValue &metric : report.metrics)
     if (metric.values.size() == 1 && !std::isfinite(metric.values[0]))
       return Status::error("MOEC-R002", place, "the metric \"", metric.name, "\" of the validation data is ",
-                           metric.values[0], " at step ", report.step);
+                           formatFixed(metric.values[0], 4), " at step ", report.step);
   return Status::ok();
 }
 

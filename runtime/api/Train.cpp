@@ -33,8 +33,7 @@ bool isInside(const std::string &path, const std::string &directory) {
 
 class TrainSession final : public Session {
 public:
-  TrainSession(const Plan &plan, const RunOptions &options)
-      : Session(plan, options), loss(findLoss(plan)) {}
+  TrainSession(const Plan &plan, const RunOptions &options) : Session(plan, options), loss(findLoss(plan)) {}
 
   Result<TrainReport> run() {
     Result<TrainReport> result = runAll();
@@ -127,8 +126,8 @@ public:
     if (!written.isOk()) // the run is worth more
       std::fprintf(stderr, "moec-run: the trace is lost: %s\n", written.text().c_str());
     else
-      progress().note("step " + std::to_string(step) + ": " + std::to_string(launches.size()) +
-                      " launches traced in " + options.tracePath);
+      progress().note("step " + std::to_string(step) + ": " + std::to_string(launches.size()) + " launches traced in " +
+                      options.tracePath);
     return Status::ok();
   }
 
@@ -139,8 +138,9 @@ private:
     MOEC_RETURN_IF_ERROR(openData());
     MOEC_ASSIGN_OR_RETURN(folder, RunFolder::openForTraining(plan, options));
     if (options.overwrite && isInside(options.resumeFrom, folder->path()))
-      return Status::error("MOEC-R005", options.resumeFrom, "lies in the run folder \"", folder->path(),
-                           "\" whose run --overwrite deletes; choose another --run-dir, or --resume without --overwrite");
+      return Status::error(
+          "MOEC-R005", options.resumeFrom, "lies in the run folder \"", folder->path(),
+          "\" whose run --overwrite deletes; choose another --run-dir, or --resume without --overwrite");
     MOEC_RETURN_IF_ERROR(checkTracePath());
     MOEC_RETURN_IF_ERROR(goOnInData());
     MOEC_RETURN_IF_ERROR(folder->checkRoom(plan, options));
@@ -190,7 +190,8 @@ private:
       return Status::ok();
     for (const std::string &own : {folder->metricsPath(), folder->path() + "/run.json", plan.path})
       if (std::filesystem::weakly_canonical(path) == std::filesystem::weakly_canonical(own))
-        return Status::error("MOEC-R005", path, "the trace would take the place of a file of the run; name another file");
+        return Status::error("MOEC-R005", path,
+                             "the trace would take the place of a file of the run; name another file");
     if (isInside(path, folder->checkpointsPath()))
       return Status::error("MOEC-R005", path, "the trace would lie among checkpoints; name another file");
     return checkOutput(path, "a trace", kTraceBeginning);
@@ -268,8 +269,8 @@ private:
     for (const PlanMetric &metric : plan.metrics)
       if (metric.name == "loss" || metric.name == "total_loss" || metric.name == "grad_norm")
         if (double value = step.metrics.values(metric)[0]; !std::isfinite(value))
-          return Status::error("MOEC-R002", folder->path(), "the metric \"", metric.name, "\" became ", value,
-                               " at step ", step.step);
+          return Status::error("MOEC-R002", folder->path(), "the metric \"", metric.name, "\" became ",
+                               formatFixed(value, 4), " at step ", step.step);
     return Status::ok();
   }
 

@@ -30,13 +30,13 @@ struct RunOptions {
   std::FILE *out = stdout;     // nullptr: silent
 
   // train() only.
-  bool resume = false;       // go on from the newest checkpoint (or resumeFrom)
-  bool overwrite = false;    // delete the run that the folder holds: run.json, metrics.jsonl, checkpoints
-  bool beginAgain = false;   // a run that has no checkpoint yet begins again; its metrics are kept aside
-  bool restartData = false;  // data sets that changed since the checkpoint begin a new pass
-  int64_t maxSteps = -1;     // stop after so many more steps; -1: as the plan says
-  bool handleSignals = true; // SIGINT, SIGTERM, SIGHUP: finish the step, save, return
-  std::string tracePath;     // write a Chrome trace of one step, the sixth or the last, here
+  bool resume = false;        // go on from the newest checkpoint (or resumeFrom)
+  bool overwrite = false;     // delete the run that the folder holds: run.json, metrics.jsonl, checkpoints
+  bool beginAgain = false;    // a run that has no checkpoint yet begins again; its metrics are kept aside
+  bool restartData = false;   // data sets that changed since the checkpoint begin a new pass
+  int64_t maxSteps = -1;      // stop after so many more steps; -1: as the plan says
+  bool handleSignals = true;  // SIGINT, SIGTERM, SIGHUP: finish the step, save, return
+  std::string tracePath;      // write a Chrome trace of one step, the sixth or the last, here
   std::string_view planBytes; // to be written to Plan::path when nothing can be refused any more; empty: it is there
 };
 
@@ -136,8 +136,8 @@ struct RunState {
 };
 Result<RunState> lookAtRun(const std::string &folder);
 
-/// For main(), before train() is called: while no step is under way, SIGINT, SIGTERM and SIGHUP write a line to standard
-/// error and end the process with kExitInterrupted.
+/// For main(), before train() is called: while no step is under way, SIGINT, SIGTERM and SIGHUP write a line to
+/// standard error and end the process with kExitInterrupted.
 void exitOnStopSignals();
 /// Whether one of them has asked the newest train() to stop, whatever that returned.
 bool stopRequested();

@@ -144,6 +144,8 @@ Status checkOutput(const std::string &path, const std::string &what, std::string
   fs::file_status found = fs::status(path, error);
   if (fs::is_directory(found))
     return Status::error("MOEC-R005", path, "this is a folder; name a file for ", what);
+  if (fs::path(path).filename() == ".lock")
+    return Status::error("MOEC-R005", path, "this is the name of the lock of a run folder; name another file");
   if (!fs::is_regular_file(found))
     return Status::ok();
   MOEC_ASSIGN_OR_RETURN(InputFile file, InputFile::open(path));

@@ -55,7 +55,8 @@ Status saveCheckpoint(const Plan &plan, Device &device, const std::string &direc
 /// What the manifest alone says; tensors are not looked at. Codes as for reading the manifest: C001 to C004, C006.
 Result<CheckpointManifest> readCheckpointManifest(const std::string &path);
 
-/// Checks the folder alone: manifest, shard sizes, hashes and headers, no file too many, no NaN or infinity (MOEC-C018).
+/// Checks the folder alone: manifest, shard sizes, hashes and headers, no file too many, no NaN or infinity
+/// (MOEC-C018).
 Result<CheckpointManifest> verifyCheckpoint(const std::string &path);
 
 struct LoadOptions {

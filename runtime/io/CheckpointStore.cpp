@@ -184,8 +184,8 @@ Result<std::string> newestCheckpoint(const std::string &directory) {
   std::string code = failure.code() == "MOEC-C018" ? failure.code() : "MOEC-C016";
   for (size_t i = steps.size() - 1; i-- > 0;)
     if (verifyCheckpoint(pathOf(steps[i])).isOk())
-      return Status::error(code, newest, "the newest checkpoint does not verify (", failure.text(), "); the one of step ",
-                           steps[i], " does: use it with --resume-from ", pathOf(steps[i]));
+      return Status::error(code, newest, "the newest checkpoint does not verify (", failure.text(),
+                           "); the one of step ", steps[i], " does: use it with --resume-from ", pathOf(steps[i]));
   return Status::error(code, newest, "the newest checkpoint does not verify (", failure.text(),
                        ") and there is no older one that does");
 }

@@ -165,7 +165,8 @@ private:
         llvm::outs() << "\n[" << i + 1 << "/" << runs.size() << "] " << run.member->member << ": "
                      << run.member->settings << "\n";
       llvm::outs().flush();
-      run.code = trainOne(context, options, std::move(run.member->module), run.folder, argumentsOf(run), beginsAgain(run));
+      run.code =
+          trainOne(context, options, std::move(run.member->module), run.folder, argumentsOf(run), beginsAgain(run));
       std::fflush(stdout); // the runtime's; ours go past it
       if (run.code == rt::kExitInterrupted) {
         run.state = State::Interrupted;
@@ -230,11 +231,9 @@ private:
       auto loss = seen.lastOf(seen.train, "loss"), validation = seen.lastOf(seen.validation, "loss");
       auto speed = seen.tokensPerSecond();
       int64_t step = std::max(seen.lastStep(), found.isOk() ? found->step : 0);
-      auto text = [](std::optional<double> value, int digits) {
-        return value ? rt::formatFixed(*value, digits) : std::string("-");
-      };
       table.row({run.member->member, wordFor(run), std::to_string(step) + "/" + std::to_string(run.steps),
-                 text(loss, 4), text(validation, 4), text(speed, 0)});
+                 seen.lastText(seen.train, "loss", 4), seen.lastText(seen.validation, "loss", 4),
+                 speed ? rt::formatFixed(*speed, 0) : "-"});
       if (!runOptions.json)
         continue;
       rt::Json line = rt::Json::object();

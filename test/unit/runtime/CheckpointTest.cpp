@@ -405,8 +405,13 @@ TEST_CASE("leftovers of the dead go, those of the living stay", "[checkpoint]") 
   REQUIRE(state == 0);
   std::string ours = checkpointTempName(4), host = ours.substr(0, ours.rfind('-'));
   std::set<std::string> stay = {host + "-1", // process 1 lives
-                                ".tmp-5-another.host-999999", ".tmp-5-999999", ".tmp-x", ".tmp-5-nonsense", host + "-x",
-                                ".tmp-notes", "step-00000002"};
+                                ".tmp-5-another.host-999999",
+                                ".tmp-5-999999",
+                                ".tmp-x",
+                                ".tmp-5-nonsense",
+                                host + "-x",
+                                ".tmp-notes",
+                                "step-00000002"};
   for (const std::string &name : stay)
     fs::create_directory(dir / name);
   REQUIRE_OK(removeLeftovers(dir.path()));
@@ -440,6 +445,7 @@ TEST_CASE("newer checkpoints are set aside when a run goes back", "[checkpoint]"
   REQUIRE_OK(f.load(f.checkpoints + "/abandoned-step-00000030"));
   // From one that was kept: the other of the same step would be replaced when that step is saved again.
   f.save(30);
-  CHECK(setAside(30, f.checkpoints + "/abandoned-step-00000030") == std::vector<std::string>{"abandoned-step-00000030-3"});
+  CHECK(setAside(30, f.checkpoints + "/abandoned-step-00000030") ==
+        std::vector<std::string>{"abandoned-step-00000030-3"});
   CHECK(listCheckpoints(f.checkpoints) == std::vector<int64_t>{10});
 }

@@ -36,7 +36,8 @@ std::map<std::string, std::string> filesIn(const std::string &folder) {
 }
 
 /// A training of 100000 steps in a child: does something to it once it has begun, then waits for its end.
-template <typename Act> std::pair<int, std::string> disturb(const TempDir &dir, std::vector<std::string> more, Act act) {
+template <typename Act>
+std::pair<int, std::string> disturb(const TempDir &dir, std::vector<std::string> more, Act act) {
   std::string run = dir / "run", log = dir / "log";
   pid_t child = ::fork();
   if (child == 0) {
@@ -86,7 +87,8 @@ TEST_CASE("a run that cannot begin leaves the old one as it was, with its plan",
     checkKept("MOEC-D001");
   }
   SECTION("a disk without room for a checkpoint") {
-    auto slot = std::find_if(plan.state.begin(), plan.state.end(), [](const PlanState &state) { return state.checkpoint; });
+    auto slot =
+        std::find_if(plan.state.begin(), plan.state.end(), [](const PlanState &state) { return state.checkpoint; });
     slot->copyBytes = uint64_t{1} << 60;
     checkKept("MOEC-C026");
   }
@@ -115,8 +117,10 @@ TEST_CASE("overwrite deletes the old run and nothing else", "[keep]") {
   RunOptions options = quiet(dir / "run");
   options.resumeFrom = dir / "run/checkpoints/step-00000010";
   REQUIRE_OK(train(plan, options).status()); // sets step 15 and 20 aside
-  std::map<std::string, std::string> foreign = {{"notes.txt", "a"}, {"checkpoints/best.txt", "b"},
-                                                {"checkpoints/step-7/x", "c"}, {"checkpoints/.tmp-mine", "d"},
+  std::map<std::string, std::string> foreign = {{"notes.txt", "a"},
+                                                {"checkpoints/best.txt", "b"},
+                                                {"checkpoints/step-7/x", "c"},
+                                                {"checkpoints/.tmp-mine", "d"},
                                                 {"checkpoints/step-00000010/why.txt", "e"}};
   for (const auto &[name, text] : foreign) {
     fs::create_directories(fs::path(dir / ("run/" + name)).parent_path());
@@ -140,8 +144,8 @@ TEST_CASE("overwrite deletes the old run and nothing else", "[keep]") {
     if (name.starts_with("abandoned-") || name.starts_with("checkpoints/abandoned-"))
       CHECK(after[name] == text);
   std::string out = slurp(dir / "out");
-  for (const char *name : {"abandoned-metrics.jsonl", "notes.txt", "checkpoints/abandoned-step-00000020",
-                           "checkpoints/best.txt"})
+  for (const char *name :
+       {"abandoned-metrics.jsonl", "notes.txt", "checkpoints/abandoned-step-00000020", "checkpoints/best.txt"})
     CHECK(out.find(name) != std::string::npos);
 }
 
