@@ -17,6 +17,7 @@ namespace fs = std::filesystem;
 static constexpr const char *kOwnEntries[] = {"run.json", "metrics.jsonl", "checkpoints"};
 static constexpr const char *kOwnFiles[] = {"run.json", "metrics.jsonl"};
 static constexpr std::string_view kReplaced = ".replaced-";
+static constexpr uint64_t kMaxRunFile = 16 << 20;
 
 std::string RunFolder::pathFor(const Plan &plan, const RunOptions &options) {
   return options.runDir.empty() ? "runs/" + plan.name : options.runDir;
@@ -53,11 +54,21 @@ static Status removeReplaced(const std::string &folder) {
   return Status::ok();
 }
 
+static std::string replacedPath(const std::string &path) {
+  fs::path whole(path);
+  return (whole.parent_path() / replacedName(whole.filename().string())).string();
+}
+
 /// After a start that was killed half way. run.json is moved away first and written last, so it tells which of the two
-/// runs is whole: with it the new one, without it the old one.
-static Status recover(const std::string &folder) {
-  if (exists(folder + "/run.json"))
-    return removeReplaced(folder);
+/// runs is whole: with it the new one, without it the old one. `plan`: its file, if starts write it.
+static Status recover(const std::string &folder, const std::string &plan) {
+  std::string oldPlan = plan.empty() ? "" : replacedPath(plan);
+  if (exists(folder + "/run.json")) {
+    MOEC_RETURN_IF_ERROR(removeReplaced(folder));
+    return oldPlan.empty() ? Status::ok() : removeTree(oldPlan);
+  }
+  if (!oldPlan.empty() && exists(oldPlan) && std::rename(oldPlan.c_str(), plan.c_str()) != 0)
+    return fileError("MOEC-I003", oldPlan, "rename");
   std::string checkpoints = folder + "/checkpoints";
   std::vector<std::pair<std::string, std::string>> back;
   for (const std::string &name : namesIn(checkpoints))
@@ -101,7 +112,29 @@ static Status writeRunFile(const Plan &plan, const std::string &folder) {
   return writeFileAtomic(folder + "/run.json", run.dump(2) + "\n");
 }
 
+/// run.json and metrics.jsonl are names that others use too.
+static Status checkOwner(const std::string &folder, const RunOptions &options) {
+  bool hasRun = false;
+  for (const std::string &path : {folder + "/run.json", folder + "/" + replacedName("run.json")}) {
+    if (!exists(path))
+      continue;
+    hasRun = true;
+    Result<std::string> text = readFile(path, kMaxRunFile);
+    Result<Json> run = text.isOk() ? Json::parse(*text) : text.status();
+    if (!run.isOk() || !run->isObject() || !run->find("spec_hash"))
+      return Status::error("MOEC-R001", path,
+                           "moec did not write this file, and a run here would replace it; choose "
+                           "another folder with --run-dir");
+  }
+  if (!hasRun && options.overwrite && exists(folder + "/metrics.jsonl"))
+    return Status::error("MOEC-R001", folder,
+                         "there is a metrics.jsonl but no run.json, so it is not known whose it is; "
+                         "move it away, or choose another folder with --run-dir");
+  return Status::ok();
+}
+
 Status checkRunFolder(const std::string &folder, const RunOptions &options) {
+  MOEC_RETURN_IF_ERROR(checkOwner(folder, options));
   bool resumes = options.resume || !options.resumeFrom.empty();
   if (holdsRun(folder) && !resumes && !options.overwrite && !options.beginAgain) {
     bool hasCheckpoint = newestCheckpoint(folder + "/checkpoints").isOk();
@@ -120,7 +153,6 @@ Result<RunState> lookAtRun(const std::string &folder) {
   state.holdsRun = holdsRun(folder);
   if (std::vector<int64_t> steps = listCheckpoints(folder + "/checkpoints"); !steps.empty())
     state.step = steps.back();
-  constexpr uint64_t kMaxRunFile = 16 << 20;
   Result<std::string> text = readFile(folder + "/run.json", kMaxRunFile);
   if (!text.isOk()) // no run, or one that did not come so far
     return state;
@@ -133,7 +165,7 @@ Result<RunState> lookAtRun(const std::string &folder) {
 }
 
 Status checkSameSpec(const std::string &folder, const Plan &plan, const RunOptions &options) {
-  if ((!options.resume && options.resumeFrom.empty()) || options.allowOtherSpec)
+  if ((!options.resume && options.resumeFrom.empty()) || options.allowOtherSpec || options.overwrite)
     return Status::ok();
   MOEC_ASSIGN_OR_RETURN(RunState run, lookAtRun(folder));
   if (run.specHash.empty() || run.specHash == plan.specHash)
@@ -149,7 +181,7 @@ Result<RunFolder> RunFolder::openForTraining(const Plan &plan, const RunOptions 
   MOEC_RETURN_IF_ERROR(checkRunFolder(folder, options));
   MOEC_RETURN_IF_ERROR(makeDirectories(folder));
   MOEC_ASSIGN_OR_RETURN(UniqueFd lock, lockFolder(folder));
-  MOEC_RETURN_IF_ERROR(recover(folder));
+  MOEC_RETURN_IF_ERROR(recover(folder, options.planBytes.empty() ? "" : plan.path));
   // What is there may have changed before the lock was ours.
   MOEC_RETURN_IF_ERROR(checkRunFolder(folder, options));
   if (options.beginAgain && !listCheckpoints(folder + "/checkpoints").empty())
@@ -186,7 +218,7 @@ Result<std::vector<std::string>> RunFolder::leaveAside(const RunOptions &options
   std::vector<std::string> notes;
   MOEC_ASSIGN_OR_RETURN(std::vector<std::string> aside, setAsideNewer(checkpointsPath(), step, from, renames));
   for (const std::string &name : aside)
-    notes.push_back("a newer checkpoint is kept as " + checkpointsPath() + "/" + name);
+    notes.push_back("a checkpoint that this run does not go on from is kept as " + checkpointsPath() + "/" + name);
   if ((aside.empty() && !options.beginAgain) || !exists(metricsPath()))
     return notes;
   std::string name = folder + "/" + abandonedName(folder, "metrics.jsonl");
@@ -207,9 +239,9 @@ Status RunFolder::writePlan(const Plan &plan, std::string_view bytes) {
     return Status::ok();
   if (Result<std::string> old = readFile(plan.path, bytes.size()); old.isOk() && *old == bytes)
     return Status::ok();
-  fs::path path(plan.path), directory = path.has_parent_path() ? path.parent_path() : fs::path(".");
-  MOEC_RETURN_IF_ERROR(makeDirectories(directory.string()));
-  replacedPlan = (directory / replacedName(path.filename().string())).string();
+  if (fs::path directory = fs::path(plan.path).parent_path(); !directory.empty())
+    MOEC_RETURN_IF_ERROR(makeDirectories(directory.string()));
+  replacedPlan = replacedPath(plan.path);
   MOEC_RETURN_IF_ERROR(renames.rename(plan.path, replacedPlan));
   return writeFileAtomic(plan.path, bytes);
 }

@@ -141,6 +141,7 @@ private:
       return Status::error(
           "MOEC-R005", options.resumeFrom, "lies in the run folder \"", folder->path(),
           "\" whose run --overwrite deletes; choose another --run-dir, or --resume without --overwrite");
+    MOEC_RETURN_IF_ERROR(checkSameSpec(folder->path(), plan, options));
     MOEC_RETURN_IF_ERROR(checkTracePath());
     MOEC_RETURN_IF_ERROR(goOnInData());
     MOEC_RETURN_IF_ERROR(folder->checkRoom(plan, options));

@@ -122,7 +122,8 @@ Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options, con
 Result<std::string> generate(const Plan &plan, const RunOptions &options, const GenerateOptions &request);
 
 /// What train() would say of its folder: an error (MOEC-R001) when it holds a run that the options neither go on with
-/// nor throw away. For those who have work to do before train(), such as compiling.
+/// nor delete, or files of others that a run would replace. For those who have work to do before train(), such as
+/// compiling.
 Status checkRunFolder(const std::string &folder, const RunOptions &options);
 /// MOEC-C005 when the options go on with a run of another spec and do not allow that. For those who replace the run's
 /// plan before train().

@@ -2,10 +2,12 @@
 #include "TinyPlan.h"
 
 #include "runtime/api/moec.h"
+#include "runtime/base/Hash.h"
 #include "runtime/io/Checkpoint.h"
 #include "runtime/io/CheckpointStore.h"
 #include "runtime/io/Dataset.h"
 
+#include <cmath>
 #include <csignal>
 #include <filesystem>
 #include <map>
@@ -159,6 +161,7 @@ TEST_CASE("a start that was killed half way is taken back, or completed", "[keep
   fs::rename(run + "run.json", run + ".replaced-run.json");
   SECTION("before anything new was written") {}
   SECTION("in the middle") {
+    fs::rename(dir / "tiny.moec", dir / ".replaced-tiny.moec");
     fs::rename(run + "metrics.jsonl", run + ".replaced-metrics.jsonl");
     fs::rename(run + step, run + aside);
     spill(run + "metrics.jsonl", "");
@@ -166,8 +169,12 @@ TEST_CASE("a start that was killed half way is taken back, or completed", "[keep
   CHECK_CODE(train(plan, options).status(), "MOEC-R001"); // it still holds a run
   options.resume = true;
   options.maxSteps = 0;
+  std::string bytes = slurp(exists(dir / "tiny.moec") ? plan.path : dir / ".replaced-tiny.moec");
+  options.planBytes = bytes;
   REQUIRE_OK(train(plan, options).status());
   CHECK(filesIn(dir / "run") == before);
+  CHECK(slurp(plan.path) == bytes);
+  CHECK_FALSE(exists(dir / ".replaced-tiny.moec"));
 
   // The new run had begun: what it replaced goes.
   fs::rename(run + step, run + aside);
@@ -224,6 +231,72 @@ TEST_CASE("a run that has no checkpoint begins again and keeps its metrics", "[k
   CHECK(slurp(dir / "run/abandoned-metrics.jsonl") == metrics);
   CHECK(listCheckpoints(dir / "run/checkpoints") == std::vector<int64_t>{10, 20});
   CHECK_CODE(train(plan, options).status(), "MOEC-R001"); // now it has one
+}
+
+TEST_CASE("files of others that have a run's names are not replaced", "[keep]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path());
+  REQUIRE_OK(train(plan, quiet(dir / "other")).status());
+  fs::create_directory(dir / "run");
+  RunOptions options = quiet(dir / "run");
+  std::string name = GENERATE("run.json", "metrics.jsonl"), path = dir / ("run/" + name);
+  spill(path, "{\"step\": 1}\n");
+  CHECK_CODE(train(plan, options).status(), "MOEC-R001");
+  options.overwrite = true;
+  CHECK_CODE(train(plan, options).status(), "MOEC-R001");
+  options.resumeFrom = dir / "other/checkpoints/step-00000010";
+  CHECK_CODE(train(plan, options).status(), "MOEC-R001");
+  CHECK(slurp(path) == "{\"step\": 1}\n");
+}
+
+TEST_CASE("the run that a folder holds is not mixed with another one", "[keep]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path()), other = makeTinyPlan(dir.path(), {.rate = 1});
+  REQUIRE_OK(train(plan, quiet(dir / "run")).status());
+  REQUIRE_OK(train(other, quiet(dir / "other")).status());
+  auto before = filesIn(dir / "run");
+  RunOptions options = quiet(dir / "run");
+  options.resumeFrom = dir / "other/checkpoints/step-00000010";
+  CHECK_CODE(train(other, options).status(), "MOEC-C005");
+  CHECK(filesIn(dir / "run") == before);
+  options.overwrite = true; // nothing of the old run is left to mix with
+  REQUIRE_OK(train(other, options).status());
+  CHECK(listCheckpoints(dir / "run/checkpoints") == std::vector<int64_t>{20});
+}
+
+TEST_CASE("a checkpoint that holds NaN is used for nothing, and the good one before it is named", "[keep]") {
+  TempDir dir;
+  Plan plan = makeTinyPlan(dir.path(), {.saveEvery = 10});
+  REQUIRE_OK(train(plan, quiet(dir / "run")).status());
+  std::string newest = dir / "run/checkpoints/step-00000020", older = dir / "run/checkpoints/step-00000010";
+  std::string path = newest + "/model-00001-of-00001.safetensors", shard = slurp(path);
+  const float bad = NAN;
+  shard.replace(shard.size() - 4, 4, reinterpret_cast<const char *>(&bad), 4);
+  spill(path, shard);
+  nlohmann::json manifest = nlohmann::json::parse(slurp(newest + "/manifest.json"));
+  manifest["shards"][0]["hash"] = hashHex(shard);
+  manifest.erase("self_hash");
+  manifest["self_hash"] = hashHex(manifest.dump());
+  spill(newest + "/manifest.json", manifest.dump());
+
+  RunOptions options = quiet(dir / "run");
+  auto before = filesIn(dir / "run");
+  auto checkRefused = [&](const Status &status) {
+    CHECK_CODE(status, "MOEC-C018");
+    CHECK(exitCode(status) == kExitNotFinite);
+    CHECK(status.message().find("--resume-from " + older) != std::string::npos);
+    CHECK(filesIn(dir / "run") == before);
+  };
+  checkRefused(evaluate(plan, options).status());
+  checkRefused(generate(plan, options, {}).status());
+  options.resume = true;
+  checkRefused(train(plan, options).status());
+  options.resume = false;
+  options.resumeFrom = newest;
+  CHECK_CODE(evaluate(plan, options).status(), "MOEC-C018");
+  options.resumeFrom = older;
+  REQUIRE_OK(train(plan, options).status());
+  REQUIRE_OK(verifyCheckpoint(newest).status());
 }
 
 TEST_CASE("a data file that is cut short costs no step", "[keep]") {

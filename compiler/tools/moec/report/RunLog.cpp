@@ -282,9 +282,7 @@ std::optional<double> RunLog::lastOf(const Split &split, const std::string &name
   return column->back();
 }
 
-bool RunLog::wentBad(const Split &split, const std::string &name) const {
-  return split.nulls.count(name) > 0;
-}
+bool RunLog::wentBad(const Split &split, const std::string &name) const { return split.nulls.count(name) > 0; }
 
 std::string RunLog::lastText(const Split &split, const std::string &name, int digits) const {
   std::optional<double> value = lastOf(split, name);
