@@ -170,7 +170,7 @@ private:
     MOEC_ASSIGN_OR_RETURN(metricsLog, MetricsLog::open(folder->metricsPath(), options.overwrite ? 0 : firstStep));
     MOEC_RETURN_IF_ERROR(folder->keep());
     hasBegun = true;
-    if (!options.planBytes.empty())
+    if (!options.planBytes.empty() && options.out)
       std::fprintf(stderr, "compiled %s to %s\n", plan.specFile.c_str(), plan.path.c_str());
     tell(notes);
     return Status::ok();
