@@ -40,8 +40,8 @@ static bool isSwitchedOff(Operation *section) {
   return group && group.getLr().isZero();
 }
 
-/// Other values of a field, its default (null: none is given) first, to see whether any makes another model. One that says in other words
-/// what the default is, as top_k experts for null, does no harm.
+/// Other values of a field, its default (null: none is given) first, to see whether any makes another model. One that
+/// says in other words what the default is, as top_k experts for null, does no harm.
 static SmallVector<Attribute> alternatives(const exp::Field &field, Attribute value, Attribute fallback,
                                            bool isSwitch) {
   SmallVector<Attribute> all{fallback};
@@ -138,8 +138,7 @@ private:
         tryMethod(section, field.attribute, field.attribute + ".");
       else if (value)
         tryField(section, field, field.attribute, value, spec::defaultValue(field, experiment),
-                 /*mayBeAbsent=*/false,
-                 [&](Operation *other, Attribute now) { other->setAttr(field.attribute, now); });
+                 /*mayBeAbsent=*/false, [&](Operation *other, Attribute now) { other->setAttr(field.attribute, now); });
     }
   }
 

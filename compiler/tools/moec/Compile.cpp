@@ -52,8 +52,9 @@ void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
   app.add_option("--target", options.target, "Machine to compile for: native, x86-64, x86-64-v3, x86-64-v4 or sm_90a")
       ->capture_default_str()
       ->check(checkTarget);
-  app.add_option("--like", options.like,
-                 "Target whose structure the plan takes over (row alignment, grouping), for launch by launch comparison")
+  app.add_option(
+         "--like", options.like,
+         "Target whose structure the plan takes over (row alignment, grouping), for launch by launch comparison")
       ->check(checkTarget);
   app.add_flag("--reference", options.reference, "Compute in f64 whatever the spec says");
   app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)")
