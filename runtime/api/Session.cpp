@@ -143,7 +143,7 @@ Json evaluationLine(const EvaluateReport &report) {
     row.set("windows", Json::integer(static_cast<int64_t>(source.windows)));
     sources.add(source.name, std::move(row));
   }
-  line.set("sources", std::move(sources));
+  line.set(line_key::sources, std::move(sources));
   return line;
 }
 

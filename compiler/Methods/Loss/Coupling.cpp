@@ -1,5 +1,5 @@
 // Makes the experts of a token in one layer tell those in the next.
-#include "compiler/Methods/Methods.h"
+#include "compiler/Methods/CarriedSupport.h"
 
 using namespace mlir;
 
@@ -59,19 +59,7 @@ public:
   int64_t numTerms(exp::MethodAttr, int64_t moeLayers) const override { return moeLayers - 1; }
 
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
-    auto moe = experiment.section<exp::MoeOp>();
-    auto model = experiment.section<exp::ModelOp>();
-    int64_t layers = 0;
-    for (int64_t i = 0; moe && model && i < static_cast<int64_t>(model.getNumLayers()); ++i)
-      layers += exp::isMoeLayer(moe, i);
-    if (!moe || !model || layers >= 2)
-      return {};
-    return {{.field = "",
-             .text = "coupling joins a mixture to the one before it, and the model has " + std::to_string(layers) +
-                     "; give two layers with mixtures or more, or leave the loss out",
-             .other = model,
-             .otherField = "num_layers",
-             .otherText = "num_layers is " + std::to_string(model.getNumLayers())}};
+    return findSingleMixture(experiment, kind(), "loss");
   }
 
 private:

@@ -1,5 +1,5 @@
 // The load-balancing loss of GShard and Switch over a micro-batch, a sequence, or the whole batch of a step.
-#include "compiler/Methods/Methods.h"
+#include "compiler/Methods/BalanceSupport.h"
 
 using namespace mlir;
 
@@ -65,17 +65,24 @@ public:
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
     auto moe = experiment.section<exp::MoeOp>();
+    std::vector<exp::Conflict> conflicts;
+    if (!cast<exp::LossOp>(section).getWeight().isZero())
+      conflicts = findNothingToBalance(experiment, "", "leave the loss out", /*isWarning=*/true);
     if (!moe || attr.getString("scope") != "group")
-      return {};
-    int64_t outputs = moe.getNumExperts() + moe.getZeroExperts();
-    if (outputs % attr.getInt("groups") == 0)
-      return {};
-    return {{.field = "groups",
-             .text = "groups " + std::to_string(attr.getInt("groups")) + " does not divide the " +
-                     std::to_string(outputs) + " experts; expected a divisor",
-             .other = moe,
-             .otherField = "num_experts",
-             .otherText = "num_experts is " + std::to_string(moe.getNumExperts())}};
+      return conflicts;
+    int64_t outputs = moe.getNumExperts() + moe.getZeroExperts(), groups = attr.getInt("groups");
+    if (outputs % groups != 0)
+      conflicts.push_back({.field = "groups",
+                           .text = "groups " + std::to_string(groups) + " does not divide the " +
+                                   std::to_string(outputs) + " experts; expected a divisor",
+                           .other = moe,
+                           .otherField = "num_experts",
+                           .otherText = "num_experts is " + std::to_string(moe.getNumExperts())});
+    if (groups == 1)
+      conflicts.push_back({.field = "groups",
+                           .text = "one group has all choices and all scores, so the loss would be 1 whatever the "
+                                   "router does; give groups 2 or more, or another scope"});
+    return conflicts;
   }
 
 private:

@@ -146,7 +146,9 @@ private:
       int64_t from = at - 1 + over * (i - 1) / count;
       if (stages.back().from == from) // jumps of one step are one; at the first step nothing comes before
         stages.pop_back();
-      stages.push_back({from, first + (last - first) * static_cast<double>(i) / count});
+      double factor = first + (last - first) * static_cast<double>(i) / count;
+      if (stages.empty() || stages.back().factor != factor)
+        stages.push_back({from, factor});
     }
     return stages;
   }

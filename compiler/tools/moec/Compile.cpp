@@ -68,15 +68,21 @@ int runCompile(const Options &options) {
 }
 } // namespace
 
+/// A check of an option that takes the name of a target.
+static std::string checkTarget(const std::string &name) { return createTarget(name) ? "" : unknownTarget(name); }
+
 void moec::tool::addMemberOption(CLI::App &app, std::string &member) {
   app.add_option("--member", member, "Which member of a sweep (`moec check --explain` lists them)");
 }
 
 void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
-  app.add_option("--target", options.target, "Machine to compile for: " + targetNames())->capture_default_str();
+  app.add_option("--target", options.target, "Machine to compile for: " + targetNames())
+      ->capture_default_str()
+      ->check(checkTarget);
   app.add_option(
-      "--like", options.like,
-      "Target whose structure the plan takes over (row alignment, grouping), for launch by launch comparison");
+         "--like", options.like,
+         "Target whose structure the plan takes over (row alignment, grouping), for launch by launch comparison")
+      ->check(checkTarget);
   app.add_flag("--reference", options.reference, "Compute in f64 whatever the spec says");
   app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)")
       ->check(rt::threadCount());
