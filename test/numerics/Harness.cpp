@@ -332,14 +332,14 @@ CompiledDispatch::CompiledDispatch(std::string text, const std::string &element,
     impl->kernels = std::move(kernels);
     return;
   }
-  FailureOr<std::vector<char>> object = cpu::emitSharedObject(*kernels, target, /*threads=*/1);
-  if (failed(object))
+  FailureOr<CodeBlob> code = cpu::assembleKernels(*kernels, target, {.useCache = false});
+  if (failed(code))
     fail("compiling");
   impl->milliseconds = (now() - start) * 1e3;
 
   char path[] = "/tmp/moec-numerics-XXXXXX";
   int file = mkstemp(path);
-  if (file < 0 || write(file, object->data(), object->size()) != static_cast<ssize_t>(object->size()))
+  if (file < 0 || write(file, code->bytes.data(), code->bytes.size()) != static_cast<ssize_t>(code->bytes.size()))
     fail("writing the shared object");
   close(file);
   impl->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -347,9 +347,10 @@ CompiledDispatch::CompiledDispatch(std::string text, const std::string &element,
     unlink(path);
   if (!impl->handle)
     fail(dlerror());
-  impl->kernel = reinterpret_cast<Kernel>(dlsym(impl->handle, impl->info.symbol.c_str()));
+  const std::string &entry = code->kernels.front().entry;
+  impl->kernel = reinterpret_cast<Kernel>(dlsym(impl->handle, entry.c_str()));
   if (!impl->kernel)
-    fail("no symbol '" + impl->info.symbol + "'");
+    fail("no symbol '" + entry + "'");
 }
 
 CompiledDispatch::~CompiledDispatch() {
