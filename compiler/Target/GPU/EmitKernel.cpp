@@ -38,8 +38,8 @@ FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleO
     Template emitFast = {};
   };
   static const Entry templates[] = {
-      {"row", one<emitRowKernel>},
-      {"matmul", one<emitMatmulKernel>, sm90::coversMatmul, one<sm90::emitMatmulKernel>},
+      {moe::kRowKind, one<emitRowKernel>},
+      {moe::kProductKind, one<emitMatmulKernel>, sm90::coversMatmul, one<sm90::emitMatmulKernel>},
       {"attention", one<emitAttentionKernel>, sm90::coversAttention, one<sm90::emitAttentionKernel>},
       {"attention_grad", one<emitAttentionGradKernel>, sm90::coversAttention, sm90::emitAttentionGradKernels},
       {"col_reduce", one<emitReductionKernel>},
