@@ -311,7 +311,7 @@ CompiledDispatch::CompiledDispatch(std::string text, const std::string &element,
   impl->onGpu = !gpuTarget.arch.empty();
   if (!impl->onGpu && target.triple.empty())
     fail("unknown target");
-  gpuTarget.hasTensorCores = false; // the interpreter has none
+  gpuTarget.family = nullptr; // the interpreter has none
   if (impl->onGpu) {
     FailureOr<std::vector<KernelInfo>> infos = gpu::emitKernels(impl->dispatch, *kernels, "moec_kernel", gpuTarget);
     if (failed(infos))

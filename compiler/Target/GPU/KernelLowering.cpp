@@ -1,7 +1,7 @@
 #include "compiler/Target/GPU/KernelLowering.h"
 
 #include "compiler/Target/GPU/Assembler.h"
-#include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/GPU/GpuFamily.h"
 #include "compiler/Target/GPU/KernelCache.h"
 #include "compiler/Target/GPU/MathLowering.h"
 #include "compiler/Target/GPU/PtxEmitter.h"
@@ -43,20 +43,12 @@ struct Part {
   Location loc;                          // of the first kernel
   std::vector<CodeBlob::Kernel> kernels; // never empty; all have one entry
   std::string key;                       // in the cache
-  bool usesTensorCores = false, wasCached = false;
+  bool wasCached = false;
   llvm::LLVMContext context;
   std::unique_ptr<llvm::Module> module;
   CompiledKernel compiled;
   std::string error;
 };
-
-bool usesTensorCores(LLVM::LLVMFuncOp kernel) {
-  return kernel
-      .walk([](LLVM::InlineAsmOp op) {
-        return op.getAsmString().contains("wgmma") ? WalkResult::interrupt() : WalkResult::advance();
-      })
-      .wasInterrupted();
-}
 
 /// `kernel` in a module of its own, with copies of the globals that it uses.
 OwningOpRef<ModuleOp> isolate(LLVM::LLVMFuncOp kernel, const SymbolTable &symbols) {
@@ -110,7 +102,6 @@ FailureOr<std::vector<std::unique_ptr<Part>>> cut(ModuleOp kernels, const GpuTar
     std::string entry = stem + "_" + llvm::utohexstr(llvm::xxh3_64bits(part->key), /*LowerCase=*/true, /*Width=*/16);
     part->module->getFunction(stem)->setName(entry);
     part->kernels = {{symbol, entry}};
-    part->usesTensorCores = usesTensorCores(kernel);
     parts.push_back(std::move(part));
   }
   return parts;
@@ -124,7 +115,7 @@ void compilePart(Part &part, const GpuTarget &target, const Assembler *assembler
     return;
   }
   CompiledKernel &compiled = part.compiled;
-  compiled.ptx = emitPtx(*part.module, target, part.usesTensorCores, part.error);
+  compiled.ptx = emitPtx(*part.module, target, part.error);
   part.module.reset();
   if (!part.error.empty())
     return;
@@ -182,8 +173,9 @@ LogicalResult report(const Part &part, const AssembleOptions &options) {
 
 } // namespace
 
-void buildKernelLoweringPipeline(OpPassManager &pm, const GpuTarget &) {
-  pm.addPass(sm90::createTileToNvvm());
+void buildKernelLoweringPipeline(OpPassManager &pm, const GpuTarget &target) {
+  if (target.family)
+    target.family->addLowering(pm);
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
   // Before the conversions: whatever math is left after it has an instruction.

@@ -1,6 +1,7 @@
 // moec compile
 #include "compiler/Driver/CompileSession.h"
 #include "compiler/Spec/Diagnostics.h"
+#include "compiler/Target/All/Targets.h"
 #include "compiler/tools/moec/Subcommands.h"
 #include "runtime/base/File.h"
 #include "runtime/base/Options.h"
@@ -45,8 +46,7 @@ void moec::tool::addMemberOption(CLI::App &app, std::string &member) {
 }
 
 void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
-  app.add_option("--target", options.target, "Machine to compile for: native, x86-64, x86-64-v3, x86-64-v4 or sm_90a")
-      ->capture_default_str();
+  app.add_option("--target", options.target, "Machine to compile for: " + targetNames())->capture_default_str();
   app.add_option(
       "--like", options.like,
       "Target whose structure the plan takes over (row alignment, grouping), for launch by launch comparison");

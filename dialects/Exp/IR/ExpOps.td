@@ -16,9 +16,9 @@ def Exp_Dialect : Dialect {
     with every default filled in. The JSON reader makes it; a hand-written `.mlir` file with the same ops compiles the
     same way. compiler/Model removes it.
 
-    Sections are ops, fields are their attributes (listed once in dialects/Exp/IR/Fields.cpp), methods are `#exp.method`
-    attributes whose fields each method's own file declares. Every op's location names the JSON pointer and the place in
-    the file; `fieldLoc` finds the place of one field. docs/dialects/Exp.md lists the rules by label.
+    Sections are ops, and fields are their attributes (listed once, in dialects/Exp/IR/Fields.cpp). Methods are
+    `#exp.method` attributes; the file of each method declares its fields. Every op's location names the JSON pointer
+    and the place in the file; `fieldLoc` finds the place of one field. docs/dialects/Exp.md lists the rules by label.
   }];
   let useDefaultAttributePrinterParser = 1;
   let extraClassDeclaration = [{
@@ -95,7 +95,7 @@ def Exp_ModelOp : Exp_Section<"model"> {
 }
 def Exp_AttentionOp : Exp_Section<"attention"> {
   let summary = "/model/attention: grouped-query causal attention";
-  let description = "window 0 = a position sees all before it.";
+  let description = "window 0: a position sees all positions up to its own.";
   let arguments = (ins I64Attr:$num_heads, I64Attr:$num_kv_heads, I64Attr:$head_dim, F64Attr:$rope_theta,
     StrAttr:$qk_norm, // none | head | full
     DefaultValuedAttr<I64Attr, "0">:$window);

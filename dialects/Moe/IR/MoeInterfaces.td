@@ -14,7 +14,7 @@ def Moe_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
   }];
   let methods = [
     InterfaceMethod<[{Builds the vector-Jacobian product. `resultGrads` has one entry a result,
-      `operandGrads` comes sized to the operands and filled with null.}],
+      `operandGrads` has one null entry per operand, to be filled.}],
       "::mlir::LogicalResult", "buildBackward",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::ValueRange":$resultGrads, "::llvm::ArrayRef<bool>":$needed,
            "::llvm::SmallVectorImpl<::mlir::Value> &":$operandGrads)>,
@@ -81,9 +81,9 @@ def Moe_PartialOpInterface : OpInterface<"PartialOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{
     An op whose results need not exist in every row. A product of groups computes the rows of its groups and leaves the
-    others undefined; what is computed from it row by row is undefined there too, so its kernel may skip these rows. An
-    op without this interface (a state write, say) has to happen for all its rows: it cannot be part of a kernel that
-    leaves some out.
+    others undefined. Whatever is computed from it row by row is undefined there too, so its kernel may skip these rows.
+    An op without this interface (a state write, for example) has to happen for all its rows, so it cannot be part of a
+    kernel that leaves some out.
   }];
   let methods = [
     InterfaceMethod<"Whether a kernel of this op may leave rows of its results out: the rows that no group has.",

@@ -27,9 +27,9 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
     A state has a kind, a tensor type and, when `count` is given, that many copies back to back (one for each layer of a
     segment). `layers` = [first, step] names copy i `layers.<first + step*i>` wherever the symbol has `{}`. Parameters
     name their gradient state; `parameter`, `optimizer` and `balance` states go into checkpoints, and of the `counter`
-    states only `counter.step`. `balance` is reserved for what balancing methods keep from step to step (a bias of each
-    expert); no method has such state yet. A `copy` holds a parameter once more in a narrower type, for products to read
-    (see `moe-narrow-storage`), or the scales of such (see `moe-quantize-experts`).
+    states only `counter.step`. `balance` is what balancing methods keep from step to step, such as a bias for each
+    expert. A `copy` holds a parameter once more in a narrower type, which products read (see `moe-narrow-storage`), or
+    the scales of such a copy (see `moe-quantize-experts`).
 
     Constraints: (C1) a parameter names a gradient state of the same shape and count, or none if it is frozen; (C2)
     `count` >= 1.
@@ -95,7 +95,8 @@ def Moe_LossOp : Moe_Op<"loss", [MemoryEffects<[MemWrite]>]> {
   let summary = "The scalar to minimise";
   let description = [{
     `moe-differentiate` seeds the gradient of `total` with `scale` (1 / micro_batches, see docs/architecture.md) and
-    removes the op. It claims to write memory so that nothing that it needs is taken for dead code before that pass.
+    removes the op. The op claims to write memory, so that nothing that it needs is removed as dead code before that
+    pass.
   }];
   let arguments = (ins Moe_Matrix:$total, F64Attr:$scale);
   let assemblyFormat = "$total `scale` $scale attr-dict `:` type($total)";
@@ -112,11 +113,11 @@ def Moe_YieldOp : Moe_Op<"yield", [Pure, Terminator, ReturnLike]> {
 def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "Runs its body once for each layer of a segment";
   let description = [{
-    The one loop of the dialect: it keeps the IR's size independent of depth. Body arguments: the index (0..count-1, or
-    downwards when `reverse`), the carried values, and slice `index` of each stacked operand. The body yields the next
-    carried values, then one slice of each stacked result. Results: the last carried values, then the stacked results
-    `[count, ...]`. A slice of a `[count, R, C]` tensor is `[R, C]`. `carry`, `stacked` and `->` (the types of the
-    stacked results) are left out when empty.
+    This is the only loop of the dialect; it keeps the size of the IR independent of depth. The body's arguments are the
+    index (0..count-1, or downwards with `reverse`), the carried values, and slice `index` of each stacked operand. The
+    body yields the next carried values, then one slice of each stacked result. The results are the last carried values,
+    then the stacked results `[count, ...]`. A slice of a `[count, R, C]` tensor is `[R, C]`. `carry`, `stacked` and
+    `->` (the types of the stacked results) are left out when empty.
 
     Constraints: (C1) carried types agree between operands, arguments, yield and results; (C2) stacked types are
     `[count] + slice`; (C3) count >= 1.
@@ -157,13 +158,12 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, Recursi
   let description = [{
     Made by `moe-form-dispatches`, read by the code generators. `kind` names the template that can emit the body (see
     docs/codegen-cpu.md): `row`, `matmul`, or the mnemonic of a single op. Operands are tensors and at most one index
-    per enclosing repeat; block arguments mirror them. State is read and written inside through `moe.read`, `moe.write`,
-    `moe.accumulate`. `note "..."`, after the kind, says why the first consumer of a value of this group that could not
-    join did not.
+    per enclosing repeat; block arguments mirror them. The body reads and writes states through `moe.read`, `moe.write`
+    and `moe.accumulate`. `note "..."`, after the kind, says why the first op that could have followed was not fused.
 
     Constraints: (C1) block arguments mirror the operands; (C2) the body yields the results; (C3) an index into a state
     is a block argument; (C4) where an op leaves rows out (PartialOpInterface: a product of groups), nothing that leaves
-    the kernel is needed in these rows: no state is written, and what is yielded is undefined there too.
+    the kernel is needed in these rows: no state is written, and the yielded values are undefined there too.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xf32>, index) -> tensor<8x16xf32> {
       %w = moe.read @"layers.{}.up"[%l] : tensor<4x16xf32>

@@ -12,12 +12,12 @@ def Plan_Dialect : Dialect {
   let cppNamespace = "::moec::plan";
   let summary = "What the runtime does: memory, launches, and the experiment's loop";
   let description = [{
-    The lowest dialect: one op for each instruction of docs/plan-format.md. Enters from `moe` through moe-to-plan, gets
-    its addresses from `plan-place`, and leaves as the manifest of a plan file.
+    The lowest dialect: one op for each instruction of docs/plan-format.md. `moec-moe-to-plan` makes it from `moe`,
+    `moec-plan-place` gives it addresses, and it becomes the manifest of a plan file.
 
-    Memory is one arena. `plan.state` declares what outlives a call, `plan.alloc` a value inside a function,
-    `plan.slice` a part of either that may depend on loop indices. Before `plan-place` offsets are absent; after it
-    every state and alloc has one.
+    Memory is one arena. `plan.state` declares what outlives a call, `plan.alloc` a value inside a function, and
+    `plan.slice` a part of either, which may depend on loop indices. Before `moec-plan-place` offsets are absent; after
+    it every state and alloc has one.
   }];
   let useDefaultTypePrinterParser = 1;
 }
@@ -37,10 +37,11 @@ def Plan_BufferType : TypeDef<Plan_Dialect, "Buffer"> {
 def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let summary = "Memory that outlives calls: `count` copies of a tensor, back to back";
   let description = [{
-    `kind` as in `moe.state`; `layers` = [first, step] names the copies. (C1) count >= 1; (C2) offset, when placed, is a
-    multiple of 64.
+    `kind` is as in `moe.state`; `layers` = [first, step] names the copies.
+
+    Constraints: (C1) count >= 1; (C2) offset, when placed, is a multiple of 64.
     ```mlir
-    plan.state @embed {kind = "parameter", type = tensor<256x128xf32>, count = 1 : i64, offset = 0 : i64}
+    plan.state @"layers.{}.attention.q" "parameter" : tensor<128x128xf32> count 4 layers [0, 1] at 131072
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$kind, TypeAttr:$type, I64Attr:$count,
@@ -57,8 +58,10 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
 def Plan_KernelOp : Plan_Op<"kernel", [Symbol]> {
   let summary = "A kernel of the plan: its symbol in the object code and its launch record";
   let description = [{
-    (C1) grid >= 1 and params >= 0. `summary` lists the ops that were fused into it; `note` why it ended there; `launch`
-    how a GPU starts it.
+    `summary` lists the ops that were fused into the kernel; `note` says why the next op was not; `launch` says how a
+    GPU starts it.
+
+    Constraints: (C1) grid >= 1 and params >= 0.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$params, I64Attr:$grid, I64Attr:$scratch, I64Attr:$flops,
                        I64Attr:$bytes,
@@ -89,9 +92,11 @@ def Plan_AddressOp : Plan_Op<"address", [Pure, DeclareOpInterfaceMethods<SymbolU
 def Plan_AllocOp : Plan_Op<"alloc"> {
   let summary = "Memory of one function";
   let description = [{
-    Lives from its first to its last use; inside a `plan.repeat`, within one iteration; used by an inner repeat, for all
-    of that repeat. `plan-place` sets `offset`, `first` and `last` (positions in the function). (C1) the buffer holds
-    exactly the tensor.
+    It lives from its first to its last use. Inside a `plan.repeat` it lives within one iteration; if an inner repeat
+    uses it, it lives for all of that repeat. `moec-plan-place` sets `offset`, `first` and `last` (positions in the
+    function).
+
+    Constraints: (C1) the buffer holds exactly the tensor.
   }];
   let arguments = (ins StrAttr:$name, TypeAttr:$type, OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$first,
                        OptionalAttr<I64Attr>:$last);
@@ -103,8 +108,8 @@ def Plan_AllocOp : Plan_Op<"alloc"> {
 }
 
 def Plan_SliceOp : Plan_Op<"slice", [Pure]> {
-  let summary = "A part of a buffer: bytes offset + stride * index .. + size";
-  let description = "(C1) offset and size lie inside the source; the runtime checks every index before it starts.";
+  let summary = "A part of a buffer: `size` bytes from offset + stride * index on";
+  let description = "(C1) offset and size lie inside the source. The runtime checks every index before it starts.";
   let arguments = (ins Plan_BufferType:$source, Optional<Index>:$index, I64Attr:$offset, I64Attr:$stride);
   let results = (outs Plan_BufferType:$result);
   let assemblyFormat = [{
@@ -117,8 +122,9 @@ def Plan_SliceOp : Plan_Op<"slice", [Pure]> {
 def Plan_LaunchOp : Plan_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Runs all workgroups of a kernel";
   let description = [{
-    `writes` lists the positions of operands that the kernel writes. (C1) as many operands as the kernel has params;
-    (C2) `writes` are positions of operands.
+    `writes` lists the positions of operands that the kernel writes.
+
+    Constraints: (C1) as many operands as the kernel has params; (C2) `writes` are positions of operands.
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_BufferType>:$operands, DenseI64ArrayAttr:$writes);
   let assemblyFormat = "$kernel `(` $operands `)` `writes` $writes attr-dict (`:` qualified(type($operands))^)?";
@@ -151,7 +157,7 @@ def Plan_RepeatOp : Plan_Op<"repeat", [NoTerminator, SingleBlock]> {
 
 def Plan_ProgramOp : Plan_Op<"program", [NoTerminator, SingleBlock]> {
   let summary = "What a run does: init, train or evaluate";
-  let description = "Not a symbol: only the runtime starts programs, and `init` is a function's name too.";
+  let description = "A program is not a symbol: only the runtime starts it, and `init` is the name of a function too.";
   let arguments = (ins StrAttr:$name);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$name attr-dict-with-keyword $body";

@@ -11,11 +11,10 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 def Tile_Dialect : Dialect {
   let name = "tile";
   let cppNamespace = "::moec::tile";
-  let summary = "One tensor-core kernel of a GPU, declared: what it loads, multiplies, computes and stores, and by "
-    "which schedule";
+  let summary = "One tensor-core kernel of a GPU: what it loads, multiplies, computes and stores, and its schedule";
   let description = [{
     A `tile.kernel` says what one output tile is and how the tiles are walked; it holds no loops, barriers or thread
-    numbers. `moec-tile-to-nvvm` expands it by one template: a persistent, warp-specialised pipeline
+    numbers. `moec-tile-to-nvvm` expands it with one template: a persistent, warp-specialised pipeline
     (docs/dialects/Tile.md).
 
     ```
@@ -39,10 +38,11 @@ def Tile_ScheduleAttr : AttrDef<Tile_Dialect, "Schedule"> {
   let mnemonic = "schedule";
   let summary = "How a kernel's tiles are computed";
   let description = [{
-    Output tiles of `m` x `n` (n counts the columns of all accumulators together), `k` elements of depth a stage,
-    `stages` stages in shared memory. One producer warpgroup keeps `producer` registers a thread, each of m / 64
-    consumer warpgroups takes `consumer`. `raster` tiles of rows are walked for each column of tiles. `buffers` boxes of
-    8 KiB a consumer stage the stores. `split` blocks share the depth of one tile.
+    Output tiles are `m` x `n`, where n counts the columns of all accumulators together. A stage holds `k` elements of
+    depth, and shared memory holds `stages` stages. The one producer warpgroup keeps `producer` registers per thread;
+    each of the m / 64 consumer warpgroups takes `consumer`. `raster` is how many tiles of rows are walked for each
+    column of tiles. `buffers` is the number of boxes of 8 KiB per consumer that stage the stores. `split` blocks share
+    the depth of one tile.
   }];
   let parameters = (ins "int64_t":$m, "int64_t":$n, "int64_t":$k, "int64_t":$stages, "int64_t":$producer,
                         "int64_t":$consumer,
@@ -72,7 +72,7 @@ def Tile_MapType : TypeDef<Tile_Dialect, "Map"> {
 
 def Tile_SlicesType : TypeDef<Tile_Dialect, "Slices"> {
   let mnemonic = "slices";
-  let summary = "The k-slices of an operand's tile, one a stage: [rows, depth] elements each";
+  let summary = "The k-slices of an operand's tile, one per stage: [rows, depth] elements each";
   let parameters = (ins "int64_t":$rows, "int64_t":$depth, "::mlir::Type":$element, EnumParameter<Tile_Major>:$major);
   let assemblyFormat = "`<` $rows `,` $depth `,` $element `,` $major `>`";
 }
