@@ -1,6 +1,7 @@
 #include "compiler/Conversion/MoeToPlan/InPlace.h"
 
 #include "dialects/Moe/Analysis/Values.h"
+
 using namespace mlir;
 
 namespace moec {
@@ -42,7 +43,8 @@ bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argum
     if (isa<moe::MapOp>(user))
       continue;
     auto reader = dyn_cast<moe::FactsOpInterface>(user);
-    bool readsRow = reader && moe::isRowOp(user) && reader.getOperandRows(use->getOperandNumber()) == moe::Rows::aligned;
+    bool readsRow =
+        reader && moe::isRowOp(user) && reader.getOperandRows(use->getOperandNumber()) == moe::Rows::aligned;
     if (dispatch.getKind() != moe::kRowKind || !readsRow || user == maker)
       return false;
   }

@@ -13,8 +13,7 @@ bool canOverwrite(moe::DispatchOp dispatch, unsigned number, mlir::BlockArgument
 
 /// The operand of a row kernel whose memory its result `number` takes over, since nothing reads that value afterwards;
 /// -1: none. Values in `placed` have to be where they are.
-int findOverwritten(moe::DispatchOp dispatch, unsigned number,
-                    const llvm::DenseMap<mlir::Value, mlir::Value> &placed);
+int findOverwritten(moe::DispatchOp dispatch, unsigned number, const llvm::DenseMap<mlir::Value, mlir::Value> &placed);
 
 } // namespace moec
 

@@ -18,8 +18,8 @@ RankedTensorType inputType(Operation *op) { return cast<RankedTensorType>(op->ge
 
 Operation *findDecomposition(const DispatchBody &body) {
   Operation *root = findRoot(body);
-  bool fits = root && succeeded(checkRootBody(body, root, /*allowMaps=*/false)) &&
-              succeeded(checkRootOperands(body, root));
+  bool fits =
+      root && succeeded(checkRootBody(body, root, /*allowMaps=*/false)) && succeeded(checkRootOperands(body, root));
   return fits ? root : nullptr;
 }
 

@@ -54,9 +54,8 @@ SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch) {
   SmallVector<BlockArgument> indices;
   for (Operation &op : *dispatch.getBlock())
     for (Value operand : op.getOperands())
-      if (auto index = dyn_cast<BlockArgument>(operand); index && index.getType().isIndex() &&
-                                                         !isa<StateAccessOpInterface>(op) &&
-                                                         !llvm::is_contained(indices, index))
+      if (auto index = dyn_cast<BlockArgument>(operand);
+          index && index.getType().isIndex() && !isa<StateAccessOpInterface>(op) && !llvm::is_contained(indices, index))
         indices.push_back(index);
   if (!indices.empty()) {
     DispatchParam base;

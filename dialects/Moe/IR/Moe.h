@@ -35,7 +35,8 @@ bool isRowOp(mlir::Operation *op);
 bool isProduct(mlir::Operation *op);
 /// Whether the op stores a value in a state.
 bool isSink(mlir::Operation *op);
-/// Whether the op only moves values in or out of a kernel, or names them: state accesses, views, constants, terminators.
+/// Whether the op only moves values in or out of a kernel, or names them: state accesses, views, constants,
+/// terminators.
 bool computesNothing(mlir::Operation *op);
 
 /// Kinds of dispatches (see Kernel). The others are mnemonics.

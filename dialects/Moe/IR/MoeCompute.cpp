@@ -280,7 +280,6 @@ LogicalResult QuantizeRowsOp::verify() {
   return expectShape(*this, "scale", getScale(), {rows(first), 1});
 }
 
-
 LogicalResult QuantizeColumnsOp::verify() {
   int64_t matrices = rows(getInput()), height = cols(getInput()), width = depth(getInput());
   if (failed(expectShape(*this, "values", getValues(), {matrices, width, height})) || // (C1)

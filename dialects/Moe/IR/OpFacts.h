@@ -1,4 +1,4 @@
-// What passes and targets have to know of an op. Each op says it where it is defined (Facts in MoeInterfaces.td); passes
+// What passes and targets have to know of an op. Each op says it where it is defined (Moe_Facts); passes
 // ask through FactsOpInterface, and hold policy only.
 #ifndef MOEC_DIALECTS_MOE_IR_OPFACTS_H
 #define MOEC_DIALECTS_MOE_IR_OPFACTS_H
@@ -47,14 +47,14 @@ struct OpFacts {
   bool takesConstants = false; // the kernel may hold a constant operand; else operands have to be in memory
   bool takesEpilogue = false;  // the kernel computes maps of its result's shape too
   bool takesTerms = false;     // the kernel computes the map that makes its operand, if nobody else reads that
-  bool joinsReaders = false;   // row template: goes into a kernel that reads the same rows, even without an operand there
+  bool joinsReaders = false;   // row template: goes into a kernel that reads the same rows, if it finds one
   bool isBusy = false;         // row template: computes for longer than it loads and stores
   bool isCheap = false;        // one pass over memory: computing it again costs as much as loading what was kept
   bool isDecision = false;     // decides which rows meet which expert
   int inPlace = -1;            // operand of which each element is read before the same one of a result is written
 };
 
-/// Carries `facts` into the class of an op; see Facts in MoeInterfaces.td.
+/// Carries `facts` into the class of an op; see Moe_Facts in MoeInterfaces.td.
 template <typename ConcreteOp> class HasFacts : public mlir::OpTrait::TraitBase<ConcreteOp, HasFacts> {};
 
 /// Rows of a matrix picked by row numbers: row r is row numbers[r] of `input`, or zeros where that is negative.

@@ -13,8 +13,11 @@ constexpr unsigned maxProducts = 2; // gate and up, key and value: more have not
 constexpr unsigned maxTerms = 4;    // products that a kernel adds up
 
 /// Of a group that begins with a state write: its kernel copies or fills.
-constexpr OpFacts storingFacts = {
-    .kernel = Kernel::row, .rows = Rows::aligned, .storage = Storage::wide, .sinks = Sinks::any, .takesConstants = true};
+constexpr OpFacts storingFacts = {.kernel = Kernel::row,
+                                  .rows = Rows::aligned,
+                                  .storage = Storage::wide,
+                                  .sinks = Sinks::any,
+                                  .takesConstants = true};
 
 StringRef stateOf(Operation *op) { return cast<StateAccessOpInterface>(op).getStateAttr().getValue(); }
 
@@ -53,9 +56,7 @@ bool takesSink(const DispatchGroup &group, StateAccessOpInterface sink) {
 
 } // namespace
 
-bool takesNoConstants(Operation *op) {
-  return !kernelKind(op).empty() && !factsOf(op)->takesConstants;
-}
+bool takesNoConstants(Operation *op) { return !kernelKind(op).empty() && !factsOf(op)->takesConstants; }
 
 DispatchGroups::DispatchGroups(Block &block, const DispatchTraits &traits) : block(block), traits(traits) {
   llvm::StringMap<unsigned> written;
