@@ -22,7 +22,7 @@ static Value mapRowSlot(TensorBuilder &b, Value rowSlot, int64_t slots,
   });
 }
 
-TokenActivations buildTokenActivations(TensorBuilder &b, const RoutingValues &r, int64_t every) {
+TokenActivations buildTokenActivations(TensorBuilder &b, const LayerValues &r, int64_t every) {
   TokenActivations a;
   int64_t slots = TensorBuilder::cols(r.slotRow), tokens = r.numTokens / every;
   Value squares = b.sumCols(b.mul(r.activations, r.activations));

@@ -1,5 +1,7 @@
 #include "compiler/Methods/BalanceSupport.h"
 
+#include "compiler/Methods/FindMethod.h"
+
 using namespace mlir;
 
 namespace moec {
@@ -7,9 +9,8 @@ namespace moec {
 std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const std::string &why, bool isWarning,
                                              const std::string &field) {
   std::vector<exp::Conflict> conflicts;
-  exp::MethodRegistry &methods = exp::getMethods(experiment.getContext());
   for (auto loss : experiment.sections<exp::LossOp>()) {
-    const auto *method = static_cast<const LossMethod *>(methods.find("loss", loss.getMethod().getKind().str()));
+    const auto *method = findMethod<LossMethod>(loss, loss.getMethod());
     double weight = loss.getWeight().convertToDouble();
     if (!method || !method->balancesLoad() || weight == 0 || (isWarning && weight <= 1e-3))
       continue;

@@ -29,7 +29,7 @@ public:
              .doc = "whether only routers learn by it, and not what they read"}};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {
     Value here = buildChosen(b, attr, r), products;
     int64_t k = TensorBuilder::cols(here);
     if (k == 1) {
@@ -48,10 +48,10 @@ public:
     return b.scale(b.sumAll(products), -1.0 / r.numTokens);
   }
 
-  int64_t carriedColumns(exp::MethodAttr attr, const RoutingValues &r) const override {
+  int64_t carriedColumns(exp::MethodAttr attr, const RoutingSizes &r) const override {
     return attr.getString("pairs") == "largest_k" ? r.topK : 1;
   }
-  Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) const override {
+  Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) const override {
     return buildChosen(b, attr, r);
   }
 
@@ -65,7 +65,7 @@ public:
 private:
   // What the products are made of: the sum over the chosen experts, since the sum over all pairs is the product of
   // sums; or the probability of each.
-  static Value buildChosen(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) {
+  static Value buildChosen(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) {
     Value p = attr.getBool("detach_hidden") ? r.buildProbabilities(b.detach(r.routerInput)) : r.probabilities;
     Value chosen = b.take(p, r.ids);
     if (attr.getString("pairs") == "topk_x_topk")

@@ -39,7 +39,7 @@ public:
                     "balancing method and within groups"}};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r,
                    StateDeclarer &states) const override {
     StringRef scope = attr.getString("scope");
     int64_t groups = scope == "sequence" ? r.numTokens / r.seqLen : 1;
@@ -95,7 +95,7 @@ private:
   }
 
   // Added before it is read: a recomputed read sees the same counts, a recomputed sum would count twice.
-  static Value accumulateCounts(TensorBuilder &b, const RoutingValues &r, Value counts, StateDeclarer &states) {
+  static Value accumulateCounts(TensorBuilder &b, const LayerValues &r, Value counts, StateDeclarer &states) {
     moe::StateOp state =
         states.perLayer("counts", moe::StateKind::counter, RankedTensorType::get({1, r.numExperts}, b.b.getI64Type()),
                         /*resetEachStep=*/true);

@@ -32,7 +32,7 @@ public:
              .doc = "one token of so many counts, the first of each group; divides the tokens of a sequence"}};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {
     TokenActivations activations = buildTokenActivations(b, r, attr.getInt("every"));
     StringRef form = attr.getString("form");
     if (form == "cos")

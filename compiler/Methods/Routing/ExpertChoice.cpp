@@ -74,7 +74,7 @@ public:
     return given > 0 ? given : topK;
   }
 
-  int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const override {
+  int64_t maxChosen(exp::MethodAttr attr, const RoutingSizes &r) const override {
     int64_t most = 0;
     for (const Stage &stage : getStages(attr, r.topK))
       most = std::max(most, capacity(attr, r, stage.factor));
@@ -152,11 +152,11 @@ private:
     }
     return stages;
   }
-  static int64_t numGroups(exp::MethodAttr attr, const RoutingValues &r) {
+  static int64_t numGroups(exp::MethodAttr attr, const RoutingSizes &r) {
     StringRef scope = attr.getString("scope");
     return scope == "batch" ? 1 : scope == "sequence" ? r.numTokens / r.seqLen : std::min(r.seqLen, r.numTokens);
   }
-  static int64_t capacity(exp::MethodAttr attr, const RoutingValues &r, double factor) {
+  static int64_t capacity(exp::MethodAttr attr, const RoutingSizes &r, double factor) {
     int64_t tokens = r.numTokens / numGroups(attr, r);
     // A single sequence, as when text is made, has one token at a position: each expert would take none.
     return std::clamp<int64_t>(static_cast<int64_t>(tokens * factor / r.numExperts), 1, tokens);

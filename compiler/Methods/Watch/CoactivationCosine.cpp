@@ -18,7 +18,7 @@ public:
     return findSingleExperts(experiment, kind(), "measure");
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &) const override {
     return buildMeanCosine(b, buildTokenActivations(b, r, /*every=*/1));
   }
 };

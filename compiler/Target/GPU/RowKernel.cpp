@@ -64,7 +64,7 @@ bool isShared(const DispatchBody &body, const RowSchedule &schedule, unsigned pa
     if (sink.param == param)
       width = schedule.columnsOf(sink.value);
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {
-    if (isa<moe::ReadOp, moe::ReshapeOp, moe::CastOp, moe::WriteOp, moe::AccumulateOp, moe::YieldOp>(op))
+    if (moe::computesNothing(&op))
       continue;
     for (Value operand : op.getOperands()) {
       if (!isa<RankedTensorType>(operand.getType()) || body.paramOf(operand) != param)
