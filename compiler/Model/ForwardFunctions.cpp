@@ -41,7 +41,7 @@ static void buildSegment(ModelContext &ctx, const Segment &segment, bool trainin
   for (const LayerSlot &slot : segment.slots) {
     LayerScope layer{slot,          repeat.getIndexArgument(), TensorBuilder::rows(values[0]), training,
                      /*prefix=*/{}, trunk.textTokens};
-    if (slot.isMoe && ctx.moe.getBlock() == "shortcut") {
+    if (slot.isMoe && ctx.moe.getBlock() == exp::LayerShape::shortcut) {
       values[0] = buildShortcutBlock(ctx, layer, values[0], terms);
       continue;
     }

@@ -9,7 +9,7 @@ namespace moec {
 /// What dispatches compute with; moe-narrow-storage decides what lies in memory as something narrower.
 static Type getElementType(exp::ExperimentOp experiment, const ModelOptions &options) {
   Builder builder(experiment.getContext());
-  bool wide = options.wide || experiment.section<exp::PrecisionOp>().getCompute() == "f64";
+  bool wide = options.wide || experiment.section<exp::PrecisionOp>().getCompute() == exp::ComputeFormat::f64;
   return wide ? Type(builder.getF64Type()) : Type(builder.getF32Type());
 }
 

@@ -31,7 +31,8 @@ public:
   explicit ParameterLister(exp::ExperimentOp experiment)
       : experiment(experiment), model(experiment.section<exp::ModelOp>()), width(model.getHiddenSize()),
         std(model.getInitStd().convertToDouble()) {
-    residual = model.getResidualScale() == "1/sqrt(2L)" ? 1 / std::sqrt(2.0 * model.getNumLayers()) : 1;
+    residual =
+        model.getResidualScale() == exp::ResidualScale::inverse_root ? 1 / std::sqrt(2.0 * model.getNumLayers()) : 1;
   }
 
   std::vector<ParameterInfo> list() {
@@ -63,7 +64,7 @@ private:
   // The norm before a block and, for peri, the one behind it.
   void addBlockNorms(const std::string &block, Location loc) {
     addNorm(block + ".norm", width, loc);
-    if (model.getNormPlacement() == "peri")
+    if (model.getNormPlacement() == exp::NormPlacement::peri)
       addNorm(block + ".out_norm", width, loc);
   }
 
@@ -73,13 +74,13 @@ private:
     if (!current.isMoe)
       return addFeedForward("ffn", experiment.section<exp::FfnOp>());
     auto moe = experiment.section<exp::MoeOp>();
-    if (moe.getBlock() != "shortcut") {
+    if (moe.getBlock() != exp::LayerShape::shortcut) {
       addBlockNorms("moe", moe.getLoc());
       return addMoe(moe);
     }
     addFeedForward("ffn", experiment.section<exp::FfnOp>());
     addMoe(moe); // behind the norm of the first dense block
-    if (model.getNormPlacement() == "peri")
+    if (model.getNormPlacement() == exp::NormPlacement::peri)
       addNorm("moe.out_norm", width, moe.getLoc());
     addAttention(kSecondHalf);
     addFeedForward(std::string(kSecondHalf) + "ffn", experiment.section<exp::FfnOp>());
@@ -109,8 +110,8 @@ private:
     add(prefix + "attention.q", {width, queries}, std, loc);
     add(prefix + "attention.k", {width, keys}, std, loc);
     add(prefix + "attention.v", {width, keys}, std, loc);
-    if (attention.getQkNorm() != "none") {
-      bool perHead = attention.getQkNorm() == "head";
+    if (attention.getQkNorm() != exp::QkNorm::none) {
+      bool perHead = attention.getQkNorm() == exp::QkNorm::head;
       addNorm(prefix + "attention.q_norm", perHead ? head : queries, loc);
       addNorm(prefix + "attention.k_norm", perHead ? head : keys, loc);
     }

@@ -233,7 +233,7 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &
   };
   r.buildProbabilities = buildProbabilities;
   auto sets = ctx.experiment.sections<exp::DatasetOp>();
-  r.numSources = llvm::count_if(sets, [](exp::DatasetOp set) { return set.getSplit() == "train"; });
+  r.numSources = llvm::count_if(sets, [](exp::DatasetOp set) { return set.getSplit() == exp::Split::train; });
   auto readSources = [&] {
     return ctx.t.read(ctx.declare("batch.domains", moe::StateKind::batch, ctx.idType(ctx.microSequences(), 1)));
   };

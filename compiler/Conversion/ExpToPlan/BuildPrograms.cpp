@@ -51,7 +51,7 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
     int64_t steps = experiment.section<exp::DurationOp>().getSteps();
     int64_t microBatches = batch.getSequences() / batch.getMicroSequences();
     bool canEvaluate = llvm::any_of(experiment.sections<exp::DatasetOp>(),
-                                    [](exp::DatasetOp data) { return data.getSplit() == "validation"; });
+                                    [](exp::DatasetOp data) { return data.getSplit() == exp::Split::validation; });
 
     // The runtime fills it whether or not a function reads it.
     OpBuilder b = OpBuilder::atBlockBegin(module.getBody());

@@ -416,12 +416,12 @@ FailureOr<Json> TableBuilder::build() {
 Json dataOf(exp::ExperimentOp experiment, const std::string &baseDir) {
   Json train = Json::array(), validation = Json::array();
   for (auto data : experiment.sections<exp::DatasetOp>())
-    (data.getSplit() == "train" ? train : validation)
+    (data.getSplit() == exp::Split::train ? train : validation)
         .append(record({{"name", text(data.getName())},
                         {"path", text(data.getPath())},
                         {"weight", Json::number(data.getWeight().convertToDouble())}}));
   auto section = experiment.section<exp::DataOp>();
-  return record({{"tokenizer", record({{"kind", text(section.getTokenizer())}})},
+  return record({{"tokenizer", record({{"kind", text(stringifyEnum(section.getTokenizer()))}})},
                  {"seq_len", number(section.getSeqLen())},
                  {"sequences", number(experiment.section<exp::BatchOp>().getMicroSequences())},
                  {"base_dir", Json::string(baseDir)},
