@@ -39,9 +39,9 @@ public:
     int64_t vocabulary = model.getVocabSize();
     add("embed", {vocabulary, width}, std, exp::fieldLoc(model, "vocab_size"));
     for (const Segment &segment : formSegments(experiment))
-      for (const LayerSlot &current : segment.slots)
+      for (const LayerStack &current : segment.stacks)
         addLayer(current);
-    slot.reset();
+    stack.reset();
     addNorm("final_norm", width, model.getLoc());
     if (!model.getTieEmbeddings())
       add("head", {width, vocabulary}, std, exp::fieldLoc(model, "vocab_size"));
@@ -54,8 +54,9 @@ public:
 private:
   void add(const std::string &name, std::vector<int64_t> shape, std::optional<double> stddev, Location loc,
            double activeShare = 1, double factor = 1) {
-    std::string symbol = slot ? getSlotSymbol(*slot, name) : name;
-    parameters.push_back({symbol, name, std::move(shape), stddev, factor, slot, activeShare, loc});
+    std::string logicalName = stack ? getNameInLayers(name) : name;
+    std::string symbol = getSymbol(logicalName, stack ? &*stack : nullptr);
+    parameters.push_back({logicalName, symbol, name, std::move(shape), stddev, factor, stack, activeShare, loc});
   }
   void addNorm(const std::string &name, int64_t size, Location loc) {
     add(name + ".scale", {1, size}, std::nullopt, loc);
@@ -68,8 +69,8 @@ private:
       addNorm(block + ".out_norm", width, loc);
   }
 
-  void addLayer(const LayerSlot &current) {
-    slot = current;
+  void addLayer(const LayerStack &current) {
+    stack = current;
     addAttention("");
     if (!current.isMoe)
       return addFeedForward("ffn", experiment.section<exp::FfnOp>());
@@ -129,14 +130,14 @@ private:
     add(name + ".down", {inner, width}, std, loc, 1, residual);
   }
 
-  // Experts with weights that a token meets, on average over tokens and the slot's layers, when loads are equal.
+  // Experts with weights that a token meets, on average over tokens and the stack's layers, when loads are equal.
   double meanExperts(exp::MoeOp moe) {
     double topK = static_cast<double>(moe.getTopK());
     if (ArrayRef<double> list = moe.getTopKPerLayer(); !list.empty()) {
       topK = 0;
-      for (int64_t i = 0; i < slot->count; ++i) {
-        int64_t mixture = (slot->first + slot->step * i - static_cast<int64_t>(moe.getFirstLayer())) / moe.getEvery();
-        topK += list[mixture] / static_cast<double>(slot->count);
+      for (int64_t i = 0; i < stack->count; ++i) {
+        int64_t mixture = (stack->first + stack->step * i - static_cast<int64_t>(moe.getFirstLayer())) / moe.getEvery();
+        topK += list[mixture] / static_cast<double>(stack->count);
       }
     }
     auto router = experiment.section<exp::RouterOp>();
@@ -170,7 +171,7 @@ private:
   exp::ModelOp model;
   int64_t width;
   double std, residual;
-  std::optional<LayerSlot> slot;
+  std::optional<LayerStack> stack;
   std::vector<ParameterInfo> parameters;
 };
 

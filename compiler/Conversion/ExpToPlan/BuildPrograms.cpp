@@ -54,11 +54,12 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
                                     [](exp::DatasetOp data) { return data.getSplit() == exp::Split::validation; });
 
     // The runtime fills it whether or not a function reads it.
-    OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
-    auto sources = RankedTensorType::get({static_cast<int64_t>(batch.getMicroSequences()), 1}, b.getI32Type());
-    if (!module.lookupSymbol("batch.domains"))
-      plan::StateOp::create(b, batch.getLoc(), "batch.domains", "batch", sources, 1, DenseI64ArrayAttr(),
-                            IntegerAttr());
+    constexpr auto role = plan::StateRole::batch_sources;
+    if (llvm::none_of(module.getOps<plan::StateOp>(), [&](plan::StateOp state) { return state.getRole() == role; })) {
+      OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
+      auto sources = RankedTensorType::get({static_cast<int64_t>(batch.getMicroSequences()), 1}, b.getI32Type());
+      plan::StateOp::create(b, batch.getLoc(), "batch.domains", plan::StateKind::batch, sources, 1).setRole(role);
+    }
 
     ProgramBuilder p(module, experiment.getLoc());
     p.program("init", [&] { p.call("init"); });

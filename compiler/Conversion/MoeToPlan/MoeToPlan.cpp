@@ -60,7 +60,7 @@ std::string sectionOf(Location loc) {
 
 /// What a value is, for people: the section of the spec and the op that gives it its meaning, "attention.matmul". Maps
 /// on the way say little, so the name is that of the op which they work on.
-std::string describeValue(Value value) {
+std::string describeValue(Value value, SymbolTable &symbols) {
   value = underReshapes(value);
   Operation *op = value.getDefiningOp();
   if (auto dispatch = dyn_cast_if_present<moe::DispatchOp>(op)) {
@@ -82,10 +82,10 @@ std::string describeValue(Value value) {
   // A product is best known by its weights: "attention.q".
   if (isa<moe::MatmulOp, moe::GroupedMatmulOp>(op))
     if (auto weights = underCasts(op->getOperand(1)).getDefiningOp<moe::ReadOp>()) {
-      StringRef name = weights.getState();
+      StringRef name = symbols.lookup<plan::StateOp>(weights.getState()).getName();
       name.consume_front("copy.");
       name.consume_front("layers.{}.");
-      return name.split('#').first.str();
+      return name.str();
     }
   return sectionOf(op->getLoc()) + "." + op->getName().stripDialect().str();
 }
@@ -175,6 +175,13 @@ int findOverwritten(moe::DispatchOp dispatch, unsigned number, const llvm::Dense
       return index;
   }
   return -1;
+}
+
+/// The value of an enum of `plan` that is called like one of `moe`: both have the same words.
+template <typename To, typename From> To sameWord(From from) {
+  std::optional<To> to = plan::symbolizeEnum<To>(moe::stringifyEnum(from));
+  assert(to && "the enums of plan have the words of those of moe");
+  return *to;
 }
 
 class FunctionLowering {
@@ -285,7 +292,7 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
       } else if (overwritten >= 0 && reused.insert(overwritten).second) {
         buffer = bufferOf(dispatch.getInputs()[overwritten], b);
       } else {
-        buffer = alloc(result, result.getLoc(), describeValue(result), b);
+        buffer = alloc(result, result.getLoc(), describeValue(result, symbols), b);
       }
       operands.push_back(buffer);
       break;
@@ -362,7 +369,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
         !destination.contains(base)) {
       carry = buffers.lookup(base);
     } else {
-      carry = alloc(init, init.getLoc(), "carried." + describeValue(init), b);
+      carry = alloc(init, init.getLoc(), "carried." + describeValue(init, symbols), b);
       if (isZero(base.getDefiningOp()))
         plan::FillOp::create(b, loc, carry);
       else if (Value buffer = bufferOf(init, b))
@@ -376,7 +383,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   }
   SmallVector<Value> stacks;
   for (auto [out, yielded] : llvm::zip(repeat.getOuts(), repeat.getYield().getValues().drop_front(carries.size()))) {
-    stacks.push_back(alloc(out, yielded.getLoc(), "kept." + describeValue(yielded), b));
+    stacks.push_back(alloc(out, yielded.getLoc(), "kept." + describeValue(yielded, symbols), b));
     buffers[out] = stacks.back();
   }
   SmallVector<Value> inputs;
@@ -417,7 +424,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     if (!source)
       return repeat.emitOpError("internal: a yielded value has no buffer");
     if (copies.size() > 1 && llvm::is_contained(carries, source)) {
-      Value temporary = alloc(value, value.getLoc(), "carried." + describeValue(value), inner);
+      Value temporary = alloc(value, value.getLoc(), "carried." + describeValue(value, symbols), inner);
       plan::CopyOp::create(inner, loc, temporary, source);
       source = temporary;
     }
@@ -462,8 +469,15 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
     SmallVector<func::FuncOp> functions(module.getOps<func::FuncOp>());
     for (moe::StateOp state : states) {
       std::string name = state.getSymName().str();
-      auto placed = plan::StateOp::create(b, state.getLoc(), name + ".placed", stringifyStateKind(state.getKind()),
-                                          state.getType(), state.getCopies(), state.getLayersAttr(), IntegerAttr());
+      auto placed =
+          plan::StateOp::create(b, state.getLoc(), name + ".placed", sameWord<plan::StateKind>(state.getKind()),
+                                state.getTensorType(), state.getCopies());
+      placed.setLayersAttr(state.getLayersAttr());
+      placed.setLogicalNameAttr(state.getLogicalNameAttr());
+      placed.setLogNameAttr(state.getLogNameAttr());
+      if (std::optional<moe::StateRole> role = state.getRole())
+        placed.setRole(sameWord<plan::StateRole>(*role));
+      placed.setSaved(state.getSaved());
       state.erase();
       placed.setSymName(name);
     }
