@@ -18,7 +18,7 @@ struct CompileOptions {
   bool apart = false;     // one kernel for each op, to compare fused ones with
   unsigned threads = 0;   // 0: all
   std::string dumpTo;     // folder for the IR after each phase; empty: none
-  bool timing = false;    // seconds a phase, on stderr
+  bool timing = false;    // seconds per phase, on stderr
   AssembleOptions code;   // its `threads` is set from the above
 };
 

@@ -27,8 +27,8 @@ static Value buildShift(ModelContext &ctx, Value x, int64_t distance) {
   return moe::GatherRowsOp::create(ctx.b, x.getType(), x, rows(distance), /*slot_row=*/rows(-distance));
 }
 
-// Attention and a dense block behind the two inputs; positions whose token i + d lies beyond the sequence come last, so
-// that no other sees them.
+// Attention and a dense block after the two inputs. Positions whose token i + d lies beyond the sequence come last, so
+// no other position sees them.
 static Value buildModule(ModelContext &ctx, const LayerScope &layer, Value hidden, Value embedded) {
   auto weight = [&](StringRef name) { return ctx.readParameter(layer, name); };
   Value fromHidden = ctx.t.matmul(buildNorm(ctx, layer, "hidden_norm", hidden), weight("from_hidden"));

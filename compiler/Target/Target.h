@@ -41,10 +41,10 @@ enum class CodeForm { Automatic, Text, Binary };
 
 struct AssembleOptions {
   unsigned threads = 1;
+  bool useCache = true; // of compiled kernels: kernel::KernelCache::defaultFolder()
   // For GPUs alone:
   bool verbose = false;       // registers of each kernel, on stderr
   bool strictKernels = false; // spilled registers are an error
-  bool useCache = true;
   CodeForm form = CodeForm::Automatic;
 };
 

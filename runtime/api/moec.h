@@ -57,10 +57,10 @@ struct TrainReport {
 struct EvaluateReport {
   int64_t step = 0;                 // of the checkpoint
   std::vector<MetricValue> metrics; // "loss": mean over sources by weight of the means over their windows
-  double unigramBaseline = 0;       // nats a byte, see Dataset
+  double unigramBaseline = 0;       // nats per byte, see Dataset
   struct Source {
     std::string name;
-    double loss = 0;      // nats a byte
+    double loss = 0;      // nats per byte
     uint64_t windows = 0; // that were read
   };
   std::vector<Source> sources; // those with a weight above 0

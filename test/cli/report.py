@@ -126,7 +126,7 @@ with Test() as t:
     out, page = report("sweep/plain", "-o", "one.html")
     t.check("1 run," in out and [row[0] for row in table_rows(page)] == ["plain"], "one run")
 
-    # Seeds: equal specs but for the seed.
+    # Seeds: specs that differ only in the seed.
     for seed, loss in ((1, 2.0), (2, 2.2)):
         write_run(f"seeds/s{seed}", [train_line(1, 3), {"step": 1, "split": "validation", "loss": loss}], name="s", spec=spec(seed, 1))
     out, page = report("seeds")
@@ -148,7 +148,7 @@ with Test() as t:
     t.check(rows["broken"][3] == "3.2500" and rows["empty"][1] == "0" and rows["new"][3] == "-", f"odd logs: {rows['broken']}")
     t.check(any("broken: 3 lines could not be read" in text for text in texts(page)), "lines that are none are counted")
 
-    # Another number of tokens a step: the axis is tokens.
+    # Another number of tokens per step: the axis is tokens.
     write_run("tokens/a", [train_line(step, 3) for step in range(1, 9)])
     write_run("tokens/b", [{**train_line(step, 3), "tokens": step * 250} for step in range(1, 9)])
     out, page = report("tokens")

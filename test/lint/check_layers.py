@@ -38,7 +38,7 @@ LAYERS = [
     # A target is one folder; All alone knows them all.
     ("compiler/Target", ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "runtime/base"]),
     ("compiler/Target/All", ["mlir", "compiler/Target", "compiler/Target/CPU", "compiler/Target/GPU"]),
-    ("compiler/Target/Kernel", ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis"]),
+    ("compiler/Target/Kernel", ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "compiler/Target"]),
     ("compiler/Target/CPU",
      ["mlir", "lld", "dialects/Moe/IR", "dialects/Moe/Analysis", "compiler/Target", "compiler/Target/Kernel", "runtime/base",
       "runtime/plan"]),

@@ -12,7 +12,7 @@ namespace moec {
 std::unique_ptr<Target> createTarget(const std::string &name);
 /// All names, for people: "native, ... or sm_90a".
 std::string targetNames();
-/// What to say of a name that is none.
+/// The error text for a name that is not a target.
 std::string unknownTarget(const std::string &name);
 
 } // namespace moec

@@ -23,7 +23,7 @@ LogicalResult checkSharedMemory(moe::DispatchOp dispatch, ArrayRef<KernelInfo> k
     auto shared = kernel.launch ? kernel.launch.getAs<IntegerAttr>("shared") : IntegerAttr();
     if (shared && shared.getInt() > target.sharedBytes)
       return dispatch.emitOpError("of kind '")
-             << dispatch.getKind() << "' needs " << shared.getInt() << " bytes of shared memory a block, and "
+             << dispatch.getKind() << "' needs " << shared.getInt() << " bytes of shared memory per block, and "
              << target.arch << " has " << target.sharedBytes;
   }
   return success();

@@ -8,7 +8,7 @@
 
 namespace moec::gpu {
 
-/// Null when `name` is no GPU architecture (see GpuTarget::get).
+/// Null when `name` is not a GPU architecture (see GpuTarget::get).
 std::unique_ptr<Target> createGpuBackend(const std::string &name);
 /// Names of the GPU architectures, separated by commas.
 std::string gpuTargetNames();

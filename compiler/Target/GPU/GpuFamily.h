@@ -10,8 +10,8 @@
 
 namespace moec::gpu {
 
-/// An `llvm.func` with this word in `passthrough` keeps its loops as they were written: LLVM neither rotates nor unrolls
-/// them. For pipelines of asynchronous instructions.
+/// An `llvm.func` with this word in `passthrough` keeps its loops as they were written: LLVM neither rotates nor
+/// unrolls them. For pipelines of asynchronous instructions.
 constexpr llvm::StringLiteral kKeepLoops = "moec-keep-loops";
 
 class GpuFamily {

@@ -1,4 +1,4 @@
-// What the GPU generators know of the machine they compile for.
+// What the GPU generators know about the machine that they compile for.
 #ifndef MOEC_COMPILER_TARGET_GPU_GPUTARGET_H
 #define MOEC_COMPILER_TARGET_GPU_GPUTARGET_H
 

@@ -1,7 +1,7 @@
 // Templates "permute", "limit_capacity" and "count_ids": integers in a fixed order.
 //
 // permute is a stable counting sort. Slots are cut into one stretch for each block, and that into one for each warp;
-// a warp walks its stretch 32 slots a step. Ranks among slots of one expert come from comparing the lanes of a step
+// a warp walks its stretch 32 slots per step. Ranks among slots of one expert come from comparing the lanes of a step
 // (match) and from the counts of the steps, warps and blocks before. Blocks learn each other's counts in the workspace,
 // after a barrier of the whole grid.
 //

@@ -205,7 +205,7 @@ SmallVector<RowEmitter::SiteStores> RowEmitter::computeStores(ArrayRef<DispatchB
 }
 
 // A row too wide to keep is read once more for each pass over it. Sinks that do not wait for the last pass's sums can
-// be stored in it, if nothing wide is read behind it: a sink may lie where an operand lay.
+// be stored in it, if nothing wide is read after it: a sink may lie where an operand lay.
 bool RowEmitter::mayStoreInLastPass(int64_t width) {
   if (!isLastLevel || columnsOf(width).inRegisters)
     return false;
@@ -331,10 +331,8 @@ LogicalResult RowEmitter::emitSinks() {
   return success();
 }
 
-//===--- The template ---===//
-
-// What is needed behind a sum over the row would else be asked for behind it. Chains of loads (an expert's weight, the
-// logit of a target) are the longest to wait for.
+//===--- The template ---===// Values needed after a sum over the row would otherwise be requested after it. Chains of
+//loads (an expert's weight, the logit of a target) take longest to arrive.
 void RowEmitter::loadEarly() {
   SmallVector<Value> scalarsOfRow;
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {

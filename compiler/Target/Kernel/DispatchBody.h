@@ -18,7 +18,7 @@ public:
   static mlir::Value stripViews(mlir::Value value);
   /// The parameter that holds an input or a state read by the body (or a view of one); none for computed values.
   std::optional<unsigned> paramOf(mlir::Value value) const;
-  /// The parameter behind a read, write or accumulate.
+  /// The parameter of a read, write or accumulate.
   unsigned paramOfAccess(mlir::Operation *access) const;
   unsigned paramOfResult(unsigned index) const;
   /// Element type of a parameter in memory.

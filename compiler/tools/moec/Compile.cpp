@@ -58,7 +58,7 @@ void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
   AssembleOptions &code = options.code;
   app.add_flag("--strict-kernels", code.strictKernels, "GPU: a kernel that spills registers is an error");
   app.add_flag("--verbose-kernels", code.verbose, "GPU: print the registers of each kernel");
-  app.add_flag("!--no-cache", code.useCache, "GPU: compile every kernel anew (see MOEC_CACHE)");
+  app.add_flag("!--no-cache", code.useCache, "Compile every kernel anew (see MOEC_CACHE)");
 }
 
 Action moec::tool::addCompile(CLI::App &app) {

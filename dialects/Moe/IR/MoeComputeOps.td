@@ -77,7 +77,7 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
   }];
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
-  // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar a result.
+  // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar per result.
   let skipDefaultBuilders = 1; // with two flags they would take a lambda for one
   let builders = [OpBuilder<(ins "::mlir::TypeRange":$resultTypes, "::mlir::ValueRange":$inputs,
     "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, "

@@ -13,7 +13,7 @@ def Moe_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
     recomputed.
   }];
   let methods = [
-    InterfaceMethod<[{Builds the vector-Jacobian product. `resultGrads` has one entry a result,
+    InterfaceMethod<[{Builds the vector-Jacobian product. `resultGrads` has one entry per result,
       `operandGrads` has one null entry per operand, to be filled.}],
       "::mlir::LogicalResult", "buildBackward",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::ValueRange":$resultGrads, "::llvm::ArrayRef<bool>":$needed,

@@ -256,7 +256,7 @@ def MoeNarrowStorage : Pass<"moe-narrow-storage", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [
-    Option<"narrow", "narrow", "bool", "true", "Whether the target has bf16; false: only make the copies of parameters">,
+    Option<"narrow", "narrow", "bool", "true", "Whether the target has bf16; false: only make copies of parameters">,
     Option<"master", "master", "bool", "false", "Parameters themselves are bf16, without copies">,
     Option<"optimizer", "optimizer", "bool", "false", "States of the optimizer are bf16">,
     Option<"gradients", "gradients", "bool", "false", "Gradients are summed in bf16">];

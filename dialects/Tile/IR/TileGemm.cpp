@@ -63,7 +63,7 @@ LogicalResult verifyFetches(KernelOp kernel, bool ragged, FragmentType product) 
       return store.emitOpError("stores the transpose beside fetched matrices, whose places it cannot take");
   int64_t beside = boxesBesideFetches(kernel), buffers = schedule.getBuffers();
   if (count > 0 && 2 * beside > buffers) // fetch_c5
-    return kernel.emitOpError("stores ") << beside << " boxes of each 64 columns beside those in the places of fetched"
+    return kernel.emitOpError("stores ") << beside << " boxes of 64 columns each beside those in the places of fetched"
                                          << " matrices, in two sets of buffers; the schedule has " << buffers;
   return success();
 }
@@ -171,7 +171,7 @@ LogicalResult GatherOp::verify() {
   if (type.getRows() != 128) // C2
     return emitOpError("makes tiles of ") << type.getRows() << " rows; expected 128";
   if (getSlots() < 1) // C3
-    return emitOpError("has ") << getSlots() << " slots a row; expected at least 1";
+    return emitOpError("has ") << getSlots() << " slots per row; expected at least 1";
   return success();
 }
 

@@ -40,7 +40,7 @@ KERNEL tiny_bias(void *const *a, int64_t, void *) {
     sum[v] += bias[v];
 }
 
-// w, biasSum, batch -> d[S,T,V], loss[S]; one workgroup a sequence, a row in scratch first.
+// w, biasSum, batch -> d[S,T,V], loss[S]; one workgroup per sequence, a row in scratch first.
 KERNEL tiny_forward(void *const *a, int64_t s, void *scratch) {
   const int32_t *batch = (const int32_t *)a[2] + s * (T + 1);
   float *row = (float *)scratch, *loss = (float *)a[4];
@@ -52,7 +52,7 @@ KERNEL tiny_forward(void *const *a, int64_t s, void *scratch) {
   }
 }
 
-// batch, d -> gradW (row `id`), gradBias[id]; one workgroup a token id, fixed order of additions.
+// batch, d -> gradW (row `id`), gradBias[id]; one workgroup per token id, fixed order of additions.
 KERNEL tiny_backward(void *const *a, int64_t id, void *) {
   const int32_t *batch = (const int32_t *)a[0];
   const float *d = (const float *)a[1];
@@ -112,7 +112,7 @@ KERNEL tiny_init(void *const *a, int64_t id, void *) {
     ((float *)a[2])[id * V + v] = (float)((id * 31 + v * 17) % 101 - 50) * 1e-3f;
 }
 
-// w, biasSum, batch -> the loss of each token [S,T]; one workgroup a sequence, a row in scratch.
+// w, biasSum, batch -> the loss of each token [S,T]; one workgroup per sequence, a row in scratch.
 KERNEL tiny_losses(void *const *a, int64_t s, void *scratch) {
   const int32_t *batch = (const int32_t *)a[2] + s * (T + 1);
   for (int t = 0; t < T; ++t)

@@ -1,4 +1,4 @@
-// Epilogues that read whole matrices, 64 columns a stage of the ring, behind the products' slices.
+// Epilogues that read whole matrices, 64 columns per stage of the ring, behind the products' slices.
 //
 //   for each 64 columns: wait full; for each 16 of them: ldmatrix, the region, stmatrix to where the matrices were;
 //                        stores by TMA; give the stage back when they have read it

@@ -144,7 +144,7 @@ private:
              cellText(settled(&violation), 3) + "</td><td>" + cellText(run.tokensPerSecond(), 0) + "</td><td>" +
              (time ? rt::formatDuration(*time) : "-") + "</td><td class=\"text\">" + escape(run.name) + "</td></tr>\n";
     }
-    out += "</tbody></table></div>\n<p>Losses are in nats a token. Train loss and max violation (load of the fullest "
+    out += "</tbody></table></div>\n<p>Losses are in nats per token. Train loss and max violation (load of the fullest "
            "expert over the mean load, minus 1; mean over layers) are smoothed; tokens/s is the median.</p>\n";
     for (const RunLog &run : runs)
       if (run.badLines > 0)
@@ -221,7 +221,7 @@ private:
         validation.back().dots = validation.back().x.size() <= 60;
       }
     }
-    heading("Loss", "Cross-entropy in nats a token. Faint: as logged; strong: smoothed over a fortieth of the run.");
+    heading("Loss", "Cross-entropy in nats per token. Faint: as logged; strong: smoothed over a fortieth of the run.");
     out += "<div class=\"charts wide\">\n" + lineChart({"train loss", xName(), "", 640, 330, false, 0.1}, train) +
            lineChart({"validation loss", xName(), "", 640, 330}, validation) +
            lineChart({"validation loss by time", "seconds", "", 640, 330}, overTime()) + "</div>\n";

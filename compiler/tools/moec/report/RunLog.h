@@ -16,7 +16,7 @@ namespace moec::report {
 /// One metric over the lines of a split: `values[i]` belongs to `steps[i]` of the split; NaN where a line lacks it.
 using Column = std::vector<double>;
 
-/// The lines of one split, "train" or "validation". A list of numbers, one a layer, is there as "NAME, mean".
+/// The lines of one split, "train" or "validation". A list of numbers, one per layer, is there as "NAME, mean".
 struct Split {
   std::vector<double> steps;
   std::map<std::string, Column> columns;

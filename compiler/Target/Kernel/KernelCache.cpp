@@ -1,4 +1,4 @@
-#include "compiler/Target/GPU/KernelCache.h"
+#include "compiler/Target/Kernel/KernelCache.h"
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/STLExtras.h"
@@ -13,12 +13,12 @@
 using llvm::StringRef;
 namespace fs = llvm::sys::fs;
 
-namespace moec::gpu {
+namespace moec::kernel {
 
 namespace {
 
-// An entry: this line, five 64-bit little-endian numbers (hash of all that follows it, bytes of the key, the PTX, the
-// cubin and the log), then those four. The key is there in full, so a collision of file names is no hit.
+// An entry: this line, five 64-bit little-endian numbers (hash of all that follows it, bytes of the key, the text, the
+// code and the log), then those four. The key is there in full, so a collision of file names is no hit.
 constexpr StringRef kMagic = "moec kernel 1\n";
 constexpr StringRef kSuffix = ".kernel";
 constexpr size_t kSections = 4;
@@ -90,7 +90,7 @@ std::optional<CompiledKernel> KernelCache::find(StringRef key) const {
 void KernelCache::store(StringRef key, const CompiledKernel &kernel) const {
   if (folder.empty() || fs::create_directories(folder))
     return;
-  StringRef sections[kSections] = {key, kernel.ptx, StringRef(kernel.cubin.data(), kernel.cubin.size()), kernel.log};
+  StringRef sections[kSections] = {key, kernel.text, StringRef(kernel.code.data(), kernel.code.size()), kernel.log};
   std::string body;
   auto append = [](std::string &text, uint64_t value) {
     char bytes[8];
@@ -143,4 +143,4 @@ void KernelCache::trim() const {
   }
 }
 
-} // namespace moec::gpu
+} // namespace moec::kernel
