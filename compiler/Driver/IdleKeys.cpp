@@ -227,7 +227,7 @@ private:
     auto evaluate = experiment.section<exp::EvaluateOp>();
     const exp::Field *batches = exp::findField(*exp::findSection("/evaluate"), "batches");
     if (exp::isGiven(evaluate, "batches") && evaluate.getBatchesAttr() != spec::defaultValue(*batches, experiment) &&
-        llvm::none_of(datasets, [](exp::DatasetOp dataset) { return dataset.getSplit() == "validation"; }))
+        llvm::none_of(datasets, [](exp::DatasetOp dataset) { return dataset.getSplit() == exp::Split::validation; }))
       warn(evaluate, "batches", "batches, without data.validation,", batches->fallback, "run");
   }
 

@@ -10,7 +10,7 @@ namespace moec {
 /// What dispatches compute with; moe-narrow-storage decides what lies in memory as something narrower.
 static Type getElementType(exp::ExperimentOp experiment, const ModelOptions &options) {
   Builder builder(experiment.getContext());
-  bool wide = options.wide || experiment.section<exp::PrecisionOp>().getCompute() == "f64";
+  bool wide = options.wide || experiment.section<exp::PrecisionOp>().getCompute() == exp::ComputeFormat::f64;
   return wide ? Type(builder.getF64Type()) : Type(builder.getF32Type());
 }
 
@@ -60,7 +60,7 @@ LogicalResult ModelContext::findMethods() {
 ParameterTraits ModelContext::getTraits(const ParameterInfo &info) const {
   using Role = ParameterTraits::Role;
   ParameterTraits traits;
-  traits.name = info.symbol;
+  traits.name = info.logicalName;
   traits.copies = info.getCopies();
   traits.rows = info.shape[info.shape.size() - 2];
   traits.cols = info.shape.back();
@@ -95,8 +95,16 @@ int64_t ModelContext::numMoeLayersBefore(int64_t layer) {
 //===--- States
 //-------------------------------------------------------------------------------------------------------===//
 
-moe::StateOp ModelContext::declare(StringRef symbol, moe::StateKind kind, RankedTensorType type, const LayerSlot *slot,
-                                   moe::StateOp gradient) {
+/// What a run that goes on needs from the one before, and cannot make again.
+static bool isSaved(moe::StateKind kind, std::optional<moe::StateRole> role) {
+  return kind == moe::StateKind::parameter || kind == moe::StateKind::optimizer || kind == moe::StateKind::balance ||
+         role == moe::StateRole::step_counter;
+}
+
+moe::StateOp ModelContext::declare(StringRef name, moe::StateKind kind, RankedTensorType type,
+                                   const StateTraits &traits) {
+  const LayerStack *stack = traits.stack;
+  std::string symbol = getSymbol(name.str(), stack);
   if (moe::StateOp known = states.lookup(symbol))
     return known;
   OpBuilder::InsertionGuard guard(b);
@@ -108,24 +116,40 @@ moe::StateOp ModelContext::declare(StringRef symbol, moe::StateKind kind, Ranked
     b.setInsertionPoint(*functions.begin());
   IntegerAttr count;
   DenseI64ArrayAttr layers;
-  if (slot) {
-    count = b.getI64IntegerAttr(slot->count);
-    layers = b.getDenseI64ArrayAttr({slot->first, slot->step});
+  if (stack) {
+    count = b.getI64IntegerAttr(stack->count);
+    layers = b.getDenseI64ArrayAttr({stack->first, stack->step});
   }
   FlatSymbolRefAttr gradientName;
-  if (gradient)
+  if (moe::StateOp gradient = traits.gradient)
     gradientName = FlatSymbolRefAttr::get(gradient.getSymNameAttr());
   auto state = moe::StateOp::create(b, b.getStringAttr(symbol), moe::StateKindAttr::get(b.getContext(), kind),
                                     TypeAttr::get(type), count, layers, gradientName);
+  if (symbol != name)
+    state.setLogicalName(name);
+  if (traits.role)
+    state.setRole(*traits.role);
+  if (!traits.logName.empty())
+    state.setLogName(traits.logName);
+  state.setSaved(isSaved(kind, traits.role));
   states[symbol] = state;
   return state;
 }
 
-moe::StateOp ModelContext::declareTable(StringRef name, const LayerSlot &slot, RankedTensorType type,
+moe::StateOp ModelContext::declareStepCounter() {
+  return declare("counter.step", moe::StateKind::counter, countType(1, 1), {.role = moe::StateRole::step_counter});
+}
+
+moe::StateOp ModelContext::declareBatchSources() {
+  return declare("batch.domains", moe::StateKind::batch, idType(microSequences(), 1),
+                 {.role = moe::StateRole::batch_sources});
+}
+
+moe::StateOp ModelContext::declareTable(StringRef name, const LayerStack &stack, RankedTensorType type,
                                         std::vector<double> numbers) {
-  std::string symbol = "constant." + getSlotSymbol(slot, name.str());
-  bool isNew = !states.contains(symbol);
-  moe::StateOp state = declare(symbol, moe::StateKind::constant, type, &slot);
+  std::string inLayers = "constant." + getNameInLayers(name.str());
+  bool isNew = !states.contains(getSymbol(inLayers, &stack));
+  moe::StateOp state = declare(inLayers, moe::StateKind::constant, type, {.stack = &stack});
   if (isNew)
     tables.push_back({state, std::move(numbers)});
   return state;
@@ -135,9 +159,10 @@ void ModelContext::declareParameters() {
   for (ParameterInfo &info : listParameters(experiment)) {
     LocationScope scope(*this, info.loc);
     auto type = RankedTensorType::get(info.shape, t.element);
-    const LayerSlot *slot = info.slot ? &*info.slot : nullptr;
-    moe::StateOp gradient = declare("grad." + info.symbol, moe::StateKind::gradient, type, slot);
-    moe::StateOp state = declare(info.symbol, moe::StateKind::parameter, type, slot, gradient);
+    const LayerStack *stack = info.stack ? &*info.stack : nullptr;
+    moe::StateOp gradient = declare("grad." + info.logicalName, moe::StateKind::gradient, type, {.stack = stack});
+    moe::StateOp state =
+        declare(info.logicalName, moe::StateKind::parameter, type, {.stack = stack, .gradient = gradient});
     perStep.push_back(gradient);
     parameters.push_back({std::move(info), state, gradient});
   }
@@ -154,7 +179,7 @@ Value ModelContext::readParameter(const LayerScope &layer, StringRef name) {
   std::string inLayer = (layer.prefix + name).str();
   if (!layer.index)
     return t.read(getState(inLayer));
-  return t.read(getState(getSlotSymbol(layer.slot, inLayer)), layer.index);
+  return t.read(getState(getSymbol(getNameInLayers(inLayer), &layer.stack)), layer.index);
 }
 
 void ModelContext::accumulate(moe::StateOp state, Value value, Value index) {
@@ -202,8 +227,10 @@ std::string ModelContext::claimMetric(StringRef name, Operation *section) {
   return other;
 }
 
-moe::StateOp ModelContext::declareMetric(StringRef name, Operation *section) {
-  moe::StateOp state = declare("metric." + claimMetric(name, section), moe::StateKind::metric, t.type(1, 1));
+moe::StateOp ModelContext::declareMetric(StringRef name, Operation *section, std::optional<moe::StateRole> role) {
+  std::string claimed = claimMetric(name, section);
+  moe::StateOp state =
+      declare("metric." + claimed, moe::StateKind::metric, t.type(1, 1), {.role = role, .logName = claimed});
   perStep.push_back(state);
   return state;
 }
@@ -223,7 +250,7 @@ void ModelContext::endFunction() { func::ReturnOp::create(b); }
 Value ModelContext::stepCounter() {
   if (!stepRead) {
     OpBuilder::InsertionGuard guard(b);
-    moe::StateOp counter = declare("counter.step", moe::StateKind::counter, countType(1, 1));
+    moe::StateOp counter = declareStepCounter();
     b.setInsertionPointToStart(&function.getBody().front());
     stepRead = t.read(counter);
   }

@@ -30,6 +30,14 @@ struct ConstantTable {
 
 struct LayerScope;
 
+/// What a state is beside its name, kind and type.
+struct StateTraits {
+  const LayerStack *stack = nullptr; // gives the copies; null: one
+  moe::StateOp gradient = {};        // of a parameter
+  std::optional<moe::StateRole> role = {};
+  llvm::StringRef logName = {}; // of a metric: what lines of the log call it
+};
+
 struct Parameter {
   ParameterInfo info;
   moe::StateOp state, gradient;
@@ -78,15 +86,19 @@ public:
   ParameterTraits getTraits(const ParameterInfo &info) const;
 
   //===--- States ---===//
-  /// `slot` gives the copies; null for a state without copies. Declaring a symbol again returns the first.
-  moe::StateOp declare(llvm::StringRef symbol, moe::StateKind kind, mlir::RankedTensorType type,
-                       const LayerSlot *slot = nullptr, moe::StateOp gradient = {});
+  /// `name` is the logical one (see getNameInLayers). Declaring a name of a stack again returns the first.
+  moe::StateOp declare(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type,
+                       const StateTraits &traits = {});
+  /// Steps done, i64 [1, 1].
+  moe::StateOp declareStepCounter();
+  /// Index of the source of text of each sequence, i32 [sequences of a micro-batch, 1].
+  moe::StateOp declareBatchSources();
   void declareParameters();
   moe::StateOp getState(llvm::StringRef symbol) const;
-  /// Constants of a slot, `constant.layers.<i>.<name>`; type is that of one copy.
-  moe::StateOp declareTable(llvm::StringRef name, const LayerSlot &slot, mlir::RankedTensorType type,
+  /// Constants of a stack, `constant.layers.<i>.<name>`; type is that of one copy.
+  moe::StateOp declareTable(llvm::StringRef name, const LayerStack &stack, mlir::RankedTensorType type,
                             std::vector<double> numbers);
-  /// A parameter outside layers, or copy `index` of one of the slot.
+  /// A parameter outside layers, or copy `index` of one of the stack.
   mlir::Value readParameter(llvm::StringRef symbol);
   mlir::Value readParameter(const LayerScope &layer, llvm::StringRef name);
   /// state += value.
@@ -97,7 +109,8 @@ public:
   /// Zero in all copies: one op that becomes a fill.
   void writeZero(moe::StateOp state);
   /// A [1, 1] metric of the step. `section`: what it is logged for.
-  moe::StateOp declareMetric(llvm::StringRef name, mlir::Operation *section);
+  moe::StateOp declareMetric(llvm::StringRef name, mlir::Operation *section,
+                             std::optional<moe::StateRole> role = std::nullopt);
   /// Every metric says its name here, and takes the one that is returned. Two sections with one name are an error, and
   /// so is a name that lines of the log have beside metrics. Asking again for the same section is none.
   std::string claimMetric(llvm::StringRef name, mlir::Operation *section);
@@ -134,7 +147,7 @@ private:
 
 /// Where a block stands: its layer, the copy's index, and the tokens that pass.
 struct LayerScope {
-  const LayerSlot &slot;
+  const LayerStack &stack;
   mlir::Value index;
   int64_t numTokens;
   bool training;               // losses are built and choices counted

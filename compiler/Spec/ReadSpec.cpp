@@ -108,7 +108,7 @@ static std::vector<std::string> filesOf(exp::DatasetOp dataset, llvm::StringRef 
 /// What a look at the files can tell. Sources of weight 0 are never read.
 static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
   using Seen = std::pair<exp::DatasetOp, std::string>;
-  std::map<std::pair<std::string, llvm::sys::fs::UniqueID>, Seen> seen; // by split and file
+  std::map<std::pair<exp::Split, llvm::sys::fs::UniqueID>, Seen> seen; // by split and file
   bool isFatal = false;
   for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
     if (dataset.getWeight().isZero())
@@ -117,7 +117,7 @@ static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef sp
       llvm::sys::fs::UniqueID id;
       if (llvm::sys::fs::getUniqueID(file, id))
         continue;
-      auto [first, isNew] = seen.try_emplace({dataset.getSplit().str(), id}, dataset, file);
+      auto [first, isNew] = seen.try_emplace({dataset.getSplit(), id}, dataset, file);
       if (isNew)
         continue;
       // Within a source a pass would read it twice; with two sources that may be meant.

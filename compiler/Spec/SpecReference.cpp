@@ -259,8 +259,8 @@ std::string moec::spec::explainExperiment(exp::ExperimentOp experiment) {
   };
   auto section = [&](Operation *op) {
     auto dataset = dyn_cast<exp::DatasetOp>(op);
-    const exp::Section *known =
-        exp::findSectionOfOp(op->getName().getStringRef().str(), dataset ? dataset.getSplit().str() : std::string());
+    const exp::Section *known = exp::findSectionOfOp(op->getName().getStringRef().str(),
+                                                     dataset ? dataset.getSplitAttr().str() : std::string());
     std::string pointer = exp::pointerOf(op);
     pointer = pointer == "/" ? "" : pointer;
     if (!known->category.empty())

@@ -268,7 +268,8 @@ private:
   /// the log decide nothing.
   Status checkFinite(const StepResult &step) {
     for (const PlanMetric &metric : plan.metrics)
-      if (metric.name == "loss" || metric.name == "total_loss" || metric.name == "grad_norm")
+      if (metric.role == StateRole::Loss || metric.role == StateRole::TotalLoss ||
+          metric.role == StateRole::GradientNorm)
         if (double value = step.metrics.values(metric)[0]; !std::isfinite(value))
           return Status::error("MOEC-R002", folder->path(), "the metric \"", metric.name, "\" became ",
                                formatFixed(value, 4), " at step ", step.step);

@@ -142,33 +142,33 @@ Result<OpenCheckpoint> openCheckpoint(const std::string &folder) {
 
 /// Where a tensor of the plan lies in the checkpoint.
 struct Match {
-  const TensorSlot *slot;
+  const SavedTensor *tensor;
   const OpenShard *shard;
   const SafetensorsEntry *entry;
 };
 
-Result<std::vector<Match>> matchTensors(const std::vector<TensorSlot> &slots, const OpenCheckpoint &checkpoint,
+Result<std::vector<Match>> matchTensors(const std::vector<SavedTensor> &tensors, const OpenCheckpoint &checkpoint,
                                         const std::string &folder) {
-  std::unordered_map<std::string, const TensorSlot *> wanted;
-  for (const TensorSlot &slot : slots)
-    wanted.emplace(slot.name, &slot);
+  std::unordered_map<std::string, const SavedTensor *> wanted;
+  for (const SavedTensor &tensor : tensors)
+    wanted.emplace(tensor.name, &tensor);
   std::vector<Match> matches;
   for (const OpenShard &shard : checkpoint.shards)
     for (const SafetensorsEntry &entry : shard.entries) {
       auto it = wanted.find(entry.name);
       if (it == wanted.end())
         return Status::error("MOEC-C012", shard.path, "tensor \"", entry.name, "\" is not in the plan");
-      const TensorSlot &slot = *it->second;
-      if (entry.dtype != dtypeInfo(slot.dtype).safetensors || entry.shape != slot.shape)
+      const SavedTensor &tensor = *it->second;
+      if (entry.dtype != dtypeInfo(tensor.dtype).safetensors || entry.shape != tensor.shape)
         return Status::error("MOEC-C013", shard.path, "tensor \"", entry.name, "\" is ", entry.dtype, " ",
-                             formatShape(entry.shape), ", the plan has ", dtypeInfo(slot.dtype).safetensors, " ",
-                             formatShape(slot.shape));
-      matches.push_back({&slot, &shard, &entry});
+                             formatShape(entry.shape), ", the plan has ", dtypeInfo(tensor.dtype).safetensors, " ",
+                             formatShape(tensor.shape));
+      matches.push_back({&tensor, &shard, &entry});
       wanted.erase(it);
     }
-  for (const TensorSlot &slot : slots)
-    if (wanted.count(slot.name))
-      return Status::error("MOEC-C011", folder, "tensor \"", slot.name, "\" is missing");
+  for (const SavedTensor &tensor : tensors)
+    if (wanted.count(tensor.name))
+      return Status::error("MOEC-C011", folder, "tensor \"", tensor.name, "\" is missing");
   return matches;
 }
 
@@ -203,16 +203,16 @@ Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::stri
   const CheckpointManifest &manifest = checkpoint.manifest;
   if (manifest.specHash != plan.specHash && !options.allowOtherSpec)
     return otherSpec(plan, manifest, path);
-  std::vector<TensorSlot> slots = checkpointTensors(plan);
-  MOEC_ASSIGN_OR_RETURN(std::vector<Match> matches, matchTensors(slots, checkpoint, path));
+  std::vector<SavedTensor> tensors = checkpointTensors(plan);
+  MOEC_ASSIGN_OR_RETURN(std::vector<Match> matches, matchTensors(tensors, checkpoint, path));
 
   std::vector<std::byte> chunk(kCheckpointChunk);
   for (const Match &match : matches)
-    for (uint64_t done = 0; done < match.slot->bytes;) {
-      size_t part = std::min<uint64_t>(match.slot->bytes - done, chunk.size());
+    for (uint64_t done = 0; done < match.tensor->bytes;) {
+      size_t part = std::min<uint64_t>(match.tensor->bytes - done, chunk.size());
       MOEC_RETURN_IF_ERROR(
           readAt(match.shard->fd.get(), match.entry->begin + done, chunk.data(), part, match.shard->path));
-      device.write(match.slot->offset + done, chunk.data(), part);
+      device.write(match.tensor->offset + done, chunk.data(), part);
       done += part;
     }
   MOEC_RETURN_IF_ERROR(device.finish());

@@ -157,7 +157,7 @@ Result<std::vector<std::string>> setAsideNewer(const std::string &directory, int
 
 Status checkRoom(const Plan &plan, const std::string &directory, uint64_t freed) {
   uint64_t bytes = 0;
-  for (const TensorSlot &slot : checkpointTensors(plan))
+  for (const SavedTensor &slot : checkpointTensors(plan))
     bytes += slot.bytes;
   struct statvfs disk;
   // Some file systems do not tell.

@@ -258,7 +258,7 @@ static std::string fieldPointer(Operation *section, llvm::StringRef attribute) {
     base.clear();
   std::string split;
   if (auto dataset = dyn_cast<DatasetOp>(section))
-    split = dataset.getSplit().str();
+    split = dataset.getSplitAttr().str();
   auto [head, rest] = attribute.split('.');
   std::string key = head.str();
   if (const Section *known = findSectionOfOp(section->getName().getStringRef().str(), split))

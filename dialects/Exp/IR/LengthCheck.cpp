@@ -27,7 +27,7 @@ static void visitLengths(ExperimentOp experiment, Visit visit) {
   for (Operation &section : experiment.getBody().front()) {
     auto dataset = dyn_cast<DatasetOp>(section);
     const Section *known =
-        findSectionOfOp(section.getName().getStringRef().str(), dataset ? dataset.getSplit().str() : "");
+        findSectionOfOp(section.getName().getStringRef().str(), dataset ? dataset.getSplitAttr().str() : "");
     if (!known || isa<DurationOp>(section))
       continue;
     if (auto method = section.getAttrOfType<MethodAttr>("method"))

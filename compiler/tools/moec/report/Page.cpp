@@ -1,5 +1,6 @@
 #include "compiler/tools/moec/report/Page.h"
 
+#include "compiler/Methods/LogNames.h"
 #include "compiler/tools/moec/report/Chart.h"
 #include "compiler/tools/moec/report/Html.h"
 #include "runtime/base/JsonDifference.h"
@@ -399,7 +400,7 @@ private:
     Scale scale{0, 2, true, 1};
     bool any = false;
     for (const RunLog &run : runs)
-      if (auto grid = run.grids.find("expert_tokens"); grid != run.grids.end())
+      if (auto grid = run.grids.find(kExpertTokens); grid != run.grids.end())
         for (size_t layer = 0; layer < slicesOf(grid->second); ++layer) {
           scale = loadScale(sliceOf(grid->second, layer, true), scale);
           any = true;
@@ -410,7 +411,7 @@ private:
     out +=
         colourBar(scale, "tokens of an expert over the mean of its layer (up to 4), each column a stretch of the log");
     for (size_t i = 0; i < runs.size(); ++i) {
-      auto grid = runs[i].grids.find("expert_tokens");
+      auto grid = runs[i].grids.find(kExpertTokens);
       std::string content;
       for (size_t layer = 0; grid != runs[i].grids.end() && layer < slicesOf(grid->second); ++layer)
         content += mapOf(runs[i].layerName(layer), "expert", grid->second, layer, true, scale);
@@ -453,7 +454,7 @@ private:
 
   /// Sources x experts of each layer, over the last quarter of the log.
   std::string sourcesOf(const RunLog &run, bool measuring, Scale &scale) {
-    auto found = run.grids.find("expert_tokens_by_source");
+    auto found = run.grids.find(kExpertTokensBySource);
     if (found == run.grids.end())
       return "";
     const Grid &grid = found->second;
@@ -491,7 +492,7 @@ private:
     std::set<std::string> names;
     for (const RunLog &run : runs)
       for (const auto &[name, grid] : run.grids)
-        if (name != "expert_tokens" && name != "expert_tokens_by_source")
+        if (name != kExpertTokens && name != kExpertTokensBySource)
           names.insert(name);
     for (const std::string &name : names) {
       heading(name, "");

@@ -1,5 +1,6 @@
 #include "compiler/tools/moec/report/RunLog.h"
 
+#include "compiler/Methods/LogNames.h"
 #include "runtime/base/File.h"
 #include "runtime/base/Text.h"
 
@@ -106,7 +107,7 @@ static void addLoads(RunLog &run, const std::vector<size_t> &shape, const std::v
 /// Layers x sources x experts, from that, from layers x (sources * experts), or from sources x experts of one layer.
 /// Empty when the experts cannot be told.
 static std::vector<size_t> sourcesShape(const RunLog &run, const std::vector<size_t> &shape) {
-  auto loads = run.grids.find("expert_tokens");
+  auto loads = run.grids.find(kExpertTokens);
   size_t experts = loads == run.grids.end() ? 0 : loads->second.shape.back();
   if (shape.size() == 3)
     return shape;
@@ -173,7 +174,7 @@ static void readLine(RunLog &run, const std::string &text) {
       shape.pop_back();
     if (shape.size() == 1)
       split.set(key + ", mean", std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(shape[0]));
-    if (key == "expert_tokens_by_source")
+    if (key == kExpertTokensBySource)
       shape = sourcesShape(run, shape);
     if (!isTrain || shape.empty())
       continue;
@@ -181,9 +182,9 @@ static void readLine(RunLog &run, const std::string &text) {
     if (grid.shape != shape)
       continue;
     grid.add(split.steps.back(), values);
-    if (key == "expert_tokens" && shape.size() <= 2)
+    if (key == kExpertTokens && shape.size() <= 2)
       addLoads(run, shape, values);
-    if (key == "expert_tokens_by_source")
+    if (key == kExpertTokensBySource)
       addSources(run, shape, values);
   }
 }

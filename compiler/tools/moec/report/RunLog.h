@@ -66,7 +66,7 @@ struct RunLog {
   std::vector<std::string> sources; // training data in the order of the tables' rows, if run.json says so
   int64_t plannedSteps = 0;         // 0: unknown
   Split train, validation;
-  // Of training lines. "expert_tokens_by_source" is layers x sources x experts here, however it is logged.
+  // Of training lines. kExpertTokensBySource is layers x sources x experts here, however it is logged.
   std::map<std::string, Grid> grids;
   LayerColumns layers;
   size_t badLines = 0; // neither JSON objects with a step nor a torn last line
