@@ -2,31 +2,13 @@
 #ifndef MOEC_COMPILER_MODEL_MODELCONTEXT_H
 #define MOEC_COMPILER_MODEL_MODELCONTEXT_H
 
-#include "compiler/Methods/Methods.h"
 #include "compiler/Model/ModelBuilder.h"
+#include "compiler/Model/ModelMethods.h"
+#include "compiler/Model/ModelStates.h"
 #include "compiler/Model/Parameters.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "llvm/ADT/StringMap.h"
-#include "llvm/ADT/StringSet.h"
 
 namespace moec {
-
-/// A loss whose weight is not 0.
-struct LossTerm {
-  exp::LossOp op;
-  const LossMethod *method;
-};
-
-struct WatchTerm {
-  exp::WatchOp op;
-  const WatchMethod *method;
-};
-
-/// A constant state and its numbers, all copies one after another; init writes them.
-struct ConstantTable {
-  moe::StateOp state;
-  std::vector<double> numbers;
-};
 
 struct LayerScope;
 
@@ -37,9 +19,7 @@ struct Parameter {
 
 class ModelContext {
 public:
-  ModelContext(exp::ExperimentOp experiment, mlir::ModuleOp module, const ModelOptions &options);
-  /// Finds the methods that the sections name.
-  llvm::LogicalResult findMethods();
+  ModelContext(exp::ExperimentOp experiment, mlir::ModuleOp module, const ModelOptions &options, ModelMethods methods);
 
   exp::ExperimentOp experiment;
   mlir::ModuleOp module;
@@ -54,18 +34,9 @@ public:
   mlir::ImplicitLocOpBuilder b;
   TensorBuilder t;
   std::vector<Segment> segments;
-  std::vector<LossTerm> losses;
-  std::vector<WatchTerm> watches;
-  const RoutingMethod *routing = nullptr; // these two with moe
-  const ScoreMethod *score = nullptr;
-  const BalanceMethod *balance = nullptr; // may be null, as may
-  const ForcedMethod *forced = nullptr;
-  std::vector<ConstantTable> tables;
-  const ScalingMethod *scaling = nullptr; // null: nothing is scaled
-  ScalingMethod::Run run;
+  ModelMethods methods;
+  ModelStates states;
   std::vector<Parameter> parameters;
-  std::vector<moe::StateOp> perStep;     // zeroed by begin_step
-  llvm::StringMap<double> initialValues; // of optimizer states, where it is not 0
 
   int64_t seqLen();
   int64_t microSequences();
@@ -78,14 +49,7 @@ public:
   ParameterTraits getTraits(const ParameterInfo &info) const;
 
   //===--- States ---===//
-  /// `slot` gives the copies; null for a state without copies. Declaring a symbol again returns the first.
-  moe::StateOp declare(llvm::StringRef symbol, moe::StateKind kind, mlir::RankedTensorType type,
-                       const LayerSlot *slot = nullptr, moe::StateOp gradient = {});
   void declareParameters();
-  moe::StateOp getState(llvm::StringRef symbol) const;
-  /// Constants of a slot, `constant.layers.<i>.<name>`; type is that of one copy.
-  moe::StateOp declareTable(llvm::StringRef name, const LayerSlot &slot, mlir::RankedTensorType type,
-                            std::vector<double> numbers);
   /// A parameter outside layers, or copy `index` of one of the slot.
   mlir::Value readParameter(llvm::StringRef symbol);
   mlir::Value readParameter(const LayerScope &layer, llvm::StringRef name);
@@ -96,12 +60,6 @@ public:
   void writeFill(moe::StateOp state, double value);
   /// Zero in all copies: one op that becomes a fill.
   void writeZero(moe::StateOp state);
-  /// A [1, 1] metric of the step. `section`: what it is logged for.
-  moe::StateOp declareMetric(llvm::StringRef name, mlir::Operation *section);
-  /// Every metric says its name here, and takes the one that is returned. Two sections with one name are an error, and
-  /// so is a name that lines of the log have beside metrics. Asking again for the same section is none.
-  std::string claimMetric(llvm::StringRef name, mlir::Operation *section);
-  bool hasErrors = false; // reported; the model is not to be used
 
   //===--- Functions ---===//
   mlir::func::FuncOp beginFunction(llvm::StringRef name);
@@ -114,9 +72,6 @@ public:
   mlir::RankedTensorType countType(int64_t rows, int64_t cols);
 
 private:
-  llvm::StringMap<moe::StateOp> states;
-  llvm::StringMap<mlir::Operation *> metricOwners;
-  llvm::StringSet<> clashes;            // of names, reported
   mlir::func::FuncOp function;          // being built
   mlir::Value stepRead, firstTokenRead; // in it
 };

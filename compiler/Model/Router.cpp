@@ -15,10 +15,10 @@ static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerSlot &slot,
   for (const Segment &segment : ctx.segments)
     for (const LayerSlot &other : segment.slots)
       number += other.isMoe && other.number < slot.number;
-  std::string symbol = "metric." + ctx.claimMetric(name, section) + (number == 0 ? "" : "." + std::to_string(number));
-  moe::StateOp state = ctx.declare(symbol, moe::StateKind::metric, type, &slot);
-  if (!llvm::is_contained(ctx.perStep, state))
-    ctx.perStep.push_back(state);
+  std::string symbol =
+      "metric." + ctx.states.claimMetric(name, section) + (number == 0 ? "" : "." + std::to_string(number));
+  moe::StateOp state = ctx.states.declare(symbol, moe::StateKind::metric, type, &slot);
+  ctx.states.zeroEachStep(state);
   return state;
 }
 
@@ -35,9 +35,9 @@ public:
   moe::StateOp perLayer(StringRef name, moe::StateKind kind, RankedTensorType type, bool resetEachStep) override {
     std::string symbol =
         (moe::stringifyStateKind(kind) + "." + getSlotSymbol(slot, (section + "." + name).str())).str();
-    moe::StateOp state = ctx.declare(symbol, kind, type, &slot);
-    if (resetEachStep && !llvm::is_contained(ctx.perStep, state))
-      ctx.perStep.push_back(state);
+    moe::StateOp state = ctx.states.declare(symbol, kind, type, &slot);
+    if (resetEachStep)
+      ctx.states.zeroEachStep(state);
     return state;
   }
 
@@ -46,8 +46,8 @@ public:
     std::vector<double> all;
     for (int64_t i = 0; i < slot.count; ++i)
       llvm::append_range(all, numbersOf(ctx.numMoeLayersBefore(slot.first + slot.step * i)));
-    return ctx.t.read(ctx.declareTable((section + "." + name).str(), slot, ctx.t.type(1, columns), std::move(all)),
-                      layer);
+    return ctx.t.read(
+        ctx.states.declareTable((section + "." + name).str(), slot, ctx.t.type(1, columns), std::move(all)), layer);
   }
 
   moe::StateOp perLayerMetric(StringRef name, RankedTensorType type) override {
@@ -69,7 +69,7 @@ Value LayerNoise::uniform(TensorBuilder &b, StringRef name, int64_t rows, int64_
   std::vector<double> numbers;
   for (int64_t i = 0; i < slot.count; ++i)
     numbers.push_back(static_cast<double>(slot.first + slot.step * i));
-  moe::StateOp table = ctx.declareTable("layer_number", slot, ctx.countType(1, 1), std::move(numbers));
+  moe::StateOp table = ctx.states.declareTable("layer_number", slot, ctx.countType(1, 1), std::move(numbers));
   Value zero =
       b.mapTo(b.b.getI64Type(), {}, 1, 1, [](ScalarBuilder &s, TensorBuilder::Scalars) { return s.integer(0); });
   return b.uniform(ctx.experiment.getSeed(), static_cast<uint32_t>(llvm::xxh3_64bits(name)), ctx.stepCounter(),
@@ -100,7 +100,7 @@ static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
   for (int64_t i = 0; i < layer.slot.count; ++i)
     for (auto &[step, list] : phases)
       numbers.push_back(list[ctx.numMoeLayersBefore(layer.slot.first + layer.slot.step * i)]);
-  moe::StateOp table = ctx.declareTable("top_k", layer.slot, ctx.t.type(1, columns), std::move(numbers));
+  moe::StateOp table = ctx.states.declareTable("top_k", layer.slot, ctx.t.type(1, columns), std::move(numbers));
   Value all = ctx.t.read(table, layer.index);
   if (columns == 1)
     return all;
@@ -145,29 +145,29 @@ static Value chooseText(ModelContext &ctx, const RoutingValues &r, Value text,
 static Value buildIds(ModelContext &ctx, const RoutingValues &r, Value selection) {
   exp::MethodAttr routing = ctx.router.getMethod();
   if (!r.textTokens)
-    return ctx.routing->buildIds(ctx.t, routing, r, selection);
+    return ctx.methods.routing->buildIds(ctx.t, routing, r, selection);
   selection = chooseText(ctx, r, selection,
                          [](ScalarBuilder &s) { return s.constant(-std::numeric_limits<double>::infinity()); });
-  return chooseText(ctx, r, ctx.routing->buildIds(ctx.t, routing, r, selection),
+  return chooseText(ctx, r, ctx.methods.routing->buildIds(ctx.t, routing, r, selection),
                     [](ScalarBuilder &s) { return s.toInteger(s.integer(-1), 32); });
 }
 
 static void buildChoice(ModelContext &ctx, const LayerScope &layer, LayerValues &r) {
   exp::MethodAttr routing = ctx.router.getMethod();
-  r.hasEmptySlots = ctx.routing->hasEmptySlots(routing) || r.layerTopK || r.textTokens;
-  if (ctx.forced && r.training) {
+  r.hasEmptySlots = ctx.methods.routing->hasEmptySlots(routing) || r.layerTopK || r.textTokens;
+  if (ctx.methods.forced && r.training) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "forced"));
     SlotStates states(ctx, layer.slot, ctx.router);
-    r.ids = ctx.forced->buildIds(ctx.t, *ctx.router.getForced(), r, states);
+    r.ids = ctx.methods.forced->buildIds(ctx.t, *ctx.router.getForced(), r, states);
     r.unbiasedIds = r.ids;
     return;
   }
-  r.maxChosen = ctx.routing->maxChosen(routing, r);
+  r.maxChosen = ctx.methods.routing->maxChosen(routing, r);
   r.selection = r.scores;
-  if (ctx.balance) {
+  if (ctx.methods.balance) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "balance"));
     SlotStates states(ctx, layer.slot, ctx.router);
-    r.selection = ctx.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
+    r.selection = ctx.methods.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
   }
   r.ids = buildIds(ctx, r, r.selection);
   RoutingValues free = r; // DeepSeek-V3, eq. 18: the top k of all scores, without bias or groups
@@ -201,22 +201,22 @@ LayerValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
   r.routerInput = buildRouterInput(ctx, r);
   // Which expert is the largest must not hang on a rounding.
   r.logits = ctx.t.matmulExactly(r.routerInput, r.router);
-  r.scores = ctx.score->buildScores(ctx.t, score, r.logits);
+  r.scores = ctx.methods.score->buildScores(ctx.t, score, r.logits);
   r.layerTopK = buildLayerTopK(ctx, layer);
   buildChoice(ctx, layer, r);
-  r.weights = ctx.score->buildWeights(ctx.t, score, r, ctx.router.getNormalize());
-  if (ctx.balance && !ctx.forced) {
+  r.weights = ctx.methods.score->buildWeights(ctx.t, score, r, ctx.router.getNormalize());
+  if (ctx.methods.balance && !ctx.methods.forced) {
     LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
     SlotStates states(ctx, layer.slot, ctx.router);
-    r.weights = ctx.balance->buildWeights(ctx.t, *ctx.router.getBalance(), r, r.weights, states);
+    r.weights = ctx.methods.balance->buildWeights(ctx.t, *ctx.router.getBalance(), r, r.weights, states);
   }
   r.weights = ctx.t.scale(r.weights, ctx.router.getScale().convertToDouble());
   r.noise = nullptr; // ends with this call
   if (layer.training) {
     r.counts = moe::CountIdsOp::create(ctx.b, ctx.countType(1, r.numExperts), r.ids);
     ctx.accumulate(declareExpertTokens(ctx, layer.slot), r.counts, layer.index);
-    r.rowScores = ctx.score->buildRowScores(ctx.t, score, r.scores);
-    r.probabilities = ctx.score->buildProbabilities(ctx.t, score, r.scores);
+    r.rowScores = ctx.methods.score->buildRowScores(ctx.t, score, r.scores);
+    r.probabilities = ctx.methods.score->buildProbabilities(ctx.t, score, r.scores);
   }
   return r;
 }
@@ -228,14 +228,14 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
   r.noise = &noise;
   auto buildProbabilities = [&](Value input) {
     exp::MethodAttr score = ctx.router.getScore();
-    Value scores = ctx.score->buildScores(ctx.t, score, ctx.t.matmulExactly(input, r.router));
-    return ctx.score->buildProbabilities(ctx.t, score, scores);
+    Value scores = ctx.methods.score->buildScores(ctx.t, score, ctx.t.matmulExactly(input, r.router));
+    return ctx.methods.score->buildProbabilities(ctx.t, score, scores);
   };
   r.buildProbabilities = buildProbabilities;
   auto sets = ctx.experiment.sections<exp::DatasetOp>();
   r.numSources = llvm::count_if(sets, [](exp::DatasetOp set) { return set.getSplit() == "train"; });
   auto readSources = [&] {
-    return ctx.t.read(ctx.declare("batch.domains", moe::StateKind::batch, ctx.idType(ctx.microSequences(), 1)));
+    return ctx.t.read(ctx.states.declare("batch.domains", moe::StateKind::batch, ctx.idType(ctx.microSequences(), 1)));
   };
   r.readSources = readSources;
   auto carried = terms.carried.begin();
@@ -246,7 +246,7 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
     if (carries)
       *carried++ = method.buildCarried(ctx.t, attr, r);
   };
-  for (auto [term, sum] : llvm::zip_equal(ctx.losses, terms.lossSums)) {
+  for (auto [term, sum] : llvm::zip_equal(ctx.methods.losses, terms.lossSums)) {
     exp::LossOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
     SlotStates states(ctx, layer.slot, op);
@@ -255,7 +255,7 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
         *sum = ctx.t.add(*sum, value);
     });
   }
-  for (const WatchTerm &term : ctx.watches) {
+  for (const WatchTerm &term : ctx.methods.watches) {
     exp::WatchOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
     SlotStates states(ctx, layer.slot, op);
@@ -276,7 +276,7 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
 //===--- After a step ---------------------------------------------------------------------------------------------===//
 
 void buildRouterUpdates(ModelContext &ctx, Value step) {
-  if (!ctx.moe || (!ctx.balance && ctx.watches.empty()))
+  if (!ctx.moe || (!ctx.methods.balance && ctx.methods.watches.empty()))
     return;
   LocationScope scope(ctx, ctx.router.getLoc());
   for (const Segment &segment : ctx.segments)
@@ -294,12 +294,12 @@ void buildRouterUpdates(ModelContext &ctx, Value step) {
                     step,
                     static_cast<int64_t>(ctx.experiment.section<exp::DurationOp>().getSteps()),
                     ctx.stepCounter()};
-      if (ctx.balance && !ctx.forced) {
+      if (ctx.methods.balance && !ctx.methods.forced) {
         LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
         SlotStates states(ctx, slot, ctx.router);
-        ctx.balance->buildUpdate(ctx.t, *ctx.router.getBalance(), load, states);
+        ctx.methods.balance->buildUpdate(ctx.t, *ctx.router.getBalance(), load, states);
       }
-      for (const WatchTerm &term : ctx.watches) {
+      for (const WatchTerm &term : ctx.methods.watches) {
         exp::WatchOp op = term.op;
         LocationScope atWatch(ctx, op.getLoc());
         SlotStates states(ctx, slot, op);

@@ -130,7 +130,7 @@ public:
   /// Writes the metric.
   Value finish() {
     Value norm = ctx.t.map({sum}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.sqrt(x[0]); });
-    ctx.write(ctx.declareMetric("grad_norm", ctx.optimizer), norm);
+    ctx.write(ctx.states.declareMetric("grad_norm", ctx.optimizer), norm);
     return norm;
   }
 
@@ -167,13 +167,14 @@ public:
 
   moe::StateOp declare(StringRef name, RankedTensorType type, double initial) override {
     const ParameterInfo &info = parameter.info;
-    moe::StateOp state = ctx.declare(("optimizer." + name + "." + info.symbol).str(), moe::StateKind::optimizer,
-                                     type ? type : parameter.state.getTensorType(), info.slot ? &*info.slot : nullptr);
+    moe::StateOp state =
+        ctx.states.declare(("optimizer." + name + "." + info.symbol).str(), moe::StateKind::optimizer,
+                           type ? type : parameter.state.getTensorType(), info.slot ? &*info.slot : nullptr);
     // Norms, thresholds and bases are small, or are squared: rounding them to bf16 saves little and costs much.
     if (type)
       state->setAttr("moe.full_precision", ctx.b.getUnitAttr());
     if (initial != 0)
-      ctx.initialValues[state.getSymName()] = initial;
+      ctx.states.initialValues[state.getSymName()] = initial;
     return state;
   }
 
@@ -210,8 +211,9 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
            << method->kind() << " cannot update \"" << traits.name << "\": " << why;
   ParameterStates states(ctx, parameter);
   double lr = rule->lr;
-  if (ctx.scaling)
-    lr *= ctx.scaling->getRate(*ctx.optimizer.getScaling(), ctx.run, traits, method->widthExponent(rule->method));
+  if (ctx.methods.scaling)
+    lr *= ctx.methods.scaling->getRate(*ctx.optimizer.getScaling(), ctx.methods.run, traits,
+                                       method->widthExponent(rule->method));
   OptimizerMethod::Update update{.traits = traits,
                                  .parameter = parameter.state,
                                  .gradient = parameter.gradient,
@@ -237,7 +239,7 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
   const auto *schedule = findMethod<ScheduleMethod>(ctx.optimizer, scheduleAttr);
   if (!schedule || failed(checkPatterns(ctx)))
     return failure();
-  moe::StateOp counter = ctx.declare("counter.step", moe::StateKind::counter, ctx.countType(1, 1));
+  moe::StateOp counter = ctx.states.declare("counter.step", moe::StateKind::counter, ctx.countType(1, 1));
   ctx.beginFunction("update");
 
   GradientNorm norm(ctx);
@@ -258,7 +260,8 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
     LocationScope atSchedule(ctx, exp::fieldLoc(ctx.optimizer, "schedule"));
     factor = schedule->buildFactor(ctx.t, scheduleAttr, done, totalSteps);
   }
-  ctx.write(ctx.declareMetric("lr", ctx.optimizer), ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
+  ctx.write(ctx.states.declareMetric("lr", ctx.optimizer),
+            ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
 
   Value step =
       ctx.t.map({done}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.add(x[0], s.constant(1.0)); });

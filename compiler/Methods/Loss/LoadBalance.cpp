@@ -39,8 +39,7 @@ public:
                     "balancing method and within groups"}};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r,
-                   StateDeclarer &states) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &states) const override {
     StringRef scope = attr.getString("scope");
     int64_t groups = scope == "sequence" ? r.numTokens / r.seqLen : 1;
     Value ids = attr.getString("choices") == "actual" ? r.ids : r.unbiasedIds;

@@ -332,7 +332,7 @@ LogicalResult RowEmitter::emitSinks() {
 }
 
 //===--- The template ---===// Values needed after a sum over the row would otherwise be requested after it. Chains of
-//loads (an expert's weight, the logit of a target) take longest to arrive.
+// loads (an expert's weight, the logit of a target) take longest to arrive.
 void RowEmitter::loadEarly() {
   SmallVector<Value> scalarsOfRow;
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {
