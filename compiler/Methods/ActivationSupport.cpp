@@ -91,4 +91,24 @@ Value buildMeanOfCosines(TensorBuilder &b, const TokenActivations &a,
   return sums ? buildMean(b, sums, a.pairs) : b.constant(0.0);
 }
 
+std::vector<exp::Conflict> findSingleExperts(exp::ExperimentOp experiment, const std::string &kind,
+                                             const std::string &what) {
+  auto moe = experiment.section<exp::MoeOp>();
+  if (!moe)
+    return {};
+  exp::TopKPlace least = exp::findSmallestTopK(experiment);
+  if (least.topK != 1)
+    return {};
+  bool always = moe.getTopK() == 1;
+  return {{.field = "",
+           .text = kind + " compares the experts of one token" +
+                   (always ? ", and each token has one: the " + what +
+                                 " is always 0; give model.moe.top_k 2 or more, or leave the " + what + " out"
+                           : ": where a layer has top_k 1 it is 0"),
+           .other = least.section,
+           .otherField = least.field,
+           .otherText = least.text(),
+           .isWarning = true}};
+}
+
 } // namespace moec

@@ -23,6 +23,11 @@ mlir::Value buildMeanCosine(TensorBuilder &b, const TokenActivations &activation
 mlir::Value buildMeanOfCosines(TensorBuilder &b, const TokenActivations &activations,
                                llvm::function_ref<mlir::Value(ScalarBuilder &, mlir::Value)> function);
 
+/// A warning where a layer has one expert a token at some step, for `what` ("loss", "measure") called `kind`: there is
+/// nothing to compare.
+std::vector<exp::Conflict> findSingleExperts(exp::ExperimentOp experiment, const std::string &kind,
+                                             const std::string &what);
+
 } // namespace moec
 
 #endif

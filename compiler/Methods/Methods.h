@@ -28,7 +28,7 @@ struct RoutingSizes {
   int64_t ffnExperts; // the first ones, which have weights
   int64_t topK;       // the largest of all layers and times
   int64_t groups, topGroups;
-  llvm::StringRef groupScore;
+  exp::GroupScore groupScore = exp::GroupScore::max;
   int64_t microBatches; // of a step
   int64_t rowAlign;     // of groups of rows (see MatrixBatch)
   bool training;

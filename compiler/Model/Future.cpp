@@ -10,10 +10,11 @@ namespace moec {
 // Whose slots are the last to go is decided by weight or by rank, not by place alone. By `position` earlier tokens go
 // first, so later ones change nothing for them.
 static std::string describeCapacity(exp::MoeOp moe) {
-  if (moe.getCapacityFactor().isZero() || moe.getDrop() == "position")
+  if (moe.getCapacityFactor().isZero() || moe.getDrop() == exp::DropRule::position)
     return "";
-  bool isRandom = moe.getDrop() == "random2";
-  return "capacity with drop \"" + moe.getDrop().str() + "\": in training and validation a later token " +
+  bool isRandom = moe.getDrop() == exp::DropRule::random2;
+  return "capacity with drop \"" + stringifyEnum(moe.getDrop()).str() +
+         "\": in training and validation a later token " +
          (isRandom ? "that has the expert as an earlier choice" : "of a higher weight") +
          " takes the place of an earlier one";
 }

@@ -52,10 +52,10 @@ static void buildParameters(ModelContext &ctx, const Segment *segment, Streams &
     index = repeat.getIndexArgument();
   }
   auto belongs = [&](const ParameterInfo &info) {
-    if (!segment || !info.slot)
-      return !segment && !info.slot;
-    unsigned number = info.slot->number;
-    return segment->slots.front().number <= number && number <= segment->slots.back().number;
+    if (!segment || !info.stack)
+      return !segment && !info.stack;
+    unsigned number = info.stack->number;
+    return segment->stacks.front().number <= number && number <= segment->stacks.back().number;
   };
   for (Parameter &parameter : ctx.parameters) {
     if (!belongs(parameter.info))

@@ -9,7 +9,7 @@ namespace moec {
 /// What dispatches compute with; moe-narrow-storage decides what lies in memory as something narrower.
 static Type getElementType(exp::ExperimentOp experiment, const ModelOptions &options) {
   Builder builder(experiment.getContext());
-  bool wide = options.wide || experiment.section<exp::PrecisionOp>().getCompute() == "f64";
+  bool wide = options.wide || experiment.section<exp::PrecisionOp>().getCompute() == exp::ComputeFormat::f64;
   return wide ? Type(builder.getF64Type()) : Type(builder.getF32Type());
 }
 
@@ -26,7 +26,7 @@ ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const 
 ParameterTraits ModelContext::getTraits(const ParameterInfo &info) const {
   using Role = ParameterTraits::Role;
   ParameterTraits traits;
-  traits.name = info.symbol;
+  traits.name = info.logicalName;
   traits.copies = info.getCopies();
   traits.rows = info.shape[info.shape.size() - 2];
   traits.cols = info.shape.back();
@@ -61,13 +61,25 @@ int64_t ModelContext::numMoeLayersBefore(int64_t layer) {
 //===--- States
 //-------------------------------------------------------------------------------------------------------===//
 
+moe::StateOp ModelContext::declareStepCounter() {
+  return states.declare("counter.step", moe::StateKind::counter, countType(1, 1),
+                        {.role = moe::StateRole::step_counter});
+}
+
+moe::StateOp ModelContext::declareBatchSources() {
+  return states.declare("batch.domains", moe::StateKind::batch, idType(microSequences(), 1),
+                        {.role = moe::StateRole::batch_sources});
+}
+
 void ModelContext::declareParameters() {
   for (ParameterInfo &info : listParameters(experiment)) {
     LocationScope scope(*this, info.loc);
     auto type = RankedTensorType::get(info.shape, t.element);
-    const LayerSlot *slot = info.slot ? &*info.slot : nullptr;
-    moe::StateOp gradient = states.declare("grad." + info.symbol, moe::StateKind::gradient, type, slot);
-    moe::StateOp state = states.declare(info.symbol, moe::StateKind::parameter, type, slot, gradient);
+    const LayerStack *stack = info.stack ? &*info.stack : nullptr;
+    moe::StateOp gradient =
+        states.declare("grad." + info.logicalName, moe::StateKind::gradient, type, {.stack = stack});
+    moe::StateOp state =
+        states.declare(info.logicalName, moe::StateKind::parameter, type, {.stack = stack, .gradient = gradient});
     states.zeroEachStep(gradient);
     parameters.push_back({std::move(info), state, gradient});
   }
@@ -78,7 +90,7 @@ Value ModelContext::readParameter(const LayerScope &layer, StringRef name) {
   std::string inLayer = (layer.prefix + name).str();
   if (!layer.index)
     return t.read(states.getState(inLayer));
-  return t.read(states.getState(getSlotSymbol(layer.slot, inLayer)), layer.index);
+  return t.read(states.getState(getSymbol(getNameInLayers(inLayer), &layer.stack)), layer.index);
 }
 
 void ModelContext::accumulate(moe::StateOp state, Value value, Value index) {
@@ -119,7 +131,7 @@ void ModelContext::endFunction() { func::ReturnOp::create(b); }
 Value ModelContext::stepCounter() {
   if (!stepRead) {
     OpBuilder::InsertionGuard guard(b);
-    moe::StateOp counter = states.declare("counter.step", moe::StateKind::counter, countType(1, 1));
+    moe::StateOp counter = declareStepCounter();
     b.setInsertionPointToStart(&function.getBody().front());
     stepRead = t.read(counter);
   }

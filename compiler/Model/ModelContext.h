@@ -49,8 +49,12 @@ public:
   ParameterTraits getTraits(const ParameterInfo &info) const;
 
   //===--- States ---===//
+  /// Steps done, i64 [1, 1].
+  moe::StateOp declareStepCounter();
+  /// Index of the source of text of each sequence, i32 [sequences of a micro-batch, 1].
+  moe::StateOp declareBatchSources();
   void declareParameters();
-  /// A parameter outside layers, or copy `index` of one of the slot.
+  /// A parameter outside layers, or copy `index` of one of the stack.
   mlir::Value readParameter(llvm::StringRef symbol);
   mlir::Value readParameter(const LayerScope &layer, llvm::StringRef name);
   /// state += value.
@@ -89,7 +93,7 @@ private:
 
 /// Where a block stands: its layer, the copy's index, and the tokens that pass.
 struct LayerScope {
-  const LayerSlot &slot;
+  const LayerStack &stack;
   mlir::Value index;
   int64_t numTokens;
   bool training;               // losses are built and choices counted

@@ -6,8 +6,16 @@ using namespace mlir;
 
 namespace moec {
 
-moe::StateOp ModelStates::declare(StringRef symbol, moe::StateKind kind, RankedTensorType type, const LayerSlot *slot,
-                                  moe::StateOp gradient) {
+/// What a run that goes on needs from the one before, and cannot make again.
+static bool isSaved(moe::StateKind kind, std::optional<moe::StateRole> role) {
+  return kind == moe::StateKind::parameter || kind == moe::StateKind::optimizer || kind == moe::StateKind::balance ||
+         role == moe::StateRole::step_counter;
+}
+
+moe::StateOp ModelStates::declare(StringRef name, moe::StateKind kind, RankedTensorType type,
+                                  const StateTraits &traits) {
+  const LayerStack *stack = traits.stack;
+  std::string symbol = getSymbol(name.str(), stack);
   if (moe::StateOp first = known.lookup(symbol))
     return first;
   OpBuilder::InsertionGuard guard(b);
@@ -19,24 +27,31 @@ moe::StateOp ModelStates::declare(StringRef symbol, moe::StateKind kind, RankedT
     b.setInsertionPoint(*functions.begin());
   IntegerAttr count;
   DenseI64ArrayAttr layers;
-  if (slot) {
-    count = b.getI64IntegerAttr(slot->count);
-    layers = b.getDenseI64ArrayAttr({slot->first, slot->step});
+  if (stack) {
+    count = b.getI64IntegerAttr(stack->count);
+    layers = b.getDenseI64ArrayAttr({stack->first, stack->step});
   }
   FlatSymbolRefAttr gradientName;
-  if (gradient)
+  if (moe::StateOp gradient = traits.gradient)
     gradientName = FlatSymbolRefAttr::get(gradient.getSymNameAttr());
   auto state = moe::StateOp::create(b, b.getStringAttr(symbol), moe::StateKindAttr::get(b.getContext(), kind),
                                     TypeAttr::get(type), count, layers, gradientName);
+  if (symbol != name)
+    state.setLogicalName(name);
+  if (traits.role)
+    state.setRole(*traits.role);
+  if (!traits.logName.empty())
+    state.setLogName(traits.logName);
+  state.setSaved(isSaved(kind, traits.role));
   known[symbol] = state;
   return state;
 }
 
-moe::StateOp ModelStates::declareTable(StringRef name, const LayerSlot &slot, RankedTensorType type,
+moe::StateOp ModelStates::declareTable(StringRef name, const LayerStack &stack, RankedTensorType type,
                                        std::vector<double> numbers) {
-  std::string symbol = "constant." + getSlotSymbol(slot, name.str());
-  bool isNew = !known.contains(symbol);
-  moe::StateOp state = declare(symbol, moe::StateKind::constant, type, &slot);
+  std::string inLayers = "constant." + getNameInLayers(name.str());
+  bool isNew = !known.contains(getSymbol(inLayers, &stack));
+  moe::StateOp state = declare(inLayers, moe::StateKind::constant, type, {.stack = &stack});
   if (isNew)
     tables.push_back({state, std::move(numbers)});
   return state;
@@ -70,9 +85,10 @@ std::string ModelStates::claimMetric(StringRef name, Operation *section) {
   return other;
 }
 
-moe::StateOp ModelStates::declareMetric(StringRef name, Operation *section) {
-  moe::StateOp state =
-      declare("metric." + claimMetric(name, section), moe::StateKind::metric, RankedTensorType::get({1, 1}, element));
+moe::StateOp ModelStates::declareMetric(StringRef name, Operation *section, std::optional<moe::StateRole> role) {
+  std::string claimed = claimMetric(name, section);
+  moe::StateOp state = declare("metric." + claimed, moe::StateKind::metric, RankedTensorType::get({1, 1}, element),
+                               {.role = role, .logName = claimed});
   zeroEachStep(state);
   return state;
 }

@@ -18,6 +18,14 @@ struct ConstantTable {
   std::vector<double> numbers;
 };
 
+/// What a state is beside its name, kind and type.
+struct StateTraits {
+  const LayerStack *stack = nullptr; // gives the copies; null: one
+  moe::StateOp gradient = {};        // of a parameter
+  std::optional<moe::StateRole> role = {};
+  llvm::StringRef logName = {}; // of a metric: what lines of the log call it
+};
+
 class ModelStates {
 public:
   /// `element`: T of the experiment. `lineKeys`: names that lines of the log have beside metrics.
@@ -25,15 +33,16 @@ public:
               std::vector<std::string> lineKeys)
       : b(b), module(module), element(element), lineKeys(std::move(lineKeys)) {}
 
-  /// `slot` gives the copies; null for a state without copies. Declaring a symbol again returns the first.
-  moe::StateOp declare(llvm::StringRef symbol, moe::StateKind kind, mlir::RankedTensorType type,
-                       const LayerSlot *slot = nullptr, moe::StateOp gradient = {});
+  /// `name` is the logical one (see getNameInLayers). Declaring a name of a stack again returns the first.
+  moe::StateOp declare(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type,
+                       const StateTraits &traits = {});
   moe::StateOp getState(llvm::StringRef symbol) const;
-  /// Constants of a slot, `constant.layers.<i>.<name>`; type is that of one copy.
-  moe::StateOp declareTable(llvm::StringRef name, const LayerSlot &slot, mlir::RankedTensorType type,
+  /// Constants of a stack, `constant.layers.<i>.<name>`; type is that of one copy.
+  moe::StateOp declareTable(llvm::StringRef name, const LayerStack &stack, mlir::RankedTensorType type,
                             std::vector<double> numbers);
   /// A [1, 1] metric of the step. `section`: what it is logged for.
-  moe::StateOp declareMetric(llvm::StringRef name, mlir::Operation *section);
+  moe::StateOp declareMetric(llvm::StringRef name, mlir::Operation *section,
+                             std::optional<moe::StateRole> role = std::nullopt);
   /// Every metric says its name here, and takes the one that is returned. Two sections with one name are an error, and
   /// so is a name that lines of the log have beside metrics. Asking again for the same section is none.
   std::string claimMetric(llvm::StringRef name, mlir::Operation *section);

@@ -46,7 +46,7 @@ static Value buildCapacity(ModelContext &ctx, const LayerScope &layer, const Rou
   if (factor == 0)
     return ids;
   LocationScope scope(ctx, exp::fieldLoc(ctx.moe, "capacity_factor"));
-  bool isRandom = ctx.moe.getDrop() == "random2";
+  bool isRandom = ctx.moe.getDrop() == exp::DropRule::random2;
   if (isRandom && layer.training)
     ids = buildRandomSlots(ctx, layer, r, ids);
   double mean = static_cast<double>(r.numTokens) * r.topK / r.numExperts;
@@ -63,7 +63,8 @@ static Value buildCapacity(ModelContext &ctx, const LayerScope &layer, const Rou
                             Value place = s.add(s.mul(s.toElement(x[1]), s.constant(r.numTokens)), s.toElement(x[0]));
                             return s.sub(s.constant(0.0), place);
                           });
-  auto policy = ctx.moe.getDrop() == "position" ? moe::DropPolicy::position : moe::DropPolicy::lowest_weight;
+  auto policy =
+      ctx.moe.getDrop() == exp::DropRule::position ? moe::DropPolicy::position : moe::DropPolicy::lowest_weight;
   return moe::LimitCapacityOp::create(ctx.b, ids.getType(), policy, ids, weights, r.ffnExperts,
                                       std::max<int64_t>(1, capacity), room);
 }

@@ -41,11 +41,11 @@ Value buildMultiToken(ModelContext &ctx, exp::MultiTokenOp op, Value hidden, Val
                       llvm::function_ref<Value(Value)> surprises) {
   LocationScope scope(ctx, op.getLoc());
   int64_t tokens = TensorBuilder::rows(hidden), length = ctx.seqLen(), depth = op.getDepth();
-  LayerSlot noSlot{};
+  LayerStack noStack{};
   Value sum;
   for (int64_t d = 1; d <= depth; ++d) {
     std::string prefix = getMultiTokenPrefix(d - 1);
-    LayerScope layer{noSlot, Value(), tokens, /*training=*/true, prefix};
+    LayerScope layer{noStack, Value(), tokens, /*training=*/true, prefix};
     hidden = buildModule(ctx, layer, hidden, buildShift(ctx, embedded, d));
     // Moved to the position whose next token is the one to predict. The first d positions of a sequence have none.
     Value surprise = surprises(buildShift(ctx, buildNorm(ctx, layer, "out_norm", hidden), -d));

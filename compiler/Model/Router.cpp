@@ -1,5 +1,7 @@
 #include "compiler/Model/Router.h"
 
+#include "compiler/Methods/LogNames.h"
+
 #include "llvm/Support/xxhash.h"
 
 #include <map>
@@ -9,33 +11,32 @@ using namespace mlir;
 namespace moec {
 
 // One metric a segment that has mixtures; a period has one at most.
-static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerSlot &slot, Operation *section, StringRef name,
-                                       RankedTensorType type) {
+static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerStack &stack, Operation *section, StringRef name,
+                                       RankedTensorType type, std::optional<moe::StateRole> role = std::nullopt) {
   unsigned number = 0;
   for (const Segment &segment : ctx.segments)
-    for (const LayerSlot &other : segment.slots)
-      number += other.isMoe && other.number < slot.number;
-  std::string symbol =
-      "metric." + ctx.states.claimMetric(name, section) + (number == 0 ? "" : "." + std::to_string(number));
-  moe::StateOp state = ctx.states.declare(symbol, moe::StateKind::metric, type, &slot);
+    for (const LayerStack &other : segment.stacks)
+      number += other.isMoe && other.number < stack.number;
+  std::string logName = nameInLog(ctx.states.claimMetric(name, section), number);
+  moe::StateOp state = ctx.states.declare("metric." + logName, moe::StateKind::metric, type,
+                                          {.stack = &stack, .role = role, .logName = logName});
   ctx.states.zeroEachStep(state);
   return state;
 }
 
 namespace {
 
-/// States of one section's method in one slot.
-class SlotStates : public StateDeclarer {
+/// States of one section's method in one stack.
+class StackStates : public StateDeclarer {
 public:
   /// Of the router, or of a loss or measure.
-  SlotStates(ModelContext &ctx, const LayerSlot &slot, Operation *op)
-      : ctx(ctx), slot(slot), op(op),
+  StackStates(ModelContext &ctx, const LayerStack &stack, Operation *op)
+      : ctx(ctx), stack(stack), op(op),
         section(op == ctx.router ? "router" : op->getAttrOfType<StringAttr>("name").getValue()) {}
 
   moe::StateOp perLayer(StringRef name, moe::StateKind kind, RankedTensorType type, bool resetEachStep) override {
-    std::string symbol =
-        (moe::stringifyStateKind(kind) + "." + getSlotSymbol(slot, (section + "." + name).str())).str();
-    moe::StateOp state = ctx.states.declare(symbol, kind, type, &slot);
+    std::string inLayers = (moe::stringifyStateKind(kind) + "." + getNameInLayers((section + "." + name).str())).str();
+    moe::StateOp state = ctx.states.declare(inLayers, kind, type, {.stack = &stack});
     if (resetEachStep)
       ctx.states.zeroEachStep(state);
     return state;
@@ -44,19 +45,19 @@ public:
   Value table(StringRef name, Value layer, int64_t columns,
               llvm::function_ref<std::vector<double>(int64_t)> numbersOf) override {
     std::vector<double> all;
-    for (int64_t i = 0; i < slot.count; ++i)
-      llvm::append_range(all, numbersOf(ctx.numMoeLayersBefore(slot.first + slot.step * i)));
+    for (int64_t i = 0; i < stack.count; ++i)
+      llvm::append_range(all, numbersOf(ctx.numMoeLayersBefore(stack.first + stack.step * i)));
     return ctx.t.read(
-        ctx.states.declareTable((section + "." + name).str(), slot, ctx.t.type(1, columns), std::move(all)), layer);
+        ctx.states.declareTable((section + "." + name).str(), stack, ctx.t.type(1, columns), std::move(all)), layer);
   }
 
   moe::StateOp perLayerMetric(StringRef name, RankedTensorType type) override {
-    return declareLayerMetric(ctx, slot, op, name, type);
+    return declareLayerMetric(ctx, stack, op, name, type);
   }
 
 private:
   ModelContext &ctx;
-  const LayerSlot &slot;
+  const LayerStack &stack;
   Operation *op;
   StringRef section;
 };
@@ -65,19 +66,20 @@ private:
 
 // The random stream of a name is its hash, as for parameters.
 Value LayerNoise::uniform(TensorBuilder &b, StringRef name, int64_t rows, int64_t cols, bool perToken) {
-  const LayerSlot &slot = layer.slot;
+  const LayerStack &stack = layer.stack;
   std::vector<double> numbers;
-  for (int64_t i = 0; i < slot.count; ++i)
-    numbers.push_back(static_cast<double>(slot.first + slot.step * i));
-  moe::StateOp table = ctx.states.declareTable("layer_number", slot, ctx.countType(1, 1), std::move(numbers));
+  for (int64_t i = 0; i < stack.count; ++i)
+    numbers.push_back(static_cast<double>(stack.first + stack.step * i));
+  moe::StateOp table = ctx.states.declareTable("layer_number", stack, ctx.countType(1, 1), std::move(numbers));
   Value zero =
       b.mapTo(b.b.getI64Type(), {}, 1, 1, [](ScalarBuilder &s, TensorBuilder::Scalars) { return s.integer(0); });
   return b.uniform(ctx.experiment.getSeed(), static_cast<uint32_t>(llvm::xxh3_64bits(name)), ctx.stepCounter(),
                    b.read(table, layer.index), perToken ? ctx.firstToken() : zero, rows, cols);
 }
 
-static moe::StateOp declareExpertTokens(ModelContext &ctx, const LayerSlot &slot) {
-  return declareLayerMetric(ctx, slot, ctx.router, "expert_tokens", ctx.countType(1, ctx.numRouterOutputs()));
+static moe::StateOp declareExpertTokens(ModelContext &ctx, const LayerStack &stack) {
+  return declareLayerMetric(ctx, stack, ctx.router, kExpertTokens, ctx.countType(1, ctx.numRouterOutputs()),
+                            moe::StateRole::expert_tokens);
 }
 
 //===--- Routing --------------------------------------------------------------------------------------------------===//
@@ -97,10 +99,10 @@ static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
 
   int64_t columns = phases.size();
   std::vector<double> numbers;
-  for (int64_t i = 0; i < layer.slot.count; ++i)
+  for (int64_t i = 0; i < layer.stack.count; ++i)
     for (auto &[step, list] : phases)
-      numbers.push_back(list[ctx.numMoeLayersBefore(layer.slot.first + layer.slot.step * i)]);
-  moe::StateOp table = ctx.states.declareTable("top_k", layer.slot, ctx.t.type(1, columns), std::move(numbers));
+      numbers.push_back(list[ctx.numMoeLayersBefore(layer.stack.first + layer.stack.step * i)]);
+  moe::StateOp table = ctx.states.declareTable("top_k", layer.stack, ctx.t.type(1, columns), std::move(numbers));
   Value all = ctx.t.read(table, layer.index);
   if (columns == 1)
     return all;
@@ -157,7 +159,7 @@ static void buildChoice(ModelContext &ctx, const LayerScope &layer, LayerValues 
   r.hasEmptySlots = ctx.methods.routing->hasEmptySlots(routing) || r.layerTopK || r.textTokens;
   if (ctx.methods.forced && r.training) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "forced"));
-    SlotStates states(ctx, layer.slot, ctx.router);
+    StackStates states(ctx, layer.stack, ctx.router);
     r.ids = ctx.methods.forced->buildIds(ctx.t, *ctx.router.getForced(), r, states);
     r.unbiasedIds = r.ids;
     return;
@@ -166,7 +168,7 @@ static void buildChoice(ModelContext &ctx, const LayerScope &layer, LayerValues 
   r.selection = r.scores;
   if (ctx.methods.balance) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "balance"));
-    SlotStates states(ctx, layer.slot, ctx.router);
+    StackStates states(ctx, layer.stack, ctx.router);
     r.selection = ctx.methods.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
   }
   r.ids = buildIds(ctx, r, r.selection);
@@ -207,14 +209,14 @@ LayerValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
   r.weights = ctx.methods.score->buildWeights(ctx.t, score, r, ctx.router.getNormalize());
   if (ctx.methods.balance && !ctx.methods.forced) {
     LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
-    SlotStates states(ctx, layer.slot, ctx.router);
+    StackStates states(ctx, layer.stack, ctx.router);
     r.weights = ctx.methods.balance->buildWeights(ctx.t, *ctx.router.getBalance(), r, r.weights, states);
   }
   r.weights = ctx.t.scale(r.weights, ctx.router.getScale().convertToDouble());
   r.noise = nullptr; // ends with this call
   if (layer.training) {
     r.counts = moe::CountIdsOp::create(ctx.b, ctx.countType(1, r.numExperts), r.ids);
-    ctx.accumulate(declareExpertTokens(ctx, layer.slot), r.counts, layer.index);
+    ctx.accumulate(declareExpertTokens(ctx, layer.stack), r.counts, layer.index);
     r.rowScores = ctx.methods.score->buildRowScores(ctx.t, score, r.scores);
     r.probabilities = ctx.methods.score->buildProbabilities(ctx.t, score, r.scores);
   }
@@ -233,10 +235,8 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
   };
   r.buildProbabilities = buildProbabilities;
   auto sets = ctx.experiment.sections<exp::DatasetOp>();
-  r.numSources = llvm::count_if(sets, [](exp::DatasetOp set) { return set.getSplit() == "train"; });
-  auto readSources = [&] {
-    return ctx.t.read(ctx.states.declare("batch.domains", moe::StateKind::batch, ctx.idType(ctx.microSequences(), 1)));
-  };
+  r.numSources = llvm::count_if(sets, [](exp::DatasetOp set) { return set.getSplit() == exp::Split::train; });
+  auto readSources = [&] { return ctx.t.read(ctx.declareBatchSources()); };
   r.readSources = readSources;
   auto carried = terms.carried.begin();
   auto carry = [&](const LayerMethod &method, exp::MethodAttr attr, auto build) {
@@ -249,7 +249,7 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
   for (auto [term, sum] : llvm::zip_equal(ctx.methods.losses, terms.lossSums)) {
     exp::LossOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
-    SlotStates states(ctx, layer.slot, op);
+    StackStates states(ctx, layer.stack, op);
     carry(*term.method, op.getMethod(), [&, term = &term, sum = &sum] {
       if (Value value = term->method->buildLayer(ctx.t, op.getMethod(), r, states))
         *sum = ctx.t.add(*sum, value);
@@ -258,13 +258,13 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
   for (const WatchTerm &term : ctx.methods.watches) {
     exp::WatchOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
-    SlotStates states(ctx, layer.slot, op);
+    StackStates states(ctx, layer.stack, op);
     carry(*term.method, op.getMethod(), [&] {
       Value value = term.method->buildLayer(ctx.t, op.getMethod(), r, states);
       if (!value)
         return;
       auto type = ctx.t.type(1, TensorBuilder::cols(value));
-      ctx.accumulate(declareLayerMetric(ctx, layer.slot, op, op.getName(), type),
+      ctx.accumulate(declareLayerMetric(ctx, layer.stack, op, op.getName(), type),
                      ctx.t.scale(value, 1.0 / ctx.microBatches()), layer.index);
     });
   }
@@ -280,11 +280,11 @@ void buildRouterUpdates(ModelContext &ctx, Value step) {
     return;
   LocationScope scope(ctx, ctx.router.getLoc());
   for (const Segment &segment : ctx.segments)
-    for (const LayerSlot &slot : segment.slots) {
-      if (!slot.isMoe)
+    for (const LayerStack &stack : segment.stacks) {
+      if (!stack.isMoe)
         continue;
-      auto countRows = ctx.countType(slot.count, ctx.numRouterOutputs());
-      Value counts = moe::ReshapeOp::create(ctx.b, countRows, ctx.t.read(declareExpertTokens(ctx, slot)));
+      auto countRows = ctx.countType(stack.count, ctx.numRouterOutputs());
+      Value counts = moe::ReshapeOp::create(ctx.b, countRows, ctx.t.read(declareExpertTokens(ctx, stack)));
       StepLoad load{counts,
                     ctx.microBatches() * ctx.microSequences() * ctx.seqLen(),
                     ctx.numRouterOutputs(),
@@ -296,16 +296,16 @@ void buildRouterUpdates(ModelContext &ctx, Value step) {
                     ctx.stepCounter()};
       if (ctx.methods.balance && !ctx.methods.forced) {
         LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
-        SlotStates states(ctx, slot, ctx.router);
+        StackStates states(ctx, stack, ctx.router);
         ctx.methods.balance->buildUpdate(ctx.t, *ctx.router.getBalance(), load, states);
       }
       for (const WatchTerm &term : ctx.methods.watches) {
         exp::WatchOp op = term.op;
         LocationScope atWatch(ctx, op.getLoc());
-        SlotStates states(ctx, slot, op);
+        StackStates states(ctx, stack, op);
         if (Value value = term.method->buildStep(ctx.t, op.getMethod(), load, states)) {
           auto type = ctx.t.type(1, TensorBuilder::cols(value));
-          ctx.t.writeRows(declareLayerMetric(ctx, slot, op, op.getName(), type), value);
+          ctx.t.writeRows(declareLayerMetric(ctx, stack, op, op.getName(), type), value);
         }
       }
     }

@@ -32,9 +32,7 @@ static exp::GroupOp findGroup(ModelContext &ctx, StringRef name) {
 
 // All copies of a state are updated at once, so they have to agree on their group.
 static FailureOr<exp::GroupOp> findGroup(ModelContext &ctx, const ParameterInfo &info) {
-  auto nameOf = [&](int64_t i) {
-    return info.slot ? getLogicalName(info.symbol, info.slot->first, info.slot->step, i) : info.symbol;
-  };
+  auto nameOf = [&](int64_t i) { return info.getNameOfCopy(i); };
   auto describe = [](exp::GroupOp group) { return group ? "group \"" + group.getName().str() + "\"" : "no group"; };
   exp::GroupOp first = findGroup(ctx, nameOf(0));
   for (int64_t i = 1; i < info.getCopies(); ++i) {
@@ -57,7 +55,7 @@ static std::vector<std::string> logicalNames(ModelContext &ctx) {
   for (const Parameter &parameter : ctx.parameters) {
     const ParameterInfo &info = parameter.info;
     for (int64_t i = 0; i < info.getCopies(); ++i)
-      names.push_back(info.slot ? getLogicalName(info.symbol, info.slot->first, info.slot->step, i) : info.symbol);
+      names.push_back(info.getNameOfCopy(i));
   }
   return names;
 }
@@ -65,7 +63,7 @@ static std::vector<std::string> logicalNames(ModelContext &ctx) {
 static void reportUnmatched(ModelContext &ctx, exp::GroupOp group, StringRef pattern) {
   std::vector<std::string> names;
   for (const Parameter &parameter : ctx.parameters) {
-    std::string name = parameter.info.slot ? "layers.*." + parameter.info.name : parameter.info.symbol;
+    std::string name = parameter.info.stack ? "layers.*." + parameter.info.name : parameter.info.name;
     if (!llvm::is_contained(names, name)) // segments of layers have the same names
       names.push_back(std::move(name));
   }
@@ -130,7 +128,7 @@ public:
   /// Writes the metric.
   Value finish() {
     Value norm = ctx.t.map({sum}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.sqrt(x[0]); });
-    ctx.write(ctx.states.declareMetric("grad_norm", ctx.optimizer), norm);
+    ctx.write(ctx.states.declareMetric("grad_norm", ctx.optimizer, moe::StateRole::grad_norm), norm);
     return norm;
   }
 
@@ -167,9 +165,9 @@ public:
 
   moe::StateOp declare(StringRef name, RankedTensorType type, double initial) override {
     const ParameterInfo &info = parameter.info;
-    moe::StateOp state =
-        ctx.states.declare(("optimizer." + name + "." + info.symbol).str(), moe::StateKind::optimizer,
-                           type ? type : parameter.state.getTensorType(), info.slot ? &*info.slot : nullptr);
+    moe::StateOp state = ctx.states.declare(("optimizer." + name + "." + info.logicalName).str(),
+                                            moe::StateKind::optimizer, type ? type : parameter.state.getTensorType(),
+                                            {.stack = info.stack ? &*info.stack : nullptr});
     // Norms, thresholds and bases are small, or are squared: rounding them to bf16 saves little and costs much.
     if (type)
       state->setAttr("moe.full_precision", ctx.b.getUnitAttr());
@@ -239,7 +237,7 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
   const auto *schedule = findMethod<ScheduleMethod>(ctx.optimizer, scheduleAttr);
   if (!schedule || failed(checkPatterns(ctx)))
     return failure();
-  moe::StateOp counter = ctx.states.declare("counter.step", moe::StateKind::counter, ctx.countType(1, 1));
+  moe::StateOp counter = ctx.declareStepCounter();
   ctx.beginFunction("update");
 
   GradientNorm norm(ctx);

@@ -44,6 +44,13 @@ bool isFill(moe::DispatchOp dispatch) {
   return writes && dispatch.getNumResults() == 0;
 }
 
+/// The value of an enum of `plan` that is called like one of `moe`: both have the same words.
+template <typename To, typename From> To sameWord(From from) {
+  std::optional<To> to = plan::symbolizeEnum<To>(moe::stringifyEnum(from));
+  assert(to && "the enums of plan have the words of those of moe");
+  return *to;
+}
+
 class FunctionLowering {
 public:
   FunctionLowering(KernelTable &kernels, SymbolTable &symbols) : kernels(kernels), symbols(symbols) {}
@@ -152,7 +159,7 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
       } else if (overwritten >= 0 && reused.insert(overwritten).second) {
         buffer = bufferOf(dispatch.getInputs()[overwritten], b);
       } else {
-        buffer = alloc(result, result.getLoc(), describeValue(result), b);
+        buffer = alloc(result, result.getLoc(), describeValue(result, symbols), b);
       }
       operands.push_back(buffer);
       break;
@@ -229,7 +236,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
         !destination.contains(base)) {
       carry = buffers.lookup(base);
     } else {
-      carry = alloc(init, init.getLoc(), "carried." + describeValue(init), b);
+      carry = alloc(init, init.getLoc(), "carried." + describeValue(init, symbols), b);
       if (isZero(base))
         plan::FillOp::create(b, loc, carry);
       else if (Value buffer = bufferOf(init, b))
@@ -243,7 +250,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   }
   SmallVector<Value> stacks;
   for (auto [out, yielded] : llvm::zip(repeat.getOuts(), repeat.getYield().getValues().drop_front(carries.size()))) {
-    stacks.push_back(alloc(out, yielded.getLoc(), "kept." + describeValue(yielded), b));
+    stacks.push_back(alloc(out, yielded.getLoc(), "kept." + describeValue(yielded, symbols), b));
     buffers[out] = stacks.back();
   }
   SmallVector<Value> inputs;
@@ -284,7 +291,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
     if (!source)
       return repeat.emitOpError("internal: a yielded value has no buffer");
     if (copies.size() > 1 && llvm::is_contained(carries, source)) {
-      Value temporary = alloc(value, value.getLoc(), "carried." + describeValue(value), inner);
+      Value temporary = alloc(value, value.getLoc(), "carried." + describeValue(value, symbols), inner);
       plan::CopyOp::create(inner, loc, temporary, source);
       source = temporary;
     }
@@ -329,8 +336,15 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
     OpBuilder b = OpBuilder::atBlockEnd(made->getBody());
     SmallVector<Operation *> replaced;
     for (auto state : module.getOps<moe::StateOp>()) {
-      plan::StateOp::create(b, state.getLoc(), state.getSymName(), stringifyStateKind(state.getKind()), state.getType(),
-                            state.getCopies(), state.getLayersAttr(), IntegerAttr());
+      auto placed =
+          plan::StateOp::create(b, state.getLoc(), state.getSymName(), sameWord<plan::StateKind>(state.getKind()),
+                                state.getTensorType(), state.getCopies());
+      placed.setLayersAttr(state.getLayersAttr());
+      placed.setLogicalNameAttr(state.getLogicalNameAttr());
+      placed.setLogNameAttr(state.getLogNameAttr());
+      if (std::optional<moe::StateRole> role = state.getRole())
+        placed.setRole(sameWord<plan::StateRole>(*role));
+      placed.setSaved(state.getSaved());
       replaced.push_back(state);
     }
     ModuleOp kernels = ModuleOp::create(b, module.getLoc(), kernelModuleName);

@@ -1,6 +1,7 @@
 #include "compiler/Conversion/MoeToPlan/ValueNames.h"
 
 #include "dialects/Moe/Analysis/Values.h"
+#include "dialects/Plan/IR/Plan.h"
 #include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
@@ -25,7 +26,7 @@ std::string sectionOf(Location loc) {
 } // namespace
 
 // Maps on the way say little, so the name is that of the op which they work on.
-std::string describeValue(Value value) {
+std::string describeValue(Value value, SymbolTable &states) {
   value = moe::underReshapes(value);
   Operation *op = value.getDefiningOp();
   if (auto dispatch = dyn_cast_if_present<moe::DispatchOp>(op)) {
@@ -47,10 +48,10 @@ std::string describeValue(Value value) {
   // A product is best known by its weights: "attention.q".
   if (moe::isProduct(op))
     if (auto weights = moe::underCasts(op->getOperand(1)).getDefiningOp<moe::ReadOp>()) {
-      StringRef name = weights.getState();
+      StringRef name = states.lookup<plan::StateOp>(weights.getState()).getName();
       name.consume_front("copy.");
       name.consume_front("layers.{}.");
-      return name.split('#').first.str();
+      return name.str();
     }
   return sectionOf(op->getLoc()) + "." + op->getName().stripDialect().str();
 }

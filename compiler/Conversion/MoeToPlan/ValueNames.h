@@ -7,8 +7,8 @@
 namespace moec {
 
 /// The section of the spec and the op that gives the value its meaning, "attention.matmul"; for a product its weights,
-/// "attention.q".
-std::string describeValue(mlir::Value value);
+/// "attention.q". `states` holds the plan.state ops.
+std::string describeValue(mlir::Value value, mlir::SymbolTable &states);
 
 } // namespace moec
 

@@ -1,10 +1,13 @@
 // Makes the experts of a token in one layer tell those in the next.
-#include "compiler/Methods/Methods.h"
+#include "compiler/Methods/CarriedSupport.h"
 
 using namespace mlir;
 
 namespace moec {
 namespace {
+
+enum class Pairs { All, Largest };
+constexpr exp::Choice<Pairs> kPairs = {"pairs", {{Pairs::All, "topk_x_topk"}, {Pairs::Largest, "largest_k"}}};
 
 class Coupling : public LossMethod {
 public:
@@ -17,12 +20,8 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{.key = "pairs",
-             .type = FieldType::Choice,
-             .fallback = "\"topk_x_topk\"",
-             .choices = {"topk_x_topk", "largest_k"},
-             .doc = "all products of a token's experts here and in the mixture before, or as many of the largest as "
-                    "a token has experts here"},
+    return {kPairs.field(Pairs::All, "all products of a token's experts here and in the mixture before, or as many of "
+                                     "the largest as a token has experts here"),
             {.key = "detach_hidden",
              .type = FieldType::Boolean,
              .fallback = "false",
@@ -49,7 +48,7 @@ public:
   }
 
   int64_t carriedColumns(exp::MethodAttr attr, const RoutingSizes &r) const override {
-    return attr.getString("pairs") == "largest_k" ? r.topK : 1;
+    return kPairs.in(attr) == Pairs::Largest ? r.topK : 1;
   }
   Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) const override {
     return buildChosen(b, attr, r);
@@ -59,19 +58,7 @@ public:
   int64_t numTerms(exp::MethodAttr, int64_t moeLayers) const override { return moeLayers - 1; }
 
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
-    auto moe = experiment.section<exp::MoeOp>();
-    auto model = experiment.section<exp::ModelOp>();
-    int64_t layers = 0;
-    for (int64_t i = 0; moe && model && i < static_cast<int64_t>(model.getNumLayers()); ++i)
-      layers += exp::isMoeLayer(moe, i);
-    if (!moe || !model || layers >= 2)
-      return {};
-    return {{.field = "",
-             .text = "coupling joins a mixture to the one before it, and the model has " + std::to_string(layers) +
-                     "; give two layers with mixtures or more, or leave the loss out",
-             .other = model,
-             .otherField = "num_layers",
-             .otherText = "num_layers is " + std::to_string(model.getNumLayers())}};
+    return findSingleMixture(experiment, kind(), "loss");
   }
 
 private:
@@ -80,7 +67,7 @@ private:
   static Value buildChosen(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) {
     Value p = attr.getBool("detach_hidden") ? r.buildProbabilities(b.detach(r.routerInput)) : r.probabilities;
     Value chosen = b.take(p, r.ids);
-    if (attr.getString("pairs") == "topk_x_topk")
+    if (kPairs.in(attr) == Pairs::All)
       return TensorBuilder::cols(chosen) > 1 ? b.sumCols(chosen) : chosen;
     if (TensorBuilder::cols(chosen) == r.topK)
       return chosen;

@@ -1,4 +1,5 @@
 // How much the experts of a token say about those in the next mixture.
+#include "compiler/Methods/CarriedSupport.h"
 #include "compiler/Methods/WatchSupport.h"
 
 using namespace mlir;
@@ -34,6 +35,10 @@ public:
     Value pairs = b.readRows(declare(b, n, states)); // [L, E * E], the expert before first
     Value before = b.reshape(b.sumCols(b.reshape(pairs, layers * n, n)), layers, n);
     return b.sub(buildRowEntropy(b, pairs), buildRowEntropy(b, before));
+  }
+
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
+    return findSingleMixture(experiment, kind(), "measure");
   }
 
 private:

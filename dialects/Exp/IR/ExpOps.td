@@ -3,7 +3,7 @@
 
 include "mlir/IR/OpBase.td"
 include "mlir/IR/AttrTypeBase.td"
-include "mlir/IR/EnumAttr.td"
+include "dialects/Exp/IR/ExpEnums.td"
 include "mlir/IR/BuiltinAttributes.td"
 include "mlir/IR/SymbolInterfaces.td"
 
@@ -90,32 +90,30 @@ def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, 
 def Exp_ModelOp : Exp_Section<"model"> {
   let summary = "/model: the decoder as a whole";
   let arguments = (ins I64Attr:$vocab_size, I64Attr:$hidden_size, I64Attr:$num_layers, BoolAttr:$tie_embeddings,
-    StrAttr:$norm_placement, F64Attr:$norm_eps,      // pre | peri
-    F64Attr:$init_std, StrAttr:$residual_scale);     // none | 1/sqrt(2L)
+    Exp_Choice<Exp_NormPlacement>:$norm_placement, F64Attr:$norm_eps, F64Attr:$init_std,
+    Exp_Choice<Exp_ResidualScale>:$residual_scale);
 }
 def Exp_AttentionOp : Exp_Section<"attention"> {
   let summary = "/model/attention: grouped-query causal attention";
   let description = "window 0: a position sees all positions up to its own.";
   let arguments = (ins I64Attr:$num_heads, I64Attr:$num_kv_heads, I64Attr:$head_dim, F64Attr:$rope_theta,
-    StrAttr:$qk_norm, // none | head | full
-    DefaultValuedAttr<I64Attr, "0">:$window);
+    Exp_Choice<Exp_QkNorm>:$qk_norm, DefaultValuedAttr<I64Attr, "0">:$window);
 }
 def Exp_FfnOp : Exp_Section<"ffn"> {
   let summary = "/model/ffn: the feed-forward block of dense layers";
-  let arguments = (ins StrAttr:$kind, I64Attr:$inner_size); // swiglu
+  let arguments = (ins Exp_Choice<Exp_BlockShape>:$kind, I64Attr:$inner_size);
 }
 def Exp_MoeOp : Exp_Section<"moe"> {
   let summary = "/model/moe: which layers are mixtures, and of what";
   let description = [{
-    Layer i is MoE when i >= first_layer and (i - first_layer) % every == 0. capacity_factor 0 = dropless. drop:
-    lowest_weight | position | random2. zero_experts: outputs of the router beyond num_experts, whose expert is the
-    identity. top_k_per_layer: for each mixture layer; empty = top_k everywhere. (moe_c3) each is whole, from 1 to
-    top_k, one for each mixture layer.
+    Layer i is MoE when i >= first_layer and (i - first_layer) % every == 0. capacity_factor 0 = dropless.
+    zero_experts: outputs of the router beyond num_experts, whose expert is the identity. top_k_per_layer: for each
+    mixture layer; empty = top_k everywhere. (moe_c3) each is whole, from 1 to top_k, one for each mixture layer.
   }];
-  let arguments = (ins I64Attr:$first_layer, I64Attr:$every, I64Attr:$num_experts, I64Attr:$top_k, StrAttr:$expert_kind,
-    I64Attr:$expert_inner_size, I64Attr:$shared_experts, F64Attr:$capacity_factor, StrAttr:$drop,
-    DefaultValuedAttr<I64Attr, "0">:$zero_experts,
-    DefaultValuedStrAttr<StrAttr, "standard">:$block, // standard | shortcut
+  let arguments = (ins I64Attr:$first_layer, I64Attr:$every, I64Attr:$num_experts, I64Attr:$top_k,
+    Exp_Choice<Exp_BlockShape>:$expert_kind, I64Attr:$expert_inner_size, I64Attr:$shared_experts,
+    F64Attr:$capacity_factor, Exp_Choice<Exp_DropRule>:$drop, DefaultValuedAttr<I64Attr, "0">:$zero_experts,
+    DefaultValuedAttr<Exp_Choice<Exp_LayerShape>, "::moec::exp::LayerShape::standard">:$block,
     DefaultValuedAttr<DenseF64ArrayAttr, "{}">:$top_k_per_layer);
 }
 def Exp_RouterOp : Exp_Section<"router"> {
@@ -126,7 +124,7 @@ def Exp_RouterOp : Exp_Section<"router"> {
   }];
   let arguments = (ins Exp_MethodAttr:$method, Exp_MethodAttr:$score, BoolAttr:$normalize, F64Attr:$scale,
     DefaultValuedAttr<I64Attr, "0">:$groups, DefaultValuedAttr<I64Attr, "1">:$top_groups,
-    DefaultValuedStrAttr<StrAttr, "max">:$group_score, // max | top2_sum
+    DefaultValuedAttr<Exp_Choice<Exp_GroupScore>, "::moec::exp::GroupScore::max">:$group_score,
     DefaultValuedAttr<F64Attr, "::llvm::APFloat(0.0)">:$jitter,
     OptionalAttr<Exp_MethodAttr>:$balance, OptionalAttr<Exp_MethodAttr>:$forced);
 }
@@ -154,11 +152,11 @@ def Exp_GroupOp : Exp_Section<"group"> {
 }
 def Exp_DataOp : Exp_Section<"data"> {
   let summary = "/data: tokenizer and sequence length";
-  let arguments = (ins StrAttr:$tokenizer /*byte*/, I64Attr:$seq_len);
+  let arguments = (ins Exp_Choice<Exp_Tokenizer>:$tokenizer, I64Attr:$seq_len);
 }
 def Exp_DatasetOp : Exp_Section<"dataset"> {
   let summary = "/data/train/<name> or /data/validation/<name>";
-  let arguments = (ins StrAttr:$split, StrAttr:$name, StrAttr:$path, F64Attr:$weight);
+  let arguments = (ins Exp_Choice<Exp_Split>:$split, StrAttr:$name, StrAttr:$path, F64Attr:$weight);
 }
 def Exp_BatchOp : Exp_Section<"batch"> {
   let summary = "/batch: sequences of a step and of a micro-batch";
@@ -179,14 +177,15 @@ def Exp_PrecisionOp : Exp_Section<"precision"> {
     (precision_c1) master, optimizer and gradients are f32 unless compute is bf16; (precision_c2) experts is fp8 only
     where compute is bf16.
   }];
-  let arguments = (ins StrAttr:$compute, // f32 | bf16 | f64
-    DefaultValuedStrAttr<StrAttr, "f32">:$master, DefaultValuedStrAttr<StrAttr, "f32">:$optimizer,
-    DefaultValuedStrAttr<StrAttr, "f32">:$gradients,
-    DefaultValuedStrAttr<StrAttr, "compute">:$experts); // compute | fp8
+  let arguments = (ins Exp_Choice<Exp_ComputeFormat>:$compute,
+    DefaultValuedAttr<Exp_Choice<Exp_StateFormat>, "::moec::exp::StateFormat::f32">:$master,
+    DefaultValuedAttr<Exp_Choice<Exp_StateFormat>, "::moec::exp::StateFormat::f32">:$optimizer,
+    DefaultValuedAttr<Exp_Choice<Exp_StateFormat>, "::moec::exp::StateFormat::f32">:$gradients,
+    DefaultValuedAttr<Exp_Choice<Exp_ExpertFormat>, "::moec::exp::ExpertFormat::compute">:$experts);
 }
 def Exp_MemoryOp : Exp_Section<"memory"> {
   let summary = "/memory: what is kept for the backward";
-  let arguments = (ins StrAttr:$remat); // none | selective | full
+  let arguments = (ins Exp_Choice<Exp_Remat>:$remat);
 }
 def Exp_EvaluateOp : Exp_Section<"evaluate"> {
   let summary = "/evaluate: cadence and size of validation (every_steps 0 = never)";

@@ -291,10 +291,13 @@ LogicalResult QuantizeColumnsOp::verify() {
 
 //===--- Attention ------------------------------------------------------------------------------------------------===//
 
-static LogicalResult verifyAttention(Operation *op, Value q, Value k, Value lse, int64_t heads, int64_t kvHeads,
-                                     int64_t seqLen, std::optional<int64_t> window) {
-  if (window && *window < 1)
-    return op->emitOpError("has a window of ") << *window << "; expected at least 1: a query sees its own position";
+// Of attention and of its gradient.
+template <typename Op> static LogicalResult verifyAttention(Op op) {
+  if (op.getWindow() && static_cast<int64_t>(*op.getWindow()) < 1)
+    return op.emitOpError("has a window of ")
+           << static_cast<int64_t>(*op.getWindow()) << "; expected at least 1: a query sees its own position";
+  Value q = op.getQ(), k = op.getK(), lse = op.getLse();
+  int64_t heads = op.getHeads(), kvHeads = op.getKvHeads(), seqLen = op.getSeqLen();
   if (failed(expectDivides(op, "heads", heads, "columns of q", cols(q))) ||
       failed(expectDivides(op, "kv_heads", kvHeads, "heads", heads)) ||
       failed(expectDivides(op, "seq_len", seqLen, "rows", rows(q))) ||
@@ -304,13 +307,8 @@ static LogicalResult verifyAttention(Operation *op, Value q, Value k, Value lse,
   return expectSameElement(op, "lse", lse, "q", q);
 }
 
-LogicalResult AttentionOp::verify() {
-  return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen(), getWindow());
-}
-
-LogicalResult AttentionGradOp::verify() {
-  return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen(), getWindow());
-}
+LogicalResult AttentionOp::verify() { return verifyAttention(*this); }
+LogicalResult AttentionGradOp::verify() { return verifyAttention(*this); }
 
 template <typename Op> static LogicalResult dropFullWindow(Op op, PatternRewriter &rewriter) {
   if (!op.getWindow() || *op.getWindow() < op.getSeqLen())

@@ -21,33 +21,61 @@ def Moe_StateKindAttr : EnumAttr<Moe_Dialect, Moe_StateKind, "kind"> {
   let assemblyFormat = "$value";
 }
 
+// The runtime finds by its role what it works with itself; runtime/plan/Plan.h says what each is.
+def Moe_StateRole : I32EnumAttr<"StateRole", "what the runtime itself does with a state", [
+    I32EnumAttrCase<"step_counter", 0>, I32EnumAttrCase<"batch_tokens", 1>, I32EnumAttrCase<"batch_sources", 2>,
+    I32EnumAttrCase<"generate_tokens", 3>, I32EnumAttrCase<"generate_position", 4>,
+    I32EnumAttrCase<"generate_logits", 5>, I32EnumAttrCase<"token_losses", 6>, I32EnumAttrCase<"loss", 7>,
+    I32EnumAttrCase<"total_loss", 8>, I32EnumAttrCase<"grad_norm", 9>, I32EnumAttrCase<"expert_tokens", 10>]> {
+  let cppNamespace = "::moec::moe";
+  let genSpecializedAttr = 0;
+}
+def Moe_StateRoleAttr : EnumAttr<Moe_Dialect, Moe_StateRole, "role"> {
+  let assemblyFormat = "$value";
+}
+
 def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Declares memory that outlives one function call";
   let description = [{
     A state has a kind, a tensor type and, when `count` is given, that many copies back to back (one for each layer of a
-    segment). `layers` = [first, step] names copy i `layers.<first + step*i>` wherever the symbol has `{}`. Parameters
-    name their gradient state; `parameter`, `optimizer` and `balance` states go into checkpoints, and of the `counter`
-    states only `counter.step`. `balance` is what balancing methods keep from step to step, such as a bias for each
+    segment). Its logical name is what checkpoints and people call it: `named`, or the symbol where that is absent.
+    `layers` = [first, step] gives copy i the name with `<first + step*i>` in place of `{}`. Parameters name their
+    gradient state. `balance` is what balancing methods and measures keep from step to step, such as a bias for each
     expert. A `copy` holds a parameter once more in a narrower type, which products read (see `moe-narrow-storage`), or
     the scales of such a copy (see `moe-quantize-experts`).
 
+    Passes and the runtime read attributes, never names. `saved`: the state goes into checkpoints. `logged`: the log has
+    the metric under this key. `role`: the runtime itself uses the state, as the batch, the step counter, and so on.
+
     Constraints: (C1) a parameter names a gradient state of the same shape and count, or none if it is frozen; (C2)
-    `count` >= 1.
+    `count` >= 1; (C3) only parameter, optimizer, balance and counter states are saved: the others are made anew; (C4)
+    a metric is logged, and nothing else; (C5) a state has the kind and the element type that its role asks for, and the
+    step counter is saved; (C6) a logical name is not empty, and has one `{}` at most, with `layers` to fill it.
 
     ```mlir
     moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1]
-        gradient @"grad.layers.{}.attention.q"
+        gradient @"grad.layers.{}.attention.q" saved
     moe.state @"grad.layers.{}.attention.q" gradient : tensor<128x128xf32> count 4
+    moe.state @"layers.{}.ffn.up#2" parameter : tensor<128x64xf32> count 4 layers [1, 2] named "layers.{}.ffn.up" saved
+    moe.state @metric.loss metric : tensor<1x1xf32> logged "loss" role loss
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, Moe_StateKindAttr:$kind, TypeAttr:$type,
                        OptionalAttr<I64Attr>:$count, OptionalAttr<DenseI64ArrayAttr>:$layers,
-                       OptionalAttr<FlatSymbolRefAttr>:$gradient);
+                       OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<StrAttr>:$logical_name,
+                       OptionalAttr<StrAttr>:$log_name, OptionalAttr<Moe_StateRoleAttr>:$role, UnitAttr:$saved);
   let assemblyFormat = [{
-    $sym_name `` $kind `:` $type (`count` $count^)? (`layers` $layers^)? (`gradient` $gradient^)? attr-dict
+    $sym_name `` $kind `:` $type (`count` $count^)? (`layers` $layers^)? (`gradient` $gradient^)?
+    (`named` $logical_name^)? (`logged` $log_name^)? (`role` `` $role^)? (`saved` $saved^)? attr-dict
   }];
+  // The other attributes are set afterwards.
+  let builders = [OpBuilder<(ins "::mlir::StringAttr":$sym_name, "StateKindAttr":$kind, "::mlir::TypeAttr":$type,
+                                 "::mlir::IntegerAttr":$count, "::mlir::DenseI64ArrayAttr":$layers,
+                                 "::mlir::FlatSymbolRefAttr":$gradient)>];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
+    /// What people and checkpoints call it; {} stands for the layer.
+    ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopies() { return getCount().value_or(1); }
     /// Bytes of one copy.

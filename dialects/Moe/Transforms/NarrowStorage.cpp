@@ -69,6 +69,8 @@ private:
     copy = StateOp::create(b, parameter.getLoc(), b.getStringAttr("copy." + parameter.getSymName()),
                            StateKindAttr::get(b.getContext(), StateKind::copy), parameter.getTypeAttr(),
                            parameter.getCountAttr(), parameter.getLayersAttr(), FlatSymbolRefAttr());
+    if (parameter.getLogicalName())
+      copy.setLogicalName(("copy." + parameter.getName()).str());
     copied.push_back(parameter);
   }
 

@@ -4,6 +4,7 @@
 include "mlir/IR/OpBase.td"
 include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/EnumAttr.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
@@ -20,6 +21,7 @@ def Plan_Dialect : Dialect {
     it every state and alloc has one.
   }];
   let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
 }
 
 class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemonic, traits>;
@@ -34,24 +36,63 @@ def Plan_BufferType : TypeDef<Plan_Dialect, "Buffer"> {
 
 //===--- Declarations ---------------------------------------------------------------------------------------------===//
 
+// Kinds and roles have the words of `moe.state` (a test compares them) and of plan files.
+def Plan_StateKind : I32EnumAttr<"StateKind", "what a state is for", [
+    I32EnumAttrCase<"parameter", 0>, I32EnumAttrCase<"gradient", 1>, I32EnumAttrCase<"optimizer", 2>,
+    I32EnumAttrCase<"balance", 3>, I32EnumAttrCase<"counter", 4>, I32EnumAttrCase<"metric", 5>,
+    I32EnumAttrCase<"batch", 6>, I32EnumAttrCase<"output", 7>, I32EnumAttrCase<"constant", 8>,
+    I32EnumAttrCase<"copy", 9>]> {
+  let cppNamespace = "::moec::plan";
+  let genSpecializedAttr = 0;
+}
+def Plan_StateKindAttr : EnumAttr<Plan_Dialect, Plan_StateKind, "kind"> {
+  let assemblyFormat = "$value";
+}
+def Plan_StateRole : I32EnumAttr<"StateRole", "what the runtime itself does with a state", [
+    I32EnumAttrCase<"step_counter", 0>, I32EnumAttrCase<"batch_tokens", 1>, I32EnumAttrCase<"batch_sources", 2>,
+    I32EnumAttrCase<"generate_tokens", 3>, I32EnumAttrCase<"generate_position", 4>,
+    I32EnumAttrCase<"generate_logits", 5>, I32EnumAttrCase<"token_losses", 6>, I32EnumAttrCase<"loss", 7>,
+    I32EnumAttrCase<"total_loss", 8>, I32EnumAttrCase<"grad_norm", 9>, I32EnumAttrCase<"expert_tokens", 10>]> {
+  let cppNamespace = "::moec::plan";
+  let genSpecializedAttr = 0;
+}
+def Plan_StateRoleAttr : EnumAttr<Plan_Dialect, Plan_StateRole, "role"> {
+  let assemblyFormat = "$value";
+}
+
 def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let summary = "Memory that outlives calls: `count` copies of a tensor, back to back";
   let description = [{
-    `kind` is as in `moe.state`; `layers` = [first, step] names the copies.
+    The kind, `layers`, `named`, `logged`, `role` and `saved` are those of `moe.state`.
 
-    Constraints: (C1) count >= 1; (C2) offset, when placed, is a multiple of 64.
+    Constraints: (C1) count >= 1; (C2) offset, when placed, is a multiple of 64; (C3) only parameter, optimizer, balance
+    and counter states are saved; (C4) a metric is logged, and nothing else; (C5) a state has the kind that its role
+    asks for.
     ```mlir
-    plan.state @"layers.{}.attention.q" "parameter" : tensor<128x128xf32> count 4 layers [0, 1] at 131072
+    plan.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1] saved at 131072
+    plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss at 393216
     ```
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$kind, TypeAttr:$type, I64Attr:$count,
-                       OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<I64Attr>:$offset);
-  let assemblyFormat = "$sym_name $kind `:` $type `count` $count (`layers` $layers^)? (`at` $offset^)? attr-dict";
+  let arguments = (ins SymbolNameAttr:$sym_name, Plan_StateKindAttr:$kind, TypeAttr:$type, I64Attr:$count,
+                       OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<StrAttr>:$logical_name,
+                       OptionalAttr<StrAttr>:$log_name, OptionalAttr<Plan_StateRoleAttr>:$role, UnitAttr:$saved,
+                       OptionalAttr<I64Attr>:$offset);
+  let assemblyFormat = [{
+    $sym_name `` $kind `:` $type `count` $count (`layers` $layers^)? (`named` $logical_name^)? (`logged` $log_name^)?
+    (`role` `` $role^)? (`saved` $saved^)? (`at` $offset^)? attr-dict
+  }];
+  // The other attributes are set afterwards.
+  let builders = [OpBuilder<(ins "::mlir::StringRef":$sym_name, "StateKind":$kind, "::mlir::RankedTensorType":$type,
+                                 "int64_t":$count)>];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopyBytes();
     int64_t getBytes() { return getCopyBytes() * getCount(); }
+    /// What people and checkpoints call it; {} stands for the layer.
+    ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
+    /// Whether each copy has a name of its own, that of its layer. Else all copies are one tensor.
+    bool hasCopyNames() { return getName().contains("{}"); }
   }];
 }
 
