@@ -66,8 +66,8 @@ public:
   std::vector<WatchTerm> watches;
   const RoutingMethod *routing = nullptr; // these two with moe
   const ScoreMethod *score = nullptr;
-  const BalanceMethod *balance = nullptr; // may be null, as may
-  const ForcedMethod *forced = nullptr;
+  const BalanceMethod *balance = nullptr; // may be null
+  const ForcedMethod *forced = nullptr;   // may be null
   std::vector<ConstantTable> tables;
   const ScalingMethod *scaling = nullptr; // null: nothing is scaled
   ScalingMethod::Run run;
@@ -178,7 +178,7 @@ mlir::Value buildMultiToken(ModelContext &ctx, exp::MultiTokenOp op, mlir::Value
 
 // Parts of blocks.
 mlir::Value buildNorm(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value x);
-/// x + block(...), with the norm behind the block for peri placement.
+/// x + block(...), with a norm after the block for peri placement.
 mlir::Value buildResidual(ModelContext &ctx, const LayerScope &layer, llvm::StringRef block, mlir::Value x,
                           mlir::Value change);
 mlir::Value buildSwiglu(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value h);

@@ -146,7 +146,9 @@ private:
         ->excludes(resume);
     command->add_flag("--restart-data", options.restartData,
                       "with --resume: data sets whose files or windows changed begin a new pass");
-    command->add_option("--max-steps", options.maxSteps, "stop after this many more steps; steps since the newest checkpoint are not saved")
+    command
+        ->add_option("--max-steps", options.maxSteps,
+                     "stop after this many more steps; steps since the newest checkpoint are not saved")
         ->check(wholeNumber(0, kMostSteps));
     command->add_option("--trace", options.tracePath,
                         "write a Chrome trace of one step (the sixth, or the last) to this file");
