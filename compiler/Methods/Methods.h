@@ -40,9 +40,9 @@ struct RoutingValues : RoutingSizes {
   mlir::Value layer;  // index of the enclosing repeat: the copy of stacked states
   NoiseSource *noise; // in training
   mlir::Value step;   // steps done before this one, i64 [1, 1]
-  /// i64 [1, 1]: how many of the numTokens are text; the others stand behind them. Null: all, as in training and
-  /// evaluation. A method that looks at more than one token counts these alone. What is not text has a selection of
-  /// -infinity, and no expert whatever the method says.
+  /// i64 [1, 1]: how many of the numTokens are text; the others come after them. Null: all, as in training and
+  /// evaluation. A method that looks at more than one token counts only these. A token that is not text has a selection
+  /// of -infinity, and no expert whatever the method says.
   mlir::Value textTokens;
 
   mlir::Value hidden;      // [N, D] what router and experts read

@@ -179,8 +179,8 @@ static void buildEvaluate(ModelContext &ctx, moe::StateOp tokens) {
   ctx.endFunction();
 }
 
-// One window; only the row at `position` goes through the head. What stands behind it is no text: attention is causal,
-// and routing counts the tokens up to it alone.
+// One window; only the row at `position` goes through the head. The tokens after it are not text: attention is causal,
+// and routing counts only the tokens up to it.
 static void buildLogits(ModelContext &ctx) {
   int64_t window = ctx.seqLen(), vocabulary = ctx.model.getVocabSize();
   using Role = moe::StateRole;

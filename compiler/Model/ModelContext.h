@@ -124,7 +124,7 @@ mlir::Value buildMultiToken(ModelContext &ctx, exp::MultiTokenOp op, mlir::Value
 
 // Parts of blocks.
 mlir::Value buildNorm(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value x);
-/// x + block(...), with the norm behind the block for peri placement.
+/// x + block(...), with a norm after the block for peri placement.
 mlir::Value buildResidual(ModelContext &ctx, const LayerScope &layer, llvm::StringRef block, mlir::Value x,
                           mlir::Value change);
 mlir::Value buildSwiglu(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value h);

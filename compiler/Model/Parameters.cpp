@@ -63,7 +63,7 @@ private:
     add(name + ".scale", {1, size}, std::nullopt, loc);
   }
 
-  // The norm before a block and, for peri, the one behind it.
+  // The norm before a block and, for peri, the one after it.
   void addBlockNorms(const std::string &block, Location loc) {
     addNorm(block + ".norm", width, loc);
     if (model.getNormPlacement() == exp::NormPlacement::peri)
@@ -81,7 +81,7 @@ private:
       return addMoe(moe);
     }
     addFeedForward("ffn", experiment.section<exp::FfnOp>());
-    addMoe(moe); // behind the norm of the first dense block
+    addMoe(moe); // after the norm of the first dense block
     if (model.getNormPlacement() == exp::NormPlacement::peri)
       addNorm("moe.out_norm", width, moe.getLoc());
     addAttention(kSecondHalf);

@@ -29,7 +29,7 @@ struct ParameterInfo {
   }
 };
 
-/// What names of the second half of a shortcut layer begin with, behind the layer.
+/// What names of the second half of a shortcut layer begin with, after the layer.
 inline constexpr char kSecondHalf[] = "second.";
 
 /// What names of the parameters of a module of /model/multi_token begin with.

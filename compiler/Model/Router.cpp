@@ -201,7 +201,7 @@ LayerValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
   r.hidden = h;
   r.router = ctx.readParameter(layer, "moe.router");
   r.routerInput = buildRouterInput(ctx, r);
-  // Which expert is the largest must not hang on a rounding.
+  // A rounding must not decide which expert is the largest.
   r.logits = ctx.t.matmulExactly(r.routerInput, r.router);
   r.scores = ctx.methods.score->buildScores(ctx.t, score, r.logits);
   r.layerTopK = buildLayerTopK(ctx, layer);

@@ -37,7 +37,7 @@ std::string getNameInLayers(const std::string &name);
 std::string getCopyName(std::string logicalName, const LayerStack &stack, int64_t index);
 
 /// Symbol of the state with this logical name. Symbols are unique, while names of layers take turns: those of all
-/// stacks but the first have `#<number>` behind them. No one reads the number back: states say what they are called.
+/// stacks except the first end in `#<number>`. Nothing reads the number back: states say what they are called.
 std::string getSymbol(const std::string &logicalName, const LayerStack *stack);
 
 } // namespace moec

@@ -181,8 +181,8 @@ void ignoreBrokenPipes();
 std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options,
                                     std::vector<std::string> alsoKnown = {});
 
-/// The options of one of its subcommands ("train"), as `moec-run PLAN train --help` prints them, but for --help
-/// and --run-dir, which `moec train` has itself.
+/// The options of one of its subcommands ("train"), as `moec-run PLAN train --help` prints them, except --help and
+/// --run-dir, which `moec train` has itself.
 std::string commandLineOptions(const std::string &subcommand);
 
 } // namespace moec::rt

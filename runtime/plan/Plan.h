@@ -83,7 +83,7 @@ struct PlanBuffer {
 
 enum class StateKind { Parameter, Optimizer, Balance, Counter, Gradient, Metric, Batch, Output, Constant, Copy };
 
-/// What the runtime itself does with a state, beside keeping it; at most one state has each, but for ExpertTokens.
+/// What the runtime itself does with a state, beside keeping it. At most one state has each role, except ExpertTokens.
 enum class StateRole {
   StepCounter,      // i64: steps done
   BatchTokens,      // i32 [sequences, seq_len + 1]: the batch

@@ -97,8 +97,8 @@ Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Valu
                                buffers.lookup(index), 0, state.getCopyBytes());
 }
 
-/// No bytes at all, `index` bytes behind the start of the arena's first state: how a kernel is told an index (see
-/// DispatchParam).
+/// An empty slice that lies `index` bytes after the start of the arena's first state. A kernel gets an index this way
+/// (see DispatchParam).
 Value FunctionLowering::anywhere(Location loc, Value index, OpBuilder &b) {
   plan::StateOp first = *kernels.getModule().getOps<plan::StateOp>().begin();
   Value address = stateBuffer(loc, FlatSymbolRefAttr::get(first), Value(), b);

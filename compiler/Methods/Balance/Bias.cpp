@@ -13,7 +13,7 @@ class Bias : public BalanceMethod {
 public:
   std::string kind() const override { return "bias"; }
   std::string summary() const override {
-    return "A bias of each expert enters the choice alone, and follows the loads after each step";
+    return "A bias of each expert that only the choice sees, and that follows the loads after each step";
   }
   std::string source() const override { return "Wang et al. 2024 (arXiv 2408.15664), DeepSeek-V3 (arXiv 2412.19437)"; }
   std::vector<exp::Field> fields() const override {
@@ -26,11 +26,12 @@ public:
              .minimum = 0,
              .maximum = 1e3,
              .doc = "how far a bias moves after a step"},
-            exp::stepsField("until", exp::StepsKind::Moment, "null", "biases rest from this step on; null: never"),
+            exp::stepsField("until", exp::StepsKind::Moment, "null",
+                            "biases stay as they are from this step on; null: never"),
             {.key = "center",
              .type = FieldType::Boolean,
              .fallback = "false",
-             .doc = "whether the mean of the biases is taken off"}};
+             .doc = "whether the mean of the biases is subtracted"}};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,

@@ -25,7 +25,7 @@ public:
             {.key = "detach_hidden",
              .type = FieldType::Boolean,
              .fallback = "false",
-             .doc = "whether only routers learn by it, and not what they read"}};
+             .doc = "whether only routers learn from it, not the layers before them"}};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {

@@ -28,7 +28,7 @@ public:
              .minimum = 1,
              .maximum = 65536,
              .unit = "tokens",
-             .doc = "one token of so many counts, the first of each group; divides the tokens of a sequence"}};
+             .doc = "only every n-th token counts, the first of each group of n; n divides the tokens of a sequence"}};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {

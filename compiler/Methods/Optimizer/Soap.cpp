@@ -47,7 +47,7 @@ public:
                       .minimum = 1,
                       .maximum = 1 << 24,
                       .unit = "elements",
-                      .doc = "a longer side keeps its own basis"});
+                      .doc = "a longer side keeps the standard basis"});
     for (exp::Field &field : getLiteFields("weight of the gradient itself"))
       fields.push_back(std::move(field));
     fields.push_back(getSmoothField("lite."));
@@ -241,7 +241,7 @@ private:
   static Value index(ScalarBuilder &s, int64_t value) {
     return arith::ConstantOp::create(s.b, s.loc, s.b.getI64IntegerAttr(value));
   }
-  /// A map that sees row and column behind its operands' scalars.
+  /// A map that sees row and column after the scalars of its operands.
   static Value mapWithPlace(TensorBuilder &b, ValueRange inputs, int64_t rows, int64_t cols,
                             function_ref<Value(ScalarBuilder &, ValueRange)> formula) {
     auto body = [&](OpBuilder &builder, Location loc, ValueRange all) {

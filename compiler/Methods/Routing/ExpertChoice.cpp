@@ -48,7 +48,8 @@ public:
          .openMinimum = true},
         exp::stepsField(
             "then.over", exp::StepsKind::Length, "null",
-            "the factor goes there in equal jumps spread over so many steps, the first at then.at; null: in one jump"),
+            "the factor goes there in equal jumps spread over this many steps, the first at then.at; null: in one "
+            "jump"),
         {.key = "then.stages",
          .type = FieldType::Integer,
          .fallback = "4",

@@ -95,7 +95,7 @@ static LogicalResult checkMoe(MoeOp op) {
   return failure();
 }
 
-// router_c2, but for the number of experts, which is another section's.
+// router_c2, except for the number of experts, which belongs to another section.
 static LogicalResult checkRouter(RouterOp op) {
   if (op.getGroups() == 0 || op.getTopGroups() <= op.getGroups())
     return success();

@@ -151,7 +151,7 @@ std::vector<Section> modelSections() {
        .summary = "Which layers are mixtures of experts, and of what. null: a dense model.",
        .fields =
            {integer("layers.from", "first_layer", "0", 0, 4096, "layers", "The first layer that is a mixture."),
-            integer("layers.every", "every", "1", 1, 4096, "layers", "From there, every how-manieth layer is one."),
+            integer("layers.every", "every", "1", 1, 4096, "layers", "From there on, every n-th layer is a mixture."),
             integer("num_experts", "num_experts", "", 1, 65536, "experts", "Routed experts of a layer."),
             integer("top_k", "top_k", "", 1, 1024, "experts", "Experts that a token goes to."),
             choice("expert.kind", "expert_kind", BlockShape::swiglu, "Shape of an expert."),

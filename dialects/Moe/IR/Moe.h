@@ -24,7 +24,7 @@
 #include "dialects/Moe/IR/MoeOps.h.inc"
 
 namespace moec::moe {
-/// The value behind any number of moe.reshape: the one that has memory.
+/// The value under any number of moe.reshape: the one that has memory.
 mlir::Value underReshapes(mlir::Value value);
 
 /// The facts of an op; null when it has none: ops of other dialects, and those that hold others (repeat, dispatch).

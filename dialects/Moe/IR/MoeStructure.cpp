@@ -181,7 +181,7 @@ LogicalResult LossOp::verify() { return expectShape(*this, "total", getTotal(), 
 
 //===--- Argument lists of repeat and dispatch --------------------------------------------------------------------===//
 
-// `%arg = %operand`; the argument's location stands behind it when locations are printed.
+// `%arg = %operand`; the argument's location follows it when locations are printed.
 static void printBinding(OpAsmPrinter &p, BlockArgument arg, Value operand, bool withType) {
   p.printRegionArgument(arg, /*argAttrs=*/{}, /*omitType=*/true);
   p << " = " << operand;

@@ -228,8 +228,8 @@ bool DispatchGroups::earnsEpilogue(MapOp map, const DispatchGroup &group) const 
                     return !group.makes(input) ||
                            llvm::all_of(input.getUsers(), [&](Operation *user) { return user == map.getOperation(); });
                   });
-  // Two passes over memory are spared, the product's result out and in again; a row kernel behind the map makes one for
-  // each result that it reads.
+  // Two passes over memory are saved: the product's result out, and in again. A row kernel that follows the map makes
+  // one for each result that it reads.
   auto isReadByRows = [&](Value result) {
     return llvm::any_of(result.getUses(), [&](OpOperand &use) {
       Operation *user = use.getOwner();

@@ -1,4 +1,4 @@
-// Lets the map behind a product make what another map makes of the same tensors.
+// Merges a map that makes a factor of a product into the epilogue of another product that reads the same tensors.
 #include "dialects/Moe/Analysis/MapForm.h"
 #include "dialects/Moe/Transforms/Passes.h"
 

@@ -13,7 +13,7 @@ namespace moec::moe {
 
 namespace {
 
-/// What stands behind the reshapes of `value` that nobody else reads.
+/// The value under the reshapes of `value` that nothing else reads.
 Value skipReshapes(Value value, Block *block) {
   while (auto view = value.getDefiningOp<ReshapeOp>()) {
     if (view->getBlock() != block || !value.hasOneUse())

@@ -23,8 +23,8 @@ int64_t boxesBesideFetches(KernelOp kernel) {
 
 namespace {
 
-// A stage holds 128 bytes of depth of each row of both tiles; behind the stages lie the store buffers, then two
-// barriers a stage and a word for each consumer.
+// A stage holds 128 bytes of depth of each row of both tiles; after the stages lie the store buffers, then two barriers
+// per stage and a word for each consumer.
 int64_t gemmSharedBytes(ScheduleAttr schedule) {
   constexpr int64_t kWords = 64;
   return schedule.getStages() * (schedule.getM() + schedule.getN()) * kSwizzleBytes +
@@ -42,7 +42,7 @@ int64_t productsBeside(Operation *work) {
   return std::max<int64_t>(1, std::distance(all.begin(), all.end()));
 }
 
-/// What may stand behind the products, where the work and the stages allow it.
+/// What may follow the products, where the work and the stages allow it.
 LogicalResult verifyFetches(KernelOp kernel, bool ragged, FragmentType product) {
   ScheduleAttr schedule = kernel.getSchedule();
   int64_t count = 0;

@@ -115,7 +115,7 @@ TEST_CASE("the cache keeps its bound, oldest first", "[cache]") {
     cache.store(key, large);
     usleep(20000);
   }
-  REQUIRE(cache.find("a")); // used last
+  REQUIRE(cache.find("a"));                           // used last
   std::string foreign = folder.path + "/mine.kernel"; // no name of an entry
   std::ofstream(foreign) << std::string(5000, 'x');
   files::last_write_time(foreign, files::file_time_type::min());

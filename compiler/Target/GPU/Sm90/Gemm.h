@@ -145,7 +145,7 @@ private:
   void storeRowSums(const Tile &tile, const Place &place, const Chunk &chunk);
 
   //===--- GemmFetched.cpp ---===//
-  /// The ring, behind the stages of fetched matrices.
+  /// The ring after the stages of fetched matrices.
   Values storeOverFetched(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators, Operands operands,
                           mlir::ValueRange ring);
   Values produceFetches(const Tile &tile, mlir::ValueRange ring);
