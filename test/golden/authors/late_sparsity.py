@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Whether fewer experts a token late in a run leave low layers better balanced than one from the start.
 
-    late_sparsity.py build/bin [--weight 0.01] [--steps 400]
+    late_sparsity.py build/bin [--weight 0.01] [--steps 200]
 
 Sigma-MoE-Tiny (arXiv 2512.16248) reports it for one of 96 experts in a deep model. Here: 12 layers of 32 experts, the
 list of k falling from 8 to 1 over the layers until 0.9 of the run and 1 in all layers after it, against 1 everywhere
@@ -45,7 +45,8 @@ def main():
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("programs", type=pathlib.Path)
     options.add_argument("--weight", type=float, default=0.01)
-    options.add_argument("--steps", type=int, default=400)
+    options.add_argument("--steps", type=int, default=200)
+    options.add_argument("--threads", type=int, default=1, help="no number depends on it")
     options = options.parse_args()
     root = pathlib.Path(__file__).resolve().parents[3]
     later = {"sparser": {"at": {"fraction": 0.9}, "top_k_per_layer": SPARSE}}
@@ -56,8 +57,8 @@ def main():
         for run, top_k, changes in (("sparse", SPARSE, {}), ("late", LATE, later)):
             path = folder / f"{run}.json"
             path.write_text(json.dumps(spec(run, top_k, changes, options)))
-            done = subprocess.run([options.programs.resolve() / "moec", "train", path, "-o", folder / run],
-                                  capture_output=True, text=True)
+            done = subprocess.run([options.programs.resolve() / "moec", "train", path, "-o", folder / run,
+                                   "--threads", str(options.threads)], capture_output=True, text=True)
             if done.returncode:
                 sys.exit(done.stderr)
             loss, layers = measure(folder / run / "metrics.jsonl")
