@@ -87,11 +87,17 @@ Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefi
   return buildRise(b, update, std::floor(getRamp(attr, prefix, update))); // whole steps, as in the source
 }
 
+constexpr double kNone = 1e-5; // a share that counts as none, as in LITE's code
+
+bool hasFlat(exp::MethodAttr attr, const std::string &prefix) {
+  return attr.getFloat(prefix + "sharp_fraction") <= 1 - kNone;
+}
+
 Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
                const OptimizerMethod::Update &update) {
   double chi = attr.getFloat(prefix + "chi"), floor = update.schedule.floor;
   ChiSchedule schedule = kChiSchedule.in(attr, prefix);
-  if (schedule == ChiSchedule::Constant)
+  if (schedule == ChiSchedule::Constant || chi == 1)
     return b.constant(chi);
   Value ramp = buildRise(b, update, getRamp(attr, prefix, update));
   return b.map({update.factor, update.step, ramp}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
@@ -146,7 +152,6 @@ Value buildSharpMask(TensorBuilder &b, exp::MethodAttr attr, const std::string &
   double elements = static_cast<double>(TensorBuilder::rows(v) * TensorBuilder::cols(v)) / traits.matrices;
   double sharp = attr.getFloat(prefix + "sharp_fraction");
   double smooth = std::min(attr.getFloat(prefix + "smooth"), 1 - sharp);
-  constexpr double kNone = 1e-5; // as in LITE's code
   if (sharp < kNone || sharp > 1 - kNone)
     return b.constant(sharp < kNone ? 0.0 : 1.0);
   moe::StateOp highState = states.declare("high", b.type(traits.matrices / traits.copies, 1), 1.0);

@@ -14,6 +14,8 @@ std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi)
 /// All keys of "lite" in an optimizer that has it as an option; `ofBeta1` says what beta1 weighs.
 std::vector<exp::Field> getLiteFields(const char *ofBeta1);
 
+/// Whether any direction is flat: with sharp_fraction 1 none is.
+bool hasFlat(exp::MethodAttr attr, const std::string &prefix);
 /// chi of the step, [1, 1].
 mlir::Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
                      const OptimizerMethod::Update &update);

@@ -91,7 +91,7 @@ NewtonSchulz getNewtonSchulz(exp::MethodAttr attr, bool sumsGradients) {
 Value buildMomentum(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,
                     OptimizerStates &states) {
   double beta = attr.getFloat("momentum");
-  bool nesterov = attr.getBool("nesterov");
+  bool nesterov = attr.getBool("nesterov") && beta != 0; // without momentum both are the gradient
   moe::StateOp state = states.declare("m");
   SmallVector<Value> inputs{b.readRows(update.gradient), b.readRows(state), update.gradientScale};
   auto mean = [&](ScalarBuilder &s, Value old, Value g) {

@@ -54,6 +54,8 @@ Value buildAttentionBlock(ModelContext &ctx, const LayerScope &layer, Value x) {
   q = buildPositioned(ctx, layer, "attention.q_norm", q);
   k = buildPositioned(ctx, layer, "attention.k_norm", k);
   int64_t window = ctx.attention.getWindow();
+  if (window >= ctx.seqLen()) // as wide as a sequence: all before a position
+    window = 0;
   auto mixed = moe::AttentionOp::create(ctx.b, q.getType(), ctx.t.type(layer.numTokens, heads), q, k, v, heads, kvHeads,
                                         ctx.seqLen(), window ? ctx.b.getI64IntegerAttr(window) : IntegerAttr());
   Value change = ctx.t.matmul(mixed.getResult(), weight("attention.o"));

@@ -59,7 +59,7 @@ static void buildSegment(ModelContext &ctx, const Segment &segment, bool trainin
 
 // Zeros of everything that goes from layer to layer beside the residual stream.
 static void buildTermStarts(ModelContext &ctx, int64_t numTokens, Trunk &trunk) {
-  RoutingValues sizes{};
+  RoutingSizes sizes{};
   sizes.numTokens = numTokens;
   sizes.numExperts = ctx.numRouterOutputs();
   sizes.topK = ctx.moe.getTopK();

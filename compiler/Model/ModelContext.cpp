@@ -1,5 +1,6 @@
 #include "compiler/Model/ModelContext.h"
 
+#include "compiler/Methods/FindMethod.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 
 using namespace mlir;
@@ -20,14 +21,6 @@ ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const 
       optimizer(experiment.section<exp::OptimizerOp>()),
       b(ImplicitLocOpBuilder::atBlockEnd(experiment.getLoc(), module.getBody())),
       t(b, getElementType(experiment, options)), segments(formSegments(experiment)) {}
-
-template <typename T> static const T *findMethod(Operation *section, exp::MethodAttr attr) {
-  exp::MethodRegistry &registry = exp::getMethods(section->getContext());
-  const exp::Method *method = registry.find(attr.getCategory().str(), attr.getKind().str());
-  if (!method)
-    section->emitOpError("names ") << attr.getCategory() << " \"" << attr.getKind() << "\", which is not registered";
-  return static_cast<const T *>(method);
-}
 
 LogicalResult ModelContext::findMethods() {
   if (router) {

@@ -90,7 +90,7 @@ static Value buildZeroExperts(ModelContext &ctx, const RoutingValues &r) {
   return ctx.t.mul(r.hidden, ctx.t.sumCols(weights));
 }
 
-static Value buildExperts(ModelContext &ctx, const LayerScope &layer, RoutingValues &r) {
+static Value buildExperts(ModelContext &ctx, const LayerScope &layer, LayerValues &r) {
   int64_t slots = TensorBuilder::cols(r.ids);
   int64_t rows = moe::PermuteOp::getPermutedRows(r.maxChosen ? r.maxChosen : r.numTokens * slots, r.ffnExperts,
                                                  ctx.options.rowAlign);
@@ -126,7 +126,7 @@ static Value buildExperts(ModelContext &ctx, const LayerScope &layer, RoutingVal
 }
 
 Value buildMixture(ModelContext &ctx, const LayerScope &layer, Value h, LayerTerms terms) {
-  RoutingValues r = buildRouting(ctx, layer, h);
+  LayerValues r = buildRouting(ctx, layer, h);
   Value y = buildExperts(ctx, layer, r);
   if (layer.training)
     buildLayerTerms(ctx, layer, r, terms);

@@ -1,5 +1,6 @@
 #include "compiler/Model/Parameters.h"
 
+#include "compiler/Methods/FindMethod.h"
 #include "compiler/Methods/Methods.h"
 
 #include <cmath>
@@ -141,15 +142,14 @@ private:
       }
     }
     auto router = experiment.section<exp::RouterOp>();
-    exp::MethodRegistry &methods = exp::getMethods(experiment.getContext());
     if (router.getBalance()) {
-      const auto *balance =
-          static_cast<const BalanceMethod *>(methods.find("balance", router.getBalance()->getKind().str()));
-      if (double given = balance->meanExperts(*router.getBalance()); given > 0)
+      const auto *balance = findMethod<BalanceMethod>(router, *router.getBalance());
+      if (double given = balance ? balance->meanExperts(*router.getBalance()) : 0; given > 0)
         return given;
     }
-    const auto *routing =
-        static_cast<const RoutingMethod *>(methods.find("routing", router.getMethod().getKind().str()));
+    const auto *routing = findMethod<RoutingMethod>(router, router.getMethod());
+    if (!routing) // reported
+      return topK;
     double outputs = static_cast<double>(moe.getNumExperts() + moe.getZeroExperts());
     return routing->meanChosen(router.getMethod(), topK) * static_cast<double>(moe.getNumExperts()) / outputs;
   }

@@ -155,7 +155,7 @@ static Value buildIds(ModelContext &ctx, const RoutingValues &r, Value selection
                     [](ScalarBuilder &s) { return s.toInteger(s.integer(-1), 32); });
 }
 
-static void buildChoice(ModelContext &ctx, const LayerScope &layer, RoutingValues &r) {
+static void buildChoice(ModelContext &ctx, const LayerScope &layer, LayerValues &r) {
   exp::MethodAttr routing = ctx.router.getMethod();
   r.hasEmptySlots = ctx.routing->hasEmptySlots(routing) || r.layerTopK || r.textTokens;
   if (ctx.forced && r.training) {
@@ -179,11 +179,11 @@ static void buildChoice(ModelContext &ctx, const LayerScope &layer, RoutingValue
   r.unbiasedIds = isFree ? r.ids : buildIds(ctx, free, r.scores);
 }
 
-RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
+LayerValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
   LocationScope scope(ctx, ctx.router.getLoc());
   exp::MethodAttr score = ctx.router.getScore();
   LayerNoise noise(ctx, layer);
-  RoutingValues r{};
+  LayerValues r{};
   r.numTokens = layer.numTokens;
   r.seqLen = ctx.seqLen();
   r.ffnExperts = ctx.moe.getNumExperts();
@@ -226,7 +226,7 @@ RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) 
 
 //===--- Losses and measures --------------------------------------------------------------------------------------===//
 
-void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &r, LayerTerms terms) {
+void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r, LayerTerms terms) {
   LayerNoise noise(ctx, layer);
   r.noise = &noise;
   auto buildProbabilities = [&](Value input) {

@@ -1,5 +1,6 @@
 // update: gradient norm, clipping, learning rate, one update for each parameter, the step counter.
 #include "compiler/Methods/AdamSupport.h"
+#include "compiler/Methods/FindMethod.h"
 #include "compiler/Model/ModelContext.h"
 #include "compiler/Model/Patterns.h"
 
@@ -147,13 +148,6 @@ static Value buildClipFactor(ModelContext &ctx, Value norm) {
   });
 }
 
-static const exp::Method *findMethod(ModelContext &ctx, Operation *section, exp::MethodAttr attr) {
-  const exp::Method *method = exp::getMethods(ctx.b.getContext()).find(attr.getCategory().str(), attr.getKind().str());
-  if (!method)
-    section->emitOpError("names ") << attr.getCategory() << " \"" << attr.getKind() << "\", which is not registered";
-  return method;
-}
-
 static FailureOr<UpdateRule> findRule(ModelContext &ctx, const ParameterInfo &info) {
   FailureOr<exp::GroupOp> group = findGroup(ctx, info);
   if (failed(group))
@@ -204,7 +198,7 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
   FailureOr<UpdateRule> rule = findRule(ctx, parameter.info);
   if (failed(rule))
     return failure();
-  const auto *method = static_cast<const OptimizerMethod *>(findMethod(ctx, rule->section, rule->method));
+  const auto *method = findMethod<OptimizerMethod>(rule->section, rule->method);
   if (!method)
     return failure();
   LocationScope scope(ctx, rule->section->getLoc());
@@ -239,7 +233,7 @@ static void buildStepIncrement(ModelContext &ctx, moe::StateOp counter) {
 LogicalResult buildUpdateFunction(ModelContext &ctx) {
   LocationScope scope(ctx, ctx.optimizer.getLoc());
   exp::MethodAttr scheduleAttr = ctx.optimizer.getSchedule();
-  const auto *schedule = static_cast<const ScheduleMethod *>(findMethod(ctx, ctx.optimizer, scheduleAttr));
+  const auto *schedule = findMethod<ScheduleMethod>(ctx.optimizer, scheduleAttr);
   if (!schedule || failed(checkPatterns(ctx)))
     return failure();
   moe::StateOp counter = ctx.declareStepCounter();

@@ -113,7 +113,7 @@ std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
   for (const exp::Section &section : exp::sections()) {
     std::string text = section.summary;
     if (!section.category.empty())
-      text += (section.fields.empty() ? " It has" : " Beside these keys it has") +
+      text += (section.fields.empty() ? " An entry has" : " Beside these keys it has") +
               std::string(" `kind` and the keys of that ") + section.category + " (below).";
     os << "## " << (section.pointer.empty() ? "The top" : "`" + section.pointer + "`") << "\n\n"
        << wrapped(text) << "\n\n";

@@ -97,6 +97,33 @@ Status checkNothingElse(const CheckpointManifest &manifest, const std::string &f
   return Status::ok();
 }
 
+/// Nothing when values of this type (of safetensors) are always finite.
+std::optional<DType> floatType(const std::string &name) {
+  for (DType type : {DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8E4M3})
+    if (dtypeInfo(type).safetensors == name)
+      return type;
+  return std::nullopt;
+}
+
+/// A checkpoint that no run can go on from does not verify.
+Status checkFinite(const OpenCheckpoint &checkpoint) {
+  std::vector<std::byte> chunk(kCheckpointChunk);
+  for (const OpenShard &shard : checkpoint.shards)
+    for (const SafetensorsEntry &entry : shard.entries) {
+      std::optional<DType> type = floatType(entry.dtype);
+      uint64_t bad = 0, size = entry.end - entry.begin;
+      for (uint64_t done = 0; type && done < size;) {
+        size_t part = std::min<uint64_t>(size - done, chunk.size());
+        MOEC_RETURN_IF_ERROR(readAt(shard.fd.get(), entry.begin + done, chunk.data(), part, shard.path));
+        bad += countNotFinite(*type, std::span(chunk).first(part));
+        done += part;
+      }
+      if (type)
+        MOEC_RETURN_IF_ERROR(checkAllFinite(entry.name, bad, size / dtypeInfo(*type).bytes));
+    }
+  return Status::ok();
+}
+
 Result<OpenCheckpoint> openCheckpoint(const std::string &folder) {
   OpenCheckpoint checkpoint;
   MOEC_ASSIGN_OR_RETURN(checkpoint.manifest, readCheckpointManifest(folder));
@@ -108,6 +135,8 @@ Result<OpenCheckpoint> openCheckpoint(const std::string &folder) {
     checkpoint.shards.push_back(std::move(open));
   }
   MOEC_RETURN_IF_ERROR(checkTensorMap(checkpoint, folder));
+  if (Status finite = checkFinite(checkpoint); !finite.isOk())
+    return finite.recoded(finite.code(), "cannot use the checkpoint " + folder + ": ");
   return checkpoint;
 }
 
@@ -141,22 +170,6 @@ Result<std::vector<Match>> matchTensors(const std::vector<SavedTensor> &tensors,
     if (wanted.count(tensor.name))
       return Status::error("MOEC-C011", folder, "tensor \"", tensor.name, "\" is missing");
   return matches;
-}
-
-/// A pass of its own: nothing may reach the arena from a checkpoint that is refused.
-Status checkFinite(const std::vector<Match> &matches, std::vector<std::byte> &chunk) {
-  for (const Match &match : matches) {
-    uint64_t bad = 0;
-    for (uint64_t done = 0; done < match.tensor->bytes;) {
-      size_t part = std::min<uint64_t>(match.tensor->bytes - done, chunk.size());
-      MOEC_RETURN_IF_ERROR(
-          readAt(match.shard->fd.get(), match.entry->begin + done, chunk.data(), part, match.shard->path));
-      bad += countNotFinite(match.tensor->dtype, std::span(chunk).first(part));
-      done += part;
-    }
-    MOEC_RETURN_IF_ERROR(checkAllFinite(*match.tensor, bad));
-  }
-  return Status::ok();
 }
 
 } // namespace
@@ -194,8 +207,6 @@ Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::stri
   MOEC_ASSIGN_OR_RETURN(std::vector<Match> matches, matchTensors(tensors, checkpoint, path));
 
   std::vector<std::byte> chunk(kCheckpointChunk);
-  if (Status finite = checkFinite(matches, chunk); !finite.isOk())
-    return finite.recoded(finite.code(), "cannot use the checkpoint " + path + ": ");
   for (const Match &match : matches)
     for (uint64_t done = 0; done < match.tensor->bytes;) {
       size_t part = std::min<uint64_t>(match.tensor->bytes - done, chunk.size());

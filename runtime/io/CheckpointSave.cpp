@@ -123,7 +123,7 @@ private:
       bad += countNotFinite(tensor.dtype, chunk);
       done += part;
     }
-    return checkAllFinite(tensor, bad);
+    return checkAllFinite(tensor.name, bad, tensor.bytes / dtypeInfo(tensor.dtype).bytes);
   }
 
   const Plan &plan;
@@ -137,15 +137,17 @@ private:
 
 /// A checkpoint of this very step can be there already (a save on a signal just after a planned one). The two then
 /// change places in one step, so that at no moment there is neither.
-Status putInPlace(const std::string &temp, const std::string &final) {
+Status putInPlace(const std::string &directory, int64_t step) {
+  std::string temp = directory + "/" + checkpointTempName(step), final = directory + "/" + checkpointName(step);
+  auto removeOld = [&](const std::string &folder) { return removeCheckpoint(directory, folder, checkpointName(step)); };
   if (::renameat2(AT_FDCWD, temp.c_str(), AT_FDCWD, final.c_str(), RENAME_NOREPLACE) == 0)
     return Status::ok();
   if (errno == EEXIST && ::renameat2(AT_FDCWD, temp.c_str(), AT_FDCWD, final.c_str(), RENAME_EXCHANGE) == 0)
-    return removeTree(temp);
+    return removeOld(checkpointTempName(step));
   if (errno != EINVAL)
     return fileError("MOEC-C015", final, "rename into place");
   // A file system without these flags: the old one goes first.
-  MOEC_RETURN_IF_ERROR(removeTree(final));
+  MOEC_RETURN_IF_ERROR(removeOld(checkpointName(step)));
   if (::rename(temp.c_str(), final.c_str()) != 0)
     return fileError("MOEC-C015", final, "rename into place");
   return Status::ok();
@@ -156,12 +158,12 @@ Status putInPlace(const std::string &temp, const std::string &final) {
 Status saveCheckpoint(const Plan &plan, Device &device, const std::string &directory, int64_t step,
                       const SaveOptions &options) {
   MOEC_RETURN_IF_ERROR(makeDirectories(directory));
-  std::string temp = directory + "/" + checkpointTempName(step), final = directory + "/" + checkpointName(step);
+  std::string temp = directory + "/" + checkpointTempName(step);
   MOEC_RETURN_IF_ERROR(removeTree(temp));
   CheckpointWriter writer(plan, device, temp, options);
   Status status = writer.run(step);
   if (status.isOk())
-    status = putInPlace(temp, final);
+    status = putInPlace(directory, step);
   if (!status.isOk()) {
     (void)removeTree(temp);
     return status.recoded(status.code() == "MOEC-C018" ? status.code() : "MOEC-C015",

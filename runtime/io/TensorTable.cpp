@@ -52,11 +52,11 @@ uint64_t countNotFinite(DType type, std::span<const std::byte> elements) {
   return 0;
 }
 
-Status checkAllFinite(const SavedTensor &tensor, uint64_t count) {
+Status checkAllFinite(const std::string &tensor, uint64_t count, uint64_t elements) {
   if (count == 0)
     return Status::ok();
-  return Status::error("MOEC-C018", "tensor \"" + tensor.name + "\"", count, " of ",
-                       tensor.bytes / dtypeInfo(tensor.dtype).bytes, " elements are NaN or infinite");
+  return Status::error("MOEC-C018", "tensor \"" + tensor + "\"", count, " of ", elements,
+                       " elements are NaN or infinite");
 }
 
 } // namespace moec::rt

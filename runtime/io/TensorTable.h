@@ -26,7 +26,7 @@ std::vector<SavedTensor> checkpointTensors(const Plan &plan);
 /// How many elements are NaN or infinite; 0 for types that are no floats.
 uint64_t countNotFinite(DType type, std::span<const std::byte> elements);
 /// MOEC-C018 unless `count` is 0.
-Status checkAllFinite(const SavedTensor &tensor, uint64_t count);
+Status checkAllFinite(const std::string &tensor, uint64_t count, uint64_t elements);
 
 } // namespace moec::rt
 

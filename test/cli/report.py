@@ -133,6 +133,20 @@ with Test() as t:
     seeds = [["".join(cell.itertext()) for cell in row] for row in list(page.iter("tbody"))[1]]
     t.check(seeds[0][:2] == ["s1, s2", "2"] and seeds[0][3] == "2.1000 \u00b1 0.1414", f"mean and deviation over seeds: {seeds}")
 
+    # A run that went bad: its last loss is none, it is not the best, and a mean over seeds says that it is left out.
+    write_run("seeds/s3", [train_line(1, None), {"step": 1, "split": "validation", "loss": None}], name="s", spec=spec(3, 1))
+    write_run("seeds/s4", [train_line(1, 1e308), {"step": 1, "split": "validation", "loss": 1e308}], name="s", spec=spec(4, 1))
+    write_run("seeds/s5", [train_line(1, 1e308)], name="other", spec=spec(5, 2))
+    out, page = report("seeds")
+    rows = {row[0]: row for row in table_rows(page)}
+    t.check(rows["s3"][3] == "not finite" and rows["s3"][4] == "not finite", f"a run that went bad: {rows['s3']}")
+    t.check(any("The last loss is not finite: s3." in text for text in texts(page)), "is named")
+    t.check(any("not compared for the best: s5." in text for text in texts(page)), "and so is one that has no validation loss")
+    seeds = [["".join(cell.itertext()) for cell in row] for row in list(page.iter("tbody"))[1]]
+    t.check(seeds[0][1] == "4" and seeds[0][3].endswith("(3 of 4)"), f"how many a mean is of: {seeds}")
+    shown = [text for text in texts(page) if re.search(r"(?<![a-z])-?(nan|inf)(?![a-z])", text) and "function" not in text]
+    t.check(not shown, f"no NaN or infinity is printed as a number: {shown[:3]}")
+
     # Logs of all kinds.
     (t.dir / "odd/empty").mkdir(parents=True)
     (t.dir / "odd/empty/metrics.jsonl").write_text("")

@@ -68,10 +68,14 @@ public:
       return {
           {.field = "balance.until",
            .text = "biases that rest from the first step on never move; choose a later step, or set balance to null"}};
-    return findBalanceLosses(experiment,
-                             "the bias already makes loads alike, and a loss of some weight beside it "
-                             "changes what is learnt; keep its weight small, with scope \"sequence\"",
-                             /*isWarning=*/true);
+    std::vector<exp::Conflict> conflicts =
+        findBalanceLosses(experiment,
+                          "the bias already makes loads alike, and a loss of some weight beside it "
+                          "changes what is learnt; keep its weight small, with scope \"sequence\"",
+                          /*isWarning=*/true);
+    llvm::append_range(conflicts, findNothingToBalance(experiment, "balance", "set balance to null",
+                                                       /*isWarning=*/true));
+    return conflicts;
   }
 };
 

@@ -79,6 +79,8 @@ public:
                            .otherText = "zero_experts is 0"});
     if (!moe)
       return conflicts;
+    llvm::append_range(conflicts, findNothingToBalance(experiment, "balance", "set balance to null",
+                                                       /*isWarning=*/false));
     exp::TopKPlace least = exp::findSmallestTopK(experiment);
     if (attr.getFloat("expected") > static_cast<double>(least.topK))
       conflicts.push_back({.field = "balance.expected",

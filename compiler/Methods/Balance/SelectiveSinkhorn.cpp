@@ -66,7 +66,8 @@ public:
     if (!r.training)
       return r.scores;
     Value scores = b.detach(r.scores);
-    if (double noise = attr.getFloat("noise"); noise > 0)
+    // With share 1 there are no other steps for the noise.
+    if (double noise = attr.getFloat("noise"); noise > 0 && attr.getFloat("share") < 1)
       scores = b.add(scores, b.scale(buildNormal(b, r), noise));
     if (attr.getFloat("share") == 0)
       return attr.getFloat("noise") > 0 ? scores : r.scores;
@@ -90,8 +91,12 @@ public:
 
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
-    return findBalanceLosses(experiment, "sinkhorn does without such losses; remove the loss or set its weight to 0",
-                             /*isWarning=*/false);
+    std::vector<exp::Conflict> conflicts =
+        findBalanceLosses(experiment, "sinkhorn does without such losses; remove the loss or set its weight to 0",
+                          /*isWarning=*/false);
+    llvm::append_range(conflicts, findNothingToBalance(experiment, "balance", "set balance to null",
+                                                       /*isWarning=*/true));
+    return conflicts;
   }
 
 private:

@@ -1,5 +1,5 @@
 // Makes the experts of a token in one layer tell those in the next.
-#include "compiler/Methods/Methods.h"
+#include "compiler/Methods/CarriedSupport.h"
 
 using namespace mlir;
 
@@ -28,7 +28,7 @@ public:
              .doc = "whether only routers learn by it, and not what they read"}};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {
     Value here = buildChosen(b, attr, r), products;
     int64_t k = TensorBuilder::cols(here);
     if (k == 1) {
@@ -47,10 +47,10 @@ public:
     return b.scale(b.sumAll(products), -1.0 / r.numTokens);
   }
 
-  int64_t carriedColumns(exp::MethodAttr attr, const RoutingValues &r) const override {
+  int64_t carriedColumns(exp::MethodAttr attr, const RoutingSizes &r) const override {
     return kPairs.in(attr) == Pairs::Largest ? r.topK : 1;
   }
-  Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) const override {
+  Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) const override {
     return buildChosen(b, attr, r);
   }
 
@@ -58,25 +58,13 @@ public:
   int64_t numTerms(exp::MethodAttr, int64_t moeLayers) const override { return moeLayers - 1; }
 
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
-    auto moe = experiment.section<exp::MoeOp>();
-    auto model = experiment.section<exp::ModelOp>();
-    int64_t layers = 0;
-    for (int64_t i = 0; moe && model && i < static_cast<int64_t>(model.getNumLayers()); ++i)
-      layers += exp::isMoeLayer(moe, i);
-    if (!moe || !model || layers >= 2)
-      return {};
-    return {{.field = "",
-             .text = "coupling joins a mixture to the one before it, and the model has " + std::to_string(layers) +
-                     "; give two layers with mixtures or more, or leave the loss out",
-             .other = model,
-             .otherField = "num_layers",
-             .otherText = "num_layers is " + std::to_string(model.getNumLayers())}};
+    return findSingleMixture(experiment, kind(), "loss");
   }
 
 private:
   // What the products are made of: the sum over the chosen experts, since the sum over all pairs is the product of
   // sums; or the probability of each.
-  static Value buildChosen(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) {
+  static Value buildChosen(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) {
     Value p = attr.getBool("detach_hidden") ? r.buildProbabilities(b.detach(r.routerInput)) : r.probabilities;
     Value chosen = b.take(p, r.ids);
     if (kPairs.in(attr) == Pairs::All)

@@ -52,7 +52,7 @@ public:
   // M' [expert j, row i] = || f_j(R~_i) ||. The sum over i and j != i of max(M_ij - alpha M_ii, 0) +
   // max(M_ji - alpha M_ii, 0), M_ij = M'_ji, meets each entry off the diagonal twice: against the diagonal of its row
   // and of its column.
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {
     int64_t n = r.ffnExperts;
     double alpha = attr.getFloat("alpha");
     Value rows = b.transposeColumns(r.router, n); // [n, D]
@@ -74,7 +74,7 @@ public:
 private:
   // 1 - eps_i .. 1 + eps_i with eps_i = min over j of ||R_i - R_j|| / (2 ||R_i||), a constant. So a row stays nearer to
   // where it was than to any other row. A row of zeros stays one.
-  static Value buildNoise(TensorBuilder &b, const RoutingValues &r, Value rows) {
+  static Value buildNoise(TensorBuilder &b, const LayerValues &r, Value rows) {
     int64_t n = TensorBuilder::rows(rows);
     Value x = b.detach(rows), gram = b.matmulExactly(x, x, /*tb=*/true), squares = b.diagonal(gram);
     Value nearness = b.mapTo(b.element, {gram, squares, b.reshape(squares, 1, n)}, n, n,
@@ -93,7 +93,7 @@ private:
   }
 
   // [expert, row]
-  static Value buildActivity(TensorBuilder &b, Activation what, const RoutingValues &r, Value rows) {
+  static Value buildActivity(TensorBuilder &b, Activation what, const LayerValues &r, Value rows) {
     int64_t n = r.ffnExperts;
     MatrixBatch experts(b, n, r.rowAlign, /*inLoss=*/true);
     Value u = experts.multiplyShared(rows, what == Activation::Up ? r.expertUp

@@ -1,5 +1,5 @@
 // The load-balancing loss of GShard and Switch over a micro-batch, a sequence, or the whole batch of a step.
-#include "compiler/Methods/Methods.h"
+#include "compiler/Methods/BalanceSupport.h"
 
 using namespace mlir;
 
@@ -36,7 +36,7 @@ public:
                                             "was chosen; they differ beside a balancing method and within groups")};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r,
                    StateDeclarer &states) const override {
     Scope scope = kScope.in(attr);
     int64_t groups = scope == Scope::Sequence ? r.numTokens / r.seqLen : 1;
@@ -62,17 +62,24 @@ public:
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
     auto moe = experiment.section<exp::MoeOp>();
+    std::vector<exp::Conflict> conflicts;
+    if (!cast<exp::LossOp>(section).getWeight().isZero())
+      conflicts = findNothingToBalance(experiment, "", "leave the loss out", /*isWarning=*/true);
     if (!moe || kScope.in(attr) != Scope::Group)
-      return {};
-    int64_t outputs = moe.getNumExperts() + moe.getZeroExperts();
-    if (outputs % attr.getInt("groups") == 0)
-      return {};
-    return {{.field = "groups",
-             .text = "groups " + std::to_string(attr.getInt("groups")) + " does not divide the " +
-                     std::to_string(outputs) + " experts; expected a divisor",
-             .other = moe,
-             .otherField = "num_experts",
-             .otherText = "num_experts is " + std::to_string(moe.getNumExperts())}};
+      return conflicts;
+    int64_t outputs = moe.getNumExperts() + moe.getZeroExperts(), groups = attr.getInt("groups");
+    if (outputs % groups != 0)
+      conflicts.push_back({.field = "groups",
+                           .text = "groups " + std::to_string(groups) + " does not divide the " +
+                                   std::to_string(outputs) + " experts; expected a divisor",
+                           .other = moe,
+                           .otherField = "num_experts",
+                           .otherText = "num_experts is " + std::to_string(moe.getNumExperts())});
+    if (groups == 1)
+      conflicts.push_back({.field = "groups",
+                           .text = "one group has all choices and all scores, so the loss would be 1 whatever the "
+                                   "router does; give groups 2 or more, or another scope"});
+    return conflicts;
   }
 
 private:
@@ -85,7 +92,7 @@ private:
   }
 
   // Added before it is read: a recomputed read sees the same counts, a recomputed sum would count twice.
-  static Value accumulateCounts(TensorBuilder &b, const RoutingValues &r, Value counts, StateDeclarer &states) {
+  static Value accumulateCounts(TensorBuilder &b, const LayerValues &r, Value counts, StateDeclarer &states) {
     moe::StateOp state =
         states.perLayer("counts", moe::StateKind::counter, RankedTensorType::get({1, r.numExperts}, b.b.getI64Type()),
                         /*resetEachStep=*/true);

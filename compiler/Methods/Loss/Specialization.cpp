@@ -31,7 +31,7 @@ public:
              .doc = "one token of so many counts, the first of each group; divides the tokens of a sequence"}};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {
     TokenActivations activations = buildTokenActivations(b, r, attr.getInt("every"));
     Form form = kForm.in(attr);
     if (form == Form::Cos)
@@ -54,22 +54,7 @@ public:
                            .other = data,
                            .otherField = "seq_len",
                            .otherText = "seq_len is " + std::to_string(data.getSeqLen())});
-    auto moe = experiment.section<exp::MoeOp>();
-    if (!moe)
-      return conflicts;
-    exp::TopKPlace least = exp::findSmallestTopK(experiment);
-    if (least.topK == 1)
-      conflicts.push_back(
-          {.field = "",
-           .text = moe.getTopK() == 1
-                       ? "specialization compares the experts of one token, and each token has one: the "
-                         "loss is always 0; give model.moe.top_k 2 or more, or leave the loss out"
-                       : "specialization compares the experts of one token: where a layer has top_k 1 it "
-                         "is 0",
-           .other = least.section,
-           .otherField = least.field,
-           .otherText = least.text(),
-           .isWarning = true});
+    llvm::append_range(conflicts, findSingleExperts(experiment, kind(), "loss"));
     return conflicts;
   }
 };

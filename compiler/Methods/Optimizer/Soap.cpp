@@ -160,10 +160,18 @@ private:
   static Value buildLite(TensorBuilder &b, exp::MethodAttr attr, const Update &update, OptimizerStates &states, Value g,
                          const AdamMoments &adam, Value adamStep, Value later) {
     double beta1 = attr.getFloat("lite.beta1"), beta2 = attr.getFloat("lite.beta2"), eps = attr.getFloat("eps");
-    if (beta1 == 0 && beta2 == 0 && attr.getFloat("lite.chi") == 1)
+    if (!hasFlat(attr, "lite."))
+      beta2 = beta1;
+    bool mixes = beta1 != beta2, hasChi = attr.getFloat("lite.chi") != 1 && hasFlat(attr, "lite.");
+    if (beta1 == 0 && !mixes && !hasChi)
       return adam.direction;
-    Value sharp = buildSharpMask(b, attr, "lite.", update.traits, states, adam.v, later);
-    Value ramp = buildRamp(b, attr, "lite.", update), chi = buildChi(b, attr, "lite.", update);
+    Value sharp = b.constant(1.0), ramp = b.constant(0.0), chi = b.constant(1.0);
+    if (mixes || hasChi)
+      sharp = buildSharpMask(b, attr, "lite.", update.traits, states, adam.v, later);
+    if (mixes)
+      ramp = buildRamp(b, attr, "lite.", update);
+    if (hasChi)
+      chi = buildChi(b, attr, "lite.", update);
     Value bias = buildBiasCorrections(b, attr, adamStep)[1];
     return b.map({adam.direction, g, adam.v, bias, sharp, ramp, chi}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
       Value flat = s.sub(s.constant(1.0), x[4]);

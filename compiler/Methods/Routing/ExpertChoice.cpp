@@ -73,7 +73,7 @@ public:
     return given > 0 ? given : topK;
   }
 
-  int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const override {
+  int64_t maxChosen(exp::MethodAttr attr, const RoutingSizes &r) const override {
     int64_t most = 0;
     for (const Stage &stage : getStages(attr, r.topK))
       most = std::max(most, capacity(attr, r, stage.factor));
@@ -145,11 +145,13 @@ private:
       int64_t from = at - 1 + over * (i - 1) / count;
       if (stages.back().from == from) // jumps of one step are one; at the first step nothing comes before
         stages.pop_back();
-      stages.push_back({from, first + (last - first) * static_cast<double>(i) / count});
+      double factor = first + (last - first) * static_cast<double>(i) / count;
+      if (stages.empty() || stages.back().factor != factor)
+        stages.push_back({from, factor});
     }
     return stages;
   }
-  static int64_t numGroups(exp::MethodAttr attr, const RoutingValues &r) {
+  static int64_t numGroups(exp::MethodAttr attr, const RoutingSizes &r) {
     switch (kScope.in(attr)) {
     case Scope::Batch:
       return 1;
@@ -160,7 +162,7 @@ private:
     }
     llvm_unreachable("all scopes are above");
   }
-  static int64_t capacity(exp::MethodAttr attr, const RoutingValues &r, double factor) {
+  static int64_t capacity(exp::MethodAttr attr, const RoutingSizes &r, double factor) {
     int64_t tokens = r.numTokens / numGroups(attr, r);
     // A single sequence, as when text is made, has one token at a position: each expert would take none.
     return std::clamp<int64_t>(static_cast<int64_t>(tokens * factor / r.numExperts), 1, tokens);

@@ -26,7 +26,7 @@ public:
   Value buildFactor(TensorBuilder &b, exp::MethodAttr attr, Value step, int64_t totalSteps) const override {
     return buildWithWarmup(b, attr, step, [&](ScalarBuilder &s, Value x) {
       int64_t decay = attr.getInt("decay");
-      if (decay == 0)
+      if (decay == 0 || attr.getFloat("floor") == 1)
         return s.constant(1.0);
       Value r = buildProgress(s, x, totalSteps - decay, totalSteps);
       return raiseToFloor(s, buildShape(s, r, kShape.in(attr)), attr.getFloat("floor"));

@@ -40,6 +40,19 @@ public:
     return isPost(attr) ? "score.order" : normalize ? "normalize" : "";
   }
 
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
+    auto moe = experiment.section<exp::MoeOp>();
+    if (!moe || moe.getNumExperts() + moe.getZeroExperts() != 1)
+      return {};
+    return {{.field = "score",
+             .text = "the softmax over one expert is 1 whatever the router says, so the router learns nothing; use "
+                     "\"sigmoid\", or more experts",
+             .other = moe,
+             .otherField = "num_experts",
+             .otherText = "num_experts is 1",
+             .isWarning = true}};
+  }
+
 private:
   static bool isPost(exp::MethodAttr attr) { return kOrder.in(attr) == Order::Post; }
 };

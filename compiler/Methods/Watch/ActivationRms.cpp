@@ -18,7 +18,7 @@ public:
     return {kOf.field(Of::Input, "input: what router and experts read; experts: what enters their last product")};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {
     bool ofInput = kOf.in(attr) == Of::Input;
     Value x = ofInput ? r.hidden : r.activations;
     Value squares = b.sumAll(b.mul(x, x)), rows;

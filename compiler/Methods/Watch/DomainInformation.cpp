@@ -16,7 +16,7 @@ public:
   }
   std::string source() const override { return "as measured in arXiv 2501.11873; over the choices of a step: ours"; }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, StateDeclarer &states) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &states) const override {
     int64_t cells = r.numSources * r.numExperts;
     Value ids = b.mapTo(b.b.getI32Type(), {r.ids, r.readSources()}, r.numTokens, TensorBuilder::cols(r.ids),
                         [&](ScalarBuilder &s, TensorBuilder::Scalars x) {

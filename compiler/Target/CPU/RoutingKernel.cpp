@@ -325,13 +325,8 @@ LogicalResult RoutingEmitter::countIds(moe::CountIdsOp op, KernelInfo &info) {
 FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                         const CpuTarget &target) {
   DispatchBody body(dispatch);
-  Operation *root = nullptr;
-  for (Operation &op : *dispatch.getBlock())
-    if (isa<moe::PermuteOp, moe::LimitCapacityOp, moe::CountIdsOp, moe::ColumnKthOp>(op))
-      root = &op;
-  if (!root)
-    return dispatch.emitOpError("has no moe.permute, moe.limit_capacity, moe.count_ids or moe.column_kth");
-  if (failed(checkRootBody(body, root, /*allowMaps=*/false)))
+  Operation *root = findRoot(body);
+  if (!root || failed(checkRootBody(body, root, /*allowMaps=*/false)))
     return failure();
   for (const DispatchBody::Sink &sink : body.sinks())
     if (sink.value.getDefiningOp() != root)

@@ -38,8 +38,8 @@ FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleO
     Template emit;
   };
   static const Entry templates[] = {
-      {"row", one<emitRowKernel>},
-      {"matmul", one<emitMatmulKernel>},
+      {moe::kRowKind, one<emitRowKernel>},
+      {moe::kProductKind, one<emitMatmulKernel>},
       {"attention", one<emitAttentionKernel>},
       {"attention_grad", one<emitAttentionGradKernel>},
       {"col_reduce", one<emitReductionKernel>},

@@ -456,13 +456,8 @@ void RoutingEmitter::countIds(moe::CountIdsOp op) {
 FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                         const GpuTarget &target) {
   DispatchBody body(dispatch);
-  Operation *root = nullptr;
-  for (Operation &op : *dispatch.getBlock())
-    if (isa<moe::PermuteOp, moe::LimitCapacityOp, moe::CountIdsOp>(op))
-      root = &op;
-  if (!root)
-    return dispatch.emitOpError("has no moe.permute, moe.limit_capacity or moe.count_ids");
-  if (failed(checkRootBody(body, root, /*allowMaps=*/false)))
+  Operation *root = findRoot(body);
+  if (!root || failed(checkRootBody(body, root, /*allowMaps=*/false)))
     return failure();
   RoutingEmitter emitter(body, root);
   if (failed(emitter.analyse(target)))

@@ -64,7 +64,7 @@ bool isShared(const DispatchBody &body, const RowSchedule &schedule, unsigned pa
     if (sink.param == param)
       width = schedule.columnsOf(sink.value);
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {
-    if (isa<moe::ReadOp, moe::ReshapeOp, moe::CastOp, moe::WriteOp, moe::AccumulateOp, moe::YieldOp>(op))
+    if (moe::computesNothing(&op))
       continue;
     for (Value operand : op.getOperands()) {
       if (!isa<RankedTensorType>(operand.getType()) || body.paramOf(operand) != param)
@@ -331,8 +331,10 @@ LogicalResult RowEmitter::emitSinks() {
   return success();
 }
 
-//===--- The template ---===// Values needed after a sum over the row would otherwise be requested after it. Chains of
-//loads (an expert's weight, the logit of a target) take longest to arrive.
+//===--- The template ---===//
+
+// Values needed after a sum over the row would otherwise be requested after it. Chains of loads (the weight of an
+// expert, the logit of a target) take longest to arrive.
 void RowEmitter::loadEarly() {
   SmallVector<Value> scalarsOfRow;
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {

@@ -2,10 +2,12 @@
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Chrono.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Support/xxhash.h"
 #include <cstdlib>
@@ -23,6 +25,11 @@ constexpr StringRef kMagic = "moec kernel 1\n";
 constexpr StringRef kSuffix = ".kernel";
 constexpr size_t kSections = 4;
 constexpr size_t kHeaderBytes = kMagic.size() + 8 * (1 + kSections);
+
+/// The folder may be named by the user and hold other files.
+bool isEntry(StringRef name) {
+  return name.consume_back(kSuffix) && name.size() == 32 && llvm::all_of(name, llvm::isHexDigit);
+}
 
 std::string environment(const char *name) {
   const char *value = std::getenv(name);
@@ -129,7 +136,7 @@ void KernelCache::trim() const {
   std::error_code code;
   for (fs::directory_iterator at(folder, code), end; !code && at != end; at.increment(code)) {
     fs::file_status status;
-    if (!StringRef(at->path()).ends_with(kSuffix) || fs::status(at->path(), status))
+    if (!isEntry(llvm::sys::path::filename(at->path())) || fs::status(at->path(), status))
       continue;
     entries.push_back({at->path(), status.getSize(), status.getLastModificationTime()});
     total += status.getSize();

@@ -82,7 +82,7 @@ int main(int argc, char **argv) {
   app.footer("Exit codes:\n"
              "  0 done                                    5 checkpoint missing or damaged (MOEC-C)\n"
              "  1 the input is wrong                      6 a loss, a gradient or the state is NaN\n"
-             "  2 the command line is wrong, or a run     7 stopped by a signal; a checkpoint was saved\n"
+             "  2 the command line is wrong, or a run     7 stopped by a signal; what there was is saved\n"
              "    folder is in the way                    8 a fault of moec itself\n"
              "  3 plan refused (MOEC-P)\n"
              "  4 data missing or unfit (MOEC-D)\n"

@@ -137,7 +137,8 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "A warning: what it asks for never happens, or never ends. Give a shorter one, or null; a default that is too "
        "long is not reported. Validation, checkpoints and the log come at the last step whatever their cadence."},
       {Rule::NoEffect, "a key has no effect in this spec",
-       "A warning: the model that is trained is the same with the default of the key. Remove the key or set it to its "
+       "A warning: the model that is trained, or the run, is the same with the default of the key. Remove the key or "
+       "set it to its "
        "default. Of a sweep, only what has no effect in any member is reported; what a weight or a learning rate of 0 "
        "switches off is not."},
       {Rule::ImpossiblePath, "a path that no file can have",

@@ -1,4 +1,4 @@
-// Verifiers, folds and row properties of the compute ops.
+// Verifiers and folds of the compute ops.
 #include "dialects/Moe/IR/MoeVerify.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -69,35 +69,6 @@ OpFoldResult ReshapeOp::fold(FoldAdaptor) {
 }
 
 //===--- Row ops --------------------------------------------------------------------------------------------------===//
-
-#define MOEC_ROWS_OF_RESULT(OP)                                                                                        \
-  int64_t OP::getNumRows() { return rows(getOperation()->getResult(0)); }
-MOEC_ROWS_OF_RESULT(RowReduceOp)
-MOEC_ROWS_OF_RESULT(RmsNormOp)
-MOEC_ROWS_OF_RESULT(SoftmaxOp)
-MOEC_ROWS_OF_RESULT(LogSumExpOp)
-MOEC_ROWS_OF_RESULT(TopKOp)
-MOEC_ROWS_OF_RESULT(TakeOp)
-MOEC_ROWS_OF_RESULT(PutOp)
-MOEC_ROWS_OF_RESULT(RopeOp)
-MOEC_ROWS_OF_RESULT(GatherRowsOp)
-MOEC_ROWS_OF_RESULT(CombineRowsOp)
-MOEC_ROWS_OF_RESULT(SpreadRowsOp)
-MOEC_ROWS_OF_RESULT(DotRowsOp)
-MOEC_ROWS_OF_RESULT(EmbedOp)
-MOEC_ROWS_OF_RESULT(RandomNormalOp)
-#undef MOEC_ROWS_OF_RESULT
-
-// cos and sin are tables of positions.
-bool RopeOp::isRowAligned(unsigned index) { return index == 0; }
-bool GatherRowsOp::isRowAligned(unsigned index) { return index == 1; }
-bool CombineRowsOp::isRowAligned(unsigned index) {
-  // row_slot has the rows of the whole operand `rows`; it is never read here.
-  return index != 0 && !(getRowSlot() && index == 2);
-}
-bool SpreadRowsOp::isRowAligned(unsigned index) { return index == 1; }
-bool DotRowsOp::isRowAligned(unsigned index) { return index != 1; }
-bool EmbedOp::isRowAligned(unsigned index) { return index == 1; }
 
 LogicalResult RowReduceOp::verify() {
   int64_t columns = cols(getInput()), every = getEvery().value_or(columns);
@@ -308,8 +279,6 @@ LogicalResult QuantizeRowsOp::verify() {
     return failure();
   return expectShape(*this, "scale", getScale(), {rows(first), 1});
 }
-
-int64_t QuantizeRowsOp::getNumRows() { return rows(getScale()); }
 
 LogicalResult QuantizeColumnsOp::verify() {
   int64_t matrices = rows(getInput()), height = cols(getInput()), width = depth(getInput());

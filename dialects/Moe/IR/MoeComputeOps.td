@@ -9,14 +9,17 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 
 // Traits shared by families.
 defvar differentiable = DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>;
-defvar rowOp = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows"]>;
-defvar rowOpPartly = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows", "isRowAligned"]>;
 defvar leavesRows = DeclareOpInterfaceMethods<Moe_PartialOpInterface, ["leavesRows"]>;
 defvar isLeftWith = DeclareOpInterfaceMethods<Moe_PartialOpInterface, ["isLeftWith"]>;
+defvar productFacts = Moe_Facts<"product", "whole", "narrow", ".sinks = Sinks::any, .takesEpilogue = true",
+    ["getOperandRows", "isFactor", "getStorage"]>;
+defvar decompositionFacts = Moe_Facts<"own", "aligned", "wide",
+    ".sinks = Sinks::write, .takesConstants = true, .inPlace = 1", ["getOperandRows"]>; // of `previous`
 
 //===--- Views ----------------------------------------------------------------------------------------------------===//
 
-def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable, Moe_PartialOpInterface]> {
+def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable, Moe_PartialOpInterface,
+    Moe_Facts<"view", "whole", "likeInput", ".isCheap = true">]> {
   let summary = "The same elements in the same order under another shape";
   let description = "Never moves data. (C1) both shapes have as many elements.";
   let arguments = (ins Moe_AnyTensor:$input);
@@ -26,7 +29,8 @@ def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable, Moe_PartialOpInterf
   let hasFolder = 1;
 }
 
-def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape, Moe_PartialOpInterface]> {
+def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape, Moe_PartialOpInterface,
+    Moe_Facts<"view", "aligned", "likeInput">]> {
   let summary = "The same numbers in another floating-point type";
   let description = [{
     Stands at the border of a dispatch, between the type that a tensor has in memory and the type that the kernel
@@ -43,7 +47,8 @@ def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape, Moe_PartialOp
 
 //===--- Row ops --------------------------------------------------------------------------------------------------===//
 
-def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, differentiable, isLeftWith]> {
+def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, differentiable, isLeftWith,
+    Moe_RowFacts<"aligned", "elementwise", ".isCheap = true", ["isDecision"]>]> {
   let summary = "Elementwise computation, as a region of scalar arith and math";
   let description = [{
     All results have the same shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows`, where r
@@ -113,7 +118,8 @@ def Moe_Reduction : I32EnumAttr<"Reduction", "how a row is reduced",
 }
 def Moe_ReductionAttr : EnumAttr<Moe_Dialect, Moe_Reduction, "reduction"> { let assemblyFormat = "$value"; }
 
-def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable, Moe_PartialOpInterface]> {
+def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, differentiable, Moe_PartialOpInterface,
+    Moe_RowFacts<"aligned", "wide", ".isCheap = true">]> {
   let summary = "Sum or maximum of each row: [N, C] -> [N, 1]";
   let description = [{
     The order of additions is fixed for each target and shape. `max` has no gradient: it counts as a constant, as in a
@@ -132,7 +138,8 @@ def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable, Moe_Par
   }]>];
 }
 
-def Moe_RmsNormOp : Moe_Op<"rms_norm", [Pure, rowOp, differentiable, AllTypesMatch<["input", "result"]>]> {
+def Moe_RmsNormOp : Moe_Op<"rms_norm", [Pure, differentiable, AllTypesMatch<["input", "result"]>,
+    Moe_Facts<"expanded", "aligned", "elementwise", ".isCheap = true">]> {
   let summary = "y = x * rsqrt(mean(x^2) + eps) * scale, by row";
   let description = [{
     x [N, C], scale [1, C]. Zhang and Sennrich 2019. `moe-decompose` expands it into `map` and `row_reduce`, so it fuses
@@ -144,7 +151,8 @@ def Moe_RmsNormOp : Moe_Op<"rms_norm", [Pure, rowOp, differentiable, AllTypesMat
   let hasVerifier = 1;
 }
 
-def Moe_SoftmaxOp : Moe_Op<"softmax", [Pure, rowOp, differentiable, AllTypesMatch<["input", "result"]>]> {
+def Moe_SoftmaxOp : Moe_Op<"softmax", [Pure, differentiable, AllTypesMatch<["input", "result"]>,
+    Moe_Facts<"expanded", "aligned", "elementwise", ".isCheap = true">]> {
   let summary = "exp(x - max) / sum, by row";
   let arguments = (ins Moe_Matrix:$input);
   let results = (outs Moe_Matrix:$result);
@@ -152,7 +160,8 @@ def Moe_SoftmaxOp : Moe_Op<"softmax", [Pure, rowOp, differentiable, AllTypesMatc
   let hasVerifier = 1;
 }
 
-def Moe_LogSumExpOp : Moe_Op<"log_sum_exp", [Pure, rowOp, differentiable]> {
+def Moe_LogSumExpOp : Moe_Op<"log_sum_exp", [Pure, differentiable,
+    Moe_Facts<"expanded", "aligned", "wide", ".isCheap = true">]> {
   let summary = "log(sum(exp(x))) of each row, stable: [N, C] -> [N, 1]";
   let arguments = (ins Moe_Matrix:$input);
   let results = (outs Moe_Matrix:$result);
@@ -160,7 +169,7 @@ def Moe_LogSumExpOp : Moe_Op<"log_sum_exp", [Pure, rowOp, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_TopKOp : Moe_Op<"top_k", [Pure, rowOp]> {
+def Moe_TopKOp : Moe_Op<"top_k", [Pure, Moe_RowFacts<"aligned", "wide", ".isBusy = true, .isDecision = true">]> {
   let summary = "Columns of the K largest entries of each row, largest first; ties go to the lowest column";
   let description = [{
     [N, E] -> i32 [N, K]. NaN counts as smaller than every number. No gradient: the choice counts as a constant.
@@ -173,7 +182,7 @@ def Moe_TopKOp : Moe_Op<"top_k", [Pure, rowOp]> {
   let hasVerifier = 1;
 }
 
-def Moe_TakeOp : Moe_Op<"take", [Pure, rowOp, differentiable]> {
+def Moe_TakeOp : Moe_Op<"take", [Pure, differentiable, Moe_RowFacts<"aligned", "wide", ".isCheap = true">]> {
   let summary = "Picks columns by id, by row: result[n, k] = input[n, ids[n, k]]";
   let description = "An id of -1 gives 0.";
   let arguments = (ins Moe_Matrix:$input, Moe_Ids:$ids);
@@ -182,7 +191,7 @@ def Moe_TakeOp : Moe_Op<"take", [Pure, rowOp, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_PutOp : Moe_Op<"put", [Pure, rowOp, differentiable]> {
+def Moe_PutOp : Moe_Op<"put", [Pure, differentiable, Moe_RowFacts<"aligned", "wide", ".isCheap = true">]> {
   let summary = "Adds values into a row of zeros by id: result[n, ids[n, k]] += values[n, k]";
   let description = "The adjoint of `take`. Additions run over k in order; an id of -1 is skipped.";
   let arguments = (ins Moe_Matrix:$values, Moe_Ids:$ids);
@@ -191,8 +200,8 @@ def Moe_PutOp : Moe_Op<"put", [Pure, rowOp, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_RopeOp : Moe_Op<"rope", [Pure, rowOpPartly, differentiable, AllTypesMatch<["input", "result"]>,
-                                 AllTypesMatch<["cos", "sin"]>]> {
+def Moe_RopeOp : Moe_Op<"rope", [Pure, differentiable, AllTypesMatch<["input", "result"]>,
+    AllTypesMatch<["cos", "sin"]>, Moe_RowFacts<"aligned", "elementwise", "", ["getOperandRows"]>]> {
   let summary = "Rotary position embedding of heads lying side by side";
   let description = [{
     x [N, H*dh] has H heads side by side in each row. A token takes `heads` consecutive rows (1 if absent), so row n is
@@ -211,7 +220,8 @@ def Moe_RopeOp : Moe_Op<"rope", [Pure, rowOpPartly, differentiable, AllTypesMatc
   let hasVerifier = 1;
 }
 
-def Moe_GatherRowsOp : Moe_Op<"gather_rows", [Pure, rowOpPartly, differentiable]> {
+def Moe_GatherRowsOp : Moe_Op<"gather_rows", [Pure, differentiable,
+    Moe_RowFacts<"permuted", "likeInput", ".isCheap = true", ["getOperandRows", "getPickedRows"]>]> {
   let summary = "result[r] = input[rows[r]]; a row number of -1 gives zeros";
   let description = [{
     input [N, D] is a whole operand, rows i32 [R, 1]. `slot_row` i32 [N, K] (from `moe.permute`) says where each input
@@ -227,7 +237,8 @@ def Moe_GatherRowsOp : Moe_Op<"gather_rows", [Pure, rowOpPartly, differentiable]
   let hasVerifier = 1;
 }
 
-def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, AttrSizedOperandSegments, rowOpPartly, differentiable]> {
+def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, AttrSizedOperandSegments, differentiable,
+    Moe_RowFacts<"permuted", "narrowWithInput", "", ["getOperandRows"]>]> {
   let summary = "result[n] = sum over k of weights[n, k] * rows[slot_row[n, k]]";
   let description = [{
     rows [R, D] is a whole operand. slot_row i32 [N, K] names the row of each slot; -1 is a dropped slot and adds
@@ -243,7 +254,8 @@ def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, AttrSizedOperandSegments, 
   let hasVerifier = 1;
 }
 
-def Moe_SpreadRowsOp : Moe_Op<"spread_rows", [Pure, rowOpPartly]> {
+def Moe_SpreadRowsOp : Moe_Op<"spread_rows", [Pure,
+    Moe_RowFacts<"permuted", "narrowWithInput", "", ["getOperandRows", "getPickedRows"]>]> {
   let summary = "The adjoint of combine_rows in its rows: result[r] = weights[n, k] * input[n]";
   let description = [{
     n and k are those of row r: n*K + k = row_slot[r], with `top_k` = K. A row_slot of -1 gives zeros. input [N, D] and
@@ -258,7 +270,7 @@ def Moe_SpreadRowsOp : Moe_Op<"spread_rows", [Pure, rowOpPartly]> {
   let hasVerifier = 1;
 }
 
-def Moe_DotRowsOp : Moe_Op<"dot_rows", [Pure, rowOpPartly]> {
+def Moe_DotRowsOp : Moe_Op<"dot_rows", [Pure, Moe_RowFacts<"permuted", "wide", "", ["getOperandRows"]>]> {
   let summary = "The adjoint of combine_rows in its weights: result[n, k] = dot(input[n], rows[slot_row[n, k]])";
   let description = "input [N, D] is row-aligned, rows [R, D] whole, slot_row i32 [N, K]; -1 gives 0.";
   let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$rows, Moe_Ids:$slot_row);
@@ -269,7 +281,8 @@ def Moe_DotRowsOp : Moe_Op<"dot_rows", [Pure, rowOpPartly]> {
   let hasVerifier = 1;
 }
 
-def Moe_EmbedOp : Moe_Op<"embed", [Pure, rowOpPartly, differentiable]> {
+def Moe_EmbedOp : Moe_Op<"embed", [Pure, differentiable,
+    Moe_RowFacts<"permuted", "narrow", "", ["getOperandRows"]>]> {
   let summary = "result[n] = table[ids[n]]";
   let description = "table [V, D] is a whole operand, ids i32 [N, 1] in range (the data reader checks).";
   let arguments = (ins Moe_Matrix:$table, Moe_Ids:$ids);
@@ -280,7 +293,8 @@ def Moe_EmbedOp : Moe_Op<"embed", [Pure, rowOpPartly, differentiable]> {
 
 //===--- Reductions over rows -------------------------------------------------------------------------------------===//
 
-def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable]> {
+def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable,
+    Moe_Facts<"own", "reduced", "wide", ".sinks = Sinks::any, .takesEpilogue = true, .takesTerms = true">]> {
   let summary = "Sums over rows: [N, C] -> [G, C], G equal groups of consecutive rows";
   let description = [{
     The order of additions is a function of the shapes alone: row by row on CPUs; on GPUs as docs/codegen-gpu.md says.
@@ -295,7 +309,9 @@ def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_ColumnKthOp : Moe_Op<"column_kth", [Pure, differentiable]> {
+def Moe_ColumnKthOp : Moe_Op<"column_kth", [Pure, differentiable,
+    Moe_Facts<"own", "reduced", "wide", ".sinks = Sinks::write, .takesConstants = true, .isDecision = true",
+              ["getOperandRows"]>]> {
   let summary = "The n-th largest entry of each column: [N, E] -> [G, E], G equal groups of consecutive rows";
   let description = [{
     result[g, e] is the n-th largest of input[r, e] over the N/G rows r of group g. Equal entries count one by one. NaN
@@ -326,7 +342,8 @@ def Moe_ColumnKthOp : Moe_Op<"column_kth", [Pure, differentiable]> {
   let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "int64_t":$n)>];
 }
 
-def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure]> {
+def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure,
+    Moe_Facts<"own", "reduced", "wide", ".sinks = Sinks::any, .takesEpilogue = true">]> {
   let summary = "The adjoint of embed: result[v] = sum of grad[n] over n with ids[n] = v, in order of n";
   let arguments = (ins Moe_Matrix:$grad, Moe_Ids:$ids);
   let results = (outs Moe_Matrix:$result);
@@ -336,7 +353,7 @@ def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure]> {
 
 //===--- Matrix products ------------------------------------------------------------------------------------------===//
 
-def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable]> {
+def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable, productFacts]> {
   let summary = "Matrix product; `ta` and `tb` transpose an operand";
   let description = "[M, K] x [K, N] -> [M, N]. `ta`: a is [K, M]; `tb`: b is [N, K].";
   let arguments = (ins Moe_Matrix:$a, Moe_Matrix:$b, UnitAttr:$ta, UnitAttr:$tb);
@@ -345,7 +362,7 @@ def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable, leavesRows]> {
+def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable, leavesRows, productFacts]> {
   let summary = "One matrix product for each expert over its own rows";
   let description = [{
     a is [R, K], w [E, K, N] (with `tb`: [E, N, K]); offsets i32 [1, E+1] and counts i32 [1, E] come from `moe.permute`.
@@ -381,7 +398,7 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable, leaves
   }];
 }
 
-def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure]> {
+def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure, productFacts]> {
   let summary = "The weight gradient of grouped_matmul: result[e] = a_e^T b_e over the rows of expert e";
   let description = [{
     a [R, K], b [R, N], result [E, K, N]. The sum runs over the counts[e] rows of each group; an expert without rows
@@ -399,7 +416,7 @@ def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure]> {
 
 //===--- Quantisation ---------------------------------------------------------------------------------------------===//
 
-def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, rowOp]> {
+def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, Moe_Facts<"expanded", "aligned", "wide">]> {
   let summary = "Rounds rows to numbers that f8E4M3FN can hold, with one scale per row";
   let description = [{
     values[n, c] = input[n, c] / scale[n], rounded to the nearest number of f8E4M3FN, ties to even. scale [N, 1] is a
@@ -422,7 +439,8 @@ def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, rowOp]> {
   let hasVerifier = 1;
 }
 
-def Moe_QuantizeColumnsOp : Moe_Op<"quantize_columns", [Pure]> {
+def Moe_QuantizeColumnsOp : Moe_Op<"quantize_columns", [Pure,
+    Moe_Facts<"own", "aligned", "float8", ".sinks = Sinks::write", ["getStorage"]>]> {
   let summary = "quantize_rows of each matrix, transposed: the columns of weights, contiguous in depth";
   let description = [{
     input [E, K, N], values [E, N, K], scale [E, N]. Column n of matrix e is divided by scale[e, n] and rounded, as
@@ -440,7 +458,7 @@ def Moe_QuantizeColumnsOp : Moe_Op<"quantize_columns", [Pure]> {
 //===--- Attention ------------------------------------------------------------------------------------------------===//
 
 def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<["k", "v"]>,
-                                           AllTypesMatch<["q", "result"]>]> {
+    AllTypesMatch<["q", "result"]>, Moe_Facts<"own", "whole", "narrow", "", ["isFactor", "getStorage"]>]> {
   let summary = "Causal softmax attention by blocks; grouped queries";
   let description = [{
     q [B*S, H*dh], k and v [B*S, G*dh], with H = heads, G = kv_heads and S = seq_len. Query head h reads key head h /
@@ -463,7 +481,7 @@ def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<[
 }
 
 def Moe_AttentionGradOp : Moe_Op<"attention_grad", [Pure, AllTypesMatch<["k", "v", "dk", "dv"]>,
-    AllTypesMatch<["q", "result", "grad", "dq"]>]> {
+    AllTypesMatch<["q", "result", "grad", "dq"]>, Moe_Facts<"own", "whole", "narrow", "", ["isFactor"]>]> {
   let summary = "Gradients of attention in q, k and v, recomputing the scores block by block";
   let description = "Sizes and `window` are those of the `moe.attention` whose backward it is.";
   let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, Moe_Matrix:$result, Moe_Matrix:$lse,
@@ -482,7 +500,7 @@ def Moe_AttentionGradOp : Moe_Op<"attention_grad", [Pure, AllTypesMatch<["k", "v
 //===--- Routing --------------------------------------------------------------------------------------------------===//
 
 def Moe_PermuteOp : Moe_Op<"permute", [Pure, AllTypesMatch<["ids", "slot_row"]>,
-                                       AllTypesMatch<["row_token", "row_slot"]>]> {
+    AllTypesMatch<["row_token", "row_slot"]>, Moe_Facts<"own", "whole", "wide", ".isDecision = true">]> {
   let summary = "Sorts (token, slot) pairs by expert with a stable counting sort";
   let description = [{
     ids i32 [N, K] are in 0..E-1, or -1 for a dropped slot. Rows are sorted by expert, then token, then slot, and the
@@ -525,7 +543,8 @@ def Moe_DropPolicy : I32EnumAttr<"DropPolicy", "which slots of an over-full expe
 }
 def Moe_DropPolicyAttr : EnumAttr<Moe_Dialect, Moe_DropPolicy, "drop"> { let assemblyFormat = "$value"; }
 
-def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", "result"]>]> {
+def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", "result"]>,
+    Moe_Facts<"own", "whole", "wide", ".isDecision = true">]> {
   let summary = "Replaces the ids of slots beyond an expert's capacity by -1";
   let description = [{
     ids i32 [N, K], weights [N, K] -> ids i32 [N, K]. `lowest_weight` drops the slots of lowest weight: each expert
@@ -552,7 +571,8 @@ def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", 
   let hasVerifier = 1;
 }
 
-def Moe_CountIdsOp : Moe_Op<"count_ids", [Pure]> {
+def Moe_CountIdsOp : Moe_Op<"count_ids", [Pure,
+    Moe_Facts<"own", "reduced", "wide", ".sinks = Sinks::accumulate, .isDecision = true">]> {
   let summary = "How often each expert was chosen: i32 [N, K] -> i64 [G, E], G equal groups of consecutive rows";
   let description = "Negative ids are not counted. Integers, so the order of counting never matters.";
   let arguments = (ins Moe_Ids:$ids);
@@ -561,7 +581,8 @@ def Moe_CountIdsOp : Moe_Op<"count_ids", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Moe_SinkhornOp : Moe_Op<"sinkhorn", [Pure, differentiable, AllTypesMatch<["scores", "plan"]>]> {
+def Moe_SinkhornOp : Moe_Op<"sinkhorn", [Pure, differentiable, AllTypesMatch<["scores", "plan"]>,
+    Moe_Facts<"own", "whole", "wide", ".sinks = Sinks::write, .takesConstants = true, .isDecision = true">]> {
   let summary = "The balanced plan nearest to scores: entropic optimal transport between rows and columns";
   let description = [{
     plan [N, E] maximises <plan, scores> - xi <plan, log plan> under row sums of 1 and column sums of N/E (Cuturi 2013).
@@ -586,7 +607,7 @@ def Moe_SinkhornOp : Moe_Op<"sinkhorn", [Pure, differentiable, AllTypesMatch<["s
 
 //===--- Decompositions -------------------------------------------------------------------------------------------===//
 
-def Moe_EighOp : Moe_Op<"eigh", [Pure, AllTypesMatch<["input", "previous", "vectors"]>]> {
+def Moe_EighOp : Moe_Op<"eigh", [Pure, AllTypesMatch<["input", "previous", "vectors"]>, decompositionFacts]> {
   let summary = "Eigenvectors and eigenvalues of symmetric matrices, largest first";
   let description = [{
     input [B, n, n] is symmetric. vectors [B, n, n] holds an eigenvector of norm 1 in each column; values [B, n]
@@ -611,7 +632,7 @@ def Moe_EighOp : Moe_Op<"eigh", [Pure, AllTypesMatch<["input", "previous", "vect
   let hasVerifier = 1;
 }
 
-def Moe_QrOp : Moe_Op<"qr", [Pure, AllTypesMatch<["input", "previous", "result"]>]> {
+def Moe_QrOp : Moe_Op<"qr", [Pure, AllTypesMatch<["input", "previous", "result"]>, decompositionFacts]> {
   let summary = "The orthonormal factor of matrices: input = result * R, R upper triangular with a positive diagonal";
   let description = [{
     input [B, m, n], m >= n. The method is Gram-Schmidt, column by column, with each column projected twice: columns are
@@ -634,7 +655,9 @@ def Moe_QrOp : Moe_Op<"qr", [Pure, AllTypesMatch<["input", "previous", "result"]
 
 //===--- Sources --------------------------------------------------------------------------------------------------===//
 
-def Moe_SliceColumnsOp : Moe_Op<"slice_columns", [Pure]> {
+def Moe_SliceColumnsOp : Moe_Op<"slice_columns", [Pure,
+    // Rows are sequences: too few for a kernel to look for company.
+    Moe_Facts<"row", "aligned", "wide", ".sinks = Sinks::any, .takesConstants = true, .isCheap = true">]> {
   let summary = "Columns first .. first+C-1 of an id matrix, by row: the inputs or targets of a batch";
   let description = "i32 [B, S+1] -> i32 [B, C].";
   let arguments = (ins Moe_Ids:$input, I64Attr:$first);
@@ -643,7 +666,7 @@ def Moe_SliceColumnsOp : Moe_Op<"slice_columns", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Moe_RandomNormalOp : Moe_Op<"random_normal", [Pure, rowOp]> {
+def Moe_RandomNormalOp : Moe_Op<"random_normal", [Pure, Moe_RowFacts<"aligned", "wide", ".isBusy = true">]> {
   let summary = "Normal random numbers from a counter-based generator";
   let description = [{
     Element i (row-major in the result) of copy c is a function of (seed, stream, c, i) alone, so no layout, thread

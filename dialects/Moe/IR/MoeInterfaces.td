@@ -21,18 +21,59 @@ def Moe_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
   ];
 }
 
-def Moe_RowOpInterface : OpInterface<"RowOpInterface"> {
+def Moe_FactsOpInterface : OpInterface<"FactsOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{
-    An op whose results' row i depends only on row i of its row-aligned operands (or on row i * r / rows of an operand
-    with r rows), and on any part of its whole operands. Chains of such ops with one number of rows become one kernel
-    that keeps a row in cache.
+    An op whose facts passes and targets may ask: which kernel computes it, how rows of its operands relate to those of
+    its results, how results lie in memory, and what else is in OpFacts.h. Ops get it by `Moe_Facts`. There is no
+    default: an op without facts is in no kernel, and a pass that meets one reports it.
   }];
   let methods = [
-    InterfaceMethod<"Number of rows of the results.", "int64_t", "getNumRows", (ins)>,
-    InterfaceMethod<[{Whether operand `index` is read by row; else it is read as a whole and must exist before the
-      kernel starts.}],
-      "bool", "isRowAligned", (ins "unsigned":$index), [{}], [{ return true; }]>,
+    StaticInterfaceMethod<"What is true of every op of this name.", "const ::moec::moe::OpFacts &", "getFacts", (ins),
+      [{ return ConcreteOp::facts; }]>,
+    InterfaceMethod<"How rows of operand `index` relate to those of the results.", "::moec::moe::Rows",
+      "getOperandRows", (ins "unsigned":$index), [{}], [{ return ConcreteOp::facts.rows; }]>,
+    InterfaceMethod<"How result `index` lies in memory where storage is narrow.", "::moec::moe::Storage",
+      "getStorage", (ins "unsigned":$index), [{}], [{ return ConcreteOp::facts.storage; }]>,
+    InterfaceMethod<"Whether a tensor core reads operand `index`, so that it may lie in memory in a narrow type.",
+      "bool", "isFactor", (ins "unsigned":$index), [{}], [{ return false; }]>,
+    InterfaceMethod<"Whether the op decides which rows meet which expert.", "bool", "isDecision", (ins), [{}],
+      [{ return ConcreteOp::facts.isDecision; }]>,
+    InterfaceMethod<[{The rows that the result consists of, where these are rows of an operand; loads of products can
+      pick them themselves. None for other ops.}],
+      "::std::optional<::moec::moe::PickedRows>", "getPickedRows", (ins), [{}], [{ return ::std::nullopt; }]>,
+  ];
+}
+
+// Puts `facts`, initializers of OpFacts, into an op's class.
+class Moe_HasFacts<string facts> : NativeOpTrait<"HasFacts", [],
+    "static constexpr ::moec::moe::OpFacts facts = {" # facts # "};"> {
+  let cppNamespace = "::moec::moe";
+}
+
+// The facts of an op, in the words of OpFacts.h. `others` are designated initializers, in the order of the struct;
+// `methods` are those of FactsOpInterface whose answer the op computes itself (OpFacts.cpp).
+class Moe_Facts<string kernel, string rows, string storage, string others = "", list<string> methods = []>
+    : TraitList<[
+        DeclareOpInterfaceMethods<Moe_FactsOpInterface, methods>,
+        Moe_HasFacts<".kernel = Kernel::" # kernel # ", .rows = Rows::" # rows # ", .storage = Storage::" # storage #
+                     !if(!empty(others), "", ", " # others)>]>;
+
+// Facts of an op of the row template.
+class Moe_RowFacts<string rows, string storage, string others = "", list<string> methods = []>
+    : Moe_Facts<"row", rows, storage, ".sinks = Sinks::any, .takesConstants = true, .joinsReaders = true" #
+                !if(!empty(others), "", ", " # others), methods>;
+
+def Moe_StateAccessOpInterface : OpInterface<"StateAccessOpInterface"> {
+  let cppNamespace = "::moec::moe";
+  let description = "An op that reads or writes a state, or one copy of it.";
+  let methods = [
+    InterfaceMethod<"The state.", "::mlir::FlatSymbolRefAttr", "getStateAttr">,
+    InterfaceMethod<"Which copy; null for the whole state.", "::mlir::Value", "getIndex">,
+    InterfaceMethod<"The value that is stored; null for a read.", "::mlir::Value", "getStored", (ins), [{}],
+      [{ return {}; }]>,
+    InterfaceMethod<"Whether what is stored is added to what is there.", "bool", "accumulates", (ins), [{}],
+      [{ return false; }]>,
   ];
 }
 

@@ -388,14 +388,8 @@ LogicalResult DispatchOp::verify() {
                                     << std::get<0>(pair).getType();
   // (C3)
   for (Operation &op : *block) {
-    Value index;
-    if (auto read = dyn_cast<ReadOp>(op))
-      index = read.getIndex();
-    else if (auto write = dyn_cast<WriteOp>(op))
-      index = write.getIndex();
-    else if (auto accumulate = dyn_cast<AccumulateOp>(op))
-      index = accumulate.getIndex();
-    if (index && !isa<BlockArgument>(index))
+    auto access = dyn_cast<StateAccessOpInterface>(op);
+    if (access && access.getIndex() && !isa<BlockArgument>(access.getIndex()))
       return op.emitOpError("has a computed index inside a dispatch, expected a block argument");
   }
   return verifyLeftRows();

@@ -84,7 +84,8 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
 }
 
 class Moe_StateAccess<string mnemonic, list<Trait> traits = []>
-    : Moe_Op<mnemonic, !listconcat([DeclareOpInterfaceMethods<SymbolUserOpInterface>], traits)>;
+    : Moe_Op<mnemonic, !listconcat([DeclareOpInterfaceMethods<SymbolUserOpInterface>, Moe_StateAccessOpInterface,
+                                    Moe_Facts<"access", "whole", "wide">], traits)>;
 
 def Moe_ReadOp : Moe_StateAccess<"read", [MemoryEffects<[MemRead]>,
     DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>]> {
@@ -105,12 +106,17 @@ def Moe_WriteOp : Moe_StateAccess<"write", [MemoryEffects<[MemWrite]>]> {
   let summary = "Replaces the value of a state or of one copy of it";
   let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index, Moe_AnyTensor:$value);
   let assemblyFormat = "$state (`[` $index^ `]`)? `,` $value attr-dict `:` type($value)";
+  let extraClassDeclaration = "::mlir::Value getStored() { return getValue(); }";
 }
 
 def Moe_AccumulateOp : Moe_StateAccess<"accumulate", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "Adds to a state or to one copy of it: state = state + value";
   let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index, Moe_AnyTensor:$value);
   let assemblyFormat = "$state (`[` $index^ `]`)? `,` $value attr-dict `:` type($value)";
+  let extraClassDeclaration = [{
+    ::mlir::Value getStored() { return getValue(); }
+    bool accumulates() { return true; }
+  }];
 }
 
 def Moe_LossOp : Moe_Op<"loss", [MemoryEffects<[MemWrite]>]> {

@@ -14,8 +14,6 @@ namespace moec::moe {
 
 namespace {
 
-bool isProduct(Operation *op) { return isa_and_present<MatmulOp, GroupedMatmulOp>(op); }
-
 /// The product that only `map` reads, as a tensor of the map's shape; null: none.
 Operation *productBefore(MapOp map) {
   for (Value input : map.getInputs())
@@ -38,7 +36,7 @@ bool isMadeAlong(MapOp first, MapOp second) {
   ArrayRef<int64_t> shape = second.getShapeType().getShape();
   if (first.getPosition() || first.getShapeType().getShape() != shape || countFullInputs(first) == 0)
     return false;
-  bool isFactor = llvm::any_of(first->getUsers(), llvm::IsaPred<MatmulOp, GroupedMatmulOp, GroupedOuterOp>);
+  bool isFactor = llvm::any_of(first->getUsers(), isProduct);
   return isFactor && llvm::all_of(first.getInputs(), [&](Value input) {
            return cast<RankedTensorType>(input.getType()).getShape() != shape ||
                   llvm::is_contained(second.getInputs(), input);

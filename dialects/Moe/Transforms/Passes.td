@@ -8,10 +8,10 @@ def MoeAssignRemat : Pass<"moe-assign-remat", "::mlir::func::FuncOp"> {
   let description = [{
     Before: `moe-differentiate` would keep every forward value of a `moe.repeat` that its backward needs, one copy per
     layer.
-    After: ops inside repeats that are cheap to run again carry the unit attribute `moe.remat`. `selective` marks row
-    ops and views (maps, norms, softmax, rope, gathers): they cost one pass over memory, which is what loading a saved
-    copy costs. `full` marks everything except the routing decision (top_k, column_kth, sinkhorn, limit_capacity,
-    permute, count_ids): it decides which rows meet which expert, and its integers are small.
+    After: ops inside repeats that are cheap to run again carry the unit attribute `moe.remat`. `selective` marks the
+    ops whose facts call them cheap (maps, norms, softmax, gathers, views): they cost one pass over memory, which is
+    what loading a saved copy costs. `full` marks everything except the routing decision, by the facts of the ops: it
+    decides which rows meet which expert, and its integers are small.
     Why here: the choice is about forward values, and differentiation, which comes next, wires them to the backward.
     ```mlir
     %n = moe.rms_norm %x, %s {eps = 1.0e-06 : f64, moe.remat} : tensor<8x4xf32>, tensor<1x4xf32>

@@ -116,7 +116,11 @@ TEST_CASE("the cache keeps its bound, oldest first", "[cache]") {
     usleep(20000);
   }
   REQUIRE(cache.find("a")); // used last
+  std::string foreign = folder.path + "/mine.kernel"; // no name of an entry
+  std::ofstream(foreign) << std::string(5000, 'x');
+  files::last_write_time(foreign, files::file_time_type::min());
   KernelCache(folder.path, 2500).trim();
+  CHECK(files::exists(foreign));
   CHECK(cache.find("a"));
   CHECK_FALSE(cache.find("b"));
   CHECK(cache.find("c"));

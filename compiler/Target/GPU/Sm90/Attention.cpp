@@ -32,7 +32,7 @@ std::optional<Attention> Attention::read(moe::DispatchOp dispatch) {
       if (found)
         return std::nullopt;
       found = &op;
-    } else if (!isa<moe::ReshapeOp, moe::CastOp, moe::ReadOp, moe::WriteOp, moe::YieldOp>(op)) {
+    } else if (!moe::computesNothing(&op)) {
       return std::nullopt;
     }
   }

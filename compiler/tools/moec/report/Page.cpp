@@ -18,6 +18,10 @@ static constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 /// Points of a curve on the page.
 static constexpr size_t kLossPoints = 800, kMetricPoints = 300;
 
+const char *const kPageBeginning =
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" "
+    "content=\"width=device-width, initial-scale=1\"/><title>moec report: ";
+
 namespace {
 /// The last number of the smoothed curve, or of the curve itself when it is short.
 std::optional<double> settled(const Column *column) {
@@ -31,7 +35,9 @@ std::optional<double> settled(const Column *column) {
   return std::nullopt;
 }
 
-std::string cellText(std::optional<double> value, int digits) { return value ? rt::formatFixed(*value, digits) : "-"; }
+std::string cellText(std::optional<double> value, int digits) {
+  return !value ? "-" : std::isfinite(*value) ? rt::formatFixed(*value, digits) : "not finite";
+}
 
 std::string chip(size_t run) {
   return "<i class=\"chip c" + std::to_string(run % 10) +
@@ -99,10 +105,8 @@ private:
 
   void begin() {
     std::string title = runs.size() == 1 ? runs.front().label : std::to_string(runs.size()) + " runs";
-    out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" "
-          "content=\"width=device-width, initial-scale=1\"/><title>moec report: " +
-          escape(title) + "</title><style>" + kPageStyle + "</style></head><body class=\"runs\">\n<h1>" +
-          escape(title) + "</h1>\n<nav>";
+    out = kPageBeginning + escape(title) + "</title><style>" + kPageStyle +
+          "</style></head><body class=\"runs\">\n<h1>" + escape(title) + "</h1>\n<nav>";
     for (size_t i = 0; i < runs.size(); ++i)
       out += "<button type=\"button\" aria-pressed=\"true\" data-run=\"" + std::to_string(i) + "\">" + chip(i) +
              escape(runs[i].label) + "</button>";
@@ -137,18 +141,34 @@ private:
       Column violation = meanOf(run.layers.maxViolation);
       bool isBest = validation && runs.size() > 1 && *validation == *best;
       out += "<tr><td>" + chip(i) + escape(run.label) + "</td><td>" + stateOf(run) + "</td><td>" +
-             (tokens ? shortNumber(*tokens) : "-") + "</td><td>" + cellText(settled(run.train.find("loss")), 4) +
-             "</td><td" + (isBest ? " class=\"best\"" : "") + ">" + cellText(validation, 4) + "</td><td>" +
-             cellText(least(run.validation.find("loss")), 4) + "</td><td>" +
+             (tokens ? shortNumber(*tokens) : "-") + "</td><td>" +
+             (run.wentBad(run.train, "loss") ? "not finite" : cellText(settled(run.train.find("loss")), 4)) +
+             "</td><td" + (isBest ? " class=\"best\"" : "") + ">" + run.lastText(run.validation, "loss", 4) +
+             "</td><td>" + cellText(least(run.validation.find("loss")), 4) + "</td><td>" +
              cellText(run.lastOf(run.validation, "unigram_baseline"), 4) + "</td><td>" +
              cellText(settled(&violation), 3) + "</td><td>" + cellText(run.tokensPerSecond(), 0) + "</td><td>" +
              (time ? rt::formatDuration(*time) : "-") + "</td><td class=\"text\">" + escape(run.name) + "</td></tr>\n";
     }
     out += "</tbody></table></div>\n<p>Losses are in nats per token. Train loss and max violation (load of the fullest "
            "expert over the mean load, minus 1; mean over layers) are smoothed; tokens/s is the median.</p>\n";
+    writeLeftOut(best.has_value());
     for (const RunLog &run : runs)
       if (run.badLines > 0)
         out += "<p>" + escape(run.label) + ": " + std::to_string(run.badLines) + " lines could not be read.</p>\n";
+  }
+
+  /// Runs that are missing from a comparison must not be missed.
+  void writeLeftOut(bool isCompared) {
+    std::string bad, without;
+    for (const RunLog &run : runs)
+      if (run.wentBad(run.validation, "loss") || run.wentBad(run.train, "loss"))
+        bad += (bad.empty() ? "" : ", ") + run.label;
+      else if (!run.lastOf(run.validation, "loss"))
+        without += (without.empty() ? "" : ", ") + run.label;
+    if (!bad.empty())
+      out += "<p>The last loss is not finite: " + escape(bad) + ". What went bad has no part in later numbers.</p>\n";
+    if (isCompared && !without.empty() && runs.size() > 1)
+      out += "<p>No validation loss, so not compared for the best: " + escape(without) + ".</p>\n";
   }
 
   /// Runs that differ in nothing but the seed and have come equally far: mean and spread.
@@ -168,7 +188,8 @@ private:
     if (several.empty())
       return;
     std::sort(several.begin(), several.end());
-    heading("Over seeds", "Runs whose specs differ in the seed alone, at the same step: mean and standard deviation.");
+    heading("Over seeds", "Runs whose specs differ in the seed alone, at the same step: mean and standard deviation. "
+                          "(1 of 3): only one of three has a last value that is finite.");
     out += "<div class=\"scroll\"><table><thead><tr><th>runs</th><th>seeds</th><th>train loss</th><th>validation "
            "loss</th><th>max violation</th></tr></thead><tbody>\n";
     for (const std::vector<size_t> &members : several) {
@@ -176,7 +197,9 @@ private:
       for (size_t run : members)
         names += (names.empty() ? "" : ", ") + runs[run].label;
       out += "<tr><td>" + escape(names) + "</td><td>" + std::to_string(members.size()) + "</td>";
-      out += spread(members, [](const RunLog &run) { return settled(run.train.find("loss")); });
+      out += spread(members, [](const RunLog &run) {
+        return run.wentBad(run.train, "loss") ? std::nullopt : settled(run.train.find("loss"));
+      });
       out += spread(members, [](const RunLog &run) { return run.lastOf(run.validation, "loss"); });
       out += spread(members, [](const RunLog &run) {
         Column violation = meanOf(run.layers.maxViolation);
@@ -195,14 +218,17 @@ private:
         sum += *value;
         ++count;
       }
+    // A mean over fewer runs than there are is said to be one.
+    std::string share = count < static_cast<double>(members.size())
+                            ? " (" + rt::formatFixed(count, 0) + " of " + std::to_string(members.size()) + ")"
+                            : "";
     if (count == 0)
-      return "<td>-</td>";
+      return "<td>-" + share + "</td>";
     for (size_t run : members)
       if (auto value = of(runs[run]))
         squares += (*value - sum / count) * (*value - sum / count);
-    std::string text = rt::formatFixed(sum / count, 4);
-    return "<td>" + text + (count > 1 ? " &#177; " + rt::formatFixed(std::sqrt(squares / (count - 1)), 4) : "") +
-           "</td>";
+    return "<td>" + cellText(sum / count, 4) +
+           (count > 1 ? " &#177; " + cellText(std::sqrt(squares / (count - 1)), 4) : "") + share + "</td>";
   }
 
   void writeLosses() {

@@ -2,6 +2,7 @@
 
 #include "compiler/Methods/LogNames.h"
 #include "runtime/base/File.h"
+#include "runtime/base/Text.h"
 
 #include <algorithm>
 #include <cmath>
@@ -155,6 +156,10 @@ static void readLine(RunLog &run, const std::string &text) {
   Split &split = isTrain ? run.train : run.validation;
   split.steps.push_back(step->asDouble());
   for (const auto &[key, value] : line->members()) {
+    if (value.kind() == Json::Kind::Null)
+      split.nulls.insert(key);
+    else
+      split.nulls.erase(key);
     if (key == "step" || (!value.isNumber() && !value.isArray()))
       continue;
     std::vector<size_t> shape;
@@ -276,6 +281,13 @@ std::optional<double> RunLog::lastOf(const Split &split, const std::string &name
   if (!column || column->empty() || !std::isfinite(column->back()))
     return std::nullopt;
   return column->back();
+}
+
+bool RunLog::wentBad(const Split &split, const std::string &name) const { return split.nulls.count(name) > 0; }
+
+std::string RunLog::lastText(const Split &split, const std::string &name, int digits) const {
+  std::optional<double> value = lastOf(split, name);
+  return value ? rt::formatFixed(*value, digits) : wentBad(split, name) ? "not finite" : "-";
 }
 
 std::optional<double> RunLog::tokensPerSecond() const {

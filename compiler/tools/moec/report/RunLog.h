@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ using Column = std::vector<double>;
 struct Split {
   std::vector<double> steps;
   std::map<std::string, Column> columns;
+  std::set<std::string> nulls; // names that were null when they came last: JSON has no NaN and no infinity
 
   const Column *find(const std::string &name) const;
   /// Sets the value of the newest line.
@@ -76,6 +78,10 @@ struct RunLog {
   std::string layerName(size_t mixture) const;
   /// Last value of a column that is a number; nothing when there is none.
   std::optional<double> lastOf(const Split &split, const std::string &name) const;
+  /// Whether the last value is no number: the run went bad.
+  bool wentBad(const Split &split, const std::string &name) const;
+  /// The last value as text: "-" without one, "not finite" when it is none.
+  std::string lastText(const Split &split, const std::string &name, int digits) const;
   /// Median over the logged steps.
   std::optional<double> tokensPerSecond() const;
 };
