@@ -13,8 +13,8 @@ namespace moec::test {
 
 /// Who touched a byte of shared memory last, and when. -1: nobody, -2: several.
 struct SimtInterpreter::SharedByte {
-  int64_t writer = -1, writeBlockEpoch = -1, writeWarpEpoch = -1;
-  int64_t reader = -1, readerWarp = -1, readBlockEpoch = -1, readWarpEpoch = -1;
+  int32_t writer = -1, writeBlockEpoch = -1, writeWarpEpoch = -1;
+  int32_t reader = -1, readerWarp = -1, readBlockEpoch = -1, readWarpEpoch = -1;
 };
 
 namespace {
