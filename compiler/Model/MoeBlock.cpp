@@ -133,7 +133,7 @@ Value buildMixture(ModelContext &ctx, const LayerScope &layer, Value h, LayerTer
   if (r.ffnExperts < r.numExperts)
     y = ctx.t.add(y, buildZeroExperts(ctx, r));
   if (ctx.moe.getSharedExperts() > 0) {
-    double scale = ctx.score->branchScale();
+    double scale = ctx.methods.score->branchScale();
     y = ctx.t.add(ctx.t.scale(y, scale), ctx.t.scale(buildSwiglu(ctx, layer, "moe.shared", h), scale));
   }
   return y;

@@ -17,11 +17,10 @@ static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerStack &stac
   for (const Segment &segment : ctx.segments)
     for (const LayerStack &other : segment.stacks)
       number += other.isMoe && other.number < stack.number;
-  std::string logName = nameInLog(ctx.claimMetric(name, section), number);
-  moe::StateOp state = ctx.declare("metric." + logName, moe::StateKind::metric, type,
-                                   {.stack = &stack, .role = role, .logName = logName});
-  if (!llvm::is_contained(ctx.perStep, state))
-    ctx.perStep.push_back(state);
+  std::string logName = nameInLog(ctx.states.claimMetric(name, section), number);
+  moe::StateOp state = ctx.states.declare("metric." + logName, moe::StateKind::metric, type,
+                                          {.stack = &stack, .role = role, .logName = logName});
+  ctx.states.zeroEachStep(state);
   return state;
 }
 
@@ -37,9 +36,9 @@ public:
 
   moe::StateOp perLayer(StringRef name, moe::StateKind kind, RankedTensorType type, bool resetEachStep) override {
     std::string inLayers = (moe::stringifyStateKind(kind) + "." + getNameInLayers((section + "." + name).str())).str();
-    moe::StateOp state = ctx.declare(inLayers, kind, type, {.stack = &stack});
-    if (resetEachStep && !llvm::is_contained(ctx.perStep, state))
-      ctx.perStep.push_back(state);
+    moe::StateOp state = ctx.states.declare(inLayers, kind, type, {.stack = &stack});
+    if (resetEachStep)
+      ctx.states.zeroEachStep(state);
     return state;
   }
 
@@ -48,8 +47,8 @@ public:
     std::vector<double> all;
     for (int64_t i = 0; i < stack.count; ++i)
       llvm::append_range(all, numbersOf(ctx.numMoeLayersBefore(stack.first + stack.step * i)));
-    return ctx.t.read(ctx.declareTable((section + "." + name).str(), stack, ctx.t.type(1, columns), std::move(all)),
-                      layer);
+    return ctx.t.read(
+        ctx.states.declareTable((section + "." + name).str(), stack, ctx.t.type(1, columns), std::move(all)), layer);
   }
 
   moe::StateOp perLayerMetric(StringRef name, RankedTensorType type) override {
@@ -71,7 +70,7 @@ Value LayerNoise::uniform(TensorBuilder &b, StringRef name, int64_t rows, int64_
   std::vector<double> numbers;
   for (int64_t i = 0; i < stack.count; ++i)
     numbers.push_back(static_cast<double>(stack.first + stack.step * i));
-  moe::StateOp table = ctx.declareTable("layer_number", stack, ctx.countType(1, 1), std::move(numbers));
+  moe::StateOp table = ctx.states.declareTable("layer_number", stack, ctx.countType(1, 1), std::move(numbers));
   Value zero =
       b.mapTo(b.b.getI64Type(), {}, 1, 1, [](ScalarBuilder &s, TensorBuilder::Scalars) { return s.integer(0); });
   return b.uniform(ctx.experiment.getSeed(), static_cast<uint32_t>(llvm::xxh3_64bits(name)), ctx.stepCounter(),
@@ -103,7 +102,7 @@ static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
   for (int64_t i = 0; i < layer.stack.count; ++i)
     for (auto &[step, list] : phases)
       numbers.push_back(list[ctx.numMoeLayersBefore(layer.stack.first + layer.stack.step * i)]);
-  moe::StateOp table = ctx.declareTable("top_k", layer.stack, ctx.t.type(1, columns), std::move(numbers));
+  moe::StateOp table = ctx.states.declareTable("top_k", layer.stack, ctx.t.type(1, columns), std::move(numbers));
   Value all = ctx.t.read(table, layer.index);
   if (columns == 1)
     return all;
@@ -148,29 +147,29 @@ static Value chooseText(ModelContext &ctx, const RoutingValues &r, Value text,
 static Value buildIds(ModelContext &ctx, const RoutingValues &r, Value selection) {
   exp::MethodAttr routing = ctx.router.getMethod();
   if (!r.textTokens)
-    return ctx.routing->buildIds(ctx.t, routing, r, selection);
+    return ctx.methods.routing->buildIds(ctx.t, routing, r, selection);
   selection = chooseText(ctx, r, selection,
                          [](ScalarBuilder &s) { return s.constant(-std::numeric_limits<double>::infinity()); });
-  return chooseText(ctx, r, ctx.routing->buildIds(ctx.t, routing, r, selection),
+  return chooseText(ctx, r, ctx.methods.routing->buildIds(ctx.t, routing, r, selection),
                     [](ScalarBuilder &s) { return s.toInteger(s.integer(-1), 32); });
 }
 
 static void buildChoice(ModelContext &ctx, const LayerScope &layer, LayerValues &r) {
   exp::MethodAttr routing = ctx.router.getMethod();
-  r.hasEmptySlots = ctx.routing->hasEmptySlots(routing) || r.layerTopK || r.textTokens;
-  if (ctx.forced && r.training) {
+  r.hasEmptySlots = ctx.methods.routing->hasEmptySlots(routing) || r.layerTopK || r.textTokens;
+  if (ctx.methods.forced && r.training) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "forced"));
     StackStates states(ctx, layer.stack, ctx.router);
-    r.ids = ctx.forced->buildIds(ctx.t, *ctx.router.getForced(), r, states);
+    r.ids = ctx.methods.forced->buildIds(ctx.t, *ctx.router.getForced(), r, states);
     r.unbiasedIds = r.ids;
     return;
   }
-  r.maxChosen = ctx.routing->maxChosen(routing, r);
+  r.maxChosen = ctx.methods.routing->maxChosen(routing, r);
   r.selection = r.scores;
-  if (ctx.balance) {
+  if (ctx.methods.balance) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "balance"));
     StackStates states(ctx, layer.stack, ctx.router);
-    r.selection = ctx.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
+    r.selection = ctx.methods.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
   }
   r.ids = buildIds(ctx, r, r.selection);
   RoutingValues free = r; // DeepSeek-V3, eq. 18: the top k of all scores, without bias or groups
@@ -204,22 +203,22 @@ LayerValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
   r.routerInput = buildRouterInput(ctx, r);
   // A rounding must not decide which expert is the largest.
   r.logits = ctx.t.matmulExactly(r.routerInput, r.router);
-  r.scores = ctx.score->buildScores(ctx.t, score, r.logits);
+  r.scores = ctx.methods.score->buildScores(ctx.t, score, r.logits);
   r.layerTopK = buildLayerTopK(ctx, layer);
   buildChoice(ctx, layer, r);
-  r.weights = ctx.score->buildWeights(ctx.t, score, r, ctx.router.getNormalize());
-  if (ctx.balance && !ctx.forced) {
+  r.weights = ctx.methods.score->buildWeights(ctx.t, score, r, ctx.router.getNormalize());
+  if (ctx.methods.balance && !ctx.methods.forced) {
     LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
     StackStates states(ctx, layer.stack, ctx.router);
-    r.weights = ctx.balance->buildWeights(ctx.t, *ctx.router.getBalance(), r, r.weights, states);
+    r.weights = ctx.methods.balance->buildWeights(ctx.t, *ctx.router.getBalance(), r, r.weights, states);
   }
   r.weights = ctx.t.scale(r.weights, ctx.router.getScale().convertToDouble());
   r.noise = nullptr; // ends with this call
   if (layer.training) {
     r.counts = moe::CountIdsOp::create(ctx.b, ctx.countType(1, r.numExperts), r.ids);
     ctx.accumulate(declareExpertTokens(ctx, layer.stack), r.counts, layer.index);
-    r.rowScores = ctx.score->buildRowScores(ctx.t, score, r.scores);
-    r.probabilities = ctx.score->buildProbabilities(ctx.t, score, r.scores);
+    r.rowScores = ctx.methods.score->buildRowScores(ctx.t, score, r.scores);
+    r.probabilities = ctx.methods.score->buildProbabilities(ctx.t, score, r.scores);
   }
   return r;
 }
@@ -231,8 +230,8 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
   r.noise = &noise;
   auto buildProbabilities = [&](Value input) {
     exp::MethodAttr score = ctx.router.getScore();
-    Value scores = ctx.score->buildScores(ctx.t, score, ctx.t.matmulExactly(input, r.router));
-    return ctx.score->buildProbabilities(ctx.t, score, scores);
+    Value scores = ctx.methods.score->buildScores(ctx.t, score, ctx.t.matmulExactly(input, r.router));
+    return ctx.methods.score->buildProbabilities(ctx.t, score, scores);
   };
   r.buildProbabilities = buildProbabilities;
   auto sets = ctx.experiment.sections<exp::DatasetOp>();
@@ -247,7 +246,7 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
     if (carries)
       *carried++ = method.buildCarried(ctx.t, attr, r);
   };
-  for (auto [term, sum] : llvm::zip_equal(ctx.losses, terms.lossSums)) {
+  for (auto [term, sum] : llvm::zip_equal(ctx.methods.losses, terms.lossSums)) {
     exp::LossOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
     StackStates states(ctx, layer.stack, op);
@@ -256,7 +255,7 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
         *sum = ctx.t.add(*sum, value);
     });
   }
-  for (const WatchTerm &term : ctx.watches) {
+  for (const WatchTerm &term : ctx.methods.watches) {
     exp::WatchOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
     StackStates states(ctx, layer.stack, op);
@@ -277,7 +276,7 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r,
 //===--- After a step ---------------------------------------------------------------------------------------------===//
 
 void buildRouterUpdates(ModelContext &ctx, Value step) {
-  if (!ctx.moe || (!ctx.balance && ctx.watches.empty()))
+  if (!ctx.moe || (!ctx.methods.balance && ctx.methods.watches.empty()))
     return;
   LocationScope scope(ctx, ctx.router.getLoc());
   for (const Segment &segment : ctx.segments)
@@ -295,12 +294,12 @@ void buildRouterUpdates(ModelContext &ctx, Value step) {
                     step,
                     static_cast<int64_t>(ctx.experiment.section<exp::DurationOp>().getSteps()),
                     ctx.stepCounter()};
-      if (ctx.balance && !ctx.forced) {
+      if (ctx.methods.balance && !ctx.methods.forced) {
         LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
         StackStates states(ctx, stack, ctx.router);
-        ctx.balance->buildUpdate(ctx.t, *ctx.router.getBalance(), load, states);
+        ctx.methods.balance->buildUpdate(ctx.t, *ctx.router.getBalance(), load, states);
       }
-      for (const WatchTerm &term : ctx.watches) {
+      for (const WatchTerm &term : ctx.methods.watches) {
         exp::WatchOp op = term.op;
         LocationScope atWatch(ctx, op.getLoc());
         StackStates states(ctx, stack, op);

@@ -128,7 +128,7 @@ public:
   /// Writes the metric.
   Value finish() {
     Value norm = ctx.t.map({sum}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.sqrt(x[0]); });
-    ctx.write(ctx.declareMetric("grad_norm", ctx.optimizer, moe::StateRole::grad_norm), norm);
+    ctx.write(ctx.states.declareMetric("grad_norm", ctx.optimizer, moe::StateRole::grad_norm), norm);
     return norm;
   }
 
@@ -165,14 +165,14 @@ public:
 
   moe::StateOp declare(StringRef name, RankedTensorType type, double initial) override {
     const ParameterInfo &info = parameter.info;
-    moe::StateOp state =
-        ctx.declare(("optimizer." + name + "." + info.logicalName).str(), moe::StateKind::optimizer,
-                    type ? type : parameter.state.getTensorType(), {.stack = info.stack ? &*info.stack : nullptr});
+    moe::StateOp state = ctx.states.declare(("optimizer." + name + "." + info.logicalName).str(),
+                                            moe::StateKind::optimizer, type ? type : parameter.state.getTensorType(),
+                                            {.stack = info.stack ? &*info.stack : nullptr});
     // Norms, thresholds and bases are small, or are squared: rounding them to bf16 saves little and costs much.
     if (type)
       state->setAttr("moe.full_precision", ctx.b.getUnitAttr());
     if (initial != 0)
-      ctx.initialValues[state.getSymName()] = initial;
+      ctx.states.initialValues[state.getSymName()] = initial;
     return state;
   }
 
@@ -209,8 +209,9 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
            << method->kind() << " cannot update \"" << traits.name << "\": " << why;
   ParameterStates states(ctx, parameter);
   double lr = rule->lr;
-  if (ctx.scaling)
-    lr *= ctx.scaling->getRate(*ctx.optimizer.getScaling(), ctx.run, traits, method->widthExponent(rule->method));
+  if (ctx.methods.scaling)
+    lr *= ctx.methods.scaling->getRate(*ctx.optimizer.getScaling(), ctx.methods.run, traits,
+                                       method->widthExponent(rule->method));
   OptimizerMethod::Update update{.traits = traits,
                                  .parameter = parameter.state,
                                  .gradient = parameter.gradient,
@@ -257,7 +258,8 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
     LocationScope atSchedule(ctx, exp::fieldLoc(ctx.optimizer, "schedule"));
     factor = schedule->buildFactor(ctx.t, scheduleAttr, done, totalSteps);
   }
-  ctx.write(ctx.declareMetric("lr", ctx.optimizer), ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
+  ctx.write(ctx.states.declareMetric("lr", ctx.optimizer),
+            ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
 
   Value step =
       ctx.t.map({done}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.add(x[0], s.constant(1.0)); });

@@ -157,8 +157,8 @@ Result<std::vector<std::string>> setAsideNewer(const std::string &directory, int
 
 Status checkRoom(const Plan &plan, const std::string &directory, uint64_t freed) {
   uint64_t bytes = 0;
-  for (const SavedTensor &slot : checkpointTensors(plan))
-    bytes += slot.bytes;
+  for (const SavedTensor &tensor : checkpointTensors(plan))
+    bytes += tensor.bytes;
   struct statvfs disk;
   // Some file systems do not tell.
   if (::statvfs(directory.c_str(), &disk) != 0 || disk.f_blocks == 0)

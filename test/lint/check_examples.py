@@ -44,7 +44,7 @@ class Example:
         elif state and re.search(r": (tensor<\S+>)", text):
             copies = " count 64" if state.group(1) + "[" in text else ""
             shape = re.findall(r": (tensor<\S+>)", text)[-1]
-            self.declared.append(f"moe.state {state.group(1)} metric : {shape}{copies}")
+            self.declared.append(f"moe.state {state.group(1)} output : {shape}{copies}")
         elif function:
             self.declared.append(f"plan.func {function.group(1)} {{}}")
         else:

@@ -188,11 +188,17 @@ Json TableBuilder::kernels() {
   // All launches of a kernel have operands of the same types.
   llvm::StringMap<plan::LaunchOp> launches;
   module.walk([&](plan::LaunchOp launch) { launches.try_emplace(launch.getKernel(), launch); });
+  // Where the machine code of each kernel is; without code, kernels keep their own names.
+  llvm::StringMap<std::pair<StringRef, StringRef>> entries; // symbol -> blob, entry
+  for (const CodeBlob &blob : code)
+    for (const CodeBlob::Kernel &kernel : blob.kernels)
+      entries[kernel.symbol] = {blob.name, kernel.entry};
   Json list = Json::array();
   for (auto kernel : module.getOps<plan::KernelOp>()) {
+    auto [blob, compiled] = entries.lookup(kernel.getSymName());
     kernelNumbers[kernel.getSymName()] = list.items().size();
     Json entry = record({{"name", text(kernel.getSymName().drop_front(StringRef("moec_").size()))},
-                         {"symbol", text(kernel.getSymName())},
+                         {"symbol", text(compiled.empty() ? kernel.getSymName() : compiled)},
                          {"params", number(kernel.getParams())},
                          {"flops", number(kernel.getFlops())},
                          {"bytes", number(kernel.getBytes())},
@@ -207,12 +213,8 @@ Json TableBuilder::kernels() {
     }
     if (DictionaryAttr launch = kernel.getLaunchAttr()) {
       Json json = toJson(kernel, launch);
-      for (const CodeBlob &blob : code)
-        for (const CodeBlob::Kernel &compiled : blob.kernels)
-          if (compiled.symbol == kernel.getSymName()) {
-            json.set("module", Json::string(blob.name));
-            entry.set("symbol", Json::string(compiled.entry));
-          }
+      if (!blob.empty())
+        json.set("module", text(blob));
       entry.add("launch", std::move(json));
     }
     list.append(std::move(entry));

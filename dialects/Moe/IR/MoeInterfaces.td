@@ -21,6 +21,8 @@ def Moe_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
   ];
 }
 
+defvar differentiable = DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>;
+
 def Moe_FactsOpInterface : OpInterface<"FactsOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{

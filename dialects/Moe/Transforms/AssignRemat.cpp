@@ -38,15 +38,22 @@ struct AssignRematPass : impl::MoeAssignRematBase<AssignRematPass> {
     if (policy == RematPolicy::none)
       return;
     UnitAttr mark = UnitAttr::get(&getContext());
-    getOperation().walk([&](RepeatOp repeat) {
+    WalkResult walked = getOperation().walk([&](RepeatOp repeat) -> WalkResult {
       for (Operation &op : repeat.getBlock()->without_terminator()) {
-        // Reads are always done again; a nested repeat decides for its own body.
-        if (isRoutingDecision(&op) || !isMemoryEffectFree(&op) || isa<RepeatOp>(op) || op.getNumResults() == 0)
+        if (isa<RepeatOp>(op)) // decides for its own body
+          continue;
+        if (!factsOf(&op) && !op.hasTrait<OpTrait::ConstantLike>())
+          return op.emitOpError("internal: has no facts, so nothing says whether it may be computed again");
+        // Reads are always done again.
+        if (isRoutingDecision(&op) || !isMemoryEffectFree(&op) || op.getNumResults() == 0)
           continue;
         if (policy == RematPolicy::full || (isCheap(&op) && !endsProduct(op)))
           op.setAttr("moe.remat", mark);
       }
+      return WalkResult::advance();
     });
+    if (walked.wasInterrupted())
+      signalPassFailure();
   }
 };
 

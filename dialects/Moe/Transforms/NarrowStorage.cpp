@@ -309,6 +309,8 @@ struct NarrowStoragePass : impl::MoeNarrowStorageBase<NarrowStoragePass> {
     element = BFloat16Type::get(&getContext());
     narrowStates(module);
     for (auto function : module.getOps<func::FuncOp>()) {
+      if (failed(checkFacts(function)))
+        return signalPassFailure();
       Classes classes(function, element);
       classes.solve([&](StringRef name) { return stateStorage.lookup(name); });
       if (failed(narrowValues(classes)))
@@ -317,6 +319,17 @@ struct NarrowStoragePass : impl::MoeNarrowStorageBase<NarrowStoragePass> {
   }
 
 private:
+  /// Ops in dispatches say how their results lie in memory.
+  static LogicalResult checkFacts(func::FuncOp function) {
+    WalkResult walked = function.walk([](DispatchOp dispatch) -> WalkResult {
+      for (Operation &op : *dispatch.getBlock())
+        if (!factsOf(&op) && !computesNothing(&op))
+          return op.emitOpError("internal: has no facts, so nothing says how its results lie in memory");
+      return WalkResult::advance();
+    });
+    return failure(walked.wasInterrupted());
+  }
+
   void narrowStates(ModuleOp module) {
     for (StateOp state : module.getOps<StateOp>()) {
       StateKind kind = state.getKind();
