@@ -79,9 +79,8 @@ void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
   app.add_option("--target", options.target, "Machine to compile for: " + targetNames())
       ->capture_default_str()
       ->check(checkTarget);
-  app.add_option(
-         "--like", options.like,
-         "Target whose structure the plan takes over (row alignment, grouping), for launch by launch comparison")
+  app.add_option("--like", options.like,
+                 "Give the plan the structure of this target (row alignment, grouping), to compare launch by launch")
       ->check(checkTarget);
   app.add_flag("--reference", options.reference, "Compute in f64 whatever the spec says");
   app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)")

@@ -277,9 +277,9 @@ int compileAndTrain(Options options, const std::vector<std::string> &rest) {
 Action moec::tool::addTrain(CLI::App &app) {
   auto options = std::make_shared<Options>();
   addRunOptions(app, "train", options->input, options->runDir, options->compile);
-  app.add_option("--member", options->members, "Of a sweep: train only this member; may be given again")
+  app.add_option("--member", options->members, "Train only this member of a sweep; may be given more than once")
       ->allow_extra_args(false);
-  app.add_flag("--keep-going", options->keepGoing, "Of a sweep: go on with the next member when one fails");
+  app.add_flag("--keep-going", options->keepGoing, "When a member of a sweep fails, go on with the next");
   return [options, &app] {
     rt::ignoreBrokenPipes(); // also between the members of a sweep, as is the next
     rt::exitOnStopSignals();
