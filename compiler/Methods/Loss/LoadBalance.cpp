@@ -36,8 +36,7 @@ public:
                                             "was chosen; they differ beside a balancing method and within groups")};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r,
-                   StateDeclarer &states) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &states) const override {
     Scope scope = kScope.in(attr);
     int64_t groups = scope == Scope::Sequence ? r.numTokens / r.seqLen : 1;
     Value ids = kChoices.in(attr) == Choices::Actual ? r.ids : r.unbiasedIds;

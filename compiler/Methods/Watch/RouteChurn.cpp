@@ -32,8 +32,7 @@ public:
 
   // In the first step the probe is what the router reads (the last micro-batch's when there are several). All writes
   // give the same again when they are repeated within a step.
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r,
-                   StateDeclarer &states) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &states) const override {
     int64_t tokens = std::min(attr.getInt("tokens"), r.numTokens), width = TensorBuilder::cols(r.hidden);
     auto type = RankedTensorType::get({tokens, 1}, b.b.getI32Type());
     Value rows = b.mapTo(type.getElementType(), {}, tokens, 1,
