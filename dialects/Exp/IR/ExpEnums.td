@@ -15,7 +15,8 @@ class Exp_Enum<string name, string summary, list<I32EnumAttrCase> cases> : I32En
 }
 
 // An attribute that holds a word of `enum`.
-class Exp_Choice<Exp_Enum enum> : Attr<CPred<"::llvm::isa<::mlir::StringAttr>($_self)">, enum.summary> {
+class Exp_Choice<Exp_Enum enum>
+    : Attr<CPred<"::llvm::isa<::mlir::StringAttr>($_self)">, "a word: " # enum.summary> {
   let storageType = "::mlir::StringAttr";
   let returnType = enum.cppNamespace # "::" # enum.className;
   let convertFromStorage = "::moec::exp::valueOf<" # enum.cppNamespace # "::" # enum.className # ">($_self)";
