@@ -43,7 +43,7 @@ LAYERS = [
      ["mlir", "lld", "dialects/Moe/IR", "dialects/Moe/Analysis", "compiler/Target", "compiler/Target/Kernel", "runtime/base",
       "runtime/plan"]),
     ("compiler/Target/GPU",
-     ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "dialects/Tile/IR", "compiler/Target", "compiler/Target/Kernel", "runtime/base"]),
+     ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "compiler/Target", "compiler/Target/Kernel", "runtime/base"]),
     ("compiler/Target/GPU/Sm90",
      ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "dialects/Tile/IR", "compiler/Target", "compiler/Target/Kernel",
       "compiler/Target/GPU"]),

@@ -61,7 +61,7 @@ def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", 
     keeps its `capacity` slots of highest weight, the earlier slot among equals. `position` keeps the first `capacity`
     slots in token order.
 
-    `room` i64 [1, 1] serves when the capacity is known only at run time, as in a layer with a top_k of its own: an
+    `room` i64 [1, 1] is for capacities that are known only at run time, as in a layer with a top_k of its own. An
     expert keeps min(room, capacity) slots, and none when that is 0 or less.
 
     Constraints: (C1) at least one expert and a capacity of at least 1; (C2) weights have the shape of ids; (C3) room is
@@ -127,7 +127,8 @@ def Moe_EighOp : Moe_Op<"eigh", [Pure, AllTypesMatch<["input", "previous", "vect
     descend. The method is cyclic Jacobi rotations over a fixed order of disjoint pairs (Golub and Van Loan, 8.5), until
     the norm of the off-diagonal part is below the resolution of the element type times the norm of the matrix. That
     takes about 10 sweeps of 9 n^3 flops: the op is meant for some hundreds of rows now and then, not for every step.
-    The sign of an eigenvector, and the basis of equal eigenvalues, are what the rotations make of the unit matrix.
+    The sign of an eigenvector, and the basis of equal eigenvalues, are those that the rotations of the unit matrix
+    give.
 
     When `enabled` is 0, vectors = previous and values = 0. If `previous` is read from the state that vectors are
     written to, nothing is moved in that case.
