@@ -5,7 +5,7 @@
 #   test/run.sh -L unit         the tests of one label: lit unit spec cli numerics golden lint
 #   test/run.sh -R name         the tests whose name matches; all options go to ctest
 #
-# Environment: MOEC_BUILD_DIR, MOEC_JOBS, MOEC_SKIP_PACKAGES (see .ci/setup.sh).
+# Environment: MOEC_BUILD_DIR, MOEC_JOBS, MOEC_SKIP_PACKAGES (see .ci/setup.sh), MOEC_CACHE.
 set -euo pipefail
 
 case ${1:-} in -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
@@ -13,6 +13,8 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 build=${MOEC_BUILD_DIR:-$root/build}
 case $build in /*) ;; *) build=$PWD/$build ;; esac
 export MOEC_BUILD_DIR=$build
+# Tests share compiled kernels with each other, not with what else is compiled here.
+export MOEC_CACHE=${MOEC_CACHE:-$build/test/kernel-cache}
 start=$SECONDS
 
 "$root/.ci/setup.sh" --with-tests

@@ -4,6 +4,7 @@
 #include "compiler/Spec/Spec.h"
 #include "compiler/Target/All/Targets.h"
 #include "compiler/Target/Plan/ManifestBuilder.h"
+#include "runtime/base/File.h"
 #include "runtime/plan/LineKeys.h"
 #include "runtime/plan/PlanWriter.h"
 #include "llvm/Support/Format.h"
@@ -32,12 +33,33 @@ LogicalResult CompileSession::timed(StringRef what, function_ref<LogicalResult()
   return result;
 }
 
+std::string CompileSession::dumpPath(size_t number, StringRef phase) const {
+  return options.dumpTo + "/" + std::to_string(number) + "-" + phase.str() + ".mlir";
+}
+
+/// Before anything is written: a dump never takes the place of what is read.
+LogicalResult CompileSession::checkDumps() {
+  if (options.dumpTo.empty())
+    return success();
+  for (size_t i = 0; i < phases().size(); ++i)
+    for (const std::string &input : options.inputs)
+      if (std::string path = dumpPath(i, phases()[i].name); rt::isSameFile(path, input))
+        return emitError(UnknownLoc::get(&context))
+               << "the IR after phase " << phases()[i].name << " would take the place of \"" << input
+               << "\"; give --dump-to another folder";
+  std::error_code error;
+  std::filesystem::create_directories(options.dumpTo, error);
+  if (!std::filesystem::is_directory(options.dumpTo))
+    return emitError(UnknownLoc::get(&context))
+           << "--dump-to: \"" << options.dumpTo << "\" is no folder and cannot be made one";
+  return success();
+}
+
 void CompileSession::dump(StringRef phase) {
   if (options.dumpTo.empty())
     return;
   std::error_code error;
-  std::filesystem::create_directories(options.dumpTo, error);
-  std::string path = options.dumpTo + "/" + std::to_string(done) + "-" + phase.str() + ".mlir";
+  std::string path = dumpPath(done, phase);
   llvm::raw_fd_ostream file(path, error);
   if (error) {
     emitError(UnknownLoc::get(&context)) << "cannot write " << path << ": " << error.message();
@@ -52,6 +74,7 @@ LogicalResult CompileSession::load(const std::string &path) {
         spec::ReadOptions how;
         if (!options.member.empty())
           how.members.push_back(options.member);
+        how.inputs = &options.inputs;
         module = spec::readExperiment(&context, path, how);
         return success(static_cast<bool>(module));
       })))
@@ -71,7 +94,7 @@ LogicalResult CompileSession::load(const std::string &path, OwningOpRef<ModuleOp
   if (!declared)
     return source->emitError("holds no exp.experiment");
   current = source->clone();
-  return success();
+  return checkDumps();
 }
 
 LogicalResult CompileSession::runTo(StringRef name) {
@@ -127,7 +150,7 @@ FailureOr<std::string> CompileSession::emitPtx(StringRef symbol) {
 
 int64_t CompileSession::countKernels() { return llvm::range_size(current->getOps<plan::KernelOp>()); }
 
-LogicalResult CompileSession::writePlan(const std::string &path) {
+FailureOr<std::string> CompileSession::buildPlan() {
   if (failed(runTo(phases().back().name)))
     return failure();
   ManifestInputs inputs;
@@ -152,8 +175,17 @@ LogicalResult CompileSession::writePlan(const std::string &path) {
   std::vector<rt::PlanWriterBlob> blobs;
   for (const CodeBlob &blob : code)
     blobs.push_back({blob.name, std::string_view(blob.bytes.data(), blob.bytes.size())});
-  rt::Status status = rt::writePlan(path, std::move(*manifest), blobs);
-  if (!status.isOk())
+  rt::Result<std::string> file = rt::buildCheckedPlan(std::move(*manifest), blobs);
+  if (!file.isOk())
+    return emitError(UnknownLoc::get(&context)) << file.status().text();
+  return std::move(*file);
+}
+
+LogicalResult CompileSession::writePlan(const std::string &path) {
+  FailureOr<std::string> file = buildPlan();
+  if (failed(file))
+    return failure();
+  if (rt::Status status = rt::writeFileAtomic(path, *file); !status.isOk())
     return emitError(UnknownLoc::get(&context)) << status.text();
   return success();
 }

@@ -7,19 +7,22 @@
 #include "mlir/IR/OwningOpRef.h"
 
 #include <functional>
+#include <string>
+#include <vector>
 
 namespace moec {
 
 struct CompileOptions {
   std::string target = "native";
-  std::string member;     // of a sweep; empty: the spec has none
-  std::string like;       // target whose structure the plan takes over; empty: that of `target`
-  bool reference = false; // compute in f64
-  bool apart = false;     // one kernel for each op, to compare fused ones with
-  unsigned threads = 0;   // 0: all
-  std::string dumpTo;     // folder for the IR after each phase; empty: none
-  bool timing = false;    // seconds a phase, on stderr
-  AssembleOptions code;   // its `threads` is set from the above
+  std::string member;              // of a sweep; empty: the spec has none
+  std::string like;                // target whose structure the plan takes over; empty: that of `target`
+  bool reference = false;          // compute in f64
+  bool apart = false;              // one kernel for each op, to compare fused ones with
+  unsigned threads = 0;            // 0: all
+  std::string dumpTo;              // folder for the IR after each phase; empty: none
+  std::vector<std::string> inputs; // beside what load() reads: files that dumps must not replace
+  bool timing = false;             // seconds per phase, on stderr
+  AssembleOptions code;            // its `threads` is set from the above
 };
 
 /// All failures have been reported as diagnostics of the context by the time a function returns failure.
@@ -33,7 +36,8 @@ public:
   llvm::LogicalResult load(const std::string &path, mlir::OwningOpRef<mlir::ModuleOp> module);
   /// Runs all phases up to and including `phase`.
   llvm::LogicalResult runTo(llvm::StringRef phase);
-  /// Runs what is left, emits the kernels, writes the plan.
+  /// Runs what is left, emits the kernels, and returns the bytes of the plan file.
+  llvm::FailureOr<std::string> buildPlan();
   llvm::LogicalResult writePlan(const std::string &path);
 
   mlir::ModuleOp module() { return *current; }
@@ -48,6 +52,8 @@ public:
 
 private:
   llvm::LogicalResult timed(llvm::StringRef what, llvm::function_ref<llvm::LogicalResult()> work);
+  std::string dumpPath(size_t number, llvm::StringRef phase) const;
+  llvm::LogicalResult checkDumps();
   void dump(llvm::StringRef phase);
 
   mlir::MLIRContext &context;

@@ -8,6 +8,8 @@
 #include "mlir/IR/Verifier.h"
 #include "llvm/Support/raw_ostream.h"
 
+#include <algorithm>
+
 using namespace mlir;
 
 namespace moec {
@@ -24,7 +26,7 @@ static std::string modelText(exp::ExperimentOp experiment) {
 }
 
 /// The other sections say how long, from what data and in what form the model is trained: buildModel reads them at most
-/// in part.
+/// in part. See tryRun for them.
 static bool isOfModel(Operation *section) {
   return isa<exp::ExperimentOp, exp::ModelOp, exp::AttentionOp, exp::FfnOp, exp::MoeOp, exp::RouterOp,
              exp::MultiTokenOp, exp::LossOp, exp::OptimizerOp, exp::GroupOp, exp::WatchOp>(section);
@@ -38,12 +40,12 @@ static bool isSwitchedOff(Operation *section) {
   return group && group.getLr().isZero();
 }
 
-/// Other values of a field, its default first, to see whether any makes another model. One that says in other words
-/// what the default is, as top_k experts for null, does no harm.
+/// Other values of a field, its default (null: none is given) first, to see whether any makes another model. One that
+/// says in other words what the default is, as top_k experts for null, does no harm.
 static SmallVector<Attribute> alternatives(const exp::Field &field, Attribute value, Attribute fallback,
                                            bool isSwitch) {
   SmallVector<Attribute> all{fallback};
-  if (isSwitch) // an object that may be null: only whether it is there counts
+  if (isSwitch) // what may be null: only whether it is there counts
     return all;
   Builder b(value.getContext());
   if (field.type == exp::FieldType::Choice)
@@ -79,7 +81,7 @@ public:
       if (isOfModel(section) && !isSwitchedOff(section))
         trySection(section);
     }
-    tryData();
+    tryRun();
   }
 
 private:
@@ -103,9 +105,10 @@ private:
     return text.empty() ? Result::Refused : text == asGiven ? Result::Same : Result::Other;
   }
 
-  void warn(Operation *section, llvm::StringRef attribute, const std::string &what, const std::string &fallback) {
+  void warn(Operation *section, llvm::StringRef attribute, const std::string &what, const std::string &fallback,
+            const char *same = "model") {
     exp::report(section, attribute, exp::Rule::NoEffect, DiagnosticSeverity::Warning)
-        << what << " has no effect in this spec: the model is the same without it; remove it"
+        << what << " has no effect in this spec: the " << same << " is the same without it; remove it"
         << (fallback.empty() ? std::string() : ", or set it to its default, " + fallback);
   }
 
@@ -135,7 +138,7 @@ private:
         tryMethod(section, field.attribute, field.attribute + ".");
       else if (value)
         tryField(section, field, field.attribute, value, spec::defaultValue(field, experiment),
-                 [&](Operation *other, Attribute now) { other->setAttr(field.attribute, now); });
+                 /*mayBeAbsent=*/false, [&](Operation *other, Attribute now) { other->setAttr(field.attribute, now); });
     }
   }
 
@@ -145,13 +148,17 @@ private:
         exp::getMethods(module->getContext()).find(method.getCategory().str(), method.getKind().str());
     auto outer = isa<exp::GroupOp>(section) ? experiment.section<exp::OptimizerOp>().getMethod() : exp::MethodAttr();
     for (const exp::Field &field : known->fields()) {
-      // A group takes what it does not give from /optimizer of the same kind.
+      // A group takes what it does not give from /optimizer of the same kind. A method that derives a default does so
+      // where the field is absent.
       Attribute fallback = outer && outer.getKind() == method.getKind() ? outer.getFields().get(field.key)
                                                                         : spec::defaultValue(field, experiment);
-      tryField(section, field, prefix + field.key, method.getFields().get(field.key), fallback,
+      tryField(section, field, prefix + field.key, method.getFields().get(field.key), fallback, field.isDerived(),
                [&](Operation *other, Attribute now) {
                  NamedAttrList fields(other->getAttrOfType<exp::MethodAttr>(attribute).getFields());
-                 fields.set(field.key, now);
+                 if (now)
+                   fields.set(field.key, now);
+                 else
+                   fields.erase(field.key);
                  other->setAttr(attribute,
                                 exp::MethodAttr::get(module->getContext(), method.getCategory(), method.getKind(),
                                                      fields.getDictionary(module->getContext())));
@@ -161,15 +168,16 @@ private:
 
   /// What has been found idle is taken out at once: of two keys that each make the other idle, one stays.
   void tryField(Operation *section, const exp::Field &field, const std::string &name, Attribute value,
-                Attribute fallback, llvm::function_ref<void(Operation *, Attribute)> set) {
-    if (!fallback || value == fallback || !exp::isGiven(section, name))
+                Attribute fallback, bool mayBeAbsent, llvm::function_ref<void(Operation *, Attribute)> set) {
+    if ((!fallback && !mayBeAbsent) || value == fallback || !exp::isGiven(section, name))
       return;
     std::string place = placeText(exp::fieldLoc(section, name));
     if (keys.effective.contains(place))
       return;
     const exp::Section *known = exp::findSectionOfOp(section->getName().getStringRef().str());
-    bool isSwitch = !known->nullSwitch.empty() && field.key == known->nullSwitch, isIdle = true;
-    for (Attribute other : alternatives(field, value, fallback, isSwitch)) {
+    bool isObject = !known->nullSwitch.empty() && field.key == known->nullSwitch, isIdle = true;
+    bool isNullable = field.attribute == name && field.fallback == "null";
+    for (Attribute other : alternatives(field, value, fallback, isObject || isNullable)) {
       Result result = compare(section, [&](Operation *changed) { set(changed, other); });
       isIdle = result == Result::Same || (result == Result::Refused && other != fallback);
       if (!isIdle)
@@ -179,28 +187,48 @@ private:
       keys.effective.insert(place);
       return;
     }
-    if (isSwitch)
+    if (isObject)
       warn(section, name, known->nullableKey, "null");
     else
-      warn(section, name, field.key, spec::valueText(field, fallback));
+      warn(section, name, field.key, fallback ? spec::valueText(field, fallback) : "");
     set(section, fallback);
   }
 
-  /// What the model does not show.
-  void tryData() {
+  /// What the model does not show. Keys of the run that are not here always act where they are not at their default:
+  /// seed, seq_len, sequences and duration on what is read; micro_sequences, precision and memory on what lies in
+  /// memory, and mostly on bits; evaluate.every on the last step at least; keep_last on the checkpoints that stops and
+  /// resumes add to those of the cadence.
+  void tryRun() {
+    trySources();
+    int64_t last = experiment.section<exp::DurationOp>().getSteps();
+    auto checkpoint = experiment.section<exp::CheckpointOp>();
+    if (exp::isGiven(checkpoint, "every_steps") && static_cast<int64_t>(checkpoint.getEverySteps()) >= last)
+      warn(checkpoint, "every_steps", "every, with the next checkpoint at the last step,", "null", "run");
+    auto metrics = experiment.section<exp::MetricsOp>();
+    const exp::Field *every = exp::findField(*exp::findSection("/metrics"), "every_steps");
+    auto usual = dyn_cast_or_null<IntegerAttr>(spec::defaultValue(*every, experiment));
+    // The first and the last step are in the log in any case.
+    auto actsWithin = [&](int64_t steps) { return std::max<int64_t>(steps, 2) < last; };
+    if (exp::isGiven(metrics, "every_steps") && usual && metrics.getEveryStepsAttr() != usual &&
+        !actsWithin(metrics.getEverySteps()) && !actsWithin(usual.getInt()))
+      warn(metrics, "every_steps", "every, with no step of it between the first and the last,", every->fallback, "run");
+  }
+
+  void trySources() {
     auto datasets = llvm::to_vector(experiment.sections<exp::DatasetOp>());
-    auto isOnly = [&](exp::DatasetOp dataset) {
-      return llvm::count_if(datasets, [&](exp::DatasetOp other) { return other.getSplit() == dataset.getSplit(); }) ==
-             1;
+    auto isOnly = [&](exp::DatasetOp dataset) { // of its split that is read
+      return llvm::none_of(datasets, [&](exp::DatasetOp other) {
+        return other != dataset && other.getSplit() == dataset.getSplit() && !other.getWeight().isZero();
+      });
     };
     for (exp::DatasetOp dataset : datasets)
       if (isOnly(dataset) && exp::isGiven(dataset, "weight") && !dataset.getWeight().isExactlyValue(1))
-        warn(dataset, "weight", "the weight of the only source", "1");
+        warn(dataset, "weight", "the weight of the only source", "1", "run");
     auto evaluate = experiment.section<exp::EvaluateOp>();
     const exp::Field *batches = exp::findField(*exp::findSection("/evaluate"), "batches");
     if (exp::isGiven(evaluate, "batches") && evaluate.getBatchesAttr() != spec::defaultValue(*batches, experiment) &&
-        llvm::none_of(datasets, [](exp::DatasetOp dataset) { return dataset.getSplit() == "validation"; }))
-      warn(evaluate, "batches", "batches, without data.validation,", batches->fallback);
+        llvm::none_of(datasets, [](exp::DatasetOp dataset) { return dataset.getSplit() == exp::Split::validation; }))
+      warn(evaluate, "batches", "batches, without data.validation,", batches->fallback, "run");
   }
 
   IdleKeys &keys;

@@ -22,7 +22,7 @@ static Value mapRowSlot(TensorBuilder &b, Value rowSlot, int64_t slots,
   });
 }
 
-TokenActivations buildTokenActivations(TensorBuilder &b, const RoutingValues &r, int64_t every) {
+TokenActivations buildTokenActivations(TensorBuilder &b, const LayerValues &r, int64_t every) {
   TokenActivations a;
   int64_t slots = TensorBuilder::cols(r.slotRow), tokens = r.numTokens / every;
   Value squares = b.sumCols(b.mul(r.activations, r.activations));
@@ -89,6 +89,26 @@ Value buildMeanOfCosines(TensorBuilder &b, const TokenActivations &a,
       sums = sums ? b.add(sums, term) : term;
     }
   return sums ? buildMean(b, sums, a.pairs) : b.constant(0.0);
+}
+
+std::vector<exp::Conflict> findSingleExperts(exp::ExperimentOp experiment, const std::string &kind,
+                                             const std::string &what) {
+  auto moe = experiment.section<exp::MoeOp>();
+  if (!moe)
+    return {};
+  exp::TopKPlace least = exp::findSmallestTopK(experiment);
+  if (least.topK != 1)
+    return {};
+  bool always = moe.getTopK() == 1;
+  return {{.field = "",
+           .text = kind + " compares the experts of one token" +
+                   (always ? ", and each token has one: the " + what +
+                                 " is always 0; give model.moe.top_k 2 or more, or leave the " + what + " out"
+                           : ": where a layer has top_k 1 it is 0"),
+           .other = least.section,
+           .otherField = least.field,
+           .otherText = least.text(),
+           .isWarning = true}};
 }
 
 } // namespace moec

@@ -10,11 +10,11 @@ namespace moec {
 /// and dropped ones have none.
 struct TokenActivations {
   mlir::Value units;   // [R, I] rows of length 1; 0 where the activation is 0
-  mlir::Value slotRow; // i32 [N / every, S] as RoutingValues::slotRow, and
+  mlir::Value slotRow; // i32 [N / every, S] as LayerValues::slotRow, and
   mlir::Value rowSlot; // i32 [R, 1]
   mlir::Value pairs;   // [N / every, 1]: ordered pairs c (c - 1) of the c experts of a token
 };
-TokenActivations buildTokenActivations(TensorBuilder &b, const RoutingValues &r, int64_t every);
+TokenActivations buildTokenActivations(TensorBuilder &b, const LayerValues &r, int64_t every);
 
 /// Mean over tokens of the mean cosine over pairs of a token's experts, [1, 1]; a token without a pair counts as 0.
 mlir::Value buildMeanCosine(TensorBuilder &b, const TokenActivations &activations);
@@ -22,6 +22,11 @@ mlir::Value buildMeanCosine(TensorBuilder &b, const TokenActivations &activation
 /// The same of a function of the cosine, pair by pair.
 mlir::Value buildMeanOfCosines(TensorBuilder &b, const TokenActivations &activations,
                                llvm::function_ref<mlir::Value(ScalarBuilder &, mlir::Value)> function);
+
+/// A warning where a layer has one expert a token at some step, for `what` ("loss", "measure") called `kind`: there is
+/// nothing to compare.
+std::vector<exp::Conflict> findSingleExperts(exp::ExperimentOp experiment, const std::string &kind,
+                                             const std::string &what);
 
 } // namespace moec
 

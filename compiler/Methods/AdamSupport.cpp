@@ -30,7 +30,7 @@ exp::Field getDecayField(const char *fallback) {
           .fallback = fallback,
           .minimum = 0,
           .maximum = 1e3,
-          .doc = "share of the parameter taken off in a step, times the learning rate"};
+          .doc = "share of the parameter that a step subtracts, times the learning rate"};
 }
 
 SmallVector<Value> buildBiasCorrections(TensorBuilder &b, exp::MethodAttr attr, Value step) {

@@ -1,5 +1,7 @@
 #include "compiler/Methods/BalanceSupport.h"
 
+#include "compiler/Methods/FindMethod.h"
+
 using namespace mlir;
 
 namespace moec {
@@ -7,9 +9,8 @@ namespace moec {
 std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const std::string &why, bool isWarning,
                                              const std::string &field) {
   std::vector<exp::Conflict> conflicts;
-  exp::MethodRegistry &methods = exp::getMethods(experiment.getContext());
   for (auto loss : experiment.sections<exp::LossOp>()) {
-    const auto *method = static_cast<const LossMethod *>(methods.find("loss", loss.getMethod().getKind().str()));
+    const auto *method = findMethod<LossMethod>(loss, loss.getMethod());
     double weight = loss.getWeight().convertToDouble();
     if (!method || !method->balancesLoad() || weight == 0 || (isWarning && weight <= 1e-3))
       continue;
@@ -23,6 +24,22 @@ std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const
   return conflicts;
 }
 
+std::vector<exp::Conflict> findNothingToBalance(exp::ExperimentOp experiment, const std::string &field,
+                                                const std::string &cure, bool isWarning) {
+  auto moe = experiment.section<exp::MoeOp>();
+  if (!moe)
+    return {};
+  exp::TopKPlace least = exp::findSmallestTopK(experiment);
+  if (least.topK < static_cast<int64_t>(moe.getNumExperts() + moe.getZeroExperts()))
+    return {};
+  return {{.field = field,
+           .text = "every token goes to every expert, so there is nothing to balance; lower top_k or " + cure,
+           .other = least.section,
+           .otherField = least.field,
+           .otherText = least.text(),
+           .isWarning = isWarning}};
+}
+
 std::vector<exp::Conflict> findPriceConflicts(exp::ExperimentOp experiment, const std::string &kind) {
   std::vector<exp::Conflict> conflicts =
       findBalanceLosses(experiment,
@@ -32,13 +49,8 @@ std::vector<exp::Conflict> findPriceConflicts(exp::ExperimentOp experiment, cons
   auto moe = experiment.section<exp::MoeOp>();
   if (!moe)
     return conflicts;
-  if (moe.getTopK() >= moe.getNumExperts() + moe.getZeroExperts())
-    conflicts.push_back({.field = "balance",
-                         .text = "every token goes to every expert, so there is nothing to balance; lower top_k or set "
-                                 "balance to null",
-                         .other = moe,
-                         .otherField = "top_k",
-                         .otherText = "top_k is " + std::to_string(moe.getTopK())});
+  llvm::append_range(conflicts,
+                     findNothingToBalance(experiment, "balance", "set balance to null", /*isWarning=*/false));
   if (!moe.getTopKPerLayer().empty() || !experiment.sections<exp::ChangeOp>().empty())
     conflicts.push_back({.field = "balance",
                          .text = kind + " prices experts for one top_k in all layers; remove top_k_per_layer, or use "

@@ -17,6 +17,11 @@ inline moe::StateOp declareBias(TensorBuilder &b, int64_t numExperts, StateDecla
 std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const std::string &why, bool isWarning,
                                              const std::string &field = "balance");
 
+/// A conflict where every token goes to every expert, in each layer at each step: loads are equal whatever is done.
+/// `cure`: what to do beside lowering top_k; `field`: of the method's own section.
+std::vector<exp::Conflict> findNothingToBalance(exp::ExperimentOp experiment, const std::string &field,
+                                                const std::string &cure, bool isWarning);
+
 /// Tokens an expert gets when loads are equal, rounded down: C = floor(top_k * N / E).
 inline int64_t equalLoad(const RoutingValues &r) { return r.topK * r.numTokens / r.numExperts; }
 

@@ -8,6 +8,14 @@ using namespace mlir;
 
 namespace moec {
 
+namespace {
+
+enum class ChiSchedule { Constant, Floor, Ramp };
+constexpr exp::Choice<ChiSchedule> kChiSchedule = {
+    "chi_schedule", {{ChiSchedule::Constant, "constant"}, {ChiSchedule::Floor, "floor"}, {ChiSchedule::Ramp, "ramp"}}};
+
+} // namespace
+
 std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi) {
   using exp::FieldType;
   return {
@@ -17,13 +25,11 @@ std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi)
        .minimum = 1,
        .maximum = 1e6,
        .doc = "factor on steps along flat directions"},
-      {.key = prefix + "chi_schedule",
-       .type = FieldType::Choice,
-       .fallback = "\"constant\"",
-       .choices = {"constant", "floor", "ramp"},
-       .doc = "constant: chi always; floor: flat steps fall to the schedule's floor, as sharp ones do; ramp: that, and "
-              "1 in "
-              "the warm-up, rising from there"},
+      kChiSchedule.field(
+          ChiSchedule::Constant,
+          "constant: chi always; floor: flat steps fall to the schedule's floor, as sharp ones do; ramp: "
+          "that, and 1 in the warm-up, rising from there",
+          prefix),
       exp::stepsField(prefix + "ramp", exp::StepsKind::Length,
                       "=half of the steps after the warm-up; with wsd and constant: as many as twice the warm-up is of "
                       "the run",
@@ -81,11 +87,17 @@ Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefi
   return buildRise(b, update, std::floor(getRamp(attr, prefix, update))); // whole steps, as in the source
 }
 
+constexpr double kNone = 1e-5; // a share that counts as none, as in LITE's code
+
+bool hasFlat(exp::MethodAttr attr, const std::string &prefix) {
+  return attr.getFloat(prefix + "sharp_fraction") <= 1 - kNone;
+}
+
 Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
                const OptimizerMethod::Update &update) {
   double chi = attr.getFloat(prefix + "chi"), floor = update.schedule.floor;
-  StringRef schedule = attr.getString(prefix + "chi_schedule");
-  if (schedule == "constant")
+  ChiSchedule schedule = kChiSchedule.in(attr, prefix);
+  if (schedule == ChiSchedule::Constant || chi == 1)
     return b.constant(chi);
   Value ramp = buildRise(b, update, getRamp(attr, prefix, update));
   return b.map({update.factor, update.step, ramp}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
@@ -95,7 +107,7 @@ Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix
       Value c = s.div(s.sub(x[0], s.constant(floor)), s.constant(1 - floor));
       falling = s.div(s.add(s.constant(floor), s.mul(s.constant(chi - floor), c)), x[0]);
     }
-    bool ramps = schedule == "ramp";
+    bool ramps = schedule == ChiSchedule::Ramp;
     if (ramps)
       falling = s.min(falling, s.add(s.constant(1.0), s.mul(s.constant(chi - 1), x[2])));
     Value warms = s.less(s.sub(x[1], s.constant(1.0)), s.constant(update.schedule.warmup));
@@ -106,7 +118,7 @@ Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix
 std::vector<exp::Conflict> findRampConflicts(exp::MethodAttr attr, const std::string &prefix,
                                              exp::ExperimentOp experiment) {
   bool mixes = attr.getFloat(prefix + "beta1") != attr.getFloat(prefix + "beta2");
-  bool rises = attr.getFloat(prefix + "chi") != 1 && attr.getString(prefix + "chi_schedule") == "ramp";
+  bool rises = attr.getFloat(prefix + "chi") != 1 && kChiSchedule.in(attr, prefix) == ChiSchedule::Ramp;
   if (!attr.has(prefix + "ramp") || (!mixes && !rises))
     return {};
   exp::MethodAttr schedule = experiment.section<exp::OptimizerOp>().getSchedule();
@@ -140,7 +152,6 @@ Value buildSharpMask(TensorBuilder &b, exp::MethodAttr attr, const std::string &
   double elements = static_cast<double>(TensorBuilder::rows(v) * TensorBuilder::cols(v)) / traits.matrices;
   double sharp = attr.getFloat(prefix + "sharp_fraction");
   double smooth = std::min(attr.getFloat(prefix + "smooth"), 1 - sharp);
-  constexpr double kNone = 1e-5; // as in LITE's code
   if (sharp < kNone || sharp > 1 - kNone)
     return b.constant(sharp < kNone ? 0.0 : 1.0);
   moe::StateOp highState = states.declare("high", b.type(traits.matrices / traits.copies, 1), 1.0);

@@ -9,11 +9,13 @@
 
 namespace moec {
 
-/// chi, chi_schedule, ramp, sharp_fraction, behind a prefix ("lite." or nothing). At the defaults nothing is changed.
+/// chi, chi_schedule, ramp, sharp_fraction, after a prefix ("lite." or nothing). At the defaults nothing is changed.
 std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi);
 /// All keys of "lite" in an optimizer that has it as an option; `ofBeta1` says what beta1 weighs.
 std::vector<exp::Field> getLiteFields(const char *ofBeta1);
 
+/// Whether any direction is flat: with sharp_fraction 1 none is.
+bool hasFlat(exp::MethodAttr attr, const std::string &prefix);
 /// chi of the step, [1, 1].
 mlir::Value buildChi(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefix,
                      const OptimizerMethod::Update &update);
@@ -25,7 +27,7 @@ mlir::Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string 
 std::vector<exp::Conflict> findRampConflicts(exp::MethodAttr attr, const std::string &prefix,
                                              exp::ExperimentOp experiment);
 
-/// smooth, behind a prefix.
+/// smooth, after a prefix.
 exp::Field getSmoothField(const std::string &prefix);
 /// 1 where v is at least high * mean(v), 0 below low * mean(v), linear between. Then moves both bounds, which it keeps
 /// as states, towards the shares sharp_fraction and sharp_fraction + smooth of elements above them. v [rows, cols]

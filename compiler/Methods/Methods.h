@@ -21,25 +21,28 @@ public:
   virtual mlir::Value uniform(TensorBuilder &b, llvm::StringRef name, int64_t rows, int64_t cols, bool perToken) = 0;
 };
 
-/// What is known of the routing of one MoE layer; values are null until they are made, in this order. T = element type
-/// of the experiment, S = slots of a token: top_k, or as many as the routing method gives it.
-struct RoutingValues {
+/// How large things are in one MoE layer, known before anything is built.
+struct RoutingSizes {
   int64_t numTokens, seqLen;
   int64_t numExperts; // E: outputs of the router, zero experts included
   int64_t ffnExperts; // the first ones, which have weights
   int64_t topK;       // the largest of all layers and times
   int64_t groups, topGroups;
-  llvm::StringRef groupScore;
+  exp::GroupScore groupScore = exp::GroupScore::max;
   int64_t microBatches; // of a step
   int64_t rowAlign;     // of groups of rows (see MatrixBatch)
-  int64_t numSources;   // of training text
-  mlir::Value layer;    // index of the enclosing repeat: the copy of stacked states
   bool training;
+};
+
+/// The routing of one MoE layer as it is built; values are null until they are made, in this order. T = element type of
+/// the experiment, S = slots of a token: top_k, or as many as the routing method gives it.
+struct RoutingValues : RoutingSizes {
+  mlir::Value layer;  // index of the enclosing repeat: the copy of stacked states
   NoiseSource *noise; // in training
   mlir::Value step;   // steps done before this one, i64 [1, 1]
-  /// i64 [1, 1]: how many of the numTokens are text; the others stand behind them. Null: all, as in training and
-  /// evaluation. A method that looks at more than one token counts these alone. What is not text has a selection of
-  /// -infinity, and no expert whatever the method says.
+  /// i64 [1, 1]: how many of the numTokens are text; the others come after them. Null: all, as in training and
+  /// evaluation. A method that looks at more than one token counts only these. A token that is not text has a selection
+  /// of -infinity, and no expert whatever the method says.
   mlir::Value textTokens;
 
   mlir::Value hidden;      // [N, D] what router and experts read
@@ -53,8 +56,10 @@ struct RoutingValues {
   bool hasEmptySlots = false;
   int64_t maxChosen = 0; // slots of the micro-batch that are not empty, at most; 0: no bound below N * S
   mlir::Value weights;   // [N, S] combine weights, scaled
+};
 
-  // For losses and measures.
+/// What losses and measures see of a layer: its routing when all of it is made, and what the experts did.
+struct LayerValues : RoutingValues {
   mlir::Value rowScores;     // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
   mlir::Value probabilities; // [N, E] see ScoreMethod::buildProbabilities
   mlir::Value counts;        // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
@@ -64,6 +69,7 @@ struct RoutingValues {
   mlir::Value activations;      // [R, I] what enters the experts' last product, without the combine weight
   mlir::Value slotRow, rowSlot; // of moe.permute: i32 [N, S] and [R, 1]
   mlir::Value carried;          // what buildCarried made in the MoE layer before; zeros in the first
+  int64_t numSources;           // of training text
   /// `probabilities` of other inputs of the router, such as detached ones.
   llvm::function_ref<mlir::Value(mlir::Value)> buildProbabilities;
   /// i32 [N / seqLen, 1]: which source of training text each sequence is from, counted from 0 in the spec's order.
@@ -116,7 +122,7 @@ public:
   /// not.
   virtual std::string describeFuture(exp::MethodAttr attr) const { return ""; }
   /// RoutingValues::maxChosen.
-  virtual int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const { return 0; }
+  virtual int64_t maxChosen(exp::MethodAttr attr, const RoutingSizes &r) const { return 0; }
 };
 
 /// Router score function: logits -> scores, and chosen scores -> combine weights.
@@ -176,8 +182,8 @@ public:
 class LayerMethod : public exp::Method {
 public:
   /// Columns of a value [N, columns] of T that a layer hands to the next one; 0: none.
-  virtual int64_t carriedColumns(exp::MethodAttr attr, const RoutingValues &r) const { return 0; }
-  virtual mlir::Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) const { return {}; }
+  virtual int64_t carriedColumns(exp::MethodAttr attr, const RoutingSizes &r) const { return 0; }
+  virtual mlir::Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) const { return {}; }
 };
 
 /// A term beside the cross-entropy, of each MoE layer or of the trunk. The model adds weight * (sum over layers), or
@@ -186,7 +192,7 @@ class LossMethod : public LayerMethod {
 public:
   std::string category() const final { return "loss"; }
   /// The layer's term, [1, 1]; null: none. Called only for weights other than 0.
-  virtual mlir::Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &routing,
+  virtual mlir::Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &routing,
                                  StateDeclarer &states) const {
     return {};
   }
@@ -204,7 +210,7 @@ class WatchMethod : public LayerMethod {
 public:
   std::string category() const final { return "watch"; }
   /// [1, C] of the layer and micro-batch; logged is the mean over the micro-batches of a step. Null: none.
-  virtual mlir::Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &routing,
+  virtual mlir::Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &routing,
                                  StateDeclarer &states) const {
     return {};
   }

@@ -6,36 +6,43 @@ using namespace mlir;
 
 namespace moec {
 
-std::vector<exp::Field> getMuonFields(const char *coefficients) {
+namespace {
+
+constexpr exp::Choice<Polynomials> kPolynomials = {
+    "ns.coefficients",
+    {{Polynomials::Keller, "keller"}, {Polynomials::Polar5, "polar5"}, {Polynomials::PolarExpress, "polar_express"}}};
+
+} // namespace
+
+Polynomials getPolynomials(exp::MethodAttr attr) { return kPolynomials.in(attr); }
+
+std::vector<exp::Field> getMuonFields(Polynomials fallback) {
   using exp::FieldType;
-  return {
-      {.key = "momentum",
-       .type = FieldType::Number,
-       .fallback = "0.95",
-       .minimum = 0,
-       .maximum = 1,
-       .doc = "decay of the mean of gradients",
-       .openMaximum = true},
-      {.key = "nesterov",
-       .type = FieldType::Boolean,
-       .fallback = "true",
-       .doc = "whether the gradient is weighed in once more"},
-      {.key = "ns.steps",
-       .type = FieldType::Integer,
-       .fallback = "5",
-       .minimum = 1,
-       .maximum = 32,
-       .unit = "steps",
-       .doc = "Newton-Schulz steps"},
-      {.key = "ns.coefficients",
-       .type = FieldType::Choice,
-       .fallback = coefficients,
-       .choices = {"keller", "polar5", "polar_express"},
-       .doc = "keller: one polynomial for all steps, singular values end in 0.68..1.135; polar5: one for each of five, "
-              "0.977..1.032; polar_express: one for each of eight, converges (further steps repeat the last)"}};
+  return {{.key = "momentum",
+           .type = FieldType::Number,
+           .fallback = "0.95",
+           .minimum = 0,
+           .maximum = 1,
+           .doc = "decay of the mean of gradients",
+           .openMaximum = true},
+          {.key = "nesterov",
+           .type = FieldType::Boolean,
+           .fallback = "true",
+           .doc = "whether the gradient is weighed in once more"},
+          {.key = "ns.steps",
+           .type = FieldType::Integer,
+           .fallback = "5",
+           .minimum = 1,
+           .maximum = 32,
+           .unit = "steps",
+           .doc = "Newton-Schulz steps"},
+          kPolynomials.field(fallback,
+                             "keller: one polynomial for all steps, singular values end in 0.68..1.135; polar5: "
+                             "one for each of five, 0.977..1.032; polar_express: one for each of eight, converges "
+                             "(further steps repeat the last)")};
 }
 
-NewtonSchulz getNewtonSchulz(exp::MethodAttr attr) {
+NewtonSchulz getNewtonSchulz(exp::MethodAttr attr, bool sumsGradients) {
   // Jordan et al. 2024: one polynomial with a steep slope at 0.
   static const MatrixBatch::Quintic keller[] = {{3.4445, -4.7750, 2.0315}};
   // Five polynomials whose composition is near 1 everywhere, as in the public code of Dion (2025).
@@ -54,22 +61,22 @@ NewtonSchulz getNewtonSchulz(exp::MethodAttr attr) {
                                                  {1.891301407787398, -1.2679958271945868, 0.37680408948524835},
                                                  {1.8750014808534479, -1.2500016453999487, 0.3750001645474248},
                                                  {1.875, -1.25, 0.375}};
-  StringRef name = attr.getString("ns.coefficients");
+  Polynomials name = getPolynomials(attr);
   ArrayRef<MatrixBatch::Quintic> table = keller;
   double momentum = attr.getFloat("momentum");
-  // Jordan's code takes the mean, as buildMomentum does; Moonlight's sums: m = momentum m + g.
-  NewtonSchulz result{{}, 1e-7, attr.getString("scale") == "moonlight" ? 1 - momentum : 1};
-  if (name == "polar5") {
+  // Jordan's code takes the mean, as buildMomentum does.
+  NewtonSchulz result{{}, 1e-7, sumsGradients ? 1 - momentum : 1};
+  if (name == Polynomials::Polar5) {
     table = polar;
     result.eps = 1e-8, result.share = 1 - momentum; // Dion's code sums
-  } else if (name == "polar_express") {
+  } else if (name == Polynomials::PolarExpress) {
     table = express;
     // LITE's code: the mean + (1 / momentum - 1) g, over 1.01 times its norm + 1e-8.
     result.eps = 1e-8 / 1.01, result.share = attr.getBool("nesterov") && momentum > 0 ? momentum : 1;
   }
   for (size_t i = 0, count = attr.getInt("ns.steps"); i < count; ++i) {
     MatrixBatch::Quintic step = table[std::min(i, table.size() - 1)];
-    if (name == "polar_express" && i + 1 < table.size()) {
+    if (name == Polynomials::PolarExpress && i + 1 < table.size()) {
       double slack =
           i == 0 ? 1.01 * 1.01 : 1.01; // of the step, and at first of the norm that the matrix was divided by
       step.a /= slack;
@@ -84,7 +91,7 @@ NewtonSchulz getNewtonSchulz(exp::MethodAttr attr) {
 Value buildMomentum(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,
                     OptimizerStates &states) {
   double beta = attr.getFloat("momentum");
-  bool nesterov = attr.getBool("nesterov");
+  bool nesterov = attr.getBool("nesterov") && beta != 0; // without momentum both are the gradient
   moe::StateOp state = states.declare("m");
   SmallVector<Value> inputs{b.readRows(update.gradient), b.readRows(state), update.gradientScale};
   auto mean = [&](ScalarBuilder &s, Value old, Value g) {

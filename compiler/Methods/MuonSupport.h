@@ -7,8 +7,12 @@
 
 namespace moec {
 
-/// momentum, nesterov, ns.steps, ns.coefficients.
-std::vector<exp::Field> getMuonFields(const char *coefficients);
+/// Polynomials of Newton-Schulz steps: the words of `ns.coefficients`.
+enum class Polynomials { Keller, Polar5, PolarExpress };
+
+/// momentum, nesterov, ns.steps, ns.coefficients (`fallback` is its default).
+std::vector<exp::Field> getMuonFields(Polynomials fallback);
+Polynomials getPolynomials(exp::MethodAttr attr);
 
 /// What `ns.*` names: steps, and the eps that the source of the coefficients adds to the norm of its own momentum. Some
 /// sources sum gradients where buildMomentum takes their mean, so ours is `share` times theirs.
@@ -16,7 +20,8 @@ struct NewtonSchulz {
   llvm::SmallVector<MatrixBatch::Quintic> steps;
   double eps, share;
 };
-NewtonSchulz getNewtonSchulz(exp::MethodAttr attr);
+/// `sumsGradients`: so does the source of the method, m = momentum m + g.
+NewtonSchulz getNewtonSchulz(exp::MethodAttr attr, bool sumsGradients = false);
 
 /// Writes the momentum's next value, beta m + (1 - beta) g, and returns what is made orthogonal: that, or with nesterov
 /// beta times it + (1 - beta) g. [rows of all matrices, cols].

@@ -65,8 +65,9 @@ public:
     int64_t rowAlign;       // of groups of rows (see MatrixBatch)
     int64_t totalSteps = 0; // of the run
   };
-  /// The method's part in muP: its learning rate for hidden matrices goes with width^-x. 1 where each element's step is
-  /// of one size; 0 where the spectral norm of a step is, or its norm relative to the matrix.
+  /// The method's part in muP: its learning rate for hidden matrices is proportional to width^-x. x is 1 where the step
+  /// of each element has a fixed size, and 0 where the spectral norm of a step, or its norm relative to the matrix, is
+  /// fixed.
   virtual double widthExponent(exp::MethodAttr) const { return 1; }
   /// Why the method cannot update such a parameter, and what to do instead; empty when it can.
   virtual std::string refuses(const ParameterTraits &) const { return ""; }

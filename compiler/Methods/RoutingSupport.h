@@ -12,9 +12,9 @@
 namespace moec {
 
 /// floor(count * ratio), or ceil when `up`, of a whole number 0 <= count <= most (i64) that is known only at run time.
-/// In integers, so that it is the same whatever the element type. The ratio is held with 40 bits behind the point
-/// (fewer where most * ratio is above 2^22) and rounded towards the whole number, so that a product like 1.1 * 10,
-/// a little above 11 in binary, is 11.
+/// In integers, so that it is the same whatever the element type. The ratio is held with 40 bits after the binary point
+/// (fewer where most * ratio is above 2^22) and rounded towards the whole number, so that a product like 1.1 * 10, a
+/// little above 11 in binary, is 11.
 inline mlir::Value buildShare(ScalarBuilder &s, mlir::Value count, double ratio, int64_t most, bool up) {
   int log = 0;
   std::frexp(static_cast<double>(most) * std::max(ratio, 1.0), &log);

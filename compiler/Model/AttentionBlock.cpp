@@ -15,7 +15,7 @@ Value buildNorm(ModelContext &ctx, const LayerScope &layer, StringRef name, Valu
 }
 
 Value buildResidual(ModelContext &ctx, const LayerScope &layer, StringRef block, Value x, Value change) {
-  if (ctx.model.getNormPlacement() == "peri")
+  if (ctx.model.getNormPlacement() == exp::NormPlacement::peri)
     change = buildNorm(ctx, layer, (block + ".out_norm").str(), change);
   return ctx.t.add(x, change);
 }
@@ -29,11 +29,11 @@ static Value buildRope(ModelContext &ctx, Value x, int64_t heads) {
 // The norm of queries or keys, over each head on its own or over all of a row, and their positions. After a norm of
 // heads the rotation works on rows of one head too, so that both are one kernel.
 static Value buildPositioned(ModelContext &ctx, const LayerScope &layer, StringRef name, Value x) {
-  StringRef kind = ctx.attention.getQkNorm();
-  if (kind == "none")
+  exp::QkNorm kind = ctx.attention.getQkNorm();
+  if (kind == exp::QkNorm::none)
     return buildRope(ctx, x, 1);
   int64_t rows = TensorBuilder::rows(x), cols = TensorBuilder::cols(x);
-  int64_t width = kind == "head" ? static_cast<int64_t>(ctx.attention.getHeadDim()) : cols;
+  int64_t width = kind == exp::QkNorm::head ? static_cast<int64_t>(ctx.attention.getHeadDim()) : cols;
   Value normed;
   {
     LocationScope scope(ctx, exp::fieldLoc(ctx.attention, "qk_norm"));
@@ -54,6 +54,8 @@ Value buildAttentionBlock(ModelContext &ctx, const LayerScope &layer, Value x) {
   q = buildPositioned(ctx, layer, "attention.q_norm", q);
   k = buildPositioned(ctx, layer, "attention.k_norm", k);
   int64_t window = ctx.attention.getWindow();
+  if (window >= ctx.seqLen()) // as wide as a sequence: all before a position
+    window = 0;
   auto mixed = moe::AttentionOp::create(ctx.b, q.getType(), ctx.t.type(layer.numTokens, heads), q, k, v, heads, kvHeads,
                                         ctx.seqLen(), window ? ctx.b.getI64IntegerAttr(window) : IntegerAttr());
   Value change = ctx.t.matmul(mixed.getResult(), weight("attention.o"));

@@ -13,7 +13,7 @@ struct Trunk {
   Value embedded;              // [N, D] what the first layer reads
   Value stream;                // [N, D] what the last layer returns
   Value hidden;                // [N, D] after the final norm
-  SmallVector<Value> lossSums; // over layers, unweighted, in the order of ctx.losses; only when training
+  SmallVector<Value> lossSums; // over layers, unweighted, in the order of the losses; only when training
   SmallVector<Value> carried;  // from mixture to mixture, for losses and measures; only when training
   Value textTokens;            // RoutingValues::textTokens
 };
@@ -22,7 +22,7 @@ struct Trunk {
 
 // One repeat: the residual stream is carried and, when its layers have losses, their sums.
 static void buildSegment(ModelContext &ctx, const Segment &segment, bool training, Trunk &trunk) {
-  bool hasMoe = llvm::any_of(segment.slots, [](const LayerSlot &slot) { return slot.isMoe; });
+  bool hasMoe = llvm::any_of(segment.stacks, [](const LayerStack &stack) { return stack.isMoe; });
   SmallVector<Value> carried{trunk.hidden};
   if (hasMoe) {
     llvm::append_range(carried, trunk.lossSums);
@@ -38,15 +38,15 @@ static void buildSegment(ModelContext &ctx, const Segment &segment, bool trainin
     terms.lossSums = MutableArrayRef(values).slice(1, trunk.lossSums.size());
     terms.carried = MutableArrayRef(values).drop_front(1 + trunk.lossSums.size());
   }
-  for (const LayerSlot &slot : segment.slots) {
-    LayerScope layer{slot,          repeat.getIndexArgument(), TensorBuilder::rows(values[0]), training,
+  for (const LayerStack &stack : segment.stacks) {
+    LayerScope layer{stack,         repeat.getIndexArgument(), TensorBuilder::rows(values[0]), training,
                      /*prefix=*/{}, trunk.textTokens};
-    if (slot.isMoe && ctx.moe.getBlock() == "shortcut") {
+    if (stack.isMoe && ctx.moe.getBlock() == exp::LayerShape::shortcut) {
       values[0] = buildShortcutBlock(ctx, layer, values[0], terms);
       continue;
     }
     Value x = buildAttentionBlock(ctx, layer, values[0]);
-    values[0] = slot.isMoe ? buildMoeBlock(ctx, layer, x, terms) : buildFeedForwardBlock(ctx, layer, x);
+    values[0] = stack.isMoe ? buildMoeBlock(ctx, layer, x, terms) : buildFeedForwardBlock(ctx, layer, x);
   }
   moe::YieldOp::create(ctx.b, values);
   trunk.hidden = repeat.getResult(0);
@@ -59,7 +59,7 @@ static void buildSegment(ModelContext &ctx, const Segment &segment, bool trainin
 
 // Zeros of everything that goes from layer to layer beside the residual stream.
 static void buildTermStarts(ModelContext &ctx, int64_t numTokens, Trunk &trunk) {
-  RoutingValues sizes{};
+  RoutingSizes sizes{};
   sizes.numTokens = numTokens;
   sizes.numExperts = ctx.numRouterOutputs();
   sizes.topK = ctx.moe.getTopK();
@@ -67,12 +67,12 @@ static void buildTermStarts(ModelContext &ctx, int64_t numTokens, Trunk &trunk) 
     if (int64_t columns = method.carriedColumns(attr, sizes))
       trunk.carried.push_back(ctx.t.fill(0.0, numTokens, columns));
   };
-  for (const LossTerm &term : ctx.losses) {
+  for (const LossTerm &term : ctx.methods.losses) {
     exp::LossOp op = term.op;
     trunk.lossSums.push_back(ctx.t.constant(0.0));
     carry(*term.method, op.getMethod());
   }
-  for (const WatchTerm &term : ctx.watches) {
+  for (const WatchTerm &term : ctx.methods.watches) {
     exp::WatchOp op = term.op;
     carry(*term.method, op.getMethod());
   }
@@ -129,9 +129,9 @@ static Value buildTotal(ModelContext &ctx, Value crossEntropy, const Trunk &trun
     Value loss = buildMultiToken(ctx, multiToken, trunk.stream, trunk.embedded,
                                  [&](Value hidden) { return buildSurprises(ctx, hidden, targets); });
     total = ctx.t.add(total, ctx.t.scale(loss, multiToken.getWeight().convertToDouble()));
-    ctx.accumulate(ctx.declareMetric("multi_token", multiToken), ctx.t.scale(loss, share));
+    ctx.accumulate(ctx.states.declareMetric("multi_token", multiToken), ctx.t.scale(loss, share));
   }
-  for (auto [index, term] : llvm::enumerate(ctx.losses)) {
+  for (auto [index, term] : llvm::enumerate(ctx.methods.losses)) {
     exp::LossOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
     double weight = op.getWeight().convertToDouble();
@@ -143,7 +143,7 @@ static Value buildTotal(ModelContext &ctx, Value crossEntropy, const Trunk &trun
       weight /= term.method->isMean(op.getMethod()) ? numTerms : 1;
     }
     total = ctx.t.add(total, ctx.t.scale(sum, weight));
-    ctx.accumulate(ctx.declareMetric(op.getName(), op), ctx.t.scale(sum, share / numTerms));
+    ctx.accumulate(ctx.states.declareMetric(op.getName(), op), ctx.t.scale(sum, share / numTerms));
   }
   return total;
 }
@@ -156,9 +156,11 @@ static void buildForwardBackward(ModelContext &ctx, moe::StateOp tokens) {
   Trunk trunk = buildTrunk(ctx, buildTokenColumn(ctx, batch, 0), /*training=*/true);
   Value targets = buildTokenColumn(ctx, batch, 1);
   Value crossEntropy = buildCrossEntropy(ctx, trunk.hidden, targets);
-  ctx.accumulate(ctx.declareMetric("loss", ctx.experiment), ctx.t.scale(crossEntropy, share));
+  ctx.accumulate(ctx.states.declareMetric("loss", ctx.experiment, moe::StateRole::loss),
+                 ctx.t.scale(crossEntropy, share));
   Value total = buildTotal(ctx, crossEntropy, trunk, targets, share);
-  ctx.accumulate(ctx.declareMetric("total_loss", ctx.experiment), ctx.t.scale(total, share));
+  ctx.accumulate(ctx.states.declareMetric("total_loss", ctx.experiment, moe::StateRole::total_loss),
+                 ctx.t.scale(total, share));
   moe::LossOp::create(ctx.b, total, ctx.b.getF64FloatAttr(share));
   ctx.endFunction();
 }
@@ -171,18 +173,23 @@ static void buildEvaluate(ModelContext &ctx, moe::StateOp tokens) {
   Trunk trunk = buildTrunk(ctx, buildTokenColumn(ctx, batch, 0), /*training=*/false);
   Value surprises = buildSurprises(ctx, trunk.hidden, buildTokenColumn(ctx, batch, 1));
   // Token by token: which of them count, and how much, depends on the data, so the runtime sums.
-  ctx.write(ctx.declare("evaluate.losses", moe::StateKind::output, ctx.t.type(TensorBuilder::rows(surprises), 1)),
+  ctx.write(ctx.states.declare("evaluate.losses", moe::StateKind::output, ctx.t.type(TensorBuilder::rows(surprises), 1),
+                               {.role = moe::StateRole::token_losses}),
             surprises);
   ctx.endFunction();
 }
 
-// One window; only the row at `position` goes through the head. What stands behind it is no text: attention is causal,
-// and routing counts the tokens up to it alone.
+// One window; only the row at `position` goes through the head. The tokens after it are not text: attention is causal,
+// and routing counts only the tokens up to it.
 static void buildLogits(ModelContext &ctx) {
   int64_t window = ctx.seqLen(), vocabulary = ctx.model.getVocabSize();
-  moe::StateOp tokens = ctx.declare("generate.tokens", moe::StateKind::batch, ctx.idType(1, window));
-  moe::StateOp position = ctx.declare("generate.position", moe::StateKind::batch, ctx.idType(1, 1));
-  moe::StateOp logits = ctx.declare("generate.logits", moe::StateKind::output, ctx.t.type(1, vocabulary));
+  using Role = moe::StateRole;
+  moe::StateOp tokens = ctx.states.declare("generate.tokens", moe::StateKind::batch, ctx.idType(1, window),
+                                           {.role = Role::generate_tokens});
+  moe::StateOp position = ctx.states.declare("generate.position", moe::StateKind::batch, ctx.idType(1, 1),
+                                             {.role = Role::generate_position});
+  moe::StateOp logits = ctx.states.declare("generate.logits", moe::StateKind::output, ctx.t.type(1, vocabulary),
+                                           {.role = Role::generate_logits});
   ctx.beginFunction("logits");
   Value last = ctx.t.read(position), textTokens;
   if (ctx.moe)
@@ -199,10 +206,11 @@ static void buildLogits(ModelContext &ctx) {
 void buildForwardFunctions(ModelContext &ctx) {
   LocationScope scope(ctx, ctx.model.getLoc());
   int64_t half = ctx.attention.getHeadDim() / 2;
-  ctx.declare("constant.rope.cos", moe::StateKind::constant, ctx.t.type(ctx.seqLen(), half));
-  ctx.declare("constant.rope.sin", moe::StateKind::constant, ctx.t.type(ctx.seqLen(), half));
+  ctx.states.declare("constant.rope.cos", moe::StateKind::constant, ctx.t.type(ctx.seqLen(), half));
+  ctx.states.declare("constant.rope.sin", moe::StateKind::constant, ctx.t.type(ctx.seqLen(), half));
   moe::StateOp tokens =
-      ctx.declare("batch.tokens", moe::StateKind::batch, ctx.idType(ctx.microSequences(), ctx.seqLen() + 1));
+      ctx.states.declare("batch.tokens", moe::StateKind::batch, ctx.idType(ctx.microSequences(), ctx.seqLen() + 1),
+                         {.role = moe::StateRole::batch_tokens});
   buildForwardBackward(ctx, tokens);
   buildEvaluate(ctx, tokens);
   buildLogits(ctx);

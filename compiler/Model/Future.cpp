@@ -1,4 +1,5 @@
 // What lets a prediction depend on later tokens: for `moec check` and its readers.
+#include "compiler/Methods/FindMethod.h"
 #include "compiler/Methods/Methods.h"
 #include "compiler/Model/ModelBuilder.h"
 
@@ -9,10 +10,11 @@ namespace moec {
 // Whose slots are the last to go is decided by weight or by rank, not by place alone. By `position` earlier tokens go
 // first, so later ones change nothing for them.
 static std::string describeCapacity(exp::MoeOp moe) {
-  if (moe.getCapacityFactor().isZero() || moe.getDrop() == "position")
+  if (moe.getCapacityFactor().isZero() || moe.getDrop() == exp::DropRule::position)
     return "";
-  bool isRandom = moe.getDrop() == "random2";
-  return "capacity with drop \"" + moe.getDrop().str() + "\": in training and validation a later token " +
+  bool isRandom = moe.getDrop() == exp::DropRule::random2;
+  return "capacity with drop \"" + stringifyEnum(moe.getDrop()).str() +
+         "\": in training and validation a later token " +
          (isRandom ? "that has the expert as an earlier choice" : "of a higher weight") +
          " takes the place of an earlier one";
 }
@@ -21,13 +23,11 @@ std::vector<std::string> describeFuture(exp::ExperimentOp experiment) {
   auto router = experiment.section<exp::RouterOp>();
   if (!router)
     return {};
-  exp::MethodRegistry &methods = exp::getMethods(experiment.getContext());
   std::vector<std::string> all{describeCapacity(experiment.section<exp::MoeOp>())};
-  if (const auto *routing =
-          static_cast<const RoutingMethod *>(methods.find("routing", router.getMethod().getKind().str())))
+  if (const auto *routing = findMethod<RoutingMethod>(router, router.getMethod()))
     all.push_back(routing->describeFuture(router.getMethod()));
   if (auto attr = router.getBalance())
-    if (const auto *balance = static_cast<const BalanceMethod *>(methods.find("balance", attr->getKind().str())))
+    if (const auto *balance = findMethod<BalanceMethod>(router, *attr))
       all.push_back(balance->describeFuture(*attr));
   llvm::erase_if(all, [](const std::string &text) { return text.empty(); });
   return all;

@@ -52,10 +52,10 @@ static void buildParameters(ModelContext &ctx, const Segment *segment, Streams &
     index = repeat.getIndexArgument();
   }
   auto belongs = [&](const ParameterInfo &info) {
-    if (!segment || !info.slot)
-      return !segment && !info.slot;
-    unsigned number = info.slot->number;
-    return segment->slots.front().number <= number && number <= segment->slots.back().number;
+    if (!segment || !info.stack)
+      return !segment && !info.stack;
+    unsigned number = info.stack->number;
+    return segment->stacks.front().number <= number && number <= segment->stacks.back().number;
   };
   for (Parameter &parameter : ctx.parameters) {
     if (!belongs(parameter.info))
@@ -82,8 +82,8 @@ static void buildRopeTables(ModelContext &ctx) {
         Value cos = s.toElement(wide.cos(angle));
         return SmallVector<Value>{cos, s.toElement(wide.sin(angle))};
       });
-  ctx.write(ctx.getState("constant.rope.cos"), tables[0]);
-  ctx.write(ctx.getState("constant.rope.sin"), tables[1]);
+  ctx.write(ctx.states.getState("constant.rope.cos"), tables[0]);
+  ctx.write(ctx.states.getState("constant.rope.sin"), tables[1]);
 }
 
 // Chosen element by element: tables are small.
@@ -110,11 +110,11 @@ void buildInitFunction(ModelContext &ctx) {
   for (const Segment &segment : ctx.segments)
     buildParameters(ctx, &segment, streams);
   buildRopeTables(ctx);
-  for (const ConstantTable &table : ctx.tables)
+  for (const ConstantTable &table : ctx.states.tables)
     buildTable(ctx, table);
   for (auto state : ctx.module.getOps<moe::StateOp>()) {
     moe::StateKind kind = state.getKind();
-    if (auto initial = ctx.initialValues.find(state.getSymName()); initial != ctx.initialValues.end())
+    if (auto initial = ctx.states.initialValues.find(state.getSymName()); initial != ctx.states.initialValues.end())
       ctx.writeFill(state, initial->second);
     else if (kind == moe::StateKind::optimizer || kind == moe::StateKind::balance || kind == moe::StateKind::counter)
       ctx.writeZero(state);
@@ -124,7 +124,7 @@ void buildInitFunction(ModelContext &ctx) {
 
 void buildBeginFunctions(ModelContext &ctx) {
   ctx.beginFunction("begin_step");
-  for (moe::StateOp state : ctx.perStep)
+  for (moe::StateOp state : ctx.states.perStep)
     ctx.writeZero(state);
   ctx.endFunction();
 }

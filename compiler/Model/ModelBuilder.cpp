@@ -7,9 +7,10 @@ using namespace mlir;
 namespace moec {
 
 LogicalResult buildModel(exp::ExperimentOp experiment, ModuleOp module, const ModelOptions &options) {
-  ModelContext ctx(experiment, module, options);
-  if (failed(ctx.findMethods()))
+  FailureOr<ModelMethods> methods = findMethods(experiment);
+  if (failed(methods))
     return failure();
+  ModelContext ctx(experiment, module, options, std::move(*methods));
   ctx.declareParameters();
   buildForwardFunctions(ctx);
   if (failed(buildUpdateFunction(ctx)))
@@ -17,7 +18,7 @@ LogicalResult buildModel(exp::ExperimentOp experiment, ModuleOp module, const Mo
   // Last: by now every state that has to be zeroed is known.
   buildBeginFunctions(ctx);
   buildInitFunction(ctx);
-  return failure(ctx.hasErrors);
+  return failure(ctx.states.hasErrors);
 }
 
 } // namespace moec

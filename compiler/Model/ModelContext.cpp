@@ -9,65 +9,24 @@ namespace moec {
 /// What dispatches compute with; moe-narrow-storage decides what lies in memory as something narrower.
 static Type getElementType(exp::ExperimentOp experiment, const ModelOptions &options) {
   Builder builder(experiment.getContext());
-  bool wide = options.wide || experiment.section<exp::PrecisionOp>().getCompute() == "f64";
+  bool wide = options.wide || experiment.section<exp::PrecisionOp>().getCompute() == exp::ComputeFormat::f64;
   return wide ? Type(builder.getF64Type()) : Type(builder.getF32Type());
 }
 
-ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const ModelOptions &options)
+ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const ModelOptions &options,
+                           ModelMethods methods)
     : experiment(experiment), module(module), options(options), model(experiment.section<exp::ModelOp>()),
       attention(experiment.section<exp::AttentionOp>()), ffn(experiment.section<exp::FfnOp>()),
       moe(experiment.section<exp::MoeOp>()), router(experiment.section<exp::RouterOp>()),
       optimizer(experiment.section<exp::OptimizerOp>()),
       b(ImplicitLocOpBuilder::atBlockEnd(experiment.getLoc(), module.getBody())),
-      t(b, getElementType(experiment, options)), segments(formSegments(experiment)) {}
-
-template <typename T> static const T *findMethod(Operation *section, exp::MethodAttr attr) {
-  exp::MethodRegistry &registry = exp::getMethods(section->getContext());
-  const exp::Method *method = registry.find(attr.getCategory().str(), attr.getKind().str());
-  if (!method)
-    section->emitOpError("names ") << attr.getCategory() << " \"" << attr.getKind() << "\", which is not registered";
-  return static_cast<const T *>(method);
-}
-
-LogicalResult ModelContext::findMethods() {
-  if (router) {
-    routing = findMethod<RoutingMethod>(router, router.getMethod());
-    score = findMethod<ScoreMethod>(router, router.getScore());
-    if (router.getBalance())
-      balance = findMethod<BalanceMethod>(router, *router.getBalance());
-    if (router.getForced())
-      forced = findMethod<ForcedMethod>(router, *router.getForced());
-    if (!routing || !score || (router.getBalance() && !balance) || (router.getForced() && !forced))
-      return failure();
-  }
-  for (auto watch : experiment.sections<exp::WatchOp>()) {
-    const auto *method = findMethod<WatchMethod>(watch, watch.getMethod());
-    if (!method)
-      return failure();
-    watches.push_back({watch, method});
-  }
-  for (auto loss : experiment.sections<exp::LossOp>()) {
-    if (loss.getWeight().isZero())
-      continue;
-    const auto *method = findMethod<LossMethod>(loss, loss.getMethod());
-    if (!method)
-      return failure();
-    losses.push_back({loss, method});
-  }
-  auto scalingAttr = optimizer.getScaling();
-  if (scalingAttr && !(scaling = findMethod<ScalingMethod>(optimizer, *scalingAttr)))
-    return failure();
-  double tokensPerStep = static_cast<double>(experiment.section<exp::BatchOp>().getSequences()) * seqLen();
-  double steps = experiment.section<exp::DurationOp>().getSteps();
-  run = {static_cast<double>(model.getHiddenSize()), static_cast<double>(model.getNumLayers()), tokensPerStep,
-         tokensPerStep * steps};
-  return success();
-}
+      t(b, getElementType(experiment, options)), segments(formSegments(experiment)), methods(std::move(methods)),
+      states(b, module, t.element, options.lineKeys) {}
 
 ParameterTraits ModelContext::getTraits(const ParameterInfo &info) const {
   using Role = ParameterTraits::Role;
   ParameterTraits traits;
-  traits.name = info.symbol;
+  traits.name = info.logicalName;
   traits.copies = info.getCopies();
   traits.rows = info.shape[info.shape.size() - 2];
   traits.cols = info.shape.back();
@@ -79,8 +38,8 @@ ParameterTraits ModelContext::getTraits(const ParameterInfo &info) const {
                                             : Role::Hidden;
   if (info.stddev) {
     double stddev = *info.stddev;
-    if (scaling)
-      stddev = scaling->getInitialStd(*exp::OptimizerOp(optimizer).getScaling(), run, traits, stddev);
+    if (methods.scaling)
+      stddev = methods.scaling->getInitialStd(*exp::OptimizerOp(optimizer).getScaling(), methods.run, traits, stddev);
     traits.initialStd = stddev * info.residual;
   }
   return traits;
@@ -102,66 +61,36 @@ int64_t ModelContext::numMoeLayersBefore(int64_t layer) {
 //===--- States
 //-------------------------------------------------------------------------------------------------------===//
 
-moe::StateOp ModelContext::declare(StringRef symbol, moe::StateKind kind, RankedTensorType type, const LayerSlot *slot,
-                                   moe::StateOp gradient) {
-  if (moe::StateOp known = states.lookup(symbol))
-    return known;
-  OpBuilder::InsertionGuard guard(b);
-  // States stand before the functions, in the order of their declaration.
-  auto functions = module.getOps<func::FuncOp>();
-  if (functions.empty())
-    b.setInsertionPointToEnd(module.getBody());
-  else
-    b.setInsertionPoint(*functions.begin());
-  IntegerAttr count;
-  DenseI64ArrayAttr layers;
-  if (slot) {
-    count = b.getI64IntegerAttr(slot->count);
-    layers = b.getDenseI64ArrayAttr({slot->first, slot->step});
-  }
-  FlatSymbolRefAttr gradientName;
-  if (gradient)
-    gradientName = FlatSymbolRefAttr::get(gradient.getSymNameAttr());
-  auto state = moe::StateOp::create(b, b.getStringAttr(symbol), moe::StateKindAttr::get(b.getContext(), kind),
-                                    TypeAttr::get(type), count, layers, gradientName);
-  states[symbol] = state;
-  return state;
+moe::StateOp ModelContext::declareStepCounter() {
+  return states.declare("counter.step", moe::StateKind::counter, countType(1, 1),
+                        {.role = moe::StateRole::step_counter});
 }
 
-moe::StateOp ModelContext::declareTable(StringRef name, const LayerSlot &slot, RankedTensorType type,
-                                        std::vector<double> numbers) {
-  std::string symbol = "constant." + getSlotSymbol(slot, name.str());
-  bool isNew = !states.contains(symbol);
-  moe::StateOp state = declare(symbol, moe::StateKind::constant, type, &slot);
-  if (isNew)
-    tables.push_back({state, std::move(numbers)});
-  return state;
+moe::StateOp ModelContext::declareBatchSources() {
+  return states.declare("batch.domains", moe::StateKind::batch, idType(microSequences(), 1),
+                        {.role = moe::StateRole::batch_sources});
 }
 
 void ModelContext::declareParameters() {
   for (ParameterInfo &info : listParameters(experiment)) {
     LocationScope scope(*this, info.loc);
     auto type = RankedTensorType::get(info.shape, t.element);
-    const LayerSlot *slot = info.slot ? &*info.slot : nullptr;
-    moe::StateOp gradient = declare("grad." + info.symbol, moe::StateKind::gradient, type, slot);
-    moe::StateOp state = declare(info.symbol, moe::StateKind::parameter, type, slot, gradient);
-    perStep.push_back(gradient);
+    const LayerStack *stack = info.stack ? &*info.stack : nullptr;
+    moe::StateOp gradient =
+        states.declare("grad." + info.logicalName, moe::StateKind::gradient, type, {.stack = stack});
+    moe::StateOp state =
+        states.declare(info.logicalName, moe::StateKind::parameter, type, {.stack = stack, .gradient = gradient});
+    states.zeroEachStep(gradient);
     parameters.push_back({std::move(info), state, gradient});
   }
 }
 
-moe::StateOp ModelContext::getState(StringRef symbol) const {
-  moe::StateOp state = states.lookup(symbol);
-  assert(state && "state was not declared");
-  return state;
-}
-
-Value ModelContext::readParameter(StringRef symbol) { return t.read(getState(symbol)); }
+Value ModelContext::readParameter(StringRef symbol) { return t.read(states.getState(symbol)); }
 Value ModelContext::readParameter(const LayerScope &layer, StringRef name) {
   std::string inLayer = (layer.prefix + name).str();
   if (!layer.index)
-    return t.read(getState(inLayer));
-  return t.read(getState(getSlotSymbol(layer.slot, inLayer)), layer.index);
+    return t.read(states.getState(inLayer));
+  return t.read(states.getState(getSymbol(getNameInLayers(inLayer), &layer.stack)), layer.index);
 }
 
 void ModelContext::accumulate(moe::StateOp state, Value value, Value index) {
@@ -187,34 +116,6 @@ void ModelContext::writeFill(moe::StateOp state, double value) {
   t.writeRows(state, t.fill(value, state.getCopies() * type.getNumElements() / cols, cols));
 }
 
-std::string ModelContext::claimMetric(StringRef name, Operation *section) {
-  bool isKey = llvm::is_contained(options.lineKeys, name);
-  Operation *first = metricOwners.try_emplace(name, section).first->second;
-  if (!isKey && first == section)
-    return name.str();
-  // Building goes on under another name, to hear of all such errors.
-  std::string other = (name + "#" + exp::pointerOf(section)).str();
-  if (!clashes.insert(other).second)
-    return other;
-  hasErrors = true;
-  // At the one that its author named; built-in numbers cannot move.
-  if (!isKey && isa<exp::LossOp, exp::WatchOp>(first) && !isa<exp::LossOp, exp::WatchOp>(section))
-    std::swap(first, section);
-  InFlightDiagnostic diagnostic = exp::report(section, "", exp::Rule::MetricName);
-  diagnostic << "\"" << name << "\" is the name of another number in the log; expected a name of its own";
-  if (!isKey)
-    diagnostic.attachNote(exp::placeOf(first, "")) << "\"" << name << "\" is logged for this";
-  else
-    diagnostic.attachNote(exp::placeOf(section, "")) << "lines of the log have a \"" << name << "\" of their own";
-  return other;
-}
-
-moe::StateOp ModelContext::declareMetric(StringRef name, Operation *section) {
-  moe::StateOp state = declare("metric." + claimMetric(name, section), moe::StateKind::metric, t.type(1, 1));
-  perStep.push_back(state);
-  return state;
-}
-
 //===--- Functions
 //----------------------------------------------------------------------------------------------------===//
 
@@ -230,7 +131,7 @@ void ModelContext::endFunction() { func::ReturnOp::create(b); }
 Value ModelContext::stepCounter() {
   if (!stepRead) {
     OpBuilder::InsertionGuard guard(b);
-    moe::StateOp counter = declare("counter.step", moe::StateKind::counter, countType(1, 1));
+    moe::StateOp counter = declareStepCounter();
     b.setInsertionPointToStart(&function.getBody().front());
     stepRead = t.read(counter);
   }
@@ -241,10 +142,8 @@ Value ModelContext::stepCounter() {
 Value ModelContext::firstToken() {
   if (!firstTokenRead) {
     OpBuilder::InsertionGuard guard(b);
-    bool isNew = !states.contains("counter.micro_batch");
-    moe::StateOp counter = declare("counter.micro_batch", moe::StateKind::counter, countType(1, 1));
-    if (isNew)
-      perStep.push_back(counter);
+    moe::StateOp counter = states.declare("counter.micro_batch", moe::StateKind::counter, countType(1, 1));
+    states.zeroEachStep(counter);
     b.setInsertionPointToStart(&function.getBody().front());
     accumulate(counter, arith::ConstantOp::create(b, b.getOneAttr(countType(1, 1))));
     int64_t tokens = microSequences() * seqLen();

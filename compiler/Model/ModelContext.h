@@ -2,31 +2,13 @@
 #ifndef MOEC_COMPILER_MODEL_MODELCONTEXT_H
 #define MOEC_COMPILER_MODEL_MODELCONTEXT_H
 
-#include "compiler/Methods/Methods.h"
 #include "compiler/Model/ModelBuilder.h"
+#include "compiler/Model/ModelMethods.h"
+#include "compiler/Model/ModelStates.h"
 #include "compiler/Model/Parameters.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "llvm/ADT/StringMap.h"
-#include "llvm/ADT/StringSet.h"
 
 namespace moec {
-
-/// A loss whose weight is not 0.
-struct LossTerm {
-  exp::LossOp op;
-  const LossMethod *method;
-};
-
-struct WatchTerm {
-  exp::WatchOp op;
-  const WatchMethod *method;
-};
-
-/// A constant state and its numbers, all copies one after another; init writes them.
-struct ConstantTable {
-  moe::StateOp state;
-  std::vector<double> numbers;
-};
 
 struct LayerScope;
 
@@ -37,9 +19,7 @@ struct Parameter {
 
 class ModelContext {
 public:
-  ModelContext(exp::ExperimentOp experiment, mlir::ModuleOp module, const ModelOptions &options);
-  /// Finds the methods that the sections name.
-  llvm::LogicalResult findMethods();
+  ModelContext(exp::ExperimentOp experiment, mlir::ModuleOp module, const ModelOptions &options, ModelMethods methods);
 
   exp::ExperimentOp experiment;
   mlir::ModuleOp module;
@@ -54,18 +34,9 @@ public:
   mlir::ImplicitLocOpBuilder b;
   TensorBuilder t;
   std::vector<Segment> segments;
-  std::vector<LossTerm> losses;
-  std::vector<WatchTerm> watches;
-  const RoutingMethod *routing = nullptr; // these two with moe
-  const ScoreMethod *score = nullptr;
-  const BalanceMethod *balance = nullptr; // may be null, as may
-  const ForcedMethod *forced = nullptr;
-  std::vector<ConstantTable> tables;
-  const ScalingMethod *scaling = nullptr; // null: nothing is scaled
-  ScalingMethod::Run run;
+  ModelMethods methods;
+  ModelStates states;
   std::vector<Parameter> parameters;
-  std::vector<moe::StateOp> perStep;     // zeroed by begin_step
-  llvm::StringMap<double> initialValues; // of optimizer states, where it is not 0
 
   int64_t seqLen();
   int64_t microSequences();
@@ -78,15 +49,12 @@ public:
   ParameterTraits getTraits(const ParameterInfo &info) const;
 
   //===--- States ---===//
-  /// `slot` gives the copies; null for a state without copies. Declaring a symbol again returns the first.
-  moe::StateOp declare(llvm::StringRef symbol, moe::StateKind kind, mlir::RankedTensorType type,
-                       const LayerSlot *slot = nullptr, moe::StateOp gradient = {});
+  /// Steps done, i64 [1, 1].
+  moe::StateOp declareStepCounter();
+  /// Index of the source of text of each sequence, i32 [sequences of a micro-batch, 1].
+  moe::StateOp declareBatchSources();
   void declareParameters();
-  moe::StateOp getState(llvm::StringRef symbol) const;
-  /// Constants of a slot, `constant.layers.<i>.<name>`; type is that of one copy.
-  moe::StateOp declareTable(llvm::StringRef name, const LayerSlot &slot, mlir::RankedTensorType type,
-                            std::vector<double> numbers);
-  /// A parameter outside layers, or copy `index` of one of the slot.
+  /// A parameter outside layers, or copy `index` of one of the stack.
   mlir::Value readParameter(llvm::StringRef symbol);
   mlir::Value readParameter(const LayerScope &layer, llvm::StringRef name);
   /// state += value.
@@ -96,12 +64,6 @@ public:
   void writeFill(moe::StateOp state, double value);
   /// Zero in all copies: one op that becomes a fill.
   void writeZero(moe::StateOp state);
-  /// A [1, 1] metric of the step. `section`: what it is logged for.
-  moe::StateOp declareMetric(llvm::StringRef name, mlir::Operation *section);
-  /// Every metric says its name here, and takes the one that is returned. Two sections with one name are an error, and
-  /// so is a name that lines of the log have beside metrics. Asking again for the same section is none.
-  std::string claimMetric(llvm::StringRef name, mlir::Operation *section);
-  bool hasErrors = false; // reported; the model is not to be used
 
   //===--- Functions ---===//
   mlir::func::FuncOp beginFunction(llvm::StringRef name);
@@ -114,9 +76,6 @@ public:
   mlir::RankedTensorType countType(int64_t rows, int64_t cols);
 
 private:
-  llvm::StringMap<moe::StateOp> states;
-  llvm::StringMap<mlir::Operation *> metricOwners;
-  llvm::StringSet<> clashes;            // of names, reported
   mlir::func::FuncOp function;          // being built
   mlir::Value stepRead, firstTokenRead; // in it
 };
@@ -134,7 +93,7 @@ private:
 
 /// Where a block stands: its layer, the copy's index, and the tokens that pass.
 struct LayerScope {
-  const LayerSlot &slot;
+  const LayerStack &stack;
   mlir::Value index;
   int64_t numTokens;
   bool training;               // losses are built and choices counted
@@ -165,7 +124,7 @@ mlir::Value buildMultiToken(ModelContext &ctx, exp::MultiTokenOp op, mlir::Value
 
 // Parts of blocks.
 mlir::Value buildNorm(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value x);
-/// x + block(...), with the norm behind the block for peri placement.
+/// x + block(...), with a norm after the block for peri placement.
 mlir::Value buildResidual(ModelContext &ctx, const LayerScope &layer, llvm::StringRef block, mlir::Value x,
                           mlir::Value change);
 mlir::Value buildSwiglu(ModelContext &ctx, const LayerScope &layer, llvm::StringRef name, mlir::Value h);

@@ -46,7 +46,7 @@ static Value buildCapacity(ModelContext &ctx, const LayerScope &layer, const Rou
   if (factor == 0)
     return ids;
   LocationScope scope(ctx, exp::fieldLoc(ctx.moe, "capacity_factor"));
-  bool isRandom = ctx.moe.getDrop() == "random2";
+  bool isRandom = ctx.moe.getDrop() == exp::DropRule::random2;
   if (isRandom && layer.training)
     ids = buildRandomSlots(ctx, layer, r, ids);
   double mean = static_cast<double>(r.numTokens) * r.topK / r.numExperts;
@@ -63,7 +63,8 @@ static Value buildCapacity(ModelContext &ctx, const LayerScope &layer, const Rou
                             Value place = s.add(s.mul(s.toElement(x[1]), s.constant(r.numTokens)), s.toElement(x[0]));
                             return s.sub(s.constant(0.0), place);
                           });
-  auto policy = ctx.moe.getDrop() == "position" ? moe::DropPolicy::position : moe::DropPolicy::lowest_weight;
+  auto policy =
+      ctx.moe.getDrop() == exp::DropRule::position ? moe::DropPolicy::position : moe::DropPolicy::lowest_weight;
   return moe::LimitCapacityOp::create(ctx.b, ids.getType(), policy, ids, weights, r.ffnExperts,
                                       std::max<int64_t>(1, capacity), room);
 }
@@ -89,7 +90,7 @@ static Value buildZeroExperts(ModelContext &ctx, const RoutingValues &r) {
   return ctx.t.mul(r.hidden, ctx.t.sumCols(weights));
 }
 
-static Value buildExperts(ModelContext &ctx, const LayerScope &layer, RoutingValues &r) {
+static Value buildExperts(ModelContext &ctx, const LayerScope &layer, LayerValues &r) {
   int64_t slots = TensorBuilder::cols(r.ids);
   int64_t rows = moe::PermuteOp::getPermutedRows(r.maxChosen ? r.maxChosen : r.numTokens * slots, r.ffnExperts,
                                                  ctx.options.rowAlign);
@@ -125,14 +126,14 @@ static Value buildExperts(ModelContext &ctx, const LayerScope &layer, RoutingVal
 }
 
 Value buildMixture(ModelContext &ctx, const LayerScope &layer, Value h, LayerTerms terms) {
-  RoutingValues r = buildRouting(ctx, layer, h);
+  LayerValues r = buildRouting(ctx, layer, h);
   Value y = buildExperts(ctx, layer, r);
   if (layer.training)
     buildLayerTerms(ctx, layer, r, terms);
   if (r.ffnExperts < r.numExperts)
     y = ctx.t.add(y, buildZeroExperts(ctx, r));
   if (ctx.moe.getSharedExperts() > 0) {
-    double scale = ctx.score->branchScale();
+    double scale = ctx.methods.score->branchScale();
     y = ctx.t.add(ctx.t.scale(y, scale), ctx.t.scale(buildSwiglu(ctx, layer, "moe.shared", h), scale));
   }
   return y;

@@ -27,8 +27,8 @@ static Value buildShift(ModelContext &ctx, Value x, int64_t distance) {
   return moe::GatherRowsOp::create(ctx.b, x.getType(), x, rows(distance), /*slot_row=*/rows(-distance));
 }
 
-// Attention and a dense block behind the two inputs; positions whose token i + d lies beyond the sequence come last, so
-// that no other sees them.
+// Attention and a dense block after the two inputs. Positions whose token i + d lies beyond the sequence come last, so
+// no other position sees them.
 static Value buildModule(ModelContext &ctx, const LayerScope &layer, Value hidden, Value embedded) {
   auto weight = [&](StringRef name) { return ctx.readParameter(layer, name); };
   Value fromHidden = ctx.t.matmul(buildNorm(ctx, layer, "hidden_norm", hidden), weight("from_hidden"));
@@ -41,11 +41,11 @@ Value buildMultiToken(ModelContext &ctx, exp::MultiTokenOp op, Value hidden, Val
                       llvm::function_ref<Value(Value)> surprises) {
   LocationScope scope(ctx, op.getLoc());
   int64_t tokens = TensorBuilder::rows(hidden), length = ctx.seqLen(), depth = op.getDepth();
-  LayerSlot noSlot{};
+  LayerStack noStack{};
   Value sum;
   for (int64_t d = 1; d <= depth; ++d) {
     std::string prefix = getMultiTokenPrefix(d - 1);
-    LayerScope layer{noSlot, Value(), tokens, /*training=*/true, prefix};
+    LayerScope layer{noStack, Value(), tokens, /*training=*/true, prefix};
     hidden = buildModule(ctx, layer, hidden, buildShift(ctx, embedded, d));
     // Moved to the position whose next token is the one to predict. The first d positions of a sequence have none.
     Value surprise = surprises(buildShift(ctx, buildNorm(ctx, layer, "out_norm", hidden), -d));

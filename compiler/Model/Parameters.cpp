@@ -1,5 +1,6 @@
 #include "compiler/Model/Parameters.h"
 
+#include "compiler/Methods/FindMethod.h"
 #include "compiler/Methods/Methods.h"
 
 #include <cmath>
@@ -31,16 +32,17 @@ public:
   explicit ParameterLister(exp::ExperimentOp experiment)
       : experiment(experiment), model(experiment.section<exp::ModelOp>()), width(model.getHiddenSize()),
         std(model.getInitStd().convertToDouble()) {
-    residual = model.getResidualScale() == "1/sqrt(2L)" ? 1 / std::sqrt(2.0 * model.getNumLayers()) : 1;
+    residual =
+        model.getResidualScale() == exp::ResidualScale::inverse_root ? 1 / std::sqrt(2.0 * model.getNumLayers()) : 1;
   }
 
   std::vector<ParameterInfo> list() {
     int64_t vocabulary = model.getVocabSize();
     add("embed", {vocabulary, width}, std, exp::fieldLoc(model, "vocab_size"));
     for (const Segment &segment : formSegments(experiment))
-      for (const LayerSlot &current : segment.slots)
+      for (const LayerStack &current : segment.stacks)
         addLayer(current);
-    slot.reset();
+    stack.reset();
     addNorm("final_norm", width, model.getLoc());
     if (!model.getTieEmbeddings())
       add("head", {width, vocabulary}, std, exp::fieldLoc(model, "vocab_size"));
@@ -53,33 +55,34 @@ public:
 private:
   void add(const std::string &name, std::vector<int64_t> shape, std::optional<double> stddev, Location loc,
            double activeShare = 1, double factor = 1) {
-    std::string symbol = slot ? getSlotSymbol(*slot, name) : name;
-    parameters.push_back({symbol, name, std::move(shape), stddev, factor, slot, activeShare, loc});
+    std::string logicalName = stack ? getNameInLayers(name) : name;
+    std::string symbol = getSymbol(logicalName, stack ? &*stack : nullptr);
+    parameters.push_back({logicalName, symbol, name, std::move(shape), stddev, factor, stack, activeShare, loc});
   }
   void addNorm(const std::string &name, int64_t size, Location loc) {
     add(name + ".scale", {1, size}, std::nullopt, loc);
   }
 
-  // The norm before a block and, for peri, the one behind it.
+  // The norm before a block and, for peri, the one after it.
   void addBlockNorms(const std::string &block, Location loc) {
     addNorm(block + ".norm", width, loc);
-    if (model.getNormPlacement() == "peri")
+    if (model.getNormPlacement() == exp::NormPlacement::peri)
       addNorm(block + ".out_norm", width, loc);
   }
 
-  void addLayer(const LayerSlot &current) {
-    slot = current;
+  void addLayer(const LayerStack &current) {
+    stack = current;
     addAttention("");
     if (!current.isMoe)
       return addFeedForward("ffn", experiment.section<exp::FfnOp>());
     auto moe = experiment.section<exp::MoeOp>();
-    if (moe.getBlock() != "shortcut") {
+    if (moe.getBlock() != exp::LayerShape::shortcut) {
       addBlockNorms("moe", moe.getLoc());
       return addMoe(moe);
     }
     addFeedForward("ffn", experiment.section<exp::FfnOp>());
-    addMoe(moe); // behind the norm of the first dense block
-    if (model.getNormPlacement() == "peri")
+    addMoe(moe); // after the norm of the first dense block
+    if (model.getNormPlacement() == exp::NormPlacement::peri)
       addNorm("moe.out_norm", width, moe.getLoc());
     addAttention(kSecondHalf);
     addFeedForward(std::string(kSecondHalf) + "ffn", experiment.section<exp::FfnOp>());
@@ -109,8 +112,8 @@ private:
     add(prefix + "attention.q", {width, queries}, std, loc);
     add(prefix + "attention.k", {width, keys}, std, loc);
     add(prefix + "attention.v", {width, keys}, std, loc);
-    if (attention.getQkNorm() != "none") {
-      bool perHead = attention.getQkNorm() == "head";
+    if (attention.getQkNorm() != exp::QkNorm::none) {
+      bool perHead = attention.getQkNorm() == exp::QkNorm::head;
       addNorm(prefix + "attention.q_norm", perHead ? head : queries, loc);
       addNorm(prefix + "attention.k_norm", perHead ? head : keys, loc);
     }
@@ -128,26 +131,25 @@ private:
     add(name + ".down", {inner, width}, std, loc, 1, residual);
   }
 
-  // Experts with weights that a token meets, on average over tokens and the slot's layers, when loads are equal.
+  // Experts with weights that a token meets, on average over tokens and the stack's layers, when loads are equal.
   double meanExperts(exp::MoeOp moe) {
     double topK = static_cast<double>(moe.getTopK());
     if (ArrayRef<double> list = moe.getTopKPerLayer(); !list.empty()) {
       topK = 0;
-      for (int64_t i = 0; i < slot->count; ++i) {
-        int64_t mixture = (slot->first + slot->step * i - static_cast<int64_t>(moe.getFirstLayer())) / moe.getEvery();
-        topK += list[mixture] / static_cast<double>(slot->count);
+      for (int64_t i = 0; i < stack->count; ++i) {
+        int64_t mixture = (stack->first + stack->step * i - static_cast<int64_t>(moe.getFirstLayer())) / moe.getEvery();
+        topK += list[mixture] / static_cast<double>(stack->count);
       }
     }
     auto router = experiment.section<exp::RouterOp>();
-    exp::MethodRegistry &methods = exp::getMethods(experiment.getContext());
     if (router.getBalance()) {
-      const auto *balance =
-          static_cast<const BalanceMethod *>(methods.find("balance", router.getBalance()->getKind().str()));
-      if (double given = balance->meanExperts(*router.getBalance()); given > 0)
+      const auto *balance = findMethod<BalanceMethod>(router, *router.getBalance());
+      if (double given = balance ? balance->meanExperts(*router.getBalance()) : 0; given > 0)
         return given;
     }
-    const auto *routing =
-        static_cast<const RoutingMethod *>(methods.find("routing", router.getMethod().getKind().str()));
+    const auto *routing = findMethod<RoutingMethod>(router, router.getMethod());
+    if (!routing) // reported
+      return topK;
     double outputs = static_cast<double>(moe.getNumExperts() + moe.getZeroExperts());
     return routing->meanChosen(router.getMethod(), topK) * static_cast<double>(moe.getNumExperts()) / outputs;
   }
@@ -169,7 +171,7 @@ private:
   exp::ModelOp model;
   int64_t width;
   double std, residual;
-  std::optional<LayerSlot> slot;
+  std::optional<LayerStack> stack;
   std::vector<ParameterInfo> parameters;
 };
 

@@ -11,20 +11,25 @@
 namespace moec {
 
 struct ParameterInfo {
-  std::string symbol;            // state symbol: `embed`, `layers.{}.attention.q`
-  std::string name;              // without the layer: `attention.q`; equal to symbol outside layers
-  std::vector<int64_t> shape;    // of one copy; [in, out] for weights
-  std::optional<double> stddev;  // model.init.std of a normal around 0, or all ones (norm scales)
-  double residual;               // factor on stddev, of weights that write to the residual stream
-  std::optional<LayerSlot> slot; // none outside layers
-  double activeShare = 1;        // of its elements that a token meets when the run begins; for experts about top_k / n
+  std::string logicalName;         // `embed`, `layers.{}.attention.q`
+  std::string symbol;              // of its state
+  std::string name;                // without the layer: `attention.q`; equal to logicalName outside layers
+  std::vector<int64_t> shape;      // of one copy; [in, out] for weights
+  std::optional<double> stddev;    // model.init.std of a normal around 0, or all ones (norm scales)
+  double residual;                 // factor on stddev, of weights that write to the residual stream
+  std::optional<LayerStack> stack; // none outside layers
+  double activeShare = 1; // of its elements that a token meets when the run begins; for experts about top_k / n
   mlir::Location loc;
 
-  int64_t getCopies() const { return slot ? slot->count : 1; }
+  int64_t getCopies() const { return stack ? stack->count : 1; }
   int64_t getElements() const; // of all copies
+  /// `layers.3.attention.q`; equal to logicalName outside layers.
+  std::string getNameOfCopy(int64_t index) const {
+    return stack ? getCopyName(logicalName, *stack, index) : logicalName;
+  }
 };
 
-/// What names of the second half of a shortcut layer begin with, behind the layer.
+/// What names of the second half of a shortcut layer begin with, after the layer.
 inline constexpr char kSecondHalf[] = "second.";
 
 /// What names of the parameters of a module of /model/multi_token begin with.

@@ -1,5 +1,7 @@
 #include "compiler/Model/Router.h"
 
+#include "compiler/Methods/LogNames.h"
+
 #include "llvm/Support/xxhash.h"
 
 #include <map>
@@ -9,54 +11,53 @@ using namespace mlir;
 namespace moec {
 
 // One metric a segment that has mixtures; a period has one at most.
-static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerSlot &slot, Operation *section, StringRef name,
-                                       RankedTensorType type) {
+static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerStack &stack, Operation *section, StringRef name,
+                                       RankedTensorType type, std::optional<moe::StateRole> role = std::nullopt) {
   unsigned number = 0;
   for (const Segment &segment : ctx.segments)
-    for (const LayerSlot &other : segment.slots)
-      number += other.isMoe && other.number < slot.number;
-  std::string symbol = "metric." + ctx.claimMetric(name, section) + (number == 0 ? "" : "." + std::to_string(number));
-  moe::StateOp state = ctx.declare(symbol, moe::StateKind::metric, type, &slot);
-  if (!llvm::is_contained(ctx.perStep, state))
-    ctx.perStep.push_back(state);
+    for (const LayerStack &other : segment.stacks)
+      number += other.isMoe && other.number < stack.number;
+  std::string logName = nameInLog(ctx.states.claimMetric(name, section), number);
+  moe::StateOp state = ctx.states.declare("metric." + logName, moe::StateKind::metric, type,
+                                          {.stack = &stack, .role = role, .logName = logName});
+  ctx.states.zeroEachStep(state);
   return state;
 }
 
 namespace {
 
-/// States of one section's method in one slot.
-class SlotStates : public StateDeclarer {
+/// States of one section's method in one stack.
+class StackStates : public StateDeclarer {
 public:
   /// Of the router, or of a loss or measure.
-  SlotStates(ModelContext &ctx, const LayerSlot &slot, Operation *op)
-      : ctx(ctx), slot(slot), op(op),
+  StackStates(ModelContext &ctx, const LayerStack &stack, Operation *op)
+      : ctx(ctx), stack(stack), op(op),
         section(op == ctx.router ? "router" : op->getAttrOfType<StringAttr>("name").getValue()) {}
 
   moe::StateOp perLayer(StringRef name, moe::StateKind kind, RankedTensorType type, bool resetEachStep) override {
-    std::string symbol =
-        (moe::stringifyStateKind(kind) + "." + getSlotSymbol(slot, (section + "." + name).str())).str();
-    moe::StateOp state = ctx.declare(symbol, kind, type, &slot);
-    if (resetEachStep && !llvm::is_contained(ctx.perStep, state))
-      ctx.perStep.push_back(state);
+    std::string inLayers = (moe::stringifyStateKind(kind) + "." + getNameInLayers((section + "." + name).str())).str();
+    moe::StateOp state = ctx.states.declare(inLayers, kind, type, {.stack = &stack});
+    if (resetEachStep)
+      ctx.states.zeroEachStep(state);
     return state;
   }
 
   Value table(StringRef name, Value layer, int64_t columns,
               llvm::function_ref<std::vector<double>(int64_t)> numbersOf) override {
     std::vector<double> all;
-    for (int64_t i = 0; i < slot.count; ++i)
-      llvm::append_range(all, numbersOf(ctx.numMoeLayersBefore(slot.first + slot.step * i)));
-    return ctx.t.read(ctx.declareTable((section + "." + name).str(), slot, ctx.t.type(1, columns), std::move(all)),
-                      layer);
+    for (int64_t i = 0; i < stack.count; ++i)
+      llvm::append_range(all, numbersOf(ctx.numMoeLayersBefore(stack.first + stack.step * i)));
+    return ctx.t.read(
+        ctx.states.declareTable((section + "." + name).str(), stack, ctx.t.type(1, columns), std::move(all)), layer);
   }
 
   moe::StateOp perLayerMetric(StringRef name, RankedTensorType type) override {
-    return declareLayerMetric(ctx, slot, op, name, type);
+    return declareLayerMetric(ctx, stack, op, name, type);
   }
 
 private:
   ModelContext &ctx;
-  const LayerSlot &slot;
+  const LayerStack &stack;
   Operation *op;
   StringRef section;
 };
@@ -65,19 +66,20 @@ private:
 
 // The random stream of a name is its hash, as for parameters.
 Value LayerNoise::uniform(TensorBuilder &b, StringRef name, int64_t rows, int64_t cols, bool perToken) {
-  const LayerSlot &slot = layer.slot;
+  const LayerStack &stack = layer.stack;
   std::vector<double> numbers;
-  for (int64_t i = 0; i < slot.count; ++i)
-    numbers.push_back(static_cast<double>(slot.first + slot.step * i));
-  moe::StateOp table = ctx.declareTable("layer_number", slot, ctx.countType(1, 1), std::move(numbers));
+  for (int64_t i = 0; i < stack.count; ++i)
+    numbers.push_back(static_cast<double>(stack.first + stack.step * i));
+  moe::StateOp table = ctx.states.declareTable("layer_number", stack, ctx.countType(1, 1), std::move(numbers));
   Value zero =
       b.mapTo(b.b.getI64Type(), {}, 1, 1, [](ScalarBuilder &s, TensorBuilder::Scalars) { return s.integer(0); });
   return b.uniform(ctx.experiment.getSeed(), static_cast<uint32_t>(llvm::xxh3_64bits(name)), ctx.stepCounter(),
                    b.read(table, layer.index), perToken ? ctx.firstToken() : zero, rows, cols);
 }
 
-static moe::StateOp declareExpertTokens(ModelContext &ctx, const LayerSlot &slot) {
-  return declareLayerMetric(ctx, slot, ctx.router, "expert_tokens", ctx.countType(1, ctx.numRouterOutputs()));
+static moe::StateOp declareExpertTokens(ModelContext &ctx, const LayerStack &stack) {
+  return declareLayerMetric(ctx, stack, ctx.router, kExpertTokens, ctx.countType(1, ctx.numRouterOutputs()),
+                            moe::StateRole::expert_tokens);
 }
 
 //===--- Routing --------------------------------------------------------------------------------------------------===//
@@ -97,10 +99,10 @@ static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
 
   int64_t columns = phases.size();
   std::vector<double> numbers;
-  for (int64_t i = 0; i < layer.slot.count; ++i)
+  for (int64_t i = 0; i < layer.stack.count; ++i)
     for (auto &[step, list] : phases)
-      numbers.push_back(list[ctx.numMoeLayersBefore(layer.slot.first + layer.slot.step * i)]);
-  moe::StateOp table = ctx.declareTable("top_k", layer.slot, ctx.t.type(1, columns), std::move(numbers));
+      numbers.push_back(list[ctx.numMoeLayersBefore(layer.stack.first + layer.stack.step * i)]);
+  moe::StateOp table = ctx.states.declareTable("top_k", layer.stack, ctx.t.type(1, columns), std::move(numbers));
   Value all = ctx.t.read(table, layer.index);
   if (columns == 1)
     return all;
@@ -145,29 +147,29 @@ static Value chooseText(ModelContext &ctx, const RoutingValues &r, Value text,
 static Value buildIds(ModelContext &ctx, const RoutingValues &r, Value selection) {
   exp::MethodAttr routing = ctx.router.getMethod();
   if (!r.textTokens)
-    return ctx.routing->buildIds(ctx.t, routing, r, selection);
+    return ctx.methods.routing->buildIds(ctx.t, routing, r, selection);
   selection = chooseText(ctx, r, selection,
                          [](ScalarBuilder &s) { return s.constant(-std::numeric_limits<double>::infinity()); });
-  return chooseText(ctx, r, ctx.routing->buildIds(ctx.t, routing, r, selection),
+  return chooseText(ctx, r, ctx.methods.routing->buildIds(ctx.t, routing, r, selection),
                     [](ScalarBuilder &s) { return s.toInteger(s.integer(-1), 32); });
 }
 
-static void buildChoice(ModelContext &ctx, const LayerScope &layer, RoutingValues &r) {
+static void buildChoice(ModelContext &ctx, const LayerScope &layer, LayerValues &r) {
   exp::MethodAttr routing = ctx.router.getMethod();
-  r.hasEmptySlots = ctx.routing->hasEmptySlots(routing) || r.layerTopK || r.textTokens;
-  if (ctx.forced && r.training) {
+  r.hasEmptySlots = ctx.methods.routing->hasEmptySlots(routing) || r.layerTopK || r.textTokens;
+  if (ctx.methods.forced && r.training) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "forced"));
-    SlotStates states(ctx, layer.slot, ctx.router);
-    r.ids = ctx.forced->buildIds(ctx.t, *ctx.router.getForced(), r, states);
+    StackStates states(ctx, layer.stack, ctx.router);
+    r.ids = ctx.methods.forced->buildIds(ctx.t, *ctx.router.getForced(), r, states);
     r.unbiasedIds = r.ids;
     return;
   }
-  r.maxChosen = ctx.routing->maxChosen(routing, r);
+  r.maxChosen = ctx.methods.routing->maxChosen(routing, r);
   r.selection = r.scores;
-  if (ctx.balance) {
+  if (ctx.methods.balance) {
     LocationScope scope(ctx, exp::fieldLoc(ctx.router, "balance"));
-    SlotStates states(ctx, layer.slot, ctx.router);
-    r.selection = ctx.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
+    StackStates states(ctx, layer.stack, ctx.router);
+    r.selection = ctx.methods.balance->buildSelection(ctx.t, *ctx.router.getBalance(), r, states);
   }
   r.ids = buildIds(ctx, r, r.selection);
   RoutingValues free = r; // DeepSeek-V3, eq. 18: the top k of all scores, without bias or groups
@@ -176,11 +178,11 @@ static void buildChoice(ModelContext &ctx, const LayerScope &layer, RoutingValue
   r.unbiasedIds = isFree ? r.ids : buildIds(ctx, free, r.scores);
 }
 
-RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
+LayerValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
   LocationScope scope(ctx, ctx.router.getLoc());
   exp::MethodAttr score = ctx.router.getScore();
   LayerNoise noise(ctx, layer);
-  RoutingValues r{};
+  LayerValues r{};
   r.numTokens = layer.numTokens;
   r.seqLen = ctx.seqLen();
   r.ffnExperts = ctx.moe.getNumExperts();
@@ -199,44 +201,42 @@ RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) 
   r.hidden = h;
   r.router = ctx.readParameter(layer, "moe.router");
   r.routerInput = buildRouterInput(ctx, r);
-  // Which expert is the largest must not hang on a rounding.
+  // A rounding must not decide which expert is the largest.
   r.logits = ctx.t.matmulExactly(r.routerInput, r.router);
-  r.scores = ctx.score->buildScores(ctx.t, score, r.logits);
+  r.scores = ctx.methods.score->buildScores(ctx.t, score, r.logits);
   r.layerTopK = buildLayerTopK(ctx, layer);
   buildChoice(ctx, layer, r);
-  r.weights = ctx.score->buildWeights(ctx.t, score, r, ctx.router.getNormalize());
-  if (ctx.balance && !ctx.forced) {
+  r.weights = ctx.methods.score->buildWeights(ctx.t, score, r, ctx.router.getNormalize());
+  if (ctx.methods.balance && !ctx.methods.forced) {
     LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
-    SlotStates states(ctx, layer.slot, ctx.router);
-    r.weights = ctx.balance->buildWeights(ctx.t, *ctx.router.getBalance(), r, r.weights, states);
+    StackStates states(ctx, layer.stack, ctx.router);
+    r.weights = ctx.methods.balance->buildWeights(ctx.t, *ctx.router.getBalance(), r, r.weights, states);
   }
   r.weights = ctx.t.scale(r.weights, ctx.router.getScale().convertToDouble());
   r.noise = nullptr; // ends with this call
   if (layer.training) {
     r.counts = moe::CountIdsOp::create(ctx.b, ctx.countType(1, r.numExperts), r.ids);
-    ctx.accumulate(declareExpertTokens(ctx, layer.slot), r.counts, layer.index);
-    r.rowScores = ctx.score->buildRowScores(ctx.t, score, r.scores);
-    r.probabilities = ctx.score->buildProbabilities(ctx.t, score, r.scores);
+    ctx.accumulate(declareExpertTokens(ctx, layer.stack), r.counts, layer.index);
+    r.rowScores = ctx.methods.score->buildRowScores(ctx.t, score, r.scores);
+    r.probabilities = ctx.methods.score->buildProbabilities(ctx.t, score, r.scores);
   }
   return r;
 }
 
 //===--- Losses and measures --------------------------------------------------------------------------------------===//
 
-void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &r, LayerTerms terms) {
+void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r, LayerTerms terms) {
   LayerNoise noise(ctx, layer);
   r.noise = &noise;
   auto buildProbabilities = [&](Value input) {
     exp::MethodAttr score = ctx.router.getScore();
-    Value scores = ctx.score->buildScores(ctx.t, score, ctx.t.matmulExactly(input, r.router));
-    return ctx.score->buildProbabilities(ctx.t, score, scores);
+    Value scores = ctx.methods.score->buildScores(ctx.t, score, ctx.t.matmulExactly(input, r.router));
+    return ctx.methods.score->buildProbabilities(ctx.t, score, scores);
   };
   r.buildProbabilities = buildProbabilities;
   auto sets = ctx.experiment.sections<exp::DatasetOp>();
-  r.numSources = llvm::count_if(sets, [](exp::DatasetOp set) { return set.getSplit() == "train"; });
-  auto readSources = [&] {
-    return ctx.t.read(ctx.declare("batch.domains", moe::StateKind::batch, ctx.idType(ctx.microSequences(), 1)));
-  };
+  r.numSources = llvm::count_if(sets, [](exp::DatasetOp set) { return set.getSplit() == exp::Split::train; });
+  auto readSources = [&] { return ctx.t.read(ctx.declareBatchSources()); };
   r.readSources = readSources;
   auto carried = terms.carried.begin();
   auto carry = [&](const LayerMethod &method, exp::MethodAttr attr, auto build) {
@@ -246,25 +246,25 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &
     if (carries)
       *carried++ = method.buildCarried(ctx.t, attr, r);
   };
-  for (auto [term, sum] : llvm::zip_equal(ctx.losses, terms.lossSums)) {
+  for (auto [term, sum] : llvm::zip_equal(ctx.methods.losses, terms.lossSums)) {
     exp::LossOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
-    SlotStates states(ctx, layer.slot, op);
+    StackStates states(ctx, layer.stack, op);
     carry(*term.method, op.getMethod(), [&, term = &term, sum = &sum] {
       if (Value value = term->method->buildLayer(ctx.t, op.getMethod(), r, states))
         *sum = ctx.t.add(*sum, value);
     });
   }
-  for (const WatchTerm &term : ctx.watches) {
+  for (const WatchTerm &term : ctx.methods.watches) {
     exp::WatchOp op = term.op;
     LocationScope scope(ctx, op.getLoc());
-    SlotStates states(ctx, layer.slot, op);
+    StackStates states(ctx, layer.stack, op);
     carry(*term.method, op.getMethod(), [&] {
       Value value = term.method->buildLayer(ctx.t, op.getMethod(), r, states);
       if (!value)
         return;
       auto type = ctx.t.type(1, TensorBuilder::cols(value));
-      ctx.accumulate(declareLayerMetric(ctx, layer.slot, op, op.getName(), type),
+      ctx.accumulate(declareLayerMetric(ctx, layer.stack, op, op.getName(), type),
                      ctx.t.scale(value, 1.0 / ctx.microBatches()), layer.index);
     });
   }
@@ -276,15 +276,15 @@ void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &
 //===--- After a step ---------------------------------------------------------------------------------------------===//
 
 void buildRouterUpdates(ModelContext &ctx, Value step) {
-  if (!ctx.moe || (!ctx.balance && ctx.watches.empty()))
+  if (!ctx.moe || (!ctx.methods.balance && ctx.methods.watches.empty()))
     return;
   LocationScope scope(ctx, ctx.router.getLoc());
   for (const Segment &segment : ctx.segments)
-    for (const LayerSlot &slot : segment.slots) {
-      if (!slot.isMoe)
+    for (const LayerStack &stack : segment.stacks) {
+      if (!stack.isMoe)
         continue;
-      auto countRows = ctx.countType(slot.count, ctx.numRouterOutputs());
-      Value counts = moe::ReshapeOp::create(ctx.b, countRows, ctx.t.read(declareExpertTokens(ctx, slot)));
+      auto countRows = ctx.countType(stack.count, ctx.numRouterOutputs());
+      Value counts = moe::ReshapeOp::create(ctx.b, countRows, ctx.t.read(declareExpertTokens(ctx, stack)));
       StepLoad load{counts,
                     ctx.microBatches() * ctx.microSequences() * ctx.seqLen(),
                     ctx.numRouterOutputs(),
@@ -294,18 +294,18 @@ void buildRouterUpdates(ModelContext &ctx, Value step) {
                     step,
                     static_cast<int64_t>(ctx.experiment.section<exp::DurationOp>().getSteps()),
                     ctx.stepCounter()};
-      if (ctx.balance && !ctx.forced) {
+      if (ctx.methods.balance && !ctx.methods.forced) {
         LocationScope atBalance(ctx, exp::fieldLoc(ctx.router, "balance"));
-        SlotStates states(ctx, slot, ctx.router);
-        ctx.balance->buildUpdate(ctx.t, *ctx.router.getBalance(), load, states);
+        StackStates states(ctx, stack, ctx.router);
+        ctx.methods.balance->buildUpdate(ctx.t, *ctx.router.getBalance(), load, states);
       }
-      for (const WatchTerm &term : ctx.watches) {
+      for (const WatchTerm &term : ctx.methods.watches) {
         exp::WatchOp op = term.op;
         LocationScope atWatch(ctx, op.getLoc());
-        SlotStates states(ctx, slot, op);
+        StackStates states(ctx, stack, op);
         if (Value value = term.method->buildStep(ctx.t, op.getMethod(), load, states)) {
           auto type = ctx.t.type(1, TensorBuilder::cols(value));
-          ctx.t.writeRows(declareLayerMetric(ctx, slot, op, op.getName(), type), value);
+          ctx.t.writeRows(declareLayerMetric(ctx, stack, op, op.getName(), type), value);
         }
       }
     }

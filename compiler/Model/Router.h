@@ -18,12 +18,12 @@ private:
   const LayerScope &layer;
 };
 
-/// h [N, D], what the layer's experts read: sets all of RoutingValues but what the experts make.
-RoutingValues buildRouting(ModelContext &ctx, const LayerScope &layer, mlir::Value h);
+/// h [N, D], what the layer's experts read: sets all of LayerValues but what the experts make.
+LayerValues buildRouting(ModelContext &ctx, const LayerScope &layer, mlir::Value h);
 
 /// Counts choices, adds the losses of the layer to their sums and measures to their metrics, and replaces what is
 /// carried from layer to layer.
-void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, RoutingValues &r, LayerTerms terms);
+void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r, LayerTerms terms);
 
 } // namespace moec
 

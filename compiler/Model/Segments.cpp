@@ -12,7 +12,7 @@ std::vector<Segment> formSegments(int64_t numLayers, MoePattern pattern) {
       return;
     Segment &segment = segments.emplace_back(Segment{count, {}});
     for (int64_t i = 0; i < period; ++i)
-      segment.slots.push_back({number++, first + i, period, count, startsWithMoe && i == 0});
+      segment.stacks.push_back({number++, first + i, period, count, startsWithMoe && i == 0});
   };
   int64_t dense = std::min(pattern.first, numLayers);
   int64_t repeats = (numLayers - dense) / pattern.every;
@@ -22,17 +22,19 @@ std::vector<Segment> formSegments(int64_t numLayers, MoePattern pattern) {
   return segments;
 }
 
-std::string getSlotSymbol(const LayerSlot &slot, const std::string &name) {
-  std::string symbol = "layers.{}." + name;
-  return slot.number == 0 ? symbol : symbol + "#" + std::to_string(slot.number);
+static constexpr char kLayer[] = "{}";
+
+std::string getNameInLayers(const std::string &name) { return std::string("layers.") + kLayer + "." + name; }
+
+std::string getCopyName(std::string logicalName, const LayerStack &stack, int64_t index) {
+  if (size_t hole = logicalName.find(kLayer); hole != std::string::npos)
+    logicalName.replace(hole, sizeof kLayer - 1, std::to_string(stack.first + stack.step * index));
+  return logicalName;
 }
 
-std::string getLogicalName(std::string symbol, int64_t first, int64_t step, int64_t index) {
-  symbol = symbol.substr(0, symbol.find('#'));
-  size_t hole = symbol.find("{}");
-  if (hole != std::string::npos)
-    symbol.replace(hole, 2, std::to_string(first + step * index));
-  return symbol;
+std::string getSymbol(const std::string &logicalName, const LayerStack *stack) {
+  bool isShared = stack && stack->number > 0 && logicalName.find(kLayer) != std::string::npos;
+  return isShared ? logicalName + "#" + std::to_string(stack->number) : logicalName;
 }
 
 } // namespace moec

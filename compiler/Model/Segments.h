@@ -9,16 +9,16 @@
 namespace moec {
 
 /// One layer of a segment's period; it stands for layers first, first + step, ... (count of them).
-struct LayerSlot {
+struct LayerStack {
   unsigned number; // over all segments
   int64_t first, step, count;
   bool isMoe;
 };
 
-/// A run of layers that repeats `slots` `count` times.
+/// A run of layers that repeats `stacks` `count` times.
 struct Segment {
   int64_t count;
-  std::vector<LayerSlot> slots;
+  std::vector<LayerStack> stacks;
 };
 
 /// Which layers are mixtures: i >= first and (i - first) % every == 0. No mixtures: first >= number of layers.
@@ -30,12 +30,15 @@ struct MoePattern {
 /// out.
 std::vector<Segment> formSegments(int64_t numLayers, MoePattern pattern);
 
-/// Symbol of a state of the slot: `layers.{}.<name>`, with `#<number>` behind it for all slots but the first, since
-/// symbols are unique while names of layers take turns.
-std::string getSlotSymbol(const LayerSlot &slot, const std::string &name);
+/// Logical name of a state with a copy for each layer of a stack: `layers.{}.<name>`, where {} stands for the layer.
+std::string getNameInLayers(const std::string &name);
 
-/// The name a user sees of copy `index`: `layers.{}.x#2` with first 1 and step 2 -> `layers.<1 + 2 * index>.x`.
-std::string getLogicalName(std::string symbol, int64_t first, int64_t step, int64_t index);
+/// Name of copy `index` of the stack: `layers.{}.x` with first 1 and step 2 -> `layers.<1 + 2 * index>.x`.
+std::string getCopyName(std::string logicalName, const LayerStack &stack, int64_t index);
+
+/// Symbol of the state with this logical name. Symbols are unique, while names of layers take turns: those of all
+/// stacks except the first end in `#<number>`. Nothing reads the number back: states say what they are called.
+std::string getSymbol(const std::string &logicalName, const LayerStack *stack);
 
 } // namespace moec
 

@@ -1,6 +1,6 @@
 // The shortcut-connected mixture (LongCat-Flash, arXiv 2509.01322): a layer has attention and a dense block twice. The
-// mixture reads what the first dense block reads, and enters at the end of the layer, so that its exchange of tokens
-// has the first dense block, the second attention and the second dense block to hide behind.
+// mixture reads what the first dense block reads, and its result is added at the end of the layer. So its exchange of
+// tokens can overlap with the first dense block, the second attention and the second dense block.
 //
 //   h1 = x + attention(norm(x)), u = norm(h1), h2 = h1 + dense(u), h3 = h2 + attention2(norm(h2)),
 //   y = h3 + dense2(norm(h3)) + mixture(u)

@@ -1,5 +1,6 @@
 // update: gradient norm, clipping, learning rate, one update for each parameter, the step counter.
 #include "compiler/Methods/AdamSupport.h"
+#include "compiler/Methods/FindMethod.h"
 #include "compiler/Model/ModelContext.h"
 #include "compiler/Model/Patterns.h"
 
@@ -31,9 +32,7 @@ static exp::GroupOp findGroup(ModelContext &ctx, StringRef name) {
 
 // All copies of a state are updated at once, so they have to agree on their group.
 static FailureOr<exp::GroupOp> findGroup(ModelContext &ctx, const ParameterInfo &info) {
-  auto nameOf = [&](int64_t i) {
-    return info.slot ? getLogicalName(info.symbol, info.slot->first, info.slot->step, i) : info.symbol;
-  };
+  auto nameOf = [&](int64_t i) { return info.getNameOfCopy(i); };
   auto describe = [](exp::GroupOp group) { return group ? "group \"" + group.getName().str() + "\"" : "no group"; };
   exp::GroupOp first = findGroup(ctx, nameOf(0));
   for (int64_t i = 1; i < info.getCopies(); ++i) {
@@ -56,7 +55,7 @@ static std::vector<std::string> logicalNames(ModelContext &ctx) {
   for (const Parameter &parameter : ctx.parameters) {
     const ParameterInfo &info = parameter.info;
     for (int64_t i = 0; i < info.getCopies(); ++i)
-      names.push_back(info.slot ? getLogicalName(info.symbol, info.slot->first, info.slot->step, i) : info.symbol);
+      names.push_back(info.getNameOfCopy(i));
   }
   return names;
 }
@@ -64,7 +63,7 @@ static std::vector<std::string> logicalNames(ModelContext &ctx) {
 static void reportUnmatched(ModelContext &ctx, exp::GroupOp group, StringRef pattern) {
   std::vector<std::string> names;
   for (const Parameter &parameter : ctx.parameters) {
-    std::string name = parameter.info.slot ? "layers.*." + parameter.info.name : parameter.info.symbol;
+    std::string name = parameter.info.stack ? "layers.*." + parameter.info.name : parameter.info.name;
     if (!llvm::is_contained(names, name)) // segments of layers have the same names
       names.push_back(std::move(name));
   }
@@ -129,7 +128,7 @@ public:
   /// Writes the metric.
   Value finish() {
     Value norm = ctx.t.map({sum}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.sqrt(x[0]); });
-    ctx.write(ctx.declareMetric("grad_norm", ctx.optimizer), norm);
+    ctx.write(ctx.states.declareMetric("grad_norm", ctx.optimizer, moe::StateRole::grad_norm), norm);
     return norm;
   }
 
@@ -149,13 +148,6 @@ static Value buildClipFactor(ModelContext &ctx, Value norm) {
   });
 }
 
-static const exp::Method *findMethod(ModelContext &ctx, Operation *section, exp::MethodAttr attr) {
-  const exp::Method *method = exp::getMethods(ctx.b.getContext()).find(attr.getCategory().str(), attr.getKind().str());
-  if (!method)
-    section->emitOpError("names ") << attr.getCategory() << " \"" << attr.getKind() << "\", which is not registered";
-  return method;
-}
-
 static FailureOr<UpdateRule> findRule(ModelContext &ctx, const ParameterInfo &info) {
   FailureOr<exp::GroupOp> group = findGroup(ctx, info);
   if (failed(group))
@@ -173,13 +165,14 @@ public:
 
   moe::StateOp declare(StringRef name, RankedTensorType type, double initial) override {
     const ParameterInfo &info = parameter.info;
-    moe::StateOp state = ctx.declare(("optimizer." + name + "." + info.symbol).str(), moe::StateKind::optimizer,
-                                     type ? type : parameter.state.getTensorType(), info.slot ? &*info.slot : nullptr);
+    moe::StateOp state = ctx.states.declare(("optimizer." + name + "." + info.logicalName).str(),
+                                            moe::StateKind::optimizer, type ? type : parameter.state.getTensorType(),
+                                            {.stack = info.stack ? &*info.stack : nullptr});
     // Norms, thresholds and bases are small, or are squared: rounding them to bf16 saves little and costs much.
     if (type)
       state->setAttr("moe.full_precision", ctx.b.getUnitAttr());
     if (initial != 0)
-      ctx.initialValues[state.getSymName()] = initial;
+      ctx.states.initialValues[state.getSymName()] = initial;
     return state;
   }
 
@@ -205,7 +198,7 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
   FailureOr<UpdateRule> rule = findRule(ctx, parameter.info);
   if (failed(rule))
     return failure();
-  const auto *method = static_cast<const OptimizerMethod *>(findMethod(ctx, rule->section, rule->method));
+  const auto *method = findMethod<OptimizerMethod>(rule->section, rule->method);
   if (!method)
     return failure();
   LocationScope scope(ctx, rule->section->getLoc());
@@ -216,8 +209,9 @@ static LogicalResult buildParameterUpdate(ModelContext &ctx, Parameter &paramete
            << method->kind() << " cannot update \"" << traits.name << "\": " << why;
   ParameterStates states(ctx, parameter);
   double lr = rule->lr;
-  if (ctx.scaling)
-    lr *= ctx.scaling->getRate(*ctx.optimizer.getScaling(), ctx.run, traits, method->widthExponent(rule->method));
+  if (ctx.methods.scaling)
+    lr *= ctx.methods.scaling->getRate(*ctx.optimizer.getScaling(), ctx.methods.run, traits,
+                                       method->widthExponent(rule->method));
   OptimizerMethod::Update update{.traits = traits,
                                  .parameter = parameter.state,
                                  .gradient = parameter.gradient,
@@ -240,10 +234,10 @@ static void buildStepIncrement(ModelContext &ctx, moe::StateOp counter) {
 LogicalResult buildUpdateFunction(ModelContext &ctx) {
   LocationScope scope(ctx, ctx.optimizer.getLoc());
   exp::MethodAttr scheduleAttr = ctx.optimizer.getSchedule();
-  const auto *schedule = static_cast<const ScheduleMethod *>(findMethod(ctx, ctx.optimizer, scheduleAttr));
+  const auto *schedule = findMethod<ScheduleMethod>(ctx.optimizer, scheduleAttr);
   if (!schedule || failed(checkPatterns(ctx)))
     return failure();
-  moe::StateOp counter = ctx.declare("counter.step", moe::StateKind::counter, ctx.countType(1, 1));
+  moe::StateOp counter = ctx.declareStepCounter();
   ctx.beginFunction("update");
 
   GradientNorm norm(ctx);
@@ -264,7 +258,8 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
     LocationScope atSchedule(ctx, exp::fieldLoc(ctx.optimizer, "schedule"));
     factor = schedule->buildFactor(ctx.t, scheduleAttr, done, totalSteps);
   }
-  ctx.write(ctx.declareMetric("lr", ctx.optimizer), ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
+  ctx.write(ctx.states.declareMetric("lr", ctx.optimizer),
+            ctx.t.scale(factor, ctx.optimizer.getLr().convertToDouble()));
 
   Value step =
       ctx.t.map({done}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.add(x[0], s.constant(1.0)); });

@@ -24,13 +24,22 @@ void buildModelPipeline(OpPassManager &pm, const PhaseOptions &options) {
   pm.addPass(createBuildModel(model));
 }
 
+moe::RematPolicy policyOf(exp::Remat remat) {
+  switch (remat) {
+  case exp::Remat::none:
+    return moe::RematPolicy::none;
+  case exp::Remat::selective:
+    return moe::RematPolicy::selective;
+  case exp::Remat::full:
+    return moe::RematPolicy::full;
+  }
+  llvm_unreachable("all of them are above");
+}
+
 void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
   exp::ExperimentOp experiment = options.experiment;
-  StringRef policy = experiment.section<exp::MemoryOp>().getRemat();
   moe::MoeAssignRematOptions remat;
-  remat.policy = policy == "none"   ? moe::RematPolicy::none
-                 : policy == "full" ? moe::RematPolicy::full
-                                    : moe::RematPolicy::selective;
+  remat.policy = policyOf(experiment.section<exp::MemoryOp>().getRemat());
   OpPassManager &function = pm.nest<func::FuncOp>();
   // Before differentiation: what is marked is cloned into the backward instead of being kept.
   function.addPass(moe::createMoeAssignRemat(remat));
@@ -47,7 +56,7 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   if (batch.getSequences() == batch.getMicroSequences())
     pm.addPass(moe::createMoeWriteFirst());
   auto precision = experiment.section<exp::PrecisionOp>();
-  if (precision.getExperts() == "fp8")
+  if (precision.getExperts() == exp::ExpertFormat::fp8)
     pm.addPass(moe::createMoeQuantizeExperts());
   OpPassManager &function = pm.nest<func::FuncOp>();
   // Norms and softmaxes as their parts: the parts fuse with whatever stands beside them.
@@ -63,13 +72,13 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
       moe::createMoeFormDispatches({options.structure->tensorsOfEpilogue(), options.structure->columnsOfRowSums(),
                                     options.structure->columnsToGatherOnce(), options.structure->columnsToSumInRows(),
                                     options.structure->spreadsInLoads(), options.apart}));
-  if (precision.getCompute() != "bf16")
+  if (precision.getCompute() != exp::ComputeFormat::bf16)
     return;
   moe::MoeNarrowStorageOptions storage;
   storage.narrow = !options.reference && options.target->narrowType(experiment.getContext());
-  storage.master = precision.getMaster() == "bf16";
-  storage.optimizer = precision.getOptimizer() == "bf16";
-  storage.gradients = precision.getGradients() == "bf16";
+  storage.master = precision.getMaster() == exp::StateFormat::bf16;
+  storage.optimizer = precision.getOptimizer() == exp::StateFormat::bf16;
+  storage.gradients = precision.getGradients() == exp::StateFormat::bf16;
   pm.addPass(moe::createMoeNarrowStorage(storage));
 }
 

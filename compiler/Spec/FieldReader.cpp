@@ -229,12 +229,10 @@ static void flatten(const exp::Method &method, const Member &member, const std::
     wrong.push_back({key, where, &member});
 }
 
-exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::StringRef kind, Place kindPlace,
-                                        const std::string &kindPointer, llvm::ArrayRef<const Member *> members,
-                                        const std::string &pointer, exp::MethodAttr inherited,
-                                        llvm::ArrayRef<std::string> alsoKnown, Given given) {
+exp::MethodAttr FieldReader::readMethod(const MethodText &written, Given given) {
+  const std::string &category = written.category, &kind = written.kind, &pointer = written.pointer;
   exp::MethodRegistry &registry = exp::getMethods(context);
-  const exp::Method *method = registry.find(category, kind.str());
+  const exp::Method *method = registry.find(category, kind);
   if (!method) {
     std::vector<std::string> kinds;
     std::string list;
@@ -242,24 +240,25 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
       kinds.push_back(known->kind());
       list += (list.empty() ? "" : ", ") + quote(known->kind());
     }
-    error(Rule::UnknownKind, kindPlace, kindPointer,
+    error(Rule::UnknownKind, written.kindPlace, written.kindPointer,
           "no " + category + " has kind " + quote(kind) + "; expected one of " + list + exp::suggest(kind, kinds));
     return {};
   }
+  exp::MethodAttr inherited = written.inherited;
   if (inherited && inherited.getKind() != kind)
     inherited = {};
 
   bool ok = true;
-  std::vector<std::string> keys(alsoKnown.begin(), alsoKnown.end());
-  std::vector<MethodKey> written, wrong;
-  for (const Member *member : members)
-    flatten(*method, *member, "", pointer, written, wrong);
+  std::vector<std::string> known = written.otherKeys;
+  std::vector<MethodKey> keys, wrong;
+  for (const Member *member : written.members)
+    flatten(*method, *member, "", pointer, keys, wrong);
   SmallVector<NamedAttribute> fields;
   for (const Field &field : method->fields()) {
-    keys.push_back(field.key);
-    auto it = llvm::find_if(written, [&](const MethodKey &key) { return key.key == field.key; });
+    known.push_back(field.key);
+    auto it = llvm::find_if(keys, [&](const MethodKey &key) { return key.key == field.key; });
     Attribute value;
-    if (it != written.end() && !it->member->value.removes) {
+    if (it != keys.end() && !it->member->value.removes) {
       value = read(field, it->member->value, it->pointer);
       given(field.key, it->pointer, placeOfValue(field, it->member->value));
     } else if (inherited && inherited.getFields().get(field.key)) {
@@ -271,7 +270,7 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
       value = readDefault(field);
     } else {
       // A null over what a base gave is why the key is missing.
-      Place place = it != written.end() ? it->member->value.place : kindPlace;
+      Place place = it != keys.end() ? it->member->value.place : written.kindPlace;
       error(Rule::MissingKey, place, pointer, category + " " + quote(kind) + " needs the key " + quote(field.key));
     }
     ok &= static_cast<bool>(value);
@@ -283,24 +282,24 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
       wrongType(key.member->value, key.pointer, "an object");
       ok = false;
     } else {
-      written.push_back(key);
+      keys.push_back(key);
     }
   }
-  for (const MethodKey &key : written) {
-    bool known = llvm::any_of(method->fields(), [&](const Field &field) { return field.key == key.key; });
+  for (const MethodKey &key : keys) {
+    bool isKnown = llvm::any_of(method->fields(), [&](const Field &field) { return field.key == key.key; });
     bool dotted = key.member->key.find('.') != std::string::npos;
-    if (key.member->value.removes || (known && !dotted))
+    if (key.member->value.removes || (isKnown && !dotted))
       continue;
     std::string text = category + " " + quote(kind) + " has no key " + quote(key.key);
     std::string owner;
     for (const exp::Method *other : registry.all(category))
       for (const Field &field : other->fields())
-        if (field.key == key.key && owner.empty() && !known)
+        if (field.key == key.key && owner.empty() && !isKnown)
           owner = "; it belongs to " + quote(other->kind());
-    if (known)
+    if (isKnown)
       owner = "; write the parts as objects, one inside the other";
     error(Rule::ForeignKey, key.member->place, key.pointer,
-          text + (owner.empty() ? exp::suggest(key.key, keys) : owner));
+          text + (owner.empty() ? exp::suggest(key.key, known) : owner));
     ok = false;
   }
   return ok ? exp::MethodAttr::get(context, category, kind, DictionaryAttr::get(context, fields)) : exp::MethodAttr();
@@ -309,7 +308,13 @@ exp::MethodAttr FieldReader::readMethod(const std::string &category, llvm::Strin
 exp::MethodAttr FieldReader::readMethodValue(const Field &field, const Json &value, const std::string &pointer,
                                              Given given) {
   if (value.isString())
-    return readMethod(field.category, value.string, value.place, pointer, {}, pointer, {}, {}, given);
+    return readMethod({.category = field.category,
+                       .kind = value.string,
+                       .kindPlace = value.place,
+                       .kindPointer = pointer,
+                       .pointer = pointer,
+                       .members = {}},
+                      given);
   const Json *kind = value.isObject() ? value.find("kind") : nullptr;
   if (!value.isObject()) {
     wrongType(value, pointer, "a kind of " + field.category + " or an object with \"kind\"");
@@ -326,10 +331,14 @@ exp::MethodAttr FieldReader::readMethodValue(const Field &field, const Json &val
       error(Rule::MissingKey, value.place, pointer, "required key \"kind\" is missing");
     return {};
   }
-  SmallVector<const Member *> members;
+  MethodText written{.category = field.category,
+                     .kind = kind->string,
+                     .kindPlace = kind->place.line ? kind->place : value.place,
+                     .kindPointer = below(pointer, "kind"),
+                     .pointer = pointer,
+                     .members = {}};
   for (const Member &member : value.members)
     if (member.key != "kind")
-      members.push_back(&member);
-  Place place = kind->place.line ? kind->place : value.place;
-  return readMethod(field.category, kind->string, place, below(pointer, "kind"), members, pointer, {}, {"kind"}, given);
+      written.members.push_back(&member);
+  return readMethod(written, given);
 }

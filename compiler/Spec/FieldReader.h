@@ -12,6 +12,16 @@ namespace moec::spec {
 /// Where a value was written. Of a length its amount: {"steps": 3} over {"tokens": 9} of a base is the child's.
 Place placeOfValue(const exp::Field &field, const Json &value);
 
+/// A method as it was written.
+struct MethodText {
+  std::string category, kind;
+  Place kindPlace;                               // of the kind, or of what it follows from
+  std::string kindPointer, pointer;              // of the kind, and of the object
+  llvm::SmallVector<const Member *> members;     // its keys other than "kind"
+  exp::MethodAttr inherited = {};                // keys that are not given come from it when it is of the same kind
+  std::vector<std::string> otherKeys = {"kind"}; // of the same object, for suggestions
+};
+
 class FieldReader {
 public:
   FieldReader(mlir::MLIRContext *context, std::vector<Issue> &issues) : context(context), issues(issues) {}
@@ -25,13 +35,8 @@ public:
   mlir::Attribute readDefault(const exp::Field &field);
 
   using Given = llvm::function_ref<void(const std::string &key, const std::string &pointer, Place place)>;
-  /// A method: `members` are its keys other than "kind". Keys not given come from `inherited` when that is of the same
-  /// kind, else from their defaults. `alsoKnown`: other keys of the same object, for suggestions. Calls `given` for
-  /// each key that was written.
-  exp::MethodAttr readMethod(const std::string &category, llvm::StringRef kind, Place kindPlace,
-                             const std::string &kindPointer, llvm::ArrayRef<const Member *> members,
-                             const std::string &pointer, exp::MethodAttr inherited,
-                             llvm::ArrayRef<std::string> alsoKnown, Given given);
+  /// Calls `given` for each key that was written; the others come from `inherited` or from their defaults.
+  exp::MethodAttr readMethod(const MethodText &text, Given given);
   /// A field of type Method: {"kind": ..., ...}, or the kind alone.
   exp::MethodAttr readMethodValue(const exp::Field &field, const Json &value, const std::string &pointer, Given given);
 

@@ -61,15 +61,29 @@ static void emitAll(MLIRContext *context, const SpecFiles &files, const std::vec
   replay(context, caught, files);
 }
 
-/// The files that a source reads; none, and a diagnostic, when there are none. Relative paths start at the folder of
-/// the spec, as in the plan (base_dir). `isFatal`: an error, not a warning.
-static std::vector<std::string> filesOf(exp::DatasetOp dataset, llvm::StringRef spec, bool &isFatal) {
+/// Relative paths start at the folder of the spec, as in the plan (base_dir).
+static llvm::SmallString<256> pathOf(exp::DatasetOp dataset, llvm::StringRef spec) {
   llvm::SmallString<256> path(dataset.getPath());
   if (!llvm::sys::path::is_absolute(path)) {
     path = llvm::sys::path::parent_path(spec);
     llvm::sys::path::append(path, dataset.getPath());
     llvm::sys::path::remove_dots(path, /*remove_dot_dot=*/true);
   }
+  return path;
+}
+
+static void listDataFiles(exp::ExperimentOp experiment, llvm::StringRef spec, std::vector<std::string> &files) {
+  for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>())
+    if (!rt::isPattern(dataset.getPath().str()))
+      files.push_back(pathOf(dataset, spec).str().str());
+    else if (auto found = rt::matchFiles(llvm::sys::path::parent_path(spec).str(), dataset.getPath().str());
+             found.isOk())
+      files.insert(files.end(), found->begin(), found->end());
+}
+
+/// The files that a source reads; none, and a diagnostic, when there are none. `isFatal`: an error, not a warning.
+static std::vector<std::string> filesOf(exp::DatasetOp dataset, llvm::StringRef spec, bool &isFatal) {
+  llvm::SmallString<256> path = pathOf(dataset, spec);
   if (!rt::isPattern(dataset.getPath().str())) {
     if (llvm::sys::fs::exists(path) && !llvm::sys::fs::is_directory(path))
       return {path.str().str()};
@@ -94,7 +108,7 @@ static std::vector<std::string> filesOf(exp::DatasetOp dataset, llvm::StringRef 
 /// What a look at the files can tell. Sources of weight 0 are never read.
 static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
   using Seen = std::pair<exp::DatasetOp, std::string>;
-  std::map<std::pair<std::string, llvm::sys::fs::UniqueID>, Seen> seen; // by split and file
+  std::map<std::pair<exp::Split, llvm::sys::fs::UniqueID>, Seen> seen; // by split and file
   bool isFatal = false;
   for (exp::DatasetOp dataset : experiment.sections<exp::DatasetOp>()) {
     if (dataset.getWeight().isZero())
@@ -103,7 +117,7 @@ static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef sp
       llvm::sys::fs::UniqueID id;
       if (llvm::sys::fs::getUniqueID(file, id))
         continue;
-      auto [first, isNew] = seen.try_emplace({dataset.getSplit().str(), id}, dataset, file);
+      auto [first, isNew] = seen.try_emplace({dataset.getSplit(), id}, dataset, file);
       if (isNew)
         continue;
       // Within a source a pass would read it twice; with two sources that may be meant.
@@ -123,6 +137,8 @@ static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef sp
 static bool acceptExperiment(ModuleOp module, llvm::StringRef spec, const ReadOptions &options) {
   if (options.checkPaths && failed(checkPaths(findExperiment(module), spec)))
     return false;
+  if (options.inputs)
+    listDataFiles(findExperiment(module), spec, *options.inputs);
   return !options.examine || succeeded(options.examine(module));
 }
 
@@ -258,6 +274,8 @@ static std::optional<SpecMembers> readRoot(MLIRContext *context, const SpecFiles
     emitAll(context, files, issues);
     return std::nullopt;
   }
+  for (unsigned file = 0; options.inputs && !files.path(file).empty(); ++file)
+    options.inputs->push_back(files.path(file).str());
   SpecMembers result;
   if (const Json *name = root->find("name"); name && name->isString())
     result.name = name->string;
@@ -317,6 +335,8 @@ static OwningOpRef<ModuleOp> readDialect(MLIRContext *context, llvm::StringRef p
                                 << "no member \"" << options.members.front() << "\"";
     return {};
   }
+  if (options.inputs)
+    options.inputs->push_back(path.str());
   if (!acceptExperiment(*module, path, options))
     return {};
   return module;

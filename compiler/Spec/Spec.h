@@ -17,6 +17,8 @@ namespace moec::spec {
 struct ReadOptions {
   bool checkPaths = false;          // look for the data files
   std::vector<std::string> members; // of a sweep, by name
+  /// Gets the files that the experiments are made of: the spec, what it extends, and the data files that there are.
+  std::vector<std::string> *inputs = nullptr;
   /// Looks further at each experiment that could be read; what it reports stands among what reading has found.
   std::function<llvm::LogicalResult(mlir::ModuleOp)> examine = {};
 };

@@ -386,11 +386,16 @@ void Reader::readInlineMethod(Instance &instance) {
     place = given->second->place;
     note("method", kindPointer, place);
   }
-  std::vector<std::string> known = {"kind"};
+  MethodText written{.category = section.category,
+                     .kind = kind,
+                     .kindPlace = place,
+                     .kindPointer = kindPointer,
+                     .pointer = instance.pointer,
+                     .members = instance.others,
+                     .inherited = inherited};
   for (const Field &field : section.fields)
-    known.push_back(field.key);
-  exp::MethodAttr method = fields.readMethod(section.category, kind, place, kindPointer, instance.others,
-                                             instance.pointer, inherited, known, note);
+    written.otherKeys.push_back(field.key);
+  exp::MethodAttr method = fields.readMethod(written, note);
   Field field{.key = "kind",
               .type = FieldType::Method,
               .fallback = "",

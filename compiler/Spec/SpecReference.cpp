@@ -62,7 +62,27 @@ static std::string dotted(const exp::Section &section, const Field &field) {
 
 //===--- Pages ---===//
 
+/// A paragraph of Markdown in lines of at most 120 columns.
+static std::string wrapped(llvm::StringRef text) {
+  std::string lines;
+  size_t column = 0;
+  for (llvm::StringRef word : llvm::split(text, ' ')) {
+    bool fits = column + 1 + word.size() <= 120;
+    lines += column == 0 ? "" : fits ? " " : "\n";
+    column = (column != 0 && fits ? column + 1 : 0) + word.size();
+    lines += word;
+  }
+  return lines;
+}
+
+/// The text with a full stop, unless it ends in one.
+static std::string sentence(const std::string &text) {
+  return llvm::StringRef(text).ends_with(".") ? text : text + ".";
+}
+
 static void printFields(llvm::raw_ostream &os, llvm::ArrayRef<Field> fields) {
+  if (fields.empty())
+    return;
   os << "| key | type | default | unit | meaning |\n|---|---|---|---|---|\n";
   for (const Field &field : fields)
     os << "| " << (field.key.empty() ? "(the value itself)" : "`" + field.key + "`") << " | " << typeText(field)
@@ -91,14 +111,17 @@ std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
   llvm::raw_string_ostream os(text);
   os << "# Reference of the spec language\n\nWritten by `moec explain --reference`. A dot in a key is nesting.\n\n";
   for (const exp::Section &section : exp::sections()) {
-    os << "## " << (section.pointer.empty() ? "The top" : "`" + section.pointer + "`") << "\n\n" << section.summary;
+    std::string text = section.summary;
     if (!section.category.empty())
-      os << " Beside these keys it has `kind` and the keys of that " << section.category << " (below).";
-    os << "\n\n";
+      text += (section.fields.empty() ? " An entry has" : " Beside these keys it has") +
+              std::string(" `kind` and the keys of that ") + section.category + " (below).";
+    os << "## " << (section.pointer.empty() ? "The top" : "`" + section.pointer + "`") << "\n\n"
+       << wrapped(text) << "\n\n";
     printFields(os, section.fields);
   }
   os << "## `/sweep/*`\n\n"
-     << sweepSummary() << " See [experiments](../experiments.md).\n\n| key | type | meaning |\n|---|---|---|\n";
+     << wrapped(sweepSummary().str() + " See [experiments](../experiments.md).")
+     << "\n\n| key | type | meaning |\n|---|---|---|\n";
   for (const SweepKey &key : sweepKeys())
     os << "| `" << key.key << "` | " << key.type << " | " << key.doc << " |\n";
   os << "\n";
@@ -106,14 +129,13 @@ std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
     os << "## Kinds of " << category << "\n\n";
     for (const exp::Method *method : methods.all(category)) {
       os << "### " << category << " `" << method->kind() << "`\n\n"
-         << method->summary() << " Source: " << method->source() << ".\n\n";
-      if (!method->fields().empty())
-        printFields(os, method->fields());
+         << wrapped(sentence(method->summary()) + " Source: " + sentence(method->source())) << "\n\n";
+      printFields(os, method->fields());
     }
   }
   os << "## Keys that this version refuses\n\n";
   for (const exp::Unsupported &key : exp::unsupportedKeys())
-    os << "- `" << key.pointer << "`" << (key.neutral.empty() ? "" : ", but for `" + key.neutral + "`") << "\n";
+    os << "- `" << key.pointer << "`" << (key.neutral.empty() ? "" : ", except `" + key.neutral + "`") << "\n";
   return text;
 }
 
@@ -237,8 +259,8 @@ std::string moec::spec::explainExperiment(exp::ExperimentOp experiment) {
   };
   auto section = [&](Operation *op) {
     auto dataset = dyn_cast<exp::DatasetOp>(op);
-    const exp::Section *known =
-        exp::findSectionOfOp(op->getName().getStringRef().str(), dataset ? dataset.getSplit().str() : std::string());
+    const exp::Section *known = exp::findSectionOfOp(op->getName().getStringRef().str(),
+                                                     dataset ? dataset.getSplitAttr().str() : std::string());
     std::string pointer = exp::pointerOf(op);
     pointer = pointer == "/" ? "" : pointer;
     if (!known->category.empty())

@@ -122,7 +122,7 @@ Json moec::spec::toJson(exp::ExperimentOp experiment) {
     for (Operation &op : experiment.getBody().front()) {
       auto dataset = dyn_cast<exp::DatasetOp>(op);
       if (op.getName().getStringRef() != section.op ||
-          (dataset && exp::findSectionOfOp(section.op, dataset.getSplit().str()) != &section))
+          (dataset && exp::findSectionOfOp(section.op, dataset.getSplitAttr().str()) != &section))
         continue;
       found = true;
       std::string pointer = section.pointer;

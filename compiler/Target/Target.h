@@ -41,10 +41,10 @@ enum class CodeForm { Automatic, Text, Binary };
 
 struct AssembleOptions {
   unsigned threads = 1;
+  bool useCache = true; // of compiled kernels: kernel::KernelCache::defaultFolder()
   // For GPUs alone:
   bool verbose = false;       // registers of each kernel, on stderr
   bool strictKernels = false; // spilled registers are an error
-  bool useCache = true;
   CodeForm form = CodeForm::Automatic;
 };
 
@@ -64,22 +64,22 @@ public:
   virtual unsigned tensorsOfEpilogue() const { return 0; }
   /// Columns of which a product's kernel may make sums of rows; 0: it does not (see moe-form-dispatches).
   virtual int64_t columnsOfRowSums() const { return 0; }
-  /// Columns, of all products of the same gathered rows together, from which gathering once before them is faster than
-  /// in the loads of each; 0: never (see moe-form-dispatches).
+  /// Rows that products multiply are gathered once, before them, if the products have this many columns or more
+  /// together. With fewer, each product gathers in its loads. 0: never once (see moe-form-dispatches).
   virtual int64_t columnsToGatherOnce() const { return 0; }
   /// Whether products read rows that are spread to experts through their map, as they read gathered ones, under the
   /// same condition (see moe-form-dispatches). Products of every target can do it.
   virtual bool spreadsInLoads() const { return false; }
   /// Columns of the widest rows whose sums over rows begin in the kernel that has the rows anyway; 0: never (see
-  /// moe-form-dispatches). Row kernels of every target can do it, for plans that take over another's structure.
+  /// moe-form-dispatches). Row kernels of every target can do it, for plans with the structure of another target.
   virtual int64_t columnsToSumInRows() const { return 0; }
   /// The element type that tensors of a `compute: bf16` experiment have in memory; null: the target has none narrower
   /// than f32, and computes with f32.
   virtual mlir::FloatType narrowType(mlir::MLIRContext *context) const = 0;
 
   /// Emits the kernels of `dispatch` into `kernels`: at least one, launched in this order, each with all parameters of
-  /// the dispatch. One is called `symbol`; the names of several start with it. What a kernel leaves in the workspace of
-  /// the scratch area, the next one of the dispatch finds there. Fails with a diagnostic at the dispatch when there is
+  /// the dispatch. One is called `symbol`; the names of several start with it. The next kernel of the dispatch finds in
+  /// the workspace of the scratch area what this one left there. Fails with a diagnostic at the dispatch when there is
   /// no template.
   virtual mlir::FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, mlir::ModuleOp kernels,
                                                                llvm::StringRef symbol) const = 0;

@@ -4,7 +4,7 @@
 #include "compiler/Conversion/ExpToPlan/Passes.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Methods/Methods.h"
-#include "compiler/Target/GPU/Sm90/Passes.h"
+#include "compiler/Target/GPU/GpuBackend.h"
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/Moe.h"
 #include "dialects/Moe/Transforms/Passes.h"
@@ -37,7 +37,7 @@ void registerAllPasses() {
   plan::registerPlanPasses();
   registerExpToPlanPasses();
   registerMoeToPlanPasses();
-  sm90::registerSm90Passes();
+  gpu::registerGpuPasses();
 }
 
 } // namespace moec

@@ -1,5 +1,6 @@
 // bench(): train steps and a clock, nothing else.
 #include "runtime/api/Session.h"
+#include "runtime/base/Text.h"
 #include "runtime/exec/Devices.h"
 #include "runtime/exec/MetricReader.h"
 
@@ -53,8 +54,8 @@ public:
     if (loss)
       lastLoss = step.metrics.values(*loss)[0];
     if (!std::isfinite(lastLoss))
-      return Status::error("MOEC-R002", plan.path, "the metric \"", loss->name, "\" became ", lastLoss, " at step ",
-                           step.step, "; steps of no use are not worth measuring");
+      return Status::error("MOEC-R002", plan.path, "the metric \"", loss->name, "\" became ", formatFixed(lastLoss, 4),
+                           " at step ", step.step, "; steps of no use are not worth measuring");
     if (steps > request.warmupSteps) {
       // Steps end before they are heard of, so their own clock counts, not ours.
       stepSeconds.push_back(step.seconds);

@@ -31,15 +31,16 @@ exit codes:
   0 done                       4 data missing or unfit (MOEC-D)
   1 failed                     5 checkpoint missing or damaged (MOEC-C)
   2 options, or run folder     6 a loss, a gradient or the state is NaN or infinite
-    in the way                 7 stopped by SIGINT, SIGTERM or SIGHUP; a checkpoint was saved
+    in the way                 7 stopped by SIGINT, SIGTERM or SIGHUP; what there was to save
+                                 was saved (SIGQUIT ends a process without saving)
   3 plan refused (MOEC-P)
 )";
 
 class CommandLine {
 public:
-  explicit CommandLine(std::vector<std::string> alsoKnown = {})
+  explicit CommandLine(std::vector<std::string> alsoKnown = {}, const CompiledPlan *compiled = nullptr)
       : app("Runs a compiled plan: training, evaluation, text generation.", "moec-run"),
-        alsoKnown(std::move(alsoKnown)) {
+        alsoKnown(std::move(alsoKnown)), compiled(compiled) {
     app.failure_message([this](const CLI::App *, const CLI::Error &error) { return describeError(error); });
     app.footer(kFooter);
     app.require_subcommand(1);
@@ -72,8 +73,10 @@ public:
     if (std::optional<int> code = parse(arguments))
       return *code;
     bool trains = app.got_subcommand("train");
-    if (trains)
+    if (trains) {
       ignoreBrokenPipes();
+      exitOnStopSignals();
+    }
     int code = runVerb();
     errno = 0;
     bool told = std::fflush(stdout) == 0 && !std::ferror(stdout);
@@ -86,7 +89,8 @@ public:
 
   int runVerb() {
     bool onlyLooks = app.got_subcommand("describe");
-    Result<Plan> plan = loadPlan(planPath, !onlyLooks);
+    Result<Plan> plan =
+        compiled ? loadPlanBytes(compiled->bytes, planPath, !onlyLooks) : loadPlan(planPath, !onlyLooks);
     if (!plan.isOk())
       return fail(plan.status());
     if (onlyLooks)
@@ -134,10 +138,17 @@ private:
     addCommon(command);
     addData(command);
     auto *resume = command->add_flag("--resume", options.resume, "go on from the newest checkpoint of the run");
-    command->add_flag("--overwrite", options.overwrite, "throw away the run that the folder holds")->excludes(resume);
+    command
+        ->add_flag(
+            "--overwrite", options.overwrite,
+            "delete the run in the folder (run.json, metrics.jsonl, its checkpoints; all else stays) and begin a "
+            "new one")
+        ->excludes(resume);
     command->add_flag("--restart-data", options.restartData,
                       "with --resume: data sets whose files or windows changed begin a new pass");
-    command->add_option("--max-steps", options.maxSteps, "stop after this many more steps")
+    command
+        ->add_option("--max-steps", options.maxSteps,
+                     "stop after this many more steps; steps since the newest checkpoint are not saved")
         ->check(wholeNumber(0, kMostSteps));
     command->add_option("--trace", options.tracePath,
                         "write a Chrome trace of one step (the sixth, or the last) to this file");
@@ -216,6 +227,10 @@ private:
   }
 
   int runTrain(const Plan &plan) {
+    if (compiled) {
+      options.planBytes = compiled->bytes;
+      options.beginAgain = compiled->beginAgain;
+    }
     Result<TrainReport> report = train(plan, options);
     if (!report.isOk())
       return fail(report.status());
@@ -291,6 +306,7 @@ private:
 
   CLI::App app;
   std::vector<std::string> alsoKnown;
+  const CompiledPlan *compiled;
   std::string planPath;
   RunOptions options;
   EvaluateOptions evaluation;
@@ -301,7 +317,9 @@ private:
 
 } // namespace
 
-int runCommandLine(const std::vector<std::string> &arguments) { return CommandLine().run(arguments); }
+int runCommandLine(const std::vector<std::string> &arguments, const CompiledPlan *compiled) {
+  return CommandLine({}, compiled).run(arguments);
+}
 
 void openStandardStreams() {
   // A file opened next would get a closed stream's number, and what is printed would land in it.

@@ -38,7 +38,7 @@ private:
   const Plan &plan;
 };
 
-/// Writes what EvaluateOptions ask for, a JSON line a window or a text line a byte, to options.out.
+/// Writes what EvaluateOptions ask for, a JSON line per window or a text line per byte, to options.out.
 class TokenWriter {
 public:
   TokenWriter(Executor &executor, const RunOptions &options, const EvaluateOptions &request)

@@ -8,10 +8,15 @@
 
 #include <algorithm>
 #include <cmath>
+#include <span>
 
 namespace moec::rt {
 
 Result<Plan> loadPlan(const std::string &path, bool checkCpu) { return readPlan(path, {checkCpu}); }
+
+Result<Plan> loadPlanBytes(std::string_view bytes, const std::string &path, bool checkCpu) {
+  return parsePlan(std::as_bytes(std::span(bytes)), path, {checkCpu});
+}
 
 std::string describe(const Plan &plan, const DescribeOptions &options) {
   return describePlan(plan, {options.threads == 0 ? defaultThreads() : options.threads, options.instructions});
@@ -34,6 +39,27 @@ int exitCode(const Status &status) {
     return kExitCheckpoint;
   default:
     return kExitFailed;
+  }
+}
+
+const char *exitReason(int code) {
+  switch (code) {
+  case kExitOk:
+    return "done";
+  case kExitUsage:
+    return "options, or run folder in the way";
+  case kExitPlan:
+    return "plan refused";
+  case kExitData:
+    return "data missing or unfit";
+  case kExitCheckpoint:
+    return "checkpoint missing, damaged or of another spec";
+  case kExitNotFinite:
+    return "NaN or infinity in loss, gradient or state";
+  case kExitInterrupted:
+    return "stopped by a signal";
+  default:
+    return "see the error above";
   }
 }
 

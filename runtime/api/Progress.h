@@ -23,7 +23,7 @@ public:
   ~Progress() { endLive(); }
   Progress(const Progress &) = delete;
 
-  /// Whether step() would draw now: on a terminal, a few times a second.
+  /// Whether step() would draw now: on a terminal, a few times per second.
   bool wantsStep() const;
   /// Redraws the live line.
   void step(const StepView &view);

@@ -44,7 +44,7 @@ Result<std::string> Session::chooseCheckpoint() const {
   if (!path.isOk() && path.status().code() == "MOEC-C001")
     return Status::error(
         "MOEC-C001", folder,
-        "this run has no checkpoint; train it first (--overwrite starts a stopped run again), or name a "
+        "this run has no checkpoint; train it first (--overwrite begins a stopped run again), or name a "
         "folder with --run-dir or a checkpoint with --resume-from");
   return path;
 }
@@ -72,13 +72,13 @@ std::vector<MetricValue> Session::readMetrics() {
   return values;
 }
 
-Result<EvaluateReport> Session::runEvaluation(const WindowSink &everyWindow) {
+Result<EvaluateReport> Session::runEvaluation(const WindowSink &everyWindow, const std::function<Status()> &poll) {
   if (!plan.evaluation || plan.data.validation.empty())
     return Status::error("MOEC-D004", plan.specFile,
                          "the spec names no validation data; give data.validation a source");
   MOEC_ASSIGN_OR_RETURN(EvaluateReport report, Evaluation(*engine, *data).run(everyWindow));
   if (!baseline) {
-    MOEC_ASSIGN_OR_RETURN(baseline, data->unigramBaseline());
+    MOEC_ASSIGN_OR_RETURN(baseline, data->unigramBaseline(poll));
   }
   report.unigramBaseline = *baseline;
   return report;
@@ -88,7 +88,7 @@ Status checkEvaluation(const EvaluateReport &report, const std::string &place) {
   for (const MetricValue &metric : report.metrics)
     if (metric.values.size() == 1 && !std::isfinite(metric.values[0]))
       return Status::error("MOEC-R002", place, "the metric \"", metric.name, "\" of the validation data is ",
-                           metric.values[0], " at step ", report.step);
+                           formatFixed(metric.values[0], 4), " at step ", report.step);
   return Status::ok();
 }
 
@@ -143,7 +143,7 @@ Json evaluationLine(const EvaluateReport &report) {
     row.set("windows", Json::integer(static_cast<int64_t>(source.windows)));
     sources.add(source.name, std::move(row));
   }
-  line.set("sources", std::move(sources));
+  line.set(line_key::sources, std::move(sources));
   return line;
 }
 

@@ -28,7 +28,8 @@ public:
   Result<std::string> chooseCheckpoint() const;
 
   /// Reads the validation data with the present weights; `everyWindow`, if there is one, gets each of its windows.
-  Result<EvaluateReport> runEvaluation(const WindowSink &everyWindow = {});
+  /// `poll`, if there is one, is asked while the baseline is made.
+  Result<EvaluateReport> runEvaluation(const WindowSink &everyWindow = {}, const std::function<Status()> &poll = {});
 
   Executor &executor() { return *engine; }
   Progress &progress() { return screen; }

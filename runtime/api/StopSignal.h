@@ -1,8 +1,11 @@
-// SIGINT, SIGTERM and SIGHUP while training: they ask to stop after the step and to save. The first one writes a line
-// to standard error at once; more of them change nothing, so that what the line promises is done. SIGQUIT ends the
-// process as usual. SIGHUP stays ignored where it was ignored before (nohup).
+// SIGINT, SIGTERM and SIGHUP from the moment when a run folder changes: they ask to stop after the step and to save.
+// The first one writes a line to standard error at once; more of them change nothing, so that what the line promises is
+// done. SIGQUIT ends the process as usual. SIGHUP stays ignored where it was ignored before (nohup). Before and after
+// that, exitOnStopSignals() of moec.h holds.
 #ifndef MOEC_RUNTIME_API_STOPSIGNAL_H
 #define MOEC_RUNTIME_API_STOPSIGNAL_H
+
+#include "runtime/api/moec.h"
 
 #include <array>
 #include <csignal>
@@ -15,7 +18,7 @@ public:
   ~StopSignal();
   StopSignal(const StopSignal &) = delete;
 
-  bool requested() const;
+  bool requested() const { return stopRequested(); }
 
 private:
   bool enabled;

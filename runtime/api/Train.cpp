@@ -33,15 +33,15 @@ bool isInside(const std::string &path, const std::string &directory) {
 
 class TrainSession final : public Session {
 public:
-  TrainSession(const Plan &plan, const RunOptions &options)
-      : Session(plan, options), loss(findLoss(plan)), stop(options.handleSignals) {}
+  TrainSession(const Plan &plan, const RunOptions &options) : Session(plan, options), loss(findLoss(plan)) {}
 
   Result<TrainReport> run() {
     Result<TrainReport> result = runAll();
-    if (result.isOk() || exitCode(result.status()) != kExitNotFinite || !hasBegun)
+    if (result.isOk() || !hasBegun)
       return result;
     const Status &bad = result.status();
-    return Status::error(bad.code(), bad.place(), bad.message(), whatIsLeft());
+    return Status::error(bad.code(), bad.place(), bad.message(),
+                         exitCode(bad) == kExitNotFinite ? whatIsLeft() : saveGoodSteps(bad));
   }
 
   Status stepDone(const StepResult &step) override {
@@ -79,9 +79,10 @@ public:
 
   Status evaluate() override {
     double start = nowSeconds();
-    Result<EvaluateReport> made = runEvaluation([this](const WindowResult &) {
-      return stop.requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
-    });
+    auto poll = [this] {
+      return stop->requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
+    };
+    Result<EvaluateReport> made = runEvaluation([&](const WindowResult &) { return poll(); }, poll);
     if (!made.isOk() && made.status().code() == kValidationLeft) {
       interrupted = true;
       progress().note("the validation of step " + std::to_string(executor().stepCounter()) +
@@ -111,7 +112,7 @@ public:
   }
 
   bool wantsStep(int64_t begun) override {
-    interrupted = interrupted || stop.requested();
+    interrupted = interrupted || stop->requested();
     return !interrupted && (options.maxSteps < 0 || begun < options.maxSteps);
   }
 
@@ -119,9 +120,14 @@ public:
 
   Status traced(int64_t step, const std::vector<TimedLaunch> &launches) override {
     std::string trace = chromeTrace(plan, executor().device().limits(), step, launches);
-    MOEC_RETURN_IF_ERROR(writeFileAtomic(options.tracePath, trace));
-    progress().note("step " + std::to_string(step) + ": " + std::to_string(launches.size()) + " launches traced in " +
-                    options.tracePath);
+    Status written = checkTracePath();
+    if (written.isOk())
+      written = writeFileAtomic(options.tracePath, trace);
+    if (!written.isOk()) // the run is worth more
+      std::fprintf(stderr, "moec-run: the trace is lost: %s\n", written.text().c_str());
+    else
+      progress().note("step " + std::to_string(step) + ": " + std::to_string(launches.size()) + " launches traced in " +
+                      options.tracePath);
     return Status::ok();
   }
 
@@ -132,22 +138,64 @@ private:
     MOEC_RETURN_IF_ERROR(openData());
     MOEC_ASSIGN_OR_RETURN(folder, RunFolder::openForTraining(plan, options));
     if (options.overwrite && isInside(options.resumeFrom, folder->path()))
-      return Status::error("MOEC-R005", options.resumeFrom, "lies in the run folder \"", folder->path(),
-                           "\" that --overwrite empties; choose another --run-dir, or --resume without --overwrite");
+      return Status::error(
+          "MOEC-R005", options.resumeFrom, "lies in the run folder \"", folder->path(),
+          "\" whose run --overwrite deletes; choose another --run-dir, or --resume without --overwrite");
+    MOEC_RETURN_IF_ERROR(checkSameSpec(folder->path(), plan, options));
+    MOEC_RETURN_IF_ERROR(checkTracePath());
     MOEC_RETURN_IF_ERROR(goOnInData());
+    MOEC_RETURN_IF_ERROR(folder->checkRoom(plan, options));
     MOEC_RETURN_IF_ERROR(openDevice());
     MOEC_RETURN_IF_ERROR(resumeIfAsked());
-    MOEC_RETURN_IF_ERROR(folder->begin(plan, options.overwrite));
-    MOEC_ASSIGN_OR_RETURN(metricsLog, MetricsLog::open(folder->metricsPath(), firstStep));
-    hasBegun = true;
+    MOEC_RETURN_IF_ERROR(beginInFolder());
     introduce();
     startTime = intervalStart = nowSeconds();
     ProgramRunner runner(executor(), *this);
     if (options.maxSteps != 0)
       MOEC_RETURN_IF_ERROR(runner.run(plan.train));
+    // One from elsewhere, with no step left to do: it becomes a checkpoint of this run.
+    if (stepsHere == 0 && firstStep > 0 && savedStep < 0)
+      MOEC_RETURN_IF_ERROR(save());
+    // A signal that came too late for anything else must still end a sweep.
+    interrupted = interrupted || stop->requested();
     if (interrupted)
       MOEC_RETURN_IF_ERROR(saveInterrupted());
     return report();
+  }
+
+  /// The first moment at which files of a run change. Until then a signal may end the process.
+  Status beginInFolder() {
+    stop.emplace(options.handleSignals);
+    MOEC_ASSIGN_OR_RETURN(std::vector<std::string> notes, folder->begin(plan, options, firstStep, checkpoint));
+    MOEC_ASSIGN_OR_RETURN(metricsLog, MetricsLog::open(folder->metricsPath(), options.overwrite ? 0 : firstStep));
+    MOEC_RETURN_IF_ERROR(folder->keep());
+    hasBegun = true;
+    if (!options.planBytes.empty() && options.out)
+      std::fprintf(stderr, "compiled %s to %s\n", plan.specFile.c_str(), plan.path.c_str());
+    tell(notes);
+    return Status::ok();
+  }
+
+  void tell(const std::vector<std::string> &notes) {
+    for (const std::string &note : notes)
+      if (options.json) // JSON lines own stdout
+        std::fprintf(stderr, "moec-run: %s\n", note.c_str());
+      else
+        progress().note(note);
+  }
+
+  /// Beside what checkOutput() looks at, the files that this run is about to make.
+  Status checkTracePath() const {
+    const std::string &path = options.tracePath;
+    if (path.empty())
+      return Status::ok();
+    for (const std::string &own : {folder->metricsPath(), folder->path() + "/run.json", plan.path})
+      if (std::filesystem::weakly_canonical(path) == std::filesystem::weakly_canonical(own))
+        return Status::error("MOEC-R005", path,
+                             "the trace would take the place of a file of the run; name another file");
+    if (isInside(path, folder->checkpointsPath()))
+      return Status::error("MOEC-R005", path, "the trace would lie among checkpoints; name another file");
+    return checkOutput(path, "a trace", kTraceBeginning);
   }
 
   bool resumes() const { return options.resume || !options.resumeFrom.empty(); }
@@ -176,18 +224,11 @@ private:
     if (!resumes())
       return Status::ok();
     MOEC_ASSIGN_OR_RETURN(firstStep, restore(checkpoint));
-    savedStep = firstStep;
+    // One from elsewhere, or that was set aside, is not yet saved as a checkpoint of this run.
+    if (isSameFile(checkpoint, folder->checkpointsPath() + "/" + checkpointName(firstStep)))
+      savedStep = firstStep;
     progress().note("resumed from " + checkpoint);
-    for (const std::string &note : dataNotes)
-      if (options.json) // JSON lines own stdout
-        std::fprintf(stderr, "moec-run: %s\n", note.c_str());
-      else
-        progress().note(note);
-    if (options.overwrite) // begin() removes what is there
-      return Status::ok();
-    MOEC_ASSIGN_OR_RETURN(std::vector<std::string> aside, setAsideNewer(folder->checkpointsPath(), firstStep));
-    for (const std::string &name : aside)
-      progress().note("a newer checkpoint is kept as " + folder->checkpointsPath() + "/" + name);
+    tell(dataNotes);
     return Status::ok();
   }
 
@@ -227,11 +268,26 @@ private:
   /// the log decide nothing.
   Status checkFinite(const StepResult &step) {
     for (const PlanMetric &metric : plan.metrics)
-      if (metric.name == "loss" || metric.name == "total_loss" || metric.name == "grad_norm")
+      if (metric.role == StateRole::Loss || metric.role == StateRole::TotalLoss ||
+          metric.role == StateRole::GradientNorm)
         if (double value = step.metrics.values(metric)[0]; !std::isfinite(value))
-          return Status::error("MOEC-R002", folder->path(), "the metric \"", metric.name, "\" became ", value,
-                               " at step ", step.step);
+          return Status::error("MOEC-R002", folder->path(), "the metric \"", metric.name, "\" became ",
+                               formatFixed(value, 4), " at step ", step.step);
     return Status::ok();
+  }
+
+  /// After an error that is not the state's fault, such as a data file that was cut short.
+  std::string saveGoodSteps(const Status &bad) {
+    bool isGood = exitCode(bad) == kExitData || bad.code() == "MOEC-I002";
+    int64_t step = isGood ? executor().stepCounter() : 0;
+    if (!isGood || step == 0)
+      return "";
+    std::string place = folder->checkpointsPath() + "/" + checkpointName(step);
+    if (savedStep == step)
+      return "; nothing is lost: all steps are in " + place;
+    Status saved = save();
+    return saved.isOk() ? "; the steps before this are saved in " + place + ", --resume goes on from there"
+                        : "; the steps since the newest checkpoint are lost: " + saved.text();
   }
 
   /// After a number that is not finite.
@@ -257,7 +313,7 @@ private:
   }
 
   const PlanMetric *loss;
-  StopSignal stop;
+  std::optional<StopSignal> stop; // once files change
   std::optional<RunFolder> folder;
   std::optional<MetricsLog> metricsLog;
   std::string checkpoint; // to resume from
@@ -276,8 +332,12 @@ private:
 Result<TrainReport> train(const Plan &plan, const RunOptions &options) {
   if (options.restartData && !options.resume && options.resumeFrom.empty())
     return Status::error("MOEC-R005", "", "restart-data means something only with resume");
+  if (options.allowOtherSpec && !options.resume && options.resumeFrom.empty())
+    return Status::error("MOEC-R005", "", "allow-other-spec means something only with resume or resume-from");
   if (options.resume && options.overwrite)
     return Status::error("MOEC-R005", "", "resume and overwrite exclude each other");
+  if (options.overwrite && options.maxSteps == 0)
+    return Status::error("MOEC-R005", "", "overwrite deletes a run for a new one, max-steps 0 makes none");
   return TrainSession(plan, options).run();
 }
 

@@ -13,6 +13,7 @@
 #include <cstdio>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace moec::rt {
@@ -29,12 +30,14 @@ struct RunOptions {
   std::FILE *out = stdout;     // nullptr: silent
 
   // train() only.
-  bool resume = false;       // go on from the newest checkpoint (or resumeFrom)
-  bool overwrite = false;    // throw away what the run folder holds
-  bool restartData = false;  // data sets that changed since the checkpoint begin a new pass
-  int64_t maxSteps = -1;     // stop after so many more steps; -1: as the plan says
-  bool handleSignals = true; // SIGINT, SIGTERM, SIGHUP: finish the step, save, return
-  std::string tracePath;     // write a Chrome trace of one step, the sixth or the last, here
+  bool resume = false;        // go on from the newest checkpoint (or resumeFrom)
+  bool overwrite = false;     // delete the run that the folder holds: run.json, metrics.jsonl, checkpoints
+  bool beginAgain = false;    // a run that has no checkpoint yet begins again; its metrics are kept aside
+  bool restartData = false;   // data sets that changed since the checkpoint begin a new pass
+  int64_t maxSteps = -1;      // stop after so many more steps; -1: as the plan says
+  bool handleSignals = true;  // SIGINT, SIGTERM, SIGHUP: finish the step, save, return
+  std::string tracePath;      // write a Chrome trace of one step, the sixth or the last, here
+  std::string_view planBytes; // to be written to Plan::path when nothing can be refused any more; empty: it is there
 };
 
 struct MetricValue {
@@ -49,7 +52,7 @@ struct TrainReport {
   int64_t step = 0;         // done in all
   int64_t stepsHere = 0;    // done by this call
   double seconds = 0;       // of this call's training
-  bool interrupted = false; // by a signal; a checkpoint of `step` was saved
+  bool interrupted = false; // a signal came; a checkpoint of `step` was saved
   std::vector<MetricValue> metrics;
   uint64_t allocatedBytes = 0; // arena and scratch; Plan::peakBytes announced it
 };
@@ -57,10 +60,10 @@ struct TrainReport {
 struct EvaluateReport {
   int64_t step = 0;                 // of the checkpoint
   std::vector<MetricValue> metrics; // "loss": mean over sources by weight of the means over their windows
-  double unigramBaseline = 0;       // nats a byte, see Dataset
+  double unigramBaseline = 0;       // nats per byte, see Dataset
   struct Source {
     std::string name;
-    double loss = 0;      // nats a byte
+    double loss = 0;      // nats per byte
     uint64_t windows = 0; // that were read
   };
   std::vector<Source> sources; // those with a weight above 0
@@ -104,6 +107,8 @@ struct DescribeOptions {
 
 /// Reads and checks a plan. A plan that is only looked at need not fit this processor.
 Result<Plan> loadPlan(const std::string &path, bool checkCpu = true);
+/// The same for the bytes of a plan file; `path` is where it lies or will lie.
+Result<Plan> loadPlanBytes(std::string_view bytes, const std::string &path, bool checkCpu = true);
 
 Result<TrainReport> train(const Plan &plan, const RunOptions &options);
 
@@ -117,7 +122,8 @@ Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options, con
 Result<std::string> generate(const Plan &plan, const RunOptions &options, const GenerateOptions &request);
 
 /// What train() would say of its folder: an error (MOEC-R001) when it holds a run that the options neither go on with
-/// nor throw away. For those who have work to do before train(), such as compiling.
+/// nor delete, or files of others that a run would replace. For those who have work to do before train(), such as
+/// compiling.
 Status checkRunFolder(const std::string &folder, const RunOptions &options);
 /// MOEC-C005 when the options go on with a run of another spec and do not allow that. For those who replace the run's
 /// plan before train().
@@ -131,6 +137,12 @@ struct RunState {
 };
 Result<RunState> lookAtRun(const std::string &folder);
 
+/// For main(), before train() is called: while no step is under way, SIGINT, SIGTERM and SIGHUP write a line to
+/// standard error and end the process with kExitInterrupted.
+void exitOnStopSignals();
+/// Whether one of them has asked the newest train() to stop, whatever that returned.
+bool stopRequested();
+
 /// Tables of memory, buffers, kernels and instructions.
 std::string describe(const Plan &plan, const DescribeOptions &options = {});
 
@@ -143,13 +155,21 @@ enum ExitCode {
   kExitData = 4,        // MOEC-D...
   kExitCheckpoint = 5,  // MOEC-C...
   kExitNotFinite = 6,   // a loss, a gradient or the state is NaN or infinite
-  kExitInterrupted = 7, // stopped by a signal, after saving a checkpoint
+  kExitInterrupted = 7, // stopped by a signal, after saving what there was to save
 };
 int exitCode(const Status &status);
+/// What an exit code stands for, in a few words: "data missing or unfit".
+const char *exitReason(int code);
 
 /// `moec-run` without its main: arguments after the program name, e.g. {"a.moec", "train", "--resume"}. Prints, and
-/// returns an ExitCode. `moec train spec.json ...` compiles and then hands the rest over to this.
-int runCommandLine(const std::vector<std::string> &arguments);
+/// returns an ExitCode. `moec train spec.json ...` compiles and then hands the rest over to this, with the plan in
+/// memory.
+/// `compiled`: what the caller found out already.
+struct CompiledPlan {
+  std::string bytes;       // of the plan file; `train` writes it, the others leave no file behind
+  bool beginAgain = false; // RunOptions::beginAgain
+};
+int runCommandLine(const std::vector<std::string> &arguments, const CompiledPlan *compiled = nullptr);
 
 /// Puts /dev/null where a standard stream is closed; writing to standard output still fails. For main().
 void openStandardStreams();
@@ -161,8 +181,8 @@ void ignoreBrokenPipes();
 std::optional<int> parseCommandLine(const std::vector<std::string> &arguments, RunOptions &options,
                                     std::vector<std::string> alsoKnown = {});
 
-/// The options of one of its subcommands ("train"), as `moec-run PLAN train --help` prints them, but for --help
-/// and --run-dir, which `moec train` has itself.
+/// The options of one of its subcommands ("train"), as `moec-run PLAN train --help` prints them, except --help and
+/// --run-dir, which `moec train` has itself.
 std::string commandLineOptions(const std::string &subcommand);
 
 } // namespace moec::rt

@@ -1,5 +1,6 @@
 #include "runtime/base/File.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -133,6 +134,27 @@ Status writeFileAtomic(const std::string &path, std::string_view content) {
     return status;
   }
   return syncDirectory(directory);
+}
+
+Status checkOutput(const std::string &path, const std::string &what, std::string_view beginning) {
+  std::error_code error;
+  fs::path parent = fs::path(path).parent_path();
+  if (!parent.empty() && !fs::is_directory(parent, error))
+    return Status::error("MOEC-R005", path, "there is no folder ", parent.string(), " to write ", what, " to");
+  fs::file_status found = fs::status(path, error);
+  if (fs::is_directory(found))
+    return Status::error("MOEC-R005", path, "this is a folder; name a file for ", what);
+  if (fs::path(path).filename() == ".lock")
+    return Status::error("MOEC-R005", path, "this is the name of the lock of a run folder; name another file");
+  if (!fs::is_regular_file(found))
+    return Status::ok();
+  MOEC_ASSIGN_OR_RETURN(InputFile file, InputFile::open(path));
+  std::string begins(std::min<uint64_t>(file.size(), beginning.size()), '\0');
+  MOEC_RETURN_IF_ERROR(file.read(0, std::as_writable_bytes(std::span(begins))));
+  if (file.size() == 0 || begins == beginning)
+    return Status::ok();
+  return Status::error("MOEC-R005", path, "this file is not ", what, ", and ", what,
+                       " would take its place; name another file");
 }
 
 bool isSameFile(const std::string &a, const std::string &b) {

@@ -1,5 +1,6 @@
 // Files: descriptors that close, reads of parts and of whole files, and writes that a crash cannot tear.
-// Codes: MOEC-I001 cannot open or read, MOEC-I002 cannot write, MOEC-I003 cannot make or remove a directory.
+// Codes: MOEC-I001 cannot open or read, MOEC-I002 cannot write, MOEC-I003 cannot make or remove a directory, MOEC-R005
+// an output that would take the place of something else.
 #ifndef MOEC_RUNTIME_BASE_FILE_H
 #define MOEC_RUNTIME_BASE_FILE_H
 
@@ -61,6 +62,10 @@ Result<std::string> readFile(const std::string &path, uint64_t maxBytes);
 /// Temp file beside the target -> fsync -> rename -> fsync of the directory: readers see the old file or the new one.
 /// A symbolic link stays, its target is replaced. What is no regular file (a device, a pipe) is written to as it is.
 Status writeFileAtomic(const std::string &path, std::string_view content);
+
+/// MOEC-R005 unless a command may put `what` ("a plan") at `path`: the folder is there, and no file that begins in
+/// another way than such a file. Empty files, devices and pipes may be written to.
+Status checkOutput(const std::string &path, const std::string &what, std::string_view beginning);
 
 /// Whether both paths lead to one file that exists, under whatever names.
 bool isSameFile(const std::string &a, const std::string &b);

@@ -41,16 +41,10 @@ std::vector<double> readMetric(const PlanMetric &metric, Device &device) {
 }
 
 const PlanMetric *findLoss(const Plan &plan) {
-  const PlanMetric *found = nullptr;
-  for (const PlanMetric &metric : plan.metrics) {
-    if (metric.elements != 1)
-      continue;
-    if (metric.name == "loss")
+  for (const PlanMetric &metric : plan.metrics)
+    if (metric.role == StateRole::Loss)
       return &metric;
-    if (!found && metric.name.find("loss") != std::string::npos)
-      found = &metric;
-  }
-  return found;
+  return nullptr;
 }
 
 MetricSnapshot::MetricSnapshot(const Plan &plan) : plan(plan), size(sizeof(int64_t)) {
@@ -79,7 +73,7 @@ std::vector<double> MetricSnapshot::values(const PlanMetric &metric) const {
 double MetricSnapshot::expertBalance() const {
   double worst = 0;
   for (const PlanMetric &metric : plan.metrics) {
-    if (metric.name != "expert_tokens" || metric.shape.empty())
+    if (metric.role != StateRole::ExpertTokens)
       continue;
     std::vector<double> tokens = values(metric);
     size_t experts = metric.shape.back();

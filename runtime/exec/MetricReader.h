@@ -12,7 +12,7 @@ namespace moec::rt {
 /// All elements as doubles (exact up to 2^53, far beyond any count of tokens in a step). Waits.
 std::vector<double> readMetric(const PlanMetric &metric, Device &device);
 
-/// The one named "loss", else the first scalar whose name contains "loss"; nullptr when there is none.
+/// The metric with the role loss; nullptr when there is none.
 const PlanMetric *findLoss(const Plan &plan);
 
 /// The metrics and the step counter as they stood at one point of the device's work, in memory of the host that
@@ -29,8 +29,8 @@ public:
 
   int64_t stepCounter() const;
   std::vector<double> values(const PlanMetric &metric) const;
-  /// Fullest expert over the mean, the worst of all layers, from the metric "expert_tokens" [layers, experts].
-  /// 0 when the plan has no such metric or nothing was routed.
+  /// Fullest expert over the mean, the worst of all layers, from the metrics with the role expert_tokens, which are
+  /// [layers, experts]. 0 when the plan has no such metric or nothing was routed.
   double expertBalance() const;
 
 private:

@@ -30,7 +30,7 @@ public:
 
   void add(const TimedLaunch &launch);
 
-  /// Slowest first: calls, ms, us a call, GFLOP/s (TFLOP/s on a device with known limits), GB/s, percent of the
+  /// Slowest first: calls, ms, us per call, GFLOP/s (TFLOP/s on a device with known limits), GB/s, percent of the
   /// time, percent of the limit. Then the same by section of the spec, when the plan names them.
   std::string table() const;
 

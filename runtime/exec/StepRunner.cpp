@@ -21,24 +21,24 @@ size_t StepRunner::countLeading(const std::vector<ProgramOp> &body) {
 StepRunner::StepRunner(Executor &executor, const std::vector<ProgramOp> &steps, size_t count, FillBatch fillBatch)
     : executor(executor), body(std::span(steps).first(count)), fillBatch(std::move(fillBatch)),
       microBatches(countBatches({steps.begin(), steps.begin() + static_cast<ptrdiff_t>(count)})) {
-  size_t slotCount = executor.device().isAsynchronous() ? 2 : 1;
-  for (size_t i = 0; i < slotCount; ++i)
-    slots.emplace_back(executor.plan());
+  size_t numMemories = executor.device().isAsynchronous() ? 2 : 1;
+  for (size_t i = 0; i < numMemories; ++i)
+    memories.emplace_back(executor.plan());
 }
 
 Status StepRunner::prepare() {
   Device &device = executor.device();
   const PlanData &data = executor.plan().data;
   uint64_t tokens = alignUp(data.sequences * (data.seqLen + 1), 16), domains = alignUp(data.sequences, 16);
-  for (Slot &slot : slots) {
+  for (HostMemory &memory : memories) {
     uint64_t batchBytes = microBatches * (tokens + domains) * sizeof(int32_t);
-    auto *host = static_cast<std::byte *>(device.allocateHost(batchBytes + slot.metrics.bytes()));
+    auto *host = static_cast<std::byte *>(device.allocateHost(batchBytes + memory.metrics.bytes()));
     if (!host)
       return device.finish();
     auto *words = reinterpret_cast<int32_t *>(host);
     for (size_t i = 0; i < microBatches; ++i, words += tokens + domains)
-      slot.batches.push_back({{words, data.sequences * (data.seqLen + 1)}, {words + tokens, data.sequences}});
-    slot.metrics.placeAt(host + batchBytes);
+      memory.batches.push_back({{words, data.sequences * (data.seqLen + 1)}, {words + tokens, data.sequences}});
+    memory.metrics.placeAt(host + batchBytes);
   }
   for (size_t i = 0; i < kMarks; ++i)
     marks.push_back(device.createMark());
@@ -50,53 +50,54 @@ Status StepRunner::prepare() {
 Status StepRunner::begin(int64_t step) {
   if (!prepared)
     MOEC_RETURN_IF_ERROR(prepare());
-  Slot &slot = slots[nextSlot];
+  HostMemory &memory = memories[nextMemory];
   uint64_t sequences = executor.plan().data.sequences;
   for (size_t i = 0; i < microBatches; ++i)
-    MOEC_RETURN_IF_ERROR(fillBatch((static_cast<uint64_t>(step - 1) * microBatches + i) * sequences, slot.batches[i]));
+    MOEC_RETURN_IF_ERROR(
+        fillBatch((static_cast<uint64_t>(step - 1) * microBatches + i) * sequences, memory.batches[i]));
   // Evaluation or saving may have come between: time does not count over that.
   if (underWay.empty()) {
     lastFinished = -1;
     executor.device().setMark(firstBegin);
   }
-  issue(slot);
+  issue(memory);
   executor.device().setMark(endMark(step));
-  underWay.push_back({step, nextSlot});
-  nextSlot = (nextSlot + 1) % slots.size();
+  underWay.push_back({step, nextMemory});
+  nextMemory = (nextMemory + 1) % memories.size();
   return Status::ok();
 }
 
-void StepRunner::issue(Slot &slot) {
+void StepRunner::issue(HostMemory &memory) {
   size_t batch = 0;
   auto doIt = [&] {
-    issueBody(body, slot, batch);
-    slot.metrics.download(executor.device());
+    issueBody(body, memory, batch);
+    memory.metrics.download(executor.device());
   };
   // Not the first time: drivers load code at first use, and a short run is over before recording pays.
-  bool first = !std::exchange(slot.wasUsed, true);
+  bool first = !std::exchange(memory.wasUsed, true);
   if (first || !executor.mayRecord())
     return doIt();
-  if (!slot.recording) {
+  if (!memory.recording) {
     executor.device().beginRecording();
     doIt();
-    slot.recording = executor.device().endRecording("a training step");
+    memory.recording = executor.device().endRecording("a training step");
   }
-  executor.device().replay(*slot.recording);
+  executor.device().replay(*memory.recording);
 }
 
-void StepRunner::issueBody(std::span<const ProgramOp> ops, Slot &slot, size_t &batch) {
+void StepRunner::issueBody(std::span<const ProgramOp> ops, HostMemory &memory, size_t &batch) {
   Device &device = executor.device();
   const Plan &plan = executor.plan();
   for (const ProgramOp &op : ops) {
     if (op.kind == ProgramOp::Kind::Call) {
       executor.walk(op.function);
     } else if (op.kind == ProgramOp::Kind::NextBatch) {
-      const BatchView &view = slot.batches[batch++];
+      const BatchView &view = memory.batches[batch++];
       device.upload(plan.batchOffset, view.tokens.data(), view.tokens.size_bytes());
       device.upload(plan.domainsOffset, view.domains.data(), view.domains.size_bytes());
     } else {
       for (int64_t i = 0; i < op.count; ++i)
-        issueBody(op.body, slot, batch);
+        issueBody(op.body, memory, batch);
     }
   }
 }
@@ -110,7 +111,7 @@ Result<StepResult> StepRunner::finishOldest() {
   lastFinished = oldest.step;
   const PlanData &data = executor.plan().data;
   return StepResult{oldest.step, 0, microBatches * data.sequences * data.seqLen,
-                    device.secondsBetween(begin, endMark(oldest.step)), slots[oldest.slot].metrics};
+                    device.secondsBetween(begin, endMark(oldest.step)), memories[oldest.memory].metrics};
 }
 
 } // namespace moec::rt

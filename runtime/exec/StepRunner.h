@@ -44,11 +44,11 @@ public:
   Result<StepResult> finishOldest();
 
   size_t inFlight() const { return underWay.size(); }
-  size_t capacity() const { return slots.size(); }
+  size_t capacity() const { return memories.size(); }
 
 private:
-  struct Slot {
-    explicit Slot(const Plan &plan) : metrics(plan) {}
+  struct HostMemory {
+    explicit HostMemory(const Plan &plan) : metrics(plan) {}
 
     std::vector<BatchView> batches;
     MetricSnapshot metrics;
@@ -57,8 +57,8 @@ private:
   };
 
   Status prepare();
-  void issue(Slot &slot);
-  void issueBody(std::span<const ProgramOp> body, Slot &slot, size_t &batch);
+  void issue(HostMemory &memory);
+  void issueBody(std::span<const ProgramOp> body, HostMemory &memory, size_t &batch);
   uint32_t endMark(int64_t step) const { return marks[static_cast<size_t>(step) % kMarks]; }
 
   /// A step's end is compared with that of the step before while the next one is under way.
@@ -68,16 +68,16 @@ private:
   std::span<const ProgramOp> body;
   FillBatch fillBatch;
   size_t microBatches;
-  std::vector<Slot> slots;
+  std::vector<HostMemory> memories;
   std::vector<uint32_t> marks;
   uint32_t firstBegin = 0;
   int64_t lastFinished = -1; // marked by endMark(), of this chain of steps
   struct UnderWay {
     int64_t step;
-    size_t slot;
+    size_t memory;
   };
   std::deque<UnderWay> underWay;
-  size_t nextSlot = 0;
+  size_t nextMemory = 0;
   bool prepared = false;
 };
 

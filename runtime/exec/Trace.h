@@ -12,6 +12,9 @@
 namespace moec::rt {
 
 /// JSON. Each event has kernel, stream, ms, GB/s, TFLOP/s and, where the limits are known, percent of the limit.
+/// What chromeTrace() begins with: keys are sorted.
+inline constexpr char kTraceBeginning[] = "{\"displayTimeUnit\":";
+
 std::string chromeTrace(const Plan &plan, const DeviceLimits &limits, int64_t step,
                         std::span<const TimedLaunch> launches);
 

@@ -55,7 +55,8 @@ Status saveCheckpoint(const Plan &plan, Device &device, const std::string &direc
 /// What the manifest alone says; tensors are not looked at. Codes as for reading the manifest: C001 to C004, C006.
 Result<CheckpointManifest> readCheckpointManifest(const std::string &path);
 
-/// Checks the folder alone: manifest, shard sizes, hashes and headers, no file too many.
+/// Checks the folder alone: manifest, shard sizes, hashes and headers, no file too many, no NaN or infinity
+/// (MOEC-C018).
 Result<CheckpointManifest> verifyCheckpoint(const std::string &path);
 
 struct LoadOptions {
@@ -63,8 +64,7 @@ struct LoadOptions {
   bool allowOtherSpec = false;
 };
 
-/// Verifies the folder, then that its tensors are exactly those of the plan, none with a NaN or an infinity
-/// (MOEC-C018), then fills the arena. Returns the step.
+/// Verifies the folder, then that its tensors are exactly those of the plan, then fills the arena. Returns the step.
 Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::string &path,
                                const LoadOptions &options = {});
 

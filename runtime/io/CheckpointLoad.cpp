@@ -97,6 +97,33 @@ Status checkNothingElse(const CheckpointManifest &manifest, const std::string &f
   return Status::ok();
 }
 
+/// Nothing when values of this type (of safetensors) are always finite.
+std::optional<DType> floatType(const std::string &name) {
+  for (DType type : {DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8E4M3})
+    if (dtypeInfo(type).safetensors == name)
+      return type;
+  return std::nullopt;
+}
+
+/// A checkpoint that no run can go on from does not verify.
+Status checkFinite(const OpenCheckpoint &checkpoint) {
+  std::vector<std::byte> chunk(kCheckpointChunk);
+  for (const OpenShard &shard : checkpoint.shards)
+    for (const SafetensorsEntry &entry : shard.entries) {
+      std::optional<DType> type = floatType(entry.dtype);
+      uint64_t bad = 0, size = entry.end - entry.begin;
+      for (uint64_t done = 0; type && done < size;) {
+        size_t part = std::min<uint64_t>(size - done, chunk.size());
+        MOEC_RETURN_IF_ERROR(readAt(shard.fd.get(), entry.begin + done, chunk.data(), part, shard.path));
+        bad += countNotFinite(*type, std::span(chunk).first(part));
+        done += part;
+      }
+      if (type)
+        MOEC_RETURN_IF_ERROR(checkAllFinite(entry.name, bad, size / dtypeInfo(*type).bytes));
+    }
+  return Status::ok();
+}
+
 Result<OpenCheckpoint> openCheckpoint(const std::string &folder) {
   OpenCheckpoint checkpoint;
   MOEC_ASSIGN_OR_RETURN(checkpoint.manifest, readCheckpointManifest(folder));
@@ -108,55 +135,41 @@ Result<OpenCheckpoint> openCheckpoint(const std::string &folder) {
     checkpoint.shards.push_back(std::move(open));
   }
   MOEC_RETURN_IF_ERROR(checkTensorMap(checkpoint, folder));
+  if (Status finite = checkFinite(checkpoint); !finite.isOk())
+    return finite.recoded(finite.code(), "cannot use the checkpoint " + folder + ": ");
   return checkpoint;
 }
 
 /// Where a tensor of the plan lies in the checkpoint.
 struct Match {
-  const TensorSlot *slot;
+  const SavedTensor *tensor;
   const OpenShard *shard;
   const SafetensorsEntry *entry;
 };
 
-Result<std::vector<Match>> matchTensors(const std::vector<TensorSlot> &slots, const OpenCheckpoint &checkpoint,
+Result<std::vector<Match>> matchTensors(const std::vector<SavedTensor> &tensors, const OpenCheckpoint &checkpoint,
                                         const std::string &folder) {
-  std::unordered_map<std::string, const TensorSlot *> wanted;
-  for (const TensorSlot &slot : slots)
-    wanted.emplace(slot.name, &slot);
+  std::unordered_map<std::string, const SavedTensor *> wanted;
+  for (const SavedTensor &tensor : tensors)
+    wanted.emplace(tensor.name, &tensor);
   std::vector<Match> matches;
   for (const OpenShard &shard : checkpoint.shards)
     for (const SafetensorsEntry &entry : shard.entries) {
       auto it = wanted.find(entry.name);
       if (it == wanted.end())
         return Status::error("MOEC-C012", shard.path, "tensor \"", entry.name, "\" is not in the plan");
-      const TensorSlot &slot = *it->second;
-      if (entry.dtype != dtypeInfo(slot.dtype).safetensors || entry.shape != slot.shape)
+      const SavedTensor &tensor = *it->second;
+      if (entry.dtype != dtypeInfo(tensor.dtype).safetensors || entry.shape != tensor.shape)
         return Status::error("MOEC-C013", shard.path, "tensor \"", entry.name, "\" is ", entry.dtype, " ",
-                             formatShape(entry.shape), ", the plan has ", dtypeInfo(slot.dtype).safetensors, " ",
-                             formatShape(slot.shape));
-      matches.push_back({&slot, &shard, &entry});
+                             formatShape(entry.shape), ", the plan has ", dtypeInfo(tensor.dtype).safetensors, " ",
+                             formatShape(tensor.shape));
+      matches.push_back({&tensor, &shard, &entry});
       wanted.erase(it);
     }
-  for (const TensorSlot &slot : slots)
-    if (wanted.count(slot.name))
-      return Status::error("MOEC-C011", folder, "tensor \"", slot.name, "\" is missing");
+  for (const SavedTensor &tensor : tensors)
+    if (wanted.count(tensor.name))
+      return Status::error("MOEC-C011", folder, "tensor \"", tensor.name, "\" is missing");
   return matches;
-}
-
-/// A pass of its own: nothing may reach the arena from a checkpoint that is refused.
-Status checkFinite(const std::vector<Match> &matches, std::vector<std::byte> &chunk) {
-  for (const Match &match : matches) {
-    uint64_t bad = 0;
-    for (uint64_t done = 0; done < match.slot->bytes;) {
-      size_t part = std::min<uint64_t>(match.slot->bytes - done, chunk.size());
-      MOEC_RETURN_IF_ERROR(
-          readAt(match.shard->fd.get(), match.entry->begin + done, chunk.data(), part, match.shard->path));
-      bad += countNotFinite(match.slot->dtype, std::span(chunk).first(part));
-      done += part;
-    }
-    MOEC_RETURN_IF_ERROR(checkAllFinite(*match.slot, bad));
-  }
-  return Status::ok();
 }
 
 } // namespace
@@ -190,18 +203,16 @@ Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::stri
   const CheckpointManifest &manifest = checkpoint.manifest;
   if (manifest.specHash != plan.specHash && !options.allowOtherSpec)
     return otherSpec(plan, manifest, path);
-  std::vector<TensorSlot> slots = checkpointTensors(plan);
-  MOEC_ASSIGN_OR_RETURN(std::vector<Match> matches, matchTensors(slots, checkpoint, path));
+  std::vector<SavedTensor> tensors = checkpointTensors(plan);
+  MOEC_ASSIGN_OR_RETURN(std::vector<Match> matches, matchTensors(tensors, checkpoint, path));
 
   std::vector<std::byte> chunk(kCheckpointChunk);
-  if (Status finite = checkFinite(matches, chunk); !finite.isOk())
-    return finite.recoded(finite.code(), "cannot use the checkpoint " + path + ": ");
   for (const Match &match : matches)
-    for (uint64_t done = 0; done < match.slot->bytes;) {
-      size_t part = std::min<uint64_t>(match.slot->bytes - done, chunk.size());
+    for (uint64_t done = 0; done < match.tensor->bytes;) {
+      size_t part = std::min<uint64_t>(match.tensor->bytes - done, chunk.size());
       MOEC_RETURN_IF_ERROR(
           readAt(match.shard->fd.get(), match.entry->begin + done, chunk.data(), part, match.shard->path));
-      device.write(match.slot->offset + done, chunk.data(), part);
+      device.write(match.tensor->offset + done, chunk.data(), part);
       done += part;
     }
   MOEC_RETURN_IF_ERROR(device.finish());

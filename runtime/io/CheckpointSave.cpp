@@ -49,7 +49,7 @@ private:
 class CheckpointWriter {
 public:
   CheckpointWriter(const Plan &plan, Device &device, const std::string &folder, const SaveOptions &options)
-      : plan(plan), device(device), folder(folder), options(options), slots(checkpointTensors(plan)) {}
+      : plan(plan), device(device), folder(folder), options(options), tensors(checkpointTensors(plan)) {}
 
   Status run(int64_t step) {
     MOEC_RETURN_IF_ERROR(makeDirectories(folder));
@@ -81,14 +81,14 @@ private:
   std::vector<size_t> splitShards() {
     std::vector<size_t> ends;
     uint64_t bytes = 0;
-    for (size_t i = 0; i < slots.size(); ++i) {
-      if (bytes > 0 && bytes + slots[i].bytes > options.shardBytes) {
+    for (size_t i = 0; i < tensors.size(); ++i) {
+      if (bytes > 0 && bytes + tensors[i].bytes > options.shardBytes) {
         ends.push_back(i);
         bytes = 0;
       }
-      bytes += slots[i].bytes;
+      bytes += tensors[i].bytes;
     }
-    ends.push_back(slots.size());
+    ends.push_back(tensors.size());
     return ends;
   }
 
@@ -98,53 +98,56 @@ private:
     CheckpointShard shard{name, 0, {}};
     std::vector<SafetensorsEntry> entries;
     for (size_t i = begin; i < end; ++i) {
-      entries.push_back({slots[i].name, std::string(dtypeInfo(slots[i].dtype).safetensors), slots[i].shape, 0, 0});
-      manifest.tensors.push_back({slots[i].name, index, slots[i].kind});
+      entries.push_back(
+          {tensors[i].name, std::string(dtypeInfo(tensors[i].dtype).safetensors), tensors[i].shape, 0, 0});
+      manifest.tensors.push_back({tensors[i].name, index, tensors[i].kind});
     }
     MOEC_ASSIGN_OR_RETURN(ShardWriter writer, ShardWriter::create(folder + "/" + name));
     std::string header = safetensorsHeader(entries);
     MOEC_RETURN_IF_ERROR(writer.append(header.data(), header.size()));
     for (size_t i = begin; i < end; ++i)
-      MOEC_RETURN_IF_ERROR(writeTensor(writer, slots[i]));
+      MOEC_RETURN_IF_ERROR(writeTensor(writer, tensors[i]));
     MOEC_RETURN_IF_ERROR(writer.close(shard));
     manifest.shards.push_back(std::move(shard));
     return Status::ok();
   }
 
-  Status writeTensor(ShardWriter &writer, const TensorSlot &slot) {
+  Status writeTensor(ShardWriter &writer, const SavedTensor &tensor) {
     uint64_t bad = 0;
-    for (uint64_t done = 0; done < slot.bytes;) {
-      uint64_t part = std::min<uint64_t>(slot.bytes - done, kCheckpointChunk);
+    for (uint64_t done = 0; done < tensor.bytes;) {
+      uint64_t part = std::min<uint64_t>(tensor.bytes - done, kCheckpointChunk);
       chunk.resize(part);
-      device.read(slot.offset + done, chunk.data(), part);
+      device.read(tensor.offset + done, chunk.data(), part);
       MOEC_RETURN_IF_ERROR(device.finish()); // what a device that failed reads must never be kept
       MOEC_RETURN_IF_ERROR(writer.append(chunk.data(), part));
-      bad += countNotFinite(slot.dtype, chunk);
+      bad += countNotFinite(tensor.dtype, chunk);
       done += part;
     }
-    return checkAllFinite(slot, bad);
+    return checkAllFinite(tensor.name, bad, tensor.bytes / dtypeInfo(tensor.dtype).bytes);
   }
 
   const Plan &plan;
   Device &device;
   std::string folder;
   const SaveOptions &options;
-  std::vector<TensorSlot> slots;
+  std::vector<SavedTensor> tensors;
   std::vector<std::byte> chunk;
   CheckpointManifest manifest;
 };
 
 /// A checkpoint of this very step can be there already (a save on a signal just after a planned one). The two then
 /// change places in one step, so that at no moment there is neither.
-Status putInPlace(const std::string &temp, const std::string &final) {
+Status putInPlace(const std::string &directory, int64_t step) {
+  std::string temp = directory + "/" + checkpointTempName(step), final = directory + "/" + checkpointName(step);
+  auto removeOld = [&](const std::string &folder) { return removeCheckpoint(directory, folder, checkpointName(step)); };
   if (::renameat2(AT_FDCWD, temp.c_str(), AT_FDCWD, final.c_str(), RENAME_NOREPLACE) == 0)
     return Status::ok();
   if (errno == EEXIST && ::renameat2(AT_FDCWD, temp.c_str(), AT_FDCWD, final.c_str(), RENAME_EXCHANGE) == 0)
-    return removeTree(temp);
+    return removeOld(checkpointTempName(step));
   if (errno != EINVAL)
     return fileError("MOEC-C015", final, "rename into place");
   // A file system without these flags: the old one goes first.
-  MOEC_RETURN_IF_ERROR(removeTree(final));
+  MOEC_RETURN_IF_ERROR(removeOld(checkpointName(step)));
   if (::rename(temp.c_str(), final.c_str()) != 0)
     return fileError("MOEC-C015", final, "rename into place");
   return Status::ok();
@@ -155,12 +158,12 @@ Status putInPlace(const std::string &temp, const std::string &final) {
 Status saveCheckpoint(const Plan &plan, Device &device, const std::string &directory, int64_t step,
                       const SaveOptions &options) {
   MOEC_RETURN_IF_ERROR(makeDirectories(directory));
-  std::string temp = directory + "/" + checkpointTempName(step), final = directory + "/" + checkpointName(step);
+  std::string temp = directory + "/" + checkpointTempName(step);
   MOEC_RETURN_IF_ERROR(removeTree(temp));
   CheckpointWriter writer(plan, device, temp, options);
   Status status = writer.run(step);
   if (status.isOk())
-    status = putInPlace(temp, final);
+    status = putInPlace(directory, step);
   if (!status.isOk()) {
     (void)removeTree(temp);
     return status.recoded(status.code() == "MOEC-C018" ? status.code() : "MOEC-C015",

@@ -1,7 +1,9 @@
 #include "runtime/io/CheckpointStore.h"
 
 #include "runtime/base/File.h"
+#include "runtime/base/Text.h"
 #include "runtime/io/Checkpoint.h"
+#include "runtime/io/TensorTable.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -9,6 +11,8 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <limits>
+#include <sys/statvfs.h>
 #include <system_error>
 #include <unistd.h>
 
@@ -24,8 +28,24 @@ std::string checkpointName(int64_t step) {
   return std::string(kNamePrefix) + digits;
 }
 
+/// As a part of a file's name. Machines that share a disk have different names.
+static std::string hostName() {
+  char name[256] = "";
+  (void)::gethostname(name, sizeof name - 1);
+  std::string host = name[0] ? name : "localhost";
+  std::replace(host.begin(), host.end(), '/', '_');
+  return host;
+}
+
 std::string checkpointTempName(int64_t step) {
-  return std::string(kTempPrefix) + std::to_string(step) + "-" + std::to_string(::getpid());
+  return std::string(kTempPrefix) + std::to_string(step) + "-" + hostName() + "-" + std::to_string(::getpid());
+}
+
+std::string abandonedName(const std::string &directory, const std::string &name) {
+  std::string result = "abandoned-" + name;
+  for (int again = 2; fs::exists(fs::symlink_status(directory + "/" + result)); ++again)
+    result = "abandoned-" + name + "-" + std::to_string(again);
+  return result;
 }
 
 /// All of `text` as a number, or -1.
@@ -48,22 +68,57 @@ std::vector<int64_t> listCheckpoints(const std::string &directory) {
   for (const std::string &name : entryNames(directory))
     if (name.starts_with(kNamePrefix)) {
       int64_t step = parseNumber(std::string_view(name).substr(kNamePrefix.size()));
-      if (step >= 0 && checkpointName(step) == name)
+      std::error_code error;
+      if (step >= 0 && checkpointName(step) == name && fs::is_directory(directory + "/" + name, error))
         steps.push_back(step);
     }
   std::sort(steps.begin(), steps.end());
   return steps;
 }
 
+/// The process that a temporary name of this machine names; -1 when it is no such name.
+static int64_t writerOf(const std::string &name) {
+  if (!name.starts_with(kTempPrefix))
+    return -1;
+  std::string_view rest = std::string_view(name).substr(kTempPrefix.size());
+  size_t first = rest.find('-'), last = rest.rfind('-');
+  if (first == last || parseNumber(rest.substr(0, first)) < 0 || rest.substr(first + 1, last - first - 1) != hostName())
+    return -1;
+  return parseNumber(rest.substr(last + 1));
+}
+
 Status removeLeftovers(const std::string &directory) {
   for (const std::string &name : entryNames(directory)) {
-    if (!name.starts_with(kTempPrefix))
+    int64_t pid = writerOf(name);
+    if (pid <= 0 || pid > std::numeric_limits<pid_t>::max())
       continue;
-    int64_t pid = parseNumber(std::string_view(name).substr(name.rfind('-') + 1));
-    bool alive = pid > 0 && pid != ::getpid() && (::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM);
+    // One of this very process is from an earlier life: its number has come round again.
+    bool alive = pid != ::getpid() && (::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM);
     if (!alive)
       MOEC_RETURN_IF_ERROR(removeTree(directory + "/" + name));
   }
+  return Status::ok();
+}
+
+/// Whether a save has written all that is in there, as far as names tell.
+static bool isAllOurs(const std::string &folder) {
+  std::error_code error;
+  if (fs::is_symlink(folder, error)) // removing it removes the link
+    return true;
+  std::vector<std::string> names = entryNames(folder);
+  return fs::is_directory(folder, error) && std::all_of(names.begin(), names.end(), [](const std::string &name) {
+           bool isShard = name.starts_with("model-") && name.ends_with(".safetensors");
+           return isShard || name == kCheckpointManifest ||
+                  name.starts_with("." + std::string(kCheckpointManifest) + ".tmp-");
+         });
+}
+
+Status removeCheckpoint(const std::string &directory, const std::string &folder, const std::string &name) {
+  std::string path = directory + "/" + folder;
+  if (isAllOurs(path))
+    return removeTree(path);
+  if (::rename(path.c_str(), (directory + "/" + abandonedName(directory, name)).c_str()) != 0)
+    return fileError("MOEC-C015", path, "rename");
   return Status::ok();
 }
 
@@ -73,30 +128,47 @@ Status pruneCheckpoints(const std::string &directory, int64_t keepLast) {
   std::vector<int64_t> steps = listCheckpoints(directory);
   for (size_t i = 0; i + static_cast<size_t>(keepLast) < steps.size(); ++i) {
     // Renamed first: a crash in the middle of removing must not leave a folder that looks complete.
-    std::string path = directory + "/" + checkpointName(steps[i]),
-                temp = directory + "/" + checkpointTempName(steps[i]);
-    MOEC_RETURN_IF_ERROR(removeTree(temp));
-    if (::rename(path.c_str(), temp.c_str()) != 0)
-      return fileError("MOEC-C015", path, "rename before removing");
-    MOEC_RETURN_IF_ERROR(removeTree(temp));
+    std::string name = checkpointName(steps[i]), temp = checkpointTempName(steps[i]);
+    if (isAllOurs(directory + "/" + name)) {
+      MOEC_RETURN_IF_ERROR(removeTree(directory + "/" + temp));
+      if (::rename((directory + "/" + name).c_str(), (directory + "/" + temp).c_str()) != 0)
+        return fileError("MOEC-C015", directory + "/" + name, "rename before removing");
+      MOEC_RETURN_IF_ERROR(removeTree(directory + "/" + temp));
+    } else {
+      MOEC_RETURN_IF_ERROR(removeCheckpoint(directory, name, name));
+    }
   }
   return Status::ok();
 }
 
-Result<std::vector<std::string>> setAsideNewer(const std::string &directory, int64_t step) {
+Result<std::vector<std::string>> setAsideNewer(const std::string &directory, int64_t step, const std::string &from,
+                                               Renames &renames) {
   std::vector<std::string> kept;
   for (int64_t other : listCheckpoints(directory)) {
-    if (other <= step)
+    std::string path = directory + "/" + checkpointName(other);
+    if (other < step || (other == step && isSameFile(path, from)))
       continue;
     // A run can go back over the same step again; what was set aside before stays.
-    std::string path = directory + "/" + checkpointName(other), name = "abandoned-" + checkpointName(other);
-    for (int again = 2; fs::exists(fs::symlink_status(directory + "/" + name)); ++again)
-      name = "abandoned-" + checkpointName(other) + "-" + std::to_string(again);
-    if (::rename(path.c_str(), (directory + "/" + name).c_str()) != 0)
-      return fileError("MOEC-C015", path, "rename");
-    kept.push_back(name);
+    kept.push_back(abandonedName(directory, checkpointName(other)));
+    MOEC_RETURN_IF_ERROR(renames.rename(path, directory + "/" + kept.back()));
   }
   return kept;
+}
+
+Status checkRoom(const Plan &plan, const std::string &directory, uint64_t freed) {
+  uint64_t bytes = 0;
+  for (const SavedTensor &tensor : checkpointTensors(plan))
+    bytes += tensor.bytes;
+  struct statvfs disk;
+  // Some file systems do not tell.
+  if (::statvfs(directory.c_str(), &disk) != 0 || disk.f_blocks == 0)
+    return Status::ok();
+  uint64_t room = static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize + freed;
+  if (bytes <= room)
+    return Status::ok();
+  return Status::error("MOEC-C026", directory, "a checkpoint of this run takes ", formatBytes(bytes), ", the disk has ",
+                       formatBytes(room), " left", freed > 0 ? " once the old run is deleted" : "",
+                       "; free some, or choose another folder with --run-dir");
 }
 
 Result<std::string> newestCheckpoint(const std::string &directory) {
@@ -108,11 +180,13 @@ Result<std::string> newestCheckpoint(const std::string &directory) {
   Status failure = verifyCheckpoint(newest).status();
   if (failure.isOk())
     return newest;
+  // What holds NaN is whole, but of no use.
+  std::string code = failure.code() == "MOEC-C018" ? failure.code() : "MOEC-C016";
   for (size_t i = steps.size() - 1; i-- > 0;)
     if (verifyCheckpoint(pathOf(steps[i])).isOk())
-      return Status::error("MOEC-C016", newest, "the newest checkpoint does not verify (", failure.text(),
+      return Status::error(code, newest, "the newest checkpoint does not verify (", failure.text(),
                            "); the one of step ", steps[i], " does: use it with --resume-from ", pathOf(steps[i]));
-  return Status::error("MOEC-C016", newest, "the newest checkpoint does not verify (", failure.text(),
+  return Status::error(code, newest, "the newest checkpoint does not verify (", failure.text(),
                        ") and there is no older one that does");
 }
 

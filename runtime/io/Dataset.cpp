@@ -241,7 +241,7 @@ Status Dataset::fillValidation(Sample sample, std::span<int32_t> tokens) const {
   return copyTokens(validationFiles, sample, tokens);
 }
 
-Result<double> Dataset::unigramBaseline() const {
+Result<double> Dataset::unigramBaseline(const std::function<Status()> &poll) const {
   std::array<double, 256> weighted{};
   double totalWeight = 0, totalBytes = 0;
   for (size_t i = 0; i < trainFiles.size(); ++i)
@@ -249,6 +249,8 @@ Result<double> Dataset::unigramBaseline() const {
   for (size_t i = 0; i < trainFiles.size(); ++i) {
     if (!(trainFiles.weight(i) > 0))
       continue;
+    if (poll)
+      MOEC_RETURN_IF_ERROR(poll());
     std::array<uint64_t, 256> counts{};
     MOEC_ASSIGN_OR_RETURN(uint64_t bytes, trainFiles.countBytes(i, kUnigramBytes, counts));
     for (size_t id = 0; id < 256; ++id)
@@ -261,6 +263,8 @@ Result<double> Dataset::unigramBaseline() const {
   std::vector<std::byte> window(seqLen + 1);
   EvaluationOrder windows(evaluationCounts);
   while (std::optional<Sample> sample = windows.next()) {
+    if (poll)
+      MOEC_RETURN_IF_ERROR(poll());
     MOEC_RETURN_IF_ERROR(validationFiles.read(*sample, window));
     for (std::byte byte : std::span(window).subspan(1)) {
       double share = (weighted[std::to_integer<size_t>(byte)] * totalBytes + 1) / (totalBytes + 256);

@@ -7,6 +7,7 @@
 
 #include "runtime/io/DataFiles.h"
 
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -40,8 +41,9 @@ public:
   const std::vector<uint64_t> &evaluated() const { return evaluationCounts; }
 
   /// Nats a byte that a model knowing only the byte frequencies of the training data would get on the windows of an
-  /// evaluation: frequencies from the first 64 MiB of each source, weighted, plus one count each.
-  Result<double> unigramBaseline() const;
+  /// evaluation: frequencies from the first 64 MiB of each source, weighted, plus one count each. `poll`, if there is
+  /// one, is asked between pieces; what it fails with is returned.
+  Result<double> unigramBaseline(const std::function<Status()> &poll = {}) const;
 
   const DataFiles &train() const { return trainFiles; }
   const DataFiles &validation() const { return validationFiles; }

@@ -5,17 +5,17 @@
 
 namespace moec::rt {
 
-std::vector<TensorSlot> checkpointTensors(const Plan &plan) {
-  std::vector<TensorSlot> slots;
+std::vector<SavedTensor> checkpointTensors(const Plan &plan) {
+  std::vector<SavedTensor> tensors;
   for (const PlanState &state : plan.state)
     for (uint64_t copy = 0; state.checkpoint && copy < state.count; ++copy)
-      slots.push_back({state.copyName(copy), state.dtype, state.shape, state.offset + copy * state.copyBytes,
-                       state.copyBytes, state.kind});
-  std::sort(slots.begin(), slots.end(), [](const TensorSlot &a, const TensorSlot &b) {
+      tensors.push_back({state.copyName(copy), state.dtype, state.shape, state.offset + copy * state.copyBytes,
+                         state.copyBytes, state.kind});
+  std::sort(tensors.begin(), tensors.end(), [](const SavedTensor &a, const SavedTensor &b) {
     uint64_t aBytes = dtypeInfo(a.dtype).bytes, bBytes = dtypeInfo(b.dtype).bytes;
     return aBytes != bBytes ? aBytes > bBytes : a.offset != b.offset ? a.offset < b.offset : a.name < b.name;
   });
-  return slots;
+  return tensors;
 }
 
 /// Where the bits of the exponent are all ones, there is no number. `elements` need not be aligned.
@@ -52,11 +52,11 @@ uint64_t countNotFinite(DType type, std::span<const std::byte> elements) {
   return 0;
 }
 
-Status checkAllFinite(const TensorSlot &slot, uint64_t count) {
+Status checkAllFinite(const std::string &tensor, uint64_t count, uint64_t elements) {
   if (count == 0)
     return Status::ok();
-  return Status::error("MOEC-C018", "tensor \"" + slot.name + "\"", count, " of ",
-                       slot.bytes / dtypeInfo(slot.dtype).bytes, " elements are NaN or infinite");
+  return Status::error("MOEC-C018", "tensor \"" + tensor + "\"", count, " of ", elements,
+                       " elements are NaN or infinite");
 }
 
 } // namespace moec::rt

@@ -12,7 +12,7 @@
 
 namespace moec::rt {
 
-struct TensorSlot {
+struct SavedTensor {
   std::string name;
   DType dtype = DType::F32;
   std::vector<uint64_t> shape;
@@ -21,12 +21,12 @@ struct TensorSlot {
 };
 
 /// Widest elements first, so that every tensor is aligned in its file; in the order of the arena among equals.
-std::vector<TensorSlot> checkpointTensors(const Plan &plan);
+std::vector<SavedTensor> checkpointTensors(const Plan &plan);
 
 /// How many elements are NaN or infinite; 0 for types that are no floats.
 uint64_t countNotFinite(DType type, std::span<const std::byte> elements);
 /// MOEC-C018 unless `count` is 0.
-Status checkAllFinite(const TensorSlot &slot, uint64_t count);
+Status checkAllFinite(const std::string &tensor, uint64_t count, uint64_t elements);
 
 } // namespace moec::rt
 

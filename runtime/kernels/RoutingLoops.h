@@ -1,6 +1,6 @@
 // Reference loops of routing. I is any type that holds ids, T any float.
 //
-// N tokens, K slots a token, E experts, R permuted rows.
+// N tokens, K slots per token, E experts, R permuted rows.
 #ifndef MOEC_RUNTIME_KERNELS_ROUTINGLOOPS_H
 #define MOEC_RUNTIME_KERNELS_ROUTINGLOOPS_H
 

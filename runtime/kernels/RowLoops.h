@@ -1,7 +1,7 @@
 // Reference loops of the row ops (dialects/Moe/IR/MoeComputeOps.td), in plain order. T is float or double, I any type
 // that holds ids. All matrices are row-major.
 //
-// N rows (tokens), D columns, E experts, K slots a token, R permuted rows, V vocabulary, S positions, dh columns of a
+// N rows (tokens), D columns, E experts, K slots per token, R permuted rows, V vocabulary, S positions, dh columns of a
 // head.
 #ifndef MOEC_RUNTIME_KERNELS_ROWLOOPS_H
 #define MOEC_RUNTIME_KERNELS_ROWLOOPS_H

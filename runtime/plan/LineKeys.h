@@ -7,8 +7,9 @@ namespace moec::rt::line_key {
 
 inline constexpr char step[] = "step", split[] = "split", time[] = "time_s", tokens[] = "tokens";
 inline constexpr char tokensPerSecond[] = "tokens_per_s", unigramBaseline[] = "unigram_baseline";
+inline constexpr char sources[] = "sources";
 
-inline constexpr const char *all[] = {step, split, time, tokens, tokensPerSecond, unigramBaseline};
+inline constexpr const char *all[] = {step, split, time, tokens, tokensPerSecond, unigramBaseline, sources};
 
 } // namespace moec::rt::line_key
 

@@ -3,21 +3,32 @@
 #include "runtime/base/CheckedMath.h"
 #include "runtime/plan/PlanFormat.h"
 
-#include <iterator>
-
 namespace moec::rt {
 
 static constexpr std::string_view kStateKinds[] = {"parameter", "optimizer", "balance", "counter",  "gradient",
                                                    "metric",    "batch",     "output",  "constant", "copy"};
 
-std::string_view stateKindName(StateKind kind) { return kStateKinds[static_cast<size_t>(kind)]; }
+static constexpr std::string_view kStateRoles[] = {
+    "step_counter", "batch_tokens", "batch_sources", "generate_tokens", "generate_position", "generate_logits",
+    "token_losses", "loss",         "total_loss",    "grad_norm",       "expert_tokens"};
 
-std::optional<StateKind> stateKindFromName(std::string_view name) {
-  for (size_t i = 0; i < std::size(kStateKinds); ++i)
-    if (kStateKinds[i] == name)
-      return static_cast<StateKind>(i);
+template <typename E, size_t N>
+static std::optional<E> findName(const std::string_view (&names)[N], std::string_view name) {
+  for (size_t i = 0; i < N; ++i)
+    if (names[i] == name)
+      return static_cast<E>(i);
   return std::nullopt;
 }
+
+std::string_view stateKindName(StateKind kind) { return kStateKinds[static_cast<size_t>(kind)]; }
+
+std::optional<StateKind> stateKindFromName(std::string_view name) { return findName<StateKind>(kStateKinds, name); }
+
+std::string_view stateRoleName(StateRole role) { return kStateRoles[static_cast<size_t>(role)]; }
+
+std::optional<StateRole> stateRoleFromName(std::string_view name) { return findName<StateRole>(kStateRoles, name); }
+
+uint64_t PlanState::elements() const { return copyBytes / dtypeInfo(dtype).bytes * count; }
 
 std::string PlanState::copyName(uint64_t copy) const {
   size_t hole = name.find("{}");
@@ -30,6 +41,13 @@ const PlanBlob *Plan::findBlob(const std::string &wanted) const {
   for (const PlanBlob &blob : blobs)
     if (blob.name == wanted)
       return &blob;
+  return nullptr;
+}
+
+const PlanState *Plan::findState(StateRole role) const {
+  for (const PlanState &found : state)
+    if (found.role == role)
+      return &found;
   return nullptr;
 }
 

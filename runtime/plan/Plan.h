@@ -83,6 +83,21 @@ struct PlanBuffer {
 
 enum class StateKind { Parameter, Optimizer, Balance, Counter, Gradient, Metric, Batch, Output, Constant, Copy };
 
+/// What the runtime itself does with a state, beside keeping it. At most one state has each role, except ExpertTokens.
+enum class StateRole {
+  StepCounter,      // i64: steps done
+  BatchTokens,      // i32 [sequences, seq_len + 1]: the batch
+  BatchSources,     // i32 [sequences, 1]: index of the data set that each row came from
+  GenerateTokens,   // i32 [1, window]
+  GeneratePosition, // i32: the row whose next token is asked
+  GenerateLogits,   // [1, vocabulary] of the element type
+  TokenLosses,      // [sequences * seq_len, 1] of the element type: nats of each token of a batch of evaluation
+  Loss,             // of training, without what methods add; the run ends when it is not finite
+  TotalLoss,        // so with this
+  GradientNorm,     // and this
+  ExpertTokens      // i64 [layers, experts]: choices of a step; one state for each segment of layers
+};
+
 struct PlanState {
   std::string name;
   uint64_t offset = 0;
@@ -92,8 +107,10 @@ struct PlanState {
   uint64_t count = 1;
   int64_t first = 0, step = 1;
   StateKind kind = StateKind::Parameter;
+  std::optional<StateRole> role;
   bool checkpoint = false;
 
+  uint64_t elements() const; // of all copies
   /// "layers.{}.attention.q" -> "layers.6.attention.q"
   std::string copyName(uint64_t copy) const;
 };
@@ -124,11 +141,12 @@ struct PlanEvaluation {
 };
 
 struct PlanMetric {
-  std::string name;
+  std::string name; // in the log
   uint64_t offset = 0;
   DType dtype = DType::F32;
-  std::vector<uint64_t> shape;
-  uint64_t elements = 0; // derived
+  std::vector<uint64_t> shape; // in the log
+  uint64_t elements = 0;       // derived
+  std::optional<StateRole> role;
 
   /// Counts are whole numbers, in files too.
   bool isInteger() const { return dtype != DType::F64 && dtype != DType::F32; }
@@ -179,7 +197,7 @@ struct Plan {
   std::vector<std::string> locations; // sections of the spec, as JSON pointers
   std::vector<PlanBuffer> buffers;
   std::vector<PlanState> state;
-  uint64_t stepCounterOffset = 0;
+  uint64_t stepCounterOffset = 0; // this and the offsets below are those of states with a role
   PlanData data;
   uint64_t batchOffset = 0, domainsOffset = 0;
   std::optional<PlanGenerate> generate;
@@ -191,6 +209,8 @@ struct Plan {
   int64_t keepLast = 0;           // 0: all
 
   const PlanBlob *findBlob(const std::string &name) const;
+  /// The first state with this role; nullptr: none.
+  const PlanState *findState(StateRole role) const;
   /// Sequences that one training step reads.
   uint64_t sequencesPerStep() const;
   /// Announced peak of a run: arena and scratch, each rounded up. On processors every thread has a scratch; GPUs have
@@ -207,6 +227,8 @@ uint64_t mapElementBytes(MapElement element);
 std::string_view targetKindName(TargetKind kind);
 std::string_view stateKindName(StateKind kind);
 std::optional<StateKind> stateKindFromName(std::string_view name);
+std::string_view stateRoleName(StateRole role);
+std::optional<StateRole> stateRoleFromName(std::string_view name);
 
 } // namespace moec::rt
 

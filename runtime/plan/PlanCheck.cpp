@@ -14,7 +14,6 @@ public:
 
   Status run() {
     MOEC_RETURN_IF_ERROR(checkTables());
-    MOEC_RETURN_IF_ERROR(checkNamedPlaces());
     for (size_t i = 0; i < plan.functions.size(); ++i) {
       function = &plan.functions[i];
       MOEC_RETURN_IF_ERROR(checkBody(function->body, "/functions/" + std::to_string(i) + "/body"));
@@ -44,6 +43,7 @@ private:
                                       buffer.function.empty() ? plan.memory.stateBytes : plan.memory.arenaBytes,
                                       "/buffers/" + std::to_string(i), "buffer \"" + buffer.name + "\""));
     }
+    // What the runtime itself reads or writes is a state: the function area is dead between calls.
     std::vector<const PlanState *> saved;
     for (size_t i = 0; i < plan.state.size(); ++i) {
       const PlanState &state = plan.state[i];
@@ -62,31 +62,6 @@ private:
       if (saved[i - 1]->offset + saved[i - 1]->copyBytes * saved[i - 1]->count > saved[i]->offset)
         return Status::error("MOEC-P008", plan.path + ":/state", "\"", saved[i - 1]->name, "\" and \"", saved[i]->name,
                              "\" overlap at ", saved[i]->offset);
-    return Status::ok();
-  }
-
-  /// What the runtime itself reads or writes lives in state: the function area is dead between calls.
-  Status checkNamedPlaces() {
-    uint64_t limit = plan.memory.stateBytes, rows = plan.data.sequences;
-    MOEC_RETURN_IF_ERROR(checkRange(plan.batchOffset, rows * (plan.data.seqLen + 1) * 4, limit, "/batch", "batch"));
-    MOEC_RETURN_IF_ERROR(checkRange(plan.domainsOffset, rows * 4, limit, "/batch/domains_offset", "domains"));
-    if (plan.generate) {
-      const PlanGenerate &generate = *plan.generate;
-      uint64_t element = dtypeInfo(plan.elementType).bytes;
-      MOEC_RETURN_IF_ERROR(checkRange(generate.tokensOffset, generate.window * 4, limit, "/generate/tokens", "tokens"));
-      MOEC_RETURN_IF_ERROR(checkRange(generate.positionOffset, 4, limit, "/generate/position", "position"));
-      MOEC_RETURN_IF_ERROR(
-          checkRange(generate.logitsOffset, generate.vocabulary * element, limit, "/generate/logits", "logits"));
-    }
-    if (plan.evaluation)
-      MOEC_RETURN_IF_ERROR(checkRange(plan.evaluation->lossesOffset,
-                                      rows * plan.data.seqLen * dtypeInfo(plan.elementType).bytes, limit,
-                                      "/evaluate/losses", "losses"));
-    for (size_t i = 0; i < plan.metrics.size(); ++i) {
-      const PlanMetric &metric = plan.metrics[i];
-      MOEC_RETURN_IF_ERROR(checkRange(metric.offset, metric.elements * dtypeInfo(metric.dtype).bytes, limit,
-                                      "/metrics/" + std::to_string(i), "metric \"" + metric.name + "\""));
-    }
     return Status::ok();
   }
 

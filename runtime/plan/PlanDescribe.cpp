@@ -21,7 +21,7 @@ static std::vector<std::string> sizeCells(uint64_t bytes) { return {formatBytes(
 static std::string describeTarget(const PlanTarget &target) {
   if (target.kind == TargetKind::Cuda)
     return target.arch + " (compute capability " + std::to_string(target.major) + "." + std::to_string(target.minor) +
-           ", " + formatBytes(target.sharedBytes) + " of shared memory a block)";
+           ", " + formatBytes(target.sharedBytes) + " of shared memory per block)";
   std::string features;
   for (const std::string &feature : target.features)
     features += (features.empty() ? "" : ", ") + feature;

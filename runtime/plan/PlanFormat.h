@@ -8,7 +8,7 @@
 namespace moec::rt {
 
 inline constexpr char kPlanMagic[9] = "MOECPLAN";
-inline constexpr uint32_t kPlanVersion = 2;
+inline constexpr uint32_t kPlanVersion = 3;
 inline constexpr uint64_t kPlanHeaderBytes = 64;
 inline constexpr uint64_t kPlanBlobAlignment = 64;
 inline constexpr uint64_t kPlanMemoryAlignment = 64;

@@ -5,6 +5,7 @@
 #include "runtime/plan/LineKeys.h"
 #include "runtime/plan/PlanFormat.h"
 
+#include <algorithm>
 #include <cmath>
 #include <unordered_set>
 
@@ -161,6 +162,19 @@ static void readTables(Fields &root, Plan &plan) {
   });
 }
 
+static std::optional<StateRole> readRole(Fields &fields) {
+  const Json *json = fields.optional("role");
+  if (!json)
+    fields.errors().fail(fields.pointerTo("role"), "field is missing; null says that the runtime only keeps the state");
+  if (!json || json->kind() == Json::Kind::Null)
+    return std::nullopt;
+  std::string name = fields.string("role");
+  std::optional<StateRole> role = stateRoleFromName(name);
+  if (!role)
+    fields.errors().fail(fields.pointerTo("role"), "unknown role \"", name, "\"");
+  return role;
+}
+
 static void readState(Fields &root, Plan &plan) {
   std::unordered_set<std::string> names;
   readRows(root, "state", plan.state, [&](Fields &fields, PlanState &state) {
@@ -177,6 +191,7 @@ static void readState(Fields &root, Plan &plan) {
     if (!known)
       root.errors().fail(fields.pointerTo("kind"), "unknown kind \"", kind, "\"");
     state.kind = known.value_or(StateKind::Parameter);
+    state.role = readRole(fields);
     state.checkpoint = fields.boolean("checkpoint");
     if (state.name.empty() || state.name.size() > 512)
       root.errors().fail(fields.pointerTo("name"), "must have 1 to 512 bytes");
@@ -184,18 +199,6 @@ static void readState(Fields &root, Plan &plan) {
       if (!names.insert(state.copyName(copy)).second)
         root.errors().fail(fields.pointerTo("name"), "two tensors are called \"", state.copyName(copy), "\"");
   });
-}
-
-static void readCounter(Fields &root, Plan &plan) {
-  Fields fields(root.object("step_counter"), "/step_counter", root.errors());
-  plan.stepCounterOffset = fields.size("offset");
-  fields.finish();
-  for (const PlanState &state : plan.state)
-    if (state.kind == StateKind::Counter && state.offset == plan.stepCounterOffset && state.dtype == DType::I64 &&
-        state.checkpoint)
-      return;
-  root.errors().fail("/step_counter", "no state of kind counter, type i64 and checkpoint true lies at ",
-                     plan.stepCounterOffset);
 }
 
 static void readDataSets(Fields &fields, std::string_view key, bool mayBeEmpty, std::vector<PlanDataSet> &sets) {
@@ -225,26 +228,69 @@ static void readData(Fields &root, Plan &plan) {
   readDataSets(fields, "train", /*mayBeEmpty=*/false, plan.data.train);
   readDataSets(fields, "validation", /*mayBeEmpty=*/true, plan.data.validation);
   fields.finish();
-
-  Fields batch(root.object("batch"), "/batch", root.errors());
-  plan.batchOffset = batch.size("offset");
-  plan.domainsOffset = batch.size("domains_offset");
-  batch.finish();
 }
 
-struct PlacedTensor {
-  uint64_t offset = 0;
-  std::vector<uint64_t> shape;
+/// What a state with a role must be: its elements are those that the runtime reads or writes.
+struct RoleRule {
+  StateRole role;
+  StateKind kind;
+  std::vector<DType> types;
+  uint64_t elements; // 0: any number
 };
 
-static PlacedTensor readPlaced(Fields &parent, std::string_view key) {
-  Fields fields(parent.object(key), parent.pointerTo(key), parent.errors());
-  PlacedTensor tensor{fields.size("offset"), fields.sizes("shape")};
-  fields.finish();
-  if (tensor.shape.size() != 2 || tensor.shape[0] != 1 || tensor.shape[1] < 1 || tensor.shape[1] > (1u << 30))
-    parent.errors().fail(fields.pointerTo("shape"), "must be [1, n]");
-  tensor.shape.resize(2);
-  return tensor;
+static std::vector<RoleRule> roleRules(const Plan &plan) {
+  using enum StateRole;
+  uint64_t rows = plan.data.sequences, tokens = rows * plan.data.seqLen;
+  std::vector<DType> floats = {DType::F32, DType::F64};
+  return {{StepCounter, StateKind::Counter, {DType::I64}, 1},
+          {BatchTokens, StateKind::Batch, {DType::I32}, tokens + rows},
+          {BatchSources, StateKind::Batch, {DType::I32}, rows},
+          {GenerateTokens, StateKind::Batch, {DType::I32}, 0},
+          {GeneratePosition, StateKind::Batch, {DType::I32}, 1},
+          {GenerateLogits, StateKind::Output, {plan.elementType}, 0},
+          {TokenLosses, StateKind::Output, {plan.elementType}, tokens},
+          {Loss, StateKind::Metric, floats, 1},
+          {TotalLoss, StateKind::Metric, floats, 1},
+          {GradientNorm, StateKind::Metric, floats, 1},
+          {ExpertTokens, StateKind::Metric, {DType::I64}, 0}};
+}
+
+static void checkRole(const PlanState &state, const RoleRule &rule, const std::string &pointer, FieldErrors &errors) {
+  std::string_view role = stateRoleName(rule.role);
+  if (state.kind != rule.kind)
+    errors.fail(pointer + "/kind", "is \"", stateKindName(state.kind), "\"; the role ", role, " asks for \"",
+                stateKindName(rule.kind), "\"");
+  if (std::find(rule.types.begin(), rule.types.end(), state.dtype) == rule.types.end())
+    errors.fail(pointer + "/dtype", "is ", dtypeInfo(state.dtype).name, "; the role ", role, " asks for ",
+                dtypeInfo(rule.types.front()).name);
+  if (rule.elements > 0 ? state.elements() != rule.elements : state.elements() == 0 || state.shape.empty())
+    errors.fail(pointer + "/shape", "has ", state.elements(), " elements; the role ", role, " asks for ",
+                rule.elements > 0 ? std::to_string(rule.elements) : "rows of one or more");
+  if (rule.role == StateRole::StepCounter && !state.checkpoint)
+    errors.fail(pointer + "/checkpoint", "is false; the step counter goes into checkpoints");
+}
+
+/// Which states the runtime works with: their roles say so, and nothing else.
+static void readRoles(Fields &root, Plan &plan) {
+  std::vector<RoleRule> rules = roleRules(plan);
+  for (size_t i = 0; i < plan.state.size(); ++i) {
+    const PlanState &state = plan.state[i];
+    if (!state.role)
+      continue;
+    std::string pointer = "/state/" + std::to_string(i);
+    checkRole(state, rules[static_cast<size_t>(*state.role)], pointer, root.errors());
+    if (*state.role != StateRole::ExpertTokens && plan.findState(*state.role) != &state)
+      root.errors().fail(pointer + "/role", "\"", plan.findState(*state.role)->name, "\" has the role ",
+                         stateRoleName(*state.role), " already");
+  }
+}
+
+/// The state with a role that the plan cannot do without.
+static PlanState requireRole(const Plan &plan, StateRole role, const std::string &pointer, FieldErrors &errors) {
+  const PlanState *state = plan.findState(role);
+  if (!state)
+    errors.fail(pointer, "no state has the role ", stateRoleName(role));
+  return state ? *state : PlanState();
 }
 
 static void readGenerate(Fields &root, Plan &plan) {
@@ -256,15 +302,14 @@ static void readGenerate(Fields &root, Plan &plan) {
   Fields fields(*json, "/generate", root.errors());
   PlanGenerate generate;
   generate.function = findFunction(plan, fields.string("function"), "/generate/function", root.errors());
-  PlacedTensor tokens = readPlaced(fields, "tokens"), logits = readPlaced(fields, "logits");
-  Fields position(fields.object("position"), "/generate/position", root.errors());
-  generate.positionOffset = position.size("offset");
-  position.finish();
   fields.finish();
+  PlanState tokens = requireRole(plan, StateRole::GenerateTokens, "/generate", root.errors());
+  PlanState logits = requireRole(plan, StateRole::GenerateLogits, "/generate", root.errors());
   generate.tokensOffset = tokens.offset;
-  generate.window = tokens.shape[1];
+  generate.window = tokens.elements();
+  generate.positionOffset = requireRole(plan, StateRole::GeneratePosition, "/generate", root.errors()).offset;
   generate.logitsOffset = logits.offset;
-  generate.vocabulary = logits.shape[1];
+  generate.vocabulary = logits.elements();
   plan.generate = generate;
 }
 
@@ -278,10 +323,8 @@ static void readEvaluation(Fields &root, Plan &plan) {
   PlanEvaluation evaluation;
   evaluation.function = findFunction(plan, fields.string("function"), "/evaluate/function", root.errors());
   evaluation.batches = static_cast<uint64_t>(fields.integer("batches", 1, 1 << 20));
-  Fields losses(fields.object("losses"), "/evaluate/losses", root.errors());
-  evaluation.lossesOffset = losses.size("offset");
-  losses.finish();
   fields.finish();
+  evaluation.lossesOffset = requireRole(plan, StateRole::TokenLosses, "/evaluate", root.errors()).offset;
   uint64_t sources = 0;
   for (const PlanDataSet &set : plan.data.validation)
     sources += set.weight > 0;
@@ -297,14 +340,24 @@ static void readMetrics(Fields &root, Plan &plan) {
     metric.name = fields.string("name");
     if (reserved.count(metric.name))
       root.errors().fail(fields.pointerTo("name"), "\"", metric.name, "\" is a field of every line of metrics");
-    metric.offset = fields.size("offset");
-    metric.dtype = readDType(fields, "dtype");
+    std::string name = fields.string("state");
+    auto state =
+        std::find_if(plan.state.begin(), plan.state.end(), [&](const PlanState &other) { return other.name == name; });
+    if (state == plan.state.end() || state->kind != StateKind::Metric)
+      return root.errors().fail(fields.pointerTo("state"), "no state of kind metric is called \"", name, "\"");
+    metric.offset = state->offset;
+    metric.dtype = state->dtype;
+    metric.role = state->role;
     metric.shape = fields.sizes("shape");
     metric.elements = tensorBytes(fields, metric.shape, metric.dtype) / dtypeInfo(metric.dtype).bytes;
     if (metric.dtype == DType::F16 || metric.dtype == DType::BF16 || metric.dtype == DType::F8E4M3)
-      root.errors().fail(fields.pointerTo("dtype"), "metrics are f32, f64 or integers");
+      root.errors().fail(fields.pointerTo("state"), "\"", name, "\" is ", dtypeInfo(metric.dtype).name,
+                         "; metrics are f32, f64 or integers");
     if (metric.elements < 1 || metric.elements > (1 << 20))
       root.errors().fail(fields.pointerTo("shape"), "must have 1 to 1048576 elements");
+    if (metric.elements != state->elements())
+      root.errors().fail(fields.pointerTo("shape"), "has ", metric.elements, " elements, and the state \"", name, "\" ",
+                         state->elements());
   });
 }
 
@@ -316,8 +369,11 @@ Status parseManifest(const Json &manifest, Plan &plan) {
   readMemory(root, plan.target, plan.memory);
   readTables(root, plan);
   readState(root, plan);
-  readCounter(root, plan);
   readData(root, plan);
+  readRoles(root, plan);
+  plan.stepCounterOffset = requireRole(plan, StateRole::StepCounter, "/state", errors).offset;
+  plan.batchOffset = requireRole(plan, StateRole::BatchTokens, "/state", errors).offset;
+  plan.domainsOffset = requireRole(plan, StateRole::BatchSources, "/state", errors).offset;
   parseFunctions(root, plan);
   readGenerate(root, plan);
   readEvaluation(root, plan);

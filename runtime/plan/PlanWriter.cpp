@@ -70,11 +70,16 @@ Result<std::string> buildPlan(Json manifest, std::span<const PlanWriterBlob> blo
   return file;
 }
 
-Status writePlan(const std::string &path, Json manifest, std::span<const PlanWriterBlob> blobs) {
+Result<std::string> buildCheckedPlan(Json manifest, std::span<const PlanWriterBlob> blobs) {
   MOEC_ASSIGN_OR_RETURN(std::string file, buildPlan(std::move(manifest), blobs));
-  Result<Plan> check = parsePlan(asBytes(file), path, {.checkCpu = false});
+  Result<Plan> check = parsePlan(asBytes(file), "", {.checkCpu = false});
   if (!check.isOk())
     return check.status().recoded(check.status().code(), "internal: the plan just made does not pass the reader: ");
+  return file;
+}
+
+Status writePlan(const std::string &path, Json manifest, std::span<const PlanWriterBlob> blobs) {
+  MOEC_ASSIGN_OR_RETURN(std::string file, buildCheckedPlan(std::move(manifest), blobs));
   return writeFileAtomic(path, file);
 }
 

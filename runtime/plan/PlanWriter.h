@@ -24,8 +24,9 @@ Result<std::string> specHash(std::string_view specJsonText);
 /// object; nothing else is checked.
 Result<std::string> buildPlan(Json manifest, std::span<const PlanWriterBlob> blobs);
 
-/// Builds, reads back what was built (a plan that the runtime would refuse is never written; the failure has the
-/// reader's code) and writes atomically.
+/// Builds, and reads back what was built: a plan that the runtime would refuse is an error with the reader's code.
+Result<std::string> buildCheckedPlan(Json manifest, std::span<const PlanWriterBlob> blobs);
+/// The same into a file, atomically.
 Status writePlan(const std::string &path, Json manifest, std::span<const PlanWriterBlob> blobs);
 
 } // namespace moec::rt

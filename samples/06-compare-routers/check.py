@@ -104,7 +104,7 @@ claim("coupling makes the next layer's expert easier to predict",
       mean("coupling", "next_layer_predictability") < mean("loss_micro", "next_layer_predictability"),
       f"{mean('coupling', 'next_layer_predictability'):.3f} nats, without {mean('loss_micro', 'next_layer_predictability'):.3f}")
 loads = training("expert_choice")[-1]["expert_tokens"]
-claim("expert choice has equal loads", all(len(set(layer)) == 1 for layer in loads), f"{loads[0][0]:.0f} tokens an expert")
+claim("expert choice has equal loads", all(len(set(layer)) == 1 for layer in loads), f"{loads[0][0]:.0f} tokens per expert")
 
 
 
@@ -131,9 +131,9 @@ def text(numbers):
 
 
 m1, m2, m4 = losses("m1"), losses("m2"), losses("m4")
-claim("two experts of half the width beat one (by 0.02 in the mean of three seeds, and with each seed)",
+claim("two experts of half the width beat one (by 0.02 on average over three seeds, and with each seed)",
       average(m2) < average(m1) - 0.02 and all(b < a for a, b in zip(m1, m2)), f"{text(m2)}, one: {text(m1)}")
-claim("four of a quarter beat two (in the mean), and one (by 0.04)", average(m4) < min(average(m2), average(m1) - 0.04), text(m4))
+claim("four of a quarter beat two (on average), and one (by 0.04)", average(m4) < min(average(m2), average(m1) - 0.04), text(m4))
 
 one, to_one = losses("one"), losses("to_one")
 claim("one expert a token from 0.9 of the run on, with more in lower layers until then, ends no worse than from the start (0.02)",

@@ -126,12 +126,26 @@ with Test() as t:
     out, page = report("sweep/plain", "-o", "one.html")
     t.check("1 run," in out and [row[0] for row in table_rows(page)] == ["plain"], "one run")
 
-    # Seeds: equal specs but for the seed.
+    # Seeds: specs that differ only in the seed.
     for seed, loss in ((1, 2.0), (2, 2.2)):
         write_run(f"seeds/s{seed}", [train_line(1, 3), {"step": 1, "split": "validation", "loss": loss}], name="s", spec=spec(seed, 1))
     out, page = report("seeds")
     seeds = [["".join(cell.itertext()) for cell in row] for row in list(page.iter("tbody"))[1]]
     t.check(seeds[0][:2] == ["s1, s2", "2"] and seeds[0][3] == "2.1000 \u00b1 0.1414", f"mean and deviation over seeds: {seeds}")
+
+    # A run that went bad: its last loss is none, it is not the best, and a mean over seeds says that it is left out.
+    write_run("seeds/s3", [train_line(1, None), {"step": 1, "split": "validation", "loss": None}], name="s", spec=spec(3, 1))
+    write_run("seeds/s4", [train_line(1, 1e308), {"step": 1, "split": "validation", "loss": 1e308}], name="s", spec=spec(4, 1))
+    write_run("seeds/s5", [train_line(1, 1e308)], name="other", spec=spec(5, 2))
+    out, page = report("seeds")
+    rows = {row[0]: row for row in table_rows(page)}
+    t.check(rows["s3"][3] == "not finite" and rows["s3"][4] == "not finite", f"a run that went bad: {rows['s3']}")
+    t.check(any("The last loss is not finite: s3." in text for text in texts(page)), "is named")
+    t.check(any("not compared for the best: s5." in text for text in texts(page)), "and so is one that has no validation loss")
+    seeds = [["".join(cell.itertext()) for cell in row] for row in list(page.iter("tbody"))[1]]
+    t.check(seeds[0][1] == "4" and seeds[0][3].endswith("(3 of 4)"), f"how many a mean is of: {seeds}")
+    shown = [text for text in texts(page) if re.search(r"(?<![a-z])-?(nan|inf)(?![a-z])", text) and "function" not in text]
+    t.check(not shown, f"no NaN or infinity is printed as a number: {shown[:3]}")
 
     # Logs of all kinds.
     (t.dir / "odd/empty").mkdir(parents=True)
@@ -148,7 +162,7 @@ with Test() as t:
     t.check(rows["broken"][3] == "3.2500" and rows["empty"][1] == "0" and rows["new"][3] == "-", f"odd logs: {rows['broken']}")
     t.check(any("broken: 3 lines could not be read" in text for text in texts(page)), "lines that are none are counted")
 
-    # Another number of tokens a step: the axis is tokens.
+    # Another number of tokens per step: the axis is tokens.
     write_run("tokens/a", [train_line(step, 3) for step in range(1, 9)])
     write_run("tokens/b", [{**train_line(step, 3), "tokens": step * 250} for step in range(1, 9)])
     out, page = report("tokens")

@@ -32,7 +32,7 @@ ROUTERS = {
     "sinkhorn": ({"router": {"balance": {"kind": "sinkhorn", "share": 0.5, "noise": 0.1}}}, {}),
     "budget_bias": ({"moe": {"zero_experts": 4},
                      "router": {"balance": {"kind": "budget_bias", "expected": 1.3, "rate": 0.05, "decay_from": {"steps": 10}}}}, {}),
-    # Fewer and fewer tokens an expert, between the kill and the end.
+    # Fewer and fewer tokens per expert, between the kill and the end.
     "expert_choice": ({"router": {"kind": "expert_choice", "capacity_factor": 4,
                                   "then": {"at": {"steps": 5}, "capacity_factor": 1, "over": {"steps": 12}}}}, {}),
     "skewed": ({"router": {"debug": "skewed"}}, {}),

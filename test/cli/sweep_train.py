@@ -78,6 +78,8 @@ with Test() as t:
     slow.write_text(json.dumps({"extends": "four.json", "checkpoint": {"every": None}}))
     t.stop_after("late/lr-0.003_plain/run.json", signal.SIGKILL, t.moec, "train", slow, "-o", "late", "--threads", 2)
     done = t.must(t.moec, "train", slow, "-o", "late", "--threads", 2, "--member", MEMBERS[0])
+    kept = t.dir / "late" / MEMBERS[0] / "abandoned-metrics.jsonl"
+    t.check(not kept.exists() or "the metrics so far are kept as" in done.stdout, "what it had logged is kept, and named")
     t.check("1 to go on with" in done.stdout and
             tensors(t.dir / "late" / MEMBERS[0] / "checkpoints/step-00000012") == final[MEMBERS[0]], "killed before the first checkpoint")
     code = t.stop_after("stopped/lr-0.003_sigmoid/checkpoints/step-00000004", signal.SIGTERM, *train("stopped", "--member", MEMBERS[1]))
@@ -113,12 +115,12 @@ with Test() as t:
     failing.write_text(json.dumps({**SWEEP, "name": "failing", "sweep": {
         "data": {"field": "data.train.a.path", "values": ["a.txt", "gone.txt", "b.txt"]}}}))
     done = t.run(t.moec, "train", failing)
-    t.check(done.returncode == 4 and re.search(r"data-gone.txt +failed \(4\)", done.stdout) and
+    t.check(done.returncode == 4 and re.search(r"data-gone.txt +failed \(4\): data missing or unfit ", done.stdout) and
             re.search(r"data-b.txt +not trained", done.stdout), f"it stops at the failing one: {done.stdout[-600:]}")
     done = t.run(t.moec, "train", failing, "--keep-going", "--json")
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     states = {line["member"]: line["state"] for line in lines if "member" in line}
-    t.check(done.returncode == 4 and states == {"data-a.txt": "was done", "data-gone.txt": "failed (4)", "data-b.txt": "trained"},
+    t.check(done.returncode == 4 and states == {"data-a.txt": "was done", "data-gone.txt": "failed (4): data missing or unfit", "data-b.txt": "trained"},
             f"--keep-going: {done.returncode} {states}")
     t.check((t.dir / "runs/failing/data-b.txt/checkpoints/step-00000012").exists(), "into runs/<name>/<member>")
     done = t.must(t.moec, "eval", failing, "--member", "data-b.txt")

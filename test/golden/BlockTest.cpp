@@ -252,7 +252,7 @@ TEST_CASE("specialization: of one token, gradients of last products have the ang
   }
 }
 
-TEST_CASE("peri norm: at the start the stream's variance grows by 2 a layer, however large a block's weights are") {
+TEST_CASE("peri norm: at the start the stream's variance grows by 2 per layer, however large a block's weights are") {
   // Column 0 of the stream is the embedding's, as no block adds to it: what the last norm makes of it tells the rest.
   auto meanSquare = [](int layers, double factor) {
     std::string text = changed(denseSpec(layers, 48), "\"hidden_size\": 16", "\"hidden_size\": 64");

@@ -135,7 +135,7 @@ TEST_CASE("a skewed router loses experts, and a balance loss keeps them; router_
   CHECK(with < without + 0.02);
 }
 
-TEST_CASE("experts a token: the loss rises where they become fewer, and falls below what it was") {
+TEST_CASE("experts per token: the loss rises where they become fewer, and falls below what it was") {
   auto make = [](const char *changes) {
     return std::make_unique<Toy>(spec(R"("num_layers": 6, "moe": {"num_experts": 16, "top_k": 4,
         "expert": {"inner_size": 16}, "top_k_per_layer": [4, 4, 2, 2, 1, 1]})",

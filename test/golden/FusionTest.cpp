@@ -58,7 +58,7 @@ void updates(CompiledModel &model, int steps) {
   }
 }
 
-/// A balance and drops, over `tokens` tokens a micro-batch: rows of experts that tiles divide, and do not.
+/// A balance and drops, over `tokens` tokens per micro-batch: rows of experts that tiles divide, and do not.
 std::string balanced(const std::string &balance, int64_t seqLen, const std::string &more) {
   return R"({
   "moec": 1, "name": "fusion", "seed": 3,

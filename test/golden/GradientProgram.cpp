@@ -49,7 +49,8 @@ std::string functionText(const GradientCase &one) {
     reads += "%" + ids.name + " = moe.read @self." + ids.name + type;
   }
   std::string type = typeOf(one.shape), rows = std::to_string(one.shape[0]);
-  states += "moe.state @self.loss metric : <1x1>\nmoe.state @self.loss_weights constant : " + type + "\n";
+  states +=
+      "moe.state @self.loss metric : <1x1> logged \"loss\"\nmoe.state @self.loss_weights constant : " + type + "\n";
   return states + "func.func @" + one.name + "() attributes {moe.differentiate} {\n" + reads + one.body +
          "%loss_weights = moe.read @self.loss_weights : " + type + "\n" +
          mapOp("%loss_terms", {{"%y", type}, {"%loss_weights", type}}, type, "%r = arith.mulf %0, %1 : f64") +

@@ -86,7 +86,7 @@ private:
     random = random * 6364136223846793005ull + 1442695040888963407ull;
     return (static_cast<double>(random >> 11) + 0.5) * 0x1p-52 - 1;
   }
-  /// Rows of length 1 in the mean.
+  /// Rows of length 1 on average.
   SmallMatrix normal() {
     SmallMatrix x{kRows, kCols, std::vector<double>(kRows * kCols)};
     for (double &value : x.values) {

@@ -11,13 +11,13 @@
 #include "mlir/Parser/Parser.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Transforms/Passes.h"
+#include "test/numerics/LoadedCode.h"
 
 #include <cstdlib>
 #include <cstring>
-#include <dlfcn.h>
 #include <map>
+#include <optional>
 #include <stdexcept>
-#include <unistd.h>
 
 using namespace mlir;
 
@@ -28,25 +28,12 @@ namespace {
 using Kernel = void (*)(void *const *, int64_t, void *);
 constexpr int64_t kArenaAlignment = 64;
 
-void *loadSharedObject(const std::vector<char> &bytes) {
-  char path[] = "/tmp/moec-interpreter-XXXXXX";
-  int file = mkstemp(path);
-  if (file < 0 || write(file, bytes.data(), bytes.size()) != static_cast<ssize_t>(bytes.size()))
-    throw std::runtime_error("cannot write the shared object");
-  close(file);
-  void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  unlink(path);
-  if (!handle)
-    throw std::runtime_error(dlerror());
-  return handle;
-}
-
 } // namespace
 
 struct PlanInterpreter::Impl {
   MLIRContext context;
   OwningOpRef<ModuleOp> module;
-  void *handle = nullptr;
+  std::optional<LoadedCode> code;
   unsigned char *arena = nullptr;
   int64_t stateBytes = 0, arenaBytes = 0;
   struct Entry {
@@ -63,8 +50,6 @@ struct PlanInterpreter::Impl {
     for (auto &[name, kernel] : kernels)
       std::free(kernel.scratch);
     std::free(arena);
-    if (handle)
-      dlclose(handle);
   }
 
   void lower(PassManager &pm) {
@@ -84,11 +69,8 @@ struct PlanInterpreter::Impl {
   void addKernels() {
     for (auto kernel : module->getOps<plan::KernelOp>()) {
       std::string name = kernel.getSymName().str();
-      auto run = reinterpret_cast<Kernel>(dlsym(handle, name.c_str()));
-      if (!run)
-        throw std::runtime_error("no symbol " + name);
       auto bytes = plan::alignUp(kernel.getScratch() + 1);
-      kernels[name] = {run, static_cast<int64_t>(kernel.getGrid()),
+      kernels[name] = {code->find<Kernel>(name), static_cast<int64_t>(kernel.getGrid()),
                        static_cast<unsigned char *>(std::aligned_alloc(kArenaAlignment, bytes))};
     }
   }
@@ -160,10 +142,10 @@ PlanInterpreter::PlanInterpreter(const std::string &text) : impl(std::make_uniqu
   if (std::getenv("MOEC_DUMP_PLAN"))
     impl->module->dump();
   auto kernels = impl->module->lookupSymbol<ModuleOp>(kernelModuleName);
-  auto object = cpu::emitSharedObject(kernels, cpu::CpuTarget::get("native"), /*threads=*/2);
-  if (failed(object))
+  FailureOr<CodeBlob> code = cpu::assembleKernels(kernels, cpu::CpuTarget::get("native"), {.threads = 2});
+  if (failed(code))
     fail("compiling");
-  impl->handle = loadSharedObject(*object);
+  impl->code.emplace(std::move(*code));
   impl->addKernels();
   impl->stateBytes = cast<IntegerAttr>((*impl->module)->getAttr("plan.state_bytes")).getInt();
   impl->arenaBytes = cast<IntegerAttr>((*impl->module)->getAttr("plan.arena_bytes")).getInt();

@@ -129,7 +129,7 @@ TEST_CASE("routing: random2 keeps a second choice with the chance k g2, k that o
   CHECK(worstDifference(whole, random, rt::StateKind::Gradient) > 1e-3);
 }
 
-TEST_CASE("routing: one bias for all experts changes no number, and biases do not hang on the split of a step") {
+TEST_CASE("routing: one bias for all experts changes no number, and biases do not depend on the split of a step") {
   const std::string eight = R"("num_experts": 6, "zero_experts": 2, "top_k": 2)";
   for (const char *balance : {R"("bias")", R"({"kind": "budget_bias", "expected": 1.5})"}) {
     std::string router = R"("score": "sigmoid", "jitter": 0.05, "balance": )" + std::string(balance);
@@ -163,7 +163,7 @@ TEST_CASE("routing: sinkhorn of share 0 is the plain router, to the bit") {
 }
 
 TEST_CASE(
-    "routing: experts a token by layer and step; nothing else changes at the step; one expert trains the router") {
+    "routing: experts per token by layer and step; nothing else changes at the step; one expert trains the router") {
   const std::string moe = R"("num_experts": 6, "top_k": 3, "top_k_per_layer": [3, 2])";
   CompiledModel later(
       spec(moe, "", "{}", R"("changes": {"sparser": {"at": {"steps": 2}, "top_k_per_layer": [1, 1]}},)"), {});

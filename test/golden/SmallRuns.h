@@ -51,7 +51,7 @@ inline std::pair<double, double> slopes(CompiledModel &model, const std::string 
   return {found, (losses[1] - losses[0]) / (2 * step)};
 }
 
-/// Of a model with 4 sequences a step.
+/// Of a model with 4 sequences per step.
 inline void expectSlopes(CompiledModel &model, const std::vector<std::string> &parameters, int microSequences = 4) {
   for (const std::string &parameter : parameters) {
     auto [found, expected] = slopes(model, parameter, microSequences);

@@ -124,7 +124,7 @@ TEST_CASE("all tokens to two experts, experts without tokens, ties: counts add u
     }
 }
 
-TEST_CASE("every expert chosen by every token (k = E), and one token a sequence") {
+TEST_CASE("every expert chosen by every token (k = E), and one token per sequence") {
   std::string all = changed(base, "\"top_k\": 2", "\"top_k\": 6");
   CompiledModel dense(all, {});
   dense.call("init");

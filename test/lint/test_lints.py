@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Each lint finds the fault it is there for: small trees with one fault each, and one without any."""
+"""Each lint finds the fault it is there for: small trees with one fault each, and one without any: test_lints.py MOEC_OPT."""
 import os
 import subprocess
 import sys
 import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+MOEC_OPT = sys.argv[1]
 PAGE = "# ell\n\n**Formula.** a\n**Source.** b\n**Keys.** c\n**Cost.** d\n**Effect.** e\n"
 
 GOOD = {
@@ -17,7 +18,9 @@ GOOD = {
     "docs/methods/ell.md": PAGE,
     "docs/architecture.md": "# Page\n| `first` | a |\n\n[here](methods/ell.md#ell)\n",
     "specs/a.json": '{"losses": {"ell": {}}}\n',
-    "README.md": "# A\n",
+    "README.md": "# A\n| " + "x " * 99 + "|\n\n```\n" + "y " * 99 + "\n```\n- [b](https://a.b/" + "z" * 120 + ")\n",
+    "docs/ir.md": "- IR:\n  ```mlir\n  %a = moe.read @w[%i] : tensor<4x4xf32>\n  // becomes\n  %a = moe.softmax %b : tensor<4x4xf32>\n"
+                  "  plan.call @f\n  ```\n```mlir\nmoe.of_tomorrow ...\n```\n",
 }
 
 # lint, file, its faulty text, words of the message
@@ -36,6 +39,15 @@ FAULTS = [
     ("sizes", "runtime/plan/B.cpp", "// \u00e9\n", "not ASCII"),
     ("sizes", "runtime/base/A.h", "#ifndef A_H\n#endif\n", "MOEC_RUNTIME_BASE_A_H"),
     ("sizes", "README.md", "a\n" * 201, "201 lines"),
+    ("sizes", "docs/ir.md", "a " * 61 + "\n", "122 columns"),
+    ("sizes", "docs/ir.md", "```\n" + "y " * 99 + "\n```\n" + "a " * 61 + "\n", "ir.md:4: 122 columns"),
+    ("sizes", "dialects/X/Transforms/Passes.td", "let a = [{\n" + "b " * 61 + "\n}];\n", "122 columns"),
+    ("examples", "docs/ir.md", "```mlir\nmoe.of_tomorrow\n```\n", "ir.md:2: an example of IR that does not hold"),
+    ("examples", "docs/ir.md", "```mlir\n%a = moe.softmax %b : tensor<4xf32>\n```\n", "rank"),
+    ("examples", "docs/ir.md", "```mlir\n%a = moe.read @w : tensor<1x1xf32>\n// becomes\n%c = moe.matmul %a, %b : "
+     "tensor<2x3xf32>, tensor<4x2xf32> -> tensor<2x2xf32>\n```\n", "ir.md:4: an example of IR that does not hold"),
+    ("examples", "dialects/X/Transforms/Passes.td", "  let description = [{\n    ```mlir\n    plan.wait 1\n    ```\n  }];\n",
+     "Passes.td:3"),
     ("format", "runtime/plan/B.cpp", "int  a ;\n", "not formatted"),
     ("methods", "docs/methods/ell.md", PAGE.replace("ell", "other"), None),
     ("methods", "docs/methods/ell.md", PAGE.replace("Effect", "Use"), "Effect"),
@@ -54,13 +66,13 @@ def run(lint, changes):
             os.makedirs(os.path.dirname(os.path.join(tree, name)), exist_ok=True)
             with open(os.path.join(tree, name), "w", encoding="utf-8") as file:
                 file.write(text)
-        command = [sys.executable, os.path.join(HERE, f"check_{lint}.py"), tree]
+        command = [sys.executable, os.path.join(HERE, f"check_{lint}.py"), tree] + [MOEC_OPT] * (lint == "examples")
         return subprocess.run(command, capture_output=True, text=True)
 
 
 def main():
     failed = 0
-    for lint in ("layers", "sizes", "format", "methods", "docs"):
+    for lint in ("layers", "sizes", "format", "methods", "docs", "examples"):
         result = run(lint, {})
         if result.returncode not in (0, 77):
             failed += 1

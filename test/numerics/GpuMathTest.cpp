@@ -13,13 +13,13 @@
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
 #include "mlir/Parser/Parser.h"
 #include "mlir/Transforms/GreedyPatternRewriteDriver.h"
+#include "test/numerics/LoadedCode.h"
 
 #include <catch2/catch.hpp>
 
 #include <cmath>
-#include <dlfcn.h>
 #include <functional>
-#include <unistd.h>
+#include <optional>
 
 using namespace moec;
 
@@ -57,18 +57,12 @@ public:
     mlir::RewritePatternSet patterns(&context);
     gpu::populateMathExpansions(patterns);
     REQUIRE(succeeded(mlir::applyPatternsGreedily(*module, std::move(patterns))));
-    auto object = cpu::emitSharedObject(*module, cpu::CpuTarget::get("native"), /*threads=*/1);
+    mlir::FailureOr<CodeBlob> object =
+        cpu::assembleKernels(*module, cpu::CpuTarget::get("native"), {.useCache = false});
     REQUIRE(succeeded(object));
-    char path[] = "/tmp/moec-gpu-math-XXXXXX";
-    int file = mkstemp(path);
-    REQUIRE(write(file, object->data(), object->size()) == static_cast<ssize_t>(object->size()));
-    close(file);
-    handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    unlink(path);
-    REQUIRE(handle);
-    function = reinterpret_cast<Function>(dlsym(handle, "f"));
+    code.emplace(std::move(*object));
+    function = code->find<Function>("f");
   }
-  ~Compiled() { dlclose(handle); }
   Compiled(const Compiled &) = delete;
 
   template <typename T> std::vector<T> operator()(const std::vector<T> &x, const std::vector<T> &y) const {
@@ -79,7 +73,7 @@ public:
 
 private:
   using Function = void (*)(const void *, const void *, void *, int64_t);
-  void *handle;
+  std::optional<test::LoadedCode> code;
   Function function;
 };
 

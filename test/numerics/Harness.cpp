@@ -14,18 +14,18 @@
 #include "mlir/IR/Verifier.h"
 #include "mlir/Parser/Parser.h"
 #include "test/numerics/Float8.h"
+#include "test/numerics/LoadedCode.h"
 #include "test/numerics/SimtInterpreter.h"
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
-#include <dlfcn.h>
 #include <fstream>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <thread>
-#include <unistd.h>
 
 using namespace mlir;
 
@@ -175,7 +175,7 @@ struct CompiledDispatch::Impl {
   llvm::SmallVector<moe::DispatchParam> params;
   KernelInfo info;                    // the only kernel of a CPU target
   std::vector<KernelInfo> gpuKernels; // in order
-  void *handle = nullptr;
+  std::optional<LoadedCode> code;
   Kernel kernel = nullptr;
   double milliseconds = 0;
   char indexBase[64] = {};
@@ -311,7 +311,7 @@ CompiledDispatch::CompiledDispatch(std::string text, const std::string &element,
   impl->onGpu = !gpuTarget.arch.empty();
   if (!impl->onGpu && target.triple.empty())
     fail("unknown target");
-  gpuTarget.hasTensorCores = false; // the interpreter has none
+  gpuTarget.family = nullptr; // the interpreter has none
   if (impl->onGpu) {
     FailureOr<std::vector<KernelInfo>> infos = gpu::emitKernels(impl->dispatch, *kernels, "moec_kernel", gpuTarget);
     if (failed(infos))
@@ -332,30 +332,16 @@ CompiledDispatch::CompiledDispatch(std::string text, const std::string &element,
     impl->kernels = std::move(kernels);
     return;
   }
-  FailureOr<std::vector<char>> object = cpu::emitSharedObject(*kernels, target, /*threads=*/1);
-  if (failed(object))
+  FailureOr<CodeBlob> code = cpu::assembleKernels(*kernels, target, {.useCache = false});
+  if (failed(code))
     fail("compiling");
   impl->milliseconds = (now() - start) * 1e3;
 
-  char path[] = "/tmp/moec-numerics-XXXXXX";
-  int file = mkstemp(path);
-  if (file < 0 || write(file, object->data(), object->size()) != static_cast<ssize_t>(object->size()))
-    fail("writing the shared object");
-  close(file);
-  impl->handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!std::getenv("MOEC_DUMP_KERNELS"))
-    unlink(path);
-  if (!impl->handle)
-    fail(dlerror());
-  impl->kernel = reinterpret_cast<Kernel>(dlsym(impl->handle, impl->info.symbol.c_str()));
-  if (!impl->kernel)
-    fail("no symbol '" + impl->info.symbol + "'");
+  impl->code.emplace(std::move(*code), /*keepFile=*/std::getenv("MOEC_DUMP_KERNELS") != nullptr);
+  impl->kernel = impl->code->find<Kernel>(impl->info.symbol);
 }
 
-CompiledDispatch::~CompiledDispatch() {
-  if (impl->handle)
-    dlclose(impl->handle);
-}
+CompiledDispatch::~CompiledDispatch() = default;
 
 int64_t CompiledDispatch::grid() const { return impl->info.grid; }
 int64_t CompiledDispatch::scratchBytes() const { return impl->info.scratchBytes; }

@@ -8,15 +8,12 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
+#include "test/numerics/LoadedCode.h"
 #include <catch2/catch.hpp>
-#include <cstring>
-#include <dlfcn.h>
-#include <fstream>
-#include <unistd.h>
 
 using namespace mlir;
+using moec::cpu::assembleKernels;
 using moec::cpu::CpuTarget;
-using moec::cpu::emitSharedObject;
 using moec::cpu::KernelBuilder;
 
 namespace {
@@ -59,16 +56,10 @@ TEST_CASE("builder: loops and reductions for each target", "[builder]") {
       REQUIRE(!target.triple.empty());
       TestModule builder;
       emitSample(builder, "sample", count, target);
-      FailureOr<std::vector<char>> object = emitSharedObject(*builder.module, target, 1);
+      FailureOr<moec::CodeBlob> object = assembleKernels(*builder.module, target, {.useCache = false});
       REQUIRE(succeeded(object));
-      char path[] = "/tmp/moec-builder-XXXXXX";
-      int file = mkstemp(path);
-      REQUIRE(write(file, object->data(), object->size()) == static_cast<ssize_t>(object->size()));
-      close(file);
-      void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-      unlink(path);
-      REQUIRE(handle);
-      auto kernel = reinterpret_cast<void (*)(void *const *, int64_t, void *)>(dlsym(handle, "sample"));
+      moec::test::LoadedCode code(std::move(*object));
+      auto kernel = code.find<void (*)(void *const *, int64_t, void *)>("sample");
       std::vector<float> x(count), y(count + 1);
       float sum = 0;
       for (int64_t i = 0; i < count; ++i)
@@ -78,7 +69,6 @@ TEST_CASE("builder: loops and reductions for each target", "[builder]") {
       for (int64_t i = 0; i < count; ++i)
         CHECK(y[i] == 2 * x[i] + i);
       CHECK(y[count] == sum);
-      dlclose(handle);
     }
   CHECK(CpuTarget::get("x86-64-v9").triple.empty());
 }
@@ -89,9 +79,9 @@ TEST_CASE("emitter: the same bytes from one thread and from three", "[builder]")
     TestModule builder;
     for (int i = 0; i < 40; ++i)
       emitSample(builder, "kernel_" + std::to_string(i), 16 + i, target);
-    FailureOr<std::vector<char>> object = emitSharedObject(*builder.module, target, threads);
-    REQUIRE(succeeded(object));
-    return *object;
+    FailureOr<moec::CodeBlob> code = assembleKernels(*builder.module, target, {.threads = threads, .useCache = false});
+    REQUIRE(succeeded(code));
+    return code->bytes;
   };
   std::vector<char> one = compile(1), three = compile(3);
   CHECK(one == three);

@@ -321,7 +321,8 @@ TEST_CASE("states keep their old contents for those that read later", "[chain]")
 
 TEST_CASE("scalars, counters and fills", "[chain]") {
   CompiledDispatch scalars(
-      dispatchText("row", {{"loss", tensor(1, 1)}}, "tensor<1x1x$T>", R"(
+      dispatchText(
+          "row", {{"loss", tensor(1, 1)}}, "tensor<1x1x$T>", R"(
       %step = moe.read @step : tensor<1x1xi64>
       %next:2 = moe.map(%step, %loss) : (tensor<1x1xi64>, tensor<1x1x$T>) -> (tensor<1x1xi64>, tensor<1x1x$T>) {
       ^bb0(%s: i64, %l: $T):
@@ -334,7 +335,7 @@ TEST_CASE("scalars, counters and fills", "[chain]") {
       moe.write @step, %next#0 : tensor<1x1xi64>
       moe.accumulate @loss, %loss : tensor<1x1x$T>
       moe.yield %next#1 : tensor<1x1x$T>)",
-                   "moe.state @step counter : tensor<1x1xi64>\nmoe.state @loss metric : tensor<1x1x$T>"),
+          "moe.state @step counter : tensor<1x1xi64>\nmoe.state @loss metric : tensor<1x1x$T> logged \"loss\""),
       "f32");
   Outcome outcome = scalars.run({Array({1, 1}, 6.0)}, {{"step", Array({1, 1}, 2.0)}, {"loss", Array({1, 1}, 1.5)}});
   CHECK(outcome.results[0].values[0] == 2.0);

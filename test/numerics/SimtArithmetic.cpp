@@ -123,56 +123,84 @@ template <typename T> T (*binaryOf(Operation *op))(T, T) {
   return nullptr;
 }
 
-/// Operands as `width`-bit patterns in u64, result truncated by the caller.
-uint64_t integer(Operation *op, uint64_t a, uint64_t b, unsigned width, bool &known) {
-  int64_t x = extend(a, width), y = extend(b, width);
-  known = true;
+/// Two integers of `width` bits, unsigned (a, b) and signed (x, y).
+struct Integers {
+  Integers(uint64_t a, uint64_t b, unsigned width)
+      : a(a), b(b), x(extend(a, width)), y(extend(b, width)), width(width) {}
+  uint64_t a, b;
+  int64_t x, y;
+  unsigned width;
+};
+
+/// The integer ops of two operands; the caller truncates the result. Null when `op` is none.
+uint64_t (*integerOf(Operation *op))(Integers) {
   if (isa<arith::AddIOp, LLVM::AddOp>(op))
-    return a + b;
+    return [](Integers n) -> uint64_t { return n.a + n.b; };
   if (isa<arith::SubIOp, LLVM::SubOp>(op))
-    return a - b;
+    return [](Integers n) -> uint64_t { return n.a - n.b; };
   if (isa<arith::MulIOp, LLVM::MulOp>(op))
-    return a * b;
+    return [](Integers n) -> uint64_t { return n.a * n.b; };
   if (isa<arith::AndIOp, LLVM::AndOp>(op))
-    return a & b;
+    return [](Integers n) -> uint64_t { return n.a & n.b; };
   if (isa<arith::OrIOp, LLVM::OrOp>(op))
-    return a | b;
+    return [](Integers n) -> uint64_t { return n.a | n.b; };
   if (isa<arith::XOrIOp, LLVM::XOrOp>(op))
-    return a ^ b;
+    return [](Integers n) -> uint64_t { return n.a ^ n.b; };
   if (isa<arith::ShLIOp, LLVM::ShlOp>(op))
-    return b >= width ? 0 : a << b;
+    return [](Integers n) -> uint64_t { return n.b >= n.width ? 0 : n.a << n.b; };
   if (isa<arith::ShRUIOp, LLVM::LShrOp>(op))
-    return b >= width ? 0 : a >> b;
+    return [](Integers n) -> uint64_t { return n.b >= n.width ? 0 : n.a >> n.b; };
   if (isa<arith::ShRSIOp, LLVM::AShrOp>(op))
-    return x >> std::min<uint64_t>(b, width - 1);
+    return [](Integers n) -> uint64_t { return n.x >> std::min<uint64_t>(n.b, n.width - 1); };
   if (isa<arith::DivUIOp>(op))
-    return b ? a / b : 0;
+    return [](Integers n) -> uint64_t { return n.b ? n.a / n.b : 0; };
   if (isa<arith::RemUIOp>(op))
-    return b ? a % b : 0;
+    return [](Integers n) -> uint64_t { return n.b ? n.a % n.b : 0; };
   if (isa<arith::DivSIOp>(op))
-    return y ? x / y : 0;
+    return [](Integers n) -> uint64_t { return n.y ? n.x / n.y : 0; };
   if (isa<arith::RemSIOp>(op))
-    return y ? x % y : 0;
+    return [](Integers n) -> uint64_t { return n.y ? n.x % n.y : 0; };
   if (isa<arith::CeilDivUIOp>(op))
-    return b ? llvm::divideCeil(a, b) : 0;
+    return [](Integers n) -> uint64_t { return n.b ? llvm::divideCeil(n.a, n.b) : 0; };
   if (isa<arith::CeilDivSIOp>(op))
-    return y ? llvm::divideCeilSigned(x, y) : 0;
+    return [](Integers n) -> uint64_t { return n.y ? llvm::divideCeilSigned(n.x, n.y) : 0; };
   if (isa<arith::FloorDivSIOp>(op))
-    return y ? llvm::divideFloorSigned(x, y) : 0;
+    return [](Integers n) -> uint64_t { return n.y ? llvm::divideFloorSigned(n.x, n.y) : 0; };
   if (isa<arith::MinSIOp>(op))
-    return std::min(x, y);
+    return [](Integers n) -> uint64_t { return std::min(n.x, n.y); };
   if (isa<arith::MaxSIOp>(op))
-    return std::max(x, y);
+    return [](Integers n) -> uint64_t { return std::max(n.x, n.y); };
   if (isa<arith::MinUIOp>(op))
-    return std::min(a, b);
+    return [](Integers n) -> uint64_t { return std::min(n.a, n.b); };
   if (isa<arith::MaxUIOp>(op))
-    return std::max(a, b);
-  known = false;
-  return 0;
+    return [](Integers n) -> uint64_t { return std::max(n.a, n.b); };
+  return nullptr;
 }
 
-bool compare(arith::CmpIPredicate predicate, uint64_t a, uint64_t b, unsigned width) {
-  return arith::applyCmpPredicate(predicate, APInt(width, truncate(a, width)), APInt(width, truncate(b, width)));
+bool compare(arith::CmpIPredicate predicate, Integers n) {
+  switch (predicate) {
+  case arith::CmpIPredicate::eq:
+    return n.a == n.b;
+  case arith::CmpIPredicate::ne:
+    return n.a != n.b;
+  case arith::CmpIPredicate::slt:
+    return n.x < n.y;
+  case arith::CmpIPredicate::sle:
+    return n.x <= n.y;
+  case arith::CmpIPredicate::sgt:
+    return n.x > n.y;
+  case arith::CmpIPredicate::sge:
+    return n.x >= n.y;
+  case arith::CmpIPredicate::ult:
+    return n.a < n.b;
+  case arith::CmpIPredicate::ule:
+    return n.a <= n.b;
+  case arith::CmpIPredicate::ugt:
+    return n.a > n.b;
+  case arith::CmpIPredicate::uge:
+    return n.a >= n.b;
+  }
+  llvm_unreachable("all predicates have a case");
 }
 } // namespace
 
@@ -212,7 +240,6 @@ bool SimtInterpreter::runConstant(Operation *op) {
 bool SimtInterpreter::runFloat(Operation *op) {
   auto run = [&](auto zero) {
     using T = decltype(zero);
-    auto at = [&](unsigned operand, size_t i) { return decode<T>(slot(op->getOperand(operand)).bits[i]); };
     auto each = [&](auto function) {
       Slot &result = slot(op->getResult(0));
       for (size_t i = 0; i < result.bits.size(); ++i)
@@ -229,7 +256,9 @@ bool SimtInterpreter::runFloat(Operation *op) {
         return each([&](size_t i) { return f(decode<T>(a.bits[i]), decode<T>(b.bits[i])); }), true;
       }
     } else if (isa<math::FmaOp, vector::FMAOp, LLVM::FMAOp>(op)) {
-      return each([&](size_t i) { return std::fma(at(0, i), at(1, i), at(2, i)); }), true;
+      const Slot &a = slot(op->getOperand(0)), &b = slot(op->getOperand(1)), &c = slot(op->getOperand(2));
+      return each([&](size_t i) { return std::fma(decode<T>(a.bits[i]), decode<T>(b.bits[i]), decode<T>(c.bits[i])); }),
+             true;
     }
     return false;
   };
@@ -259,16 +288,15 @@ bool SimtInterpreter::runInteger(Operation *op) {
   if (auto cmp = dyn_cast<arith::CmpIOp>(op)) {
     Slot &result = slot(cmp.getResult());
     for (size_t i = 0; i < result.bits.size(); ++i)
-      result.bits[i] = compare(cmp.getPredicate(), a.bits[i], b.bits[i], width);
+      result.bits[i] = compare(cmp.getPredicate(), {truncate(a.bits[i], width), truncate(b.bits[i], width), width});
     return true;
   }
-  bool known;
-  integer(op, 0, 1, width, known);
-  if (!known)
+  auto f = integerOf(op);
+  if (!f)
     return false;
   Slot &result = slot(op->getResult(0));
   for (size_t i = 0; i < result.bits.size(); ++i)
-    result.bits[i] = truncate(integer(op, a.bits[i], b.bits[i], width, known), width);
+    result.bits[i] = truncate(f({a.bits[i], b.bits[i], width}), width);
   return true;
 }
 

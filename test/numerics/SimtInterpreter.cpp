@@ -13,8 +13,8 @@ namespace moec::test {
 
 /// Who touched a byte of shared memory last, and when. -1: nobody, -2: several.
 struct SimtInterpreter::SharedByte {
-  int64_t writer = -1, writeBlockEpoch = -1, writeWarpEpoch = -1;
-  int64_t reader = -1, readerWarp = -1, readBlockEpoch = -1, readWarpEpoch = -1;
+  int32_t writer = -1, writeBlockEpoch = -1, writeWarpEpoch = -1;
+  int32_t reader = -1, readerWarp = -1, readBlockEpoch = -1, readWarpEpoch = -1;
 };
 
 namespace {
@@ -123,10 +123,11 @@ bool SimtInterpreter::runControl(Operation *op, const Mask &active) {
     for (auto [init, argument] : llvm::zip_equal(loop.getInitArgs(), loop.getRegionIterArgs()))
       copy(init, argument, active);
     Slot &index = slot(loop.getInductionVar());
+    const Slot &bound = slot(loop.getUpperBound()), &step = slot(loop.getStep());
     while (true) {
       Mask running(threads);
       for (int64_t t = 0; t < threads; ++t)
-        running[t] = active[t] && int64_t(index.bits[t]) < int64_t(slot(loop.getUpperBound()).bits[t]);
+        running[t] = active[t] && int64_t(index.bits[t]) < int64_t(bound.bits[t]);
       if (!anyOf(running))
         break;
       runBlock(*loop.getBody(), running);
@@ -137,13 +138,14 @@ bool SimtInterpreter::runControl(Operation *op, const Mask &active) {
         next.push_back(slot(value));
       for (auto [value, argument] : llvm::zip_equal(next, loop.getRegionIterArgs())) {
         Slot &target = slot(argument);
-        for (int64_t i = 0; i < target.lanes * threads; ++i)
-          if (running[i % threads])
-            target.bits[i] = value.bits[i];
+        for (int64_t lane = 0; lane < target.lanes; ++lane)
+          for (int64_t t = 0; t < threads; ++t)
+            if (running[t])
+              target.bits[lane * threads + t] = value.bits[lane * threads + t];
       }
       for (int64_t t = 0; t < threads; ++t)
         if (running[t])
-          index.bits[t] += slot(loop.getStep()).bits[t];
+          index.bits[t] += step.bits[t];
     }
     for (auto [argument, result] : llvm::zip_equal(loop.getRegionIterArgs(), loop.getResults()))
       copy(argument, result, active);
@@ -161,8 +163,9 @@ bool SimtInterpreter::runControl(Operation *op, const Mask &active) {
         copy(value, argument, running);
         copy(value, result, running);
       }
+      const Slot &goesOn = slot(condition.getCondition());
       for (int64_t t = 0; t < threads; ++t)
-        running[t] = running[t] && (slot(condition.getCondition()).bits[t] & 1);
+        running[t] = running[t] && (goesOn.bits[t] & 1);
       if (!anyOf(running))
         return true;
       runBlock(*loop.getAfterBody(), running);
@@ -325,16 +328,15 @@ void SimtInterpreter::address(Operation *op) {
     }
     first = false;
     int64_t size = layout.getTypeSize(type);
-    for (int64_t t = 0; t < threads; ++t) {
-      int64_t number;
-      if (auto attribute = dyn_cast<IntegerAttr>(index))
-        number = attribute.getInt();
-      else {
-        const Slot &value = slot(cast<Value>(index));
-        number = value.element.isInteger(32) ? int64_t(int32_t(value.bits[t])) : int64_t(value.bits[t]);
-      }
-      result.bits[t] += number * size;
+    if (auto attribute = dyn_cast<IntegerAttr>(index)) {
+      for (uint64_t &address : result.bits)
+        address += attribute.getInt() * size;
+      continue;
     }
+    const Slot &value = slot(cast<Value>(index));
+    bool narrow = value.element.isInteger(32);
+    for (int64_t t = 0; t < threads; ++t)
+      result.bits[t] += (narrow ? int64_t(int32_t(value.bits[t])) : int64_t(value.bits[t])) * size;
   }
 }
 

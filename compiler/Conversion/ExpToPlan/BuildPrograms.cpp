@@ -51,14 +51,15 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
     int64_t steps = experiment.section<exp::DurationOp>().getSteps();
     int64_t microBatches = batch.getSequences() / batch.getMicroSequences();
     bool canEvaluate = llvm::any_of(experiment.sections<exp::DatasetOp>(),
-                                    [](exp::DatasetOp data) { return data.getSplit() == "validation"; });
+                                    [](exp::DatasetOp data) { return data.getSplit() == exp::Split::validation; });
 
     // The runtime fills it whether or not a function reads it.
-    OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
-    auto sources = RankedTensorType::get({static_cast<int64_t>(batch.getMicroSequences()), 1}, b.getI32Type());
-    if (!module.lookupSymbol("batch.domains"))
-      plan::StateOp::create(b, batch.getLoc(), "batch.domains", "batch", sources, 1, DenseI64ArrayAttr(),
-                            IntegerAttr());
+    constexpr auto role = plan::StateRole::batch_sources;
+    if (llvm::none_of(module.getOps<plan::StateOp>(), [&](plan::StateOp state) { return state.getRole() == role; })) {
+      OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
+      auto sources = RankedTensorType::get({static_cast<int64_t>(batch.getMicroSequences()), 1}, b.getI32Type());
+      plan::StateOp::create(b, batch.getLoc(), "batch.domains", plan::StateKind::batch, sources, 1).setRole(role);
+    }
 
     ProgramBuilder p(module, experiment.getLoc());
     p.program("init", [&] { p.call("init"); });

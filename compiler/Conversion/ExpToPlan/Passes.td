@@ -7,8 +7,10 @@ def BuildPrograms : Pass<"moec-build-programs", "::mlir::ModuleOp"> {
   let summary = "Builds the loop around the functions from the declared cadences";
   let description = [{
     Before: the module holds the experiment and the `plan.func`s of its functions.
-    After: it also holds the programs `init` and `train`, and the state that says which data set each row of a batch came from; the
-    experiment is gone. Why here: programs name functions, so these must have become plan functions.
+    After: it also holds the programs `init` and `train`, and the state that says which data set each row of a batch
+    came from. The experiment is gone.
+
+    Why here: programs name functions, so these must already be plan functions.
     ```mlir
     plan.program "train" {
       plan.steps 100 {

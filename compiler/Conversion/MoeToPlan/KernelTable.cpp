@@ -24,14 +24,14 @@ std::string keyOf(moe::DispatchOp dispatch, ArrayRef<moe::DispatchParam> params)
       numbers[argument] = nextTensor++;
   for (Operation &op : *dispatch.getBlock()) {
     out << op.getName() << " ";
-    auto symbol = op.getAttrOfType<FlatSymbolRefAttr>("state");
+    auto access = dyn_cast<moe::StateAccessOpInterface>(op);
     BlockArgument copy;
     for (Value operand : op.getOperands())
       if (operand.getType().isIndex())
         copy = dyn_cast<BlockArgument>(operand);
-    if (symbol)
+    if (access)
       for (auto [position, param] : llvm::enumerate(params))
-        if (param.kind == moe::DispatchParam::Kind::State && param.state == symbol && param.copy == copy)
+        if (param.kind == moe::DispatchParam::Kind::State && param.state == access.getStateAttr() && param.copy == copy)
           out << "#" << position;
     for (NamedAttribute attr : op.getAttrDictionary())
       if (attr.getName() != "state" && !attr.getName().getValue().starts_with("moe."))

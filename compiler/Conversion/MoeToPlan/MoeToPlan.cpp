@@ -1,8 +1,11 @@
 // Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or
 // stacked by it are written in place where that is safe, else copied.
+#include "compiler/Conversion/MoeToPlan/InPlace.h"
 #include "compiler/Conversion/MoeToPlan/KernelTable.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
+#include "compiler/Conversion/MoeToPlan/ValueNames.h"
 #include "compiler/Target/All/Targets.h"
+#include "dialects/Moe/Analysis/Values.h"
 #include "dialects/Tile/IR/Tile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -11,7 +14,6 @@
 #include "mlir/Dialect/Math/IR/Math.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
 #include "mlir/Dialect/Vector/IR/VectorOps.h"
-#include "llvm/ADT/StringExtras.h"
 #include "llvm/ADT/StringMap.h"
 
 using namespace mlir;
@@ -22,73 +24,10 @@ namespace moec {
 
 namespace {
 
+using moe::isZero;
 using moe::underReshapes;
 
-bool isZero(Operation *op) {
-  auto constant = dyn_cast_if_present<arith::ConstantOp>(op);
-  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
-  if (!dense || !dense.isSplat())
-    return false;
-  if (isa<FloatType>(dense.getElementType()))
-    return dense.getSplatValue<APFloat>().isPosZero();
-  return dense.getSplatValue<APInt>().isZero();
-}
-
-/// The value itself, whatever type it has in memory.
-Value underCasts(Value value) {
-  while (auto cast = value.getDefiningOp<moe::CastOp>())
-    value = cast.getInput();
-  return value;
-}
-
 int64_t bytesOf(Value value) { return plan::tensorBytes(cast<RankedTensorType>(value.getType())); }
-
-/// The section of the spec that an op comes from, with dots: "attention", "losses.router_z".
-std::string sectionOf(Location loc) {
-  std::string section;
-  loc->walk([&](Location part) {
-    auto name = dyn_cast<NameLoc>(part);
-    if (!name || !name.getName().getValue().starts_with("/"))
-      return WalkResult::advance();
-    section = llvm::join(llvm::split(name.getName().getValue().drop_front(), '/'), ".");
-    return WalkResult::interrupt();
-  });
-  if (StringRef(section).starts_with("model."))
-    section = section.substr(StringRef("model.").size());
-  return section.empty() ? "model" : section;
-}
-
-/// What a value is, for people: the section of the spec and the op that gives it its meaning, "attention.matmul". Maps
-/// on the way say little, so the name is that of the op which they work on.
-std::string describeValue(Value value) {
-  value = underReshapes(value);
-  Operation *op = value.getDefiningOp();
-  if (auto dispatch = dyn_cast_if_present<moe::DispatchOp>(op)) {
-    Operation *maker =
-        underCasts(dispatch.getYield().getValues()[cast<OpResult>(value).getResultNumber()]).getDefiningOp();
-    op = maker ? maker : op;
-    while (maker && isa<moe::MapOp>(maker)) {
-      Operation *next = nullptr;
-      for (Value operand : maker->getOperands())
-        if (Operation *producer = underCasts(operand).getDefiningOp();
-            producer && !producer->hasTrait<OpTrait::ConstantLike>() && !next)
-          next = producer;
-      if ((maker = next) && !isa<moe::ReadOp>(maker))
-        op = maker;
-    }
-  }
-  if (!op)
-    return "layer_input"; // carried into the body of a repeat
-  // A product is best known by its weights: "attention.q".
-  if (isa<moe::MatmulOp, moe::GroupedMatmulOp>(op))
-    if (auto weights = underCasts(op->getOperand(1)).getDefiningOp<moe::ReadOp>()) {
-      StringRef name = weights.getState();
-      name.consume_front("copy.");
-      name.consume_front("layers.{}.");
-      return name.split('#').first.str();
-    }
-  return sectionOf(op->getLoc()) + "." + op->getName().stripDialect().str();
-}
 
 /// A dispatch that only writes zeros is a fill.
 bool isFill(moe::DispatchOp dispatch) {
@@ -96,7 +35,7 @@ bool isFill(moe::DispatchOp dispatch) {
   for (Operation &op : *dispatch.getBlock()) {
     if (auto write = dyn_cast<moe::WriteOp>(op)) {
       writes = true;
-      if (!isZero(write.getValue().getDefiningOp()))
+      if (!isZero(write.getValue()))
         return false;
     } else if (!isa<arith::ConstantOp, moe::YieldOp>(op)) {
       return false;
@@ -105,76 +44,11 @@ bool isFill(moe::DispatchOp dispatch) {
   return writes && dispatch.getNumResults() == 0;
 }
 
-/// The ops of a dispatch that `op` is computed from, itself included.
-llvm::SmallDenseSet<Operation *> sourcesOf(Operation *op) {
-  llvm::SmallDenseSet<Operation *> sources;
-  SmallVector<Operation *> pending{op};
-  while (!pending.empty()) {
-    Operation *next = pending.pop_back_val();
-    if (next && sources.insert(next).second)
-      for (Value operand : next->getOperands())
-        pending.push_back(operand.getDefiningOp());
-  }
-  return sources;
-}
-
-/// Whether result `number` of `dispatch` may share memory with input `argument`: every element of the input is read
-/// before the same element of the result is stored, and never after.
-bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argument) {
-  Value made = dispatch.getYield().getValues()[number];
-  Operation *maker = underCasts(made).getDefiningOp();
-  // A sum over rows may be begun before the last of them is read.
-  if (!maker || isa<moe::ColReduceOp>(maker) || made.getType() != argument.getType())
-    return false;
-  SmallVector<OpOperand *> uses;
-  for (OpOperand &use : argument.getUses())
-    if (auto cast = dyn_cast<moe::CastOp>(use.getOwner()))
-      llvm::append_range(uses, llvm::make_pointer_range(cast->getUses()));
-    else
-      uses.push_back(&use);
-  // A reader that the result does not depend on might run after the result was stored.
-  llvm::SmallDenseSet<Operation *> sources = sourcesOf(maker);
-  for (OpOperand *use : uses) {
-    Operation *user = use->getOwner();
-    if (!sources.contains(user))
-      return false;
-    if (isa<moe::MapOp>(user))
-      continue;
-    auto rowOp = dyn_cast<moe::RowOpInterface>(user);
-    if (dispatch.getKind() != "row" || !rowOp || !rowOp.isRowAligned(use->getOperandNumber()) || user == maker)
-      return false;
-  }
-  return true;
-}
-
-/// The operand of a row kernel whose memory its result `number` takes over, since nothing reads that value afterwards;
-/// -1: none.
-int findOverwritten(moe::DispatchOp dispatch, unsigned number, const llvm::DenseMap<Value, Value> &destination) {
-  if (dispatch.getKind() != "row")
-    return -1;
-  auto isLastUse = [&](Value base) {
-    SmallVector<Value> views{base};
-    unsigned here = 0;
-    while (!views.empty())
-      for (Operation *user : views.pop_back_val().getUsers()) {
-        if (isa<moe::ReshapeOp>(user))
-          views.push_back(user->getResult(0));
-        else if (user == dispatch)
-          ++here;
-        else if (!isa<moe::DispatchOp>(user) || user->getBlock() != dispatch->getBlock() ||
-                 !user->isBeforeInBlock(dispatch))
-          return false;
-      }
-    return here == 1;
-  };
-  for (auto [index, input] : llvm::enumerate(dispatch.getInputs())) {
-    Value base = underReshapes(input);
-    auto maker = base.getDefiningOp<moe::DispatchOp>();
-    if (maker && maker->getBlock() == dispatch->getBlock() && !destination.contains(base) &&
-        canOverwrite(dispatch, number, dispatch.getBlock()->getArgument(index)) && isLastUse(base))
-      return index;
-  }
-  return -1;
+/// The value of an enum of `plan` that is called like one of `moe`: both have the same words.
+template <typename To, typename From> To sameWord(From from) {
+  std::optional<To> to = plan::symbolizeEnum<To>(moe::stringifyEnum(from));
+  assert(to && "the enums of plan have the words of those of moe");
+  return *to;
 }
 
 class FunctionLowering {
@@ -223,8 +97,8 @@ Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Valu
                                buffers.lookup(index), 0, state.getCopyBytes());
 }
 
-/// No bytes at all, `index` bytes behind the start of the arena's first state: how a kernel is told an index (see
-/// DispatchParam).
+/// An empty slice that lies `index` bytes after the start of the arena's first state. A kernel gets an index this way
+/// (see DispatchParam).
 Value FunctionLowering::anywhere(Location loc, Value index, OpBuilder &b) {
   plan::StateOp first = *kernels.getModule().getOps<plan::StateOp>().begin();
   Value address = stateBuffer(loc, FlatSymbolRefAttr::get(first), Value(), b);
@@ -285,7 +159,7 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
       } else if (overwritten >= 0 && reused.insert(overwritten).second) {
         buffer = bufferOf(dispatch.getInputs()[overwritten], b);
       } else {
-        buffer = alloc(result, result.getLoc(), describeValue(result), b);
+        buffer = alloc(result, result.getLoc(), describeValue(result, symbols), b);
       }
       operands.push_back(buffer);
       break;
@@ -362,8 +236,8 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
         !destination.contains(base)) {
       carry = buffers.lookup(base);
     } else {
-      carry = alloc(init, init.getLoc(), "carried." + describeValue(init), b);
-      if (isZero(base.getDefiningOp()))
+      carry = alloc(init, init.getLoc(), "carried." + describeValue(init, symbols), b);
+      if (isZero(base))
         plan::FillOp::create(b, loc, carry);
       else if (Value buffer = bufferOf(init, b))
         plan::CopyOp::create(b, loc, carry, buffer);
@@ -376,7 +250,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   }
   SmallVector<Value> stacks;
   for (auto [out, yielded] : llvm::zip(repeat.getOuts(), repeat.getYield().getValues().drop_front(carries.size()))) {
-    stacks.push_back(alloc(out, yielded.getLoc(), "kept." + describeValue(yielded), b));
+    stacks.push_back(alloc(out, yielded.getLoc(), "kept." + describeValue(yielded, symbols), b));
     buffers[out] = stacks.back();
   }
   SmallVector<Value> inputs;
@@ -410,14 +284,14 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   SmallVector<Value> zeroed;
   for (auto [value, place] : copies) {
     Value source = bufferOf(value, inner);
-    if (isZero(underReshapes(value).getDefiningOp())) {
+    if (isZero(underReshapes(value))) {
       zeroed.push_back(place);
       continue;
     }
     if (!source)
       return repeat.emitOpError("internal: a yielded value has no buffer");
     if (copies.size() > 1 && llvm::is_contained(carries, source)) {
-      Value temporary = alloc(value, value.getLoc(), "carried." + describeValue(value), inner);
+      Value temporary = alloc(value, value.getLoc(), "carried." + describeValue(value, symbols), inner);
       plan::CopyOp::create(inner, loc, temporary, source);
       source = temporary;
     }
@@ -457,30 +331,38 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
       module.emitError() << unknownTarget(target);
       return signalPassFailure();
     }
-    OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-    SmallVector<moe::StateOp> states(module.getOps<moe::StateOp>());
-    SmallVector<func::FuncOp> functions(module.getOps<func::FuncOp>());
-    for (moe::StateOp state : states) {
-      std::string name = state.getSymName().str();
-      auto placed = plan::StateOp::create(b, state.getLoc(), name + ".placed", stringifyStateKind(state.getKind()),
-                                          state.getType(), state.getCopies(), state.getLayersAttr(), IntegerAttr());
-      state.erase();
-      placed.setSymName(name);
+    // A module of its own until all is there, since functions and states keep their names.
+    OwningOpRef<ModuleOp> made = ModuleOp::create(module.getLoc());
+    OpBuilder b = OpBuilder::atBlockEnd(made->getBody());
+    SmallVector<Operation *> replaced;
+    for (auto state : module.getOps<moe::StateOp>()) {
+      auto placed =
+          plan::StateOp::create(b, state.getLoc(), state.getSymName(), sameWord<plan::StateKind>(state.getKind()),
+                                state.getTensorType(), state.getCopies());
+      placed.setLayersAttr(state.getLayersAttr());
+      placed.setLogicalNameAttr(state.getLogicalNameAttr());
+      placed.setLogNameAttr(state.getLogNameAttr());
+      if (std::optional<moe::StateRole> role = state.getRole())
+        placed.setRole(sameWord<plan::StateRole>(*role));
+      placed.setSaved(state.getSaved());
+      replaced.push_back(state);
     }
     ModuleOp kernels = ModuleOp::create(b, module.getLoc(), kernelModuleName);
-    SymbolTable symbols(module);
-    KernelTable table(module, kernels, *machine);
-    for (func::FuncOp function : functions) {
-      std::string name = function.getSymName().str();
-      function.setSymName(name + ".moe");
-      auto lowered = plan::FuncOp::create(b, function.getLoc(), name);
+    SymbolTable symbols(*made);
+    KernelTable table(*made, kernels, *machine);
+    for (auto function : module.getOps<func::FuncOp>()) {
+      auto lowered = plan::FuncOp::create(b, function.getLoc(), function.getSymName());
       lowered.getBody().emplaceBlock();
       FunctionLowering lowering(table, symbols);
       if (failed(lowering.lower(function, lowered)))
         return signalPassFailure();
-      function.erase();
+      replaced.push_back(function);
     }
-    kernels->moveBefore(module.getBody(), module.getBody()->end());
+    for (Operation *op : replaced)
+      op->erase();
+    kernels->moveBefore(made->getBody(), made->getBody()->end());
+    Block *body = module.getBody();
+    body->getOperations().splice(body->end(), made->getBody()->getOperations());
   }
 };
 

@@ -7,10 +7,12 @@ def MoeToPlan : Pass<"moec-moe-to-plan", "::mlir::ModuleOp"> {
   let summary = "Turns dispatches into plan instructions, buffers and kernels";
   let description = [{
     Before: functions whose ops are `moe.dispatch`, `moe.repeat` and views; states are `moe.state`.
-    After: `plan.state`, `plan.func` with `plan.alloc` (no offsets yet) and `plan.launch`, one `plan.kernel` (on GPUs
-    perhaps several, launched one after the other) for each distinct dispatch, and a nested module
-    @kernels with their code. A value that a repeat carries or stacks is made in its final place when nothing else needs that place, else copied.
-    Why here: groups are final, so every value that crosses one needs memory, and every group a kernel; offsets need all of them.
+    After: `plan.state`, `plan.func` with `plan.alloc` (no offsets yet) and `plan.launch`, one `plan.kernel` for each
+    distinct dispatch (on GPUs perhaps several, launched one after the other), and a nested module @kernels with their
+    code. A value that a repeat carries or stacks is made in its final place when nothing else needs that place;
+    otherwise it is copied.
+    Why here: groups are final, so it is known which values cross them and need memory. Placement, which follows, needs
+    all of these values at once.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x16xf32> { ... }
     // becomes
@@ -18,9 +20,11 @@ def MoeToPlan : Pass<"moec-moe-to-plan", "::mlir::ModuleOp"> {
     plan.launch @moec_matmul_3(%x, %w, %h) writes [2] : !plan.buffer<128>, !plan.buffer<256>, !plan.buffer<512>
     ```
   }];
-  let options = [Option<"target", "target", "std::string", "\"native\"", "Machine that the kernels are for, as in moec compile --target">];
-  let dependentDialects = ["::moec::plan::PlanDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect", "::mlir::scf::SCFDialect",
-                           "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect", "::mlir::NVVM::NVVMDialect", "::moec::tile::TileDialect"];
+  let options = [Option<"target", "target", "std::string", "\"native\"",
+                        "Machine that the kernels are for, as in moec compile --target">];
+  let dependentDialects = ["::moec::plan::PlanDialect", "::mlir::LLVM::LLVMDialect", "::mlir::math::MathDialect",
+                           "::mlir::scf::SCFDialect", "::mlir::vector::VectorDialect", "::mlir::arith::ArithDialect",
+                           "::mlir::func::FuncDialect", "::mlir::NVVM::NVVMDialect", "::moec::tile::TileDialect"];
 }
 
 #endif

@@ -6,31 +6,32 @@ using namespace mlir;
 namespace moec {
 namespace {
 
+enum class Update { Sign, Proportional };
+constexpr exp::Choice<Update> kUpdate = {"update", {{Update::Sign, "sign"}, {Update::Proportional, "proportional"}}};
+
 class Bias : public BalanceMethod {
 public:
   std::string kind() const override { return "bias"; }
   std::string summary() const override {
-    return "A bias of each expert enters the choice alone, and follows the loads after each step";
+    return "A bias of each expert that only the choice sees, and that follows the loads after each step";
   }
   std::string source() const override { return "Wang et al. 2024 (arXiv 2408.15664), DeepSeek-V3 (arXiv 2412.19437)"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{.key = "update",
-             .type = FieldType::Choice,
-             .fallback = "\"sign\"",
-             .choices = {"sign", "proportional"},
-             .doc = "sign: every bias moves by rate; proportional: by rate times the relative deviation of the load"},
+    return {kUpdate.field(Update::Sign, "sign: every bias moves by rate; proportional: by rate times the relative "
+                                        "deviation of the load"),
             {.key = "rate",
              .type = FieldType::Number,
              .fallback = "1e-3",
              .minimum = 0,
              .maximum = 1e3,
              .doc = "how far a bias moves after a step"},
-            exp::stepsField("until", exp::StepsKind::Moment, "null", "biases rest from this step on; null: never"),
+            exp::stepsField("until", exp::StepsKind::Moment, "null",
+                            "biases stay as they are from this step on; null: never"),
             {.key = "center",
              .type = FieldType::Boolean,
              .fallback = "false",
-             .doc = "whether the mean of the biases is taken off"}};
+             .doc = "whether the mean of the biases is subtracted"}};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,
@@ -40,7 +41,7 @@ public:
 
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const override {
     moe::StateOp bias = declareBias(b, load.numExperts, states);
-    bool isSign = attr.getString("update") == "sign";
+    bool isSign = kUpdate.in(attr) == Update::Sign;
     double rate = attr.getFloat("rate");
     int64_t until = attr.getInt("until");
     Value counts = b.toElement(load.counts);
@@ -68,10 +69,14 @@ public:
       return {
           {.field = "balance.until",
            .text = "biases that rest from the first step on never move; choose a later step, or set balance to null"}};
-    return findBalanceLosses(experiment,
-                             "the bias already makes loads alike, and a loss of some weight beside it "
-                             "changes what is learnt; keep its weight small, with scope \"sequence\"",
-                             /*isWarning=*/true);
+    std::vector<exp::Conflict> conflicts =
+        findBalanceLosses(experiment,
+                          "the bias already makes loads alike, and a loss of some weight beside it "
+                          "changes what is learnt; keep its weight small, with scope \"sequence\"",
+                          /*isWarning=*/true);
+    llvm::append_range(conflicts, findNothingToBalance(experiment, "balance", "set balance to null",
+                                                       /*isWarning=*/true));
+    return conflicts;
   }
 };
 

@@ -7,6 +7,11 @@ using namespace mlir;
 namespace moec {
 namespace {
 
+enum class Scope { Micro, Global };
+constexpr exp::Choice<Scope> kScope = {"scope", {{Scope::Micro, "micro"}, {Scope::Global, "global"}}};
+enum class Inference { Last, None };
+constexpr exp::Choice<Inference> kInference = {"inference", {{Inference::Last, "last"}, {Inference::None, "none"}}};
+
 class Bip : public BalanceMethod {
 public:
   std::string kind() const override { return "bip"; }
@@ -31,25 +36,18 @@ public:
              .fallback = "true",
              .doc = "whether prices stay at 0 or above: loads at most equal; "
                     "false: loads exactly equal, which converges faster"},
-            {.key = "scope",
-             .type = FieldType::Choice,
-             .fallback = "\"micro\"",
-             .choices = {"micro", "global"},
-             .doc = "micro: each micro-batch is routed by its own prices; global: a step by the mean of the prices "
-                    "of the step before"},
-            {.key = "inference",
-             .type = FieldType::Choice,
-             .fallback = "\"last\"",
-             .choices = {"last", "none"},
-             .doc = "prices outside of training"}};
+            kScope.field(Scope::Micro,
+                         "micro: each micro-batch is routed by its own prices; global: a step by the mean "
+                         "of the prices of the step before"),
+            kInference.field(Inference::Last, "prices outside of training")};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
                        StateDeclarer &states) const override {
     moe::StateOp state = declareBias(b, r.numExperts, states);
     if (!r.training)
-      return attr.getString("inference") == "none" ? r.scores : buildChosenBy(b, r, state);
-    bool isGlobal = attr.getString("scope") == "global";
+      return kInference.in(attr) == Inference::None ? r.scores : buildChosenBy(b, r, state);
+    bool isGlobal = kScope.in(attr) == Scope::Global;
     Value prices = buildPrices(b, attr, r, state);
     auto symbol = [](moe::StateOp of) { return FlatSymbolRefAttr::get(of.getSymNameAttr()); };
     if (isGlobal)
@@ -61,13 +59,13 @@ public:
   }
 
   std::string describeFuture(exp::MethodAttr attr) const override {
-    if (attr.getString("scope") == "global")
+    if (kScope.in(attr) == Scope::Global)
       return "";
     return "bip of scope \"micro\": in training the prices that route a token come from all tokens of the micro-batch";
   }
 
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const override {
-    if (attr.getString("scope") == "global")
+    if (kScope.in(attr) == Scope::Global)
       b.writeRows(declareBias(b, load.numExperts, states), b.readRows(declareSums(b, load.numExperts, states)));
   }
 

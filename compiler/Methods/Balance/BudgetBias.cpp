@@ -12,7 +12,7 @@ class BudgetBias : public BalanceMethod {
 public:
   std::string kind() const override { return "budget_bias"; }
   std::string summary() const override {
-    return "Biases that give each expert with weights its share of a budget of experts a token";
+    return "Biases that give each expert with weights its share of a budget of experts per token";
   }
   std::string source() const override {
     return "LongCat-Flash (arXiv 2509.01322); the default rate and its decay are ours";
@@ -25,7 +25,7 @@ public:
              .minimum = 0,
              .maximum = 1024,
              .unit = "experts",
-             .doc = "experts with weights that a token is to meet, on average",
+             .doc = "experts with weights that a token should meet on average",
              .openMinimum = true},
             {.key = "rate",
              .type = FieldType::Number,
@@ -34,7 +34,7 @@ public:
              .maximum = 1e3,
              .doc = "a load twice its share moves its bias by this share of the mean score, after a step"},
             exp::stepsField("decay_from", exp::StepsKind::Moment, "null",
-                            "the rate is a fifth from this step on; null: never")};
+                            "from this step on the rate is a fifth; null: never")};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,
@@ -79,6 +79,8 @@ public:
                            .otherText = "zero_experts is 0"});
     if (!moe)
       return conflicts;
+    llvm::append_range(conflicts, findNothingToBalance(experiment, "balance", "set balance to null",
+                                                       /*isWarning=*/false));
     exp::TopKPlace least = exp::findSmallestTopK(experiment);
     if (attr.getFloat("expected") > static_cast<double>(least.topK))
       conflicts.push_back({.field = "balance.expected",

@@ -8,6 +8,9 @@ using namespace mlir;
 namespace moec {
 namespace {
 
+enum class Cost { Softmax, Linear };
+constexpr exp::Choice<Cost> kCost = {"cost", {{Cost::Softmax, "softmax"}, {Cost::Linear, "linear"}}};
+
 class SelectiveSinkhorn : public BalanceMethod {
 public:
   std::string kind() const override { return "sinkhorn"; }
@@ -24,12 +27,8 @@ public:
              .fallback = "0.001",
              .minimum = 0,
              .maximum = 1,
-             .doc = "chance of the plan, for each layer and step"},
-            {.key = "cost",
-             .type = FieldType::Choice,
-             .fallback = "\"softmax\"",
-             .choices = {"softmax", "linear"},
-             .doc = "what the plan is near to: softmax of the logits, or the logits"},
+             .doc = "probability of the plan in a layer and step"},
+            kCost.field(Cost::Softmax, "what the plan is close to: the softmax of the logits, or the logits"),
             {.key = "xi",
              .type = FieldType::Number,
              .fallback = "0.05",
@@ -67,13 +66,14 @@ public:
     if (!r.training)
       return r.scores;
     Value scores = b.detach(r.scores);
-    if (double noise = attr.getFloat("noise"); noise > 0)
+    // With share 1 there are no other steps for the noise.
+    if (double noise = attr.getFloat("noise"); noise > 0 && attr.getFloat("share") < 1)
       scores = b.add(scores, b.scale(buildNormal(b, r), noise));
     if (attr.getFloat("share") == 0)
       return attr.getFloat("noise") > 0 ? scores : r.scores;
     Value enabled = buildCoin(b, attr, r);
     Value logits = b.detach(r.logits);
-    Value cost = attr.getString("cost") == "linear" ? logits : b.softmax(logits);
+    Value cost = kCost.in(attr) == Cost::Linear ? logits : b.softmax(logits);
     Value plan = moe::SinkhornOp::create(b.b, cost.getType(), cost, enabled, b.b.getF64FloatAttr(attr.getFloat("xi")),
                                          b.b.getI64IntegerAttr(attr.getInt("max_iterations")),
                                          b.b.getF64FloatAttr(attr.getFloat("tolerance")));
@@ -91,8 +91,12 @@ public:
 
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
-    return findBalanceLosses(experiment, "sinkhorn does without such losses; remove the loss or set its weight to 0",
-                             /*isWarning=*/false);
+    std::vector<exp::Conflict> conflicts =
+        findBalanceLosses(experiment, "sinkhorn does without such losses; remove the loss or set its weight to 0",
+                          /*isWarning=*/false);
+    llvm::append_range(conflicts, findNothingToBalance(experiment, "balance", "set balance to null",
+                                                       /*isWarning=*/true));
+    return conflicts;
   }
 
 private:

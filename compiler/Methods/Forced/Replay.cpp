@@ -1,5 +1,6 @@
 // Routes at random with the loads of a finished run.
 #include "compiler/Methods/ForcedSupport.h"
+#include "compiler/Methods/LogNames.h"
 
 #include "llvm/Support/JSON.h"
 #include "llvm/Support/MemoryBuffer.h"
@@ -18,12 +19,12 @@ struct Loads {
   std::string error;
 };
 
-/// A record of the log with expert_tokens: [layers][experts], for each segment of the model under a name of its own.
+/// The counts of experts in a record of the log.
 void addLayers(const llvm::json::Object &record, Loads &loads) {
   loads.layers.clear();
   for (auto &[key, value] : record) {
     const llvm::json::Array *layers = value.getAsArray();
-    if (!layers || !(StringRef(key) == "expert_tokens" || StringRef(key).starts_with("expert_tokens.")))
+    if (!layers || !isOfMetric(StringRef(key), kExpertTokens))
       continue;
     for (const llvm::json::Value &layer : *layers) {
       loads.layers.emplace_back();
@@ -62,11 +63,11 @@ Loads readLoads(exp::MethodAttr attr, Operation *inside) {
       continue;
     }
     const llvm::json::Object *fields = record->getAsObject();
-    if (fields && fields->get("expert_tokens") && (wanted == 0 || fields->getInteger("step") == wanted))
+    if (fields && fields->get(kExpertTokens) && (wanted == 0 || fields->getInteger("step") == wanted))
       addLayers(*fields, loads);
   }
   if (loads.layers.empty())
-    loads.error = "\"" + path.str().str() + "\" has no record with expert_tokens" +
+    loads.error = "\"" + path.str().str() + "\" has no record with " + kExpertTokens +
                   (wanted ? " of step " + std::to_string(wanted) : std::string());
   return loads;
 }

@@ -12,7 +12,7 @@ class Skewed : public ForcedMethod {
 public:
   std::string kind() const override { return "skewed"; }
   std::string summary() const override {
-    return "Experts at random, expert e with a chance of (e + 1)^-exponent (Zipf)";
+    return "Experts at random, expert e with a probability proportional to (e + 1)^-exponent (Zipf)";
   }
   std::string source() const override { return "common practice"; }
   std::vector<exp::Field> fields() const override {

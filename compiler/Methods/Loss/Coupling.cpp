@@ -1,10 +1,13 @@
 // Makes the experts of a token in one layer tell those in the next.
-#include "compiler/Methods/Methods.h"
+#include "compiler/Methods/CarriedSupport.h"
 
 using namespace mlir;
 
 namespace moec {
 namespace {
+
+enum class Pairs { All, Largest };
+constexpr exp::Choice<Pairs> kPairs = {"pairs", {{Pairs::All, "topk_x_topk"}, {Pairs::Largest, "largest_k"}}};
 
 class Coupling : public LossMethod {
 public:
@@ -17,19 +20,15 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{.key = "pairs",
-             .type = FieldType::Choice,
-             .fallback = "\"topk_x_topk\"",
-             .choices = {"topk_x_topk", "largest_k"},
-             .doc = "all products of a token's experts here and in the mixture before, or as many of the largest as "
-                    "a token has experts here"},
+    return {kPairs.field(Pairs::All, "all products of a token's experts here and in the mixture before, or as many of "
+                                     "the largest as a token has experts here"),
             {.key = "detach_hidden",
              .type = FieldType::Boolean,
              .fallback = "false",
-             .doc = "whether only routers learn by it, and not what they read"}};
+             .doc = "whether only routers learn from it, not the layers before them"}};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {
     Value here = buildChosen(b, attr, r), products;
     int64_t k = TensorBuilder::cols(here);
     if (k == 1) {
@@ -48,10 +47,10 @@ public:
     return b.scale(b.sumAll(products), -1.0 / r.numTokens);
   }
 
-  int64_t carriedColumns(exp::MethodAttr attr, const RoutingValues &r) const override {
-    return attr.getString("pairs") == "largest_k" ? r.topK : 1;
+  int64_t carriedColumns(exp::MethodAttr attr, const RoutingSizes &r) const override {
+    return kPairs.in(attr) == Pairs::Largest ? r.topK : 1;
   }
-  Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) const override {
+  Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) const override {
     return buildChosen(b, attr, r);
   }
 
@@ -59,28 +58,16 @@ public:
   int64_t numTerms(exp::MethodAttr, int64_t moeLayers) const override { return moeLayers - 1; }
 
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
-    auto moe = experiment.section<exp::MoeOp>();
-    auto model = experiment.section<exp::ModelOp>();
-    int64_t layers = 0;
-    for (int64_t i = 0; moe && model && i < static_cast<int64_t>(model.getNumLayers()); ++i)
-      layers += exp::isMoeLayer(moe, i);
-    if (!moe || !model || layers >= 2)
-      return {};
-    return {{.field = "",
-             .text = "coupling joins a mixture to the one before it, and the model has " + std::to_string(layers) +
-                     "; give two layers with mixtures or more, or leave the loss out",
-             .other = model,
-             .otherField = "num_layers",
-             .otherText = "num_layers is " + std::to_string(model.getNumLayers())}};
+    return findSingleMixture(experiment, kind(), "loss");
   }
 
 private:
   // What the products are made of: the sum over the chosen experts, since the sum over all pairs is the product of
   // sums; or the probability of each.
-  static Value buildChosen(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) {
+  static Value buildChosen(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) {
     Value p = attr.getBool("detach_hidden") ? r.buildProbabilities(b.detach(r.routerInput)) : r.probabilities;
     Value chosen = b.take(p, r.ids);
-    if (attr.getString("pairs") == "topk_x_topk")
+    if (kPairs.in(attr) == Pairs::All)
       return TensorBuilder::cols(chosen) > 1 ? b.sumCols(chosen) : chosen;
     if (TensorBuilder::cols(chosen) == r.topK)
       return chosen;

@@ -8,6 +8,19 @@ using namespace mlir;
 namespace moec {
 namespace {
 
+enum class Noise { BoundedUniform, None };
+constexpr exp::Choice<Noise> kNoise = {"noise", {{Noise::BoundedUniform, "bounded_uniform"}, {Noise::None, "none"}}};
+enum class Activation { Gate, Up, SiluGate, Swiglu, Output };
+constexpr exp::Choice<Activation> kActivation = {"activation",
+                                                 {{Activation::Gate, "gate"},
+                                                  {Activation::Up, "up"},
+                                                  {Activation::SiluGate, "silu_gate"},
+                                                  {Activation::Swiglu, "swiglu"},
+                                                  {Activation::Output, "output"}}};
+enum class LayerReduce { Sum, Mean };
+constexpr exp::Choice<LayerReduce> kLayerReduce = {"layer_reduce",
+                                                   {{LayerReduce::Sum, "sum"}, {LayerReduce::Mean, "mean"}}};
+
 class Erc : public LossMethod {
 public:
   std::string kind() const override { return "erc"; }
@@ -27,35 +40,25 @@ public:
          .minimum = 0,
          .maximum = 16,
          .doc = "share of an expert's own activity that other pairs may reach; smaller is stricter"},
-        {.key = "noise",
-         .type = FieldType::Choice,
-         .fallback = "\"bounded_uniform\"",
-         .choices = {"bounded_uniform", "none"},
-         .doc = "bounded_uniform: elements of router rows times numbers around 1, within half the distance to the next "
-                "row; the same for all micro-batches of a step"},
-        {.key = "activation",
-         .type = FieldType::Choice,
-         .fallback = "\"gate\"",
-         .choices = {"gate", "up", "silu_gate", "swiglu", "output"},
-         .doc =
-             "what of an expert is measured; silu_gate: silu(gate), swiglu: silu(gate) * up, output: what it returns"},
-        {.key = "layer_reduce",
-         .type = FieldType::Choice,
-         .fallback = "\"sum\"",
-         .choices = {"sum", "mean"},
-         .doc = "over layers"}};
+        kNoise.field(Noise::BoundedUniform,
+                     "bounded_uniform: elements of router rows times numbers around 1, within half the distance to the "
+                     "next row; the same for all micro-batches of a step"),
+        kActivation.field(Activation::Gate,
+                          "what of an expert is measured; silu_gate: silu(gate), swiglu: silu(gate) * "
+                          "up, output: what it returns"),
+        kLayerReduce.field(LayerReduce::Sum, "over layers")};
   }
 
   // M' [expert j, row i] = || f_j(R~_i) ||. The sum over i and j != i of max(M_ij - alpha M_ii, 0) +
   // max(M_ji - alpha M_ii, 0), M_ij = M'_ji, meets each entry off the diagonal twice: against the diagonal of its row
   // and of its column.
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {
     int64_t n = r.ffnExperts;
     double alpha = attr.getFloat("alpha");
     Value rows = b.transposeColumns(r.router, n); // [n, D]
-    if (attr.getString("noise") == "bounded_uniform" && n > 1)
+    if (kNoise.in(attr) == Noise::BoundedUniform && n > 1)
       rows = b.mul(rows, buildNoise(b, r, rows));
-    Value activity = buildActivity(b, attr.getString("activation"), r, rows);
+    Value activity = buildActivity(b, kActivation.in(attr), r, rows);
     Value own = b.diagonal(activity);
     Value terms = b.mapTo(b.element, {activity, own, b.reshape(own, 1, n)}, n, n,
                           [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
@@ -66,12 +69,12 @@ public:
                           });
     return b.scale(b.sumAll(terms), 1.0 / static_cast<double>(n * n));
   }
-  bool isMean(exp::MethodAttr attr) const override { return attr.getString("layer_reduce") == "mean"; }
+  bool isMean(exp::MethodAttr attr) const override { return kLayerReduce.in(attr) == LayerReduce::Mean; }
 
 private:
   // 1 - eps_i .. 1 + eps_i with eps_i = min over j of ||R_i - R_j|| / (2 ||R_i||), a constant. So a row stays nearer to
   // where it was than to any other row. A row of zeros stays one.
-  static Value buildNoise(TensorBuilder &b, const RoutingValues &r, Value rows) {
+  static Value buildNoise(TensorBuilder &b, const LayerValues &r, Value rows) {
     int64_t n = TensorBuilder::rows(rows);
     Value x = b.detach(rows), gram = b.matmulExactly(x, x, /*tb=*/true), squares = b.diagonal(gram);
     Value nearness = b.mapTo(b.element, {gram, squares, b.reshape(squares, 1, n)}, n, n,
@@ -90,17 +93,18 @@ private:
   }
 
   // [expert, row]
-  static Value buildActivity(TensorBuilder &b, StringRef what, const RoutingValues &r, Value rows) {
+  static Value buildActivity(TensorBuilder &b, Activation what, const LayerValues &r, Value rows) {
     int64_t n = r.ffnExperts;
     MatrixBatch experts(b, n, r.rowAlign, /*inLoss=*/true);
-    Value u = experts.multiplyShared(rows, what == "up" ? r.expertUp : r.expertGate); // [n * n, I], expert by expert
+    Value u = experts.multiplyShared(rows, what == Activation::Up ? r.expertUp
+                                                                  : r.expertGate); // [n * n, I], expert by expert
     auto silu = [](ScalarBuilder &s, Value x) { return s.mul(x, s.sigmoid(x)); };
-    if (what == "silu_gate")
+    if (what == Activation::SiluGate)
       u = b.map({u}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) { return silu(s, x[0]); });
-    if (what == "swiglu" || what == "output")
+    if (what == Activation::Swiglu || what == Activation::Output)
       u = b.map({u, experts.multiplyShared(rows, r.expertUp)},
                 [&](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.mul(silu(s, x[0]), x[1]); });
-    if (what == "output")
+    if (what == Activation::Output)
       u = experts.multiply(u, r.expertDown);
     // Below the bound the norm counts as a constant: its derivative would be 0 / 0.
     Value norms = b.map({b.sumCols(b.mul(u, u))}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {

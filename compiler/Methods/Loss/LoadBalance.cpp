@@ -1,10 +1,17 @@
 // The load-balancing loss of GShard and Switch over a micro-batch, a sequence, or the whole batch of a step.
-#include "compiler/Methods/Methods.h"
+#include "compiler/Methods/BalanceSupport.h"
 
 using namespace mlir;
 
 namespace moec {
 namespace {
+
+enum class Scope { Micro, Sequence, Global, Group };
+constexpr exp::Choice<Scope> kScope = {
+    "scope",
+    {{Scope::Micro, "micro"}, {Scope::Sequence, "sequence"}, {Scope::Global, "global"}, {Scope::Group, "group"}}};
+enum class Choices { Scores, Actual };
+constexpr exp::Choice<Choices> kChoices = {"choices", {{Choices::Scores, "scores"}, {Choices::Actual, "actual"}}};
 
 class LoadBalance : public LossMethod {
 public:
@@ -16,13 +23,8 @@ public:
     return "Lepikhin et al. 2020, Fedus et al. 2021; global scope: arXiv 2501.11873; groups: DeepSeekMoE";
   }
   std::vector<exp::Field> fields() const override {
-    return {{.key = "scope",
-             .type = exp::FieldType::Choice,
-             .fallback = "\"micro\"",
-             .choices = {"micro", "sequence", "global", "group"},
-             .doc = "tokens over which f and P are taken; global: f over all micro-batches of the step so far, P over "
-                    "this one; "
-                    "group: as micro, over groups of experts"},
+    return {kScope.field(Scope::Micro, "tokens over which f and P are taken; global: f over all micro-batches of the "
+                                       "step so far, P over this one; group: as micro, over groups of experts"),
             {.key = "groups",
              .type = exp::FieldType::Integer,
              .fallback = "1",
@@ -30,24 +32,18 @@ public:
              .maximum = 65536,
              .unit = "groups",
              .doc = "equal groups of consecutive experts, for example those of a device; for scope \"group\""},
-            {.key = "choices",
-             .type = exp::FieldType::Choice,
-             .fallback = "\"scores\"",
-             .choices = {"scores", "actual"},
-             .doc = "what f counts: what scores alone would choose among all experts, or what was chosen; they differ "
-                    "beside a "
-                    "balancing method and within groups"}};
+            kChoices.field(Choices::Scores, "what f counts: what scores alone would choose among all experts, or what "
+                                            "was chosen; they differ beside a balancing method and within groups")};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
-                   StateDeclarer &states) const override {
-    StringRef scope = attr.getString("scope");
-    int64_t groups = scope == "sequence" ? r.numTokens / r.seqLen : 1;
-    Value ids = attr.getString("choices") == "actual" ? r.ids : r.unbiasedIds;
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &states) const override {
+    Scope scope = kScope.in(attr);
+    int64_t groups = scope == Scope::Sequence ? r.numTokens / r.seqLen : 1;
+    Value ids = kChoices.in(attr) == Choices::Actual ? r.ids : r.unbiasedIds;
     Value counts = r.counts;
-    if (scope == "sequence" || ids != r.ids)
+    if (scope == Scope::Sequence || ids != r.ids)
       counts = moe::CountIdsOp::create(b.b, RankedTensorType::get({groups, r.numExperts}, b.b.getI64Type()), ids);
-    if (scope == "global" && r.microBatches > 1)
+    if (scope == Scope::Global && r.microBatches > 1)
       counts = accumulateCounts(b, r, counts, states);
 
     // Every choice counts once, so the counts of a group add up to k times its tokens, whatever number of micro-batches
@@ -55,7 +51,7 @@ public:
     Value choices = b.toElement(counts);
     Value share = b.div(choices, b.sumCols(choices));
     Value mean = b.scale(b.sumRows(r.rowScores, groups), static_cast<double>(groups) / r.numTokens);
-    if (scope == "group")
+    if (scope == Scope::Group)
       return buildGroups(b, share, mean, attr.getInt("groups"));
     return b.scale(b.sumAll(b.mul(share, mean)), static_cast<double>(r.numExperts) / groups);
   }
@@ -65,17 +61,24 @@ public:
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *section,
                                            exp::ExperimentOp experiment) const override {
     auto moe = experiment.section<exp::MoeOp>();
-    if (!moe || attr.getString("scope") != "group")
-      return {};
-    int64_t outputs = moe.getNumExperts() + moe.getZeroExperts();
-    if (outputs % attr.getInt("groups") == 0)
-      return {};
-    return {{.field = "groups",
-             .text = "groups " + std::to_string(attr.getInt("groups")) + " does not divide the " +
-                     std::to_string(outputs) + " experts; expected a divisor",
-             .other = moe,
-             .otherField = "num_experts",
-             .otherText = "num_experts is " + std::to_string(moe.getNumExperts())}};
+    std::vector<exp::Conflict> conflicts;
+    if (!cast<exp::LossOp>(section).getWeight().isZero())
+      conflicts = findNothingToBalance(experiment, "", "leave the loss out", /*isWarning=*/true);
+    if (!moe || kScope.in(attr) != Scope::Group)
+      return conflicts;
+    int64_t outputs = moe.getNumExperts() + moe.getZeroExperts(), groups = attr.getInt("groups");
+    if (outputs % groups != 0)
+      conflicts.push_back({.field = "groups",
+                           .text = "groups " + std::to_string(groups) + " does not divide the " +
+                                   std::to_string(outputs) + " experts; expected a divisor",
+                           .other = moe,
+                           .otherField = "num_experts",
+                           .otherText = "num_experts is " + std::to_string(moe.getNumExperts())});
+    if (groups == 1)
+      conflicts.push_back({.field = "groups",
+                           .text = "one group has all choices and all scores, so the loss would be 1 whatever the "
+                                   "router does; give groups 2 or more, or another scope"});
+    return conflicts;
   }
 
 private:
@@ -88,7 +91,7 @@ private:
   }
 
   // Added before it is read: a recomputed read sees the same counts, a recomputed sum would count twice.
-  static Value accumulateCounts(TensorBuilder &b, const RoutingValues &r, Value counts, StateDeclarer &states) {
+  static Value accumulateCounts(TensorBuilder &b, const LayerValues &r, Value counts, StateDeclarer &states) {
     moe::StateOp state =
         states.perLayer("counts", moe::StateKind::counter, RankedTensorType::get({1, r.numExperts}, b.b.getI64Type()),
                         /*resetEachStep=*/true);

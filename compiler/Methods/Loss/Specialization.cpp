@@ -6,6 +6,9 @@ using namespace mlir;
 namespace moec {
 namespace {
 
+enum class Form { Cos, Abs, Squared };
+constexpr exp::Choice<Form> kForm = {"form", {{Form::Cos, "cos"}, {Form::Abs, "abs"}, {Form::Squared, "squared"}}};
+
 class Specialization : public LossMethod {
 public:
   std::string kind() const override { return "specialization"; }
@@ -17,28 +20,24 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{.key = "form",
-             .type = FieldType::Choice,
-             .fallback = "\"cos\"",
-             .choices = {"cos", "abs", "squared"},
-             .doc = "what of a cosine c is minimised: c, which also rewards opposite directions, its magnitude, or its "
-                    "square"},
+    return {kForm.field(Form::Cos, "what of a cosine c is minimised: c, which also rewards opposite directions, its "
+                                   "magnitude, or its square"),
             {.key = "every",
              .type = FieldType::Integer,
              .fallback = "1",
              .minimum = 1,
              .maximum = 65536,
              .unit = "tokens",
-             .doc = "one token of so many counts, the first of each group; divides the tokens of a sequence"}};
+             .doc = "only every n-th token counts, the first of each group of n; n divides the tokens of a sequence"}};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {
     TokenActivations activations = buildTokenActivations(b, r, attr.getInt("every"));
-    StringRef form = attr.getString("form");
-    if (form == "cos")
+    Form form = kForm.in(attr);
+    if (form == Form::Cos)
       return buildMeanCosine(b, activations);
     return buildMeanOfCosines(b, activations, [&](ScalarBuilder &s, Value cosine) {
-      return form == "abs" ? s.abs(cosine) : s.mul(cosine, cosine);
+      return form == Form::Abs ? s.abs(cosine) : s.mul(cosine, cosine);
     });
   }
   bool isMean(exp::MethodAttr) const override { return true; }
@@ -55,22 +54,7 @@ public:
                            .other = data,
                            .otherField = "seq_len",
                            .otherText = "seq_len is " + std::to_string(data.getSeqLen())});
-    auto moe = experiment.section<exp::MoeOp>();
-    if (!moe)
-      return conflicts;
-    exp::TopKPlace least = exp::findSmallestTopK(experiment);
-    if (least.topK == 1)
-      conflicts.push_back(
-          {.field = "",
-           .text = moe.getTopK() == 1
-                       ? "specialization compares the experts of one token, and each token has one: the "
-                         "loss is always 0; give model.moe.top_k 2 or more, or leave the loss out"
-                       : "specialization compares the experts of one token: where a layer has top_k 1 it "
-                         "is 0",
-           .other = least.section,
-           .otherField = least.field,
-           .otherText = least.text(),
-           .isWarning = true});
+    llvm::append_range(conflicts, findSingleExperts(experiment, kind(), "loss"));
     return conflicts;
   }
 };

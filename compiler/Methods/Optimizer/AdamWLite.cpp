@@ -29,18 +29,21 @@ public:
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const Update &update,
                    OptimizerStates &states) const override {
     AdamMoments adam = buildAdam(b, attr, update, states, EpsPlace::Root);
-    Value sharp = buildSharpMask(b, attr, "", update.traits, states, adam.v);
     double decay = attr.getFloat("weight_decay");
-    Value chi = buildChi(b, attr, "", update);
-    Value next = b.map({b.readRows(update.parameter), adam.direction, sharp, update.lr, chi},
-                       [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-                         Value change = x[1];
-                         if (decay != 0)
-                           change = s.add(change, s.mul(s.constant(decay), x[0]));
-                         Value one = s.constant(1.0);
-                         Value factor = s.add(one, s.mul(s.sub(x[4], one), s.sub(one, x[2])));
-                         return s.sub(x[0], s.mul(x[3], s.mul(factor, change)));
-                       });
+    SmallVector<Value> inputs{b.readRows(update.parameter), adam.direction, update.lr};
+    bool hasChi = attr.getFloat("chi") != 1 && hasFlat(attr, "");
+    if (hasChi)
+      inputs.append({buildSharpMask(b, attr, "", update.traits, states, adam.v), buildChi(b, attr, "", update)});
+    Value next = b.map(inputs, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
+      Value change = x[1];
+      if (decay != 0)
+        change = s.add(change, s.mul(s.constant(decay), x[0]));
+      if (hasChi) {
+        Value one = s.constant(1.0);
+        change = s.mul(s.add(one, s.mul(s.sub(x[4], one), s.sub(one, x[3]))), change);
+      }
+      return s.sub(x[0], s.mul(x[2], change));
+    });
     b.writeRows(update.parameter, next);
   }
 };

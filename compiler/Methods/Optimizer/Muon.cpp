@@ -11,6 +11,11 @@ using namespace mlir;
 namespace moec {
 namespace {
 
+enum class Scale { Keller, Spectral, Moonlight, None };
+constexpr exp::Choice<Scale> kScale = {
+    "scale",
+    {{Scale::Keller, "keller"}, {Scale::Spectral, "spectral"}, {Scale::Moonlight, "moonlight"}, {Scale::None, "none"}}};
+
 class Muon : public OptimizerMethod {
 public:
   std::string kind() const override { return "muon"; }
@@ -19,29 +24,22 @@ public:
     return "Jordan et al. 2024; scale moonlight: Liu et al. 2025; lite: see docs/methods/lite.md";
   }
   std::vector<exp::Field> fields() const override {
-    using exp::FieldType;
-    std::vector<exp::Field> fields = getMuonFields("\"keller\"");
-    fields.push_back(
-        {.key = "scale",
-         .type = FieldType::Choice,
-         .fallback = "\"moonlight\"",
-         .choices = {"keller", "spectral", "moonlight", "none"},
-         .doc = "factor on the update: sqrt(max(1, out / in)), sqrt(out / in), 0.2 sqrt(max(in, out)) (lr and "
-                "weight_decay of AdamW carry over), 1"});
+    std::vector<exp::Field> fields = getMuonFields(Polynomials::Keller);
+    fields.push_back(kScale.field(
+        Scale::Moonlight, "factor on the update: sqrt(max(1, out / in)), sqrt(out / in), 0.2 sqrt(max(in, out)) "
+                          "(lr and weight_decay of AdamW carry over), 1"));
     fields.push_back(getDecayField());
     for (exp::Field &field : getLiteFields("weight of the gradient's own direction"))
       fields.push_back(std::move(field));
     return fields;
   }
 
-  double widthExponent(exp::MethodAttr attr) const override {
-    return attr.getString("scale") == "moonlight" ? 0.5 : 0.0;
-  }
+  double widthExponent(exp::MethodAttr attr) const override { return kScale.in(attr) == Scale::Moonlight ? 0.5 : 0.0; }
   std::string refuses(const ParameterTraits &traits) const override { return refuseOutsideLayers(traits); }
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr attr, Operation *,
                                            exp::ExperimentOp experiment) const override {
     std::vector<exp::Conflict> conflicts = findRampConflicts(attr, "lite.", experiment);
-    if (usesFlatPart(attr) && attr.getString("ns.coefficients") == "keller")
+    if (usesFlatPart(attr) && getPolynomials(attr) == Polynomials::Keller)
       conflicts.push_back(
           {.field = "lite",
            .text = "flat directions are told by singular values that end at 1, and keller's end between 0.7 and 1.2; "
@@ -53,8 +51,9 @@ public:
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const Update &update,
                    OptimizerStates &states) const override {
     MatrixBatch batch(b, update.traits.matrices, update.rowAlign);
-    NewtonSchulz ns = getNewtonSchulz(attr);
-    double scale = getScale(attr.getString("scale"), update.traits), decay = attr.getFloat("weight_decay");
+    Scale scaleOf = kScale.in(attr);
+    NewtonSchulz ns = getNewtonSchulz(attr, /*sumsGradients=*/scaleOf == Scale::Moonlight);
+    double scale = getScale(scaleOf, update.traits), decay = attr.getFloat("weight_decay");
     double beta1 = attr.getFloat("lite.beta1"), beta2 = attr.getFloat("lite.beta2"), chi = attr.getFloat("lite.chi");
     Value momentum = buildMomentum(b, attr, update, states);
     Value direction = batch.newtonSchulz(momentum, ns.steps, ns.eps * ns.share);
@@ -95,13 +94,19 @@ private:
   }
 
   // Weights are [in, out].
-  static double getScale(StringRef name, const ParameterTraits &traits) {
+  static double getScale(Scale scale, const ParameterTraits &traits) {
     double in = static_cast<double>(traits.rows), out = static_cast<double>(traits.cols);
-    if (name == "keller")
+    switch (scale) {
+    case Scale::Keller:
       return std::sqrt(std::max(1.0, out / in));
-    if (name == "spectral")
+    case Scale::Spectral:
       return std::sqrt(out / in);
-    return name == "moonlight" ? 0.2 * std::sqrt(std::max(in, out)) : 1.0;
+    case Scale::Moonlight:
+      return 0.2 * std::sqrt(std::max(in, out));
+    case Scale::None:
+      return 1.0;
+    }
+    llvm_unreachable("all scales are above");
   }
 };
 

@@ -12,7 +12,7 @@ public:
   std::string kind() const override { return "muonh"; }
   std::string summary() const override { return "Muon with steps that keep the norm of each matrix"; }
   std::string source() const override { return "HyperP, arXiv 2603.28743"; }
-  std::vector<exp::Field> fields() const override { return getMuonFields("\"polar5\""); }
+  std::vector<exp::Field> fields() const override { return getMuonFields(Polynomials::Polar5); }
 
   std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
     return findZeroConflicts(experiment);

@@ -47,7 +47,7 @@ public:
                       .minimum = 1,
                       .maximum = 1 << 24,
                       .unit = "elements",
-                      .doc = "a longer side keeps its own basis"});
+                      .doc = "a longer side keeps the standard basis"});
     for (exp::Field &field : getLiteFields("weight of the gradient itself"))
       fields.push_back(std::move(field));
     fields.push_back(getSmoothField("lite."));
@@ -160,10 +160,18 @@ private:
   static Value buildLite(TensorBuilder &b, exp::MethodAttr attr, const Update &update, OptimizerStates &states, Value g,
                          const AdamMoments &adam, Value adamStep, Value later) {
     double beta1 = attr.getFloat("lite.beta1"), beta2 = attr.getFloat("lite.beta2"), eps = attr.getFloat("eps");
-    if (beta1 == 0 && beta2 == 0 && attr.getFloat("lite.chi") == 1)
+    if (!hasFlat(attr, "lite."))
+      beta2 = beta1;
+    bool mixes = beta1 != beta2, hasChi = attr.getFloat("lite.chi") != 1 && hasFlat(attr, "lite.");
+    if (beta1 == 0 && !mixes && !hasChi)
       return adam.direction;
-    Value sharp = buildSharpMask(b, attr, "lite.", update.traits, states, adam.v, later);
-    Value ramp = buildRamp(b, attr, "lite.", update), chi = buildChi(b, attr, "lite.", update);
+    Value sharp = b.constant(1.0), ramp = b.constant(0.0), chi = b.constant(1.0);
+    if (mixes || hasChi)
+      sharp = buildSharpMask(b, attr, "lite.", update.traits, states, adam.v, later);
+    if (mixes)
+      ramp = buildRamp(b, attr, "lite.", update);
+    if (hasChi)
+      chi = buildChi(b, attr, "lite.", update);
     Value bias = buildBiasCorrections(b, attr, adamStep)[1];
     return b.map({adam.direction, g, adam.v, bias, sharp, ramp, chi}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
       Value flat = s.sub(s.constant(1.0), x[4]);
@@ -233,7 +241,7 @@ private:
   static Value index(ScalarBuilder &s, int64_t value) {
     return arith::ConstantOp::create(s.b, s.loc, s.b.getI64IntegerAttr(value));
   }
-  /// A map that sees row and column behind its operands' scalars.
+  /// A map that sees row and column after the scalars of its operands.
   static Value mapWithPlace(TensorBuilder &b, ValueRange inputs, int64_t rows, int64_t cols,
                             function_ref<Value(ScalarBuilder &, ValueRange)> formula) {
     auto body = [&](OpBuilder &builder, Location loc, ValueRange all) {

@@ -8,6 +8,10 @@ using namespace mlir;
 namespace moec {
 namespace {
 
+enum class Scope { Sequence, Batch, Position };
+constexpr exp::Choice<Scope> kScope = {
+    "scope", {{Scope::Sequence, "sequence"}, {Scope::Batch, "batch"}, {Scope::Position, "position"}}};
+
 class ExpertChoice : public RoutingMethod {
 public:
   std::string kind() const override { return "expert_choice"; }
@@ -27,13 +31,8 @@ public:
              "top_k",
          .openMinimum = true,
          .nullable = true},
-        {.key = "scope",
-         .type = FieldType::Choice,
-         .fallback = "\"position\"",
-         .choices = {"sequence", "batch", "position"},
-         .doc = "tokens that an expert chooses among: of a sequence, of a micro-batch, or of one position in all "
-                "sequences "
-                "of a micro-batch"},
+        kScope.field(Scope::Position, "tokens that an expert chooses among: of a sequence, of a micro-batch, or of one "
+                                      "position in all sequences of a micro-batch"),
         {.key = "see_future",
          .type = FieldType::Boolean,
          .fallback = "false",
@@ -49,7 +48,8 @@ public:
          .openMinimum = true},
         exp::stepsField(
             "then.over", exp::StepsKind::Length, "null",
-            "the factor goes there in equal jumps spread over so many steps, the first at then.at; null: in one jump"),
+            "the factor goes there in equal jumps spread over this many steps, the first at then.at; null: in one "
+            "jump"),
         {.key = "then.stages",
          .type = FieldType::Integer,
          .fallback = "4",
@@ -62,10 +62,10 @@ public:
   bool hasTopK() const override { return false; }
 
   std::string describeFuture(exp::MethodAttr attr) const override {
-    StringRef scope = attr.getString("scope");
-    if (scope == "position")
+    Scope scope = kScope.in(attr);
+    if (scope == Scope::Position)
       return "";
-    return "expert_choice of scope \"" + scope.str() +
+    return "expert_choice of scope \"" + std::string(kScope.textOf(scope)) +
            "\": in training and validation a later token of a higher score takes the place of an earlier one";
   }
 
@@ -74,7 +74,7 @@ public:
     return given > 0 ? given : topK;
   }
 
-  int64_t maxChosen(exp::MethodAttr attr, const RoutingValues &r) const override {
+  int64_t maxChosen(exp::MethodAttr attr, const RoutingSizes &r) const override {
     int64_t most = 0;
     for (const Stage &stage : getStages(attr, r.topK))
       most = std::max(most, capacity(attr, r, stage.factor));
@@ -84,7 +84,7 @@ public:
   // A token has a slot of its own for each expert, empty where the expert has better ones.
   Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, Value selection) const override {
     int64_t groups = numGroups(attr, r), experts = r.numExperts;
-    bool byPosition = attr.getString("scope") == "position";
+    bool byPosition = kScope.in(attr) == Scope::Position;
     // Tokens of one position lie a sequence apart: there a row is a sequence, and each position has experts of its own.
     int64_t rows = byPosition ? r.numTokens / groups : r.numTokens, columns = byPosition ? groups * experts : experts;
     int64_t choices = byPosition ? 1 : groups;
@@ -146,27 +146,36 @@ private:
       int64_t from = at - 1 + over * (i - 1) / count;
       if (stages.back().from == from) // jumps of one step are one; at the first step nothing comes before
         stages.pop_back();
-      stages.push_back({from, first + (last - first) * static_cast<double>(i) / count});
+      double factor = first + (last - first) * static_cast<double>(i) / count;
+      if (stages.empty() || stages.back().factor != factor)
+        stages.push_back({from, factor});
     }
     return stages;
   }
-  static int64_t numGroups(exp::MethodAttr attr, const RoutingValues &r) {
-    StringRef scope = attr.getString("scope");
-    return scope == "batch" ? 1 : scope == "sequence" ? r.numTokens / r.seqLen : std::min(r.seqLen, r.numTokens);
+  static int64_t numGroups(exp::MethodAttr attr, const RoutingSizes &r) {
+    switch (kScope.in(attr)) {
+    case Scope::Batch:
+      return 1;
+    case Scope::Sequence:
+      return r.numTokens / r.seqLen;
+    case Scope::Position:
+      return std::min(r.seqLen, r.numTokens);
+    }
+    llvm_unreachable("all scopes are above");
   }
-  static int64_t capacity(exp::MethodAttr attr, const RoutingValues &r, double factor) {
+  static int64_t capacity(exp::MethodAttr attr, const RoutingSizes &r, double factor) {
     int64_t tokens = r.numTokens / numGroups(attr, r);
     // A single sequence, as when text is made, has one token at a position: each expert would take none.
     return std::clamp<int64_t>(static_cast<int64_t>(tokens * factor / r.numExperts), 1, tokens);
   }
   // The same of the text alone, which is the beginning of one sequence or some whole ones; i64 [1, 1].
   static Value buildTextCapacity(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) {
-    StringRef scope = attr.getString("scope");
+    Scope scope = kScope.in(attr);
     return b.mapTo(b.b.getI64Type(), {r.textTokens, r.step}, 1, 1, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
       Value tokens = x[0], length = s.integer(r.seqLen);
-      if (scope == "sequence")
+      if (scope == Scope::Sequence)
         tokens = s.min(tokens, length);
-      if (scope == "position")
+      if (scope == Scope::Position)
         tokens = s.quotient(s.add(tokens, s.integer(r.seqLen - 1)), length);
       Value share;
       for (const Stage &stage : getStages(attr, r.topK)) {
@@ -185,14 +194,14 @@ std::vector<exp::Conflict> ExpertChoice::findConflicts(exp::MethodAttr attr, Ope
   auto moe = experiment.section<exp::MoeOp>();
   auto batch = experiment.section<exp::BatchOp>();
   auto data = experiment.section<exp::DataOp>();
-  StringRef scope = attr.getString("scope");
-  if (scope != "position" && !attr.getBool("see_future"))
+  Scope scope = kScope.in(attr);
+  if (scope != Scope::Position && !attr.getBool("see_future"))
     conflicts.push_back(
         {.field = "scope",
-         .text = "with scope \"" + scope.str() +
+         .text = "with scope \"" + std::string(kScope.textOf(scope)) +
                  "\" later tokens decide on the routes of earlier ones, so the model sees a little of what "
                  "it has to predict; use scope \"position\", or set see_future to true"});
-  if (scope == "sequence" && attr.getBool("see_future"))
+  if (scope == Scope::Sequence && attr.getBool("see_future"))
     conflicts.push_back({.field = "scope",
                          .text =
                              "with scope \"sequence\" every route depends on later tokens of its own sequence: losses "
@@ -237,9 +246,9 @@ std::vector<exp::Conflict> ExpertChoice::findConflicts(exp::MethodAttr attr, Ope
                          .other = moe,
                          .otherField = "capacity_factor",
                          .otherText = "capacity is given"});
-  int64_t tokens = scope == "sequence" ? data.getSeqLen()
-                   : scope == "batch"  ? data.getSeqLen() * batch.getMicroSequences()
-                                       : batch.getMicroSequences();
+  int64_t tokens = scope == Scope::Sequence ? data.getSeqLen()
+                   : scope == Scope::Batch  ? data.getSeqLen() * batch.getMicroSequences()
+                                            : batch.getMicroSequences();
   int64_t outputs = moe.getNumExperts() + moe.getZeroExperts();
   auto isLess = [](const Stage &a, const Stage &b) { return a.factor < b.factor; };
   SmallVector<Stage> stages = getStages(attr, moe.getTopK());

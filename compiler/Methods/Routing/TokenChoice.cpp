@@ -27,7 +27,7 @@ private:
     int64_t size = r.numExperts / r.groups, rows = r.numTokens * r.groups;
     Value grouped = b.reshape(selection, rows, size);
     Value best;
-    if (r.groupScore == "top2_sum" && size > 1) {
+    if (r.groupScore == exp::GroupScore::top2_sum && size > 1) {
       Value ids = moe::TopKOp::create(b.b, RankedTensorType::get({rows, 2}, b.b.getI32Type()), grouped);
       best = b.sumCols(b.take(grouped, ids));
     } else {

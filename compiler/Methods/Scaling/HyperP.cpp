@@ -6,6 +6,10 @@
 namespace moec {
 namespace {
 
+enum class Parameters { All, Hidden };
+constexpr exp::Choice<Parameters> kDataExponentOf = {"data_exponent_of",
+                                                     {{Parameters::All, "all"}, {Parameters::Hidden, "hidden"}}};
+
 class HyperP : public ScalingMethod {
 public:
   std::string kind() const override { return "hyperp"; }
@@ -52,11 +56,8 @@ public:
              .minimum = -2,
              .maximum = 2,
              .doc = "power of the run's tokens / base_tokens"},
-            {.key = "data_exponent_of",
-             .type = FieldType::Choice,
-             .fallback = "\"all\"",
-             .choices = {"all", "hidden"},
-             .doc = "whether the last factor is on every parameter or on the matrices of layers"},
+            kDataExponentOf.field(Parameters::All,
+                                  "whether the last factor is on every parameter or on the matrices of layers"),
             {.key = "embedding_std",
              .type = FieldType::Number,
              .fallback = "1e-4",
@@ -75,7 +76,7 @@ public:
     double layers = run.numLayers / static_cast<double>(attr.getInt("base_layers"));
     double rate = std::pow(layers, attr.getFloat("depth_exponent")) *
                   std::pow(run.tokensPerStep / attr.getFloat("base_batch"), attr.getFloat("batch_exponent"));
-    if (attr.getString("data_exponent_of") == "all" || traits.isHidden())
+    if (kDataExponentOf.in(attr) == Parameters::All || traits.isHidden())
       rate *= std::pow(run.tokens / attr.getFloat("base_tokens"), attr.getFloat("data_exponent"));
     return rate;
   }

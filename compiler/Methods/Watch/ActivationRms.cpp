@@ -6,21 +6,20 @@ using namespace mlir;
 namespace moec {
 namespace {
 
+enum class Of { Input, Experts };
+constexpr exp::Choice<Of> kOf = {"of", {{Of::Input, "input"}, {Of::Experts, "experts"}}};
+
 class ActivationRms : public WatchMethod {
 public:
   std::string kind() const override { return "activation_rms"; }
   std::string summary() const override { return "Root mean square of a mixture's inputs or inner activations"; }
   std::string source() const override { return "common"; }
   std::vector<exp::Field> fields() const override {
-    return {{.key = "of",
-             .type = exp::FieldType::Choice,
-             .fallback = "\"input\"",
-             .choices = {"input", "experts"},
-             .doc = "input: what router and experts read; experts: what enters their last product"}};
+    return {kOf.field(Of::Input, "input: what router and experts read; experts: what enters their last product")};
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &) const override {
-    bool ofInput = attr.getString("of") == "input";
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {
+    bool ofInput = kOf.in(attr) == Of::Input;
     Value x = ofInput ? r.hidden : r.activations;
     Value squares = b.sumAll(b.mul(x, x)), rows;
     if (ofInput)

@@ -14,7 +14,11 @@ public:
   }
   std::string source() const override { return "arXiv 2602.14159; as the loss specialization"; }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, StateDeclarer &) const override {
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
+    return findSingleExperts(experiment, kind(), "measure");
+  }
+
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &) const override {
     return buildMeanCosine(b, buildTokenActivations(b, r, /*every=*/1));
   }
 };

@@ -16,7 +16,7 @@ public:
     return "ours, after the idea of arXiv 2604.04230, whose estimator is another one";
   }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, StateDeclarer &states) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &states) const override {
     b.accumulate(declare(b, r.numExperts, states), b.sumRows(r.logits), r.layer);
     return {};
   }

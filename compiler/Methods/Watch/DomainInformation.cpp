@@ -1,4 +1,5 @@
 // Whether experts go by where a text is from.
+#include "compiler/Methods/LogNames.h"
 #include "compiler/Methods/WatchSupport.h"
 
 using namespace mlir;
@@ -10,12 +11,12 @@ class DomainInformation : public WatchMethod {
 public:
   std::string kind() const override { return "domain_information"; }
   std::string summary() const override {
-    return "Mutual information between a token's source of text and its experts, in nats; also logs "
-           "expert_tokens_by_source";
+    return std::string("Mutual information between a token's source of text and its experts, in nats; also logs ") +
+           kExpertTokensBySource;
   }
   std::string source() const override { return "as measured in arXiv 2501.11873; over the choices of a step: ours"; }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, StateDeclarer &states) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &states) const override {
     int64_t cells = r.numSources * r.numExperts;
     Value ids = b.mapTo(b.b.getI32Type(), {r.ids, r.readSources()}, r.numTokens, TensorBuilder::cols(r.ids),
                         [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
@@ -24,7 +25,8 @@ public:
                           Value isEmpty = s.less(expert, s.integer(0));
                           return s.toInteger(s.select(isEmpty, expert, cell), 32);
                         });
-    moe::StateOp state = states.perLayerMetric(kCounts, RankedTensorType::get({1, cells}, b.b.getI64Type()));
+    moe::StateOp state =
+        states.perLayerMetric(kExpertTokensBySource, RankedTensorType::get({1, cells}, b.b.getI64Type()));
     b.accumulate(state, moe::CountIdsOp::create(b.b, state.getTensorType(), ids), r.layer);
     return {};
   }
@@ -33,7 +35,7 @@ public:
   Value buildStep(TensorBuilder &b, exp::MethodAttr, const StepLoad &load, StateDeclarer &states) const override {
     int64_t layers = TensorBuilder::rows(load.counts), n = load.numExperts;
     // Declared by buildLayer: the type is known from there.
-    moe::StateOp state = states.perLayerMetric(kCounts, {});
+    moe::StateOp state = states.perLayerMetric(kExpertTokensBySource, {});
     Value both = b.toElement(b.readRows(state));
     int64_t sources = TensorBuilder::cols(both) / n;
     Value bySource = b.reshape(both, layers * sources, n);
@@ -50,15 +52,12 @@ public:
     auto other = llvm::find_if(watches, isOther);
     if (other != watches.end())
       return {{.field = "",
-               .text = "domain_information is given twice, and both would count into expert_tokens_by_source; leave "
-                       "one out",
+               .text = std::string("domain_information is given twice, and both would count into ") +
+                       kExpertTokensBySource + "; leave one out",
                .other = *other,
                .otherText = "the first is here"}};
     return {};
   }
-
-private:
-  static constexpr char kCounts[] = "expert_tokens_by_source";
 };
 
 } // namespace

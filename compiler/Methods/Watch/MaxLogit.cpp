@@ -13,7 +13,7 @@ public:
   std::string source() const override { return "common"; }
 
   // The maximum so far goes through a state; taking it again, as a recomputation does, changes nothing.
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, StateDeclarer &states) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &states) const override {
     Value magnitudes = b.map({r.logits}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.abs(x[0]); });
     Value largest = maximum(b, b.reshape(maximum(b, magnitudes), 1, r.numTokens));
     moe::StateOp state = declare(b, states);

@@ -1,4 +1,5 @@
 // How much the experts of a token say about those in the next mixture.
+#include "compiler/Methods/CarriedSupport.h"
 #include "compiler/Methods/WatchSupport.h"
 
 using namespace mlir;
@@ -14,13 +15,13 @@ public:
   }
   std::string source() const override { return "arXiv 2602.14159; the joint distribution over pairs of slots is ours"; }
 
-  int64_t carriedColumns(exp::MethodAttr, const RoutingValues &r) const override { return r.numExperts; }
-  Value buildCarried(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r) const override {
+  int64_t carriedColumns(exp::MethodAttr, const RoutingSizes &r) const override { return r.numExperts; }
+  Value buildCarried(TensorBuilder &b, exp::MethodAttr, const LayerValues &r) const override {
     return buildChosenMask(b, r.ids, r.numExperts);
   }
 
   // Counts of pairs are a product of zeros and ones, exact and in any order up to 2^24.
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, StateDeclarer &states) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &states) const override {
     int64_t n = r.numExperts;
     auto pairs = moe::MatmulOp::create(b.b, b.type(n, n), r.carried, buildChosenMask(b, r.ids, n), /*ta=*/true,
                                        /*tb=*/false);
@@ -34,6 +35,10 @@ public:
     Value pairs = b.readRows(declare(b, n, states)); // [L, E * E], the expert before first
     Value before = b.reshape(b.sumCols(b.reshape(pairs, layers * n, n)), layers, n);
     return b.sub(buildRowEntropy(b, pairs), buildRowEntropy(b, before));
+  }
+
+  std::vector<exp::Conflict> findConflicts(exp::MethodAttr, Operation *, exp::ExperimentOp experiment) const override {
+    return findSingleMixture(experiment, kind(), "measure");
   }
 
 private:

@@ -15,25 +15,22 @@ public:
   std::string source() const override { return "ours"; }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {
-        {.key = "tokens",
-         .type = FieldType::Integer,
-         .fallback = "64",
-         .minimum = 1,
-         .maximum = 1 << 20,
-         .unit = "tokens",
-         .doc =
-             "how many of the first micro-batch's are kept, as the routers read them, and asked about again; at most "
-             "its size"},
-        exp::stepsField("every", exp::StepsKind::Cadence, "{\"steps\": 10}",
-                        "routes are remembered at the first step and at multiples of this, and compared with "
-                        "those remembered last")};
+    return {{.key = "tokens",
+             .type = FieldType::Integer,
+             .fallback = "64",
+             .minimum = 1,
+             .maximum = 1 << 20,
+             .unit = "tokens",
+             .doc = "how many tokens of the first micro-batch are kept, as the routers read them, and routed again; "
+                    "at most its size"},
+            exp::stepsField("every", exp::StepsKind::Cadence, "{\"steps\": 10}",
+                            "routes are remembered at the first step and at multiples of this, and compared with "
+                            "those remembered last")};
   }
 
   // In the first step the probe is what the router reads (the last micro-batch's when there are several). All writes
   // give the same again when they are repeated within a step.
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
-                   StateDeclarer &states) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &states) const override {
     int64_t tokens = std::min(attr.getInt("tokens"), r.numTokens), width = TensorBuilder::cols(r.hidden);
     auto type = RankedTensorType::get({tokens, 1}, b.b.getI32Type());
     Value rows = b.mapTo(type.getElementType(), {}, tokens, 1,

@@ -14,7 +14,7 @@ public:
   }
   std::string source() const override { return "common"; }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &) const override {
     Value terms = b.map({r.rowScores}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
       return s.mul(x[0], s.log(s.max(x[0], s.constant(1e-30))));
     });

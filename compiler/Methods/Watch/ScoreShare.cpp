@@ -12,7 +12,7 @@ public:
   std::string summary() const override { return "Mean over tokens of the normalised score of each expert"; }
   std::string source() const override { return "Lepikhin et al. 2020, as P"; }
 
-  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r, StateDeclarer &) const override {
+  Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &) const override {
     return b.scale(b.sumRows(r.rowScores), 1.0 / r.numTokens);
   }
 };

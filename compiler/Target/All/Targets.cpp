@@ -11,8 +11,10 @@ std::unique_ptr<Target> createTarget(const std::string &name) {
   return gpu::createGpuBackend(name);
 }
 
+std::string targetNames() { return cpu::cpuTargetNames() + " or " + gpu::gpuTargetNames(); }
+
 std::string unknownTarget(const std::string &name) {
-  return "unknown target \"" + name + "\"; expected " + cpu::cpuTargetNames() + " or " + gpu::gpuTargetNames();
+  return "unknown target \"" + name + "\"; expected " + targetNames();
 }
 
 } // namespace moec

@@ -12,6 +12,7 @@
 //         for each tile of keys:        dV tile += P^T dO;  dK tile += dS^T Q
 //       write dK, dV of the block
 #include "compiler/Target/CPU/AttentionParts.h"
+#include "compiler/Target/Kernel/Elementwise.h"
 
 #include <cmath>
 
@@ -244,11 +245,10 @@ void AttentionGradEmitter::emitKeyGradients(Value rows, Value skipped, Value t) 
 
 FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
                                               const CpuTarget &target) {
-  auto ops = dispatch.getBlock()->getOps<moe::AttentionGradOp>();
-  if (!llvm::hasSingleElement(ops))
-    return dispatch.emitOpError("must hold one 'moe.attention_grad'");
-  moe::AttentionGradOp op = *ops.begin();
   DispatchBody body(dispatch);
+  auto op = cast_if_present<moe::AttentionGradOp>(findRoot(body));
+  if (!op)
+    return failure();
   FailureOr<AttentionParams> params = findAttentionParams(body, op);
   if (failed(params))
     return failure();

@@ -8,6 +8,7 @@
 //       s = Q tile * K^T; m' = max(m, rows of s); a = exp(m - m'); p = exp(s - m'); l = l a + sum p; O = O a + p V
 //     result = O / l;  lse = m + log l
 #include "compiler/Target/CPU/AttentionParts.h"
+#include "compiler/Target/Kernel/Elementwise.h"
 
 #include <cmath>
 
@@ -22,11 +23,10 @@ constexpr double kLowest = -1e30;
 
 FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
                                           const CpuTarget &target) {
-  auto ops = dispatch.getBlock()->getOps<moe::AttentionOp>();
-  if (!llvm::hasSingleElement(ops))
-    return dispatch.emitOpError("must hold one 'moe.attention'");
-  moe::AttentionOp op = *ops.begin();
   DispatchBody body(dispatch);
+  auto op = cast_if_present<moe::AttentionOp>(findRoot(body));
+  if (!op)
+    return failure();
   FailureOr<AttentionParams> params = findAttentionParams(body, op);
   if (failed(params))
     return failure();

@@ -94,7 +94,7 @@ Value AttentionParts::joinRows(SmallVector<Value> vectors, llvm::function_ref<Va
     }
     return join(vector::ShuffleOp::create(kb.b, a, b, even), vector::ShuffleOp::create(kb.b, a, b, odd));
   };
-  // Rows stay in order, each with half as many lanes a step; first two vectors become one, then the last one shrinks.
+  // Rows stay in order, each with half as many lanes per step; first two vectors become one, then the last one shrinks.
   int64_t left = lanes;
   for (; left > 1 && vectors.size() > 1; left /= 2) {
     SmallVector<Value> next;

@@ -52,7 +52,7 @@ public:
     int64_t whole = std::max(scores.lanes(), MicroTile::kUnroll);
     return kb.mul(ceilDiv(count, whole), kb.i64(whole));
   }
-  /// The larger of two, one instruction: a NaN in `a` is dropped here, and comes back through the exponential of its
+  /// The larger of two, in one instruction. It drops a NaN in `a`, which comes back through the exponential of its
   /// score.
   Value larger(Value a, Value b) const;
   /// One value for each row of a tile out of one vector for each row: lanes are joined pairwise, in an order fixed by

@@ -2,8 +2,6 @@
 
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/CPU/ObjectEmitter.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "runtime/plan/PlanFormat.h"
 
 using namespace mlir;
 
@@ -44,15 +42,10 @@ public:
   void buildKernelLowering(OpPassManager &pm) const override { buildKernelLoweringPipeline(pm, target); }
 
   FailureOr<std::vector<CodeBlob>> assemble(ModuleOp kernels, const AssembleOptions &options) const override {
-    CodeBlob blob;
-    blob.name = rt::kKernelsBlob;
-    for (auto kernel : kernels.getOps<func::FuncOp>())
-      blob.kernels.push_back({kernel.getSymName().str(), kernel.getSymName().str()});
-    FailureOr<std::vector<char>> object = emitSharedObject(kernels, target, options.threads);
-    if (failed(object))
+    FailureOr<CodeBlob> blob = assembleKernels(kernels, target, options);
+    if (failed(blob))
       return failure();
-    blob.bytes = std::move(*object);
-    return std::vector<CodeBlob>{std::move(blob)};
+    return std::vector<CodeBlob>{std::move(*blob)};
   }
 
 private:

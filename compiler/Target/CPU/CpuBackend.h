@@ -8,7 +8,7 @@
 
 namespace moec::cpu {
 
-/// Null when `name` is no CPU (see CpuTarget::get).
+/// Null when `name` is not a CPU (see CpuTarget::get).
 std::unique_ptr<Target> createCpuBackend(const std::string &name);
 std::string cpuTargetNames();
 

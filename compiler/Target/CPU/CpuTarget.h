@@ -1,4 +1,4 @@
-// What the CPU generators know of the machine they compile for.
+// What the CPU generators know about the machine that they compile for.
 #ifndef MOEC_COMPILER_TARGET_CPU_CPUTARGET_H
 #define MOEC_COMPILER_TARGET_CPU_CPUTARGET_H
 

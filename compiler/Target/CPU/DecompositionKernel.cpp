@@ -1,5 +1,5 @@
-// Templates "eigh" and "qr": one workgroup a matrix, in the element type. Scratch holds the matrix and the vectors with
-// what is rotated or projected lying in rows, so that the inner loops run over neighbours.
+// Templates "eigh" and "qr": one workgroup per matrix, in the element type. Scratch holds the matrix and the vectors;
+// what is rotated or projected lies in rows there, so that the inner loops run over neighbours.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/Kernel/Decomposition.h"

@@ -8,8 +8,8 @@ FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, ModuleOp kernels, Str
                                  const CpuTarget &target) {
   using Template = FailureOr<KernelInfo> (*)(moe::DispatchOp, ModuleOp, StringRef, const CpuTarget &);
   static const std::pair<StringRef, Template> templates[] = {
-      {"row", emitRowKernel},
-      {"matmul", emitMatmulKernel},
+      {moe::kRowKind, emitRowKernel},
+      {moe::kProductKind, emitMatmulKernel},
       {"attention", emitAttentionKernel},
       {"attention_grad", emitAttentionGradKernel},
       {"col_reduce", emitReductionKernel},

@@ -1,6 +1,7 @@
 #include "compiler/Target/CPU/ObjectEmitter.h"
 
 #include "compiler/Target/CPU/MathLowering.h"
+#include "compiler/Target/Kernel/KernelParts.h"
 #include "lld/Common/Driver.h"
 #include "mlir/Conversion/ArithToLLVM/ArithToLLVM.h"
 #include "mlir/Conversion/ControlFlowToLLVM/ControlFlowToLLVM.h"
@@ -10,17 +11,14 @@
 #include "mlir/Conversion/SCFToControlFlow/SCFToControlFlow.h"
 #include "mlir/Conversion/UBToLLVM/UBToLLVM.h"
 #include "mlir/Conversion/VectorToLLVM/ConvertVectorToLLVMPass.h"
-#include "mlir/Dialect/Func/IR/FuncOps.h"
-#include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
 #include "mlir/Target/LLVMIR/Dialect/Builtin/BuiltinToLLVMIRTranslation.h"
 #include "mlir/Target/LLVMIR/Dialect/LLVMIR/LLVMToLLVMIRTranslation.h"
-#include "mlir/Target/LLVMIR/Export.h"
 #include "mlir/Transforms/Passes.h"
+#include "runtime/plan/PlanFormat.h"
 #include "llvm/ADT/ScopeExit.h"
 #include "llvm/IR/LegacyPassManager.h"
-#include "llvm/IR/Module.h"
 #include "llvm/MC/TargetRegistry.h"
 #include "llvm/Passes/PassBuilder.h"
 #include "llvm/Support/FileSystem.h"
@@ -28,9 +26,7 @@
 #include "llvm/Support/Path.h"
 #include "llvm/Support/TargetSelect.h"
 #include "llvm/Target/TargetMachine.h"
-#include <atomic>
 #include <mutex>
-#include <thread>
 
 LLD_HAS_DRIVER(elf)
 
@@ -38,18 +34,12 @@ using namespace mlir;
 
 namespace moec::cpu {
 
+using kernel::KernelPart;
+
 namespace {
 
-// Kernels that share one LLVM module. Cut by number, never by `threads`: the bytes of a plan must not depend on who
-// compiled it.
-constexpr size_t kKernelsPerPart = 16;
-
-struct Part {
-  llvm::LLVMContext context;
-  std::unique_ptr<llvm::Module> module;
-  llvm::SmallString<0> object;
-  std::string error;
-};
+/// Part of the key of the kernel cache. Raise it when compilePart makes another object of the same IR.
+constexpr int kEmitterVersion = 1;
 
 std::unique_ptr<llvm::TargetMachine> createMachine(const CpuTarget &target, std::string &error) {
   static std::once_flag once;
@@ -89,55 +79,25 @@ void optimise(llvm::Module &module, llvm::TargetMachine &machine) {
   builder.buildPerModuleDefaultPipeline(llvm::OptimizationLevel::O2).run(module, modules);
 }
 
-void compilePart(Part &part, const CpuTarget &target) {
+void compilePart(KernelPart &part, const CpuTarget &target) {
   std::unique_ptr<llvm::TargetMachine> machine = createMachine(target, part.error);
   if (!machine)
     return;
   part.module->setTargetTriple(llvm::Triple(target.triple));
   part.module->setDataLayout(machine->createDataLayout());
   optimise(*part.module, *machine);
-  llvm::raw_svector_ostream stream(part.object);
+  llvm::SmallString<0> object;
+  llvm::raw_svector_ostream stream(object);
   llvm::legacy::PassManager codegen;
   if (machine->addPassesToEmitFile(codegen, stream, nullptr, llvm::CodeGenFileType::ObjectFile)) {
     part.error = "target '" + target.cpu + "' cannot emit object files";
     return;
   }
   codegen.run(*part.module);
-  part.module.reset();
+  part.compiled.code.assign(object.begin(), object.end());
 }
 
-// Moves the functions of `kernels` into modules of kKernelsPerPart; declarations (libm) are copied to those that use
-// them.
-SmallVector<OwningOpRef<ModuleOp>> split(ModuleOp kernels) {
-  SmallVector<OwningOpRef<ModuleOp>> parts;
-  llvm::StringMap<Operation *> declarations;
-  size_t count = 0;
-  for (Operation &op : llvm::make_early_inc_range(*kernels.getBody())) {
-    auto function = dyn_cast<LLVM::LLVMFuncOp>(op);
-    if (!function)
-      continue;
-    if (function.isExternal()) {
-      declarations[function.getName()] = &op;
-      continue;
-    }
-    if (count++ % kKernelsPerPart == 0)
-      parts.push_back(ModuleOp::create(kernels.getLoc()));
-    op.moveBefore(parts.back()->getBody(), parts.back()->getBody()->end());
-  }
-  for (OwningOpRef<ModuleOp> &part : parts) {
-    SmallVector<StringRef> used;
-    part->walk([&](LLVM::CallOp call) {
-      if (auto callee = call.getCallee(); callee && !llvm::is_contained(used, *callee))
-        used.push_back(*callee);
-    });
-    for (StringRef name : used)
-      if (Operation *declaration = declarations.lookup(name))
-        part->getBody()->push_front(declaration->clone());
-  }
-  return parts;
-}
-
-FailureOr<std::vector<char>> link(ArrayRef<std::unique_ptr<Part>> parts, Location loc) {
+FailureOr<std::vector<char>> link(ArrayRef<std::unique_ptr<KernelPart>> parts, Location loc) {
   llvm::SmallString<128> folder;
   if (std::error_code code = llvm::sys::fs::createUniqueDirectory("moec", folder))
     return emitError(loc) << "cannot create a temporary folder: " << code.message();
@@ -153,7 +113,7 @@ FailureOr<std::vector<char>> link(ArrayRef<std::unique_ptr<Part>> parts, Locatio
     std::string path = (folder + "/" + Twine(i) + ".o").str();
     std::error_code code;
     llvm::raw_fd_ostream file(path, code);
-    file << parts[i]->object;
+    file.write(parts[i]->compiled.code.data(), parts[i]->compiled.code.size());
     file.close();
     if (code || file.has_error())
       return emitError(loc) << "cannot write '" << path << "'";
@@ -194,7 +154,7 @@ void buildKernelLoweringPipeline(OpPassManager &pm, const CpuTarget &target) {
   pm.addPass(createReconcileUnrealizedCastsPass());
 }
 
-FailureOr<std::vector<char>> emitSharedObject(ModuleOp kernels, const CpuTarget &target, unsigned threads) {
+FailureOr<CodeBlob> assembleKernels(ModuleOp kernels, const CpuTarget &target, const AssembleOptions &options) {
   MLIRContext *context = kernels.getContext();
   DialectRegistry registry;
   registerBuiltinDialectTranslation(registry);
@@ -206,31 +166,23 @@ FailureOr<std::vector<char>> emitSharedObject(ModuleOp kernels, const CpuTarget 
   if (failed(pm.run(kernels)))
     return failure();
 
-  std::vector<std::unique_ptr<Part>> parts;
-  for (auto [index, module] : llvm::enumerate(split(kernels))) {
-    auto part = std::make_unique<Part>();
-    part->module = translateModuleToLLVMIR(*module, part->context, "kernels." + std::to_string(index));
-    if (!part->module)
-      return emitError(kernels.getLoc()) << "internal: a kernel cannot be translated to LLVM IR";
-    part->module->setSourceFileName("kernels." + std::to_string(index));
-    parts.push_back(std::move(part));
-  }
-
-  std::atomic<size_t> next = 0;
-  auto work = [&] {
-    for (size_t i = next++; i < parts.size(); i = next++)
-      compilePart(*parts[i], target);
-  };
-  std::vector<std::thread> workers;
-  for (unsigned i = 1; i < std::min<size_t>(threads, parts.size()); ++i)
-    workers.emplace_back(work);
-  work();
-  for (std::thread &worker : workers)
-    worker.join();
-  for (const std::unique_ptr<Part> &part : parts)
-    if (!part->error.empty())
-      return emitError(kernels.getLoc()) << part->error;
-  return link(parts, kernels.getLoc());
+  std::string machine = target.triple + " " + target.cpu + ", emitter " + std::to_string(kEmitterVersion);
+  auto parts = kernel::cutKernels(kernels, machine);
+  if (failed(parts))
+    return failure();
+  kernel::KernelCache cache(options.useCache ? kernel::KernelCache::defaultFolder() : "");
+  if (failed(
+          kernel::compileParts(*parts, options.threads, cache, [&](KernelPart &part) { compilePart(part, target); })))
+    return failure();
+  FailureOr<std::vector<char>> object = link(*parts, kernels.getLoc());
+  if (failed(object))
+    return failure();
+  CodeBlob blob;
+  blob.name = rt::kKernelsBlob;
+  blob.bytes = std::move(*object);
+  for (const std::unique_ptr<KernelPart> &part : *parts)
+    llvm::append_range(blob.kernels, part->kernels);
+  return blob;
 }
 
 } // namespace moec::cpu

@@ -3,19 +3,20 @@
 #define MOEC_COMPILER_TARGET_CPU_OBJECTEMITTER_H
 
 #include "compiler/Target/CPU/CpuTarget.h"
+#include "compiler/Target/Target.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/Pass/PassManager.h"
-#include <string>
-#include <vector>
 
 namespace moec::cpu {
 
 /// Adds the passes from kernel IR to the llvm dialect (also what `moec inspect --to=llvm` shows).
 void buildKernelLoweringPipeline(mlir::OpPassManager &pm, const CpuTarget &target);
 
-/// Lowers `kernels` (consumed) and returns the bytes of a shared object that exports every kernel and needs nothing but
-/// libm. `threads` modules are compiled side by side. Reports failures through diagnostics.
-mlir::FailureOr<std::vector<char>> emitSharedObject(mlir::ModuleOp kernels, const CpuTarget &target, unsigned threads);
+/// Lowers `kernels` (consumed) to a shared object that exports the entry of every kernel and needs nothing but libm.
+/// The bytes depend on the input alone, never on the number of threads or the cache. Reports failures through
+/// diagnostics.
+mlir::FailureOr<CodeBlob> assembleKernels(mlir::ModuleOp kernels, const CpuTarget &target,
+                                          const AssembleOptions &options);
 
 } // namespace moec::cpu
 

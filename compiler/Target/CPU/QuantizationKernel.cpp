@@ -14,10 +14,10 @@ namespace moec::cpu {
 FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                              const CpuTarget &target) {
   DispatchBody body(dispatch);
-  auto op = *dispatch.getBlock()->getOps<moe::QuantizeColumnsOp>().begin();
-  auto input = body.paramOf(op.getInput());
-  if (failed(checkRootBody(body, op, /*allowMaps=*/false)))
+  auto op = cast_if_present<moe::QuantizeColumnsOp>(findRoot(body));
+  if (!op || failed(checkRootBody(body, op, /*allowMaps=*/false)))
     return failure();
+  auto input = body.paramOf(op.getInput());
   if (!input)
     return dispatch.emitOpError("has no template: quantises columns of what it computes");
   ArrayRef<int64_t> shape = op.getInput().getType().getShape();

@@ -167,13 +167,8 @@ LogicalResult emitEmbedGrad(moe::EmbedGradOp op, DispatchBody &body, KernelBuild
 FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                           const CpuTarget &target) {
   DispatchBody body(dispatch);
-  Operation *root = nullptr;
-  for (Operation &op : *dispatch.getBlock())
-    if (isa<moe::ColReduceOp, moe::EmbedGradOp>(op))
-      root = &op;
-  if (!root)
-    return dispatch.emitOpError("has no moe.col_reduce or moe.embed_grad");
-  if (failed(checkRootBody(body, root, /*allowMaps=*/true)))
+  Operation *root = findRoot(body);
+  if (!root || failed(checkRootBody(body, root, /*allowMaps=*/true)))
     return failure();
   KernelInfo info;
   info.symbol = symbol.str();

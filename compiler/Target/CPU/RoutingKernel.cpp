@@ -1,5 +1,5 @@
 // Templates "permute", "limit_capacity" and "count_ids": integers in order, a few passes over N*K ids. One workgroup
-// (count_ids: one a group): 16 Ki ids take about 0.1 ms or less (bench-rows), little beside the products that they
+// (count_ids: one per group): 16 Ki ids take about 0.1 ms or less (bench-rows), little beside the products that they
 // route. "column_kth" searches as limit_capacity does, a workgroup for some columns.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
@@ -182,7 +182,7 @@ Value RoutingEmitter::rowOfKey(Value keys, Value end, Value key, Value n) {
   })[1];
 }
 
-// `position`: a running count an expert. `lowest_weight`: the slots of each expert are brought together as ordered
+// `position`: a running count per expert. `lowest_weight`: the slots of each expert are brought together as ordered
 // keys; the capacity-th largest key of an over-full expert is found bit by bit; a slot above it stays, and of those
 // equal to it the earliest.
 LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
@@ -325,13 +325,8 @@ LogicalResult RoutingEmitter::countIds(moe::CountIdsOp op, KernelInfo &info) {
 FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                         const CpuTarget &target) {
   DispatchBody body(dispatch);
-  Operation *root = nullptr;
-  for (Operation &op : *dispatch.getBlock())
-    if (isa<moe::PermuteOp, moe::LimitCapacityOp, moe::CountIdsOp, moe::ColumnKthOp>(op))
-      root = &op;
-  if (!root)
-    return dispatch.emitOpError("has no moe.permute, moe.limit_capacity, moe.count_ids or moe.column_kth");
-  if (failed(checkRootBody(body, root, /*allowMaps=*/false)))
+  Operation *root = findRoot(body);
+  if (!root || failed(checkRootBody(body, root, /*allowMaps=*/false)))
     return failure();
   for (const DispatchBody::Sink &sink : body.sinks())
     if (sink.value.getDefiningOp() != root)

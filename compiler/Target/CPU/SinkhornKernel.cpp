@@ -143,8 +143,8 @@ void SinkhornEmitter::solve() {
 FailureOr<KernelInfo> emitSinkhornKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                          const CpuTarget &target) {
   DispatchBody body(dispatch);
-  auto op = *dispatch.getBlock()->getOps<moe::SinkhornOp>().begin();
-  if (failed(checkRootBody(body, op, /*allowMaps=*/false)) || failed(checkRootOperands(body, op)))
+  auto op = cast_if_present<moe::SinkhornOp>(findRoot(body));
+  if (!op || failed(checkRootBody(body, op, /*allowMaps=*/false)) || failed(checkRootOperands(body, op)))
     return failure();
   KernelBuilder k(module, dispatch.getLoc(), symbol, body.numParams(), target);
   SinkhornEmitter(k, body, op).emit();

@@ -10,7 +10,7 @@
 
 namespace moec::gpu {
 
-/// What the assembler said of one kernel.
+/// What the assembler said about one kernel.
 struct KernelReport {
   std::string symbol;
   int64_t registers = 0, spillBytes = 0, stackBytes = 0;

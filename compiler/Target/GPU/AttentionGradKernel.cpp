@@ -9,6 +9,7 @@
 // not visited.
 #include "compiler/Target/GPU/AttentionTiles.h"
 #include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/Kernel/Elementwise.h"
 
 #include <cmath>
 
@@ -170,11 +171,10 @@ void AttentionGradEmitter::emit() {
 
 FailureOr<KernelInfo> emitAttentionGradKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
                                               const GpuTarget &target) {
-  auto ops = dispatch.getBlock()->getOps<moe::AttentionGradOp>();
-  if (!llvm::hasSingleElement(ops))
-    return dispatch.emitOpError("must hold one 'moe.attention_grad'");
-  moe::AttentionGradOp op = *ops.begin();
   kernel::DispatchBody body(dispatch);
+  auto op = cast_if_present<moe::AttentionGradOp>(kernel::findRoot(body));
+  if (!op)
+    return failure();
   FailureOr<kernel::AttentionParams> params = findAttentionParams(body, op);
   if (failed(params))
     return failure();

@@ -7,6 +7,7 @@
 //     result = O / l;  lse = m + log l
 #include "compiler/Target/GPU/AttentionTiles.h"
 #include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/Kernel/Elementwise.h"
 
 #include <cmath>
 
@@ -105,11 +106,10 @@ void emitForward(AttentionTiles &tiles, const kernel::AttentionParams &params) {
 
 FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
                                           const GpuTarget &target) {
-  auto ops = dispatch.getBlock()->getOps<moe::AttentionOp>();
-  if (!llvm::hasSingleElement(ops))
-    return dispatch.emitOpError("must hold one 'moe.attention'");
-  moe::AttentionOp op = *ops.begin();
   kernel::DispatchBody body(dispatch);
+  auto op = cast_if_present<moe::AttentionOp>(kernel::findRoot(body));
+  if (!op)
+    return failure();
   FailureOr<kernel::AttentionParams> params = findAttentionParams(body, op);
   if (failed(params))
     return failure();

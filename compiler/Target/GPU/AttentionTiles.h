@@ -35,7 +35,7 @@ public:
   Value headTile() { return k.shared(block * headStride() * bytes()); }
   Value scoreTile() { return k.shared(block * scoreStride() * bytes()); }
 
-  /// Where head `head` (of `stride` elements a row) of row 0 of a sequence begins.
+  /// Where head `head` (of `stride` elements per row) of row 0 of a sequence begins.
   Value headStart(Value sequence, Value head, int64_t stride) const;
   /// Rows first .. first + block - 1 of a head to a tile. Rows after the sequence repeat its last one.
   void loadHeads(unsigned param, Value start, int64_t stride, Value first, Value tile) const;

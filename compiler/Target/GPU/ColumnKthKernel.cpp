@@ -179,8 +179,8 @@ void ColumnKthEmitter::emit(SimtBuilder &builder) {
 FailureOr<KernelInfo> emitColumnKthKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                           const GpuTarget &target) {
   DispatchBody body(dispatch);
-  auto op = *dispatch.getBlock()->getOps<moe::ColumnKthOp>().begin();
-  if (failed(checkRootBody(body, op, /*allowMaps=*/false)) || failed(checkRootOperands(body, op)))
+  auto op = cast_if_present<moe::ColumnKthOp>(findRoot(body));
+  if (!op || failed(checkRootBody(body, op, /*allowMaps=*/false)) || failed(checkRootOperands(body, op)))
     return failure();
   auto input = body.paramOf(op.getInput());
   if (!input || (op.getRank() && !body.paramOf(op.getRank())))

@@ -1,4 +1,4 @@
-// Templates "eigh" and "qr": one block a matrix, working in the device's workspace. When nothing new is due, more
+// Templates "eigh" and "qr": one block per matrix, working in the device's workspace. When nothing new is due, more
 // blocks share in copying what there was; where it lies in its place already, nothing is done.
 //
 // eigh: the rotations of a round turn disjoint pairs of rows and of columns, so the matrix falls into blocks of 2 x 2

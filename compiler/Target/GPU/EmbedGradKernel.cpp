@@ -358,12 +358,9 @@ void EmbedGradEmitter::emit(SimtBuilder &k) {
 FailureOr<KernelInfo> emitEmbedGradKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                           const GpuTarget &target) {
   DispatchBody body(dispatch);
-  moe::EmbedGradOp root;
-  for (Operation &op : *dispatch.getBlock())
-    if (auto found = dyn_cast<moe::EmbedGradOp>(op))
-      root = found;
+  auto root = cast_if_present<moe::EmbedGradOp>(findRoot(body));
   if (!root)
-    return dispatch.emitOpError("has no moe.embed_grad");
+    return failure();
   EmbedGradEmitter emitter(root, body, target);
   if (failed(checkRootBody(body, root, /*allowMaps=*/true)) || failed(emitter.check()))
     return failure();

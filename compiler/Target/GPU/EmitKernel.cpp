@@ -1,5 +1,7 @@
 #include "compiler/Target/GPU/EmitKernel.h"
 
+#include "compiler/Target/GPU/GpuFamily.h"
+
 using namespace mlir;
 
 namespace moec::gpu {
@@ -21,7 +23,7 @@ LogicalResult checkSharedMemory(moe::DispatchOp dispatch, ArrayRef<KernelInfo> k
     auto shared = kernel.launch ? kernel.launch.getAs<IntegerAttr>("shared") : IntegerAttr();
     if (shared && shared.getInt() > target.sharedBytes)
       return dispatch.emitOpError("of kind '")
-             << dispatch.getKind() << "' needs " << shared.getInt() << " bytes of shared memory a block, and "
+             << dispatch.getKind() << "' needs " << shared.getInt() << " bytes of shared memory per block, and "
              << target.arch << " has " << target.sharedBytes;
   }
   return success();
@@ -33,15 +35,13 @@ FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleO
   using Template = FailureOr<std::vector<KernelInfo>> (*)(moe::DispatchOp, ModuleOp, StringRef, const GpuTarget &);
   struct Entry {
     StringRef kind;
-    Template emit;                            // for any shape
-    bool (*coversFast)(moe::DispatchOp) = {}; // tensor cores
-    Template emitFast = {};
+    Template emit;
   };
   static const Entry templates[] = {
-      {"row", one<emitRowKernel>},
-      {"matmul", one<emitMatmulKernel>, sm90::coversMatmul, one<sm90::emitMatmulKernel>},
-      {"attention", one<emitAttentionKernel>, sm90::coversAttention, one<sm90::emitAttentionKernel>},
-      {"attention_grad", one<emitAttentionGradKernel>, sm90::coversAttention, sm90::emitAttentionGradKernels},
+      {moe::kRowKind, one<emitRowKernel>},
+      {moe::kProductKind, one<emitMatmulKernel>},
+      {"attention", one<emitAttentionKernel>},
+      {"attention_grad", one<emitAttentionGradKernel>},
       {"col_reduce", one<emitReductionKernel>},
       {"embed_grad", one<emitEmbedGradKernel>},
       {"quantize_columns", one<emitQuantizationKernel>},
@@ -53,15 +53,17 @@ FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, ModuleO
       {"eigh", one<emitDecompositionKernel>},
       {"qr", one<emitDecompositionKernel>},
   };
+  std::optional<FailureOr<std::vector<KernelInfo>>> made;
+  if (target.family)
+    made = target.family->emit(dispatch, kernels, symbol, target);
   for (const Entry &entry : templates)
-    if (entry.kind == dispatch.getKind()) {
-      bool fast = target.hasTensorCores && entry.coversFast && entry.coversFast(dispatch);
-      FailureOr<std::vector<KernelInfo>> made = (fast ? entry.emitFast : entry.emit)(dispatch, kernels, symbol, target);
-      if (failed(made) || failed(checkSharedMemory(dispatch, *made, target)))
-        return failure();
-      return made;
-    }
-  return dispatch.emitOpError("has kind '") << dispatch.getKind() << "', for which there is no GPU template";
+    if (!made && entry.kind == dispatch.getKind())
+      made = entry.emit(dispatch, kernels, symbol, target);
+  if (!made)
+    return dispatch.emitOpError("has kind '") << dispatch.getKind() << "', for which there is no GPU template";
+  if (failed(*made) || failed(checkSharedMemory(dispatch, **made, target)))
+    return failure();
+  return *made;
 }
 
 } // namespace moec::gpu

@@ -11,7 +11,8 @@ namespace moec::gpu {
 mlir::FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, mlir::ModuleOp kernels,
                                                      llvm::StringRef symbol, const GpuTarget &target);
 
-/// The templates for any element type, one file each. All have emitKernels' contract; most make one kernel.
+/// The templates for any shape and element type, one file each. All have emitKernels' contract; most make one kernel.
+/// The templates of a family of GPUs go before them (GpuFamily.h).
 mlir::FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
 /// Dispatches of the template "row" that only spread rows to experts.
 bool coversSpread(moe::DispatchOp dispatch);
@@ -33,22 +34,5 @@ mlir::FailureOr<KernelInfo> emitDecompositionKernel(moe::DispatchOp, mlir::Modul
                                                     const GpuTarget &); // eigh, qr
 
 } // namespace moec::gpu
-
-namespace moec::sm90 {
-
-/// The pass "moec-tile-to-nvvm" of Sm90/Passes.td.
-std::unique_ptr<mlir::Pass> createTileToNvvm();
-
-/// The templates that use tensor cores. `covers...` says whether a dispatch's shapes and types fit; those that do not
-/// go to the templates above.
-bool coversMatmul(moe::DispatchOp dispatch);
-mlir::FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const gpu::GpuTarget &);
-bool coversAttention(moe::DispatchOp dispatch); // attention and attention_grad
-mlir::FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
-                                                const gpu::GpuTarget &);
-mlir::FailureOr<std::vector<KernelInfo>> emitAttentionGradKernels(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef,
-                                                                  const gpu::GpuTarget &);
-
-} // namespace moec::sm90
 
 #endif

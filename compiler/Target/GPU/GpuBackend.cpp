@@ -1,8 +1,10 @@
 #include "compiler/Target/GPU/GpuBackend.h"
 
 #include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/GPU/GpuFamily.h"
 #include "compiler/Target/GPU/KernelLowering.h"
 #include "mlir/IR/Builders.h"
+#include "llvm/ADT/StringExtras.h"
 
 using namespace mlir;
 
@@ -16,16 +18,12 @@ public:
 
   std::string name() const override { return target.arch; }
   std::string kind() const override { return "cuda"; }
-  int64_t rowAlign() const override { return target.rowAlign; }
-  // What a stage of the tensor cores' template has room for, and columns that it works on at a time.
-  unsigned tensorsOfEpilogue() const override { return 3; }
-  int64_t columnsOfRowSums() const override { return 64; }
-  // Copies of rows cost a product about 5 % of its time on an H200, which grows with its columns; writing and reading
-  // the rows once more costs the same for any number of them. Both are alike at about 6000 columns.
-  int64_t columnsToGatherOnce() const override { return 6000; }
-  bool spreadsInLoads() const override { return true; }
-  // A pass over memory less; up to here a block keeps a row's sums in registers, whatever else it holds.
-  int64_t columnsToSumInRows() const override { return 8192; }
+  int64_t rowAlign() const override { return target.structure.rowAlign; }
+  unsigned tensorsOfEpilogue() const override { return target.structure.tensorsOfEpilogue; }
+  int64_t columnsOfRowSums() const override { return target.structure.columnsOfRowSums; }
+  int64_t columnsToGatherOnce() const override { return target.structure.columnsToGatherOnce; }
+  bool spreadsInLoads() const override { return target.structure.spreadsInLoads; }
+  int64_t columnsToSumInRows() const override { return target.structure.columnsToSumInRows; }
   FloatType narrowType(MLIRContext *context) const override { return BFloat16Type::get(context); }
 
   rt::Json describe() const override {
@@ -60,6 +58,17 @@ std::unique_ptr<Target> createGpuBackend(const std::string &name) {
   return target.arch.empty() ? nullptr : std::make_unique<GpuBackend>(std::move(target));
 }
 
-std::string gpuTargetNames() { return "sm_90a"; }
+std::string gpuTargetNames() {
+  std::vector<std::string> names;
+  for (const GpuFamily *family : families())
+    for (const GpuTarget &machine : family->machines())
+      names.push_back(machine.arch);
+  return llvm::join(names, ", ");
+}
+
+void registerGpuPasses() {
+  for (const GpuFamily *family : families())
+    family->registerPasses();
+}
 
 } // namespace moec::gpu

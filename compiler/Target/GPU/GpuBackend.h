@@ -8,9 +8,12 @@
 
 namespace moec::gpu {
 
-/// Null when `name` is no GPU architecture (see GpuTarget::get).
+/// Null when `name` is not a GPU architecture (see GpuTarget::get).
 std::unique_ptr<Target> createGpuBackend(const std::string &name);
+/// Names of the GPU architectures, separated by commas.
 std::string gpuTargetNames();
+/// The passes of all families of GPUs, for tools that run passes by name.
+void registerGpuPasses();
 
 } // namespace moec::gpu
 

@@ -1,4 +1,4 @@
-// What the GPU generators know of the machine they compile for.
+// What the GPU generators know about the machine that they compile for.
 #ifndef MOEC_COMPILER_TARGET_GPU_GPUTARGET_H
 #define MOEC_COMPILER_TARGET_GPU_GPUTARGET_H
 
@@ -7,14 +7,24 @@
 
 namespace moec::gpu {
 
+class GpuFamily;
+
+/// The numbers that decide how dispatches are formed; see the functions of the same names in Target.h.
+struct GpuStructure {
+  int64_t rowAlign = 1;
+  unsigned tensorsOfEpilogue = 0;
+  int64_t columnsOfRowSums = 0, columnsToGatherOnce = 0, columnsToSumInRows = 0;
+  bool spreadsInLoads = false;
+};
+
 struct GpuTarget {
   std::string arch;       // LLVM's and ptxas's name: "sm_90a"
   std::string ptxFeature; // LLVM feature that selects the PTX version
   int64_t computeMajor = 0, computeMinor = 0;
-  int64_t numSms = 0;          // grid of persistent kernels; right on any number, fastest on this
-  int64_t sharedBytes = 0;     // most dynamic shared memory of a block
-  int64_t rowAlign = 1;        // rows of a tile of the grouped products
-  bool hasTensorCores = false; // the templates of Sm90/ apply
+  int64_t numSms = 0;      // grid of persistent kernels; right on any number, fastest on this
+  int64_t sharedBytes = 0; // most dynamic shared memory of a block
+  GpuStructure structure;
+  const GpuFamily *family = nullptr; // whose templates apply; null: those for any shape and type alone
 
   /// Empty arch in the result: unknown name.
   static GpuTarget get(const std::string &name);

@@ -9,7 +9,7 @@
 namespace moec::gpu {
 
 /// Rewrites math ops on f32 and f64 (scalars and vectors) to arith, math.fma, math.floor, math.absf, math.copysign,
-/// math.sqrt, f32 math.exp2 and f32 math.rsqrt. docs/codegen-gpu.md has the accuracy of each.
+/// math.sqrt, f32 math.exp2 and f32 math.rsqrt. docs/numerics.md has the accuracy of each.
 void populateMathExpansions(mlir::RewritePatternSet &patterns);
 
 /// The expansions, then instructions for f32 exp2 and rsqrt. Fails on math that has no expansion.

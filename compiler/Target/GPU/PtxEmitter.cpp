@@ -1,5 +1,7 @@
 #include "compiler/Target/GPU/PtxEmitter.h"
 
+#include "compiler/Target/GPU/GpuFamily.h"
+
 #include "llvm/IR/InlineAsm.h"
 #include "llvm/IR/InstIterator.h"
 #include "llvm/IR/Instructions.h"
@@ -46,7 +48,7 @@ void markConvergent(llvm::Module &module) {
         }
 }
 
-bool optimise(llvm::Module &module, llvm::TargetMachine &machine, bool usesTensorCores, std::string &error) {
+bool optimise(llvm::Module &module, llvm::TargetMachine &machine, std::string &error) {
   llvm::PipelineTuningOptions tuning;
   // Templates write the vectors that they want; unrolling stays, since it hides latency.
   tuning.LoopVectorization = false;
@@ -62,7 +64,8 @@ bool optimise(llvm::Module &module, llvm::TargetMachine &machine, bool usesTenso
   builder.registerLoopAnalyses(loops);
   builder.crossRegisterProxies(loops, functions, sccs, modules);
   llvm::ModulePassManager passes;
-  if (usesTensorCores) {
+  bool keepsLoops = llvm::any_of(module, [](const llvm::Function &f) { return f.hasFnAttribute(kKeepLoops); });
+  if (keepsLoops) {
     // The full pipeline rotates and unrolls the main loop, which doubles the code and gains nothing.
     const char *text =
         "function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse,dce)";
@@ -79,14 +82,14 @@ bool optimise(llvm::Module &module, llvm::TargetMachine &machine, bool usesTenso
 
 } // namespace
 
-std::string emitPtx(llvm::Module &module, const GpuTarget &target, bool usesTensorCores, std::string &error) {
+std::string emitPtx(llvm::Module &module, const GpuTarget &target, std::string &error) {
   std::unique_ptr<llvm::TargetMachine> machine = createMachine(target, error);
   if (!machine)
     return {};
   module.setTargetTriple(machine->getTargetTriple());
   module.setDataLayout(machine->createDataLayout());
   markConvergent(module);
-  if (!optimise(module, *machine, usesTensorCores, error))
+  if (!optimise(module, *machine, error))
     return {};
   llvm::SmallString<0> text;
   llvm::raw_svector_ostream stream(text);

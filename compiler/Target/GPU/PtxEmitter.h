@@ -13,9 +13,9 @@ namespace moec::gpu {
 /// Part of the key of the kernel cache. Raise it when emitPtx makes other PTX of the same IR.
 constexpr int kPtxEmitterVersion = 2;
 
-/// Optimises `module` and writes its PTX. `usesTensorCores`: its loops hold wgmma and must stay as they were written.
-/// Empty with `error` set when LLVM cannot.
-std::string emitPtx(llvm::Module &module, const GpuTarget &target, bool usesTensorCores, std::string &error);
+/// Optimises `module`, which holds one kernel, and writes its PTX (see kKeepLoops in GpuFamily.h). Empty, with `error`
+/// set, when LLVM cannot.
+std::string emitPtx(llvm::Module &module, const GpuTarget &target, std::string &error);
 
 } // namespace moec::gpu
 

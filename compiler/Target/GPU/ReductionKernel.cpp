@@ -211,12 +211,9 @@ void ColReduceEmitter::emit(SimtBuilder &k) {
 FailureOr<KernelInfo> emitReductionKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                           const GpuTarget &target) {
   DispatchBody body(dispatch);
-  moe::ColReduceOp root;
-  for (Operation &op : *dispatch.getBlock())
-    if (auto found = dyn_cast<moe::ColReduceOp>(op))
-      root = found;
+  auto root = cast_if_present<moe::ColReduceOp>(findRoot(body));
   if (!root)
-    return dispatch.emitOpError("has no moe.col_reduce");
+    return failure();
   ColReduceEmitter emitter(root, body, target);
   if (failed(checkRootBody(body, root, /*allowMaps=*/true)) || failed(emitter.splitSinks()))
     return failure();

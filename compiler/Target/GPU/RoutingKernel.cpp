@@ -1,7 +1,7 @@
 // Templates "permute", "limit_capacity" and "count_ids": integers in a fixed order.
 //
 // permute is a stable counting sort. Slots are cut into one stretch for each block, and that into one for each warp;
-// a warp walks its stretch 32 slots a step. Ranks among slots of one expert come from comparing the lanes of a step
+// a warp walks its stretch 32 slots per step. Ranks among slots of one expert come from comparing the lanes of a step
 // (match) and from the counts of the steps, warps and blocks before. Blocks learn each other's counts in the workspace,
 // after a barrier of the whole grid.
 //
@@ -456,13 +456,8 @@ void RoutingEmitter::countIds(moe::CountIdsOp op) {
 FailureOr<KernelInfo> emitRoutingKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                         const GpuTarget &target) {
   DispatchBody body(dispatch);
-  Operation *root = nullptr;
-  for (Operation &op : *dispatch.getBlock())
-    if (isa<moe::PermuteOp, moe::LimitCapacityOp, moe::CountIdsOp>(op))
-      root = &op;
-  if (!root)
-    return dispatch.emitOpError("has no moe.permute, moe.limit_capacity or moe.count_ids");
-  if (failed(checkRootBody(body, root, /*allowMaps=*/false)))
+  Operation *root = findRoot(body);
+  if (!root || failed(checkRootBody(body, root, /*allowMaps=*/false)))
     return failure();
   RoutingEmitter emitter(body, root);
   if (failed(emitter.analyse(target)))

@@ -3,10 +3,10 @@
 // A value of the body is a function of its column. evaluate() computes it at a set of columns, by evaluating its
 // operands there (or, for moe.take and moe.rope, at other columns). Ops that look at a whole row (row_reduce, top_k,
 // dot_rows) are done first, by all threads of the row together; their results are scalars that every thread holds.
-// Nothing that is wide is ever stored but the sinks: what is needed again is still in registers or is computed again.
+// Only sinks store anything wide: what is needed again is still in registers or is computed again.
 //
-// With sums over rows a block does all rows of a sum, as many at a time as it has room for. Its threads keep their
-// columns' sums in registers meanwhile; in the end those of different rows are joined in shared memory.
+// With sums over rows a block does all rows of a sum, as many at a time as it has room for. Meanwhile its threads keep
+// the sums of their columns in registers; at the end the sums of different rows are joined in shared memory.
 #ifndef MOEC_COMPILER_TARGET_GPU_ROWEMITTER_H
 #define MOEC_COMPILER_TARGET_GPU_ROWEMITTER_H
 

@@ -64,7 +64,7 @@ bool isShared(const DispatchBody &body, const RowSchedule &schedule, unsigned pa
     if (sink.param == param)
       width = schedule.columnsOf(sink.value);
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {
-    if (isa<moe::ReadOp, moe::ReshapeOp, moe::CastOp, moe::WriteOp, moe::AccumulateOp, moe::YieldOp>(op))
+    if (moe::computesNothing(&op))
       continue;
     for (Value operand : op.getOperands()) {
       if (!isa<RankedTensorType>(operand.getType()) || body.paramOf(operand) != param)
@@ -205,7 +205,7 @@ SmallVector<RowEmitter::SiteStores> RowEmitter::computeStores(ArrayRef<DispatchB
 }
 
 // A row too wide to keep is read once more for each pass over it. Sinks that do not wait for the last pass's sums can
-// be stored in it, if nothing wide is read behind it: a sink may lie where an operand lay.
+// be stored in it, if nothing wide is read after it: a sink may lie where an operand lay.
 bool RowEmitter::mayStoreInLastPass(int64_t width) {
   if (!isLastLevel || columnsOf(width).inRegisters)
     return false;
@@ -333,8 +333,8 @@ LogicalResult RowEmitter::emitSinks() {
 
 //===--- The template ---===//
 
-// What is needed behind a sum over the row would else be asked for behind it. Chains of loads (an expert's weight, the
-// logit of a target) are the longest to wait for.
+// Values needed after a sum over the row would otherwise be requested after it. Chains of loads (the weight of an
+// expert, the logit of a target) take longest to arrive.
 void RowEmitter::loadEarly() {
   SmallVector<Value> scalarsOfRow;
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {

@@ -82,7 +82,7 @@ Value RowEmitter::loadColumns(unsigned param, Value base, Value column, const Si
       LLVM::LoadOp::create(k.b, vectorOf(SimtBuilder::memoryType(storage), sites.lanes), k.at(base, column, storage),
                            alignment(param, sites.multiple, sites.lanes, rowColumns));
   // Nothing else writes an operand during the launch, so loads may move over the kernel's own stores. LLVM would also
-  // move them behind a sum over the row, next to their use: late, and one after the other.
+  // move them past a sum over the row, next to their use: late, and one after the other.
   load.setInvariant(!body.params[param].isWritten && !hasSteps);
   return convert(k.fromMemory(load, storage), to);
 }

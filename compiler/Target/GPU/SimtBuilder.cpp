@@ -135,7 +135,7 @@ SmallVector<Value> SimtBuilder::reduceGroup(ValueRange values, int64_t group, bo
   if (warps <= 1)
     return totals;
 
-  // One part a warp; values of one kind lie side by side.
+  // One part per warp; values of one kind lie side by side.
   SmallVector<Value> parts;
   for (Value total : totals)
     parts.push_back(shared(warps * total.getType().getIntOrFloatBitWidth() / 8));

@@ -194,8 +194,8 @@ void SinkhornEmitter::emit(SimtBuilder &builder) {
 FailureOr<KernelInfo> emitSinkhornKernel(moe::DispatchOp dispatch, ModuleOp module, StringRef symbol,
                                          const GpuTarget &target) {
   DispatchBody body(dispatch);
-  auto op = *dispatch.getBlock()->getOps<moe::SinkhornOp>().begin();
-  if (failed(checkRootBody(body, op, /*allowMaps=*/false)) || failed(checkRootOperands(body, op)))
+  auto op = cast_if_present<moe::SinkhornOp>(findRoot(body));
+  if (!op || failed(checkRootBody(body, op, /*allowMaps=*/false)) || failed(checkRootOperands(body, op)))
     return failure();
   SinkhornEmitter emitter(op, body, target);
   SimtBuilder k(module, dispatch.getLoc(), symbol, body.numParams(), emitter.threads, target);

@@ -35,8 +35,7 @@ moe::SpreadRowsOp rootOf(moe::DispatchOp dispatch) {
       if (root)
         return {};
       root = spread;
-    } else if (!isa<moe::ReadOp, moe::WriteOp, moe::ReshapeOp, moe::CastOp, moe::YieldOp>(op) &&
-               !op.hasTrait<OpTrait::ConstantLike>()) {
+    } else if (!moe::computesNothing(&op)) {
       return {};
     }
   }
@@ -202,7 +201,7 @@ bool coversSpread(moe::DispatchOp dispatch) {
     return false;
   DispatchBody body(dispatch);
   SmallVector<DispatchBody::Sink> sinks = body.sinks();
-  if (sinks.size() != 1 || sinks[0].value != op.getResult() || !body.paramOf(op.getInput()) ||
+  if (sinks.size() != 1 || sinks[0].value != op.getResult() || sinks[0].accumulates || !body.paramOf(op.getInput()) ||
       !body.paramOf(op.getRowSlot()))
     return false;
   return SpreadEmitter::lanesOf(op, body) > 0;

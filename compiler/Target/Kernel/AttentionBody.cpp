@@ -8,7 +8,7 @@ FailureOr<AttentionParams> findAttentionParams(const DispatchBody &body, Operati
   moe::DispatchOp dispatch = body.dispatch;
   AttentionParams params;
   for (Operation &inner : *dispatch.getBlock())
-    if (&inner != op && !isa<moe::ReshapeOp, moe::ReadOp, moe::WriteOp, moe::CastOp, moe::YieldOp>(inner))
+    if (&inner != op && !moe::computesNothing(&inner))
       return dispatch.emitOpError("has no template: '") << inner.getName() << "' beside '" << op->getName() << "'";
   for (Value operand : op->getOperands()) {
     std::optional<unsigned> param = body.paramOf(operand);
@@ -20,6 +20,8 @@ FailureOr<AttentionParams> findAttentionParams(const DispatchBody &body, Operati
   for (const DispatchBody::Sink &sink : body.sinks()) {
     if (sink.value.getDefiningOp() != op)
       return dispatch.emitOpError("hands out a value that '") << op->getName() << "' does not compute";
+    if (sink.accumulates)
+      return dispatch.emitOpError("adds to a state what '") << op->getName() << "' computes, which has no template";
     params.results[cast<OpResult>(sink.value).getResultNumber()].push_back(sink.param);
   }
   return params;

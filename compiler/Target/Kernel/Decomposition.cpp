@@ -17,18 +17,10 @@ RankedTensorType inputType(Operation *op) { return cast<RankedTensorType>(op->ge
 } // namespace
 
 Operation *findDecomposition(const DispatchBody &body) {
-  moe::DispatchOp dispatch = body.dispatch;
-  Operation *root = nullptr;
-  for (Operation &op : *dispatch.getBlock())
-    if (isa<moe::EighOp, moe::QrOp>(op))
-      root = &op;
-  if (!root) {
-    dispatch.emitOpError("has no moe.eigh or moe.qr");
-    return nullptr;
-  }
-  return succeeded(checkRootBody(body, root, /*allowMaps=*/false)) && succeeded(checkRootOperands(body, root))
-             ? root
-             : nullptr;
+  Operation *root = findRoot(body);
+  bool fits =
+      root && succeeded(checkRootBody(body, root, /*allowMaps=*/false)) && succeeded(checkRootOperands(body, root));
+  return fits ? root : nullptr;
 }
 
 MatrixStack::MatrixStack(KernelBuilder &k, const DispatchBody &body, Operation *op)

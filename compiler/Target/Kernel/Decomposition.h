@@ -29,7 +29,7 @@ public:
   void store(Value row, Value column, Value value);
   /// Eigenvalue `place`, when anybody wants them.
   void storeValue(Value place, Value value);
-  /// The result becomes `previous`, which is nothing to do where it lies there already.
+  /// The result becomes `previous`; where it already lies there, nothing is done.
   void keepPrevious(Value row, Value column, Piece piece);
   bool movesPrevious() const { return !elsewhere.empty(); }
 
@@ -47,11 +47,11 @@ constexpr int64_t kMostSweeps = 40; // 8 to 12 are usual; NaN ends them at once
 
 /// Pairs need an even number of rows: one of zeros is added, with which nothing is ever rotated.
 inline int64_t evenSize(int64_t n) { return (n + 1) / 2 * 2; }
-/// Pair j of round `round`: in size - 1 rounds of size/2 disjoint pairs everybody meets everybody (the last one stays
-/// where it is, the others go round).
+/// Pair j of round `round`: in size - 1 rounds of size/2 disjoint pairs every row meets every other (the last one stays
+/// in place, the others rotate).
 std::pair<mlir::Value, mlir::Value> pairOf(KernelBuilder &k, mlir::Value round, mlir::Value j, int64_t size);
 /// sin and tan(angle/2) of the rotation that makes a_pq zero, in matrices whose largest element is about 1; zeros when
-/// it is nothing beside that.
+/// a_pq is negligible beside that.
 std::pair<mlir::Value, mlir::Value> rotationOf(KernelBuilder &k, mlir::Value app, mlir::Value aqq, mlir::Value apq);
 /// (cos x - sin y, sin x + cos y), such that a small angle brings a small error.
 std::pair<mlir::Value, mlir::Value> rotate(KernelBuilder &k, mlir::Value x, mlir::Value y, mlir::Value sine,

@@ -8,7 +8,7 @@ using namespace mlir;
 namespace moec::kernel {
 
 Value DispatchBody::stripViews(Value value) {
-  while (isa_and_present<moe::ReshapeOp, moe::CastOp>(value.getDefiningOp()))
+  while (moe::isView(value.getDefiningOp()))
     value = value.getDefiningOp()->getOperand(0);
   return value;
 }
@@ -26,17 +26,11 @@ std::optional<unsigned> DispatchBody::paramOf(Value value) const {
   return std::nullopt;
 }
 
-unsigned DispatchBody::paramOfAccess(Operation *access) const {
-  auto symbol = access->getAttrOfType<FlatSymbolRefAttr>("state");
-  Value index;
-  if (auto read = dyn_cast<moe::ReadOp>(access))
-    index = read.getIndex();
-  else if (auto write = dyn_cast<moe::WriteOp>(access))
-    index = write.getIndex();
-  else
-    index = cast<moe::AccumulateOp>(access).getIndex();
+unsigned DispatchBody::paramOfAccess(Operation *op) const {
+  auto access = cast<moe::StateAccessOpInterface>(op);
   for (auto [i, param] : llvm::enumerate(params))
-    if (param.kind == moe::DispatchParam::Kind::State && param.state == symbol && Value(param.copy) == index)
+    if (param.kind == moe::DispatchParam::Kind::State && param.state == access.getStateAttr() &&
+        Value(param.copy) == access.getIndex())
       return i;
   llvm_unreachable("collectDispatchParams lists every access");
 }
@@ -60,24 +54,12 @@ double DispatchBody::bytes() const {
 SmallVector<DispatchBody::Sink> DispatchBody::sinks() const {
   SmallVector<Sink> sinks;
   moe::DispatchOp op = dispatch;
-  for (Operation &inner : *op.getBlock()) {
-    if (auto write = dyn_cast<moe::WriteOp>(inner))
-      sinks.push_back({stripViews(write.getValue()), paramOfAccess(write), false});
-    else if (auto accumulate = dyn_cast<moe::AccumulateOp>(inner))
-      sinks.push_back({stripViews(accumulate.getValue()), paramOfAccess(accumulate), true});
-  }
+  for (Operation &inner : *op.getBlock())
+    if (auto access = dyn_cast<moe::StateAccessOpInterface>(inner); access && access.getStored())
+      sinks.push_back({stripViews(access.getStored()), paramOfAccess(access), access.accumulates()});
   for (auto [i, value] : llvm::enumerate(op.getYield().getValues()))
     sinks.push_back({stripViews(value), paramOfResult(i), false});
   return sinks;
-}
-
-std::optional<PickedRows> PickedRows::of(Value value) {
-  if (auto gather = value.getDefiningOp<moe::GatherRowsOp>())
-    return PickedRows{gather.getInput(), gather.getRows()};
-  auto spread = value.getDefiningOp<moe::SpreadRowsOp>();
-  if (!spread || spread.getWeights())
-    return std::nullopt;
-  return PickedRows{spread.getInput(), spread.getRowSlot(), static_cast<int64_t>(spread.getTopK())};
 }
 
 SmallVector<Value> emitMap(KernelBuilder &kb, moe::MapOp map, int64_t lanes, Value row, Value column,

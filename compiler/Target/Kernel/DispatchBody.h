@@ -18,8 +18,8 @@ public:
   static mlir::Value stripViews(mlir::Value value);
   /// The parameter that holds an input or a state read by the body (or a view of one); none for computed values.
   std::optional<unsigned> paramOf(mlir::Value value) const;
-  /// The parameter behind a read, write or accumulate.
-  unsigned paramOfAccess(mlir::Operation *access) const;
+  /// The parameter of a read, write or accumulate.
+  unsigned paramOfAccess(mlir::Operation *op) const;
   unsigned paramOfResult(unsigned index) const;
   /// Element type of a parameter in memory.
   mlir::Type storageOf(unsigned param) const { return params[param].type.getElementType(); }
@@ -38,15 +38,6 @@ public:
 
   moe::DispatchOp dispatch;
   llvm::SmallVector<moe::DispatchParam> params;
-};
-
-/// Rows of a matrix picked by a map: row r is row numbers[r] / slots of `input`, or zeros where the number is negative.
-struct PickedRows {
-  mlir::Value input, numbers;
-  int64_t slots = 1;
-
-  /// What moe.gather_rows makes, or moe.spread_rows without weights; none for other values.
-  static std::optional<PickedRows> of(mlir::Value value);
 };
 
 /// The results of `map` on `lanes` lanes (1: scalars) of one row, of operands given by operand number. `row` and

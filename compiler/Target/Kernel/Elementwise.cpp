@@ -76,15 +76,20 @@ bool dependsOn(Value value, Operation *root) {
   return map && llvm::any_of(map.getInputs(), [&](Value input) { return dependsOn(input, root); });
 }
 
+Operation *findRoot(const DispatchBody &body) {
+  moe::DispatchOp dispatch = body.dispatch;
+  auto isRoot = [&](Operation &op) { return moe::kernelKind(&op) == dispatch.getKind(); };
+  if (llvm::count_if(*dispatch.getBlock(), isRoot) == 1)
+    return &*llvm::find_if(*dispatch.getBlock(), isRoot);
+  dispatch.emitOpError("must hold one 'moe.") << dispatch.getKind() << "'";
+  return nullptr;
+}
+
 LogicalResult checkRootBody(const DispatchBody &body, Operation *root, bool allowMaps) {
   moe::DispatchOp dispatch = body.dispatch;
-  for (Operation &op : *dispatch.getBlock()) {
-    bool isStructure =
-        isa<moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::ReshapeOp, moe::CastOp, moe::YieldOp>(op) ||
-        op.hasTrait<OpTrait::ConstantLike>();
-    if (!isStructure && &op != root && !(allowMaps && isa<moe::MapOp>(op)))
+  for (Operation &op : *dispatch.getBlock())
+    if (!moe::computesNothing(&op) && &op != root && !(allowMaps && isa<moe::MapOp>(op)))
       return op.emitOpError("cannot be part of a '") << dispatch.getKind() << "' dispatch";
-  }
   return success();
 }
 

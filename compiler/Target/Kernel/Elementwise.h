@@ -38,6 +38,8 @@ private:
 mlir::Value isSet(KernelBuilder &k, Elementwise &here, mlir::Value flag);
 /// Whether `value` is `root`'s result or computed from it by maps.
 bool dependsOn(mlir::Value value, mlir::Operation *root);
+/// The one op of the body whose template the dispatch's kind names; null after a diagnostic when it is not there.
+mlir::Operation *findRoot(const DispatchBody &body);
 /// Fails with a diagnostic when the body holds anything but reads, views, constants, maps, sinks and `root`.
 mlir::LogicalResult checkRootBody(const DispatchBody &body, mlir::Operation *root, bool allowMaps);
 /// Fails when an operand of `root` is neither in memory nor a constant, or when something else than its results leaves

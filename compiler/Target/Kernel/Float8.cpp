@@ -10,7 +10,7 @@ namespace moec::kernel {
 namespace {
 
 /// Adding 1.5 * 2^(e + m - 3) to a number of exponent e, of a type with m bits of mantissa, leaves three of its bits
-/// behind the point: the addition rounds, to nearest and even. Below 2^-6 e4m3 numbers are 2^-9 apart.
+/// after the binary point: the addition rounds, to nearest and even. Below 2^-6 e4m3 numbers are 2^-9 apart.
 struct RoundToFloat8 : OpRewritePattern<arith::ExtFOp> {
   using OpRewritePattern::OpRewritePattern;
 

@@ -9,7 +9,7 @@ LogicalResult ProductBody::addFactor(Value value, Factor &factor) {
   factor.rows = type.getDimSize(type.getRank() - 2);
   factor.columns = type.getDimSize(type.getRank() - 1);
   value = DispatchBody::stripViews(value);
-  if (std::optional<PickedRows> picked = PickedRows::of(value)) {
+  if (std::optional<moe::PickedRows> picked = moe::pickedRows(value.getDefiningOp())) {
     if (cast<RankedTensorType>(value.getType()).getDimSize(1) != factor.columns)
       return dispatch.emitOpError("multiplies a reshape of gathered rows, which has no template");
     factor.rowMap = body.paramOf(picked->numbers);
@@ -44,12 +44,13 @@ LogicalResult ProductBody::addProduct(Operation *op) {
       if (!product.rowScale || !product.columnScale)
         return dispatch.emitOpError("computes the scales of a product inside the dispatch");
     }
-  } else {
-    auto outer = cast<moe::GroupedOuterOp>(op);
+  } else if (auto outer = dyn_cast<moe::GroupedOuterOp>(op)) {
     kind = Grouping::Depth;
     product.ta = true;
     offsetsValue = outer.getOffsets();
     countsValue = outer.getCounts();
+  } else {
+    return op->emitOpError("internal: is a product that the matmul template does not know");
   }
   if (failed(addFactor(a, product.a)) || failed(addFactor(b, product.b)))
     return failure();
@@ -113,13 +114,12 @@ LogicalResult ProductBody::checkEpilogue() {
 
 LogicalResult ProductBody::analyse() {
   for (Operation &op : *dispatch.getBlock()) {
-    if (isa<moe::MatmulOp, moe::GroupedMatmulOp, moe::GroupedOuterOp>(op)) {
+    if (moe::isProduct(&op)) {
       if (failed(addProduct(&op)))
         return failure();
     } else if (auto map = dyn_cast<moe::MapOp>(op)) {
       maps.push_back(map);
-    } else if (!isa<moe::RowReduceOp, moe::GatherRowsOp, moe::SpreadRowsOp, moe::ReshapeOp, moe::ReadOp, moe::WriteOp,
-                    moe::AccumulateOp, moe::CastOp, moe::YieldOp>(op)) {
+    } else if (!moe::computesNothing(&op) && !moe::pickedRows(&op) && !isa<moe::RowReduceOp>(op)) {
       return dispatch.emitOpError("has no template: '") << op.getName() << "' inside a matmul kernel";
     }
   }

@@ -19,27 +19,25 @@ int64_t tensorRows(Value value) {
   return cast<RankedTensorType>(value.getType()).getNumElements() / std::max<int64_t>(1, tensorColumns(value));
 }
 
-bool isLoopOp(Operation *op) {
-  return isa<moe::MapOp, moe::RowReduceOp, moe::ColReduceOp, moe::GatherRowsOp, moe::CombineRowsOp, moe::SpreadRowsOp,
-             moe::EmbedOp, moe::SliceColumnsOp>(op);
-}
-
 namespace {
-bool isSupported(Operation *op) {
-  if (auto reduce = dyn_cast<moe::RowReduceOp>(op)) // of parts of a row: for kernels that have no whole one
-    return !reduce.getEvery();
-  return isLoopOp(op) ||
-         isa<moe::TopKOp, moe::TakeOp, moe::PutOp, moe::RopeOp, moe::DotRowsOp, moe::RandomNormalOp>(op);
-}
+/// How the template computes an op. An op that it has no code for has none.
+enum class RowWork { none, byColumns, wholeRow };
 
-bool isStructure(Operation *op) {
-  return isa<moe::ReadOp, moe::WriteOp, moe::AccumulateOp, moe::ReshapeOp, moe::CastOp, moe::YieldOp>(op) ||
-         op->hasTrait<OpTrait::ConstantLike>();
+// The template's table: every op that the targets' emitters know (sourceOf, emitSerial, compute, emitLevel).
+RowWork workOf(Operation *op) {
+  if (auto reduce = dyn_cast<moe::RowReduceOp>(op)) // of parts of a row: for kernels that have no whole one
+    return reduce.getEvery() ? RowWork::none : RowWork::byColumns;
+  if (isa<moe::MapOp, moe::ColReduceOp, moe::GatherRowsOp, moe::CombineRowsOp, moe::SpreadRowsOp, moe::EmbedOp,
+          moe::SliceColumnsOp>(op))
+    return RowWork::byColumns;
+  if (isa<moe::TopKOp, moe::TakeOp, moe::PutOp, moe::RopeOp, moe::DotRowsOp, moe::RandomNormalOp>(op))
+    return RowWork::wholeRow;
+  return RowWork::none;
 }
 
 bool isRowAligned(Operation *op, unsigned operand) {
-  auto rowOp = dyn_cast<moe::RowOpInterface>(op);
-  return !rowOp || rowOp.isRowAligned(operand);
+  moe::Rows rows = cast<moe::FactsOpInterface>(op).getOperandRows(operand);
+  return rows == moe::Rows::aligned || rows == moe::Rows::reduced;
 }
 
 /// Of the value whose rows the kernel walks.
@@ -70,6 +68,8 @@ bool canFlatten(ArrayRef<Operation *> ops, ArrayRef<DispatchBody::Sink> sinks) {
 }
 } // namespace
 
+bool isLoopOp(Operation *op) { return workOf(op) == RowWork::byColumns; }
+
 int64_t RowSchedule::columnsOf(Value value) const { return flat ? elements(value) : tensorColumns(value); }
 int64_t RowSchedule::rowsOf(Value value) const { return flat ? 1 : tensorRows(value); }
 
@@ -93,7 +93,7 @@ double RowSchedule::flops() const {
 LogicalResult RowSchedule::checkBody(DispatchBody &body, SmallVectorImpl<Operation *> &ops) {
   SmallVector<unsigned> written;
   for (Operation &op : *body.dispatch.getBlock()) {
-    if (isa<moe::WriteOp, moe::AccumulateOp>(op)) {
+    if (moe::isSink(&op)) {
       unsigned param = body.paramOfAccess(&op);
       if (llvm::is_contained(written, param))
         return op.emitOpError("writes a state that this dispatch wrote before, which the row template cannot order");
@@ -102,9 +102,9 @@ LogicalResult RowSchedule::checkBody(DispatchBody &body, SmallVectorImpl<Operati
       if (llvm::is_contained(written, body.paramOfAccess(read)))
         return op.emitOpError("reads a state after this dispatch wrote it, which the row template cannot order");
     }
-    if (isStructure(&op))
+    if (moe::computesNothing(&op))
       continue;
-    if (!isSupported(&op))
+    if (workOf(&op) == RowWork::none)
       return op.emitOpError("is not an op of the row template");
     ops.push_back(&op);
   }

@@ -188,11 +188,17 @@ Json TableBuilder::kernels() {
   // All launches of a kernel have operands of the same types.
   llvm::StringMap<plan::LaunchOp> launches;
   module.walk([&](plan::LaunchOp launch) { launches.try_emplace(launch.getKernel(), launch); });
+  // Where the machine code of each kernel is; without code, kernels keep their own names.
+  llvm::StringMap<std::pair<StringRef, StringRef>> entries; // symbol -> blob, entry
+  for (const CodeBlob &blob : code)
+    for (const CodeBlob::Kernel &kernel : blob.kernels)
+      entries[kernel.symbol] = {blob.name, kernel.entry};
   Json list = Json::array();
   for (auto kernel : module.getOps<plan::KernelOp>()) {
+    auto [blob, compiled] = entries.lookup(kernel.getSymName());
     kernelNumbers[kernel.getSymName()] = list.items().size();
     Json entry = record({{"name", text(kernel.getSymName().drop_front(StringRef("moec_").size()))},
-                         {"symbol", text(kernel.getSymName())},
+                         {"symbol", text(compiled.empty() ? kernel.getSymName() : compiled)},
                          {"params", number(kernel.getParams())},
                          {"flops", number(kernel.getFlops())},
                          {"bytes", number(kernel.getBytes())},
@@ -207,12 +213,8 @@ Json TableBuilder::kernels() {
     }
     if (DictionaryAttr launch = kernel.getLaunchAttr()) {
       Json json = toJson(kernel, launch);
-      for (const CodeBlob &blob : code)
-        for (const CodeBlob::Kernel &compiled : blob.kernels)
-          if (compiled.symbol == kernel.getSymName()) {
-            json.set("module", Json::string(blob.name));
-            entry.set("symbol", Json::string(compiled.entry));
-          }
+      if (!blob.empty())
+        json.set("module", text(blob));
       entry.add("launch", std::move(json));
     }
     list.append(std::move(entry));
@@ -248,28 +250,29 @@ Json TableBuilder::buffers() {
 
 Json TableBuilder::states() {
   Json list = Json::array();
+  llvm::SmallDenseMap<plan::StateRole, plan::StateOp> withRole;
   for (auto state : module.getOps<plan::StateOp>()) {
-    StringRef kind = state.getKind();
-    bool saved =
-        kind == "parameter" || kind == "optimizer" || kind == "balance" || state.getSymName() == "counter.step";
+    std::optional<plan::StateRole> role = state.getRole();
+    if (role && *role != plan::StateRole::expert_tokens && !withRole.try_emplace(*role, state).second)
+      fail(state, "has the role " + stringifyEnum(*role) + ", as @" + withRole.lookup(*role).getSymName() + " has");
     ArrayRef<int64_t> layers = state.getLayers().value_or(ArrayRef<int64_t>{0, 1});
     // Copies that are not named by layer are one tensor.
     SmallVector<int64_t> shape(state.getTensorType().getShape());
     int64_t count = state.getCount();
-    if (count > 1 && !state.getSymName().contains("{}")) {
+    if (count > 1 && !state.hasCopyNames()) {
       shape.insert(shape.begin(), count);
       count = 1;
     }
-    // `#n` tells symbols of layers that take turns apart; first and step already do so for names.
-    list.append(record({{"name", text(state.getSymName().split('#').first)},
+    list.append(record({{"name", text(state.getName())},
                         {"offset", number(state.getOffset().value_or(0))},
                         {"dtype", dtype(state, state.getType())},
                         {"shape", numbers(shape)},
                         {"count", number(count)},
                         {"first", number(layers[0])},
                         {"step", number(layers[1])},
-                        {"kind", text(kind)},
-                        {"checkpoint", Json::boolean(saved)}}));
+                        {"kind", text(stringifyEnum(state.getKind()))},
+                        {"role", role ? text(stringifyEnum(*role)) : Json()},
+                        {"checkpoint", Json::boolean(state.getSaved())}}));
   }
   return list;
 }
@@ -277,17 +280,14 @@ Json TableBuilder::states() {
 Json TableBuilder::metrics() {
   Json list = Json::array();
   for (auto state : module.getOps<plan::StateOp>()) {
-    if (state.getKind() != "metric")
+    if (!state.getLogName())
       continue;
-    StringRef name = state.getSymName();
-    name.consume_front("metric.");
+    // Rows are layers.
     SmallVector<int64_t> shape(state.getTensorType().getShape());
-    if (state.getCount() > 1 || name.starts_with("expert_tokens"))
+    if (state.getCount() > 1)
       shape = {static_cast<int64_t>(state.getCount()), state.getTensorType().getNumElements()};
-    list.append(record({{"name", text(name)},
-                        {"offset", number(state.getOffset().value_or(0))},
-                        {"dtype", dtype(state, state.getType())},
-                        {"shape", numbers(shape)}}));
+    list.append(
+        record({{"name", text(*state.getLogName())}, {"state", text(state.getName())}, {"shape", numbers(shape)}}));
   }
   return list;
 }
@@ -416,12 +416,12 @@ FailureOr<Json> TableBuilder::build() {
 Json dataOf(exp::ExperimentOp experiment, const std::string &baseDir) {
   Json train = Json::array(), validation = Json::array();
   for (auto data : experiment.sections<exp::DatasetOp>())
-    (data.getSplit() == "train" ? train : validation)
+    (data.getSplit() == exp::Split::train ? train : validation)
         .append(record({{"name", text(data.getName())},
                         {"path", text(data.getPath())},
                         {"weight", Json::number(data.getWeight().convertToDouble())}}));
   auto section = experiment.section<exp::DataOp>();
-  return record({{"tokenizer", record({{"kind", text(section.getTokenizer())}})},
+  return record({{"tokenizer", record({{"kind", text(stringifyEnum(section.getTokenizer()))}})},
                  {"seq_len", number(section.getSeqLen())},
                  {"sequences", number(experiment.section<exp::BatchOp>().getMicroSequences())},
                  {"base_dir", Json::string(baseDir)},
@@ -429,33 +429,22 @@ Json dataOf(exp::ExperimentOp experiment, const std::string &baseDir) {
                  {"validation", std::move(validation)}});
 }
 
-Json placeOf(plan::StateOp state) {
-  return record({{"offset", number(*state.getOffset())}, {"shape", numbers(state.getTensorType().getShape())}});
-}
-
 } // namespace
 
 FailureOr<Json> buildPlanTables(ModuleOp plan, ArrayRef<CodeBlob> code) { return TableBuilder(plan, code).build(); }
 
 FailureOr<Json> buildManifest(ModuleOp plan, const ManifestInputs &inputs) {
-  SymbolTable symbols(plan);
-  bool complete = true;
-  auto state = [&](StringRef name) {
-    auto found = symbols.lookup<plan::StateOp>(name);
-    if (!found || !found.getOffset()) {
-      plan.emitError("internal: the plan has no state @") << name << " that has a place";
-      complete = false;
-    }
-    return found;
-  };
-  auto tokens = state("generate.tokens"), position = state("generate.position"), logits = state("generate.logits");
-  auto losses = state("evaluate.losses");
-  auto batch = state("batch.tokens"), domains = state("batch.domains"), step = state("counter.step");
+  // The type of what leaves the model is that of the run; the writer of the file asks for the other roles.
+  auto states = plan.getOps<plan::StateOp>();
+  auto logits =
+      llvm::find_if(states, [](plan::StateOp state) { return state.getRole() == plan::StateRole::generate_logits; });
+  if (logits == states.end())
+    return plan.emitError("internal: the plan has no state with the role generate_logits");
   auto arena = plan->getAttrOfType<IntegerAttr>("plan.arena_bytes");
   auto stateBytes = plan->getAttrOfType<IntegerAttr>("plan.state_bytes");
   FailureOr<Json> tables = buildPlanTables(plan, inputs.code);
   rt::Result<Json> spec = Json::parse(inputs.effectiveSpec);
-  if (!complete || !arena || !stateBytes || mlir::failed(tables) || !spec.isOk())
+  if (!arena || !stateBytes || mlir::failed(tables) || !spec.isOk())
     return failure();
   // Counters are there even when no kernel counts.
   int64_t scratch = inputs.target->kind() == "cuda" ? static_cast<int64_t>(rt::kPlanCudaCounterBytes) : 0;
@@ -468,23 +457,16 @@ FailureOr<Json> buildManifest(ModuleOp plan, const ManifestInputs &inputs) {
   manifest.add("name", text(experiment.getSymName()));
   manifest.add("spec", std::move(spec).value());
   manifest.add("spec_file", Json::string(inputs.specFile));
-  manifest.add("element_type", text(dtypeName(logits.getTensorType().getElementType())));
+  manifest.add("element_type", text(dtypeName((*logits).getTensorType().getElementType())));
   manifest.add("seed", number(experiment.getSeed()));
   manifest.add("target", inputs.target->describe());
   manifest.add("memory", record({{"state_bytes", number(stateBytes.getInt())},
                                  {"arena_bytes", number(arena.getInt())},
                                  {"scratch_bytes", number(plan::alignUp(scratch))}}));
-  manifest.add("step_counter", record({{"offset", number(*step.getOffset())}}));
   manifest.add("data", dataOf(experiment, inputs.baseDir));
-  manifest.add("batch",
-               record({{"offset", number(*batch.getOffset())}, {"domains_offset", number(*domains.getOffset())}}));
-  manifest.add("generate", record({{"function", text("logits")},
-                                   {"tokens", placeOf(tokens)},
-                                   {"position", record({{"offset", number(*position.getOffset())}})},
-                                   {"logits", placeOf(logits)}}));
+  manifest.add("generate", record({{"function", text("logits")}}));
   manifest.add("evaluate", record({{"function", text("evaluate")},
-                                   {"batches", number(experiment.section<exp::EvaluateOp>().getBatches())},
-                                   {"losses", record({{"offset", number(*losses.getOffset())}})}}));
+                                   {"batches", number(experiment.section<exp::EvaluateOp>().getBatches())}}));
   manifest.add("checkpoint", record({{"keep_last", number(experiment.section<exp::CheckpointOp>().getKeepLast())}}));
   return manifest;
 }

@@ -95,8 +95,8 @@ Action moec::tool::addCheck(CLI::App &app) {
   auto options = std::make_shared<CheckOptions>();
   app.add_option("spec", options->path, "A spec (.json), or an experiment in exp dialect (.mlir)")->required();
   app.add_flag("--explain", options->explain,
-               "Also print every field: its value, where that comes from, what it means; of a sweep, its members");
+               "Also print every field: its value, its origin and its meaning; for a sweep, its members");
   addMemberOption(app, options->member);
-  app.add_flag("--json", options->json, "Print what is wrong as a JSON array");
+  app.add_flag("--json", options->json, "Print errors and warnings as a JSON array");
   return [options] { return runCheck(*options); };
 }

@@ -1,9 +1,13 @@
 // moec compile
 #include "compiler/Driver/CompileSession.h"
 #include "compiler/Spec/Diagnostics.h"
+#include "compiler/Target/All/Targets.h"
+#include "compiler/tools/moec/RunVerbs.h"
 #include "compiler/tools/moec/Subcommands.h"
+#include "runtime/api/moec.h"
 #include "runtime/base/File.h"
 #include "runtime/base/Options.h"
+#include "runtime/plan/PlanFormat.h"
 
 #include <CLI/CLI.hpp>
 
@@ -19,6 +23,19 @@ struct Options {
   CompileOptions compile;
 };
 
+/// A run keeps the plan that it was made with: D.moec of the run folder D.
+rt::Status checkRunBeside(const std::string &output, const std::string &bytes) {
+  std::filesystem::path folder = std::filesystem::path(output).replace_extension();
+  if (!std::filesystem::exists(output) || !isPlan(output))
+    return rt::Status::ok();
+  MOEC_ASSIGN_OR_RETURN(rt::Plan plan, rt::loadPlanBytes(bytes, output, /*checkCpu=*/false));
+  MOEC_ASSIGN_OR_RETURN(rt::RunState run, rt::lookAtRun(folder.string()));
+  if (run.specHash.empty() || run.specHash == plan.specHash)
+    return rt::Status::ok();
+  return rt::Status::error("MOEC-R005", output, "this is the plan of the run in \"", folder.string(),
+                           "\", which is of another spec; give -o another name");
+}
+
 int runCompile(const Options &options) {
   auto context = makeContext();
   DiagnosticPrinter printer(context.get(), llvm::errs());
@@ -28,28 +45,43 @@ int runCompile(const Options &options) {
     const std::string &member = options.compile.member;
     output = std::filesystem::path(options.spec).stem().string() + (member.empty() ? "" : "." + member) + ".moec";
   }
-  if (rt::isSameFile(output, options.spec)) {
-    llvm::errs() << "error: the plan would overwrite the spec \"" << options.spec << "\"; give -o another name\n";
+  if (rt::Status fits = rt::checkOutput(output, "a plan", rt::kPlanMagic); !fits.isOk()) {
+    llvm::errs() << "error: " << fits.text() << "\n";
     return kUsage;
   }
-  if (failed(session.load(options.spec)) || failed(session.writePlan(output)))
+  if (failed(session.load(options.spec)))
     return kUserError;
+  llvm::FailureOr<std::string> plan = session.buildPlan();
+  if (failed(plan))
+    return kUserError;
+  if (rt::Status fits = checkRunBeside(output, *plan); !fits.isOk()) {
+    llvm::errs() << "error: " << fits.text() << "\n";
+    return kUsage;
+  }
+  if (rt::Status written = rt::writeFileAtomic(output, *plan); !written.isOk()) {
+    llvm::errs() << "error: " << written.text() << "\n";
+    return kUserError;
+  }
   llvm::outs() << output << ": " << std::filesystem::file_size(output) << " bytes, " << session.countKernels()
                << " kernels for " << options.compile.target << "\n";
   return kOk;
 }
 } // namespace
 
+/// A check of an option that takes the name of a target.
+static std::string checkTarget(const std::string &name) { return createTarget(name) ? "" : unknownTarget(name); }
+
 void moec::tool::addMemberOption(CLI::App &app, std::string &member) {
   app.add_option("--member", member, "Which member of a sweep (`moec check --explain` lists them)");
 }
 
 void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
-  app.add_option("--target", options.target, "Machine to compile for: native, x86-64, x86-64-v3, x86-64-v4 or sm_90a")
-      ->capture_default_str();
-  app.add_option(
-      "--like", options.like,
-      "Target whose structure the plan takes over (row alignment, grouping), for launch by launch comparison");
+  app.add_option("--target", options.target, "Machine to compile for: " + targetNames())
+      ->capture_default_str()
+      ->check(checkTarget);
+  app.add_option("--like", options.like,
+                 "Give the plan the structure of this target (row alignment, grouping), to compare launch by launch")
+      ->check(checkTarget);
   app.add_flag("--reference", options.reference, "Compute in f64 whatever the spec says");
   app.add_option("--compile-threads", options.threads, "Threads that emit kernels (default: all)")
       ->check(rt::threadCount());
@@ -58,7 +90,7 @@ void moec::tool::addCompileOptions(CLI::App &app, CompileOptions &options) {
   AssembleOptions &code = options.code;
   app.add_flag("--strict-kernels", code.strictKernels, "GPU: a kernel that spills registers is an error");
   app.add_flag("--verbose-kernels", code.verbose, "GPU: print the registers of each kernel");
-  app.add_flag("!--no-cache", code.useCache, "GPU: compile every kernel anew (see MOEC_CACHE)");
+  app.add_flag("!--no-cache", code.useCache, "Compile every kernel anew (see MOEC_CACHE)");
 }
 
 Action moec::tool::addCompile(CLI::App &app) {

@@ -3,11 +3,10 @@
 #include "compiler/Spec/Spec.h"
 #include "compiler/tools/moec/Subcommands.h"
 #include "runtime/base/File.h"
+#include "runtime/plan/PlanFormat.h"
 
 #include <CLI/CLI.hpp>
 
-#include "llvm/Support/FileSystem.h"
-#include "llvm/Support/ToolOutputFile.h"
 #include "llvm/Support/raw_ostream.h"
 
 #include <filesystem>
@@ -22,10 +21,17 @@ struct ExportOptions {
 };
 } // namespace
 
+static bool isFilled(const std::string &path) {
+  std::error_code error;
+  return std::filesystem::is_regular_file(path, error) && std::filesystem::file_size(path, error) > 0;
+}
+
 static int runExport(const ExportOptions &options) {
   auto context = makeContext();
   DiagnosticPrinter printer(context.get(), llvm::errs());
   spec::ReadOptions how;
+  std::vector<std::string> inputs;
+  how.inputs = &inputs;
   if (!options.member.empty())
     how.members.push_back(options.member);
   auto module = spec::readExperiment(context.get(), options.path, how);
@@ -38,25 +44,34 @@ static int runExport(const ExportOptions &options) {
   bool staysHere = options.output == "-" && (from.empty() || fs::equivalent(from, fs::current_path()));
   if (!staysHere)
     spec::moveExperiment(spec::findExperiment(*module), from, to);
-  if (rt::isSameFile(options.output, options.path)) {
-    llvm::errs() << "error: the output would overwrite its input \"" << options.path << "\"; give -o another name\n";
-    return kUsage;
-  }
-  std::error_code error;
-  llvm::ToolOutputFile file(options.output, error, llvm::sys::fs::OF_Text);
-  if (error) {
-    llvm::errs() << "error: cannot write \"" << options.output << "\": " << error.message() << "\n";
-    return kUserError;
-  }
+  std::string text;
+  llvm::raw_string_ostream stream(text);
   if (options.to == "json") {
-    file.os() << spec::prettySpec(spec::findExperiment(*module));
+    stream << spec::prettySpec(spec::findExperiment(*module));
   } else {
     mlir::OpPrintingFlags flags;
     flags.enableDebugInfo(options.locations);
-    module->print(file.os(), flags);
-    file.os() << "\n";
+    module->print(stream, flags);
+    stream << "\n";
   }
-  file.keep();
+  if (options.output == "-") {
+    llvm::outs() << text;
+    return kOk;
+  }
+  for (const std::string &input : inputs)
+    if (rt::isSameFile(options.output, input)) {
+      llvm::errs() << "error: the output would overwrite its input \"" << input << "\"; give -o another name\n";
+      return kUsage;
+    }
+  // Of all else that there may be, only a plan is known to be no spec.
+  if (rt::checkOutput(options.output, "a plan", rt::kPlanMagic).isOk() && isFilled(options.output)) {
+    llvm::errs() << "error: \"" << options.output << "\" is a plan; give -o another name\n";
+    return kUsage;
+  }
+  if (rt::Status written = rt::writeFileAtomic(options.output, text); !written.isOk()) {
+    llvm::errs() << "error: " << written.text() << "\n";
+    return kUserError;
+  }
   return kOk;
 }
 

@@ -1,7 +1,6 @@
 // moec plan
-#include "compiler/Spec/Diagnostics.h"
+#include "compiler/tools/moec/RunVerbs.h"
 #include "compiler/tools/moec/Subcommands.h"
-#include "compiler/tools/moec/TemporaryPlan.h"
 #include "runtime/api/moec.h"
 #include "runtime/base/Options.h"
 
@@ -20,10 +19,11 @@ Action moec::tool::addPlan(CLI::App &app) {
   addMemberOption(app, compile->member);
   addCompileOptions(app, *compile);
   return [=] {
-    TemporaryPlan plan(*input, *compile);
-    if (plan.path().empty())
+    std::optional<std::string> compiled = isPlan(*input) ? std::string() : compileInMemory(*input, *compile);
+    if (!compiled)
       return static_cast<int>(kUserError);
-    auto loaded = rt::loadPlan(plan.path(), /*checkCpu=*/false);
+    auto loaded = isPlan(*input) ? rt::loadPlan(*input, /*checkCpu=*/false)
+                                 : rt::loadPlanBytes(*compiled, *input, /*checkCpu=*/false);
     if (!loaded.isOk()) {
       llvm::errs() << "error: " << loaded.status().text() << "\n";
       return rt::exitCode(loaded.status());

@@ -35,12 +35,8 @@ int runReport(const Options &options) {
       runs.push_back(std::move(*run));
     }
   }
-  for (const report::RunLog &run : runs)
-    for (const char *file : {"metrics.jsonl", "run.json"})
-      if (rt::isSameFile(options.output, run.path + "/" + file)) {
-        llvm::errs() << "error: the page would overwrite \"" << file << "\" of a run; give -o another name\n";
-        return kUsage;
-      }
+  if (rt::Status fits = rt::checkOutput(options.output, "a report", report::kPageBeginning); !fits.isOk())
+    return fail(fits);
   report::labelRuns(runs);
   std::string page = report::reportPage(runs);
   if (rt::Status written = rt::writeFileAtomic(options.output, page); !written.isOk())

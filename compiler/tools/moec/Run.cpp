@@ -3,7 +3,6 @@
 #include "compiler/Spec/Spec.h"
 #include "compiler/tools/moec/RunVerbs.h"
 #include "compiler/tools/moec/Subcommands.h"
-#include "compiler/tools/moec/TemporaryPlan.h"
 #include "runtime/api/moec.h"
 
 #include <CLI/CLI.hpp>
@@ -47,6 +46,16 @@ std::optional<int> moec::tool::checkArguments(const CLI::App &app, const std::st
   return kUsage;
 }
 
+std::optional<std::string> moec::tool::compileInMemory(const std::string &spec, const CompileOptions &options) {
+  auto context = makeContext();
+  DiagnosticPrinter printer(context.get(), llvm::errs());
+  CompileSession session(*context, options);
+  if (failed(session.load(spec)))
+    return std::nullopt;
+  llvm::FailureOr<std::string> plan = session.buildPlan();
+  return failed(plan) ? std::nullopt : std::optional(std::move(*plan));
+}
+
 namespace {
 struct Options {
   std::string input, runDir;
@@ -69,10 +78,11 @@ int compileAndLook(Options options, const std::string &verb, const std::vector<s
   if (std::optional<int> code =
           rt::parseCommandLine(argumentsFor(options.input, verb, options.runDir, rest), runOptions))
     return *code;
-  TemporaryPlan plan(options.input, options.compile);
-  if (plan.path().empty())
+  std::optional<std::string> plan = compileInMemory(options.input, options.compile);
+  if (!plan)
     return kUserError;
-  return rt::runCommandLine(argumentsFor(plan.path(), verb, options.runDir, rest));
+  rt::CompiledPlan compiled{std::move(*plan)};
+  return rt::runCommandLine(argumentsFor(options.input, verb, options.runDir, rest), &compiled);
 }
 
 Action addLook(CLI::App &app, const std::string &verb) {

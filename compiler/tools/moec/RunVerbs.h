@@ -20,6 +20,10 @@ void addRunOptions(CLI::App &app, const std::string &verb, std::string &input, s
 
 bool isPlan(llvm::StringRef input);
 
+/// The bytes of the plan of a spec, made in memory: no file is left behind however the command ends. Nothing when it
+/// could not be compiled, after saying so.
+std::optional<std::string> compileInMemory(const std::string &spec, const CompileOptions &options);
+
 /// The exit code when the spec does not come first, or what follows is no option of the runtime, after saying so.
 std::optional<int> checkArguments(const CLI::App &app, const std::string &verb, const std::string &input);
 

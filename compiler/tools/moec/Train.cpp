@@ -7,8 +7,10 @@
 #include "compiler/tools/moec/Subcommands.h"
 #include "compiler/tools/moec/report/RunLog.h"
 #include "runtime/api/moec.h"
+#include "runtime/base/File.h"
 #include "runtime/base/JsonDifference.h"
 #include "runtime/base/Text.h"
+#include "runtime/plan/PlanFormat.h"
 #include "runtime/plan/PlanWriter.h"
 
 #include <CLI/CLI.hpp>
@@ -39,40 +41,33 @@ std::string planPathFor(const std::string &runDir) {
   return path + ".moec";
 }
 
-/// Compiles one experiment and trains it in `runDir`; `rest` are options of the runtime.
+/// Compiles one experiment and trains it in `runDir`; `rest` are options of the runtime. The plan stays in memory until
+/// the runtime knows that the run can begin: an old run keeps the plan that it was made with.
 int trainOne(mlir::MLIRContext &context, const Options &options, mlir::OwningOpRef<mlir::ModuleOp> module,
-             const std::string &runDir, const std::vector<std::string> &rest) {
-  CompileSession session(context, options.compile);
-  if (failed(session.load(options.input, std::move(module))))
-    return kUserError;
-  // The runtime checks all this again, but by then the plan of a run in the way would have been replaced.
+             const std::string &runDir, const std::vector<std::string> &rest, bool beginAgain = false) {
+  // The runtime checks all this again, but compiling takes its time.
   rt::RunOptions runOptions;
   if (std::optional<int> code = rt::parseCommandLine(argumentsFor(options.input, "train", runDir, rest), runOptions))
     return *code;
+  runOptions.beginAgain = beginAgain;
   if (rt::Status status = rt::checkRunFolder(runDir, runOptions); !status.isOk())
     return fail(status);
   std::string planPath = planPathFor(runDir);
-  std::error_code error;
-  std::filesystem::path parent = std::filesystem::path(planPath).parent_path();
-  if (!parent.empty())
-    std::filesystem::create_directories(parent, error);
-  // The run's plan is replaced only once it is known to be of the same spec.
-  std::string newPath = planPath + ".new";
-  if (failed(session.writePlan(newPath)))
+  if (std::filesystem::exists(planPath))
+    if (rt::Status fits = rt::checkOutput(planPath, "a plan", rt::kPlanMagic); !fits.isOk())
+      return fail(fits);
+  CompileSession session(context, options.compile);
+  if (failed(session.load(options.input, std::move(module))))
     return kUserError;
-  auto plan = rt::loadPlan(newPath);
+  llvm::FailureOr<std::string> bytes = session.buildPlan();
+  if (failed(bytes))
+    return kUserError;
+  rt::CompiledPlan compiled{std::move(*bytes), beginAgain};
+  auto plan = rt::loadPlanBytes(compiled.bytes, planPath);
   rt::Status fits = plan.isOk() ? rt::checkSameSpec(runDir, *plan, runOptions) : plan.status();
-  if (!fits.isOk()) {
-    std::filesystem::remove(newPath, error);
+  if (!fits.isOk())
     return fail(fits);
-  }
-  std::filesystem::rename(newPath, planPath, error);
-  if (error) {
-    llvm::errs() << "error: cannot rename " << newPath << " to " << planPath << ": " << error.message() << "\n";
-    return kUserError;
-  }
-  llvm::errs() << "compiled " << options.input << " to " << planPath << "\n";
-  return rt::runCommandLine(argumentsFor(planPath, "train", runDir, rest));
+  return rt::runCommandLine(argumentsFor(planPath, "train", runDir, rest), &compiled);
 }
 
 //===--- Sweeps ---===//
@@ -170,7 +165,8 @@ private:
         llvm::outs() << "\n[" << i + 1 << "/" << runs.size() << "] " << run.member->member << ": "
                      << run.member->settings << "\n";
       llvm::outs().flush();
-      run.code = trainOne(context, options, std::move(run.member->module), run.folder, argumentsOf(run));
+      run.code =
+          trainOne(context, options, std::move(run.member->module), run.folder, argumentsOf(run), beginsAgain(run));
       std::fflush(stdout); // the runtime's; ours go past it
       if (run.code == rt::kExitInterrupted) {
         run.state = State::Interrupted;
@@ -179,7 +175,7 @@ private:
       run.state = run.code != 0 ? State::Failed : reachedEnd(run) ? State::Trained : State::Started;
       if (run.code != 0 && result == kOk)
         result = run.code;
-      if (run.code != 0 && !options.keepGoing)
+      if (run.code != 0 && (!options.keepGoing || rt::stopRequested()))
         break;
     }
     return result;
@@ -191,15 +187,18 @@ private:
     return found.isOk() && found->step >= run.steps;
   }
 
-  /// A run that came to no checkpoint has nothing to go on from, and nothing to lose.
+  /// A run that came to no checkpoint has nothing to go on from; its metrics are kept.
+  bool beginsAgain(const Run &run) const {
+    return !runOptions.overwrite && run.state == State::Started && run.step < 0;
+  }
+
   std::vector<std::string> argumentsOf(const Run &run) const {
+    bool resumes = !runOptions.overwrite && run.state == State::Started && run.step >= 0;
     std::vector<std::string> arguments;
-    for (const std::string &word : rest)
-      if (word != "--resume" && word != "--overwrite")
+    for (const std::string &word : rest) // what goes with --resume goes where it goes
+      if (word != "--resume" && (resumes || (word != "--allow-other-spec" && word != "--restart-data")))
         arguments.push_back(word);
-    if (runOptions.overwrite || (run.state == State::Started && run.step < 0))
-      arguments.push_back("--overwrite");
-    else if (run.state == State::Started)
+    if (resumes)
       arguments.push_back("--resume");
     return arguments;
   }
@@ -215,7 +214,7 @@ private:
     case State::Trained:
       return "trained";
     case State::Failed:
-      return "failed (" + std::to_string(run.code) + ")";
+      return "failed (" + std::to_string(run.code) + "): " + rt::exitReason(run.code);
     case State::Interrupted:
       return "interrupted";
     }
@@ -232,11 +231,9 @@ private:
       auto loss = seen.lastOf(seen.train, "loss"), validation = seen.lastOf(seen.validation, "loss");
       auto speed = seen.tokensPerSecond();
       int64_t step = std::max(seen.lastStep(), found.isOk() ? found->step : 0);
-      auto text = [](std::optional<double> value, int digits) {
-        return value ? rt::formatFixed(*value, digits) : std::string("-");
-      };
       table.row({run.member->member, wordFor(run), std::to_string(step) + "/" + std::to_string(run.steps),
-                 text(loss, 4), text(validation, 4), text(speed, 0)});
+                 seen.lastText(seen.train, "loss", 4), seen.lastText(seen.validation, "loss", 4),
+                 speed ? rt::formatFixed(*speed, 0) : "-"});
       if (!runOptions.json)
         continue;
       rt::Json line = rt::Json::object();
@@ -260,12 +257,13 @@ private:
   std::vector<Run> runs;
 };
 
-int compileAndTrain(const Options &options, const std::vector<std::string> &rest) {
+int compileAndTrain(Options options, const std::vector<std::string> &rest) {
   auto context = makeContext();
   DiagnosticPrinter printer(context.get(), llvm::errs());
   spec::ReadOptions how;
   how.members = options.members;
   how.examine = makeExaminer(); // of the last member too before the first is trained
+  how.inputs = &options.compile.inputs;
   auto read = spec::readMembers(context.get(), options.input, how);
   if (!read)
     return kUserError;
@@ -279,11 +277,12 @@ int compileAndTrain(const Options &options, const std::vector<std::string> &rest
 Action moec::tool::addTrain(CLI::App &app) {
   auto options = std::make_shared<Options>();
   addRunOptions(app, "train", options->input, options->runDir, options->compile);
-  app.add_option("--member", options->members, "Of a sweep: train only this member; may be given again")
+  app.add_option("--member", options->members, "Train only this member of a sweep; may be given more than once")
       ->allow_extra_args(false);
-  app.add_flag("--keep-going", options->keepGoing, "Of a sweep: go on with the next member when one fails");
+  app.add_flag("--keep-going", options->keepGoing, "When a member of a sweep fails, go on with the next");
   return [options, &app] {
-    rt::ignoreBrokenPipes(); // also between the members of a sweep
+    rt::ignoreBrokenPipes(); // also between the members of a sweep, as is the next
+    rt::exitOnStopSignals();
     std::vector<std::string> rest = app.remaining();
     if (std::optional<int> code = checkArguments(app, "train", options->input))
       return *code;

@@ -26,10 +26,10 @@ const Subcommand subcommands[] = {
     {"compile", "Compile a spec into a plan file", "moec compile specs/base/tiny.json -o tiny.moec", addCompile},
     {"train", "Compile a spec and train it; a sweep member by member",
      "moec train specs/base/tiny.json --run-dir runs/tiny", addTrain},
-    {"eval", "Validation loss of a trained run", "moec eval specs/base/tiny.json", addEval},
+    {"eval", "Print the validation loss of a trained run", "moec eval specs/base/tiny.json", addEval},
     {"generate", "Continue a prompt with a trained run", "moec generate specs/base/tiny.json --prompt \"The \"",
      addGenerate},
-    {"report", "Draw runs, a sweep or single ones, on one page", "moec report runs/tiny -o report.html", addReport},
+    {"report", "Draw runs or whole sweeps on one HTML page", "moec report runs/tiny -o report.html", addReport},
     {"run", "Run a plan file (train, eval, generate or describe)", "moec run tiny.moec train --resume", addRun},
     {"inspect", "Print the IR after a phase, or what is in a plan file",
      "moec inspect specs/base/tiny.json --to=dispatch", addInspect},
@@ -82,7 +82,7 @@ int main(int argc, char **argv) {
   app.footer("Exit codes:\n"
              "  0 done                                    5 checkpoint missing or damaged (MOEC-C)\n"
              "  1 the input is wrong                      6 a loss, a gradient or the state is NaN\n"
-             "  2 the command line is wrong, or a run     7 stopped by a signal; a checkpoint was saved\n"
+             "  2 the command line is wrong, or a run     7 stopped by a signal; what there was is saved\n"
              "    folder is in the way                    8 a fault of moec itself\n"
              "  3 plan refused (MOEC-P)\n"
              "  4 data missing or unfit (MOEC-D)\n"

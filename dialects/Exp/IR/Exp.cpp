@@ -9,6 +9,7 @@ using namespace mlir;
 using namespace moec::exp;
 
 #include "dialects/Exp/IR/ExpDialect.cpp.inc"
+#include "dialects/Exp/IR/ExpEnums.cpp.inc"
 #define GET_ATTRDEF_CLASSES
 #include "dialects/Exp/IR/ExpAttrs.cpp.inc"
 #define GET_OP_CLASSES
@@ -82,6 +83,22 @@ llvm::ArrayRef<double> MethodAttr::getFloats(llvm::StringRef name) const {
   return value ? value.asArrayRef() : llvm::ArrayRef<double>();
 }
 
+//===--- Choices ---===//
+
+void moec::exp::failOnWord(llvm::StringRef word) {
+  llvm::report_fatal_error("internal: \"" + word + "\" is not one of the choices; the IR was not verified",
+                           /*gen_crash_diag=*/false);
+}
+
+size_t moec::exp::findWord(const MethodAttr &attr, const std::string &key, const std::string_view *words,
+                           size_t count) {
+  llvm::StringRef word = attr.getString(key);
+  for (size_t i = 0; i < count; ++i)
+    if (word == llvm::StringRef(words[i]))
+      return i;
+  failOnWord(word);
+}
+
 //===--- Locations ---===//
 
 static DictionaryAttr fieldPlaces(Operation *section) {
@@ -118,7 +135,7 @@ std::string moec::exp::pointerOf(Operation *section) {
       .Case<GroupOp>([](auto op) { return "/optimizer/groups/" + op.getName().str(); })
       .Case<ChangeOp>([](auto op) { return "/changes/" + op.getName().str(); })
       .Case<WatchOp>([](auto op) { return "/metrics/watch/" + op.getName().str(); })
-      .Case<DatasetOp>([](auto op) { return "/data/" + op.getSplit().str() + "/" + op.getName().str(); })
+      .Case<DatasetOp>([](auto op) { return "/data/" + op.getSplitAttr().str() + "/" + op.getName().str(); })
       .Case<AttentionOp, FfnOp, MoeOp, RouterOp, MultiTokenOp>(
           [](Operation *op) { return "/model/" + op->getName().stripDialect().str(); })
       .Default([](Operation *op) { return "/" + op->getName().stripDialect().str(); });

@@ -2,6 +2,7 @@
 #ifndef MOEC_DIALECTS_EXP_IR_EXP_H
 #define MOEC_DIALECTS_EXP_IR_EXP_H
 
+#include "dialects/Exp/IR/Choice.h"
 #include "dialects/Exp/IR/Fields.h"
 #include "dialects/Exp/IR/Rules.h"
 
@@ -14,6 +15,23 @@
 #include "mlir/IR/SymbolTable.h"
 
 #include "dialects/Exp/IR/ExpDialect.h.inc"
+#include "dialects/Exp/IR/ExpEnums.h.inc"
+
+namespace moec::exp {
+
+/// Reports an internal error and ends the program: `word` is none that the verifier lets through.
+[[noreturn]] void failOnWord(llvm::StringRef word);
+
+/// The enum value of a choice of a section. On verified IR there always is one.
+template <typename E> E valueOf(mlir::StringAttr word) {
+  std::optional<E> value = symbolizeEnum<E>(word.getValue());
+  if (!value)
+    failOnWord(word.getValue());
+  return *value;
+}
+
+} // namespace moec::exp
+
 #define GET_ATTRDEF_CLASSES
 #include "dialects/Exp/IR/ExpAttrs.h.inc"
 #define GET_OP_CLASSES

@@ -3,7 +3,7 @@
 
 include "mlir/IR/OpBase.td"
 include "mlir/IR/AttrTypeBase.td"
-include "mlir/IR/EnumAttr.td"
+include "dialects/Exp/IR/ExpEnums.td"
 include "mlir/IR/BuiltinAttributes.td"
 include "mlir/IR/SymbolInterfaces.td"
 
@@ -13,12 +13,12 @@ def Exp_Dialect : Dialect {
   let summary = "The experiment as its author declared it";
   let description = [{
     One `exp.experiment` holds one section op for each section of the JSON spec. No tensors: this is what the user said,
-    with every default filled in. The JSON reader makes it; a hand-written `.mlir` file with the same ops compiles the same
-    way. compiler/Model removes it.
+    with every default filled in. The JSON reader makes it; a hand-written `.mlir` file with the same ops compiles the
+    same way. compiler/Model removes it.
 
-    Sections are ops, fields are their attributes (listed once in dialects/Exp/IR/Fields.cpp), methods are `#exp.method`
-    attributes whose fields each method's own file declares. Every op's location names the JSON pointer and the place in the
-    file; `fieldLoc` finds the place of one field. docs/dialects/Exp.md lists the rules by label.
+    Sections are ops, and fields are their attributes (listed once, in dialects/Exp/IR/Fields.cpp). Methods are
+    `#exp.method` attributes; the file of each method declares its fields. Every op's location names the JSON pointer
+    and the place in the file; `fieldLoc` finds the place of one field. docs/dialects/Exp.md lists the rules by label.
   }];
   let useDefaultAttributePrinterParser = 1;
   let extraClassDeclaration = [{
@@ -44,9 +44,9 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
   let mnemonic = "method";
   let summary = "A method with its fields: #exp.method<\"loss\", \"load_balance\", {scope = \"micro\"}>";
   let description = [{
-    `category` is that of one of the interfaces in compiler/Methods/Methods.h: routing, score, balance, forced, loss, watch, optimizer, schedule, ... (method_c1) the kind is
-    registered; (method_c2) every field is one of the method's, of its type and in its range, and all of them are there (the
-    reader fills in defaults).
+    `category` is that of one of the interfaces in compiler/Methods/Methods.h: routing, score, balance, forced, loss,
+    watch, optimizer, schedule, ... (method_c1) the kind is registered; (method_c2) every field is one of the method's,
+    of its type and in its range, and all of them are there (the reader fills in defaults).
   }];
   let parameters = (ins StringRefParameter<>:$category, StringRefParameter<>:$kind, "::mlir::DictionaryAttr":$fields);
   let assemblyFormat = "`<` $category `,` $kind `,` $fields `>`";
@@ -64,12 +64,12 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
 def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, IsolatedFromAbove]> {
   let summary = "One experiment";
   let description = [{
-    Constraints across sections: (C1) exactly one of model, attention, optimizer, data, batch, duration, precision, memory,
-    evaluate, checkpoint, metrics; at most one ffn, moe, multi_token; (C2) router is there exactly when moe is; (C3) loss,
-    group and dataset names are unique; (C4) micro_sequences divides sequences; (C5) ffn is there exactly when some layer is
-    not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts;
-    (C8) no method finds a conflict with another part; (C9) no moment (`at`, `until`, ...) lies after the last step;
-    (C10) no two changes of one key are at one step.
+    Constraints across sections: (C1) exactly one of model, attention, optimizer, data, batch, duration, precision,
+    memory, evaluate, checkpoint, metrics; at most one ffn, moe, multi_token; (C2) router is there exactly when moe is;
+    (C3) loss, group and dataset names are unique; (C4) micro_sequences divides sequences; (C5) ffn is there exactly
+    when some layer is not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts; (C8) no method finds a conflict
+    with another part; (C9) no moment (`at`, `until`, ...) lies after the last step; (C10) no two changes of one key are
+    at one step.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$version, I64Attr:$seed);
   let regions = (region SizedRegion<1>:$body);
@@ -90,42 +90,41 @@ def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, 
 def Exp_ModelOp : Exp_Section<"model"> {
   let summary = "/model: the decoder as a whole";
   let arguments = (ins I64Attr:$vocab_size, I64Attr:$hidden_size, I64Attr:$num_layers, BoolAttr:$tie_embeddings,
-    StrAttr:$norm_placement, F64Attr:$norm_eps,      // pre | peri
-    F64Attr:$init_std, StrAttr:$residual_scale);     // none | 1/sqrt(2L)
+    Exp_Choice<Exp_NormPlacement>:$norm_placement, F64Attr:$norm_eps, F64Attr:$init_std,
+    Exp_Choice<Exp_ResidualScale>:$residual_scale);
 }
 def Exp_AttentionOp : Exp_Section<"attention"> {
   let summary = "/model/attention: grouped-query causal attention";
-  let description = "window 0 = a position sees all before it.";
+  let description = "window 0: a position sees all positions up to its own.";
   let arguments = (ins I64Attr:$num_heads, I64Attr:$num_kv_heads, I64Attr:$head_dim, F64Attr:$rope_theta,
-    StrAttr:$qk_norm, // none | head | full
-    DefaultValuedAttr<I64Attr, "0">:$window);
+    Exp_Choice<Exp_QkNorm>:$qk_norm, DefaultValuedAttr<I64Attr, "0">:$window);
 }
 def Exp_FfnOp : Exp_Section<"ffn"> {
   let summary = "/model/ffn: the feed-forward block of dense layers";
-  let arguments = (ins StrAttr:$kind, I64Attr:$inner_size); // swiglu
+  let arguments = (ins Exp_Choice<Exp_BlockShape>:$kind, I64Attr:$inner_size);
 }
 def Exp_MoeOp : Exp_Section<"moe"> {
   let summary = "/model/moe: which layers are mixtures, and of what";
   let description = [{
     Layer i is MoE when i >= first_layer and (i - first_layer) % every == 0. capacity_factor 0 = dropless.
-    drop: lowest_weight | position | random2. zero_experts: outputs of the router beyond num_experts, whose expert is the identity.
-    top_k_per_layer: for each mixture layer; empty = top_k everywhere. (moe_c3) each is whole, from 1 to top_k, one for each mixture layer.
+    zero_experts: outputs of the router beyond num_experts, whose expert is the identity. top_k_per_layer: for each
+    mixture layer; empty = top_k everywhere. (moe_c3) each is whole, from 1 to top_k, one for each mixture layer.
   }];
-  let arguments = (ins I64Attr:$first_layer, I64Attr:$every, I64Attr:$num_experts, I64Attr:$top_k, StrAttr:$expert_kind,
-    I64Attr:$expert_inner_size, I64Attr:$shared_experts, F64Attr:$capacity_factor, StrAttr:$drop,
-    DefaultValuedAttr<I64Attr, "0">:$zero_experts,
-    DefaultValuedStrAttr<StrAttr, "standard">:$block, // standard | shortcut
+  let arguments = (ins I64Attr:$first_layer, I64Attr:$every, I64Attr:$num_experts, I64Attr:$top_k,
+    Exp_Choice<Exp_BlockShape>:$expert_kind, I64Attr:$expert_inner_size, I64Attr:$shared_experts,
+    F64Attr:$capacity_factor, Exp_Choice<Exp_DropRule>:$drop, DefaultValuedAttr<I64Attr, "0">:$zero_experts,
+    DefaultValuedAttr<Exp_Choice<Exp_LayerShape>, "::moec::exp::LayerShape::standard">:$block,
     DefaultValuedAttr<DenseF64ArrayAttr, "{}">:$top_k_per_layer);
 }
 def Exp_RouterOp : Exp_Section<"router"> {
   let summary = "/model/router: how tokens choose experts";
   let description = [{
-    method: who chooses. groups 0 = none; (router_c2) groups divides the outputs of the router, top_groups of them have top_k experts or more.
-    jitter 0 = none. balance, forced: absent = none.
+    method: who chooses. groups 0 = none; (router_c2) groups divides the outputs of the router, top_groups of them have
+    top_k experts or more. jitter 0 = none. balance, forced: absent = none.
   }];
   let arguments = (ins Exp_MethodAttr:$method, Exp_MethodAttr:$score, BoolAttr:$normalize, F64Attr:$scale,
     DefaultValuedAttr<I64Attr, "0">:$groups, DefaultValuedAttr<I64Attr, "1">:$top_groups,
-    DefaultValuedStrAttr<StrAttr, "max">:$group_score, // max | top2_sum
+    DefaultValuedAttr<Exp_Choice<Exp_GroupScore>, "::moec::exp::GroupScore::max">:$group_score,
     DefaultValuedAttr<F64Attr, "::llvm::APFloat(0.0)">:$jitter,
     OptionalAttr<Exp_MethodAttr>:$balance, OptionalAttr<Exp_MethodAttr>:$forced);
 }
@@ -146,18 +145,18 @@ def Exp_OptimizerOp : Exp_Section<"optimizer"> {
 def Exp_GroupOp : Exp_Section<"group"> {
   let summary = "/optimizer/groups/<name>: parameters by name pattern with their own method, or changed fields";
   let description = [{
-    Patterns know `*` (any run of characters), `{a,b}` and `{0..3}`. The first group that matches wins; groups keep the order
-    of the file.
+    Patterns know `*` (any run of characters), `{a,b}` and `{0..3}`. The first group that matches wins; groups keep the
+    order of the file.
   }];
   let arguments = (ins StrAttr:$name, StrArrayAttr:$match, Exp_MethodAttr:$method, F64Attr:$lr);
 }
 def Exp_DataOp : Exp_Section<"data"> {
   let summary = "/data: tokenizer and sequence length";
-  let arguments = (ins StrAttr:$tokenizer /*byte*/, I64Attr:$seq_len);
+  let arguments = (ins Exp_Choice<Exp_Tokenizer>:$tokenizer, I64Attr:$seq_len);
 }
 def Exp_DatasetOp : Exp_Section<"dataset"> {
   let summary = "/data/train/<name> or /data/validation/<name>";
-  let arguments = (ins StrAttr:$split, StrAttr:$name, StrAttr:$path, F64Attr:$weight);
+  let arguments = (ins Exp_Choice<Exp_Split>:$split, StrAttr:$name, StrAttr:$path, F64Attr:$weight);
 }
 def Exp_BatchOp : Exp_Section<"batch"> {
   let summary = "/batch: sequences of a step and of a micro-batch";
@@ -175,16 +174,18 @@ def Exp_DurationOp : Exp_Section<"duration"> {
 def Exp_PrecisionOp : Exp_Section<"precision"> {
   let summary = "/precision: number formats";
   let description = [{
-    (precision_c1) master, optimizer and gradients are f32 unless compute is bf16; (precision_c2) experts is fp8 only where compute is bf16.
+    (precision_c1) master, optimizer and gradients are f32 unless compute is bf16; (precision_c2) experts is fp8 only
+    where compute is bf16.
   }];
-  let arguments = (ins StrAttr:$compute, // f32 | bf16 | f64
-    DefaultValuedStrAttr<StrAttr, "f32">:$master, DefaultValuedStrAttr<StrAttr, "f32">:$optimizer,
-    DefaultValuedStrAttr<StrAttr, "f32">:$gradients,
-    DefaultValuedStrAttr<StrAttr, "compute">:$experts); // compute | fp8
+  let arguments = (ins Exp_Choice<Exp_ComputeFormat>:$compute,
+    DefaultValuedAttr<Exp_Choice<Exp_StateFormat>, "::moec::exp::StateFormat::f32">:$master,
+    DefaultValuedAttr<Exp_Choice<Exp_StateFormat>, "::moec::exp::StateFormat::f32">:$optimizer,
+    DefaultValuedAttr<Exp_Choice<Exp_StateFormat>, "::moec::exp::StateFormat::f32">:$gradients,
+    DefaultValuedAttr<Exp_Choice<Exp_ExpertFormat>, "::moec::exp::ExpertFormat::compute">:$experts);
 }
 def Exp_MemoryOp : Exp_Section<"memory"> {
   let summary = "/memory: what is kept for the backward";
-  let arguments = (ins StrAttr:$remat); // none | selective | full
+  let arguments = (ins Exp_Choice<Exp_Remat>:$remat);
 }
 def Exp_EvaluateOp : Exp_Section<"evaluate"> {
   let summary = "/evaluate: cadence and size of validation (every_steps 0 = never)";

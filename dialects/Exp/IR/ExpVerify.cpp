@@ -19,7 +19,7 @@ static int64_t asInt(uint64_t value) { return static_cast<int64_t>(value); }
 static LogicalResult checkFields(Operation *op) {
   std::string split;
   if (auto dataset = dyn_cast<DatasetOp>(op))
-    split = dataset.getSplit().str();
+    split = dataset.getSplitAttr().str();
   const Section *section = findSectionOfOp(op->getName().getStringRef().str(), split);
   if (!section) {
     report(op, "split", Rule::Choice) << "\"" << split << "\" is not a choice; expected \"train\" or \"validation\"";
@@ -95,7 +95,7 @@ static LogicalResult checkMoe(MoeOp op) {
   return failure();
 }
 
-// router_c2, but for the number of experts, which is another section's.
+// router_c2, except for the number of experts, which belongs to another section.
 static LogicalResult checkRouter(RouterOp op) {
   if (op.getGroups() == 0 || op.getTopGroups() <= op.getGroups())
     return success();
@@ -119,25 +119,26 @@ static LogicalResult checkBatch(BatchOp op) {
 
 static LogicalResult checkPrecision(PrecisionOp op) {
   bool ok = true;
-  if (op.getCompute() == "bf16")
+  if (op.getCompute() == ComputeFormat::bf16)
     return success();
-  for (llvm::StringRef key : {"master", "optimizer", "gradients"}) { // precision_c1
-    auto type = op->getAttrOfType<StringAttr>(key);
-    if (!type || type == "f32")
+  llvm::StringRef compute = stringifyEnum(op.getCompute());
+  std::pair<llvm::StringRef, StateFormat> kept[] = {
+      {"master", op.getMaster()}, {"optimizer", op.getOptimizer()}, {"gradients", op.getGradients()}};
+  for (auto [key, format] : kept) { // precision_c1
+    if (format == StateFormat::f32)
       continue;
     report(op, key, Rule::NarrowState)
-            .append(key, " is ", type.getValue(), ", but compute is ", op.getCompute(),
-                    "; set compute to \"bf16\", or ", key, " to \"f32\"")
+            .append(key, " is ", stringifyEnum(format), ", but compute is ", compute, "; set compute to \"bf16\", or ",
+                    key, " to \"f32\"")
             .attachNote(placeOf(op, "compute"))
-        << "compute is " << op.getCompute();
+        << "compute is " << compute;
     ok = false;
   }
-  if (op.getExperts() == "fp8") { // precision_c2
+  if (op.getExperts() == ExpertFormat::fp8) { // precision_c2
     report(op, "experts", Rule::NarrowExperts)
-            .append("experts is fp8, but compute is ", op.getCompute(),
-                    "; set compute to \"bf16\", or experts to \"compute\"")
+            .append("experts is fp8, but compute is ", compute, "; set compute to \"bf16\", or experts to \"compute\"")
             .attachNote(placeOf(op, "compute"))
-        << "compute is " << op.getCompute();
+        << "compute is " << compute;
     ok = false;
   }
   return success(ok);
@@ -263,7 +264,7 @@ void ExperimentCheck::checkLayers(ModelOp model, FfnOp ffn, MoeOp moe) {
   int64_t dense = 0;
   for (int64_t i = 0; i < layers; ++i)
     dense += !moe || !isMoeLayer(moe, i);
-  bool shortcut = moe && moe.getBlock() == "shortcut";
+  bool shortcut = moe && moe.getBlock() == LayerShape::shortcut;
   if (shortcut && !ffn)
     error(moe, "block", Rule::FfnMissing) << "layers of block \"shortcut\" have dense blocks too and need \"ffn\"";
   else if (dense && !ffn)
@@ -290,7 +291,7 @@ void ExperimentCheck::checkLayers(ModelOp model, FfnOp ffn, MoeOp moe) {
 
 // (C7).
 void ExperimentCheck::checkExperts(PrecisionOp precision, MoeOp moe) {
-  if (!moe && precision.getExperts() == "fp8")
+  if (!moe && precision.getExperts() == ExpertFormat::fp8)
     error(precision, "experts", Rule::NarrowExpertsUnused)
         << "experts is fp8, but model.moe is null: nothing would read it; remove it or set it to \"compute\"";
 }
@@ -422,31 +423,32 @@ void ExperimentCheck::checkData() {
   auto model = experiment.section<ModelOp>();
   auto data = experiment.section<DataOp>();
   auto evaluate = experiment.section<EvaluateOp>();
-  if (data.getTokenizer() == "byte" && model.getVocabSize() < 256)
+  if (data.getTokenizer() == Tokenizer::byte && model.getVocabSize() < 256)
     error(model, "vocab_size", Rule::Vocabulary)
             .append("vocab_size ", asInt(model.getVocabSize()), " is too small; the byte tokenizer needs at least 256")
             .attachNote(placeOf(data, "tokenizer"))
         << "tokenizer is byte";
-  std::map<std::string, std::pair<int, double>> splits; // number of sources, sum of weights
-  Operation *firstOf[2] = {};
+  struct Sources {
+    Operation *first = nullptr;
+    double weight = 0;
+  };
+  std::map<Split, Sources> splits;
   for (DatasetOp dataset : experiment.sections<DatasetOp>()) {
-    auto &[count, weight] = splits[dataset.getSplit().str()];
-    ++count;
-    weight += dataset.getWeight().convertToDouble();
-    Operation *&first = firstOf[dataset.getSplit() == "validation"];
-    first = first ? first : dataset.getOperation();
+    Sources &sources = splits[dataset.getSplit()];
+    sources.first = sources.first ? sources.first : dataset.getOperation();
+    sources.weight += dataset.getWeight().convertToDouble();
   }
-  if (!splits["train"].first)
+  if (!splits[Split::train].first)
     error(data, "", Rule::NoTrainingData)
         << "\"train\" has no source; expected for example {\"text\": {\"path\": \"text.txt\"}}";
-  for (auto &[split, sum] : splits)
-    if (sum.first && sum.second == 0.0)
-      error(firstOf[split == "validation"], "weight", Rule::NoWeight)
-          << "all sources of data." << split << " have weight 0";
-  int validation = splits["validation"].first;
+  for (auto &[split, sources] : splits)
+    if (sources.first && sources.weight == 0.0)
+      error(sources.first, "weight", Rule::NoWeight)
+          << "all sources of data." << stringifyEnum(split) << " have weight 0";
+  Operation *validation = splits[Split::validation].first;
   // Each source of an evaluation has a say in its loss.
   int64_t read = llvm::count_if(experiment.sections<DatasetOp>(), [](DatasetOp dataset) {
-    return dataset.getSplit() == "validation" && dataset.getWeight().convertToDouble() > 0;
+    return dataset.getSplit() == Split::validation && dataset.getWeight().convertToDouble() > 0;
   });
   int64_t rows = asInt(experiment.section<BatchOp>().getMicroSequences()), batches = asInt(evaluate.getBatches());
   if (rows > 0 && batches * rows < read)
@@ -462,7 +464,7 @@ void ExperimentCheck::checkData() {
     error(evaluate, "every_steps", Rule::NoValidationData)
         << "evaluate.every is given, but data.validation has no source";
   if (warnings && !evaluate.getEverySteps() && validation)
-    report(firstOf[1], "", Rule::UnusedValidation, DiagnosticSeverity::Warning)
+    report(validation, "", Rule::UnusedValidation, DiagnosticSeverity::Warning)
         << "validation data is given, but evaluate.every is not: only `moec eval` reads it";
 }
 

@@ -44,6 +44,11 @@ std::string moec::exp::suggest(llvm::StringRef given, llvm::ArrayRef<std::string
 //===--- Values ---===//
 
 static std::optional<Problem> outOfRange(const Field &field, double value, const std::string &shown) {
+  // What f32 would round to 0 would switch off what it is meant to weaken.
+  constexpr double kSmallest = 1.2e-38;
+  if (field.type != FieldType::Integer && field.minimum <= 0 && value != 0 && std::abs(value) < kSmallest)
+    return Problem{Rule::Range, shown + " is too small for f32; expected " + text(kSmallest) + " or more" +
+                                    (field.openMinimum ? "" : ", or 0")};
   if (!(field.minimum < field.maximum) || std::isnan(value))
     return std::isnan(value) ? std::optional(Problem{Rule::Range, "not a number"}) : std::nullopt;
   bool low = field.openMinimum ? value <= field.minimum : value < field.minimum;
@@ -253,7 +258,7 @@ static std::string fieldPointer(Operation *section, llvm::StringRef attribute) {
     base.clear();
   std::string split;
   if (auto dataset = dyn_cast<DatasetOp>(section))
-    split = dataset.getSplit().str();
+    split = dataset.getSplitAttr().str();
   auto [head, rest] = attribute.split('.');
   std::string key = head.str();
   if (const Section *known = findSectionOfOp(section->getName().getStringRef().str(), split))

@@ -1,5 +1,5 @@
 // The field table. Adding a key to the language = one line here and one attribute in ExpOps.td.
-#include "dialects/Exp/IR/Fields.h"
+#include "dialects/Exp/IR/Exp.h"
 
 using namespace moec::exp;
 
@@ -42,15 +42,34 @@ Field eps(std::string key, std::string attribute, std::string fallback, std::str
   return field;
 }
 
-Field choice(std::string key, std::string attribute, std::string fallback, std::vector<std::string> choices,
-             std::string doc) {
+std::string quoted(llvm::StringRef word) { return "\"" + word.str() + "\""; }
+
+/// The words of an enum of ExpEnums.td. Its values count from 0.
+template <typename E> std::vector<std::string> wordsOf() {
+  std::vector<std::string> words;
+  for (uint32_t i = 0; !stringifyEnum(static_cast<E>(i)).empty(); ++i)
+    words.push_back(stringifyEnum(static_cast<E>(i)).str());
+  return words;
+}
+
+template <typename E> Field choice(std::string key, std::string attribute, E fallback, std::string doc) {
   return {.key = std::move(key),
           .type = FieldType::Choice,
-          .fallback = std::move(fallback),
-          .choices = std::move(choices),
+          .fallback = quoted(stringifyEnum(fallback)),
+          .choices = wordsOf<E>(),
           .unit = "",
           .doc = std::move(doc),
           .attribute = std::move(attribute)};
+}
+
+/// A kind of which there is one: checked, and not kept.
+Field onlyKind(std::string key, const char *kind, std::string doc) {
+  return {.key = std::move(key),
+          .type = FieldType::Choice,
+          .fallback = quoted(kind),
+          .choices = {kind},
+          .unit = "",
+          .doc = std::move(doc)};
 }
 
 Field other(FieldType type, std::string key, std::string attribute, std::string fallback, std::string doc) {
@@ -100,13 +119,13 @@ std::vector<Section> modelSections() {
                   integer("num_layers", "num_layers", "", 1, 4096, "layers", "Decoder layers."),
                   other(FieldType::Boolean, "tie_embeddings", "tie_embeddings", "false",
                         "Whether the head is the transposed embedding."),
-                  choice("norm.kind", "", "\"rms\"", {"rms"}, "Kind of every norm."),
-                  choice("norm.placement", "norm_placement", "\"pre\"", {"pre", "peri"},
+                  onlyKind("norm.kind", "rms", "Kind of every norm."),
+                  choice("norm.placement", "norm_placement", NormPlacement::pre,
                          "pre: a norm before each block; peri: one before and one after."),
                   eps("norm.eps", "norm_eps", "1e-5", "Added to the mean square under the root."),
-                  choice("init.kind", "", "\"normal\"", {"normal"}, "Distribution of initial weights."),
+                  onlyKind("init.kind", "normal", "Distribution of initial weights."),
                   number("init.std", "init_std", "0.02", true, 100, "Standard deviation of initial weights."),
-                  choice("init.residual_scale", "residual_scale", "\"1/sqrt(2L)\"", {"none", "1/sqrt(2L)"},
+                  choice("init.residual_scale", "residual_scale", ResidualScale::inverse_root,
                          "Factor on the initial weights that write to the residual stream (L = num_layers).")}},
       {.pointer = "/model/attention",
        .op = "exp.attention",
@@ -117,14 +136,14 @@ std::vector<Section> modelSections() {
                   integer("head_dim", "head_dim", "=model.hidden_size / model.attention.num_heads", 1, 65536,
                           "elements", "Width of a head; even."),
                   number("rope.theta", "rope_theta", "10000", false, 1e12, "Base of the rotary position frequencies."),
-                  choice("qk_norm", "qk_norm", "\"none\"", {"none", "head", "full"},
+                  choice("qk_norm", "qk_norm", QkNorm::none,
                          "Norm of queries and keys: of each head, or of all heads at once."),
                   orNull(integer("window", "window", "null", 1, kMaxSize, "positions",
                                  "A position sees itself and the window - 1 before it; null: all before it."))}},
       {.pointer = "/model/ffn",
        .op = "exp.ffn",
        .summary = "The feed-forward block of the layers that are not mixtures.",
-       .fields = {choice("kind", "kind", "\"swiglu\"", {"swiglu"}, "Shape of the block."),
+       .fields = {choice("kind", "kind", BlockShape::swiglu, "Shape of the block."),
                   integer("inner_size", "inner_size", "", 1, kMaxCount, "elements", "Width inside the block.")},
        .optional = true},
       {.pointer = "/model/moe",
@@ -132,17 +151,17 @@ std::vector<Section> modelSections() {
        .summary = "Which layers are mixtures of experts, and of what. null: a dense model.",
        .fields =
            {integer("layers.from", "first_layer", "0", 0, 4096, "layers", "The first layer that is a mixture."),
-            integer("layers.every", "every", "1", 1, 4096, "layers", "From there, every how-manieth layer is one."),
+            integer("layers.every", "every", "1", 1, 4096, "layers", "From there on, every n-th layer is a mixture."),
             integer("num_experts", "num_experts", "", 1, 65536, "experts", "Routed experts of a layer."),
             integer("top_k", "top_k", "", 1, 1024, "experts", "Experts that a token goes to."),
-            choice("expert.kind", "expert_kind", "\"swiglu\"", {"swiglu"}, "Shape of an expert."),
+            choice("expert.kind", "expert_kind", BlockShape::swiglu, "Shape of an expert."),
             integer("expert.inner_size", "expert_inner_size", "", 1, kMaxCount, "elements", "Width inside an expert."),
             integer("shared_experts", "shared_experts", "0", 0, 1024, "experts",
                     "Experts that every token goes to, beside the routed ones."),
             number(
                 "capacity.factor", "capacity_factor", "0", false, 65536,
                 "Rows of an expert = factor * tokens * top_k / num_experts; with capacity null no token is dropped."),
-            choice("capacity.drop", "drop", "\"lowest_weight\"", {"lowest_weight", "position", "random2"},
+            choice("capacity.drop", "drop", DropRule::lowest_weight,
                    "What an overfull expert drops: tokens of the lowest weight, or the last ones; random2 (GShard): "
                    "second "
                    "choices first, and in training a second choice is only made with the chance min(1, k times its "
@@ -150,7 +169,7 @@ std::vector<Section> modelSections() {
             integer("zero_experts", "zero_experts", "0", 0, 65536, "experts",
                     "Further outputs of the router whose expert returns its input, at no cost."),
             choice(
-                "block", "block", "\"standard\"", {"standard", "shortcut"},
+                "block", "block", LayerShape::standard,
                 "standard: attention, then the mixture. shortcut: two attentions and two dense blocks, with a mixture "
                 "beside them that enters at the end."),
             orNull(numbers("top_k_per_layer", "top_k_per_layer", "null", 1, 1024, "experts",
@@ -169,7 +188,7 @@ std::vector<Section> modelSections() {
                           "Equal groups of consecutive experts, for example those of a node; groups null: none."),
                   integer("groups.top", "top_groups", "1", 1, 65536, "groups",
                           "Groups that a token's experts are chosen from."),
-                  choice("groups.score", "group_score", "\"max\"", {"max", "top2_sum"},
+                  choice("groups.score", "group_score", GroupScore::max,
                          "What groups are ordered by: their best expert, or the sum of their best two."),
                   number(
                       "jitter", "jitter", "0", true, 0.5,
@@ -226,7 +245,7 @@ std::vector<Section> trainingSections() {
       {.pointer = "/data",
        .op = "exp.data",
        .summary = "What is read.",
-       .fields = {choice("tokenizer", "tokenizer", "\"byte\"", {"byte"}, "byte: each byte of the text is a token."),
+       .fields = {choice("tokenizer", "tokenizer", Tokenizer::byte, "byte: each byte of the text is a token."),
                   integer("seq_len", "seq_len", "", 1, kMaxSize, "tokens", "Tokens of a sequence.")}},
       {.pointer = "/data/train/*",
        .op = "exp.dataset",
@@ -262,21 +281,20 @@ std::vector<Section> trainingSections() {
        .op = "exp.precision",
        .summary = "Number formats.",
        .fields =
-           {choice("compute", "compute", "\"f32\"", {"f32", "bf16", "f64"},
+           {choice("compute", "compute", ComputeFormat::f32,
                    "bf16: activations and what products read lie in memory as bf16, sums are f32. f64: for proofs."),
-            choice("master", "master", "\"f32\"", {"f32", "bf16"},
-                   "With compute bf16: parameters as the optimizer sees them."),
-            choice("optimizer", "optimizer", "\"f32\"", {"f32", "bf16"},
+            choice("master", "master", StateFormat::f32, "With compute bf16: parameters as the optimizer sees them."),
+            choice("optimizer", "optimizer", StateFormat::f32,
                    "With compute bf16: what the optimizer keeps (moments)."),
-            choice("gradients", "gradients", "\"f32\"", {"f32", "bf16"}, "With compute bf16: sums of gradients."),
+            choice("gradients", "gradients", StateFormat::f32, "With compute bf16: sums of gradients."),
             choice(
-                "experts", "experts", "\"compute\"", {"compute", "fp8"},
+                "experts", "experts", ExpertFormat::compute,
                 "fp8, with compute bf16: products of the experts and the gradients of their inputs take e4m3, scaled "
                 "by row and column. compute: as everything else.")}},
       {.pointer = "/memory",
        .op = "exp.memory",
        .summary = "Memory against time.",
-       .fields = {choice("remat", "remat", "\"selective\"", {"none", "selective", "full"},
+       .fields = {choice("remat", "remat", Remat::selective,
                          "What the backward computes again instead of keeping it.")}},
       {.pointer = "/evaluate",
        .op = "exp.evaluate",

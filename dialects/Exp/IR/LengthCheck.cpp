@@ -9,7 +9,8 @@
 using namespace mlir;
 using namespace moec::exp;
 
-/// A field of type Steps in an experiment. `attribute` is its name for report().
+/// A length in an experiment: a field of type Steps, or a whole number of steps between two acts of a method.
+/// `attribute` is its name for report().
 using Visit =
     llvm::function_ref<void(Operation *section, const std::string &attribute, const Field &field, int64_t steps)>;
 
@@ -18,7 +19,7 @@ static void visitMethod(Operation *section, const std::string &prefix, MethodAtt
   if (!method)
     return;
   for (const Field &field : method->fields())
-    if (field.type == FieldType::Steps)
+    if (field.type == FieldType::Steps || (field.key == "every" && field.unit == "steps"))
       visit(section, prefix + field.key, field, attr.getInt(field.key));
 }
 
@@ -26,7 +27,7 @@ static void visitLengths(ExperimentOp experiment, Visit visit) {
   for (Operation &section : experiment.getBody().front()) {
     auto dataset = dyn_cast<DatasetOp>(section);
     const Section *known =
-        findSectionOfOp(section.getName().getStringRef().str(), dataset ? dataset.getSplit().str() : "");
+        findSectionOfOp(section.getName().getStringRef().str(), dataset ? dataset.getSplitAttr().str() : "");
     if (!known || isa<DurationOp>(section))
       continue;
     if (auto method = section.getAttrOfType<MethodAttr>("method"))
@@ -79,11 +80,12 @@ LogicalResult moec::exp::checkLengths(ExperimentOp experiment, bool warnings) {
     }
     // Parts of the schedule have a rule of their own. Validation, checkpoints and the log come at the last step too. A
     // default is nobody's wish.
-    bool isDefault = field.fallback == "{\"steps\": " + std::to_string(steps) + "}";
+    std::string number = std::to_string(steps);
+    bool isDefault = field.fallback == "{\"steps\": " + number + "}" || field.fallback == number;
     if (!warnings || attribute.starts_with("schedule.") || isa<EvaluateOp, CheckpointOp, MetricsOp>(section) ||
         isDefault || !isGiven(section, attribute))
       return;
-    bool isCadence = field.stepsKind == StepsKind::Cadence;
+    bool isCadence = field.type == FieldType::Steps && field.stepsKind == StepsKind::Cadence;
     noteRun(std::move(report(section, attribute, Rule::BeyondRun, DiagnosticSeverity::Warning)
                       << (isCadence ? "no step of the run is a multiple of " : "the run ends before these ") << steps
                       << (isCadence ? "" : " steps are over") << "; give at most " << run

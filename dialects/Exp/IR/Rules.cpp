@@ -25,7 +25,7 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::UnknownKey, "a key is not in the language",
        "Every key is known, or refused: a typo must not turn into a default."},
       {Rule::MissingKey, "a required key is missing", "The key has no default."},
-      {Rule::WrongType, "a value is of the wrong type", "The message says which type is wanted."},
+      {Rule::WrongType, "a value is of the wrong type", "The message says which type is expected."},
       {Rule::Range, "a number is out of range", "The message says which range is accepted."},
       {Rule::Choice, "a word is not one of the choices", "The message lists the choices."},
       {Rule::Name, "a name has characters that names may not have, or too many",
@@ -41,7 +41,7 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::Duration, "a length of training is not {\"steps\": n}, {\"tokens\": n} or {\"fraction\": x}",
        "Exactly one of the three. The run as a whole cannot be a fraction of itself."},
       {Rule::Version, "the language version is not one this compiler reads", "Write \"moec\": 1."},
-      {Rule::Length, "a list has the wrong number of elements", "The message says how many are wanted."},
+      {Rule::Length, "a list has the wrong number of elements", "The message says how many are expected."},
       {Rule::Derived, "a default cannot be computed", "The default is a quotient that is not whole; give the value."},
       {Rule::Sections, "a section is missing or there twice", "Met only in hand-written exp IR."},
       {Rule::Repeated, "two sections have the same name", "Met only in hand-written exp IR."},
@@ -74,7 +74,7 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::LossUnused, "a loss on routers is given, but there is no mixture",
        "Nothing would read it. Remove it or set it to null."},
       {Rule::MicroBatch, "micro_sequences does not divide sequences", "A step is a whole number of micro-batches."},
-      {Rule::Warmup, "a part of the schedule is longer than the run", "The learning rate would never arrive."},
+      {Rule::Warmup, "a part of the schedule is longer than the run", "The learning rate would never get there."},
       {Rule::Vocabulary, "vocab_size is too small for the tokenizer", "The byte tokenizer makes 256 different tokens."},
       {Rule::TooLarge, "sizes multiply to more than the compiler can count",
        "One tensor may have at most 2^48 elements."},
@@ -98,9 +98,8 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "The number of groups divides the number of experts, and the groups that a token may choose from have top_k "
        "experts or more."},
       {Rule::PatternUnmatched, "a pattern of a group matches no parameter",
-       "Patterns are held against full names (`layers.3.attention.q`). A group that selects nothing is a slip of the "
-       "pen "
-       "in most cases, and would train another experiment than the one meant."},
+       "Patterns are held against full names (`layers.3.attention.q`). A group that selects nothing is most "
+       "likely a typo, and would train another experiment than the one meant."},
       {Rule::PatternSplits, "a group has some layers of what is updated together",
        "One kernel updates all layers of a kind, so they are in one group. Write `*` where the number of the layer "
        "stands."},
@@ -137,7 +136,8 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "A warning: what it asks for never happens, or never ends. Give a shorter one, or null; a default that is too "
        "long is not reported. Validation, checkpoints and the log come at the last step whatever their cadence."},
       {Rule::NoEffect, "a key has no effect in this spec",
-       "A warning: the model that is trained is the same with the default of the key. Remove the key or set it to its "
+       "A warning: the model that is trained, or the run, is the same with the default of the key. Remove the key or "
+       "set it to its "
        "default. Of a sweep, only what has no effect in any member is reported; what a weight or a learning rate of 0 "
        "switches off is not."},
       {Rule::ImpossiblePath, "a path that no file can have",

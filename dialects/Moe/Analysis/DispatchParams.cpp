@@ -5,21 +5,13 @@ using namespace mlir;
 namespace moec::moe {
 
 namespace {
-void noteState(SmallVectorImpl<DispatchParam> &params, Operation *op, bool reads, bool writes) {
-  auto symbol = op->getAttrOfType<FlatSymbolRefAttr>("state");
-  BlockArgument copy;
-  RankedTensorType type;
-  if (auto read = dyn_cast<ReadOp>(op)) {
-    type = cast<RankedTensorType>(read.getType());
-    copy = dyn_cast_if_present<BlockArgument>(read.getIndex());
-  } else if (auto write = dyn_cast<WriteOp>(op)) {
-    type = cast<RankedTensorType>(write.getValue().getType());
-    copy = dyn_cast_if_present<BlockArgument>(write.getIndex());
-  } else {
-    auto accumulate = cast<AccumulateOp>(op);
-    type = cast<RankedTensorType>(accumulate.getValue().getType());
-    copy = dyn_cast_if_present<BlockArgument>(accumulate.getIndex());
-  }
+void noteState(SmallVectorImpl<DispatchParam> &params, StateAccessOpInterface access) {
+  FlatSymbolRefAttr symbol = access.getStateAttr();
+  auto copy = dyn_cast_if_present<BlockArgument>(access.getIndex());
+  Value stored = access.getStored();
+  Value accessed = stored ? stored : Value(access->getResult(0));
+  auto type = cast<RankedTensorType>(accessed.getType());
+  bool reads = !stored || access.accumulates(), writes = static_cast<bool>(stored);
   for (DispatchParam &param : params)
     if (param.kind == DispatchParam::Kind::State && param.state == symbol && param.copy == copy) {
       param.isRead |= reads;
@@ -48,14 +40,9 @@ SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch) {
       param.isRead = true;
       params.push_back(param);
     }
-  for (Operation &op : *dispatch.getBlock()) {
-    if (isa<ReadOp>(op))
-      noteState(params, &op, /*reads=*/true, /*writes=*/false);
-    else if (isa<WriteOp>(op))
-      noteState(params, &op, /*reads=*/false, /*writes=*/true);
-    else if (isa<AccumulateOp>(op))
-      noteState(params, &op, /*reads=*/true, /*writes=*/true);
-  }
+  for (Operation &op : *dispatch.getBlock())
+    if (auto access = dyn_cast<StateAccessOpInterface>(op))
+      noteState(params, access);
   for (auto [index, result] : llvm::enumerate(dispatch.getResults())) {
     DispatchParam param;
     param.kind = DispatchParam::Kind::Result;
@@ -65,10 +52,11 @@ SmallVector<DispatchParam> collectDispatchParams(DispatchOp dispatch) {
     params.push_back(param);
   }
   SmallVector<BlockArgument> indices;
-  for (auto random : dispatch.getBlock()->getOps<RandomNormalOp>())
-    if (auto index = dyn_cast_if_present<BlockArgument>(random.getIndex());
-        index && !llvm::is_contained(indices, index))
-      indices.push_back(index);
+  for (Operation &op : *dispatch.getBlock())
+    for (Value operand : op.getOperands())
+      if (auto index = dyn_cast<BlockArgument>(operand);
+          index && index.getType().isIndex() && !isa<StateAccessOpInterface>(op) && !llvm::is_contained(indices, index))
+        indices.push_back(index);
   if (!indices.empty()) {
     DispatchParam base;
     base.kind = DispatchParam::Kind::Base;

@@ -19,7 +19,7 @@ struct DispatchParam {
   /// Index: the block argument.
   mlir::FlatSymbolRefAttr state;
   mlir::BlockArgument copy;
-  /// The type behind the pointer (a whole stacked state: [count, ...]); null for Base and Index.
+  /// The type that the pointer points to (a whole stacked state: [count, ...]); null for Base and Index.
   mlir::RankedTensorType type;
   bool isRead = false;
   bool isWritten = false;

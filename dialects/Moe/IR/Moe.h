@@ -13,6 +13,8 @@
 #include "mlir/Interfaces/InferTypeOpInterface.h"
 #include "mlir/Interfaces/SideEffectInterfaces.h"
 
+#include "dialects/Moe/IR/OpFacts.h"
+
 #include "dialects/Moe/IR/MoeDialect.h.inc"
 #include "dialects/Moe/IR/MoeEnums.h.inc"
 #include "dialects/Moe/IR/MoeInterfaces.h.inc"
@@ -22,8 +24,27 @@
 #include "dialects/Moe/IR/MoeOps.h.inc"
 
 namespace moec::moe {
-/// The value behind any number of moe.reshape: the one that has memory.
+/// The value under any number of moe.reshape: the one that has memory.
 mlir::Value underReshapes(mlir::Value value);
+
+/// The facts of an op; null when it has none: ops of other dialects, and those that hold others (repeat, dispatch).
+const OpFacts *factsOf(mlir::Operation *op);
+// Questions about them, all false for null and for an op without facts.
+bool isView(mlir::Operation *op);
+bool isRowOp(mlir::Operation *op);
+bool isProduct(mlir::Operation *op);
+/// Whether the op stores a value in a state.
+bool isSink(mlir::Operation *op);
+/// Whether the op only moves values in or out of a kernel, or names them: state accesses, views, constants,
+/// terminators.
+bool computesNothing(mlir::Operation *op);
+
+/// Kinds of dispatches (see Kernel). The others are mnemonics.
+inline constexpr llvm::StringLiteral kRowKind = "row", kProductKind = "matmul";
+/// The kind of a dispatch that computes the op; empty when no kernel does.
+llvm::StringRef kernelKind(mlir::Operation *op);
+/// FactsOpInterface::getPickedRows; none for null and for an op without facts.
+std::optional<PickedRows> pickedRows(mlir::Operation *op);
 } // namespace moec::moe
 
 #endif

@@ -10,21 +10,21 @@ def Moe_Dialect : Dialect {
   let cppNamespace = "::moec::moe";
   let summary = "Tensor programs of an experiment on logical shapes";
   let description = [{
-    `exp` declares an experiment; `moe` is what it computes: the model, its losses, the optimizer and the initialisation as
-    functions over tensors with static shapes. Enters from compiler/Model, is differentiated by `moe-differentiate`, is grouped
-    into dispatches by `moe-form-dispatches`, and leaves to `plan` plus kernels.
+    `exp` declares an experiment; `moe` is what it computes: the model, its losses, the optimizer and the initialisation
+    as functions over tensors with static shapes. compiler/Model builds it, `moe-differentiate` adds the backward,
+    `moe-form-dispatches` groups ops into dispatches, and these become `plan` plus kernels.
 
     ```
     exp --model--> moe --differentiate--> moe --form-dispatches--> moe.dispatch --> plan + kernels
     ```
 
-    Conventions. N = tokens of a micro-batch, D = hidden size, E = experts, K = experts per token, R = rows after permutation.
-    Tensors are rank 2, `[rows, columns]`, but for stacked expert weights `[E, K, M]`; a scalar is `[1, 1]`. "Row ops" compute each
-    row of their result from the same row of their row-aligned operands, which is what lets them be fused freely.
-    Floating types are f32, or f64 in proofs; ids are i32; counters are i64.
+    Conventions. N = tokens of a micro-batch, D = hidden size, E = experts, K = experts per token, R = rows after
+    permutation. Tensors have rank 2, `[rows, columns]`, except stacked expert weights `[E, K, M]`; a scalar is `[1,
+    1]`. "Row ops" compute each row of their result from the same row of their row-aligned operands, so they can be
+    fused freely. Floating types are f32, or f64 in proofs; ids are i32; counters are i64.
 
-    What lives beyond one function call is a `moe.state`, addressed by symbol and, when it is a stack with one copy for each layer
-    of a segment, an index. So neither the IR nor the kernels grow with depth.
+    What lives beyond one function call is a `moe.state`, addressed by its symbol. A state that is a stack, with one
+    copy for each layer of a segment, also takes an index. So neither the IR nor the kernels grow with depth.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::func::FuncDialect"];
   let useDefaultAttributePrinterParser = 1;

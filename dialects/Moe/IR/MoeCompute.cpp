@@ -1,4 +1,4 @@
-// Verifiers, folds and row properties of the compute ops.
+// Verifiers and folds of the compute ops.
 #include "dialects/Moe/IR/MoeVerify.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -69,35 +69,6 @@ OpFoldResult ReshapeOp::fold(FoldAdaptor) {
 }
 
 //===--- Row ops --------------------------------------------------------------------------------------------------===//
-
-#define MOEC_ROWS_OF_RESULT(OP)                                                                                        \
-  int64_t OP::getNumRows() { return rows(getOperation()->getResult(0)); }
-MOEC_ROWS_OF_RESULT(RowReduceOp)
-MOEC_ROWS_OF_RESULT(RmsNormOp)
-MOEC_ROWS_OF_RESULT(SoftmaxOp)
-MOEC_ROWS_OF_RESULT(LogSumExpOp)
-MOEC_ROWS_OF_RESULT(TopKOp)
-MOEC_ROWS_OF_RESULT(TakeOp)
-MOEC_ROWS_OF_RESULT(PutOp)
-MOEC_ROWS_OF_RESULT(RopeOp)
-MOEC_ROWS_OF_RESULT(GatherRowsOp)
-MOEC_ROWS_OF_RESULT(CombineRowsOp)
-MOEC_ROWS_OF_RESULT(SpreadRowsOp)
-MOEC_ROWS_OF_RESULT(DotRowsOp)
-MOEC_ROWS_OF_RESULT(EmbedOp)
-MOEC_ROWS_OF_RESULT(RandomNormalOp)
-#undef MOEC_ROWS_OF_RESULT
-
-// cos and sin are tables of positions.
-bool RopeOp::isRowAligned(unsigned index) { return index == 0; }
-bool GatherRowsOp::isRowAligned(unsigned index) { return index == 1; }
-bool CombineRowsOp::isRowAligned(unsigned index) {
-  // row_slot has the rows of the whole operand `rows`; it is never read here.
-  return index != 0 && !(getRowSlot() && index == 2);
-}
-bool SpreadRowsOp::isRowAligned(unsigned index) { return index == 1; }
-bool DotRowsOp::isRowAligned(unsigned index) { return index != 1; }
-bool EmbedOp::isRowAligned(unsigned index) { return index == 1; }
 
 LogicalResult RowReduceOp::verify() {
   int64_t columns = cols(getInput()), every = getEvery().value_or(columns);
@@ -309,8 +280,6 @@ LogicalResult QuantizeRowsOp::verify() {
   return expectShape(*this, "scale", getScale(), {rows(first), 1});
 }
 
-int64_t QuantizeRowsOp::getNumRows() { return rows(getScale()); }
-
 LogicalResult QuantizeColumnsOp::verify() {
   int64_t matrices = rows(getInput()), height = cols(getInput()), width = depth(getInput());
   if (failed(expectShape(*this, "values", getValues(), {matrices, width, height})) || // (C1)
@@ -322,10 +291,13 @@ LogicalResult QuantizeColumnsOp::verify() {
 
 //===--- Attention ------------------------------------------------------------------------------------------------===//
 
-static LogicalResult verifyAttention(Operation *op, Value q, Value k, Value lse, int64_t heads, int64_t kvHeads,
-                                     int64_t seqLen, std::optional<int64_t> window) {
-  if (window && *window < 1)
-    return op->emitOpError("has a window of ") << *window << "; expected at least 1: a query sees its own position";
+// Of attention and of its gradient.
+template <typename Op> static LogicalResult verifyAttention(Op op) {
+  if (op.getWindow() && static_cast<int64_t>(*op.getWindow()) < 1)
+    return op.emitOpError("has a window of ")
+           << static_cast<int64_t>(*op.getWindow()) << "; expected at least 1: a query sees its own position";
+  Value q = op.getQ(), k = op.getK(), lse = op.getLse();
+  int64_t heads = op.getHeads(), kvHeads = op.getKvHeads(), seqLen = op.getSeqLen();
   if (failed(expectDivides(op, "heads", heads, "columns of q", cols(q))) ||
       failed(expectDivides(op, "kv_heads", kvHeads, "heads", heads)) ||
       failed(expectDivides(op, "seq_len", seqLen, "rows", rows(q))) ||
@@ -335,13 +307,8 @@ static LogicalResult verifyAttention(Operation *op, Value q, Value k, Value lse,
   return expectSameElement(op, "lse", lse, "q", q);
 }
 
-LogicalResult AttentionOp::verify() {
-  return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen(), getWindow());
-}
-
-LogicalResult AttentionGradOp::verify() {
-  return verifyAttention(*this, getQ(), getK(), getLse(), getHeads(), getKvHeads(), getSeqLen(), getWindow());
-}
+LogicalResult AttentionOp::verify() { return verifyAttention(*this); }
+LogicalResult AttentionGradOp::verify() { return verifyAttention(*this); }
 
 template <typename Op> static LogicalResult dropFullWindow(Op op, PatternRewriter &rewriter) {
   if (!op.getWindow() || *op.getWindow() < op.getSeqLen())

@@ -8,15 +8,15 @@ include "mlir/Interfaces/InferTypeOpInterface.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
 // Traits shared by families.
-defvar differentiable = DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>;
-defvar rowOp = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows"]>;
-defvar rowOpPartly = DeclareOpInterfaceMethods<Moe_RowOpInterface, ["getNumRows", "isRowAligned"]>;
 defvar leavesRows = DeclareOpInterfaceMethods<Moe_PartialOpInterface, ["leavesRows"]>;
 defvar isLeftWith = DeclareOpInterfaceMethods<Moe_PartialOpInterface, ["isLeftWith"]>;
+defvar productFacts = Moe_Facts<"product", "whole", "narrow", ".sinks = Sinks::any, .takesEpilogue = true",
+    ["getOperandRows", "isFactor", "getStorage"]>;
 
-//===--- Views --------------------------------------------------------------------------------------------------------===//
+//===--- Views ----------------------------------------------------------------------------------------------------===//
 
-def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable, Moe_PartialOpInterface]> {
+def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable, Moe_PartialOpInterface,
+    Moe_Facts<"view", "whole", "likeInput", ".isCheap = true">]> {
   let summary = "The same elements in the same order under another shape";
   let description = "Never moves data. (C1) both shapes have as many elements.";
   let arguments = (ins Moe_AnyTensor:$input);
@@ -26,12 +26,15 @@ def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable, Moe_PartialOpInterf
   let hasFolder = 1;
 }
 
-def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape, Moe_PartialOpInterface]> {
+def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape, Moe_PartialOpInterface,
+    Moe_Facts<"view", "aligned", "likeInput">]> {
   let summary = "The same numbers in another floating-point type";
   let description = [{
-    Stands at the border of a dispatch, between what is in memory and what is computed with: behind an input or a `moe.read`, before a `moe.yield` or a
-    `moe.write`. Made by `moe-narrow-storage`; templates take it as a view and convert when they load and store. Rounds to nearest, ties to even.
-    (C1) the element types differ.
+    Stands at the border of a dispatch, between the type that a tensor has in memory and the type that the kernel
+    computes with: after an input or a `moe.read`, before a `moe.yield` or a `moe.write`. `moe-narrow-storage` makes it.
+    Templates treat it as a view and convert when they load and store. Rounds to nearest, ties to even.
+
+    Constraints: (C1) the element types differ.
   }];
   let arguments = (ins Moe_AnyTensor:$input);
   let results = (outs Moe_AnyTensor:$result);
@@ -39,24 +42,26 @@ def Moe_CastOp : Moe_Op<"cast", [Pure, SameOperandsAndResultShape, Moe_PartialOp
   let hasVerifier = 1;
 }
 
-//===--- Row ops ------------------------------------------------------------------------------------------------------===//
+//===--- Row ops --------------------------------------------------------------------------------------------------===//
 
-def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, differentiable, isLeftWith]> {
+def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, differentiable, isLeftWith,
+    Moe_RowFacts<"aligned", "elementwise", ".isCheap = true", ["isDecision"]>]> {
   let summary = "Elementwise computation, as a region of scalar arith and math";
   let description = [{
-    Results all have one shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows` (r divides
-    rows: r = 1 is one row for all, r = rows is row by row) and at column `column` (c = columns) or 0 (c = 1). The
-    region's arguments are the scalars, then, when `position` is set, row and column as i64. Allowed inside: arith and
-    math ops on scalars, and `moe.sigmoid`. The canonicalizer drops operands and results without a use, merges equal
-    operands, and takes constants of one number inside. The backward is derived from the region (see MapBackward.cpp for
-    the scalar rules).
+    All results have the same shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows`, where r
+    divides rows (r = 1: one row for all; r = rows: row by row), and at column `column` (c = columns) or 0 (c = 1). The
+    region's arguments are the scalars, followed by row and column as i64 when `position` is set. The body may hold
+    arith and math ops on scalars, and `moe.sigmoid`. The canonicalizer drops operands and results without a use, merges
+    equal operands, and moves constants of one number inside. The backward is derived from the region (see
+    MapBackward.cpp for the scalar rules).
 
-    Where an operand is undefined (a row that a `moe.grouped_matmul` leaves out), so is every result that is computed from it. A
-    `select` on another condition is not: it is as defined as what it takes. `partial` says that nobody reads the results in
-    rows that no group has (moe-join-maps): a kernel that leaves these out may compute them.
+    Where an operand is undefined (a row that a `moe.grouped_matmul` leaves out), every result computed from it is
+    undefined too. A `select` on another condition is the exception: it is as defined as the value that it takes.
+    `partial` says that nobody reads the results in rows that belong to no group (moe-join-maps), so a kernel that
+    leaves those rows out may compute this map.
 
-    Constraints: (C1) r divides rows and c is 1 or columns; (C2) the body yields one scalar a result, of its element type; (C3) only arith and math
-    ops and `moe.sigmoid` inside.
+    Constraints: (C1) r divides rows, and c is 1 or columns; (C2) the body yields one scalar per result, of that
+    result's element type; (C3) the body holds only arith and math ops and `moe.sigmoid`.
     ```mlir
     %y = moe.map(%a, %b) : (tensor<8x4xf32>, tensor<1x4xf32>) -> tensor<8x4xf32> {
     ^bb0(%x: f32, %s: f32):
@@ -68,13 +73,17 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
   let arguments = (ins Variadic<Moe_MapTensor>:$inputs, UnitAttr:$position, UnitAttr:$partial);
   let results = (outs Variadic<Moe_MapTensor>:$results);
   let regions = (region SizedRegion<1>:$body);
-  let assemblyFormat = "(`position` $position^)? (`partial` $partial^)? `(` $inputs `)` attr-dict `:` functional-type($inputs, results) $body";
+  let assemblyFormat = [{
+    (`position` $position^)? (`partial` $partial^)? `(` $inputs `)` attr-dict `:` functional-type($inputs, results)
+    $body
+  }];
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
-  // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar a result.
+  // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar per result.
   let skipDefaultBuilders = 1; // with two flags they would take a lambda for one
   let builders = [OpBuilder<(ins "::mlir::TypeRange":$resultTypes, "::mlir::ValueRange":$inputs,
-    "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, ::mlir::ValueRange)>":$body,
+    "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, "
+    "::mlir::ValueRange)>":$body,
     CArg<"bool", "false">:$position)>];
   let extraClassDeclaration = [{
     ::mlir::Block *getBlock() { return &getBody().front(); }
@@ -86,9 +95,10 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, rowOp, diff
 def Moe_SigmoidOp : Moe_Op<"sigmoid", [Pure, SameOperandsAndResultType]> {
   let summary = "1 / (1 + exp(-x)) of a scalar, inside a map";
   let description = [{
-    Neither the value nor its derivative s (1 - s) meets infinity or NaN for large |x|. Written out in arith and math it would be a choice between two
-    forms, whose derivative has three divisions; as one op each target takes what it has: a stable form on CPUs, two instructions of the unit for
-    special functions on GPUs. Kernels compute it on vectors of scalars too.
+    Neither the value nor its derivative s (1 - s) becomes infinite or NaN for large |x|. Written out in arith and math
+    it would be a choice between two forms, whose derivative has three divisions. As one op it lets each target use what
+    it has: a stable form on CPUs, two instructions of the special-function unit on GPUs. Kernels also compute it on
+    vectors.
     ```mlir
     %s = moe.sigmoid %x : f32
     ```
@@ -105,13 +115,16 @@ def Moe_Reduction : I32EnumAttr<"Reduction", "how a row is reduced",
 }
 def Moe_ReductionAttr : EnumAttr<Moe_Dialect, Moe_Reduction, "reduction"> { let assemblyFormat = "$value"; }
 
-def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable, Moe_PartialOpInterface]> {
+def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, differentiable, Moe_PartialOpInterface,
+    Moe_RowFacts<"aligned", "wide", ".isCheap = true">]> {
   let summary = "Sum or maximum of each row: [N, C] -> [N, 1]";
   let description = [{
-    The order of additions is fixed, for each target and shape. `max` has no gradient: it counts as a constant, as in a stable softmax.
+    The order of additions is fixed for each target and shape. `max` has no gradient: it counts as a constant, as in a
+    stable softmax.
 
-    With `every` n the sums of each n columns side by side, [N, C] -> [N, C / n]: what a product's kernel, which has no whole row, can make of its results
-    (`moe-form-dispatches`). Row kernels refuse it, and it has no backward.
+    With `every` n the result holds the sum of every n adjacent columns: [N, C] -> [N, C / n]. The kernel of a product
+    has no whole row in hand, but it can make these sums of its results (`moe-form-dispatches`). Row kernels refuse
+    `every`, and it has no backward.
   }];
   let arguments = (ins Moe_ReductionAttr:$kind, Moe_Matrix:$input, OptionalAttr<I64Attr>:$every);
   let results = (outs Moe_Matrix:$result);
@@ -122,10 +135,12 @@ def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, rowOp, differentiable, Moe_Par
   }]>];
 }
 
-def Moe_RmsNormOp : Moe_Op<"rms_norm", [Pure, rowOp, differentiable, AllTypesMatch<["input", "result"]>]> {
+def Moe_RmsNormOp : Moe_Op<"rms_norm", [Pure, differentiable, AllTypesMatch<["input", "result"]>,
+    Moe_Facts<"expanded", "aligned", "elementwise", ".isCheap = true">]> {
   let summary = "y = x * rsqrt(mean(x^2) + eps) * scale, by row";
   let description = [{
-    x [N, C], scale [1, C]. Zhang and Sennrich 2019. Expanded into `map` and `row_reduce` by `moe-decompose`, so it fuses with its neighbours.
+    x [N, C], scale [1, C]. Zhang and Sennrich 2019. `moe-decompose` expands it into `map` and `row_reduce`, so it fuses
+    with its neighbours.
   }];
   let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$scale, F64Attr:$eps);
   let results = (outs Moe_Matrix:$result);
@@ -133,7 +148,8 @@ def Moe_RmsNormOp : Moe_Op<"rms_norm", [Pure, rowOp, differentiable, AllTypesMat
   let hasVerifier = 1;
 }
 
-def Moe_SoftmaxOp : Moe_Op<"softmax", [Pure, rowOp, differentiable, AllTypesMatch<["input", "result"]>]> {
+def Moe_SoftmaxOp : Moe_Op<"softmax", [Pure, differentiable, AllTypesMatch<["input", "result"]>,
+    Moe_Facts<"expanded", "aligned", "elementwise", ".isCheap = true">]> {
   let summary = "exp(x - max) / sum, by row";
   let arguments = (ins Moe_Matrix:$input);
   let results = (outs Moe_Matrix:$result);
@@ -141,7 +157,8 @@ def Moe_SoftmaxOp : Moe_Op<"softmax", [Pure, rowOp, differentiable, AllTypesMatc
   let hasVerifier = 1;
 }
 
-def Moe_LogSumExpOp : Moe_Op<"log_sum_exp", [Pure, rowOp, differentiable]> {
+def Moe_LogSumExpOp : Moe_Op<"log_sum_exp", [Pure, differentiable,
+    Moe_Facts<"expanded", "aligned", "wide", ".isCheap = true">]> {
   let summary = "log(sum(exp(x))) of each row, stable: [N, C] -> [N, 1]";
   let arguments = (ins Moe_Matrix:$input);
   let results = (outs Moe_Matrix:$result);
@@ -149,16 +166,20 @@ def Moe_LogSumExpOp : Moe_Op<"log_sum_exp", [Pure, rowOp, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_TopKOp : Moe_Op<"top_k", [Pure, rowOp]> {
+def Moe_TopKOp : Moe_Op<"top_k", [Pure, Moe_RowFacts<"aligned", "wide", ".isBusy = true, .isDecision = true">]> {
   let summary = "Columns of the K largest entries of each row, largest first; ties go to the lowest column";
-  let description = "[N, E] -> i32 [N, K]. No gradient: the choice is constant. (C1) 1 <= K <= E. NaN counts as smaller than every number.";
+  let description = [{
+    [N, E] -> i32 [N, K]. NaN counts as smaller than every number. No gradient: the choice counts as a constant.
+
+    Constraints: (C1) 1 <= K <= E.
+  }];
   let arguments = (ins Moe_Matrix:$scores);
   let results = (outs Moe_Ids:$ids);
   let assemblyFormat = "$scores attr-dict `:` type($scores) `->` type($ids)";
   let hasVerifier = 1;
 }
 
-def Moe_TakeOp : Moe_Op<"take", [Pure, rowOp, differentiable]> {
+def Moe_TakeOp : Moe_Op<"take", [Pure, differentiable, Moe_RowFacts<"aligned", "wide", ".isCheap = true">]> {
   let summary = "Picks columns by id, by row: result[n, k] = input[n, ids[n, k]]";
   let description = "An id of -1 gives 0.";
   let arguments = (ins Moe_Matrix:$input, Moe_Ids:$ids);
@@ -167,7 +188,7 @@ def Moe_TakeOp : Moe_Op<"take", [Pure, rowOp, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_PutOp : Moe_Op<"put", [Pure, rowOp, differentiable]> {
+def Moe_PutOp : Moe_Op<"put", [Pure, differentiable, Moe_RowFacts<"aligned", "wide", ".isCheap = true">]> {
   let summary = "Adds values into a row of zeros by id: result[n, ids[n, k]] += values[n, k]";
   let description = "The adjoint of `take`. Additions run over k in order; an id of -1 is skipped.";
   let arguments = (ins Moe_Matrix:$values, Moe_Ids:$ids);
@@ -176,36 +197,50 @@ def Moe_PutOp : Moe_Op<"put", [Pure, rowOp, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_RopeOp : Moe_Op<"rope", [Pure, rowOpPartly, differentiable, AllTypesMatch<["input", "result"]>, AllTypesMatch<["cos", "sin"]>]> {
+def Moe_RopeOp : Moe_Op<"rope", [Pure, differentiable, AllTypesMatch<["input", "result"]>,
+    AllTypesMatch<["cos", "sin"]>, Moe_RowFacts<"aligned", "elementwise", "", ["getOperandRows"]>]> {
   let summary = "Rotary position embedding of heads lying side by side";
   let description = [{
-    x [N, H*dh]; row n is at position (n / heads) mod S: `heads` (1 if absent) of a token's heads lie in rows of their own, the others side by side; cos, sin [S, dh/2] are whole operands. For pair i of a head: (a, b) = (x[i], x[i + dh/2]) ->
-    (a cos - b sin, b cos + a sin); `inverse` uses -sin (the backward). Su et al. 2021, in the half-split layout of GPT-NeoX and Llama.
-    (C1) dh = 2 * columns of cos divides the columns of x; (C2) heads * S divides N.
+    x [N, H*dh] has H heads side by side in each row. A token takes `heads` consecutive rows (1 if absent), so row n is
+    at position (n / heads) mod S. cos and sin [S, dh/2] are whole operands. For pair i of a head: (a, b) = (x[i], x[i +
+    dh/2]) -> (a cos - b sin, b cos + a sin). `inverse` uses -sin; that is the backward. Su et al. 2021, in the
+    half-split layout of GPT-NeoX and Llama.
+
+    Constraints: (C1) dh = 2 * columns of cos divides the columns of x; (C2) heads * S divides N.
   }];
-  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$cos, Moe_Matrix:$sin, UnitAttr:$inverse, DefaultValuedAttr<I64Attr, "1">:$heads);
+  let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$cos, Moe_Matrix:$sin, UnitAttr:$inverse,
+                       DefaultValuedAttr<I64Attr, "1">:$heads);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "(`inverse` $inverse^)? $input `,` $cos `,` $sin (`heads` $heads^)? attr-dict `:` type($input) `,` type($cos)";
+  let assemblyFormat = [{
+    (`inverse` $inverse^)? $input `,` $cos `,` $sin (`heads` $heads^)? attr-dict `:` type($input) `,` type($cos)
+  }];
   let hasVerifier = 1;
 }
 
-def Moe_GatherRowsOp : Moe_Op<"gather_rows", [Pure, rowOpPartly, differentiable]> {
+def Moe_GatherRowsOp : Moe_Op<"gather_rows", [Pure, differentiable,
+    Moe_RowFacts<"permuted", "likeInput", ".isCheap = true", ["getOperandRows", "getPickedRows"]>]> {
   let summary = "result[r] = input[rows[r]]; a row number of -1 gives zeros";
   let description = [{
-    input [N, D] is a whole operand, rows i32 [R, 1]. The backward needs to know where each input row went: it is given by `slot_row`
-    i32 [N, K] (from `moe.permute`) when the op will be differentiated: dinput[n] = sum over k of dresult[slot_row[n, k]].
+    input [N, D] is a whole operand, rows i32 [R, 1]. `slot_row` i32 [N, K] (from `moe.permute`) says where each input
+    row went. The backward needs it, so it is given when the op will be differentiated: dinput[n] = sum over k of
+    dresult[slot_row[n, k]].
   }];
   let arguments = (ins Moe_Matrix:$input, Moe_Ids:$rows, Optional<Moe_Ids>:$slot_row);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "$input `,` $rows (`slot_row` $slot_row^ `:` type($slot_row))? attr-dict `:` type($input) `,` type($rows) `->` type($result)";
+  let assemblyFormat = [{
+    $input `,` $rows (`slot_row` $slot_row^ `:` type($slot_row))? attr-dict `:` type($input) `,` type($rows) `->`
+    type($result)
+  }];
   let hasVerifier = 1;
 }
 
-def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, AttrSizedOperandSegments, rowOpPartly, differentiable]> {
+def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, AttrSizedOperandSegments, differentiable,
+    Moe_RowFacts<"permuted", "narrowWithInput", "", ["getOperandRows"]>]> {
   let summary = "result[n] = sum over k of weights[n, k] * rows[slot_row[n, k]]";
   let description = [{
-    rows [R, D] is a whole operand; slot_row i32 [N, K] (-1: dropped, adds nothing); weights [N, K], or absent for 1. A segmented gather-sum in the
-    order of k, never an atomic add. `row_slot` i32 [R, 1] (n*K + k, or -1 for padding) is given when the op will be differentiated.
+    rows [R, D] is a whole operand. slot_row i32 [N, K] names the row of each slot; -1 is a dropped slot and adds
+    nothing. weights are [N, K]; without them every weight is 1. The sum is a segmented gather-sum in the order of k,
+    never an atomic add. `row_slot` i32 [R, 1] (n*K + k, or -1 for padding) is given when the op will be differentiated.
   }];
   let arguments = (ins Moe_Matrix:$rows, Moe_Ids:$slot_row, Optional<Moe_Ids>:$row_slot, Optional<Moe_Matrix>:$weights);
   let results = (outs Moe_Matrix:$result);
@@ -216,27 +251,35 @@ def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, AttrSizedOperandSegments, 
   let hasVerifier = 1;
 }
 
-def Moe_SpreadRowsOp : Moe_Op<"spread_rows", [Pure, rowOpPartly]> {
-  let summary = "The adjoint of combine_rows in its rows: result[r] = weights[n, k] * input[n], with n*K + k = row_slot[r]";
-  let description = "input [N, D] and weights [N, K] (or absent for 1) are whole operands; row_slot i32 [R, 1]; -1 gives zeros. `top_k` = K.";
+def Moe_SpreadRowsOp : Moe_Op<"spread_rows", [Pure,
+    Moe_RowFacts<"permuted", "narrowWithInput", "", ["getOperandRows", "getPickedRows"]>]> {
+  let summary = "The adjoint of combine_rows in its rows: result[r] = weights[n, k] * input[n]";
+  let description = [{
+    n and k are those of row r: n*K + k = row_slot[r], with `top_k` = K. A row_slot of -1 gives zeros. input [N, D] and
+    weights [N, K] are whole operands (without weights every weight is 1); row_slot is i32 [R, 1].
+  }];
   let arguments = (ins Moe_Matrix:$input, Moe_Ids:$row_slot, Optional<Moe_Matrix>:$weights, I64Attr:$top_k);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = [{
-    $input `,` $row_slot (`weights` $weights^ `:` type($weights))? `top_k` $top_k attr-dict `:` type($input) `,` type($row_slot) `->` type($result)
+    $input `,` $row_slot (`weights` $weights^ `:` type($weights))? `top_k` $top_k attr-dict `:` type($input) `,`
+    type($row_slot) `->` type($result)
   }];
   let hasVerifier = 1;
 }
 
-def Moe_DotRowsOp : Moe_Op<"dot_rows", [Pure, rowOpPartly]> {
+def Moe_DotRowsOp : Moe_Op<"dot_rows", [Pure, Moe_RowFacts<"permuted", "wide", "", ["getOperandRows"]>]> {
   let summary = "The adjoint of combine_rows in its weights: result[n, k] = dot(input[n], rows[slot_row[n, k]])";
   let description = "input [N, D] is row-aligned, rows [R, D] whole, slot_row i32 [N, K]; -1 gives 0.";
   let arguments = (ins Moe_Matrix:$input, Moe_Matrix:$rows, Moe_Ids:$slot_row);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "$input `,` $rows `,` $slot_row attr-dict `:` type($input) `,` type($rows) `,` type($slot_row) `->` type($result)";
+  let assemblyFormat = [{
+    $input `,` $rows `,` $slot_row attr-dict `:` type($input) `,` type($rows) `,` type($slot_row) `->` type($result)
+  }];
   let hasVerifier = 1;
 }
 
-def Moe_EmbedOp : Moe_Op<"embed", [Pure, rowOpPartly, differentiable]> {
+def Moe_EmbedOp : Moe_Op<"embed", [Pure, differentiable,
+    Moe_RowFacts<"permuted", "narrow", "", ["getOperandRows"]>]> {
   let summary = "result[n] = table[ids[n]]";
   let description = "table [V, D] is a whole operand, ids i32 [N, 1] in range (the data reader checks).";
   let arguments = (ins Moe_Matrix:$table, Moe_Ids:$ids);
@@ -245,15 +288,17 @@ def Moe_EmbedOp : Moe_Op<"embed", [Pure, rowOpPartly, differentiable]> {
   let hasVerifier = 1;
 }
 
-//===--- Reductions over rows -----------------------------------------------------------------------------------------===//
+//===--- Reductions over rows -------------------------------------------------------------------------------------===//
 
-def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable]> {
+def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable,
+    Moe_Facts<"own", "reduced", "wide", ".sinks = Sinks::any, .takesEpilogue = true, .takesTerms = true">]> {
   let summary = "Sums over rows: [N, C] -> [G, C], G equal groups of consecutive rows";
   let description = [{
-    The order of additions is a function of the shapes alone: row by row on CPUs; on GPUs as docs/codegen-gpu.md says. (C1) G divides N.
+    The order of additions is a function of the shapes alone: row by row on CPUs; on GPUs as docs/codegen-gpu.md says.
+    (C1) G divides N.
 
-    A dispatch of kind "row" may hold it too, as its last step: the kernel then adds up groups of rows that it has in its hands anyway, and leaves a short sum
-    (see moe-form-dispatches).
+    A dispatch of kind "row" may end with it: the kernel then adds up groups of rows that it holds anyway, and leaves a
+    short sum (see moe-form-dispatches).
   }];
   let arguments = (ins Moe_Matrix:$input);
   let results = (outs Moe_Matrix:$result);
@@ -261,20 +306,24 @@ def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_ColumnKthOp : Moe_Op<"column_kth", [Pure, differentiable]> {
+def Moe_ColumnKthOp : Moe_Op<"column_kth", [Pure, differentiable,
+    Moe_Facts<"own", "reduced", "wide", ".sinks = Sinks::write, .takesConstants = true, .isDecision = true",
+              ["getOperandRows"]>]> {
   let summary = "The n-th largest entry of each column: [N, E] -> [G, E], G equal groups of consecutive rows";
   let description = [{
-    result[g, e] is the n-th largest of input[r, e] over the N/G rows r of group g, equal entries counted one by one. NaN counts as smaller than every
-    number; -0 equals +0, and a zero comes out as +0. Exact: no order of evaluation changes it. No gradient: it counts as a constant, as a choice does.
+    result[g, e] is the n-th largest of input[r, e] over the N/G rows r of group g. Equal entries count one by one. NaN
+    counts as smaller than every number; -0 equals +0, and a zero comes out as +0. The result is exact: no order of
+    evaluation changes it. No gradient: it counts as a constant, as a choice does.
 
-    When some are equal, more than n entries may be above or equal to it. `row` i32 [G, E] tells them apart: it is the row of the n-th one within its group, of
-    equal entries the earlier ones first. So exactly n entries are larger, or equal and in no later row.
+    When entries are equal, more than n of them may be larger than or equal to the result. `row` i32 [G, E] tells them
+    apart: it is the row, within its group, of the n-th entry when earlier rows come first among equals. So exactly n
+    entries are larger, or equal and in no later row.
 
-    `rank` i64 [1, 1] is for an n that is known only when the op runs: the n-th entry is then the rank-th one, and n is the largest rank that may come.
-    A rank outside 1..n counts as the nearest of these.
+    `rank` i64 [1, 1] serves when the rank is known only at run time: the op then takes the rank-th entry, and n is the
+    largest rank allowed. A rank outside 1..n counts as the nearest of these.
 
-    Constraints: (C1) G divides N; (C2) 1 <= n <= N/G; (C3) the result has the input's columns and element type; (C4) row has the shape of the result;
-    (C5) rank is [1, 1].
+    Constraints: (C1) G divides N; (C2) 1 <= n <= N/G; (C3) the result has the input's columns and element type; (C4)
+    row has the shape of the result; (C5) rank is [1, 1].
     ```mlir
     %t, %r = moe.column_kth %scores n 3 : tensor<8x4xf32> -> tensor<2x4xf32>, tensor<2x4xi32>
     %u = moe.column_kth %scores n 3 rank %i : tensor<8x4xf32>, tensor<1x1xi64> -> tensor<2x4xf32>
@@ -290,7 +339,8 @@ def Moe_ColumnKthOp : Moe_Op<"column_kth", [Pure, differentiable]> {
   let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::Value":$input, "int64_t":$n)>];
 }
 
-def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure]> {
+def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure,
+    Moe_Facts<"own", "reduced", "wide", ".sinks = Sinks::any, .takesEpilogue = true">]> {
   let summary = "The adjoint of embed: result[v] = sum of grad[n] over n with ids[n] = v, in order of n";
   let arguments = (ins Moe_Matrix:$grad, Moe_Ids:$ids);
   let results = (outs Moe_Matrix:$result);
@@ -298,9 +348,9 @@ def Moe_EmbedGradOp : Moe_Op<"embed_grad", [Pure]> {
   let hasVerifier = 1;
 }
 
-//===--- Matrix products ----------------------------------------------------------------------------------------------===//
+//===--- Matrix products ------------------------------------------------------------------------------------------===//
 
-def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable]> {
+def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable, productFacts]> {
   let summary = "Matrix product; `ta` and `tb` transpose an operand";
   let description = "[M, K] x [K, N] -> [M, N]. `ta`: a is [K, M]; `tb`: b is [N, K].";
   let arguments = (ins Moe_Matrix:$a, Moe_Matrix:$b, UnitAttr:$ta, UnitAttr:$tb);
@@ -309,29 +359,32 @@ def Moe_MatmulOp : Moe_Op<"matmul", [Pure, differentiable]> {
   let hasVerifier = 1;
 }
 
-def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable, leavesRows]> {
+def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable, leavesRows, productFacts]> {
   let summary = "One matrix product for each expert over its own rows";
   let description = [{
-    a [R, K], w [E, K, N] (`tb`: [E, N, K]), offsets i32 [1, E+1], counts i32 [1, E] from `moe.permute`: rows offsets[e] .. offsets[e+1]
-    of the result are a's rows times w[e]. That holds for rows of padding (from offsets[e] + counts[e] on) too: they are zeros behind `gather_rows`
-    and `spread_rows`, whose row number is -1 there, and so is what products make of them. Rows beyond offsets[E] are not written:
-    they are undefined, and groups without rows make a product that costs nothing. `all_rows` promises that there are none,
-    offsets[E] = R: only then may ops that have to happen for all rows, such as `moe.write`, be in the product's kernel.
+    a is [R, K], w [E, K, N] (with `tb`: [E, N, K]); offsets i32 [1, E+1] and counts i32 [1, E] come from `moe.permute`.
+    Rows offsets[e] .. offsets[e+1] of the result are a's rows times w[e]. This includes rows of padding (from
+    offsets[e] + counts[e] on): `gather_rows` and `spread_rows` make them zeros, since their row number is -1 there, and
+    products of zeros are zeros. A group without rows costs nothing. Rows beyond offsets[E] are not written and are
+    undefined. `all_rows` promises that there are none, that is offsets[E] = R. Only then may the product's kernel hold
+    ops that have to happen for all rows, such as `moe.write`.
 
-    `scales`: the operands were quantised, and element (r, n) of the result, r a row of expert e, is the sum times rows[r] times columns[e, n].
-    Such a product has no backward of its own: quantising comes after differentiation (moe-quantize-experts).
+    `scales` are given when the operands were quantised: element (r, n) of the result, where r is a row of expert e, is
+    then the sum times rows[r] times columns[e, n]. Such a product has no backward of its own, because quantising comes
+    after differentiation (moe-quantize-experts).
 
-    Constraints: (C1) no scales or two, rows [R, 1] and columns [E, N].
+    Constraints: (C1) there are no scales, or two: rows [R, 1] and columns [E, N].
     ```mlir
     %y = moe.grouped_matmul tb %q, %wq, %offsets, %counts scales %rows, %columns : tensor<16x1xf32>, tensor<2x6xf32>
       : tensor<16x4xf32>, tensor<2x6x4xf32>, tensor<1x3xi32>, tensor<1x2xi32> -> tensor<16x6xf32>
     ```
   }];
-  let arguments = (ins Moe_Matrix:$a, Moe_Stack:$w, Moe_Ids:$offsets, Moe_Ids:$counts, UnitAttr:$tb, Variadic<Moe_Matrix>:$scales,
-                       UnitAttr:$all_rows);
+  let arguments = (ins Moe_Matrix:$a, Moe_Stack:$w, Moe_Ids:$offsets, Moe_Ids:$counts, UnitAttr:$tb,
+                       Variadic<Moe_Matrix>:$scales, UnitAttr:$all_rows);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = [{
-    (`tb` $tb^)? (`all_rows` $all_rows^)? $a `,` $w `,` $offsets `,` $counts (`scales` $scales^ `:` type($scales))? attr-dict
+    (`tb` $tb^)? (`all_rows` $all_rows^)? $a `,` $w `,` $offsets `,` $counts (`scales` $scales^ `:` type($scales))?
+    attr-dict
     `:` type($a) `,` type($w) `,` type($offsets) `,` type($counts) `->` type($result)
   }];
   let hasVerifier = 1;
@@ -342,28 +395,35 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable, leaves
   }];
 }
 
-def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure]> {
+def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure, productFacts]> {
   let summary = "The weight gradient of grouped_matmul: result[e] = a_e^T b_e over the rows of expert e";
   let description = [{
-    a [R, K], b [R, N], result [E, K, N]; the counts[e] rows of each group are summed up; an expert without rows gets zeros. Rows of padding may be
-    read or not: where this op is used one of a and b has zeros there (see `moe.grouped_matmul`), and the other numbers.
+    a [R, K], b [R, N], result [E, K, N]. The sum runs over the counts[e] rows of each group; an expert without rows
+    gets zeros. A kernel may also read the rows of padding: wherever this op is used, one of a and b is zero there (see
+    `moe.grouped_matmul`) and the other is finite.
   }];
   let arguments = (ins Moe_Matrix:$a, Moe_Matrix:$b, Moe_Ids:$offsets, Moe_Ids:$counts);
   let results = (outs Moe_Stack:$result);
-  let assemblyFormat = "$a `,` $b `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($b) `,` type($offsets) `,` type($counts) `->` type($result)";
+  let assemblyFormat = [{
+    $a `,` $b `,` $offsets `,` $counts attr-dict `:` type($a) `,` type($b) `,` type($offsets) `,` type($counts) `->`
+    type($result)
+  }];
   let hasVerifier = 1;
 }
 
-//===--- Quantisation -------------------------------------------------------------------------------------------------===//
+//===--- Quantisation ---------------------------------------------------------------------------------------------===//
 
-def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, rowOp]> {
-  let summary = "Rows as multiples of a scale that f8E4M3FN can hold";
+def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, Moe_Facts<"expanded", "aligned", "wide">]> {
+  let summary = "Rounds rows to numbers that f8E4M3FN can hold, with one scale per row";
   let description = [{
-    values[n, c] = round(input[n, c] / scale[n]), rounded to the nearest number of f8E4M3FN, ties to even. scale[n] [N, 1] is the smallest power of two,
-    from 2^-100 on, with which the largest magnitude of row n, of all inputs together, stays within 448. A power of two, because dividing and multiplying
-    by it is exact: every target gets the same values, however it fuses or divides. A row with an infinity or a NaN becomes NaN, scale and all. Values are floats that an f8 can hold; where they lie in memory as f8
-    is decided by `moe-narrow-storage`. Several inputs share their scale, so that products with them can be added up before they are scaled. Expanded into `map` and
-    `row_reduce` by `moe-decompose`.
+    values[n, c] = input[n, c] / scale[n], rounded to the nearest number of f8E4M3FN, ties to even. scale [N, 1] is a
+    power of two: the smallest one, 2^-100 or larger, that keeps the largest magnitude of row n within 448. Several
+    inputs share one scale per row, so that products with them can be added up before they are scaled. Dividing and
+    multiplying by a power of two is exact, so every target gets the same values, however it fuses or divides. A row
+    with an infinity or a NaN becomes NaN, and so does its scale.
+
+    The values are floats that an f8 can hold; `moe-narrow-storage` decides where they lie in memory as f8.
+    `moe-decompose` expands the op into `map` and `row_reduce`.
 
     Constraints: (C1) at least one input, as many values, all of one type; (C2) scale has their rows and element type.
     ```mlir
@@ -376,13 +436,15 @@ def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, rowOp]> {
   let hasVerifier = 1;
 }
 
-def Moe_QuantizeColumnsOp : Moe_Op<"quantize_columns", [Pure]> {
-  let summary = "quantize_rows of each matrix transposed: the columns of weights, with the depth of their product contiguous";
+def Moe_QuantizeColumnsOp : Moe_Op<"quantize_columns", [Pure,
+    Moe_Facts<"own", "aligned", "float8", ".sinks = Sinks::write", ["getStorage"]>]> {
+  let summary = "quantize_rows of each matrix, transposed: the columns of weights, contiguous in depth";
   let description = [{
-    input [E, K, N], values [E, N, K], scale [E, N]: column n of matrix e is divided by scale[e, n] and rounded, as rows are by `quantize_rows`.
-    A tensor core takes 8-bit operands with their depth contiguous only, so values are transposed on the way.
+    input [E, K, N], values [E, N, K], scale [E, N]. Column n of matrix e is divided by scale[e, n] and rounded, as
+    `quantize_rows` does with rows. Tensor cores take 8-bit operands only with their depth contiguous, so the values are
+    transposed on the way.
 
-    Constraints: (C1) the shapes are these, of one element type.
+    Constraints: (C1) the shapes are these, all of one element type.
   }];
   let arguments = (ins Moe_Stack:$input);
   let results = (outs Moe_Stack:$values, Moe_Matrix:$scale);
@@ -390,15 +452,19 @@ def Moe_QuantizeColumnsOp : Moe_Op<"quantize_columns", [Pure]> {
   let hasVerifier = 1;
 }
 
-//===--- Attention ----------------------------------------------------------------------------------------------------===//
+//===--- Attention ------------------------------------------------------------------------------------------------===//
 
-def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<["k", "v"]>, AllTypesMatch<["q", "result"]>]> {
+def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<["k", "v"]>,
+    AllTypesMatch<["q", "result"]>, Moe_Facts<"own", "whole", "narrow", "", ["isFactor", "getStorage"]>]> {
   let summary = "Causal softmax attention by blocks; grouped queries";
   let description = [{
-    q [B*S, H*dh], k and v [B*S, G*dh], H = heads, G = kv_heads, G divides H, S = seq_len. Query head h reads key head h / (H/G).
-    Scores are scaled by 1/sqrt(dh). Never holds a full score matrix (Dao et al. 2022). lse [B*S, H] = log-sum-exp of the scaled scores, for the backward.
-    The query at position i sees the keys max(0, i - window + 1) .. i; without `window`, all up to its own. Constraint: window >= 1. A window of
-    seq_len or more hides nothing; canonicalization drops it.
+    q [B*S, H*dh], k and v [B*S, G*dh], with H = heads, G = kv_heads and S = seq_len. Query head h reads key head h /
+    (H/G). Scores are scaled by 1/sqrt(dh). No kernel holds a full matrix of scores (Dao et al. 2022). lse [B*S, H] is
+    the log-sum-exp of the scaled scores; the backward needs it. The query at position i sees the keys max(0, i -
+    window + 1) .. i; without `window` it sees all keys up to its own. A window of seq_len or more hides nothing, so
+    canonicalization drops it.
+
+    Constraints: G divides H; window >= 1.
   }];
   let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len,
                        OptionalAttr<I64Attr>:$window);
@@ -412,154 +478,27 @@ def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<[
 }
 
 def Moe_AttentionGradOp : Moe_Op<"attention_grad", [Pure, AllTypesMatch<["k", "v", "dk", "dv"]>,
-    AllTypesMatch<["q", "result", "grad", "dq"]>]> {
+    AllTypesMatch<["q", "result", "grad", "dq"]>, Moe_Facts<"own", "whole", "narrow", "", ["isFactor"]>]> {
   let summary = "Gradients of attention in q, k and v, recomputing the scores block by block";
   let description = "Sizes and `window` are those of the `moe.attention` whose backward it is.";
-  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, Moe_Matrix:$result, Moe_Matrix:$lse, Moe_Matrix:$grad,
+  let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, Moe_Matrix:$result, Moe_Matrix:$lse,
+                       Moe_Matrix:$grad,
                        I64Attr:$heads, I64Attr:$kv_heads, I64Attr:$seq_len, OptionalAttr<I64Attr>:$window);
   let results = (outs Moe_Matrix:$dq, Moe_Matrix:$dk, Moe_Matrix:$dv);
   let assemblyFormat = [{
-    $q `,` $k `,` $v `,` $result `,` $lse `,` $grad `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len (`window` $window^)? attr-dict
+    $q `,` $k `,` $v `,` $result `,` $lse `,` $grad `heads` $heads `kv_heads` $kv_heads `seq_len` $seq_len
+    (`window` $window^)? attr-dict
     `:` type($q) `,` type($k) `,` type($lse)
   }];
   let hasVerifier = 1;
   let hasCanonicalizeMethod = 1;
 }
 
-//===--- Routing ------------------------------------------------------------------------------------------------------===//
+//===--- Sources --------------------------------------------------------------------------------------------------===//
 
-def Moe_PermuteOp : Moe_Op<"permute", [Pure, AllTypesMatch<["ids", "slot_row"]>, AllTypesMatch<["row_token", "row_slot"]>]> {
-  let summary = "Sorts (token, slot) pairs by expert with a stable counting sort";
-  let description = [{
-    ids i32 [N, K] in 0..E-1, or -1 for a dropped slot. Groups are ordered by expert, then token, then slot, and each group starts at a multiple
-    of `align` rows. offsets i32 [1, E+1] (offsets[E] = rows in use), counts i32 [1, E], row_token i32 [R, 1] (the token of a row; padding rows
-    and rows beyond offsets[E] have -1), row_slot i32 [R, 1] (n*K + k or -1), slot_row i32 [N, K] (the row of a slot or -1).
-    R = S + E*(align-1), rounded up to `align`, with S = N*K slots: enough for every routing. `limit` promises that at most that many ids are not -1; then
-    S = limit. It is for routing by experts, whose ids [N, E] have E*n set. Should there be more, whatever would lie behind row R - 1 is dropped: it has no
-    row (slot_row -1), and offsets and counts end there.
-
-    Constraints: (C1) at least one expert and an alignment of at least 1; (C2) 1 <= limit <= N*K; (C3) the shapes are these.
-    ```mlir
-    %offsets, %counts, %row_token, %row_slot, %slot_row = moe.permute %ids experts 3 align 4 limit 6
-        : tensor<8x3xi32> -> tensor<1x4xi32>, tensor<1x3xi32>, tensor<16x1xi32>
-    ```
-  }];
-  let arguments = (ins Moe_Ids:$ids, I64Attr:$experts, I64Attr:$align, OptionalAttr<I64Attr>:$limit);
-  let results = (outs Moe_Ids:$offsets, Moe_Ids:$counts, Moe_Ids:$row_token, Moe_Ids:$row_slot, Moe_Ids:$slot_row);
-  let assemblyFormat = [{
-    $ids `experts` $experts `align` $align (`limit` $limit^)? attr-dict
-    `:` type($ids) `->` type($offsets) `,` type($counts) `,` type($row_token)
-  }];
-  let hasVerifier = 1;
-  let extraClassDeclaration = [{
-    /// R, for at most `slots` slots that have an id: N*K, or the limit.
-    static int64_t getPermutedRows(int64_t slots, int64_t experts, int64_t align);
-  }];
-}
-
-def Moe_DropPolicy : I32EnumAttr<"DropPolicy", "which slots of an over-full expert are dropped",
-    [I32EnumAttrCase<"lowest_weight", 0>, I32EnumAttrCase<"position", 1>]> {
-  let cppNamespace = "::moec::moe";
-  let genSpecializedAttr = 0;
-}
-def Moe_DropPolicyAttr : EnumAttr<Moe_Dialect, Moe_DropPolicy, "drop"> { let assemblyFormat = "$value"; }
-
-def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", "result"]>]> {
-  let summary = "Replaces the ids of slots beyond an expert's capacity by -1";
-  let description = [{
-    ids i32 [N, K], weights [N, K] -> ids i32 [N, K]. `lowest_weight` keeps the `capacity` slots of highest weight of each expert (ties: the earlier
-    slot), `position` the first in token order.
-
-    `room` i64 [1, 1] is for a capacity that is known only when the op runs, such as that of a layer with a top_k of its own: an expert keeps min(room, capacity)
-    slots, none when that is 0 or less.
-
-    Constraints: (C1) at least one expert and a capacity of at least 1; (C2) weights have the shape of ids; (C3) room is [1, 1].
-    ```mlir
-    %kept = moe.limit_capacity lowest_weight %ids, %weights experts 3 capacity 4 room %n : tensor<8x2xi32>, tensor<8x2xf32>, tensor<1x1xi64>
-    ```
-  }];
-  let arguments = (ins Moe_DropPolicyAttr:$policy, Moe_Ids:$ids, Moe_Matrix:$weights, I64Attr:$experts, I64Attr:$capacity,
-                       Optional<Moe_Counts>:$room);
-  let results = (outs Moe_Ids:$result);
-  let assemblyFormat = [{
-    `` $policy $ids `,` $weights `experts` $experts `capacity` $capacity (`room` $room^)? attr-dict `:` type($ids) `,` type($weights) (`,` type($room)^)?
-  }];
-  let hasVerifier = 1;
-}
-
-def Moe_CountIdsOp : Moe_Op<"count_ids", [Pure]> {
-  let summary = "How often each expert was chosen: i32 [N, K] -> i64 [G, E], G equal groups of consecutive rows";
-  let description = "Negative ids are not counted. Integers, so the order of counting never matters.";
-  let arguments = (ins Moe_Ids:$ids);
-  let results = (outs Moe_Counts:$result);
-  let assemblyFormat = "$ids attr-dict `:` type($ids) `->` type($result)";
-  let hasVerifier = 1;
-}
-
-def Moe_SinkhornOp : Moe_Op<"sinkhorn", [Pure, differentiable, AllTypesMatch<["scores", "plan"]>]> {
-  let summary = "The balanced plan nearest to scores: entropic optimal transport between rows and columns";
-  let description = [{
-    plan [N, E] maximises <plan, scores> - xi <plan, log plan> under row sums of 1 and column sums of N/E (Cuturi 2013), in the log domain: with K = scores/xi,
-    log v_e = log(N/E) - logsumexp_r(K + log u) and log u_r = -logsumexp_e(K + log v) in turn, from log u = 0, until the 2-norm of all errors of the sums
-    is below `tol` or `max_iters` such pairs are done. The row update comes last: rows sum to 1, and plan is the softmax of the rows of K + log v.
-    Adding a number to a row or a column of scores changes nothing. When `enabled` is 0 the plan is zeros, at no cost. No gradient: it counts as a constant.
-
-    Constraints: (C1) enabled is [1, 1]; (C2) xi > 0, tol >= 0 and max_iters >= 1.
-    ```mlir
-    %plan = moe.sinkhorn %scores if %now xi 0.05 max_iters 100 tol 1.0e-3 : tensor<8x4xf32>, tensor<1x1xf32>
-    ```
-  }];
-  let arguments = (ins Moe_Matrix:$scores, Moe_MapTensor:$enabled, F64Attr:$xi, I64Attr:$max_iters, F64Attr:$tol);
-  let results = (outs Moe_Matrix:$plan);
-  let assemblyFormat = [{
-    $scores `if` $enabled `xi` $xi `max_iters` $max_iters `tol` $tol attr-dict `:` type($scores) `,` type($enabled)
-  }];
-  let hasVerifier = 1;
-}
-
-//===--- Decompositions -----------------------------------------------------------------------------------------------===//
-
-def Moe_EighOp : Moe_Op<"eigh", [Pure, AllTypesMatch<["input", "previous", "vectors"]>]> {
-  let summary = "Eigenvectors and eigenvalues of symmetric matrices, largest first";
-  let description = [{
-    input [B, n, n], symmetric: vectors [B, n, n] has an eigenvector of norm 1 in each column, values [B, n] descends. By cyclic Jacobi rotations over a
-    fixed order of disjoint pairs (Golub and Van Loan, 8.5), until the norm of what is off the diagonal is below the resolution of the element type times
-    the norm of the matrix. About 10 sweeps of 9 n^3 flops: meant for some hundreds of rows now and then, not for every step. An eigenvector's sign, and
-    the basis of equal eigenvalues, are what the rotations make of the unit matrix. When `enabled` is 0: vectors = previous and values = 0. Where
-    `previous` is a state and vectors are written there, nothing is moved then.
-
-    Constraints: (C1) matrices are square; (C2) values are [B, n], of the same element type; (C3) enabled is [1, 1].
-    ```mlir
-    %q, %l = moe.eigh %a previous %old if %now : tensor<2x8x8xf32>, tensor<1x1xf32> -> tensor<2x8xf32>
-    ```
-  }];
-  let arguments = (ins Moe_Stack:$input, Moe_Stack:$previous, Moe_MapTensor:$enabled);
-  let results = (outs Moe_Stack:$vectors, Moe_Matrix:$values);
-  let assemblyFormat = "$input `previous` $previous `if` $enabled attr-dict `:` type($input) `,` type($enabled) `->` type($values)";
-  let hasVerifier = 1;
-}
-
-def Moe_QrOp : Moe_Op<"qr", [Pure, AllTypesMatch<["input", "previous", "result"]>]> {
-  let summary = "The orthonormal factor of matrices: input = result * R, R upper triangular with a positive diagonal";
-  let description = [{
-    input [B, m, n], m >= n. Gram-Schmidt, column by column, each projected twice (Giraud et al. 2005: columns are then orthogonal to rounding). A column that
-    lies in the span of those before it, to rounding, is replaced by the unit vector farthest from that span, made orthogonal likewise.
-    When `enabled` is 0: result = previous. Where `previous` is a state and the result is written there, nothing is moved then.
-
-    Constraints: (C1) matrices have as many rows as columns or more; (C2) enabled is [1, 1].
-    ```mlir
-    %q = moe.qr %a previous %old if %now : tensor<2x8x4xf32>, tensor<1x1xf32>
-    ```
-  }];
-  let arguments = (ins Moe_Stack:$input, Moe_Stack:$previous, Moe_MapTensor:$enabled);
-  let results = (outs Moe_Stack:$result);
-  let assemblyFormat = "$input `previous` $previous `if` $enabled attr-dict `:` type($input) `,` type($enabled)";
-  let hasVerifier = 1;
-}
-
-//===--- Sources ------------------------------------------------------------------------------------------------------===//
-
-def Moe_SliceColumnsOp : Moe_Op<"slice_columns", [Pure]> {
+def Moe_SliceColumnsOp : Moe_Op<"slice_columns", [Pure,
+    // Rows are sequences: too few for a kernel to look for company.
+    Moe_Facts<"row", "aligned", "wide", ".sinks = Sinks::any, .takesConstants = true, .isCheap = true">]> {
   let summary = "Columns first .. first+C-1 of an id matrix, by row: the inputs or targets of a batch";
   let description = "i32 [B, S+1] -> i32 [B, C].";
   let arguments = (ins Moe_Ids:$input, I64Attr:$first);
@@ -568,16 +507,19 @@ def Moe_SliceColumnsOp : Moe_Op<"slice_columns", [Pure]> {
   let hasVerifier = 1;
 }
 
-def Moe_RandomNormalOp : Moe_Op<"random_normal", [Pure, rowOp]> {
+def Moe_RandomNormalOp : Moe_Op<"random_normal", [Pure, Moe_RowFacts<"aligned", "wide", ".isBusy = true">]> {
   let summary = "Normal random numbers from a counter-based generator";
   let description = [{
-    Element i (row-major in the result) of copy c is a function of (seed, stream, c, i) alone: Philox4x32-10 (Salmon et al. 2011) with key = seed and
-    counter = (low 32 bits of i / 2, high 32 bits, stream, c), Box-Muller in f64 on the pair of 64-bit words, rounded to the element type.
-    Element 2j takes the cosine, 2j+1 the sine. So no layout, thread count or order changes a value. `index` is the copy (absent: 0).
+    Element i (row-major in the result) of copy c is a function of (seed, stream, c, i) alone, so no layout, thread
+    count or order changes a value. The generator is Philox4x32-10 (Salmon et al. 2011) with key = seed and counter =
+    (low 32 bits of i / 2, high 32 bits, stream, c). Box-Muller in f64 turns its pair of 64-bit words into two numbers,
+    which are rounded to the element type: element 2j takes the cosine, 2j+1 the sine. `index` is the copy (absent: 0).
   }];
   let arguments = (ins Optional<Index>:$index, I64Attr:$seed, I64Attr:$stream, F64Attr:$mean, F64Attr:$stddev);
   let results = (outs Moe_Matrix:$result);
-  let assemblyFormat = "(`[` $index^ `]`)? `seed` $seed `stream` $stream `mean` $mean `stddev` $stddev attr-dict `:` type($result)";
+  let assemblyFormat = [{
+    (`[` $index^ `]`)? `seed` $seed `stream` $stream `mean` $mean `stddev` $stddev attr-dict `:` type($result)
+  }];
 }
 
 #endif

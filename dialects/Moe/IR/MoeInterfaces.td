@@ -6,30 +6,76 @@ include "mlir/IR/OpBase.td"
 def Moe_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{
-    An op that knows its own backward. `moe-differentiate` calls `buildBackward` once for each op, from the last to the first,
-    with the gradient of each result (null when nothing flows there). The op adds IR at the builder's point and sets the gradient
-    of each operand (null: none, for ids or constants). `needed` tells which operands' gradients have a use; others may be left null. It may use its own operands and results: the pass sees to it that they are
-    saved or recomputed.
+    An op that knows its own backward. `moe-differentiate` calls `buildBackward` once for each op, from the last to the
+    first, with the gradient of each result (null when nothing flows there). The op adds IR at the builder's point and
+    sets the gradient of each operand (null: none, for ids or constants). `needed` tells which operands' gradients have
+    a use; others may be left null. It may use its own operands and results: the pass sees to it that they are saved or
+    recomputed.
   }];
   let methods = [
-    InterfaceMethod<[{Builds the vector-Jacobian product. `resultGrads` has one entry a result, `operandGrads` comes sized to the
-      operands and filled with null.}],
+    InterfaceMethod<[{Builds the vector-Jacobian product. `resultGrads` has one entry per result,
+      `operandGrads` has one null entry per operand, to be filled.}],
       "::mlir::LogicalResult", "buildBackward",
       (ins "::mlir::OpBuilder &":$builder, "::mlir::ValueRange":$resultGrads, "::llvm::ArrayRef<bool>":$needed,
            "::llvm::SmallVectorImpl<::mlir::Value> &":$operandGrads)>,
   ];
 }
 
-def Moe_RowOpInterface : OpInterface<"RowOpInterface"> {
+defvar differentiable = DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>;
+
+def Moe_FactsOpInterface : OpInterface<"FactsOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{
-    An op whose results' row i depends only on row i of its row-aligned operands (or on row i * r / rows of an operand with r rows), and on
-    any part of its whole operands. Chains of such ops with one number of rows become one kernel that keeps a row in cache.
+    An op whose facts passes and targets may ask: which kernel computes it, how rows of its operands relate to those of
+    its results, how results lie in memory, and what else is in OpFacts.h. Ops get it by `Moe_Facts`. There is no
+    default: an op without facts is in no kernel, and a pass that meets one reports it.
   }];
   let methods = [
-    InterfaceMethod<"Number of rows of the results.", "int64_t", "getNumRows", (ins)>,
-    InterfaceMethod<"Whether operand `index` is read by row; else it is read as a whole and must exist before the kernel starts.",
-      "bool", "isRowAligned", (ins "unsigned":$index), [{}], [{ return true; }]>,
+    StaticInterfaceMethod<"What is true of every op of this name.", "const ::moec::moe::OpFacts &", "getFacts", (ins),
+      [{ return ConcreteOp::facts; }]>,
+    InterfaceMethod<"How rows of operand `index` relate to those of the results.", "::moec::moe::Rows",
+      "getOperandRows", (ins "unsigned":$index), [{}], [{ return ConcreteOp::facts.rows; }]>,
+    InterfaceMethod<"How result `index` lies in memory where storage is narrow.", "::moec::moe::Storage",
+      "getStorage", (ins "unsigned":$index), [{}], [{ return ConcreteOp::facts.storage; }]>,
+    InterfaceMethod<"Whether a tensor core reads operand `index`, so that it may lie in memory in a narrow type.",
+      "bool", "isFactor", (ins "unsigned":$index), [{}], [{ return false; }]>,
+    InterfaceMethod<"Whether the op decides which rows meet which expert.", "bool", "isDecision", (ins), [{}],
+      [{ return ConcreteOp::facts.isDecision; }]>,
+    InterfaceMethod<[{The rows that the result consists of, where these are rows of an operand; loads of products can
+      pick them themselves. None for other ops.}],
+      "::std::optional<::moec::moe::PickedRows>", "getPickedRows", (ins), [{}], [{ return ::std::nullopt; }]>,
+  ];
+}
+
+// Puts `facts`, initializers of OpFacts, into an op's class.
+class Moe_HasFacts<string facts> : NativeOpTrait<"HasFacts", [],
+    "static constexpr ::moec::moe::OpFacts facts = {" # facts # "};"> {
+  let cppNamespace = "::moec::moe";
+}
+
+// The facts of an op, in the words of OpFacts.h. `others` are designated initializers, in the order of the struct;
+// `methods` are those of FactsOpInterface whose answer the op computes itself (OpFacts.cpp).
+class Moe_Facts<string kernel, string rows, string storage, string others = "", list<string> methods = []>
+    : TraitList<[
+        DeclareOpInterfaceMethods<Moe_FactsOpInterface, methods>,
+        Moe_HasFacts<".kernel = Kernel::" # kernel # ", .rows = Rows::" # rows # ", .storage = Storage::" # storage #
+                     !if(!empty(others), "", ", " # others)>]>;
+
+// Facts of an op of the row template.
+class Moe_RowFacts<string rows, string storage, string others = "", list<string> methods = []>
+    : Moe_Facts<"row", rows, storage, ".sinks = Sinks::any, .takesConstants = true, .joinsReaders = true" #
+                !if(!empty(others), "", ", " # others), methods>;
+
+def Moe_StateAccessOpInterface : OpInterface<"StateAccessOpInterface"> {
+  let cppNamespace = "::moec::moe";
+  let description = "An op that reads or writes a state, or one copy of it.";
+  let methods = [
+    InterfaceMethod<"The state.", "::mlir::FlatSymbolRefAttr", "getStateAttr">,
+    InterfaceMethod<"Which copy; null for the whole state.", "::mlir::Value", "getIndex">,
+    InterfaceMethod<"The value that is stored; null for a read.", "::mlir::Value", "getStored", (ins), [{}],
+      [{ return {}; }]>,
+    InterfaceMethod<"Whether what is stored is added to what is there.", "bool", "accumulates", (ins), [{}],
+      [{ return false; }]>,
   ];
 }
 
@@ -37,15 +83,15 @@ def Moe_PartialOpInterface : OpInterface<"PartialOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{
     An op whose results need not exist in every row. A product of groups computes the rows of its groups and leaves the
-    others undefined; what is computed from it row by row is undefined there too, so its kernel may skip these rows. An
-    op without this interface (a state write, say) has to happen for all its rows: it cannot be part of a kernel that
-    leaves some out.
+    others undefined. Whatever is computed from it row by row is undefined there too, so its kernel may skip these rows.
+    An op without this interface (a state write, for example) has to happen for all its rows, so it cannot be part of a
+    kernel that leaves some out.
   }];
   let methods = [
     InterfaceMethod<"Whether a kernel of this op may leave rows of its results out: the rows that no group has.",
       "bool", "leavesRows", (ins), [{}], [{ return false; }]>,
-    InterfaceMethod<[{Whether no result is needed in the rows that the operands for which `isLeft` holds do not have: each of
-      them is undefined there as well, or nobody reads it.}],
+    InterfaceMethod<[{Whether no result is needed in the rows that the operands for which `isLeft` holds do not have:
+      each of them is undefined there as well, or nobody reads it.}],
       "bool", "isLeftWith", (ins "::llvm::function_ref<bool(::mlir::Value)>":$isLeft), [{}],
       [{ return ::llvm::any_of($_op->getOperands(), isLeft); }]>,
   ];

@@ -145,7 +145,7 @@ bool MapOp::isLeftWith(function_ref<bool(Value)> isLeft) {
     return true;
   llvm::SmallDenseSet<Value> undefined;
   for (auto [argument, input] : llvm::zip(getBlock()->getArguments(), getInputs()))
-    if (rows(input) == getNumRows() && isLeft(input))
+    if (rows(input) == getShapeType().getDimSize(0) && isLeft(input))
       undefined.insert(argument);
   auto isUndefined = [&](Value value) { return undefined.contains(value); };
   for (Operation &op : getBlock()->without_terminator()) {
@@ -160,7 +160,5 @@ bool MapOp::isLeftWith(function_ref<bool(Value)> isLeft) {
   }
   return llvm::all_of(getYield().getValues(), isUndefined);
 }
-
-int64_t MapOp::getNumRows() { return getShapeType().getDimSize(0); }
 
 } // namespace moec::moe

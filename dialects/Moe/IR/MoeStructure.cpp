@@ -16,6 +16,83 @@ int64_t StateOp::getCopyBytes() {
   return type.getNumElements() * (type.getElementTypeBitWidth() / 8);
 }
 
+void StateOp::build(OpBuilder &, OperationState &state, StringAttr name, StateKindAttr kind, TypeAttr type,
+                    IntegerAttr count, DenseI64ArrayAttr layers, FlatSymbolRefAttr gradient) {
+  Properties &properties = state.getOrAddProperties<Properties>();
+  properties.sym_name = name;
+  properties.kind = kind;
+  properties.type = type;
+  properties.count = count;
+  properties.layers = layers;
+  properties.gradient = gradient;
+}
+
+namespace {
+
+/// What a state with a role must be.
+struct RoleRule {
+  StateKind kind;
+  unsigned integerBits; // 0: floats
+};
+
+} // namespace
+
+static RoleRule ruleOf(StateRole role) {
+  switch (role) {
+  case StateRole::step_counter:
+    return {StateKind::counter, 64};
+  case StateRole::batch_tokens:
+  case StateRole::batch_sources:
+  case StateRole::generate_tokens:
+  case StateRole::generate_position:
+    return {StateKind::batch, 32};
+  case StateRole::generate_logits:
+  case StateRole::token_losses:
+    return {StateKind::output, 0};
+  case StateRole::loss:
+  case StateRole::total_loss:
+  case StateRole::grad_norm:
+    return {StateKind::metric, 0};
+  case StateRole::expert_tokens:
+    return {StateKind::metric, 64};
+  }
+  llvm_unreachable("all roles are above");
+}
+
+/// (C3), (C4), (C5), (C6).
+static LogicalResult verifyUse(StateOp op) {
+  StateKind kind = op.getKind();
+  bool maySave = kind == StateKind::parameter || kind == StateKind::optimizer || kind == StateKind::balance ||
+                 kind == StateKind::counter;
+  if (op.getSaved() && !maySave)
+    return op.emitOpError("is saved, and of kind ")
+           << stringifyStateKind(kind) << ", expected parameter, optimizer, balance or counter";
+  if (op.getLogName().has_value() != (kind == StateKind::metric))
+    return op.emitOpError("is of kind ") << stringifyStateKind(kind)
+                                         << (op.getLogName() ? ", only a metric is logged"
+                                                             : ", expected `logged` with its key in the log");
+  if (std::optional<StateRole> role = op.getRole()) {
+    RoleRule rule = ruleOf(*role);
+    Type element = op.getTensorType().getElementType();
+    if (kind != rule.kind)
+      return op.emitOpError("is of kind ") << stringifyStateKind(kind) << ", expected " << stringifyStateKind(rule.kind)
+                                           << " for the role " << stringifyStateRole(*role);
+    if (rule.integerBits ? !element.isInteger(rule.integerBits) : !isa<FloatType>(element))
+      return op.emitOpError("has element type ")
+             << element << ", expected " << (rule.integerBits ? "i" + std::to_string(rule.integerBits) : "a float")
+             << " for the role " << stringifyStateRole(*role);
+    if (*role == StateRole::step_counter && !op.getSaved())
+      return op.emitOpError("is the step counter, expected `saved`: a run that goes on starts from it");
+  }
+  if (std::optional<StringRef> name = op.getLogicalName()) {
+    if (name->empty() || name->count("{}") > 1)
+      return op.emitOpError("is named \"") << *name << "\", expected a name with one {} at most";
+    if (name->contains("{}") && !op.getLayers())
+      return op.emitOpError("is named \"") << *name << "\", expected `layers` that fill {}";
+  }
+  return success();
+}
+
 LogicalResult StateOp::verify() {
   auto type = dyn_cast<RankedTensorType>(getType());
   if (!type || !type.hasStaticShape())
@@ -34,7 +111,7 @@ LogicalResult StateOp::verify() {
   // (C1)
   if (getGradient() && getKind() != StateKind::parameter)
     return emitOpError("is of kind ") << stringifyStateKind(getKind()) << ", only a parameter names a gradient";
-  return success();
+  return verifyUse(*this);
 }
 
 LogicalResult StateOp::verifySymbolUses(SymbolTableCollection &symbols) {
@@ -104,7 +181,7 @@ LogicalResult LossOp::verify() { return expectShape(*this, "total", getTotal(), 
 
 //===--- Argument lists of repeat and dispatch --------------------------------------------------------------------===//
 
-// `%arg = %operand`; the argument's location stands behind it when locations are printed.
+// `%arg = %operand`; the argument's location follows it when locations are printed.
 static void printBinding(OpAsmPrinter &p, BlockArgument arg, Value operand, bool withType) {
   p.printRegionArgument(arg, /*argAttrs=*/{}, /*omitType=*/true);
   p << " = " << operand;
@@ -311,14 +388,8 @@ LogicalResult DispatchOp::verify() {
                                     << std::get<0>(pair).getType();
   // (C3)
   for (Operation &op : *block) {
-    Value index;
-    if (auto read = dyn_cast<ReadOp>(op))
-      index = read.getIndex();
-    else if (auto write = dyn_cast<WriteOp>(op))
-      index = write.getIndex();
-    else if (auto accumulate = dyn_cast<AccumulateOp>(op))
-      index = accumulate.getIndex();
-    if (index && !isa<BlockArgument>(index))
+    auto access = dyn_cast<StateAccessOpInterface>(op);
+    if (access && access.getIndex() && !isa<BlockArgument>(access.getIndex()))
       return op.emitOpError("has a computed index inside a dispatch, expected a block argument");
   }
   return verifyLeftRows();

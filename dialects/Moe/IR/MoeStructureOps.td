@@ -21,30 +21,61 @@ def Moe_StateKindAttr : EnumAttr<Moe_Dialect, Moe_StateKind, "kind"> {
   let assemblyFormat = "$value";
 }
 
+// The runtime finds by its role what it works with itself; runtime/plan/Plan.h says what each is.
+def Moe_StateRole : I32EnumAttr<"StateRole", "what the runtime itself does with a state", [
+    I32EnumAttrCase<"step_counter", 0>, I32EnumAttrCase<"batch_tokens", 1>, I32EnumAttrCase<"batch_sources", 2>,
+    I32EnumAttrCase<"generate_tokens", 3>, I32EnumAttrCase<"generate_position", 4>,
+    I32EnumAttrCase<"generate_logits", 5>, I32EnumAttrCase<"token_losses", 6>, I32EnumAttrCase<"loss", 7>,
+    I32EnumAttrCase<"total_loss", 8>, I32EnumAttrCase<"grad_norm", 9>, I32EnumAttrCase<"expert_tokens", 10>]> {
+  let cppNamespace = "::moec::moe";
+  let genSpecializedAttr = 0;
+}
+def Moe_StateRoleAttr : EnumAttr<Moe_Dialect, Moe_StateRole, "role"> {
+  let assemblyFormat = "$value";
+}
+
 def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Declares memory that outlives one function call";
   let description = [{
-    A state has a kind, a tensor type and, when `count` is given, that many copies back to back (one for each layer of a segment).
-    `layers` = [first, step] names copy i `layers.<first + step*i>` wherever the symbol has `{}`. Parameters name their gradient state;
-    `parameter`, `optimizer` and `balance` states go into checkpoints, and of the `counter` states only `counter.step`. `balance` is
-    reserved for what balancing methods keep from step to step (a bias of each expert); no method has such state yet. A `copy` holds a parameter
-    once more in a narrower type, for products to read (see `moe-narrow-storage`), or the scales of such (see `moe-quantize-experts`).
+    A state has a kind, a tensor type and, when `count` is given, that many copies back to back (one for each layer of a
+    segment). Its logical name is what checkpoints and people call it: `named`, or the symbol where that is absent.
+    `layers` = [first, step] gives copy i the name with `<first + step*i>` in place of `{}`. Parameters name their
+    gradient state. `balance` is what balancing methods and measures keep from step to step, such as a bias for each
+    expert. A `copy` holds a parameter once more in a narrower type, which products read (see `moe-narrow-storage`), or
+    the scales of such a copy (see `moe-quantize-experts`).
 
-    Constraints: (C1) a parameter names a gradient state of the same shape and count, or none if it is frozen; (C2) `count` >= 1.
+    Passes and the runtime read attributes, never names. `saved`: the state goes into checkpoints. `logged`: the log has
+    the metric under this key. `role`: the runtime itself uses the state, as the batch, the step counter, and so on.
+
+    Constraints: (C1) a parameter names a gradient state of the same shape and count, or none if it is frozen; (C2)
+    `count` >= 1; (C3) only parameter, optimizer, balance and counter states are saved: the others are made anew; (C4)
+    a metric is logged, and nothing else; (C5) a state has the kind and the element type that its role asks for, and the
+    step counter is saved; (C6) a logical name is not empty, and has one `{}` at most, with `layers` to fill it.
 
     ```mlir
-    moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1] gradient @"grad.layers.{}.attention.q"
+    moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1]
+        gradient @"grad.layers.{}.attention.q" saved
     moe.state @"grad.layers.{}.attention.q" gradient : tensor<128x128xf32> count 4
+    moe.state @"layers.{}.ffn.up#2" parameter : tensor<128x64xf32> count 4 layers [1, 2] named "layers.{}.ffn.up" saved
+    moe.state @metric.loss metric : tensor<1x1xf32> logged "loss" role loss
     ```
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, Moe_StateKindAttr:$kind, TypeAttr:$type,
                        OptionalAttr<I64Attr>:$count, OptionalAttr<DenseI64ArrayAttr>:$layers,
-                       OptionalAttr<FlatSymbolRefAttr>:$gradient);
+                       OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<StrAttr>:$logical_name,
+                       OptionalAttr<StrAttr>:$log_name, OptionalAttr<Moe_StateRoleAttr>:$role, UnitAttr:$saved);
   let assemblyFormat = [{
-    $sym_name `` $kind `:` $type (`count` $count^)? (`layers` $layers^)? (`gradient` $gradient^)? attr-dict
+    $sym_name `` $kind `:` $type (`count` $count^)? (`layers` $layers^)? (`gradient` $gradient^)?
+    (`named` $logical_name^)? (`logged` $log_name^)? (`role` `` $role^)? (`saved` $saved^)? attr-dict
   }];
+  // The other attributes are set afterwards.
+  let builders = [OpBuilder<(ins "::mlir::StringAttr":$sym_name, "StateKindAttr":$kind, "::mlir::TypeAttr":$type,
+                                 "::mlir::IntegerAttr":$count, "::mlir::DenseI64ArrayAttr":$layers,
+                                 "::mlir::FlatSymbolRefAttr":$gradient)>];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
+    /// What people and checkpoints call it; {} stands for the layer.
+    ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopies() { return getCount().value_or(1); }
     /// Bytes of one copy.
@@ -53,14 +84,15 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
 }
 
 class Moe_StateAccess<string mnemonic, list<Trait> traits = []>
-    : Moe_Op<mnemonic, !listconcat([DeclareOpInterfaceMethods<SymbolUserOpInterface>], traits)>;
+    : Moe_Op<mnemonic, !listconcat([DeclareOpInterfaceMethods<SymbolUserOpInterface>, Moe_StateAccessOpInterface,
+                                    Moe_Facts<"access", "whole", "wide">], traits)>;
 
 def Moe_ReadOp : Moe_StateAccess<"read", [MemoryEffects<[MemRead]>,
     DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>]> {
   let summary = "The value of a state, or of one copy of a stacked state";
   let description = [{
-    With an index the result has the state's type. Without one a state of count L reads as `[L, ...]`. The backward of reading a parameter
-    adds to its gradient state.
+    With an index the result has the state's type. Without one a state of count L reads as `[L, ...]`. The backward of
+    reading a parameter adds to its gradient state.
     ```mlir
     %w = moe.read @"layers.{}.attention.q"[%layer] : tensor<128x128xf32>
     ```
@@ -74,19 +106,25 @@ def Moe_WriteOp : Moe_StateAccess<"write", [MemoryEffects<[MemWrite]>]> {
   let summary = "Replaces the value of a state or of one copy of it";
   let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index, Moe_AnyTensor:$value);
   let assemblyFormat = "$state (`[` $index^ `]`)? `,` $value attr-dict `:` type($value)";
+  let extraClassDeclaration = "::mlir::Value getStored() { return getValue(); }";
 }
 
 def Moe_AccumulateOp : Moe_StateAccess<"accumulate", [MemoryEffects<[MemRead, MemWrite]>]> {
   let summary = "Adds to a state or to one copy of it: state = state + value";
   let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index, Moe_AnyTensor:$value);
   let assemblyFormat = "$state (`[` $index^ `]`)? `,` $value attr-dict `:` type($value)";
+  let extraClassDeclaration = [{
+    ::mlir::Value getStored() { return getValue(); }
+    bool accumulates() { return true; }
+  }];
 }
 
 def Moe_LossOp : Moe_Op<"loss", [MemoryEffects<[MemWrite]>]> {
   let summary = "The scalar to minimise";
   let description = [{
-    `moe-differentiate` seeds the gradient of `total` with `scale` (1 / micro_batches, see docs/architecture.md) and removes the op. It claims to
-    write memory so that nothing that it needs is taken for dead code before that pass.
+    `moe-differentiate` seeds the gradient of `total` with `scale` (1 / micro_batches, see docs/architecture.md) and
+    removes the op. The op claims to write memory, so that nothing that it needs is removed as dead code before that
+    pass.
   }];
   let arguments = (ins Moe_Matrix:$total, F64Attr:$scale);
   let assemblyFormat = "$total `scale` $scale attr-dict `:` type($total)";
@@ -103,15 +141,17 @@ def Moe_YieldOp : Moe_Op<"yield", [Pure, Terminator, ReturnLike]> {
 def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
   let summary = "Runs its body once for each layer of a segment";
   let description = [{
-    The one loop of the dialect: it keeps the IR's size independent of depth. Body arguments: the index (0..count-1, or downwards when
-    `reverse`), the carried values, and slice `index` of each stacked operand. The body yields the next carried values, then one slice of
-    each stacked result. Results: the last carried values, then the stacked results `[count, ...]`. A slice of a `[count, R, C]` tensor is
-    `[R, C]`. `carry`, `stacked` and `->` (the types of the stacked results) are left out when empty.
+    This is the only loop of the dialect; it keeps the size of the IR independent of depth. The body's arguments are the
+    index (0..count-1, or downwards with `reverse`), the carried values, and slice `index` of each stacked operand. The
+    body yields the next carried values, then one slice of each stacked result. The results are the last carried values,
+    then the stacked results `[count, ...]`. A slice of a `[count, R, C]` tensor is `[R, C]`. `carry`, `stacked` and
+    `->` (the types of the stacked results) are left out when empty.
 
-    Constraints: (C1) carried types agree between operands, arguments, yield and results; (C2) stacked types are `[count] + slice`;
-    (C3) count >= 1.
+    Constraints: (C1) carried types agree between operands, arguments, yield and results; (C2) stacked types are
+    `[count] + slice`; (C3) count >= 1.
     ```mlir
-    %y, %saved = moe.repeat %l of 4 carry(%x = %x0 : tensor<8x4xf32>) stacked(%s = %all : tensor<4x8x1xf32>) -> (tensor<4x8x4xf32>) {
+    %y, %saved = moe.repeat %l of 4 carry(%x = %x0 : tensor<8x4xf32>) stacked(%s = %all : tensor<4x8x1xf32>)
+        -> (tensor<4x8x4xf32>) {
       ...
       moe.yield %next, %x : tensor<8x4xf32>, tensor<8x4xf32>
     }
@@ -124,8 +164,8 @@ def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
   let hasCustomAssemblyFormat = 1;
   let hasVerifier = 1;
   let skipDefaultBuilders = 1;
-  let builders = [OpBuilder<(ins "::mlir::ValueRange":$inits, "::mlir::ValueRange":$stacked, "::mlir::TypeRange":$outTypes,
-                                 "int64_t":$count, CArg<"bool", "false">:$reverse)>];
+  let builders = [OpBuilder<(ins "::mlir::ValueRange":$inits, "::mlir::ValueRange":$stacked,
+                                 "::mlir::TypeRange":$outTypes, "int64_t":$count, CArg<"bool", "false">:$reverse)>];
   let extraClassDeclaration = [{
     ::mlir::Block *getBlock() { return &getBody().front(); }
     ::mlir::OperandRange getInits() { return getInputs().take_front(getCarried()); }
@@ -134,7 +174,9 @@ def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
     ::mlir::ResultRange getOuts() { return getResults().drop_front(getCarried()); }
     ::mlir::Value getIndexArgument() { return getBlock()->getArgument(0); }
     ::mlir::Block::BlockArgListType getCarryArguments() { return getBlock()->getArguments().slice(1, getCarried()); }
-    ::mlir::Block::BlockArgListType getSliceArguments() { return getBlock()->getArguments().drop_front(1 + getCarried()); }
+    ::mlir::Block::BlockArgListType getSliceArguments() {
+      return getBlock()->getArguments().drop_front(1 + getCarried());
+    }
     YieldOp getYield();
   }];
 }
@@ -143,13 +185,13 @@ def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, Recursi
   let summary = "A group of ops that becomes one kernel launch";
   let description = [{
     Made by `moe-form-dispatches`, read by the code generators. `kind` names the template that can emit the body (see
-    docs/codegen-cpu.md): `row`, `matmul`, or the mnemonic of a single op. Operands are tensors and at most one index per enclosing repeat;
-    block arguments mirror them. State is read and written inside through `moe.read`, `moe.write`, `moe.accumulate`. `note "..."`, after
-    the kind, says why the first consumer of a value of this group that could not join did not.
+    docs/codegen-cpu.md): `row`, `matmul`, or the mnemonic of a single op. Operands are tensors and at most one index
+    per enclosing repeat; block arguments mirror them. The body reads and writes states through `moe.read`, `moe.write`
+    and `moe.accumulate`. `note "..."`, after the kind, says why the first op that could have followed was not fused.
 
-    Constraints: (C1) block arguments mirror the operands; (C2) the body yields the results; (C3) an index into a state is a block argument;
-    (C4) where an op leaves rows out (PartialOpInterface: a product of groups), nothing that leaves the kernel is needed
-    in these rows: no state is written, and what is yielded is undefined there too.
+    Constraints: (C1) block arguments mirror the operands; (C2) the body yields the results; (C3) an index into a state
+    is a block argument; (C4) where an op leaves rows out (PartialOpInterface: a product of groups), nothing that leaves
+    the kernel is needed in these rows: no state is written, and the yielded values are undefined there too.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xf32>, index) -> tensor<8x16xf32> {
       %w = moe.read @"layers.{}.up"[%l] : tensor<4x16xf32>

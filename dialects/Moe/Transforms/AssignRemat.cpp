@@ -11,34 +11,24 @@ namespace moec::moe {
 
 namespace {
 
-/// Whether floats decide on integers: ids from a comparison of scores.
-bool isDecision(MapOp map) {
-  auto isFloat = [](Value value) { return isa<FloatType>(cast<RankedTensorType>(value.getType()).getElementType()); };
-  return llvm::any_of(map.getInputs(), isFloat) && !llvm::all_of(map.getResults(), isFloat);
-}
-
-// The routing decision is kept under every policy: it is small, and a second one could differ when another kernel
-// rounds otherwise.
+// Kept under every policy: it is small, and a second one could differ when another kernel rounds otherwise.
 bool isRoutingDecision(Operation *op) {
-  if (auto map = dyn_cast<MapOp>(op))
-    return isDecision(map);
-  return isa<TopKOp, ColumnKthOp, SinkhornOp, LimitCapacityOp, PermuteOp, CountIdsOp>(op);
+  auto facts = dyn_cast<FactsOpInterface>(op);
+  return facts && facts.isDecision();
 }
 
-// One pass over memory, as much as loading a kept value would be. Products, attention and sums over experts' rows are
-// not.
 bool isCheap(Operation *op) {
-  return isa<MapOp, RowReduceOp, RmsNormOp, SoftmaxOp, LogSumExpOp, TakeOp, PutOp, GatherRowsOp, ReshapeOp,
-             SliceColumnsOp>(op);
+  const OpFacts *facts = factsOf(op);
+  return facts && facts->isCheap;
 }
 
-/// A sum that ends a product: keeping it costs as much as keeping what the product made, and its backward needs
-/// neither.
+/// A sum that ends a product, or what else is not cheap: keeping it costs as much as keeping what that made, and its
+/// backward needs neither.
 bool endsProduct(Operation &op) {
   auto map = dyn_cast<MapOp>(op);
   return map && isSum(map) && llvm::any_of(map.getInputs(), [](Value input) {
            Operation *maker = input.getDefiningOp();
-           return input.hasOneUse() && isa_and_present<MatmulOp, GroupedMatmulOp, CombineRowsOp>(maker);
+           return input.hasOneUse() && factsOf(maker) && !isCheap(maker);
          });
 }
 
@@ -48,15 +38,22 @@ struct AssignRematPass : impl::MoeAssignRematBase<AssignRematPass> {
     if (policy == RematPolicy::none)
       return;
     UnitAttr mark = UnitAttr::get(&getContext());
-    getOperation().walk([&](RepeatOp repeat) {
+    WalkResult walked = getOperation().walk([&](RepeatOp repeat) -> WalkResult {
       for (Operation &op : repeat.getBlock()->without_terminator()) {
-        // Reads are always done again; a nested repeat decides for its own body.
-        if (isRoutingDecision(&op) || !isMemoryEffectFree(&op) || isa<RepeatOp>(op) || op.getNumResults() == 0)
+        if (isa<RepeatOp>(op)) // decides for its own body
+          continue;
+        if (!factsOf(&op) && !op.hasTrait<OpTrait::ConstantLike>())
+          return op.emitOpError("internal: has no facts, so nothing says whether it may be computed again");
+        // Reads are always done again.
+        if (isRoutingDecision(&op) || !isMemoryEffectFree(&op) || op.getNumResults() == 0)
           continue;
         if (policy == RematPolicy::full || (isCheap(&op) && !endsProduct(op)))
           op.setAttr("moe.remat", mark);
       }
+      return WalkResult::advance();
     });
+    if (walked.wasInterrupted())
+      signalPassFailure();
   }
 };
 

@@ -12,24 +12,14 @@ namespace {
 constexpr unsigned maxProducts = 2; // gate and up, key and value: more have not been seen to help
 constexpr unsigned maxTerms = 4;    // products that a kernel adds up
 
-/// The template that a group starting with `op` needs: "matmul", "row", or the op's own.
-StringRef kindOf(Operation *op) {
-  if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
-    return "matmul";
-  if (isa<AttentionOp, AttentionGradOp, ColReduceOp, EmbedGradOp, PermuteOp, LimitCapacityOp, CountIdsOp,
-          QuantizeColumnsOp, ColumnKthOp, SinkhornOp, EighOp, QrOp>(op))
-    return op->getName().stripDialect();
-  return "row";
-}
+/// Of a group that begins with a state write: its kernel copies or fills.
+constexpr OpFacts storingFacts = {.kernel = Kernel::row,
+                                  .rows = Rows::aligned,
+                                  .storage = Storage::wide,
+                                  .sinks = Sinks::any,
+                                  .takesConstants = true};
 
-bool isReduction(StringRef kind) { return kind == "col_reduce" || kind == "embed_grad"; }
-
-/// Templates that store what their op makes in states too, as it is.
-bool mayWrite(StringRef kind) {
-  return llvm::is_contained({"quantize_columns", "column_kth", "sinkhorn", "eigh", "qr"}, kind);
-}
-
-StringRef stateOf(Operation *op) { return op->getAttrOfType<FlatSymbolRefAttr>("state").getValue(); }
+StringRef stateOf(Operation *op) { return cast<StateAccessOpInterface>(op).getStateAttr().getValue(); }
 
 /// Epilogues and the terms of sums have no place for a constant (the canonicalizer takes those of one number inside
 /// maps).
@@ -46,31 +36,34 @@ MapOp sumOf(Operation *product) {
 /// Whether all users of the op's result are sinks, under whatever shape.
 bool isOnlyStored(Operation *op) {
   return llvm::all_of(op->getUsers(),
-                      [](Operation *user) { return isSink(user) || (isa<ReshapeOp>(user) && isOnlyStored(user)); });
+                      [](Operation *user) { return isSink(user) || (isView(user) && isOnlyStored(user)); });
 }
 
-/// Whether `op` reads its operand row by row, or element by element.
+/// Whether the kernel of `op` reads its operand row by row or element by element, before it writes the same.
 bool isAlignedOperand(Operation *op, unsigned number) {
-  auto rowOp = dyn_cast<RowOpInterface>(op);
-  if (isa<EighOp, QrOp>(op)) // `previous` is read where the result is written, or not at all
-    return number == 1;
-  return isSink(op) || isa<SliceColumnsOp>(op) || (rowOp && rowOp.isRowAligned(number));
+  if (isSink(op))
+    return true;
+  auto facts = dyn_cast<FactsOpInterface>(op);
+  return facts && (facts.getFacts().inPlace == static_cast<int>(number) ||
+                   (isRowOp(op) && facts.getOperandRows(number) == Rows::aligned));
+}
+
+/// Whether the group's template has a place for this write of a state.
+bool takesSink(const DispatchGroup &group, StateAccessOpInterface sink) {
+  Sinks sinks = group.facts->sinks;
+  return sinks == Sinks::any || sinks == (sink.accumulates() ? Sinks::accumulate : Sinks::write);
 }
 
 } // namespace
 
-bool takesNoConstants(Operation *op) {
-  if (isSink(op) || isa<RepeatOp, ReshapeOp>(op) || op->hasTrait<OpTrait::IsTerminator>())
-    return false;
-  return !llvm::is_contained({"row", "column_kth", "sinkhorn", "eigh", "qr"}, kindOf(op));
-}
+bool takesNoConstants(Operation *op) { return !kernelKind(op).empty() && !factsOf(op)->takesConstants; }
 
 DispatchGroups::DispatchGroups(Block &block, const DispatchTraits &traits) : block(block), traits(traits) {
   llvm::StringMap<unsigned> written;
   for (Operation &op : block) {
     llvm::StringMap<bool> writtenHere;
     op.walk([&](Operation *inner) {
-      if (isa<ReadOp>(inner) || isSink(inner))
+      if (isa<StateAccessOpInterface>(inner))
         versionOf[inner] = written[stateOf(inner)];
       if (isSink(inner))
         writtenHere[stateOf(inner)] = true;
@@ -82,23 +75,23 @@ DispatchGroups::DispatchGroups(Block &block, const DispatchTraits &traits) : blo
 
 /// Ops that every user copies instead of reading a stored result.
 bool DispatchGroups::isCloned(Operation *op) const {
-  if (isa<arith::ConstantOp, ReadOp, ReshapeOp>(op))
+  if (isa<arith::ConstantOp, ReadOp>(op) || isView(op))
     return true;
   // A sum over rows computes its terms itself: reading two tensors again costs no more than writing one and reading it.
   if (auto map = dyn_cast<MapOp>(op); map && !groupOf.contains(op))
     return map->getNumResults() == 1 && !map.getPosition() && map.getShapeType().getDimSize(1) > 1 &&
            !map->use_empty() && llvm::none_of(map.getInputs(), isConstant) && countFullInputs(map) > 0 &&
            countFullInputs(map) <= 2 && llvm::all_of(op->getUsers(), [&](Operation *user) {
-             return isa<ColReduceOp>(user) && user->getBlock() == &block;
+             const OpFacts *facts = factsOf(user);
+             return facts && facts->takesTerms && user->getBlock() == &block;
            });
   return picksRowsInLoads(op);
 }
 
 /// Whether `op` makes rows of a matrix by a map of row numbers which the loads of products can follow themselves.
 bool DispatchGroups::picksRowsInLoads(Operation *op) const {
-  auto spread = dyn_cast<SpreadRowsOp>(op);
-  bool spreads = spread && !spread.getWeights() && traits.spreadInLoads;
-  if (!isa<GatherRowsOp>(op) && !spreads)
+  std::optional<PickedRows> picked = pickedRows(op);
+  if (!picked || (picked->bySlot && !traits.spreadInLoads))
     return false;
   int64_t columns = 0; // of the products, across the rows: how often these are read
   for (OpOperand &use : op->getUses()) {
@@ -106,8 +99,8 @@ bool DispatchGroups::picksRowsInLoads(Operation *op) const {
     if (!isa<GroupedMatmulOp, GroupedOuterOp>(user))
       return false;
     ArrayRef<int64_t> result = cast<RankedTensorType>(user->getResult(0).getType()).getShape();
-    // Spread rows may be the right side of a weight's gradient too, if all that follows is to store it.
-    bool isRight = use.getOperandNumber() == 1 && spreads && isa<GroupedOuterOp>(user) && isOnlyStored(user);
+    // Rows by slots may be the right side of a weight's gradient too, if all that follows is to store it.
+    bool isRight = use.getOperandNumber() == 1 && picked->bySlot && isa<GroupedOuterOp>(user) && isOnlyStored(user);
     if (use.getOperandNumber() != 0 && !isRight)
       return false;
     columns += isRight ? result[result.size() - 2] : result.back();
@@ -165,7 +158,7 @@ bool DispatchGroups::writeFits(Operation *write, unsigned index) const {
 }
 
 bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std::string &why) const {
-  StringRef kind = group.kind;
+  bool isProduct = group.isComputedBy(Kernel::product);
   if (group.leavesRows) {
     auto partial = dyn_cast<PartialOpInterface>(op);
     if (!partial || !partial.isLeftWith([&](Value value) { return group.makes(value); })) {
@@ -174,24 +167,23 @@ bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std:
     }
   }
   if (isSink(op)) {
-    if (kind == "row" || kind == "matmul" || isReduction(kind) || (kind == "count_ids" && isa<AccumulateOp>(op)) ||
-        (mayWrite(kind) && isa<WriteOp>(op)))
+    if (takesSink(group, cast<StateAccessOpInterface>(op)))
       return true;
-    why = "the " + kind.str() + " template does not write states";
+    why = "the " + group.kind + " template does not write states";
     return false;
   }
-  if (kindOf(op) != "row") {
+  if (!isRowOp(op)) {
     why = "it starts a kernel of its own";
     return false;
   }
-  if (kind == "row") {
+  if (group.isComputedBy(Kernel::row)) {
     if (rowsOf(op->getResult(0)) == group.shape.getDimSize(0))
       return true;
     why = "it has other rows";
     return false;
   }
   auto map = dyn_cast<MapOp>(op);
-  if ((kind == "matmul" || isReduction(kind)) && map && map.getShapeType().getShape() == group.shape.getShape() &&
+  if (group.facts->takesEpilogue && map && map.getShapeType().getShape() == group.shape.getShape() &&
       !map.getPosition()) {
     for (Value input : map.getInputs()) {
       auto type = cast<RankedTensorType>(input.getType());
@@ -201,14 +193,13 @@ bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std:
         return false;
       }
     }
-    if (kind != "matmul" || earnsEpilogue(map, group))
+    if (!isProduct || earnsEpilogue(map, group))
       return true;
     why = "the product's kernel would store more";
     return false;
   }
-  why = kind == "matmul" || isReduction(kind)
-            ? "the " + kind.str() + " template only takes elementwise epilogues of its own shape"
-            : "nothing can follow inside the " + kind.str() + " template";
+  why = group.facts->takesEpilogue ? "the " + group.kind + " template only takes elementwise epilogues of its own shape"
+                                   : "nothing can follow inside the " + group.kind + " template";
   return false;
 }
 
@@ -218,10 +209,9 @@ bool DispatchGroups::mustBeStored(Value value) const {
   while (!views.empty())
     for (OpOperand &use : views.pop_back_val().getUses()) {
       Operation *user = use.getOwner();
-      if (isa<ReshapeOp>(user))
+      if (isView(user))
         views.push_back(user->getResult(0));
-      else if (user->getBlock() != &block || user == block.getTerminator() || isSink(user) || isa<RepeatOp>(user) ||
-               kindOf(user) != "row" || !isAlignedOperand(user, use.getOperandNumber()))
+      else if (user->getBlock() != &block || !isRowOp(user) || !isAlignedOperand(user, use.getOperandNumber()))
         return true;
     }
   return false;
@@ -238,13 +228,13 @@ bool DispatchGroups::earnsEpilogue(MapOp map, const DispatchGroup &group) const 
                     return !group.makes(input) ||
                            llvm::all_of(input.getUsers(), [&](Operation *user) { return user == map.getOperation(); });
                   });
-  // Two passes over memory are spared, the product's result out and in again; a row kernel behind the map makes one for
-  // each result that it reads.
+  // Two passes over memory are saved: the product's result out, and in again. A row kernel that follows the map makes
+  // one for each result that it reads.
   auto isReadByRows = [&](Value result) {
     return llvm::any_of(result.getUses(), [&](OpOperand &use) {
       Operation *user = use.getOwner();
-      return user->getBlock() == &block && isa<RowOpInterface>(user) && kindOf(user) == "row" &&
-             isAlignedOperand(user, use.getOperandNumber()) && !sumsRows(user, group);
+      return user->getBlock() == &block && isRowOp(user) && isAlignedOperand(user, use.getOperandNumber()) &&
+             !sumsRows(user, group);
     });
   };
   if (llvm::count_if(map.getResults(), isReadByRows) > 1)
@@ -309,9 +299,11 @@ void DispatchGroups::join(Operation *op, unsigned index) {
     accesses[stateOf(op)].push_back({index, true, versionOf.lookup(op), underReshapes(sinkValue(op)).getType(), true});
 }
 
-unsigned DispatchGroups::open(Operation *op, StringRef kind) {
+unsigned DispatchGroups::open(Operation *op) {
   DispatchGroup group;
-  group.kind = kind.str();
+  group.kind = isSink(op) ? kRowKind.str() : kernelKind(op).str();
+  if (!group.kind.empty())
+    group.facts = isSink(op) ? &storingFacts : factsOf(op);
   Value shaped = isSink(op) ? underReshapes(sinkValue(op)) : op->getNumResults() ? Value(op->getResult(0)) : Value();
   if (shaped)
     group.shape = cast<RankedTensorType>(shaped.getType());
@@ -327,7 +319,7 @@ int DispatchGroups::findMatmulPartner(Operation *op) const {
     return -1;
   for (int index = groups.size() - 1; index >= 0; --index) {
     const DispatchGroup &group = groups[index];
-    if (group.kind != "matmul")
+    if (!group.isComputedBy(Kernel::product))
       continue;
     Operation *root = group.ops.front();
     bool alike = root->getName() == op->getName() && root->getResult(0).getType() == op->getResult(0).getType() &&
@@ -372,15 +364,16 @@ bool DispatchGroups::readsWith(Value value, unsigned index) const {
 
 /// A row kernel that reads the same tensor: together they read it once.
 int DispatchGroups::findSibling(Operation *op) const {
-  auto rowOp = dyn_cast<RowOpInterface>(op);
-  for (int index = groups.size() - 1; rowOp && index >= 0; --index) {
-    if (groups[index].kind != "row")
+  if (!factsOf(op)->joinsReaders)
+    return -1;
+  for (int index = groups.size() - 1; index >= 0; --index) {
+    if (!groups[index].isComputedBy(Kernel::row))
       continue;
     bool shares = false;
     for (auto [number, operand] : llvm::enumerate(op->getOperands())) {
       auto type = dyn_cast<RankedTensorType>(operand.getType());
-      shares |= type && type.getDimSize(1) > 1 && type.getDimSize(0) == rowOp.getNumRows() &&
-                rowOp.isRowAligned(number) && readsWith(operand, index);
+      shares |= type && type.getDimSize(1) > 1 && type.getDimSize(0) == rowsOf(op->getResult(0)) &&
+                isAlignedOperand(op, number) && readsWith(operand, index);
     }
     std::string why;
     if (shares && canJoin(op, index, why))
@@ -391,7 +384,7 @@ int DispatchGroups::findSibling(Operation *op) const {
 
 /// A repeat is a group of its own. It reads what is read inside, and each state whose value it takes or captures.
 void DispatchGroups::addRepeat(Operation *repeat) {
-  unsigned index = open(repeat, "");
+  unsigned index = open(repeat);
   groups[index].ops.push_back(repeat);
   groupOf[repeat] = index;
   repeat->walk([&](Operation *inner) {
@@ -399,33 +392,35 @@ void DispatchGroups::addRepeat(Operation *repeat) {
     SmallVector<Operation *> reads;
     for (Value operand : inner->getOperands())
       collect(operand, false, deps, reads);
-    if (isa<ReadOp>(inner) || isSink(inner))
+    if (isa<StateAccessOpInterface>(inner))
       accesses[stateOf(inner)].push_back({index, isSink(inner), versionOf.lookup(inner), Type(), false});
     for (Operation *read : reads)
       accesses[stateOf(read)].push_back({index, false, versionOf.lookup(read), Type(), false});
   });
 }
 
-void DispatchGroups::place(Operation *op) {
+LogicalResult DispatchGroups::place(Operation *op) {
   if (isCloned(op))
-    return;
+    return success();
   if (isa<RepeatOp>(op)) {
     addRepeat(op);
-    return;
+    return success();
   }
-  StringRef kind = isSink(op) ? "row" : kindOf(op);
-  if (kind == "matmul") {
+  if (!isSink(op) && kernelKind(op).empty())
+    return op->emitOpError("internal: has no kernel template, expected an op whose facts name one")
+           << (factsOf(op) ? "; moe-decompose replaces it" : "");
+  if (isProduct(op)) {
     int partner = traits.apart ? -1 : findMatmulPartner(op);
-    unsigned index = partner >= 0 ? partner : open(op, kind);
+    unsigned index = partner >= 0 ? partner : open(op);
     join(op, index);
     ++groups[index].roots;
     if (auto product = dyn_cast<PartialOpInterface>(op))
       groups[index].leavesRows |= product.leavesRows();
-    return;
+    return success();
   }
   if (traits.apart) {
-    join(op, open(op, kind));
-    return;
+    join(op, open(op));
+    return success();
   }
   if (auto sum = dyn_cast<ColReduceOp>(op))
     splitSum(sum);
@@ -448,13 +443,14 @@ void DispatchGroups::place(Operation *op) {
     std::string why;
     if (canJoin(op, candidate, why)) {
       join(op, candidate);
-      return;
+      return success();
     }
     if (groups[candidate].note.empty() && !groups[candidate].kind.empty())
       groups[candidate].note = op->getName().getStringRef().str() + " not fused: " + why;
   }
-  int sibling = kind == "row" ? findSibling(op) : -1;
-  join(op, sibling >= 0 ? sibling : open(op, kind));
+  int sibling = findSibling(op);
+  join(op, sibling >= 0 ? sibling : open(op));
+  return success();
 }
 
 } // namespace moec::moe

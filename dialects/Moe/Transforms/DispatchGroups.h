@@ -7,19 +7,20 @@
 
 namespace moec::moe {
 
-/// Ops that store what they are given in a state, and what that is.
-inline bool isSink(mlir::Operation *op) { return llvm::isa<WriteOp, AccumulateOp>(op); }
-inline mlir::Value sinkValue(mlir::Operation *op) { return op->getOperand(op->getNumOperands() - 1); }
+/// What a sink stores.
+inline mlir::Value sinkValue(mlir::Operation *op) { return llvm::cast<StateAccessOpInterface>(op).getStored(); }
 
 /// Ops that will become one dispatch, in order; or one op that stays as it is (a repeat).
 struct DispatchGroup {
-  std::string kind; // "row", "matmul", the mnemonic of an op with a template of its own, or "" for an op that stays
+  std::string kind;               // of the dispatch, see kernelKind; "" for an op that stays
+  const OpFacts *facts = nullptr; // of the op that opened it; null for an op that stays
   llvm::SmallVector<mlir::Operation *> ops;
   mlir::RankedTensorType shape; // row: rows count; others: the root's first result
   unsigned roots = 0;           // products in a matmul group
   bool leavesRows = false;      // see PartialOpInterface
   std::string note;             // why a consumer was not fused
 
+  bool isComputedBy(Kernel kernel) const { return facts && facts->kernel == kernel; }
   bool makes(mlir::Value value) const { return llvm::is_contained(ops, value.getDefiningOp()); }
 };
 
@@ -40,8 +41,8 @@ class DispatchGroups {
 public:
   DispatchGroups(mlir::Block &block, const DispatchTraits &traits);
 
-  /// Puts the next op, in program order.
-  void place(mlir::Operation *op);
+  /// Puts the next op, in program order. Fails with a diagnostic when no kernel computes it.
+  llvm::LogicalResult place(mlir::Operation *op);
   /// Replaces the block's ops by dispatches.
   void rewrite();
 
@@ -70,7 +71,7 @@ private:
   bool writeFits(mlir::Operation *write, unsigned index) const;
   void join(mlir::Operation *op, unsigned index);
   void addRepeat(mlir::Operation *repeat);
-  unsigned open(mlir::Operation *op, llvm::StringRef kind);
+  unsigned open(mlir::Operation *op);
   int findMatmulPartner(mlir::Operation *op) const;
   int findSibling(mlir::Operation *op) const;
   void splitSum(ColReduceOp sum);

@@ -32,11 +32,12 @@ int DispatchGroups::findHolder(ColReduceOp sum, MapOp terms, int64_t parts) cons
     auto holds = [&](Value value) {
       return llvm::is_contained(group.ops, value.getDefiningOp()) || readsWith(value, index);
     };
-    // Choices keep a kernel busier than memory does. All parts of a kernel are of as many rows.
+    // A busy kernel has no time for sums. All parts of a kernel are of as many rows.
     auto isInTheWay = [&](Operation *op) {
-      return isa<TopKOp>(op) || (isa<ColReduceOp>(op) && rowsOf(op->getResult(0)) != parts);
+      const OpFacts *facts = factsOf(op);
+      return (facts && facts->isBusy) || (isa<ColReduceOp>(op) && rowsOf(op->getResult(0)) != parts);
     };
-    if (group.kind != "row" || llvm::any_of(group.ops, isInTheWay))
+    if (!group.isComputedBy(Kernel::row) || llvm::any_of(group.ops, isInTheWay))
       continue;
     auto holdsInputs = [&] {
       return llvm::all_of(terms.getInputs(), [&](Value input) {
@@ -86,7 +87,7 @@ void DispatchGroups::splitSum(RowReduceOp sum) {
     return;
   unsigned index = groupOf.lookup(terms);
   const DispatchGroup &group = groups[index];
-  if (group.kind != "matmul" || !sumsRows(sum, group))
+  if (!group.isComputedBy(Kernel::product) || !sumsRows(sum, group))
     return;
   OpBuilder b(sum);
   auto type = RankedTensorType::get({group.shape.getDimSize(0), group.shape.getDimSize(1) / traits.rowSums},

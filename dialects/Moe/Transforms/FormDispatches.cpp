@@ -38,8 +38,8 @@ void materializeStaleReads(Block &block) {
   llvm::StringMap<SmallVector<Operation *>> writes;
   for (Operation &op : block)
     op.walk([&](Operation *inner) {
-      if (isa<WriteOp, AccumulateOp>(inner))
-        writes[inner->getAttrOfType<FlatSymbolRefAttr>("state").getValue()].push_back(
+      if (isSink(inner))
+        writes[cast<StateAccessOpInterface>(inner).getStateAttr().getValue()].push_back(
             block.findAncestorOpInBlock(*inner));
     });
   for (ReadOp read : llvm::make_early_inc_range(block.getOps<ReadOp>())) {
@@ -50,9 +50,12 @@ void materializeStaleReads(Block &block) {
     SmallVector<Value> values{read.getResult()};
     while (!values.empty())
       for (Operation *user : values.pop_back_val().getUsers()) {
-        // A gather, or a term of a sum over rows, may be made as late as by its users.
-        bool isLate = isa<ReshapeOp, GatherRowsOp, SpreadRowsOp>(user) ||
-                      (isa<MapOp>(user) && llvm::any_of(user->getUsers(), llvm::IsaPred<ColReduceOp>));
+        // Picked rows, or a term of a sum over rows, may be made as late as by their users.
+        bool isTerm = isa<MapOp>(user) && llvm::any_of(user->getUsers(), [](Operation *sum) {
+                        const OpFacts *facts = factsOf(sum);
+                        return facts && facts->takesTerms;
+                      });
+        bool isLate = isView(user) || pickedRows(user) || isTerm;
         if (isLate)
           llvm::append_range(values, user->getResults());
         users.push_back(block.findAncestorOpInBlock(*user));
@@ -89,16 +92,18 @@ void storeConstants(Block &block) {
   }
 }
 
-void formInBlock(Block &block, const DispatchTraits &traits) {
+LogicalResult formInBlock(Block &block, const DispatchTraits &traits) {
   for (Operation &op : block)
-    if (auto repeat = dyn_cast<RepeatOp>(op))
-      formInBlock(*repeat.getBlock(), traits);
+    if (auto repeat = dyn_cast<RepeatOp>(op); repeat && failed(formInBlock(*repeat.getBlock(), traits)))
+      return failure();
   materializeStaleReads(block);
   storeConstants(block);
   DispatchGroups groups(block, traits);
   for (Operation &op : block.without_terminator())
-    groups.place(&op);
+    if (failed(groups.place(&op)))
+      return failure();
   groups.rewrite();
+  return success();
 }
 
 struct FormDispatchesPass : impl::MoeFormDispatchesBase<FormDispatchesPass> {
@@ -106,7 +111,8 @@ struct FormDispatchesPass : impl::MoeFormDispatchesBase<FormDispatchesPass> {
 
   void runOnOperation() override {
     for (Block &block : getOperation().getBody())
-      formInBlock(block, {epilogueTensors, rowSums, gatherOnce, summedColumns, spreadInLoads, apart});
+      if (failed(formInBlock(block, {epilogueTensors, rowSums, gatherOnce, summedColumns, spreadInLoads, apart})))
+        return signalPassFailure();
   }
 };
 

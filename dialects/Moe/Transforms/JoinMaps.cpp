@@ -1,4 +1,4 @@
-// Lets the map behind a product make what another map makes of the same tensors.
+// Merges a map that makes a factor of a product into the epilogue of another product that reads the same tensors.
 #include "dialects/Moe/Analysis/MapForm.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
@@ -13,8 +13,6 @@ namespace moec::moe {
 #include "dialects/Moe/Transforms/Passes.h.inc"
 
 namespace {
-
-bool isProduct(Operation *op) { return isa_and_present<MatmulOp, GroupedMatmulOp>(op); }
 
 /// The product that only `map` reads, as a tensor of the map's shape; null: none.
 Operation *productBefore(MapOp map) {
@@ -38,7 +36,7 @@ bool isMadeAlong(MapOp first, MapOp second) {
   ArrayRef<int64_t> shape = second.getShapeType().getShape();
   if (first.getPosition() || first.getShapeType().getShape() != shape || countFullInputs(first) == 0)
     return false;
-  bool isFactor = llvm::any_of(first->getUsers(), llvm::IsaPred<MatmulOp, GroupedMatmulOp, GroupedOuterOp>);
+  bool isFactor = llvm::any_of(first->getUsers(), isProduct);
   return isFactor && llvm::all_of(first.getInputs(), [&](Value input) {
            return cast<RankedTensorType>(input.getType()).getShape() != shape ||
                   llvm::is_contained(second.getInputs(), input);

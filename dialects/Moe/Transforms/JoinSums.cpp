@@ -37,7 +37,7 @@ void join(MapOp sum) {
   SmallVector<Operation *> products;
   for (Value term : terms) {
     Operation *maker = term.getDefiningOp();
-    if (isa_and_present<MatmulOp, GroupedMatmulOp>(maker) && maker->getBlock() == sum->getBlock() && term.hasOneUse() &&
+    if (isProduct(maker) && maker->getBlock() == sum->getBlock() && term.hasOneUse() &&
         (products.empty() || canShare(products.front(), maker)))
       products.push_back(maker);
   }

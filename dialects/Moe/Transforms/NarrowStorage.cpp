@@ -1,5 +1,5 @@
 // Decides what lies in memory as bf16 or as f8, and puts casts where values enter and leave dispatches.
-#include "dialects/Moe/IR/Moe.h"
+#include "dialects/Moe/Analysis/Values.h"
 #include "dialects/Moe/IR/Quantization.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
@@ -23,23 +23,14 @@ bool isFloat(Value value) {
 
 Type withElement(Type type, Type element) { return cast<RankedTensorType>(type).clone(element); }
 
-/// Whether a tensor core reads this operand: a factor of a product, or a tensor of attention.
-bool isFactor(OpOperand &use) {
-  Operation *op = use.getOwner();
-  unsigned number = use.getOperandNumber();
-  if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
-    return number < 2 && !op->hasAttr("moe.wide_factors");
-  if (auto grad = dyn_cast<AttentionGradOp>(op))
-    return use.get() != grad.getLse();
-  return isa<AttentionOp>(op);
-}
-
+/// Whether a tensor core reads this operand, of a product or of attention.
 bool readsFactor(OpOperand &use) {
-  if (isFactor(use))
+  Operation *op = use.getOwner();
+  auto facts = dyn_cast<FactsOpInterface>(op);
+  if (facts && facts.isFactor(use.getOperandNumber()))
     return true;
   // Picking rows and views inside a dispatch happen in the product's loads.
-  Operation *op = use.getOwner();
-  return isa<GatherRowsOp, SpreadRowsOp, ReshapeOp>(op) && use.getOperandNumber() == 0 &&
+  return (pickedRows(op) || isView(op)) && use.getOperandNumber() == 0 &&
          llvm::any_of(op->getUses(), [](OpOperand &inner) { return readsFactor(inner); });
 }
 
@@ -78,6 +69,8 @@ private:
     copy = StateOp::create(b, parameter.getLoc(), b.getStringAttr("copy." + parameter.getSymName()),
                            StateKindAttr::get(b.getContext(), StateKind::copy), parameter.getTypeAttr(),
                            parameter.getCountAttr(), parameter.getLayersAttr(), FlatSymbolRefAttr());
+    if (parameter.getLogicalName())
+      copy.setLogicalName(("copy." + parameter.getName()).str());
     copied.push_back(parameter);
   }
 
@@ -89,8 +82,11 @@ private:
   // Rows of a table are taken from the copy too when there is one: they are rounded anyway.
   void redirect(ReadOp read) {
     FlatSymbolRefAttr copy = copyOf(read.getState());
-    if (!copy ||
-        !llvm::all_of(read->getUses(), [](OpOperand &use) { return readsFactor(use) || isa<EmbedOp>(use.getOwner()); }))
+    auto isRounded = [](OpOperand &use) {
+      auto facts = dyn_cast<FactsOpInterface>(use.getOwner());
+      return facts && use.getOwner()->getNumResults() && facts.getStorage(0) == Storage::narrow;
+    };
+    if (!copy || !llvm::all_of(read->getUses(), [&](OpOperand &use) { return readsFactor(use) || isRounded(use); }))
       return;
     read.setStateAttr(copy);
   }
@@ -117,7 +113,7 @@ private:
     }
     for (StateOp parameter : copied) {
       Location loc = parameter.getLoc();
-      auto dispatch = DispatchOp::create(b, loc, TypeRange(), ValueRange(), b.getStringAttr("row"), StringAttr());
+      auto dispatch = DispatchOp::create(b, loc, TypeRange(), ValueRange(), b.getStringAttr(kRowKind), StringAttr());
       OpBuilder inside = OpBuilder::atBlockBegin(&dispatch.getBody().emplaceBlock());
       RankedTensorType type = parameter.getTensorType();
       int64_t columns = type.getShape().back();
@@ -241,33 +237,33 @@ private:
 
   FloatType storageWhenMade(OpResult result, const Inside &inside) const {
     Operation *op = result.getOwner();
-    if (isa<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(op))
-      return op->hasAttr("moe.full_precision") || op->hasAttr("moe.wide_factors") ? FloatType() : narrowType;
-    if (isa<EmbedOp, AttentionGradOp>(op))
-      return narrowType;
-    if (auto attention = dyn_cast<AttentionOp>(op))
-      return result == attention.getResult() ? narrowType : FloatType();
-    if (auto quantize = dyn_cast<QuantizeColumnsOp>(op))
-      return result == quantize.getValues() ? Float8E4M3FNType::get(op->getContext()) : FloatType();
+    auto facts = dyn_cast<FactsOpInterface>(op);
+    if (!facts) // a constant
+      return {};
     if (auto map = dyn_cast<MapOp>(op))
       if (FloatType type = roundedTo(map.getYield().getValues()[result.getResultNumber()]))
         return type;
     auto type = cast<RankedTensorType>(result.getType());
-    // What was summed or chosen, and statistics of rows, keep the precision of the sum; plans and bases are iterated
-    // on.
-    if (isa<RowReduceOp, ColReduceOp, ColumnKthOp, DotRowsOp, EmbedGradOp, TakeOp, PutOp, SinkhornOp, EighOp, QrOp>(
-            op) ||
-        type.getShape().back() == 1)
+    bool isStatistic = type.getShape().back() == 1; // of a row: it keeps its precision
+    switch (facts.getStorage(result.getResultNumber())) {
+    case Storage::wide:
       return {};
-    if (isa<GatherRowsOp, ReshapeOp>(op))
-      return inside.lookup(op->getOperand(0));
-    if (isa<CombineRowsOp, SpreadRowsOp>(op))
-      return inside.contains(op->getOperand(0)) ? narrowType : FloatType();
+    case Storage::narrow:
+      return narrowType;
+    case Storage::float8:
+      return Float8E4M3FNType::get(op->getContext());
+    case Storage::likeInput:
+      return isStatistic ? FloatType() : inside.lookup(op->getOperand(0));
+    case Storage::narrowWithInput:
+      return !isStatistic && inside.contains(op->getOperand(0)) ? narrowType : FloatType();
+    case Storage::elementwise:
+      break;
+    }
     bool joinsNarrow = llvm::any_of(op->getOperands(), [&](Value operand) {
       auto other = dyn_cast<RankedTensorType>(operand.getType());
       return other && other.getShape() == type.getShape() && inside.contains(operand);
     });
-    return joinsNarrow ? narrowType : FloatType();
+    return !isStatistic && joinsNarrow ? narrowType : FloatType();
   }
 
   SmallVector<Value> values;
@@ -280,12 +276,6 @@ private:
 };
 
 //===--- Types and casts ------------------------------------------------------------------------------------------===//
-
-bool isZero(Value value) {
-  auto constant = value.getDefiningOp<arith::ConstantOp>();
-  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
-  return dense && dense.isSplat() && dense.getSplatValue<APFloat>().isPosZero();
-}
 
 /// `value` in the narrow type, for a place that stores it.
 Value narrowed(OpBuilder &b, Value value, Type element) {
@@ -319,6 +309,8 @@ struct NarrowStoragePass : impl::MoeNarrowStorageBase<NarrowStoragePass> {
     element = BFloat16Type::get(&getContext());
     narrowStates(module);
     for (auto function : module.getOps<func::FuncOp>()) {
+      if (failed(checkFacts(function)))
+        return signalPassFailure();
       Classes classes(function, element);
       classes.solve([&](StringRef name) { return stateStorage.lookup(name); });
       if (failed(narrowValues(classes)))
@@ -327,6 +319,17 @@ struct NarrowStoragePass : impl::MoeNarrowStorageBase<NarrowStoragePass> {
   }
 
 private:
+  /// Ops in dispatches say how their results lie in memory.
+  static LogicalResult checkFacts(func::FuncOp function) {
+    WalkResult walked = function.walk([](DispatchOp dispatch) -> WalkResult {
+      for (Operation &op : *dispatch.getBlock())
+        if (!factsOf(&op) && !computesNothing(&op))
+          return op.emitOpError("internal: has no facts, so nothing says how its results lie in memory");
+      return WalkResult::advance();
+    });
+    return failure(walked.wasInterrupted());
+  }
+
   void narrowStates(ModuleOp module) {
     for (StateOp state : module.getOps<StateOp>()) {
       StateKind kind = state.getKind();
@@ -364,8 +367,8 @@ private:
     Block *block = dispatch.getBlock();
     OpBuilder b(&getContext());
     for (Operation &op : llvm::make_early_inc_range(*block)) {
-      auto symbol = op.getAttrOfType<FlatSymbolRefAttr>("state");
-      FloatType type = symbol ? stateStorage.lookup(symbol.getValue()) : FloatType();
+      auto access = dyn_cast<StateAccessOpInterface>(op);
+      FloatType type = access ? stateStorage.lookup(access.getStateAttr().getValue()) : FloatType();
       if (!type)
         continue;
       if (auto read = dyn_cast<ReadOp>(op)) {

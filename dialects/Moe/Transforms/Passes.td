@@ -6,14 +6,13 @@ include "mlir/Pass/PassBase.td"
 def MoeAssignRemat : Pass<"moe-assign-remat", "::mlir::func::FuncOp"> {
   let summary = "Marks the values that the backward computes again instead of keeping";
   let description = [{
-    Before: `moe-differentiate` would keep every forward value of a `moe.repeat` that its backward needs, once for
-    each layer.
-    After: ops inside repeats that are cheap to run again carry the unit attribute `moe.remat`. `selective` marks
-    row ops and views (maps, norms, softmax, rope, gathers): they cost one pass over memory, as loading a saved copy
-    does. `full` marks everything but the routing decision (top_k, column_kth, sinkhorn, limit_capacity, permute, count_ids): integers
-    decide which rows meet which expert, and are small.
-    Why here: the choice is about values, which only exist as such before differentiation wires them to the
-    backward.
+    Before: `moe-differentiate` would keep every forward value of a `moe.repeat` that its backward needs, one copy per
+    layer.
+    After: ops inside repeats that are cheap to run again carry the unit attribute `moe.remat`. `selective` marks the
+    ops whose facts call them cheap (maps, norms, softmax, gathers, views): they cost one pass over memory, which is
+    what loading a saved copy costs. `full` marks everything except the routing decision, by the facts of the ops: it
+    decides which rows meet which expert, and its integers are small.
+    Why here: the choice is about forward values, and differentiation, which comes next, wires them to the backward.
     ```mlir
     %n = moe.rms_norm %x, %s {eps = 1.0e-06 : f64, moe.remat} : tensor<8x4xf32>, tensor<1x4xf32>
     ```
@@ -31,12 +30,12 @@ def MoeDifferentiate : Pass<"moe-differentiate", "::mlir::func::FuncOp"> {
   let summary = "Appends the backward of a function's loss to the function";
   let description = [{
     Before: a function with the unit attribute `moe.differentiate` holds one `moe.loss` at its top level.
-    After: the loss is gone; behind the forward, in reverse order, stands the backward of every op that lies between
-    a read of a parameter with a gradient state and the loss. It ends in `moe.accumulate` into the gradient states.
-    A `moe.repeat` gets a second one that runs the other way; what that one needs is read again, computed again
-    (`moe.remat`) or kept in a stacked result of the first.
-    Why here: ops still have their meaning (rms_norm, attention), so each backward is written once by hand, and
-    fusion sees both directions.
+    After: the loss is gone. The forward is followed, in reverse order, by the backward of every op between a read of a
+    parameter with a gradient state and the loss. It ends in `moe.accumulate` into the gradient states. A `moe.repeat`
+    gets a second repeat that runs the other way; the values that it needs are read again, computed again (`moe.remat`)
+    or kept in a stacked result of the first.
+    Why here: ops still have their meaning (rms_norm, attention), so each backward is written once by hand; fusion,
+    which follows, sees both directions.
     ```mlir
     %w = moe.read @w : tensor<4x4xf32>
     %y = moe.matmul %x, %w : tensor<8x4xf32>, tensor<4x4xf32> -> tensor<8x4xf32>
@@ -52,10 +51,10 @@ def MoeDecompose : Pass<"moe-decompose"> {
   let summary = "Expands rms_norm, softmax, log_sum_exp and quantize_rows into map and row_reduce";
   let description = [{
     Before: forward and backward hold ops with a meaning of their own.
-    After: `moe.rms_norm`, `moe.softmax`, `moe.log_sum_exp` and `moe.quantize_rows` are `moe.map` and `moe.row_reduce`, so the row
-    template of a target only has to know those two.
-    Why here: after differentiation, which has shorter rules for the whole ops; before dispatches are formed, which
-    fuse the parts.
+    After: `moe.rms_norm`, `moe.softmax`, `moe.log_sum_exp` and `moe.quantize_rows` are written as `moe.map` and
+    `moe.row_reduce`, so the row template of a target only has to know those two.
+    Why here: after differentiation, which has shorter rules for the whole ops; before dispatches are formed, because
+    they fuse the parts.
     ```mlir
     %m = moe.row_reduce max %x : tensor<8x4xf32> -> tensor<8x1xf32>
     %e = moe.map(%x, %m) : (tensor<8x4xf32>, tensor<8x1xf32>) -> tensor<8x4xf32> { ... exp(x - m) ... }
@@ -65,12 +64,15 @@ def MoeDecompose : Pass<"moe-decompose"> {
 }
 
 def MoeSplitSums : Pass<"moe-split-sums", "::mlir::func::FuncOp"> {
-  let summary = "Products that are summed into a state are added to it one after another";
+  let summary = "Adds products to a state one after another instead of summing them first";
   let description = [{
-    Before: the gradient of a parameter that several products use (its layer, and a loss on the weights themselves) is their sum, then added to the state.
-    After: each product is added to the state by itself, the one made last first; what else the sum has follows.
-    Why here: behind differentiation, which makes the sums; before `moe-write-first`, which lets the first of them write. A kernel of a product adds to
-    a state in its epilogue, whereas for a sum each product is stored, and read again by a kernel that only adds.
+    Before: the gradient of a parameter that several products use (its layer, and a loss on the weights themselves) is a
+    sum, which is then added to the state.
+    After: each product is added to the state by itself, starting with the one made last; the other terms of the sum
+    follow.
+    Why here: after differentiation, which makes the sums; before `moe-write-first`, which turns the first addition into
+    a write. The kernel of a product can add to a state in its epilogue. For a sum, each product would be stored and
+    read again by a kernel that only adds.
     ```mlir
     %s = moe.map(%dw, %loss) : ... { ... dw + loss ... }
     moe.accumulate @grad.w, %s : tensor<4x4xf32>
@@ -83,11 +85,14 @@ def MoeSplitSums : Pass<"moe-split-sums", "::mlir::func::FuncOp"> {
 }
 
 def MoeWriteFirst : Pass<"moe-write-first", "::mlir::ModuleOp"> {
-  let summary = "The first sum into a gradient becomes a write; nothing zeroes it before";
+  let summary = "Turns the first addition to a gradient into a write, so that nothing has to zero it";
   let description = [{
-    Before: one function writes zeros to each gradient state, another, which runs once after it (a step has one micro-batch), adds to it.
-    After: where the first addition meets each copy exactly once, it is a `moe.write`, and the zeros are gone. Later additions (a parameter with two uses) stay.
-    Why here: behind differentiation, which makes the additions; before dispatches, which store what is written. It saves two passes over all gradients.
+    Before: one function writes zeros to each gradient state. Another, which runs once after it (a step has one
+    micro-batch), adds to it.
+    After: where the first addition meets each copy exactly once, it is a `moe.write`, and the zeros are gone. Later
+    additions (a parameter with two uses) stay.
+    Why here: after differentiation, which makes the additions; before dispatches are formed, whose kernels do the
+    writes. It saves two passes over all gradients.
     ```mlir
     moe.write @grad.w, %zero : tensor<4x4xf32>            // in begin_step: erased
     moe.accumulate @grad.w, %dw : tensor<4x4xf32>         // in forward_backward: becomes
@@ -98,17 +103,19 @@ def MoeWriteFirst : Pass<"moe-write-first", "::mlir::ModuleOp"> {
 }
 
 def MoeQuantizeExperts : Pass<"moe-quantize-experts", "::mlir::ModuleOp"> {
-  let summary = "Products of experts take operands of eight bits, with a scale for each row and each column";
+  let summary = "Gives the products of experts 8-bit operands, with a scale for each row and each column";
   let description = [{
     Before: `moe.grouped_matmul`, forward or the gradient of an input, reads activations and a parameter.
-    After: it reads quantised activations (`moe.quantize_rows` behind whatever made them; a gather takes the quantised rows) and a quantised copy of the
-    parameter, depth contiguous (`tb`), and carries both scales. The copies are states: `copy.<parameter>.columns` is the parameter transposed, for
-    products that read it as [E, K, N]; `copy.<parameter>.rows` lies as the parameter does, for those that read it with `tb`; `.scale` behind either name.
-    They are made again at the end of each function that writes the parameter, and by `refresh` after a checkpoint was read. Products that are only added
-    up share their scales, so that they can still be added up in one accumulator (`moe-join-sums`).
-    `moe.grouped_outer`, the gradient of a weight, stays as it was.
-    Why here: behind differentiation, which so treats rounding as the identity (straight-through) without knowing of it; before `moe-decompose`, which
-    expands the quantising of rows.
+    After: it reads quantised activations (`moe.quantize_rows` follows the op that made them; a gather takes the
+    quantised rows) and a quantised copy of the parameter that is contiguous in depth (`tb`), and carries both scales.
+    The copies are states. `copy.<parameter>.columns` is the parameter transposed, for products that read it as [E, K,
+    N]; `copy.<parameter>.rows` is laid out as the parameter is, for products that read it with `tb`. Either name with
+    `.scale` appended holds the scales. The copies are made again at the end of each function that writes the parameter,
+    and by `refresh` after a checkpoint was read. Products that are only added up share their scales, so that they can
+    still be added up in one accumulator (`moe-join-sums`). `moe.grouped_outer`, the gradient of a weight, stays as it
+    was.
+    Why here: after differentiation, so that gradients treat the rounding as the identity (straight-through); before
+    `moe-decompose`, which expands `moe.quantize_rows`.
     ```mlir
     %w = moe.read @w : tensor<2x4x6xf32>
     %y = moe.grouped_matmul %x, %w, %o, %c : ...
@@ -123,12 +130,13 @@ def MoeQuantizeExperts : Pass<"moe-quantize-experts", "::mlir::ModuleOp"> {
 }
 
 def MoeJoinSums : Pass<"moe-join-sums", "::mlir::func::FuncOp"> {
-  let summary = "Brings products together that only serve to be added up";
+  let summary = "Brings together products that are only added up";
   let description = [{
-    Before: the gradient of a value with several uses is a chain of sums, each product of which stands where its use was differentiated.
+    Before: the gradient of a value with several uses is a chain of sums; each product stands where its use was
+    differentiated.
     After: products of one kind that only feed such a chain stand side by side before one map that adds all its terms.
-    Why here: before dispatches are formed, which puts neighbours that feed one sum into one kernel. It adds them in its accumulators: nothing in between is
-    stored, or rounded.
+    Why here: before dispatches are formed, which puts neighbours that feed one sum into one kernel. That kernel adds
+    them in its accumulators, so no term is stored or rounded.
     ```mlir
     %dq = moe.matmul tb %gq, %wq : ...
     %dk = moe.matmul tb %gk, %wk : ...
@@ -140,14 +148,16 @@ def MoeJoinSums : Pass<"moe-join-sums", "::mlir::func::FuncOp"> {
 }
 
 def MoeJoinMaps : Pass<"moe-join-maps", "::mlir::func::FuncOp"> {
-  let summary = "Lets the map behind a product make what another map makes of the same tensors";
+  let summary = "Merges a map that makes a factor of a product into the epilogue of another product";
   let description = [{
-    Before: the backward of SwiGLU makes the activation h again, a factor of the gradient of the weights behind it; then, of the same gate and up projections and
-    of a product that nobody else reads (the gradient of h), the gradients of gate and up.
-    After: one map with all these results, where the first map stood, and the product moved to right before it.
-    Why here: before dispatches are formed. The second map becomes the product's epilogue, and with this the first does too, so gate and up are read once; else a row kernel
-    reads both again. A map joins another only if it makes a factor of products, which is stored in any case, reads no tensor of its shape that the other
-    does not read, and the other's operands, and the product's, are made before it.
+    Before: the backward of SwiGLU has two maps. One computes the activation h again, which is a factor of the gradient
+    of the down projection. The other computes the gradients of gate and up from the same gate and up projections and
+    from the gradient of h, a product that nothing else reads.
+    After: one map has all these results. It stands where the first map stood, right after the product.
+    Why here: before dispatches are formed, because the merged map becomes the product's epilogue: gate and up are read
+    once, where a row kernel would read both again. A map joins another only if it makes a factor of products (which is
+    stored in any case), if it reads no tensor of its shape that the other does not read, and if the operands of the
+    other map and of its product are made before it.
     ```mlir
     %dh = moe.matmul tb %dy, %down : ...
     %h = moe.map(%gate, %up) : ...
@@ -165,54 +175,74 @@ def MoeJoinMaps : Pass<"moe-join-maps", "::mlir::func::FuncOp"> {
 def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
   let summary = "Groups ops into dispatches: one dispatch is one kernel";
   let description = [{
-    Before: decomposed ops of forward, backward and update. After: every block holds only `moe.dispatch`, `moe.repeat`, views and constants.
-    Row ops with the same rows form one dispatch; products of one A share it, take a gather into their loads and elementwise maps into their
-    epilogue; writes and accumulations happen where their value is made. `note` of a dispatch says why the first
-    consumer of its values that could not join did not.
-    A map becomes a product's epilogue where its result has to be stored anyway, or takes the place of the product's; a map that only feeds sums over rows is computed
-    inside them. With `epilogue-tensors` an epilogue reads so many tensors of its shape at most: what a stage of a GPU's
-    product has room for. With `row-sums` n the sum of a row is a product's affair too: its kernel sums up each n columns, and a row kernel behind it those sums. Rows are gathered in the loads of every product that multiplies them, unless those products have
-    `gather-once` columns or more together: then the gather is a dispatch of its own, and its rows are stored. With `spread-in-loads` the same holds for
-    `moe.spread_rows` without weights, the gradient of rows that were combined; there a `moe.grouped_outer` may read the rows on its right, if its result is only
-    stored, and counts with the columns of its left side.
-    A sum over rows of 2 to `summed-columns` columns whose terms are made of rows that one row dispatch makes or reads is split: that dispatch adds up N adjacent rows
-    each, and a small one adds up these parts. N is the least divisor of the sum's rows from 8 on that leaves at most 512 parts
-    (1024 of 257 to 1024 columns, of which few threads share a row); where that would leave fewer
-    than 256, or no dispatch without `top_k` has all rows, the sum reads them again, as all sums do without the option. GPUs ask for it: their blocks keep the sums of a row in
-    registers, whereas CPUs would go over them in cache for each row.
-    Why here: both directions of the model stand in one function by now, and shapes are final; after this nothing looks inside a group but the
-    code generators.
+    Before: decomposed ops of forward, backward and update.
+
+    After: every block holds only `moe.dispatch`, `moe.repeat`, views and constants.
+    - Row ops with the same number of rows form one dispatch.
+    - Products with the same left operand form one dispatch. It takes a gather into its loads and elementwise maps into
+      its epilogue. A map becomes the epilogue of a product if the map's result has to be stored anyway, or if it
+      replaces the result of the product.
+    - A map that only feeds sums over rows is computed inside those sums.
+    - Writes and accumulations happen in the dispatch that makes their value.
+    - `note` of a dispatch says why the first op that could have followed was not fused.
+
+    The options say what a target's kernels can do:
+    - `epilogue-tensors`: an epilogue reads at most this many tensors of its own shape. On a GPU that is what one stage
+      of a product has room for.
+    - `row-sums` n: the kernel of a product also begins the sums of its rows. It sums every n columns, and a row kernel
+      that follows adds up these sums.
+    - `gather-once`: every product gathers rows in its own loads, unless the products that multiply the rows have this
+      many columns or more together. Then the gather is a dispatch of its own, and its rows are stored.
+    - `spread-in-loads`: the same choice for `moe.spread_rows` without weights, the gradient of rows that were combined.
+      Here a `moe.grouped_outer` may also read the rows as its right operand, if its result is only stored; it counts
+      with the columns of its left operand.
+    - `summed-columns`: splits a sum over rows that has 2 columns up to this many, if its terms are made from rows that
+      one row dispatch makes or reads. That dispatch adds up N adjacent rows at a time, and a small dispatch adds up
+      these parts. N is the smallest divisor of the number of rows that is at least 8 and leaves at most 512 parts,
+      or 1024 parts of 257 to 1024 columns, since fewer threads share such a row. If fewer than 256 parts would be left,
+      or if no dispatch without `top_k` has all rows, the sum reads the rows again, as every sum does without this option. GPUs set it: their blocks keep the sums of a row in registers, whereas a
+      CPU would go over sums in cache for each row.
+
+    Why here: both directions of the model are in one function by now, and shapes are final. After this pass only the
+    code generators look inside a group.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x16xf32> { ... moe.matmul ... moe.map ... }
     ```
   }];
   let options = [Option<"epilogueTensors", "epilogue-tensors", "unsigned", "0",
-    "Most tensors of its own shape that an epilogue of products reads; 0: any number">,
+    "Tensors of its own shape that the epilogue of a product may read; 0: any number">,
     Option<"rowSums", "row-sums", "int64_t", "0",
-    "Columns that kernels of products sum up for a sum of rows; 0: sums are row kernels">,
+    "Columns of each partial sum of a row that the kernel of a product makes; 0: only row kernels sum rows">,
     Option<"gatherOnce", "gather-once", "int64_t", "0",
-    "Columns of the products of gathered rows from which the rows are stored; 0: never">,
+    "Gathered rows are stored once if their products have this many columns or more; 0: never">,
     Option<"summedColumns", "summed-columns", "int64_t", "0",
-    "Columns up to which row kernels begin sums over the rows that they hold; 0: never">,
+    "Most columns of a sum over rows that a row kernel may begin with the rows that it holds; 0: never">,
     Option<"spreadInLoads", "spread-in-loads", "bool", "false",
-    "Rows that are spread to experts are read through their map by products, as gathered rows are">,
+    "Products read rows that are spread to experts through the map of rows, as they read gathered rows">,
     Option<"apart", "apart", "bool", "false",
-    "Every op that can be a dispatch of its own is one: what fused dispatches are compared with in tests">];
+    "Makes every op a dispatch of its own where that is possible; tests compare fused dispatches with it">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect"];
 }
 
 def MoeNarrowStorage : Pass<"moe-narrow-storage", "::mlir::ModuleOp"> {
-  let summary = "Lays tensors in memory as bf16 or f8E4M3FN; dispatches go on computing with f32";
+  let summary = "Stores tensors as bf16 or f8E4M3FN; dispatches go on computing in f32";
   let description = [{
-    Before: dispatches that read and make f32. After: states and the values between dispatches lie in memory as bf16 where that is enough, and
-    `moe.cast` stands at the borders inside dispatches: behind an input or a read, before a yield, a write or an accumulation.
-    Narrow are results of products (but for those marked `moe.full_precision`: the router's logits), embeddings, attention's tensors, maps and row ops with a narrow
-    operand of their own shape, and all that a product reads. Reductions, statistics of rows, weights, scores and losses stay as they are.
-    Values that a map rounded to f8E4M3FN (it yields an `arith.extf` from it), and what `moe.quantize_columns` makes, lie as that, without loss; so do states marked
-    `moe.quantized`. States marked `moe.full_precision` stay.
-    A parameter that products read gets a state `copy.<name>`, written wherever the parameter is; the function `refresh` makes all of them again
-    from parameters that came from a checkpoint. `master` makes the parameters themselves narrow instead.
-    With `narrow=false` only the copies are made, in the type of the parameters: the same program for a machine without bf16.
+    Before: dispatches read and make f32.
+
+    After: states and the values between dispatches are stored as bf16 where that is enough. `moe.cast` stands at the
+    borders inside dispatches: after an input or a read, before a yield, a write or an accumulation.
+    - Stored as bf16: results of products (except those marked `moe.full_precision`, the router's logits), embeddings,
+      the tensors of attention, maps and row ops with a bf16 operand of their own shape, and everything that a product
+      reads.
+    - Stored as f8E4M3FN, without loss: values that a map rounded to it (the map yields an `arith.extf` from it),
+      results of `moe.quantize_columns`, and states marked `moe.quantized`.
+    - Unchanged: reductions, statistics of rows, weights, scores, losses, and states marked `moe.full_precision`.
+
+    A parameter that products read gets a state `copy.<name>`, which is written wherever the parameter is. The function
+    `refresh` makes all copies again after the parameters came from a checkpoint. `master` makes the parameters
+    themselves narrow instead. With `narrow=false` only the copies are made, in the type of the parameters: the same
+    program for a machine without bf16.
+
     Why here: what is stored is known only once dispatches are formed.
     ```mlir
     %y = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xbf16>, index) -> tensor<8x4xbf16> {
@@ -226,9 +256,9 @@ def MoeNarrowStorage : Pass<"moe-narrow-storage", "::mlir::ModuleOp"> {
     ```
   }];
   let options = [
-    Option<"narrow", "narrow", "bool", "true", "Whether the target has bf16; false: only the copies of parameters">,
-    Option<"master", "master", "bool", "false", "Parameters are bf16 themselves, without copies">,
-    Option<"optimizer", "optimizer", "bool", "false", "What the optimizer keeps is bf16">,
+    Option<"narrow", "narrow", "bool", "true", "Whether the target has bf16; false: only make copies of parameters">,
+    Option<"master", "master", "bool", "false", "Parameters themselves are bf16, without copies">,
+    Option<"optimizer", "optimizer", "bool", "false", "States of the optimizer are bf16">,
     Option<"gradients", "gradients", "bool", "false", "Gradients are summed in bf16">];
   let dependentDialects = ["::moec::moe::MoeDialect", "::mlir::arith::ArithDialect", "::mlir::func::FuncDialect"];
 }

@@ -89,19 +89,19 @@ public:
 
 private:
   StateOp declare(StateOp parameter, StringRef suffix, ArrayRef<int64_t> shape, StringRef mark) {
-    // A parameter may be in several sets. What a name has behind # is not part of it: it tells segments of layers
-    // apart.
-    auto [stem, segment] = parameter.getSymName().split('#');
-    std::string name = ("copy." + stem + "." + suffix).str(), end = segment.empty() ? "" : ("#" + segment).str();
-    if (int number = ++taken[name + end]; number > 1)
-      name += "." + std::to_string(number);
-    name += end;
+    // A parameter may be in several sets.
+    auto inSet = [&](StringRef name) { return ("copy." + name + "." + suffix).str(); };
+    std::string symbol = inSet(parameter.getSymName()), number;
+    if (int copies = ++taken[symbol]; copies > 1)
+      number = "." + std::to_string(copies);
     OpBuilder b(parameter);
     b.setInsertionPointAfter(parameter);
     auto type = RankedTensorType::get(shape, parameter.getTensorType().getElementType());
-    auto state = StateOp::create(b, parameter.getLoc(), b.getStringAttr(name),
+    auto state = StateOp::create(b, parameter.getLoc(), b.getStringAttr(symbol + number),
                                  StateKindAttr::get(b.getContext(), StateKind::copy), TypeAttr::get(type),
                                  parameter.getCountAttr(), parameter.getLayersAttr(), /*gradient=*/FlatSymbolRefAttr());
+    if (parameter.getLogicalName())
+      state.setLogicalName(inSet(parameter.getName()) + number);
     state->setAttr(mark, b.getUnitAttr());
     return state;
   }

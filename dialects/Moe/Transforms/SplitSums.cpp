@@ -13,7 +13,7 @@ namespace moec::moe {
 
 namespace {
 
-/// What stands behind the reshapes of `value` that nobody else reads.
+/// The value under the reshapes of `value` that nothing else reads.
 Value skipReshapes(Value value, Block *block) {
   while (auto view = value.getDefiningOp<ReshapeOp>()) {
     if (view->getBlock() != block || !value.hasOneUse())
@@ -49,8 +49,7 @@ struct SplitSumsPass : impl::MoeSplitSumsBase<SplitSumsPass> {
     collectTerms(accumulate.getValue(), block, terms);
     for (Value term : terms) {
       Operation *maker = term.getDefiningOp();
-      bool isProduct = isa_and_present<MatmulOp, GroupedMatmulOp, GroupedOuterOp>(maker);
-      if (isProduct && maker->getBlock() == block && term.hasOneUse())
+      if (isProduct(maker) && maker->getBlock() == block && term.hasOneUse())
         products.push_back(maker);
       else
         others.push_back(term);

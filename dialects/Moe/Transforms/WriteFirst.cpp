@@ -1,5 +1,5 @@
 // Replaces "zero, then add" by "write, then add" for gradients of one micro-batch.
-#include "dialects/Moe/IR/Moe.h"
+#include "dialects/Moe/Analysis/Values.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -23,13 +23,6 @@ struct GradientUse {
 };
 
 func::FuncOp functionOf(Operation *op) { return op->getParentOfType<func::FuncOp>(); }
-
-bool isZero(Value value) {
-  auto constant = value.getDefiningOp<arith::ConstantOp>();
-  auto dense = constant ? dyn_cast<DenseElementsAttr>(constant.getValue()) : DenseElementsAttr();
-  return dense && dense.isSplat() && isa<FloatType>(dense.getElementType()) &&
-         dense.getSplatValue<APFloat>().isPosZero();
-}
 
 /// Whether a call of the function runs `sum` exactly once for each copy, before anything else touches that copy.
 bool meetsEachCopyFirst(AccumulateOp sum, GradientUse &use) {
@@ -67,8 +60,8 @@ struct WriteFirstPass : impl::MoeWriteFirstBase<WriteFirstPass> {
       if (state.getKind() == StateKind::gradient)
         uses[state.getSymName()].state = state;
     getOperation().walk<WalkOrder::PreOrder>([&](Operation *op) {
-      auto symbol = op->getAttrOfType<FlatSymbolRefAttr>("state");
-      auto found = symbol ? uses.find(symbol.getValue()) : uses.end();
+      auto access = dyn_cast<StateAccessOpInterface>(op);
+      auto found = access ? uses.find(access.getStateAttr().getValue()) : uses.end();
       if (found == uses.end())
         return;
       if (auto write = dyn_cast<WriteOp>(op))

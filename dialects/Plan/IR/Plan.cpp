@@ -7,6 +7,9 @@ using namespace mlir;
 using namespace moec::plan;
 
 #include "dialects/Plan/IR/PlanDialect.cpp.inc"
+#include "dialects/Plan/IR/PlanEnums.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/Plan/IR/PlanAttrs.cpp.inc"
 #define GET_TYPEDEF_CLASSES
 #include "dialects/Plan/IR/PlanTypes.cpp.inc"
 #define GET_OP_CLASSES
@@ -18,6 +21,10 @@ void PlanDialect::initialize() {
   addOperations<
 #define GET_OP_LIST
 #include "dialects/Plan/IR/PlanOps.cpp.inc"
+      >();
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/Plan/IR/PlanAttrs.cpp.inc"
       >();
   addTypes<
 #define GET_TYPEDEF_LIST
@@ -35,6 +42,42 @@ LogicalResult BufferType::verify(function_ref<InFlightDiagnostic()> emitError, i
 
 int64_t StateOp::getCopyBytes() { return tensorBytes(getTensorType()); }
 
+void StateOp::build(OpBuilder &, OperationState &state, StringRef name, StateKind kind, RankedTensorType type,
+                    int64_t count) {
+  Builder b(state.getContext());
+  Properties &properties = state.getOrAddProperties<Properties>();
+  properties.sym_name = b.getStringAttr(name);
+  properties.kind = StateKindAttr::get(b.getContext(), kind);
+  properties.type = TypeAttr::get(type);
+  properties.count = b.getI64IntegerAttr(count);
+}
+
+static StateKind kindOf(StateRole role) {
+  switch (role) {
+  case StateRole::step_counter:
+    return StateKind::counter;
+  case StateRole::batch_tokens:
+  case StateRole::batch_sources:
+  case StateRole::generate_tokens:
+  case StateRole::generate_position:
+    return StateKind::batch;
+  case StateRole::generate_logits:
+  case StateRole::token_losses:
+    return StateKind::output;
+  case StateRole::loss:
+  case StateRole::total_loss:
+  case StateRole::grad_norm:
+  case StateRole::expert_tokens:
+    return StateKind::metric;
+  }
+  llvm_unreachable("all roles are above");
+}
+
+static bool maySave(StateKind kind) {
+  return kind == StateKind::parameter || kind == StateKind::optimizer || kind == StateKind::balance ||
+         kind == StateKind::counter;
+}
+
 LogicalResult StateOp::verify() {
   auto type = dyn_cast<RankedTensorType>(getType());
   if (!type || !type.hasStaticShape())
@@ -45,6 +88,16 @@ LogicalResult StateOp::verify() {
     return emitOpError("stands at byte ") << *getOffset() << ", which is not a multiple of " << alignment;
   if (getLayers() && getLayers()->size() != 2)
     return emitOpError("layers has ") << getLayers()->size() << " numbers; expected first and step";
+  if (getSaved() && !maySave(getKind())) // C3
+    return emitOpError("is saved, and of kind ")
+           << stringifyEnum(getKind()) << "; expected parameter, optimizer, balance or counter";
+  if (getLogName().has_value() != (getKind() == StateKind::metric)) // C4
+    return emitOpError("is of kind ") << stringifyEnum(getKind())
+                                      << (getLogName() ? "; only a metric is logged"
+                                                       : "; expected what the log calls it");
+  if (getRole() && getKind() != kindOf(*getRole())) // C5
+    return emitOpError("is of kind ") << stringifyEnum(getKind()) << "; the role " << stringifyEnum(*getRole())
+                                      << " asks for " << stringifyEnum(kindOf(*getRole()));
   return success();
 }
 

@@ -4,6 +4,7 @@
 include "mlir/IR/OpBase.td"
 include "mlir/IR/AttrTypeBase.td"
 include "mlir/IR/BuiltinAttributes.td"
+include "mlir/IR/EnumAttr.td"
 include "mlir/IR/SymbolInterfaces.td"
 include "mlir/Interfaces/SideEffectInterfaces.td"
 
@@ -12,13 +13,15 @@ def Plan_Dialect : Dialect {
   let cppNamespace = "::moec::plan";
   let summary = "What the runtime does: memory, launches, and the experiment's loop";
   let description = [{
-    The lowest dialect: one op for each instruction of docs/plan-format.md. Enters from `moe` through moe-to-plan, gets its addresses from
-    `plan-place`, and leaves as the manifest of a plan file.
+    The lowest dialect: one op for each instruction of docs/plan-format.md. `moec-moe-to-plan` makes it from `moe`,
+    `moec-plan-place` gives it addresses, and it becomes the manifest of a plan file.
 
-    Memory is one arena. `plan.state` declares what outlives a call, `plan.alloc` a value inside a function, `plan.slice` a part of either that may
-    depend on loop indices. Before `plan-place` offsets are absent; after it every state and alloc has one.
+    Memory is one arena. `plan.state` declares what outlives a call, `plan.alloc` a value inside a function, and
+    `plan.slice` a part of either, which may depend on loop indices. Before `moec-plan-place` offsets are absent; after
+    it every state and alloc has one.
   }];
   let useDefaultTypePrinterParser = 1;
+  let useDefaultAttributePrinterParser = 1;
 }
 
 class Plan_Op<string mnemonic, list<Trait> traits = []> : Op<Plan_Dialect, mnemonic, traits>;
@@ -31,37 +34,87 @@ def Plan_BufferType : TypeDef<Plan_Dialect, "Buffer"> {
   let genVerifyDecl = 1;
 }
 
-//===--- Declarations -------------------------------------------------------------------------------------------------===//
+//===--- Declarations ---------------------------------------------------------------------------------------------===//
+
+// Kinds and roles have the words of `moe.state` (a test compares them) and of plan files.
+def Plan_StateKind : I32EnumAttr<"StateKind", "what a state is for", [
+    I32EnumAttrCase<"parameter", 0>, I32EnumAttrCase<"gradient", 1>, I32EnumAttrCase<"optimizer", 2>,
+    I32EnumAttrCase<"balance", 3>, I32EnumAttrCase<"counter", 4>, I32EnumAttrCase<"metric", 5>,
+    I32EnumAttrCase<"batch", 6>, I32EnumAttrCase<"output", 7>, I32EnumAttrCase<"constant", 8>,
+    I32EnumAttrCase<"copy", 9>]> {
+  let cppNamespace = "::moec::plan";
+  let genSpecializedAttr = 0;
+}
+def Plan_StateKindAttr : EnumAttr<Plan_Dialect, Plan_StateKind, "kind"> {
+  let assemblyFormat = "$value";
+}
+def Plan_StateRole : I32EnumAttr<"StateRole", "what the runtime itself does with a state", [
+    I32EnumAttrCase<"step_counter", 0>, I32EnumAttrCase<"batch_tokens", 1>, I32EnumAttrCase<"batch_sources", 2>,
+    I32EnumAttrCase<"generate_tokens", 3>, I32EnumAttrCase<"generate_position", 4>,
+    I32EnumAttrCase<"generate_logits", 5>, I32EnumAttrCase<"token_losses", 6>, I32EnumAttrCase<"loss", 7>,
+    I32EnumAttrCase<"total_loss", 8>, I32EnumAttrCase<"grad_norm", 9>, I32EnumAttrCase<"expert_tokens", 10>]> {
+  let cppNamespace = "::moec::plan";
+  let genSpecializedAttr = 0;
+}
+def Plan_StateRoleAttr : EnumAttr<Plan_Dialect, Plan_StateRole, "role"> {
+  let assemblyFormat = "$value";
+}
 
 def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let summary = "Memory that outlives calls: `count` copies of a tensor, back to back";
   let description = [{
-    `kind` as in `moe.state`; `layers` = [first, step] names the copies. (C1) count >= 1; (C2) offset, when placed, is a multiple of 64.
+    The kind, `layers`, `named`, `logged`, `role` and `saved` are those of `moe.state`.
+
+    Constraints: (C1) count >= 1; (C2) offset, when placed, is a multiple of 64; (C3) only parameter, optimizer, balance
+    and counter states are saved; (C4) a metric is logged, and nothing else; (C5) a state has the kind that its role
+    asks for.
     ```mlir
-    plan.state @embed {kind = "parameter", type = tensor<256x128xf32>, count = 1 : i64, offset = 0 : i64}
+    plan.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1] saved at 131072
+    plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss at 393216
     ```
   }];
-  let arguments = (ins SymbolNameAttr:$sym_name, StrAttr:$kind, TypeAttr:$type, I64Attr:$count,
-                       OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<I64Attr>:$offset);
-  let assemblyFormat = "$sym_name $kind `:` $type `count` $count (`layers` $layers^)? (`at` $offset^)? attr-dict";
+  let arguments = (ins SymbolNameAttr:$sym_name, Plan_StateKindAttr:$kind, TypeAttr:$type, I64Attr:$count,
+                       OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<StrAttr>:$logical_name,
+                       OptionalAttr<StrAttr>:$log_name, OptionalAttr<Plan_StateRoleAttr>:$role, UnitAttr:$saved,
+                       OptionalAttr<I64Attr>:$offset);
+  let assemblyFormat = [{
+    $sym_name `` $kind `:` $type `count` $count (`layers` $layers^)? (`named` $logical_name^)? (`logged` $log_name^)?
+    (`role` `` $role^)? (`saved` $saved^)? (`at` $offset^)? attr-dict
+  }];
+  // The other attributes are set afterwards.
+  let builders = [OpBuilder<(ins "::mlir::StringRef":$sym_name, "StateKind":$kind, "::mlir::RankedTensorType":$type,
+                                 "int64_t":$count)>];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopyBytes();
     int64_t getBytes() { return getCopyBytes() * getCount(); }
+    /// What people and checkpoints call it; {} stands for the layer.
+    ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
+    /// Whether each copy has a name of its own, that of its layer. Else all copies are one tensor.
+    bool hasCopyNames() { return getName().contains("{}"); }
   }];
 }
 
 def Plan_KernelOp : Plan_Op<"kernel", [Symbol]> {
   let summary = "A kernel of the plan: its symbol in the object code and its launch record";
-  let description = [{(C1) grid >= 1 and params >= 0. `summary` lists the ops that were fused into it; `note` why it ended there; `launch` how a GPU starts it.}];
-  let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$params, I64Attr:$grid, I64Attr:$scratch, I64Attr:$flops, I64Attr:$bytes,
+  let description = [{
+    `summary` lists the ops that were fused into the kernel; `note` says why the next op was not; `launch` says how a
+    GPU starts it.
+
+    Constraints: (C1) grid >= 1 and params >= 0.
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$params, I64Attr:$grid, I64Attr:$scratch, I64Attr:$flops,
+                       I64Attr:$bytes,
                        StrAttr:$summary, OptionalAttr<StrAttr>:$note, OptionalAttr<DictionaryAttr>:$launch);
-  let assemblyFormat = "$sym_name `params` $params `grid` $grid `scratch` $scratch `flops` $flops `bytes` $bytes $summary (`note` $note^)? (`launch` $launch^)? attr-dict";
+  let assemblyFormat = [{
+    $sym_name `params` $params `grid` $grid `scratch` $scratch `flops` $flops `bytes` $bytes $summary (`note` $note^)?
+    (`launch` $launch^)? attr-dict
+  }];
   let hasVerifier = 1;
 }
 
-//===--- Functions ----------------------------------------------------------------------------------------------------===//
+//===--- Functions ------------------------------------------------------------------------------------------------===//
 
 def Plan_FuncOp : Plan_Op<"func", [Symbol, NoTerminator, SingleBlock, IsolatedFromAbove]> {
   let summary = "A list of instructions that a program calls";
@@ -80,28 +133,39 @@ def Plan_AddressOp : Plan_Op<"address", [Pure, DeclareOpInterfaceMethods<SymbolU
 def Plan_AllocOp : Plan_Op<"alloc"> {
   let summary = "Memory of one function";
   let description = [{
-    Lives from its first to its last use; inside a `plan.repeat`, within one iteration; used by an inner repeat, for all of that repeat. `plan-place`
-    sets `offset`, `first` and `last` (positions in the function). (C1) the buffer holds exactly the tensor.
+    It lives from its first to its last use. Inside a `plan.repeat` it lives within one iteration; if an inner repeat
+    uses it, it lives for all of that repeat. `moec-plan-place` sets `offset`, `first` and `last` (positions in the
+    function).
+
+    Constraints: (C1) the buffer holds exactly the tensor.
   }];
-  let arguments = (ins StrAttr:$name, TypeAttr:$type, OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$first, OptionalAttr<I64Attr>:$last);
+  let arguments = (ins StrAttr:$name, TypeAttr:$type, OptionalAttr<I64Attr>:$offset, OptionalAttr<I64Attr>:$first,
+                       OptionalAttr<I64Attr>:$last);
   let results = (outs Plan_BufferType:$result);
-  let assemblyFormat = "$name `:` $type (`at` $offset^)? (`from` $first^)? (`to` $last^)? attr-dict `->` qualified(type($result))";
+  let assemblyFormat = [{
+    $name `:` $type (`at` $offset^)? (`from` $first^)? (`to` $last^)? attr-dict `->` qualified(type($result))
+  }];
   let hasVerifier = 1;
 }
 
 def Plan_SliceOp : Plan_Op<"slice", [Pure]> {
-  let summary = "A part of a buffer: bytes offset + stride * index .. + size";
-  let description = "(C1) offset and size lie inside the source; the runtime checks every index before it starts.";
+  let summary = "A part of a buffer: `size` bytes from offset + stride * index on";
+  let description = "(C1) offset and size lie inside the source. The runtime checks every index before it starts.";
   let arguments = (ins Plan_BufferType:$source, Optional<Index>:$index, I64Attr:$offset, I64Attr:$stride);
   let results = (outs Plan_BufferType:$result);
-  let assemblyFormat = "$source (`[` $index^ `]`)? `offset` $offset `stride` $stride attr-dict `:` qualified(type($source)) `->` qualified(type($result))";
+  let assemblyFormat = [{
+    $source (`[` $index^ `]`)? `offset` $offset `stride` $stride attr-dict `:` qualified(type($source)) `->`
+    qualified(type($result))
+  }];
   let hasVerifier = 1;
 }
 
 def Plan_LaunchOp : Plan_Op<"launch", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Runs all workgroups of a kernel";
   let description = [{
-    `writes` lists the positions of operands that the kernel writes. (C1) as many operands as the kernel has params; (C2) `writes` are positions of operands.
+    `writes` lists the positions of operands that the kernel writes.
+
+    Constraints: (C1) as many operands as the kernel has params; (C2) `writes` are positions of operands.
   }];
   let arguments = (ins FlatSymbolRefAttr:$kernel, Variadic<Plan_BufferType>:$operands, DenseI64ArrayAttr:$writes);
   let assemblyFormat = "$kernel `(` $operands `)` `writes` $writes attr-dict (`:` qualified(type($operands))^)?";
@@ -130,11 +194,11 @@ def Plan_RepeatOp : Plan_Op<"repeat", [NoTerminator, SingleBlock]> {
   let hasVerifier = 1;
 }
 
-//===--- Programs -----------------------------------------------------------------------------------------------------===//
+//===--- Programs -------------------------------------------------------------------------------------------------===//
 
 def Plan_ProgramOp : Plan_Op<"program", [NoTerminator, SingleBlock]> {
   let summary = "What a run does: init, train or evaluate";
-  let description = "Not a symbol: only the runtime starts programs, and `init` is a function's name too.";
+  let description = "A program is not a symbol: only the runtime starts it, and `init` is the name of a function too.";
   let arguments = (ins StrAttr:$name);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$name attr-dict-with-keyword $body";

@@ -105,7 +105,7 @@ LogicalResult MapOp::verify() {
       return emitOpError("has a box side of ") << side << "; expected 1 to 256";
   int64_t innermost = box.front() * getElement().getIntOrFloatBitWidth() / 8;
   if (getSwizzle() != 0 && innermost != static_cast<int64_t>(getSwizzle())) // C4
-    return emitOpError("has a box of ") << innermost << " bytes a row, but swizzles " << getSwizzle();
+    return emitOpError("has a box of ") << innermost << " bytes per row, but swizzles " << getSwizzle();
   return verifyParam(*this, getParam()); // C5
 }
 

@@ -9,15 +9,19 @@ def Tile_AttentionAttr : AttrDef<Tile_Dialect, "Attention"> {
   let mnemonic = "attention";
   let summary = "The shape of an attention, and the order of its tiles";
   let description = [{
-    `heads` query heads read `kv_heads` key heads of `head_size` columns, in `sequences` sequences of `positions`. Tiles run by sections of `section`
-    heads (of all sequences together; query heads, or key heads for the gradients of k and v), longest first within a section.
-    A query at position i sees the keys max(0, i - window + 1) .. i; window 0, which is not written: all up to its own.
-    (C1) kv_heads divides heads; (C2) section divides the heads of all sequences that it counts (checked with the op); (C3) 0 <= window < positions.
+    `heads` query heads read `kv_heads` key heads of `head_size` columns, in `sequences` sequences of `positions`
+    positions. Tiles run section by section, each of `section` heads, and longest first within a section. A section
+    counts heads of all sequences together: query heads, or key heads for the gradients of k and v. A query at position
+    i sees the keys max(0, i - window + 1) .. i; with window 0, which is not written, it sees all keys up to its own.
+
+    Constraints: (C1) kv_heads divides heads; (C2) section divides the number of heads that it counts, over all
+    sequences (checked with the op); (C3) 0 <= window < positions.
   }];
-  let parameters = (ins "int64_t":$sequences, "int64_t":$positions, "int64_t":$heads, "int64_t":$kvHeads, "int64_t":$headSize,
-                        "int64_t":$section, OptionalParameter<"int64_t">:$window);
+  let parameters = (ins "int64_t":$sequences, "int64_t":$positions, "int64_t":$heads, "int64_t":$kvHeads,
+                        "int64_t":$headSize, "int64_t":$section, OptionalParameter<"int64_t">:$window);
   let assemblyFormat = [{
-    `<` $sequences `x` $positions `,` `heads` `=` $heads `,` `kv_heads` `=` $kvHeads `,` `head_size` `=` $headSize `,` `section` `=` $section
+    `<` $sequences `x` $positions `,` `heads` `=` $heads `,` `kv_heads` `=` $kvHeads `,` `head_size` `=` $headSize `,`
+    `section` `=` $section
     (`,` `window` `=` $window^)? `>`
   }];
   let genVerifyDecl = 1;
@@ -29,8 +33,8 @@ def Tile_AttentionAttr : AttrDef<Tile_Dialect, "Attention"> {
     /// The row statistics that the gradient of q leaves for those of k and v: -log2 e * lse, then rowsum(dO * O), f32
     /// [sequences * heads, padded positions] each, at the start of the workspace.
     int64_t getStatisticsBytes() const { return 2 * getSequences() * getHeads() * getPaddedPositions() * 4; }
-    /// What `tile.attention_grad` has behind them: a word for each block of 64 queries of the heads that have a place,
-    /// then f32 sums of gradients, 64 x head_size each. Heads of two sections have a place at once.
+    /// What `tile.attention_grad` keeps after them: a word for each block of 64 queries of the heads in flight,
+    /// then f32 sums of gradients, 64 x head_size each. Heads of two sections are in flight at once.
     int64_t getQueryBlocks() const { return (getPositions() + 63) / 64; }
     int64_t getHeadsInFlight() const { return std::min(getSequences() * getKvHeads(), 2 * getSection()) * getGroup(); }
     int64_t getTurns() const { return getHeadsInFlight() * getQueryBlocks(); }
@@ -39,31 +43,35 @@ def Tile_AttentionAttr : AttrDef<Tile_Dialect, "Attention"> {
   }];
 }
 
-class Tile_AttentionOp<string mnemonic> : Tile_Op<mnemonic, [DeclareOpInterfaceMethods<Tile_WorkOpInterface, ["verifyWork"]>]> {
+class Tile_AttentionOp<string mnemonic>
+    : Tile_Op<mnemonic, [DeclareOpInterfaceMethods<Tile_WorkOpInterface, ["verifyWork"]>]> {
   code constraints = [{
-    Constraints: (C1) head_size is 64 or 128; (C2) maps are bf16 [head_size, positions, heads, sequences] with boxes of 64 columns, swizzle 128; (C3) the
-    schedule's m is 128, n what the op says, k the head size; (C4) accumulators and operands in registers leave 8 of a consumer's for addresses.
+    Constraints: (C1) head_size is 64 or 128; (C2) maps are bf16 [head_size, positions, heads, sequences] with
+    boxes of 64 columns, swizzle 128; (C3) the schedule's m is 128, n what the op says, k the head size; (C4)
+    accumulators and operands in registers leave 8 of a consumer's for addresses.
   }];
 }
 
 def Tile_AttentionFwdOp : Tile_AttentionOp<"attention_fwd"> {
   let summary = "Work: softmax attention, one tile for each 128 query rows of a head";
   let description = [{
-    Keys come in blocks of n = 128 rows, from the diagonal down to the first that the window reaches. lse f32 [sequences * positions, heads] is the log-sum-exp of the scaled
-    scores. Scores never leave registers.
+    Keys come in blocks of n = 128 rows, from the diagonal down to the first block that the window reaches. lse f32
+    [sequences * positions, heads] is the log-sum-exp of the scaled scores. Scores never leave registers.
   }] # constraints;
-  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$result,
-                       Optional<RankedTensorOf<[F32]>>:$lse);
+  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v,
+                       Tile_MapType:$result, Optional<RankedTensorOf<[F32]>>:$lse);
   let assemblyFormat = "$shape `(` $q `,` $k `,` $v `)` `->` $result (`,` $lse^ `:` type($lse))? attr-dict";
 }
 
 def Tile_AttentionDqOp : Tile_AttentionOp<"attention_dq"> {
   let summary = "Work: the gradient of attention in q, and the row statistics for those in k and v";
   let description = [{
-    Blocks as in `tile.attention_fwd`. `result` and `grad_rows` are the result and its gradient as rows: rowsum(dO * O) is taken from them when a tile begins.
+    Blocks are as in `tile.attention_fwd`. `result` and `grad_rows` are the result and its gradient as rows: a tile
+    begins by computing rowsum(dO * O) from them.
   }] # constraints;
   let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad,
-                       RankedTensorOf<[BF16]>:$result, RankedTensorOf<[BF16]>:$grad_rows, RankedTensorOf<[F32]>:$lse, Tile_MapType:$dq);
+                       RankedTensorOf<[BF16]>:$result, RankedTensorOf<[BF16]>:$grad_rows, RankedTensorOf<[F32]>:$lse,
+                       Tile_MapType:$dq);
   let assemblyFormat = [{
     $shape `(` $q `,` $k `,` $v `,` $grad `)` `rows` `(` $result `,` $grad_rows `,` $lse `)` `->` $dq attr-dict
     `:` type($result) `,` type($grad_rows) `,` type($lse)
@@ -73,21 +81,23 @@ def Tile_AttentionDqOp : Tile_AttentionOp<"attention_dq"> {
 def Tile_AttentionDkvOp : Tile_AttentionOp<"attention_dkv"> {
   let summary = "Work: the gradients of attention in k and v, one tile for each 128 keys of a key head";
   let description = [{
-    Queries come in blocks of n = 64 rows, over the query heads of the group, from the diagonal up to the last that the window reaches: every sum has one
-    owner and one order. Takes row statistics from the workspace, where `tile.attention_dq` left them. (C5) 3 stages or more: with 2 the second warpgroup, which skips the first block of a
-    head while it holds a stage, would wait for ever; and so the first one at the end of a window.
+    Queries come in blocks of n = 64 rows, over the query heads of the group, from the diagonal up to the last block
+    that the window reaches. So every sum has one owner and one order. The row statistics are in the workspace, where
+    `tile.attention_dq` left them. (C5) the schedule has 3 stages or more. With 2, the second warpgroup would wait
+    forever: it skips the first block of a head while it holds a stage. The first warpgroup would do the same at the end
+    of a window.
   }] # constraints;
-  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad, Tile_MapType:$dk,
-                       Tile_MapType:$dv);
+  let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v,
+                       Tile_MapType:$grad, Tile_MapType:$dk, Tile_MapType:$dv);
   let assemblyFormat = "$shape `(` $q `,` $k `,` $v `,` $grad `)` `->` $dk `,` $dv attr-dict";
 }
 
 def Tile_AttentionGradOp : Tile_AttentionOp<"attention_grad"> {
   let summary = "Work: the gradients of attention, one tile for each 128 keys of a key head";
   let description = [{
-    Queries come in blocks of n = 64 rows, all query heads of the group at each: the sums of k and v have one owner and
-    one order. Parts of the gradient of q are added in the workspace, in the order of the tiles. Takes row statistics
-    from the workspace, and words that are zero behind them. No window.
+    Queries come in blocks of n = 64 rows, with all query heads of the group at each block. So the sums of k and v have
+    one owner and one order. Parts of the gradient of q are added in the workspace, in the order of the tiles. The
+    workspace must hold the row statistics, followed by words that are zero. There is no window.
   }] # constraints;
   let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad,
                        Tile_MapType:$dq, Tile_MapType:$dk, Tile_MapType:$dv);

@@ -11,18 +11,19 @@ include "mlir/Interfaces/SideEffectInterfaces.td"
 def Tile_Dialect : Dialect {
   let name = "tile";
   let cppNamespace = "::moec::tile";
-  let summary = "One tensor-core kernel of a GPU, declared: what it loads, multiplies, computes and stores, and by which schedule";
+  let summary = "One tensor-core kernel of a GPU: what it loads, multiplies, computes and stores, and its schedule";
   let description = [{
-    A `tile.kernel` says what one output tile is and how the tiles are walked; it holds no loops, barriers or thread numbers. `moec-tile-to-nvvm`
-    expands it by one template: a persistent, warp-specialised pipeline (docs/dialects/Tile.md).
+    A `tile.kernel` says what one output tile is and how the tiles are walked; it holds no loops, barriers or thread
+    numbers. `moec-tile-to-nvvm` expands it with one template: a persistent, warp-specialised pipeline
+    (docs/dialects/Tile.md).
 
     ```
     moe.dispatch --choice of schedule--> tile.kernel --moec-tile-to-nvvm--> llvm.func over scf/arith/nvvm
     ```
 
-    Types. `!tile.map` is a tensor map that the runtime encodes. `!tile.slices<r x k x type>` is the stream of k-slices of an operand's tile through
-    shared memory, K-major or MN-major. `!tile.fragment<m x n>` is a tile of f32 in the registers of the consumers. Memory without a tensor map
-    is a builtin tensor (`tile.operand`).
+    Types. `!tile.map` is a tensor map that the runtime encodes. `!tile.slices<r x k x type>` is the stream of k-slices
+    of an operand's tile through shared memory, K-major or MN-major. `!tile.fragment<m x n>` is a tile of f32 in the
+    registers of the consumers. Memory without a tensor map is a builtin tensor (`tile.operand`).
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect"];
   let useDefaultAttributePrinterParser = 1;
@@ -31,22 +32,25 @@ def Tile_Dialect : Dialect {
 
 class Tile_Op<string mnemonic, list<Trait> traits = []> : Op<Tile_Dialect, mnemonic, traits>;
 
-//===--- Attributes ---------------------------------------------------------------------------------------------------===//
+//===--- Attributes -----------------------------------------------------------------------------------------------===//
 
 def Tile_ScheduleAttr : AttrDef<Tile_Dialect, "Schedule"> {
   let mnemonic = "schedule";
   let summary = "How a kernel's tiles are computed";
   let description = [{
-    Output tiles of `m` x `n` (n counts the columns of all accumulators together), `k` elements of depth a stage, `stages` stages in shared memory.
-    One producer warpgroup keeps `producer` registers a thread, each of m / 64 consumer warpgroups takes `consumer`. `raster` tiles of rows are walked
-    for each column of tiles. `buffers` boxes of 8 KiB a consumer stage the stores. `split` blocks share the depth of one tile.
+    Output tiles are `m` x `n`, where n counts the columns of all accumulators together. A stage holds `k` elements of
+    depth, and shared memory holds `stages` stages. The one producer warpgroup keeps `producer` registers per thread;
+    each of the m / 64 consumer warpgroups takes `consumer`. `raster` is how many tiles of rows are walked for each
+    column of tiles. `buffers` is the number of boxes of 8 KiB per consumer that stage the stores. `split` blocks share
+    the depth of one tile.
 
-    With `lanes`, which only grouped work has, two consumers take tiles of m = 64 rows in turns, each a whole tile: one
-    multiplies while the other stores. The rows of all groups are cut into so many lanes of equal length, and a block
-    goes down one column of tiles of a lane, keeping the right operand's slices as long as the group is the same;
-    `stages` are slices of the left operand.
+    `lanes` is for grouped work alone. With it, two consumers take tiles of m = 64 rows in turns, each a whole tile: one
+    multiplies while the other stores. The rows of all groups are cut into this many lanes of equal length. A block goes
+    down one column of tiles of a lane and keeps the slices of the right operand as long as the group stays the same;
+    `stages` then are slices of the left operand.
   }];
-  let parameters = (ins "int64_t":$m, "int64_t":$n, "int64_t":$k, "int64_t":$stages, "int64_t":$producer, "int64_t":$consumer,
+  let parameters = (ins "int64_t":$m, "int64_t":$n, "int64_t":$k, "int64_t":$stages, "int64_t":$producer,
+                        "int64_t":$consumer,
                         DefaultValuedParameter<"int64_t", "8">:$raster, DefaultValuedParameter<"int64_t", "0">:$buffers,
                         DefaultValuedParameter<"int64_t", "1">:$split,
                         DefaultValuedParameter<"int64_t", "0">:$lanes);
@@ -65,7 +69,7 @@ def Tile_Major : I32EnumAttr<"Major", "which direction of an operand's tile is c
 }
 def Tile_MajorAttr : EnumAttr<Tile_Dialect, Tile_Major, "major"> { let assemblyFormat = "$value"; }
 
-//===--- Types --------------------------------------------------------------------------------------------------------===//
+//===--- Types ----------------------------------------------------------------------------------------------------===//
 
 def Tile_MapType : TypeDef<Tile_Dialect, "Map"> {
   let mnemonic = "map";
@@ -74,7 +78,7 @@ def Tile_MapType : TypeDef<Tile_Dialect, "Map"> {
 
 def Tile_SlicesType : TypeDef<Tile_Dialect, "Slices"> {
   let mnemonic = "slices";
-  let summary = "The k-slices of an operand's tile, one a stage: [rows, depth] elements each";
+  let summary = "The k-slices of an operand's tile, one per stage: [rows, depth] elements each";
   let parameters = (ins "int64_t":$rows, "int64_t":$depth, "::mlir::Type":$element, EnumParameter<Tile_Major>:$major);
   let assemblyFormat = "`<` $rows `,` $depth `,` $element `,` $major `>`";
 }

@@ -36,9 +36,9 @@ int64_t slicesOf(KernelOp kernel) {
   return slices;
 }
 
-// A stage holds 128 bytes of depth of each row of both tiles; behind the stages lie the store buffers, then two
-// barriers a stage and a word for each consumer. With lanes a stage has the left side alone; the right one has a place
-// and two barriers for each slice, and each consumer has a barrier for its turn.
+// A stage holds 128 bytes of depth of each row of both tiles; after the stages lie the store buffers, then two barriers
+// per stage and a word for each consumer. With lanes a stage holds the left side alone; the right side has a place and
+// two barriers for each slice, and each consumer has a barrier for its turn.
 int64_t gemmSharedBytes(KernelOp kernel, ScheduleAttr schedule) {
   constexpr int64_t kWords = 64, kTurns = 16;
   int64_t stages = schedule.getStages(), places = schedule.getLanes() ? slicesOf(kernel) : stages;
@@ -56,7 +56,7 @@ int64_t productsBeside(Operation *work) {
   return std::max<int64_t>(1, std::distance(all.begin(), all.end()));
 }
 
-/// What may stand behind the products, where the work and the stages allow it.
+/// What may follow the products, where the work and the stages allow it.
 LogicalResult verifyFetches(KernelOp kernel, bool ragged, FragmentType product) {
   ScheduleAttr schedule = kernel.getSchedule();
   int64_t count = 0;
@@ -77,7 +77,7 @@ LogicalResult verifyFetches(KernelOp kernel, bool ragged, FragmentType product) 
       return store.emitOpError("stores the transpose beside fetched matrices, whose places it cannot take");
   int64_t beside = boxesBesideFetches(kernel), buffers = schedule.getBuffers();
   if (count > 0 && 2 * beside > buffers) // fetch_c5
-    return kernel.emitOpError("stores ") << beside << " boxes of each 64 columns beside those in the places of fetched"
+    return kernel.emitOpError("stores ") << beside << " boxes of 64 columns each beside those in the places of fetched"
                                          << " matrices, in two sets of buffers; the schedule has " << buffers;
   return success();
 }
@@ -198,7 +198,7 @@ LogicalResult GatherOp::verify() {
   if (type.getRows() != 128) // C2
     return emitOpError("makes tiles of ") << type.getRows() << " rows; expected 128";
   if (getSlots() < 1) // C3
-    return emitOpError("has ") << getSlots() << " slots a row; expected at least 1";
+    return emitOpError("has ") << getSlots() << " slots per row; expected at least 1";
   return success();
 }
 

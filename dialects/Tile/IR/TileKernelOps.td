@@ -4,17 +4,19 @@
 include "dialects/Tile/IR/TileBase.td"
 include "dialects/Tile/IR/TileInterfaces.td"
 
-//===--- Kernel and memory --------------------------------------------------------------------------------------------===//
+//===--- Kernel and memory ----------------------------------------------------------------------------------------===//
 
 def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, NoTerminator, SingleBlock]> {
-  let summary = "A kernel: the program of one output tile, and the schedule of all";
+  let summary = "A kernel: what one output tile is, and the schedule of all tiles";
   let description = [{
-    Has the GPU kernel ABI of docs/plan-format.md: `params` pointers, the scratch pointer, then one tensor map for each `tile.map` of its body, in order.
-    The schedule stands in braces of its own so that templates of other shapes (attention) share the op.
+    It has the GPU kernel ABI of docs/plan-format.md: `params` pointers, the scratch pointer, then one tensor map for
+    each `tile.map` of its body, in order. The schedule is an attribute of its own, so that templates of other shapes
+    (attention) share the op.
 
-    Constraints: (C1) producer + consumers x consumer registers stay within 3 x 168, which is what a block of 384 threads is started with (more hangs the
-    device); (C2) the body has exactly one work op; (C3) shared memory <= 232448 bytes; (C4) registers are multiples of 8 within 24..240;
-    (C5) a schedule with lanes has grouped work, and nothing is gathered or fetched.
+    Constraints: (C1) producer + consumers x consumer registers stay within 3 x 168, the registers that a block of 384
+    threads starts with (with more the device hangs); (C2) the body has exactly one work op; (C3) shared memory <=
+    232448 bytes; (C4) registers are multiples of 8 within 24..240; (C5) a schedule with lanes has grouped work, and
+    nothing is gathered or fetched.
     ```mlir
     tile.kernel @gemm params 3 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2> {
       %a = tile.map 0 : bf16 dims [2048, 4096] strides [4096] box [64, 128] swizzle 128
@@ -23,7 +25,8 @@ def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, NoTerminator, 
       tile.dense 4096 x 4096
       %x = tile.load %a : !tile.slices<128, 64, bf16, k>
       %y = tile.load %b : !tile.slices<256, 64, bf16, k>
-      %p = tile.mma (%x) by (%y) depth [2048] : (!tile.slices<128, 64, bf16, k>), (!tile.slices<256, 64, bf16, k>) -> !tile.fragment<128, 256>
+      %p = tile.mma (%x) by (%y) depth [2048]
+        : (!tile.slices<128, 64, bf16, k>), (!tile.slices<256, 64, bf16, k>) -> !tile.fragment<128, 256>
       tile.store %p, %c : !tile.fragment<128, 256>
     }
     ```
@@ -42,15 +45,18 @@ def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, NoTerminator, 
 def Tile_MapOp : Tile_Op<"map", [Pure]> {
   let summary = "A tensor map over a parameter, as the plan's launch record has it";
   let description = [{
-    Innermost dimension first; `strides` are bytes, of all dimensions but the innermost.
+    The innermost dimension comes first. `strides` are in bytes, for all dimensions except the innermost.
 
-    Constraints: (C1) 1 to 5 dimensions, one stride less, a box of as many; (C2) strides are multiples of 16 bytes; (C3) a box has 1..256 elements a
-    dimension; (C4) the innermost side of the box fills the swizzle (128, 64 or 32 bytes; 0 is none); (C5) `param` is one of the kernel's.
+    Constraints: (C1) there are 1 to 5 dimensions, one stride fewer, and as many sides of the box; (C2) strides are
+    multiples of 16 bytes; (C3) a side of the box has 1..256 elements; (C4) the innermost side of the box fills the
+    swizzle (128, 64 or 32 bytes; 0 is none); (C5) `param` is one of the kernel's.
   }];
   let arguments = (ins I64Attr:$param, TypeAttr:$element, DenseI64ArrayAttr:$dims, DenseI64ArrayAttr:$strides,
                        DenseI64ArrayAttr:$box, I64Attr:$swizzle, DefaultValuedAttr<I64Attr, "0">:$offset);
   let results = (outs Tile_MapType:$result);
-  let assemblyFormat = "$param `:` $element `dims` $dims `strides` $strides `box` $box `swizzle` $swizzle (`offset` $offset^)? attr-dict";
+  let assemblyFormat = [{
+    $param `:` $element `dims` $dims `strides` $strides `box` $box `swizzle` $swizzle (`offset` $offset^)? attr-dict
+  }];
   let hasVerifier = 1;
 }
 

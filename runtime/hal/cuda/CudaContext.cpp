@@ -81,7 +81,7 @@ Status GpuContext::checkTarget(const Plan &plan) const {
   for (const PlanKernel &kernel : plan.kernels)
     if (kernel.launch.sharedBytes > has)
       return Status::error("MOEC-P013", plan.path, "kernel \"", kernel.name, "\" needs ", kernel.launch.sharedBytes,
-                           " bytes of shared memory a block, this machine's ", name(), " has ", has);
+                           " bytes of shared memory per block, this machine's ", name(), " has ", has);
   return Status::ok();
 }
 

@@ -50,7 +50,7 @@ static Result<Function> findFunction(const Driver &driver, const Plan &plan, con
   MOEC_RETURN_IF_ERROR(driver.check(code, "cuFuncGetAttribute", plan.path, "kernel \"" + kernel.name + "\""));
   if (static_cast<uint32_t>(threads) < launch.threads)
     return Status::error("MOEC-P010", plan.path, "kernel \"", kernel.name, "\" is to run with ", launch.threads,
-                         " threads a block, its code can run with ", threads, " at most");
+                         " threads per block, its code can run with ", threads, " at most");
   code = driver.functionSetAttribute(function, kMaxDynamicShared, static_cast<int>(launch.sharedBytes));
   if (code != kSuccess)
     return Status::error("MOEC-P010", plan.path, "kernel \"", kernel.name, "\" cannot have ", launch.sharedBytes,

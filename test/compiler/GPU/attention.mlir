@@ -85,7 +85,7 @@ func.func @attention_grad() {
 // LONG: tile.attention_grad <32 x 2048, heads = 2, kv_heads = 1, head_size = 128, section = 8>
 // LONG-NOT: tile.attention_dkv
 
-// From three tiles of 128 keys a multiprocessor on; one sequence less, one position less, or heads of 64 columns, and there
+// From three tiles of 128 keys per multiprocessor on; one sequence less, one position less, or heads of 64 columns, and there
 // are two.
 // ONE: tile.attention_grad <25 x 2048, heads = 2, kv_heads = 1, head_size = 128
 // PAIR-NOT: tile.attention_grad

@@ -25,7 +25,7 @@ func.func @columns() {
 
 // -----
 
-// Few rows: one block a group, and nothing to wait for.
+// Few rows: one block per group, and nothing to wait for.
 moe.state @x batch : tensor<64x32xf32>
 moe.state @y output : tensor<2x32xf32>
 // CHECK-LABEL: plan.func @groups

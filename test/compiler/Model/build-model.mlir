@@ -2,14 +2,23 @@
 // RUN: moec-opt -moec-build-model %S/Inputs/base.mlir --verify-roundtrip -o /dev/null
 
 // CHECK: exp.experiment @base
-// CHECK-DAG: moe.state @embed parameter : tensor<256x32xf32> gradient @grad.embed
+// CHECK-DAG: moe.state @embed parameter : tensor<256x32xf32> gradient @grad.embed saved
 // CHECK-DAG: moe.state @"layers.{}.attention.k" parameter : tensor<32x16xf32> count 4 layers [0, 1] gradient @"grad.layers.{}.attention.k"
 // CHECK-DAG: moe.state @"layers.{}.moe.experts.down" parameter : tensor<8x48x32xf32> count 4
 // CHECK-DAG: moe.state @head parameter : tensor<32x256xf32>
-// CHECK-DAG: moe.state @batch.tokens batch : tensor<4x17xi32>
-// CHECK-DAG: moe.state @metric.expert_tokens metric : tensor<1x8xi64> count 4
-// CHECK-DAG: moe.state @"counter.layers.{}.load_balance.counts" counter : tensor<1x8xi64> count 4
-// CHECK-DAG: moe.state @counter.step counter : tensor<1x1xi64>
+// CHECK-DAG: moe.state @batch.tokens batch : tensor<4x17xi32> role batch_tokens
+// CHECK-DAG: moe.state @metric.expert_tokens metric : tensor<1x8xi64> count 4 layers [0, 1] logged "expert_tokens" role expert_tokens
+// CHECK-DAG: moe.state @metric.loss metric : tensor<1x1xf32> logged "loss" role loss
+// CHECK-DAG: moe.state @metric.total_loss metric : tensor<1x1xf32> logged "total_loss" role total_loss
+// CHECK-DAG: moe.state @metric.grad_norm metric : tensor<1x1xf32> logged "grad_norm" role grad_norm
+// CHECK-DAG: moe.state @metric.load_balance metric : tensor<1x1xf32> logged "load_balance"{{$}}
+// CHECK-DAG: moe.state @evaluate.losses output : tensor<64x1xf32> role token_losses
+// CHECK-DAG: moe.state @generate.tokens batch : tensor<1x16xi32> role generate_tokens
+// CHECK-DAG: moe.state @generate.position batch : tensor<1x1xi32> role generate_position
+// CHECK-DAG: moe.state @generate.logits output : tensor<1x256xf32> role generate_logits
+// CHECK-DAG: moe.state @"counter.layers.{}.load_balance.counts" counter : tensor<1x8xi64> count 4 layers [0, 1]{{$}}
+// CHECK-DAG: moe.state @counter.step counter : tensor<1x1xi64> role step_counter saved
+// CHECK-DAG: moe.state @optimizer.m.embed optimizer : {{.*}} saved
 // CHECK-DAG: moe.state @"optimizer.v.layers.{}.moe.router" optimizer : tensor<32x8xf32> count 4
 
 // CHECK-LABEL: func.func @forward_backward() attributes {moe.differentiate}

@@ -19,7 +19,7 @@
 // PADDED: moe.gather_rows %{{.*}} : tensor<8x32xf32>, tensor<160x1xi32> -> tensor<160x32xf32>
 // PADDED: moe.gather_rows %{{.*}} slot_row %{{.*}} : tensor<160x1xi32> : tensor<160x48xf32>, tensor<64x1xi32> -> tensor<64x48xf32>
 
-// One number a token goes from mixture to mixture; as many as top_k with largest_k. The residual stream and the sums of
+// One number per token goes from mixture to mixture; as many as top_k with largest_k. The residual stream and the sums of
 // two losses are carried before it.
 // RUN: sed 's/exp.loss {name = "router_z".*/exp.loss {name = "coupling", weight = 1.0 : f64, method = #exp.method<"loss", "coupling", {detach_hidden = false, pairs = "topk_x_topk"}>}/' \
 // RUN:   %S/Inputs/base.mlir > %t.coupling.mlir

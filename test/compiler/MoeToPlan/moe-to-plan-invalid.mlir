@@ -76,3 +76,48 @@ func.func @quantised_columns() {
   }
   return
 }
+
+// -----
+
+// A kind names the template of an op inside.
+moe.state @x batch : tensor<8x4xf32>
+func.func @no_root() {
+  // expected-error@+1 {{'moe.dispatch' op must hold one 'moe.column_kth'}}
+  moe.dispatch "column_kth" () : () -> () {
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+moe.state @i batch : tensor<8x2xi32>
+moe.state @c counter : tensor<1x4xi64>
+moe.state @d counter : tensor<1x4xi64>
+func.func @two_roots() {
+  // expected-error@+1 {{'moe.dispatch' op must hold one 'moe.count_ids'}}
+  moe.dispatch "count_ids" () : () -> () {
+    %i = moe.read @i : tensor<8x2xi32>
+    %c = moe.count_ids %i : tensor<8x2xi32> -> tensor<1x4xi64>
+    %d = moe.count_ids %i : tensor<8x2xi32> -> tensor<1x4xi64>
+    moe.accumulate @c, %c : tensor<1x4xi64>
+    moe.accumulate @d, %d : tensor<1x4xi64>
+    moe.yield
+  }
+  return
+}
+
+// -----
+
+moe.state @q batch : tensor<8x16xf32>
+moe.state @o output : tensor<8x16xf32>
+func.func @added_attention() {
+  // expected-error@+1 {{'moe.dispatch' op adds to a state what 'moe.attention' computes, which has no template}}
+  moe.dispatch "attention" () : () -> () {
+    %q = moe.read @q : tensor<8x16xf32>
+    %r, %l = moe.attention %q, %q, %q heads 1 kv_heads 1 seq_len 4 : tensor<8x16xf32>, tensor<8x16xf32> -> tensor<8x1xf32>
+    moe.accumulate @o, %r : tensor<8x16xf32>
+    moe.yield
+  }
+  return
+}

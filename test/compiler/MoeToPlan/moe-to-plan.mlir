@@ -3,8 +3,13 @@
 // A launch names inputs, then states, then results, and says which it writes. Results get a buffer.
 moe.state @x batch : tensor<8x4xf32>
 moe.state @y output : tensor<8x4xf32>
-// CHECK: plan.state @x "batch" : tensor<8x4xf32> count 1
-// CHECK: plan.state @y "output" : tensor<8x4xf32> count 1
+moe.state @"layers.{}.w#1" parameter : tensor<4x4xf32> count 3 layers [1, 2] named "layers.{}.w" saved
+moe.state @metric.loss metric : tensor<1x1xf32> logged "loss" role loss
+// CHECK: plan.state @x batch : tensor<8x4xf32> count 1{{$}}
+// CHECK: plan.state @y output : tensor<8x4xf32> count 1{{$}}
+// What the runtime is to know of a state goes with it.
+// CHECK: plan.state @"layers.{}.w#1" parameter : tensor<4x4xf32> count 3 layers [1, 2] named "layers.{}.w" saved{{$}}
+// CHECK: plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss{{$}}
 // CHECK-LABEL: plan.func @launch
 // CHECK-NEXT: %[[X:.*]] = plan.address @x : !plan.buffer<128>
 // CHECK-NEXT: %[[R:.*]] = plan.alloc {{"[^"]*"}} : tensor<8x4xf32> -> !plan.buffer<128>

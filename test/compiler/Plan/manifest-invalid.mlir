@@ -35,14 +35,20 @@ plan.program "train" {
 // -----
 
 // expected-error @+1 {{'plan.state' op internal: has no place yet; plan-place gives it one}}
-plan.state @w "parameter" : tensor<4xf32> count 1
+plan.state @w parameter : tensor<4xf32> count 1
 
 // -----
 
 // expected-error @+1 {{'plan.state' op internal: plan files have no element type f16}}
-plan.state @w "parameter" : tensor<4xf16> count 1 at 0
+plan.state @w parameter : tensor<4xf16> count 1 at 0
 
 // -----
 
 // expected-error @+1 {{'plan.kernel' op internal: a launch record holds what JSON does not}}
 plan.kernel @moec_k params 0 grid 1 scratch 0 flops 0 bytes 0 "map" launch {threads = 1.5 : f64}
+
+// -----
+
+plan.state @first batch : tensor<4x9xi32> count 1 role batch_tokens at 0
+// expected-error @+1 {{'plan.state' op internal: has the role batch_tokens, as @first has}}
+plan.state @second batch : tensor<4x9xi32> count 1 role batch_tokens at 192

@@ -81,11 +81,18 @@
 
 // CHECK-LABEL: "metrics": [
 // CHECK: "name": "loss",
-// CHECK-NEXT: "offset": 256,
 // CHECK-NEXT: "shape": [
 // CHECK-NEXT: 1,
 // CHECK-NEXT: 1
-// CHECK-NEXT: ]
+// CHECK-NEXT: ],
+// CHECK-NEXT: "state": "metric.loss"
+// Rows of a metric of layers are the layers.
+// CHECK: "name": "expert_tokens",
+// CHECK-NEXT: "shape": [
+// CHECK-NEXT: 2,
+// CHECK-NEXT: 8
+// CHECK-NEXT: ],
+// CHECK-NEXT: "state": "metric.expert_tokens"
 
 // Instructions of programs.
 // CHECK-LABEL: "programs": {
@@ -109,7 +116,8 @@
 // CHECK: "checkpoint": true,
 // CHECK-NEXT: "count": 1,
 // CHECK: "name": "counter.step",
-// CHECK: "shape": [
+// CHECK: "role": "step_counter",
+// CHECK-NEXT: "shape": [
 // CHECK-NEXT: 2,
 // CHECK-NEXT: 1,
 // CHECK-NEXT: 1
@@ -120,6 +128,7 @@
 // CHECK-NEXT: "kind": "parameter",
 // CHECK-NEXT: "name": "layers.{}.w",
 // CHECK-NEXT: "offset": 64,
+// CHECK-NEXT: "role": null,
 // CHECK-NEXT: "shape": [
 // CHECK-NEXT: 2,
 // CHECK-NEXT: 4
@@ -127,10 +136,19 @@
 // CHECK-NEXT: "step": 2
 // CHECK: "checkpoint": false,
 // CHECK: "kind": "metric",
+// CHECK-NEXT: "name": "metric.loss",
+// CHECK: "role": "loss",
+// CHECK: "name": "metric.expert_tokens",
+// CHECK: "role": "expert_tokens",
+// CHECK-NEXT: "shape": [
+// CHECK-NEXT: 2,
+// CHECK-NEXT: 1,
+// CHECK-NEXT: 8
 
-plan.state @counter.step "counter" : tensor<1x1xi64> count 2 at 0
-plan.state @"layers.{}.w#1" "parameter" : tensor<2x4xf32> count 3 layers [1, 2] at 64
-plan.state @metric.loss "metric" : tensor<1x1xf32> count 1 at 256
+plan.state @counter.step counter : tensor<1x1xi64> count 2 role step_counter saved at 0
+plan.state @"layers.{}.w#1" parameter : tensor<2x4xf32> count 3 layers [1, 2] named "layers.{}.w" saved at 64
+plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss at 256
+plan.state @metric.expert_tokens metric : tensor<1x8xi64> count 2 layers [0, 1] logged "expert_tokens" role expert_tokens at 512
 plan.func @step {
   %h = plan.alloc "%h" : tensor<4x4xbf16> at 320 from 0 to 3 -> !plan.buffer<32>
   plan.fill %h : !plan.buffer<32>

@@ -19,6 +19,14 @@ exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
 
 // fields_c1
 exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
+  // expected-error @+1 {{attribute 'remat' failed to satisfy constraint: a word: what the backward computes again}}
+  exp.memory {remat = 1 : i64}
+}
+
+// -----
+
+// fields_c1
+exp.experiment @x attributes {seed = 1 : i64, version = 1 : i64} {
   // expected-error @+1 {{MOEC-S014: "test" is not a choice; expected "train" or "validation"}}
   exp.dataset {name = "text", path = "text.txt", split = "test", weight = 1.0 : f64}
 }

@@ -6,13 +6,13 @@
 // is what a map makes of it.
 moe.state @x batch : tensor<8x4xf32>
 moe.state @grad.w gradient : tensor<4x4xf32>
-moe.state @w parameter : tensor<4x4xf32> gradient @grad.w
+moe.state @w parameter : tensor<4x4xf32> gradient @grad.w named "weights"
 moe.state @optimizer.m.w optimizer : tensor<4x4xf32>
 moe.state @s output : tensor<8x1xf32>
 
 // CHECK: moe.state @grad.w gradient : tensor<4x4xf32>
 // CHECK: moe.state @w parameter : tensor<4x4xf32> gradient @grad.w
-// CHECK-NEXT: moe.state @copy.w copy : tensor<4x4xbf16>
+// CHECK-NEXT: moe.state @copy.w copy : tensor<4x4xbf16> named "copy.weights"{{$}}
 // CHECK-NEXT: moe.state @optimizer.m.w optimizer : tensor<4x4xf32>
 
 // WIDE: moe.state @copy.w copy : tensor<4x4xf32>

@@ -43,9 +43,87 @@ moe.state @s parameter : tensor<1x4xf32> gradient @g
 
 // -----
 
+// state C3
+// expected-error @+1 {{is saved, and of kind gradient, expected parameter, optimizer, balance or counter}}
+moe.state @s gradient : tensor<1x4xf32> saved
+
+// -----
+
+// state C3
+// expected-error @+1 {{is saved, and of kind metric, expected parameter, optimizer, balance or counter}}
+moe.state @s metric : tensor<1x4xf32> logged "s" saved
+
+// -----
+
+// state C4
+// expected-error @+1 {{is of kind metric, expected `logged` with its key in the log}}
+moe.state @s metric : tensor<1x4xf32>
+
+// -----
+
+// state C4
+// expected-error @+1 {{is of kind counter, only a metric is logged}}
+moe.state @s counter : tensor<1x4xf32> logged "s"
+
+// -----
+
+// state C5
+// expected-error @+1 {{is of kind output, expected batch for the role batch_sources}}
+moe.state @s output : tensor<4x1xi32> role batch_sources
+
+// -----
+
+// state C5
+// expected-error @+1 {{is of kind counter, expected metric for the role expert_tokens}}
+moe.state @s counter : tensor<1x8xi64> role expert_tokens
+
+// -----
+
+// state C5
+// expected-error @+1 {{has element type 'i64', expected i32 for the role generate_position}}
+moe.state @s batch : tensor<1x1xi64> role generate_position
+
+// -----
+
+// state C5
+// expected-error @+1 {{has element type 'i32', expected a float for the role generate_logits}}
+moe.state @s output : tensor<1x256xi32> role generate_logits
+
+// -----
+
+// state C5
+// expected-error @+1 {{has element type 'f32', expected i64 for the role expert_tokens}}
+moe.state @s metric : tensor<1x8xf32> logged "s" role expert_tokens
+
+// -----
+
+// state C5
+// expected-error @+1 {{is the step counter, expected `saved`: a run that goes on starts from it}}
+moe.state @s counter : tensor<1x1xi64> role step_counter
+
+// -----
+
+// state C6
+// expected-error @+1 {{is named "", expected a name with one {} at most}}
+moe.state @s parameter : tensor<1x4xf32> named ""
+
+// -----
+
+// state C6
+// expected-error @+1 {{is named "layers.{}.{}", expected a name with one {} at most}}
+moe.state @s parameter : tensor<1x4xf32> count 2 layers [0, 1] named "layers.{}.{}"
+
+// -----
+
+// state C6
+// expected-error @+1 {{is named "layers.{}.w", expected `layers` that fill {}}}
+moe.state @s parameter : tensor<1x4xf32> count 2 named "layers.{}.w"
+
+// -----
+
 // state C1
 // expected-note @+1 {{gradient declared here}}
-moe.state @g metric : tensor<1x4xf32>
+moe.state @g metric : tensor<1x4xf32> logged "g"
 // expected-error @+1 {{names gradient @g of kind metric, expected kind gradient}}
 moe.state @s parameter : tensor<1x4xf32> gradient @g
 

@@ -8,8 +8,16 @@ moe.state @"layers.{}.q" parameter : tensor<4x4xf32> count 3 layers [1, 2] gradi
 moe.state @"grad.layers.{}.q" gradient : tensor<4x4xf32> count 3
 // CHECK: moe.state @steps counter : tensor<1x1xi64>
 moe.state @steps counter : tensor<1x1xi64>
-// CHECK: moe.state @batch batch : tensor<2x9xi32>
-moe.state @batch batch : tensor<2x9xi32>
+// CHECK: moe.state @batch batch : tensor<2x9xi32> role batch_tokens{{$}}
+moe.state @batch batch : tensor<2x9xi32> role batch_tokens
+// CHECK: moe.state @"layers.{}.k#1" parameter : tensor<4x4xf32> count 3 layers [2, 2] gradient @"grad.layers.{}.q" named "layers.{}.k" saved
+moe.state @"layers.{}.k#1" parameter : tensor<4x4xf32> count 3 layers [2, 2] gradient @"grad.layers.{}.q" named "layers.{}.k" saved
+// CHECK: moe.state @counter.step counter : tensor<1x1xi64> role step_counter saved
+moe.state @counter.step counter : tensor<1x1xi64> role step_counter saved
+// CHECK: moe.state @metric.tokens metric : tensor<1x8xi64> count 2 layers [0, 1] logged "tokens" role expert_tokens
+moe.state @metric.tokens metric : tensor<1x8xi64> count 2 layers [0, 1] logged "tokens" role expert_tokens
+// CHECK: moe.state @metric.size metric : tensor<1x1xf32> logged "size" {moe.full_precision}
+moe.state @metric.size metric : tensor<1x1xf32> logged "size" {moe.full_precision}
 
 // CHECK-LABEL: func @states
 func.func @states(%i: index) {

@@ -4,7 +4,7 @@
 moe.state @x batch : tensor<8x4xf32>
 moe.state @grad.w gradient : tensor<2x4x6xf32> count 3
 moe.state @w parameter : tensor<2x4x6xf32> count 3 layers [0, 1] gradient @grad.w
-moe.state @v parameter : tensor<2x4x6xf32> count 3 layers [0, 1] gradient @grad.w
+moe.state @v parameter : tensor<2x4x6xf32> count 3 layers [0, 1] gradient @grad.w named "layers.{}.v" saved
 
 // CHECK: moe.state @w parameter
 // Those of rows are shared with @v, so its scale stands for both.
@@ -12,7 +12,8 @@ moe.state @v parameter : tensor<2x4x6xf32> count 3 layers [0, 1] gradient @grad.
 // CHECK-DAG: moe.state @copy.w.columns.scale copy : tensor<2x6xf32> count 3 layers [0, 1] {moe.full_precision}
 // CHECK-DAG: moe.state @copy.w.rows copy : tensor<2x4x6xf32> count 3 layers [0, 1] {moe.quantized}
 // CHECK-DAG: moe.state @copy.w.rows.scale copy : tensor<2x4xf32> count 3 layers [0, 1] {moe.full_precision}
-// CHECK-DAG: moe.state @copy.v.rows copy : tensor<2x4x6xf32> count 3 layers [0, 1] {moe.quantized}
+// A copy is called like its parameter; it is made anew, not saved.
+// CHECK-DAG: moe.state @copy.v.rows copy : tensor<2x4x6xf32> count 3 layers [0, 1] named "copy.layers.{}.v.rows" {moe.quantized}
 
 // A gather takes quantised rows; the gradient of the weights goes on reading what it did.
 // CHECK-LABEL: func @forward

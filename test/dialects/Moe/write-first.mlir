@@ -8,7 +8,7 @@ moe.state @grad.half gradient : tensor<4x4xf32> count 6
 moe.state @grad.shared gradient : tensor<4x4xf32>
 moe.state @grad.read gradient : tensor<4x4xf32>
 moe.state @grad.unused gradient : tensor<4x4xf32>
-moe.state @metric.loss metric : tensor<4x4xf32>
+moe.state @metric.loss metric : tensor<4x4xf32> logged "loss"
 
 // CHECK-LABEL: func @begin_step()
 func.func @begin_step() {

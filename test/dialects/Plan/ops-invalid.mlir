@@ -1,17 +1,37 @@
 // RUN: moec-opt %s -split-input-file -verify-diagnostics
 
 // expected-error @+1 {{'plan.state' op has 0 copies; expected 1 or more}}
-plan.state @state_c1 "parameter" : tensor<4xf32> count 0
+plan.state @state_c1 parameter : tensor<4xf32> count 0
 
 // -----
 
 // expected-error @+1 {{'plan.state' op stands at byte 8, which is not a multiple of 64}}
-plan.state @state_c2 "parameter" : tensor<4xf32> count 1 at 8
+plan.state @state_c2 parameter : tensor<4xf32> count 1 at 8
 
 // -----
 
 // expected-error @+1 {{'plan.state' op layers has 1 numbers; expected first and step}}
-plan.state @state_layers "parameter" : tensor<4xf32> count 1 layers [1]
+plan.state @state_layers parameter : tensor<4xf32> count 1 layers [1]
+
+// -----
+
+// expected-error @+1 {{'plan.state' op is saved, and of kind batch; expected parameter, optimizer, balance or counter}}
+plan.state @state_c3 batch : tensor<4xi32> count 1 saved
+
+// -----
+
+// expected-error @+1 {{'plan.state' op is of kind metric; expected what the log calls it}}
+plan.state @state_c4 metric : tensor<4xf32> count 1
+
+// -----
+
+// expected-error @+1 {{'plan.state' op is of kind output; only a metric is logged}}
+plan.state @state_c4 output : tensor<4xf32> count 1 logged "state"
+
+// -----
+
+// expected-error @+1 {{'plan.state' op is of kind batch; the role token_losses asks for output}}
+plan.state @state_c5 batch : tensor<4xf32> count 1 role token_losses
 
 // -----
 
@@ -28,7 +48,7 @@ plan.func @address_unknown {
 // -----
 
 // expected-note @+1 {{state declared here}}
-plan.state @s "parameter" : tensor<4xf32> count 2
+plan.state @s parameter : tensor<4xf32> count 2
 plan.func @address_size {
   // expected-error @+1 {{'plan.address' op has 16 bytes but @s has 32}}
   %0 = plan.address @s : !plan.buffer<16>

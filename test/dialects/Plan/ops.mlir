@@ -1,9 +1,13 @@
 // RUN: moec-opt %s --verify-roundtrip | FileCheck %s
 
-// CHECK: plan.state @w "parameter" : tensor<4x4xf32> count 3 layers [1, 2] at 128
-plan.state @w "parameter" : tensor<4x4xf32> count 3 layers [1, 2] at 128
-// CHECK: plan.state @batch "batch" : tensor<1x5xi32> count 1
-plan.state @batch "batch" : tensor<1x5xi32> count 1
+// CHECK: plan.state @w parameter : tensor<4x4xf32> count 3 layers [1, 2] at 128
+plan.state @w parameter : tensor<4x4xf32> count 3 layers [1, 2] at 128
+// CHECK: plan.state @batch batch : tensor<1x5xi32> count 1 role batch_tokens{{$}}
+plan.state @batch batch : tensor<1x5xi32> count 1 role batch_tokens
+// CHECK: plan.state @"layers.{}.w#1" parameter : tensor<4x4xf32> count 3 layers [1, 2] named "layers.{}.w" saved at 384
+plan.state @"layers.{}.w#1" parameter : tensor<4x4xf32> count 3 layers [1, 2] named "layers.{}.w" saved at 384
+// CHECK: plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss at 576
+plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss at 576
 // CHECK: plan.kernel @k params 2 grid 4 scratch 64 flops 1000 bytes 512 "matmul + map" note "moe.row_reduce not fused"
 plan.kernel @k params 2 grid 4 scratch 64 flops 1000 bytes 512 "matmul + map" note "moe.row_reduce not fused"
 

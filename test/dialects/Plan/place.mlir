@@ -2,10 +2,10 @@
 
 // CHECK: module attributes {plan.arena_bytes = 384 : i64, plan.state_bytes = 192 : i64}
 module {
-  // CHECK: plan.state @a "parameter" : tensor<20xf32> count 1 at 0
-  plan.state @a "parameter" : tensor<20xf32> count 1
-  // CHECK: plan.state @b "parameter" : tensor<4xf32> count 1 at 128
-  plan.state @b "parameter" : tensor<4xf32> count 1
+  // CHECK: plan.state @a parameter : tensor<20xf32> count 1 at 0
+  plan.state @a parameter : tensor<20xf32> count 1
+  // CHECK: plan.state @b parameter : tensor<4xf32> count 1 at 128
+  plan.state @b parameter : tensor<4xf32> count 1
   plan.kernel @k params 2 grid 1 scratch 0 flops 0 bytes 0 "map"
 
   // Three values in a chain: the third may take the place of the first.

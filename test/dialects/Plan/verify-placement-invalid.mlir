@@ -24,9 +24,9 @@ module attributes {plan.arena_bytes = 64 : i64, plan.state_bytes = 0 : i64} {
 
 module attributes {plan.arena_bytes = 128 : i64, plan.state_bytes = 128 : i64} {
   // expected-note @+1 {{by this one at 0..128}}
-  plan.state @a "parameter" : tensor<32xf32> count 1 at 0
+  plan.state @a parameter : tensor<32xf32> count 1 at 0
   // expected-error @+1 {{'plan.state' op takes bytes 64..128, which are in use at the same time}}
-  plan.state @b "parameter" : tensor<16xf32> count 1 at 64
+  plan.state @b parameter : tensor<16xf32> count 1 at 64
 }
 
 // -----
@@ -34,10 +34,10 @@ module attributes {plan.arena_bytes = 128 : i64, plan.state_bytes = 128 : i64} {
 // States that are not declared side by side.
 module attributes {plan.arena_bytes = 192 : i64, plan.state_bytes = 192 : i64} {
   // expected-note @+1 {{by this one at 0..128}}
-  plan.state @a "parameter" : tensor<32xf32> count 1 at 0
-  plan.state @b "parameter" : tensor<16xf32> count 1 at 128
+  plan.state @a parameter : tensor<32xf32> count 1 at 0
+  plan.state @b parameter : tensor<16xf32> count 1 at 128
   // expected-error @+1 {{'plan.state' op takes bytes 64..128, which are in use at the same time}}
-  plan.state @c "parameter" : tensor<16xf32> count 1 at 64
+  plan.state @c parameter : tensor<16xf32> count 1 at 64
 }
 
 // -----

@@ -73,7 +73,7 @@ func.func @map_c3() {
 // -----
 
 func.func @map_c4() {
-  // expected-error @+1 {{'tile.map' op has a box of 64 bytes a row, but swizzles 128}}
+  // expected-error @+1 {{'tile.map' op has a box of 64 bytes per row, but swizzles 128}}
   %0 = tile.map 0 : bf16 dims [64, 64] strides [128] box [32, 64] swizzle 128
   return
 }
@@ -233,7 +233,7 @@ func.func @epilogue_c2(%a: !tile.fragment<128, 128>) {
 // -----
 
 func.func @gather_c3(%rows: tensor<8x1xi32>, %x: tensor<8x16xbf16>) {
-  // expected-error @+1 {{'tile.gather' op has 0 slots a row; expected at least 1}}
+  // expected-error @+1 {{'tile.gather' op has 0 slots per row; expected at least 1}}
   %0 = tile.gather %x rows %rows slots 0 : tensor<8x16xbf16>, tensor<8x1xi32> -> !tile.slices<128, 64, bf16, k>
   return
 }
@@ -343,7 +343,7 @@ tile.kernel @fetch_c4 params 8 <m = 128, n = 128, k = 64, stages = 3, producer =
 
 // -----
 
-// expected-error @+1 {{'tile.kernel' op stores 2 boxes of each 64 columns beside those in the places of fetched matrices, in two sets of buffers; the schedule has 2}}
+// expected-error @+1 {{'tile.kernel' op stores 2 boxes of 64 columns each beside those in the places of fetched matrices, in two sets of buffers; the schedule has 2}}
 tile.kernel @fetch_c5 params 8 <m = 128, n = 128, k = 64, stages = 3, producer = 40, consumer = 232, buffers = 2> {
   %m = tile.map 0 : bf16 dims [64, 128] strides [128] box [64, 128] swizzle 128
   tile.dense 128 x 128

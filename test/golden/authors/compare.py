@@ -199,7 +199,7 @@ class Routed:
                 given[f"{step}.{micro}/batch.tokens"] = rng.integers(first, first + 40, (2, SEQ + 1)).astype(np.int32)
         text = spec({"hidden_size": D, "num_layers": 1, "attention": {"num_heads": 2},
                      "moe": {"num_experts": E, "top_k": K, "expert": {"inner_size": I}} | (moe or {}), "router": router},
-                    {"kind": "adamw", "lr": 1e-300, "clip_norm": None, "schedule": "constant"},
+                    {"kind": "adamw", "lr": 1e-30, "clip_norm": None, "schedule": "constant"},
                     {"sequences": 4, "micro_sequences": 2}, ROUTED_STEPS, losses=losses, **more)
         self.given, self.out = given, run(text, given)
         self.p = {n: given["init/layers.0.moe.experts." + n] for n in ("gate", "up", "down")} | {"head": given["init/head"]}

@@ -55,8 +55,22 @@ json manifest() {
   kernel("tile_copy", 2, 128, 200 << 10, json::array({map}));
   kernel("last_block", 1, 32, 0, json::array());
   kernel("go_wrong", 1, 32, 0, json::array());
-  json counter = {{"name", "step"}, {"offset", 0}, {"dtype", "i64"},    {"shape", json::array()}, {"count", 1},
-                  {"first", 0},     {"step", 1},   {"kind", "counter"}, {"checkpoint", true}};
+  json states = json::array();
+  auto state = [&](const char *role, int offset, const char *dtype, json shape, const char *kind, bool saved) {
+    states.push_back({{"name", role},
+                      {"offset", offset},
+                      {"dtype", dtype},
+                      {"shape", std::move(shape)},
+                      {"count", 1},
+                      {"first", 0},
+                      {"step", 1},
+                      {"kind", kind},
+                      {"role", role},
+                      {"checkpoint", saved}});
+  };
+  state("step_counter", 0, "i64", json::array(), "counter", true);
+  state("batch_tokens", 64, "i32", json::array({1, 5}), "batch", false);
+  state("batch_sources", 128, "i32", json::array({1}), "batch", false);
   json set = {{"name", "a"}, {"path", "a"}, {"weight", 1.0}};
   json data = {{"tokenizer", {{"kind", "byte"}}},
                {"seq_len", 4},
@@ -77,10 +91,8 @@ json manifest() {
           {"blobs", json::array()},
           {"kernels", kernels},
           {"buffers", json::array()},
-          {"state", json::array({counter})},
-          {"step_counter", {{"offset", 0}}},
+          {"state", states},
           {"data", data},
-          {"batch", {{"offset", 64}, {"domains_offset", 128}}},
           {"generate", nullptr},
           {"evaluate", nullptr},
           {"metrics", json::array()},

@@ -48,8 +48,11 @@ public:
     return moe::ReadOp::create(b, type, mlir::FlatSymbolRefAttr::get(&context, name), mlir::Value());
   }
   moe::StateOp state(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type) {
-    return moe::StateOp::create(b, b.getStringAttr(name), moe::StateKindAttr::get(&context, kind),
-                                mlir::TypeAttr::get(type), nullptr, nullptr, nullptr);
+    auto state = moe::StateOp::create(b, b.getStringAttr(name), moe::StateKindAttr::get(&context, kind),
+                                      mlir::TypeAttr::get(type), nullptr, nullptr, nullptr);
+    if (kind == moe::StateKind::metric)
+      state.setLogName(name);
+    return state;
   }
   moe::StateOp perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type, bool) override {
     moe::StateOp &known = layerStates[name.str()];

@@ -1,6 +1,6 @@
-// What stands around the GPU assembler: the reader of its log, and the cache of kernels.
+// The reader of the GPU assembler's log, and the cache of kernels.
 #include "compiler/Target/GPU/Assembler.h"
-#include "compiler/Target/GPU/KernelCache.h"
+#include "compiler/Target/Kernel/KernelCache.h"
 
 #include <catch2/catch.hpp>
 
@@ -9,6 +9,8 @@
 #include <unistd.h>
 
 using namespace moec::gpu;
+using moec::kernel::CompiledKernel;
+using moec::kernel::KernelCache;
 namespace files = std::filesystem;
 
 namespace {
@@ -56,21 +58,21 @@ ptxas info    : Used 24 registers
   CHECK(parseAssemblerLog("").empty());
 }
 
-TEST_CASE("a stored kernel is found again", "[gpu]") {
+TEST_CASE("a stored kernel is found again", "[cache]") {
   Folder folder;
   KernelCache cache(folder.path + "/deeper");
   CHECK_FALSE(cache.find("key"));
   cache.store("key", kKernel);
   auto found = cache.find("key");
   REQUIRE(found);
-  CHECK(found->ptx == kKernel.ptx);
-  CHECK(found->cubin == kKernel.cubin);
+  CHECK(found->text == kKernel.text);
+  CHECK(found->code == kKernel.code);
   CHECK(found->log == kKernel.log);
   CHECK_FALSE(cache.find("another key"));
   CHECK_FALSE(KernelCache("").find("key"));
 }
 
-TEST_CASE("a damaged entry is no entry, and is replaced", "[gpu]") {
+TEST_CASE("a damaged entry is no entry, and is replaced", "[cache]") {
   Folder folder;
   KernelCache cache(folder.path);
   cache.store("key", kKernel);
@@ -91,7 +93,7 @@ TEST_CASE("a damaged entry is no entry, and is replaced", "[gpu]") {
   CHECK_FALSE(cache.find("key"));
 }
 
-TEST_CASE("a folder that cannot be written does no harm", "[gpu]") {
+TEST_CASE("a folder that cannot be written does no harm", "[cache]") {
   Folder folder;
   std::ofstream(folder.path + "/file") << "in the way";
   KernelCache blocked(folder.path + "/file");
@@ -105,7 +107,7 @@ TEST_CASE("a folder that cannot be written does no harm", "[gpu]") {
   CHECK(cache.find("key"));
 }
 
-TEST_CASE("the cache keeps its bound, oldest first", "[gpu]") {
+TEST_CASE("the cache keeps its bound, oldest first", "[cache]") {
   Folder folder;
   KernelCache cache(folder.path);
   CompiledKernel large{std::string(1000, 'x'), {}, ""};
@@ -113,8 +115,12 @@ TEST_CASE("the cache keeps its bound, oldest first", "[gpu]") {
     cache.store(key, large);
     usleep(20000);
   }
-  REQUIRE(cache.find("a")); // used last
+  REQUIRE(cache.find("a"));                           // used last
+  std::string foreign = folder.path + "/mine.kernel"; // no name of an entry
+  std::ofstream(foreign) << std::string(5000, 'x');
+  files::last_write_time(foreign, files::file_time_type::min());
   KernelCache(folder.path, 2500).trim();
+  CHECK(files::exists(foreign));
   CHECK(cache.find("a"));
   CHECK_FALSE(cache.find("b"));
   CHECK(cache.find("c"));

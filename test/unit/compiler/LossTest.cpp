@@ -50,7 +50,7 @@ double ercByMethod(const ErcCase &c, int64_t rowAlign) {
   GivenNoise noise;
   noise.numbers = c.numbers;
   noise.bench = &bench;
-  RoutingValues r{};
+  LayerValues r{};
   r.noise = &noise;
   r.ffnExperts = c.n, r.numExperts = c.router.cols, r.rowAlign = rowAlign;
   r.router = bench.input("router", c.router);
@@ -167,7 +167,7 @@ double specialization(const Activations &a, const char *form, int64_t every) {
     if (a.slotRow[place] >= 0)
       rowSlot.values[a.slotRow[place]] = static_cast<double>(place);
   }
-  RoutingValues r{};
+  LayerValues r{};
   r.numTokens = a.tokens, r.topK = a.slots;
   r.activations = bench.input("rows", a.rows);
   r.slotRow = bench.input("slot_row", slotRow, bench.b.getI32Type());
@@ -208,7 +208,7 @@ double coupling(const char *pairs, const std::array<Matrix, 2> &probabilities, c
   const auto &method = bench.find<LossMethod>("loss", "coupling");
   exp::MethodAttr attr = bench.attr(
       "loss", "coupling", {bench.field("detach_hidden", bench.b.getBoolAttr(false)), bench.field("pairs", pairs)});
-  RoutingValues r{};
+  LayerValues r{};
   mlir::Value loss;
   for (int layer : {0, 1}) {
     std::string name = std::to_string(layer);

@@ -32,7 +32,7 @@ Matrix weights(const char *kind, const char *order, bool normalize, Matrix ids =
     fields.push_back(bench.field("order", order));
   const auto &method = bench.find<ScoreMethod>("score", kind);
   exp::MethodAttr attr = bench.attr("score", kind, fields);
-  RoutingValues r{};
+  LayerValues r{};
   r.logits = bench.input("logits", kLogits);
   r.ids = bench.input("ids", ids, bench.b.getI32Type());
   r.scores = method.buildScores(bench.t, attr, r.logits);
@@ -46,7 +46,7 @@ std::vector<double> balance(const char *scope, std::vector<std::pair<Matrix, Mat
   for (auto &[scores, ids] : batches) {
     Bench bench;
     bench.evaluator.states = kept;
-    RoutingValues r{};
+    LayerValues r{};
     r.rowScores = bench.input("scores", scores);
     r.ids = r.unbiasedIds = bench.input("ids", ids, bench.b.getI32Type());
     r.counts =
@@ -148,7 +148,7 @@ TEST_CASE("load_balance: global counts cover the step so far", "[methods]") {
 
 TEST_CASE("router_z", "[methods]") {
   Bench bench;
-  RoutingValues r{};
+  LayerValues r{};
   r.logits = bench.input("logits", {2, 2, {0, 0, 1, 1}});
   r.numTokens = 2;
   double ln2 = std::log(2.0), expected = (ln2 * ln2 + (1 + ln2) * (1 + ln2)) / 2;

@@ -86,8 +86,8 @@ TEST_CASE("segments: prefix, period, rest", "[model]") {
     for (const Segment &segment : formSegments(numLayers, pattern)) {
       text += text.empty() ? "" : " ";
       text += std::to_string(segment.count) + "x";
-      for (const LayerSlot &slot : segment.slots)
-        text += (slot.isMoe ? "M" : "d") + std::to_string(slot.first);
+      for (const LayerStack &stack : segment.stacks)
+        text += (stack.isMoe ? "M" : "d") + std::to_string(stack.first);
     }
     return text;
   };
@@ -101,27 +101,36 @@ TEST_CASE("segments: prefix, period, rest", "[model]") {
   CHECK(describe(4, {9, 2}) == "4xd0");
 }
 
-TEST_CASE("every layer is in one slot", "[model]") {
+TEST_CASE("every layer is in one stack", "[model]") {
   for (int64_t numLayers : {1, 2, 7, 24})
     for (int64_t first : {0, 1, 3})
       for (int64_t every : {1, 2, 3, 5}) {
         std::vector<int> seen(numLayers);
         for (const Segment &segment : formSegments(numLayers, {first, every}))
-          for (const LayerSlot &slot : segment.slots)
-            for (int64_t i = 0; i < slot.count; ++i) {
-              int64_t layer = slot.first + slot.step * i;
+          for (const LayerStack &stack : segment.stacks)
+            for (int64_t i = 0; i < stack.count; ++i) {
+              int64_t layer = stack.first + stack.step * i;
               REQUIRE(layer < numLayers);
               ++seen[layer];
-              CHECK(slot.isMoe == (layer >= first && (layer - first) % every == 0));
+              CHECK(stack.isMoe == (layer >= first && (layer - first) % every == 0));
             }
         CHECK(seen == std::vector<int>(numLayers, 1));
       }
 }
 
 TEST_CASE("logical names", "[model]") {
-  CHECK(getLogicalName("layers.{}.moe.router#2", 1, 2, 3) == "layers.7.moe.router");
-  CHECK(getLogicalName("optimizer.m.layers.{}.ffn.up", 0, 1, 3) == "optimizer.m.layers.3.ffn.up");
-  CHECK(getLogicalName("embed", 0, 1, 0) == "embed");
+  LayerStack first{.number = 0, .first = 0, .step = 1, .count = 4, .isMoe = false};
+  LayerStack third{.number = 2, .first = 1, .step = 2, .count = 4, .isMoe = true};
+  std::string router = getNameInLayers("moe.router");
+  CHECK(router == "layers.{}.moe.router");
+  CHECK(getCopyName(router, third, 3) == "layers.7.moe.router");
+  CHECK(getCopyName("optimizer.m.layers.{}.ffn.up", first, 3) == "optimizer.m.layers.3.ffn.up");
+  CHECK(getCopyName("embed", first, 0) == "embed");
+  // Symbols tell stacks apart, names do not.
+  CHECK(getSymbol(router, &first) == "layers.{}.moe.router");
+  CHECK(getSymbol(router, &third) == "layers.{}.moe.router#2");
+  CHECK(getSymbol("metric.loss", &third) == "metric.loss");
+  CHECK(getSymbol("embed", nullptr) == "embed");
 }
 
 TEST_CASE_METHOD(Fixture, "the IR does not grow with depth", "[model]") {

@@ -232,7 +232,7 @@ TEST_CASE("token_choice: groups bound what a token reaches", "[lab]") {
   Lab lab;
   lab.tokens = 256;
   Matrix scores = map(lab.logits(), sigmoid);
-  for (const char *how : {"max", "top2_sum"}) {
+  for (exp::GroupScore how : {exp::GroupScore::max, exp::GroupScore::top2_sum}) {
     Bench bench;
     RoutingValues r = lab.sizes();
     r.groups = 8, r.topGroups = 2, r.groupScore = how;
@@ -245,7 +245,7 @@ TEST_CASE("token_choice: groups bound what a token reaches", "[lab]") {
         std::vector<double> mine(scores.values.begin() + token * 64 + g * 8,
                                  scores.values.begin() + token * 64 + g * 8 + 8);
         std::sort(mine.rbegin(), mine.rend());
-        groups.push_back({-(mine[0] + (std::string(how) == "max" ? 0 : mine[1])), g});
+        groups.push_back({-(mine[0] + (how == exp::GroupScore::max ? 0 : mine[1])), g});
       }
       std::sort(groups.begin(), groups.end());
       for (int64_t slot = 0; slot < 4; ++slot) {
@@ -256,7 +256,7 @@ TEST_CASE("token_choice: groups bound what a token reaches", "[lab]") {
   }
   Bench all, plain;
   RoutingValues r = lab.sizes();
-  r.groups = 8, r.topGroups = 8, r.groupScore = "max";
+  r.groups = 8, r.topGroups = 8, r.groupScore = exp::GroupScore::max;
   r.selection = all.input("scores", scores);
   CHECK(choose(all, "token_choice", all.attr("routing", "token_choice", {}), r).values == topK(scores, 4).values);
 }

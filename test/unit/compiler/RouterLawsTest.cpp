@@ -400,7 +400,7 @@ TEST_CASE("load_balance: groups and counts against loops; global is micro where 
   Matrix actual = topK(biased, 2), unbiased = topK(scores, 2);
   auto value = [&](const char *scope, const char *choices, int64_t groups) {
     Bench bench;
-    RoutingValues r = sizes(10, 6, 2);
+    LayerValues r{sizes(10, 6, 2)};
     r.rowScores = bench.input("scores", scores);
     r.ids = bench.input("ids", actual, bench.b.getI32Type());
     r.unbiasedIds = bench.input("unbiased", unbiased, bench.b.getI32Type());

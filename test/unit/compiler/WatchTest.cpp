@@ -19,7 +19,7 @@ mlir::Value ids(Bench &bench, llvm::StringRef name, const Matrix &matrix) {
   return bench.input(name, matrix, bench.b.getI32Type());
 }
 
-mlir::Value buildLayer(Bench &bench, const char *kind, const RoutingValues &r, Fields fields = {}) {
+mlir::Value buildLayer(Bench &bench, const char *kind, const LayerValues &r, Fields fields = {}) {
   return find(bench, kind).buildLayer(bench.t, bench.attr("watch", kind, fields), r, bench);
 }
 
@@ -52,7 +52,7 @@ Matrix someIds(int64_t rows, int64_t cols, int64_t experts, int64_t seed) {
 
 TEST_CASE("routing_entropy, score_share, load_share", "[watch]") {
   Bench bench;
-  RoutingValues r{};
+  LayerValues r{};
   r.numTokens = 3;
   r.rowScores = bench.input("scores", {3, 4, {1, 0, 0, 0, 0.25, 0.25, 0.25, 0.25, 0.5, 0.5, 0, 0}});
   mlir::Value mean = buildLayer(bench, "routing_entropy", r), share = buildLayer(bench, "score_share", r);
@@ -68,7 +68,7 @@ TEST_CASE("routing_entropy, score_share, load_share", "[watch]") {
 
 TEST_CASE("max_logit is that of all micro-batches", "[watch]") {
   Bench bench;
-  RoutingValues r{};
+  LayerValues r{};
   r.numTokens = 2;
   for (const char *name : {"first", "second"}) {
     bool isFirst = name == std::string("first");
@@ -80,7 +80,7 @@ TEST_CASE("max_logit is that of all micro-batches", "[watch]") {
 
 TEST_CASE("activation_rms and coactivation_cosine", "[watch]") {
   Bench bench;
-  RoutingValues r{};
+  LayerValues r{};
   r.numTokens = 2;
   r.hidden = bench.input("hidden", {2, 2, {1, 2, 3, 4}});
   r.activations = bench.input("rows", {4, 2, {3, 4, 0, 0, 6, 8, -4, 3}}); // the second is padding
@@ -98,7 +98,7 @@ TEST_CASE("activation_rms and coactivation_cosine", "[watch]") {
 TEST_CASE("next_layer_predictability", "[watch]") {
   auto measure = [](const Matrix &before, const Matrix &here, int64_t experts) {
     Bench bench;
-    RoutingValues r{};
+    LayerValues r{};
     r.numTokens = before.rows, r.numExperts = experts;
     r.ids = ids(bench, "before", before);
     const WatchMethod &method = find(bench, "next_layer_predictability");
@@ -133,7 +133,7 @@ TEST_CASE("domain_information", "[watch]") {
     Bench bench;
     for (const auto &[chosen, domains] : batches) {
       std::string number = std::to_string(&chosen - &batches[0].first);
-      RoutingValues r{};
+      LayerValues r{};
       r.numTokens = chosen.rows, r.seqLen = 2, r.numExperts = experts, r.numSources = sources;
       r.ids = ids(bench, "ids" + number, chosen);
       auto readSources = [&, &domains = domains] { return ids(bench, "domains" + number, domains); };
@@ -172,7 +172,7 @@ TEST_CASE("route_churn: against the routes remembered last", "[watch]") {
   auto step = [&](int64_t done, const Matrix &hidden, const Matrix &router) {
     Bench bench;
     bench.evaluator.states = kept;
-    RoutingValues r{};
+    LayerValues r{};
     r.numTokens = 3, r.topK = 1, r.numExperts = 2;
     r.step = bench.input("step", {1, 1, {static_cast<double>(done)}}, bench.b.getI64Type());
     r.hidden = bench.input("hidden", hidden);
@@ -226,7 +226,7 @@ TEST_CASE("congestion: recovers what was planted", "[watch]") {
       for (double sign : {-1.0, 1.0})
         for (double value : q)
           logits.values.push_back(value + 0.3 * sign + shift);
-      RoutingValues r{};
+      LayerValues r{};
       r.numExperts = n;
       r.logits = bench.input("logits" + std::to_string(shift), logits);
       CHECK_FALSE(buildLayer(bench, "congestion", r));

@@ -12,6 +12,7 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <set>
 #include <sys/stat.h>
 
 using namespace moec::rt;
@@ -288,6 +289,22 @@ TEST_CASE("a save replaces one of the same step and prunes old ones", "[checkpoi
     CHECK(item.path().filename().string().starts_with("step-"));
 }
 
+TEST_CASE("what no save has written is never deleted with a checkpoint", "[checkpoint]") {
+  Fixture f;
+  f.plan.keepLast = 1;
+  spill(f.save(10) + "/notes.txt", "mine");
+  f.save(20); // prunes step 10
+  CHECK(slurp(f.checkpoints + "/abandoned-step-00000010/notes.txt") == "mine");
+  spill(f.checkpoints + "/step-00000020/notes.txt", "mine too");
+  f.save(20); // replaces it
+  CHECK(slurp(f.checkpoints + "/abandoned-step-00000020/notes.txt") == "mine too");
+  CHECK(listCheckpoints(f.checkpoints) == std::vector<int64_t>{20});
+  // No folder, no checkpoint.
+  spill(f.checkpoints + "/step-00000005", "a file");
+  f.save(30);
+  CHECK(slurp(f.checkpoints + "/step-00000005") == "a file");
+}
+
 TEST_CASE("a failed save leaves the folder as it was", "[checkpoint]") {
   Fixture f;
   f.save(10);
@@ -325,6 +342,15 @@ TEST_CASE("state that is not finite is neither saved nor loaded", "[checkpoint]"
   spill(shardPath(good, 1), shard);
   rehashShard(good, 1);
   f.checkRefused(good, "MOEC-C018");
+  // The newest of a run is refused too, and an older one that is good is named.
+  f.setState(1);
+  fs::rename(good, f.checkpoints + "/step-00000002");
+  f.plan.keepLast = 0;
+  editManifest(f.checkpoints + "/step-00000002", [](nlohmann::json &manifest) { manifest["step"] = 2; });
+  std::string older = f.save(1);
+  Status newest = newestCheckpoint(f.checkpoints).status();
+  CHECK_CODE(newest, "MOEC-C018");
+  CHECK(newest.message().find("--resume-from " + older) != std::string::npos);
 }
 
 TEST_CASE("elements that are not finite are counted in every type", "[checkpoint]") {
@@ -377,15 +403,22 @@ TEST_CASE("leftovers of the dead go, those of the living stay", "[checkpoint]") 
   TempDir dir;
   int state = inChild([&] { fs::create_directory(dir / checkpointTempName(3)); }); // dead by now
   REQUIRE(state == 0);
-  fs::create_directory(dir / ".tmp-4-1"); // process 1 lives
-  fs::create_directory(dir / ".tmp-5-nonsense");
-  fs::create_directory(dir / "step-00000002");
+  std::string ours = checkpointTempName(4), host = ours.substr(0, ours.rfind('-'));
+  std::set<std::string> stay = {host + "-1", // process 1 lives
+                                ".tmp-5-another.host-999999",
+                                ".tmp-5-999999",
+                                ".tmp-x",
+                                ".tmp-5-nonsense",
+                                host + "-x",
+                                ".tmp-notes",
+                                "step-00000002"};
+  for (const std::string &name : stay)
+    fs::create_directory(dir / name);
   REQUIRE_OK(removeLeftovers(dir.path()));
-  std::vector<std::string> left;
+  std::set<std::string> left;
   for (const auto &item : fs::directory_iterator(dir.path()))
-    left.push_back(item.path().filename());
-  std::sort(left.begin(), left.end());
-  CHECK(left == std::vector<std::string>{".tmp-4-1", "step-00000002"});
+    left.insert(item.path().filename());
+  CHECK(left == stay);
   REQUIRE_OK(removeLeftovers(dir / "nowhere"));
 }
 
@@ -393,12 +426,26 @@ TEST_CASE("newer checkpoints are set aside when a run goes back", "[checkpoint]"
   Fixture f;
   for (int64_t step : {10, 20, 30})
     f.save(step);
-  CHECK(setAsideNewer(f.checkpoints, 10).value() ==
-        std::vector<std::string>{"abandoned-step-00000020", "abandoned-step-00000030"});
+  auto setAside = [&](int64_t step, const std::string &from, bool keeps = true) {
+    Renames renames;
+    Result<std::vector<std::string>> names = setAsideNewer(f.checkpoints, step, from, renames);
+    if (keeps)
+      renames.keep();
+    return names.value();
+  };
+  std::string ten = f.checkpoints + "/step-00000010";
+  CHECK(setAside(10, ten, false).size() == 2); // a start that fails afterwards
+  CHECK(listCheckpoints(f.checkpoints) == std::vector<int64_t>{10, 20, 30});
+  CHECK(setAside(10, ten) == std::vector<std::string>{"abandoned-step-00000020", "abandoned-step-00000030"});
   CHECK(listCheckpoints(f.checkpoints) == std::vector<int64_t>{10});
   REQUIRE_OK(f.load(f.checkpoints + "/abandoned-step-00000030"));
   // Back again: what was kept stays.
   f.save(30);
-  CHECK(setAsideNewer(f.checkpoints, 10).value() == std::vector<std::string>{"abandoned-step-00000030-2"});
+  CHECK(setAside(10, ten) == std::vector<std::string>{"abandoned-step-00000030-2"});
   REQUIRE_OK(f.load(f.checkpoints + "/abandoned-step-00000030"));
+  // From one that was kept: the other of the same step would be replaced when that step is saved again.
+  f.save(30);
+  CHECK(setAside(30, f.checkpoints + "/abandoned-step-00000030") ==
+        std::vector<std::string>{"abandoned-step-00000030-3"});
+  CHECK(listCheckpoints(f.checkpoints) == std::vector<int64_t>{10});
 }

@@ -94,13 +94,13 @@ TEST_CASE("a step is one replay, and the host never waits for all", "[cuda]") {
   RunOptions options = quiet(dir / "run");
   options.maxSteps = 30;
   REQUIRE_OK(train(plan, options).status());
-  // Two slots: each is used once plainly, then recorded, then replayed.
+  // Two pieces of memory: each is used once plainly, then recorded, then replayed.
   CHECK(fake->count("cuStreamBeginCapture") == 2);
   CHECK(fake->count("cuGraphLaunch") == 28);
   // From the first replay to the last there are uploads, launches and copies inside the two recordings only.
   auto isReplay = [](const std::string &call) { return call.starts_with("cuGraphLaunch"); };
   auto begin = std::find_if(fake->calls.begin(), fake->calls.end(), isReplay);
-  begin = std::find_if(begin + 1, fake->calls.end(), isReplay); // the second slot was recorded in between
+  begin = std::find_if(begin + 1, fake->calls.end(), isReplay); // the second piece was recorded in between
   auto end = std::find_if(fake->calls.rbegin(), fake->calls.rend(), isReplay).base();
   std::map<std::string, int> between;
   for (auto call = begin; call != end; ++call)

@@ -64,7 +64,7 @@ TEST_CASE("a GPU that cannot run the plan is refused with both sides' numbers", 
   status = createCudaDevice(planOf(manifest)).status();
   CHECK_CODE(status, "MOEC-P013");
   says(status,
-       "kernel \"tiny_forward\" needs 100000 bytes of shared memory a block, this machine's Pretended GPU has 99999");
+       "kernel \"tiny_forward\" needs 100000 bytes of shared memory per block, this machine's Pretended GPU has 99999");
 }
 
 TEST_CASE("modules and symbols that do not load have their codes", "[cuda]") {
@@ -80,7 +80,7 @@ TEST_CASE("modules and symbols that do not load have their codes", "[cuda]") {
   fake->threadsPerBlock = 128;
   status = createCudaDevice(planOf(manifest)).status();
   CHECK_CODE(status, "MOEC-P010");
-  says(status, "kernel \"tiny_forward\" is to run with 384 threads a block, its code can run with 128 at most");
+  says(status, "kernel \"tiny_forward\" is to run with 384 threads per block, its code can run with 128 at most");
   fake->threadsPerBlock = 1024;
 
   // Text that the driver assembles: its log is shown.

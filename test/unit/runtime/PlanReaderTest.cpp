@@ -61,7 +61,7 @@ TEST_CASE("container errors have their codes", "[plan]") {
   std::string other = file;
   other[kPlanVersionAt] = 1;
   CHECK_CODE(parse(other), "MOEC-P002");
-  CHECK(parse(other).message().find("format 1, this runtime reads format 2") != std::string::npos);
+  CHECK(parse(other).message().find("format 1, this runtime reads format 3") != std::string::npos);
   CHECK_CODE(parse(file + "x"), "MOEC-P003");
   auto withField = [&](size_t at, uint64_t value) {
     std::string changed = file;
@@ -121,7 +121,7 @@ TEST_CASE("manifest fields are complete, known and in range", "[plan]") {
     }
   };
   walk(manifest, "");
-  CHECK(pointers.size() > 100);
+  CHECK(pointers.size() > 90);
   for (const std::string &pointer : pointers) {
     INFO(pointer);
     // The writer fills these in; without the spec it has nothing to hash.
@@ -157,18 +157,19 @@ TEST_CASE("manifest values are checked", "[plan]") {
       {"/state/1/step", 0},
       {"/state/0/kind", "thing"},
       {"/state/0/checkpoint", 1},
-      {"/step_counter/offset", 0},
+      {"/state/0/role", "chief"},
+      {"/state/0/role", true},
       {"/data/tokenizer/kind", "words"},
       {"/data/seq_len", 0},
       {"/data/train", json::array()},
       {"/data/train/0/weight", -1},
       {"/generate/function", "nobody"},
-      {"/generate/tokens/shape", json::array({16})},
       {"/metrics/0/when", "never"},
       {"/metrics/0/name", "tokens"},
-      {"/metrics/0/dtype", "bf16"},
-      {"/metrics/0/dtype", "f8e4m3"},
+      {"/metrics/0/state", "nobody"},
+      {"/metrics/0/state", "table"}, // no metric
       {"/metrics/0/shape", json::array({0})},
+      {"/metrics/1/shape", json::array({2, 3})}, // not all of the state
       {"/functions/0/body/0/op", "jump"},
       {"/functions/0/body/0/kernel", 99},
       {"/functions/0/body/0/kernel", -1},
@@ -188,7 +189,6 @@ TEST_CASE("manifest values are checked", "[plan]") {
       {"/programs/init/0", {{"op", "log"}, {"every", 1}}},
       {"/evaluate/function", "nobody"},
       {"/evaluate/batches", 0},
-      {"/evaluate/losses", 5},
       {"/programs/train/0/body/0", {{"op", "steps"}, {"count", 1}, {"body", json::array()}}},
       {"/programs/train/0/body/0", {{"op", "next_batch"}, {"split", "train"}}},
       {"/programs/train/0/count", -1},
@@ -197,6 +197,85 @@ TEST_CASE("manifest values are checked", "[plan]") {
   }));
   INFO(pointer << " = " << value);
   CHECK_CODE(parseWith(pointer, value), "MOEC-P006");
+}
+
+/// Number of the state of tinyManifest with a role.
+static std::string stateWith(const json &manifest, const std::string &role) {
+  for (size_t i = 0; i < manifest["state"].size(); ++i)
+    if (manifest["state"][i]["role"] == role)
+      return "/state/" + std::to_string(i);
+  FAIL("no state has the role " << role);
+  return "";
+}
+
+TEST_CASE("each role asks for a kind, a type and a size", "[plan]") {
+  json manifest = tinyManifest("/data");
+  auto [role, key, value] = GENERATE(table<std::string, std::string, json>({
+      {"step_counter", "kind", "optimizer"},
+      {"step_counter", "dtype", "i32"},
+      {"step_counter", "shape", json::array({2})},
+      {"step_counter", "checkpoint", false},
+      {"batch_tokens", "kind", "output"},
+      {"batch_tokens", "dtype", "i64"},
+      {"batch_tokens", "shape", json::array({4, 16})},
+      {"batch_sources", "dtype", "f32"},
+      {"batch_sources", "shape", json::array({5})},
+      {"generate_tokens", "kind", "parameter"},
+      {"generate_tokens", "shape", json::array()},
+      {"generate_position", "shape", json::array({2})},
+      {"generate_logits", "dtype", "bf16"},
+      {"token_losses", "shape", json::array({3, 1})},
+      {"loss", "kind", "output"},
+      {"loss", "dtype", "bf16"},
+      {"loss", "shape", json::array({2})},
+      {"expert_tokens", "dtype", "f32"},
+      {"expert_tokens", "shape", json::array({0, 4})},
+  }));
+  INFO(role << " " << key << " = " << value);
+  std::string pointer = stateWith(manifest, role) + "/" + key;
+  Status status = parseWith(pointer, value);
+  CHECK_CODE(status, "MOEC-P006");
+  CHECK(status.place() == "tiny.moec:" + pointer);
+  CHECK(status.message().find(role == "step_counter" && key == "checkpoint" ? "step counter" : role) !=
+        std::string::npos);
+}
+
+TEST_CASE("the roles that a plan needs are there, each once", "[plan]") {
+  json manifest = tinyManifest("/data");
+  for (const char *role : {"step_counter", "batch_tokens", "batch_sources", "generate_tokens", "generate_position",
+                           "generate_logits", "token_losses"}) {
+    Status status = parseWith(stateWith(manifest, role) + "/role", nullptr);
+    CHECK_CODE(status, "MOEC-P006");
+    CHECK(status.message() == std::string("no state has the role ") + role);
+  }
+  // Without generation or evaluation nobody asks for theirs.
+  manifest["generate"] = nullptr;
+  manifest[json::json_pointer(stateWith(manifest, "generate_logits") + "/role")] = nullptr;
+  CHECK(parseManifest(manifest).isOk());
+
+  manifest = tinyManifest("/data");
+  manifest["state"].push_back(manifest[json::json_pointer(stateWith(manifest, "loss"))]);
+  manifest["state"].back()["name"] = "loss.again";
+  Status status = parseManifest(manifest);
+  CHECK_CODE(status, "MOEC-P006");
+  CHECK(status.message() == "\"loss\" has the role loss already");
+  // Layers in several segments have their counts in several states.
+  manifest["state"].back() = manifest[json::json_pointer(stateWith(manifest, "expert_tokens"))];
+  manifest["state"].back()["name"] = "expert_tokens.1";
+  CHECK(parseManifest(manifest).isOk());
+}
+
+TEST_CASE("a metric has the type of its state", "[plan]") {
+  json manifest = tinyManifest("/data");
+  json state = manifest[json::json_pointer(stateWith(manifest, "loss"))];
+  state["name"] = "narrow", state["role"] = nullptr, state["dtype"] = "bf16";
+  manifest["state"].push_back(state);
+  manifest["metrics"].push_back({{"name", "narrow"}, {"state", "narrow"}, {"shape", {1, 1}}});
+  CHECK_CODE(parseManifest(manifest), "MOEC-P006");
+  manifest["state"].back()["dtype"] = "f8e4m3";
+  CHECK_CODE(parseManifest(manifest), "MOEC-P006");
+  manifest["state"].back()["dtype"] = "f32";
+  CHECK(parseManifest(manifest).isOk());
 }
 
 TEST_CASE("a manifest failure names its JSON pointer", "[plan]") {
@@ -252,9 +331,10 @@ TEST_CASE("operands stay inside the arena over all loop iterations", "[plan]") {
   copy["bytes"] = 100;
   CHECK(parseWith("/functions/2/body/0", copy).isOk());
   // What the runtime touches itself lies in state.
-  for (std::string pointer :
-       {"/batch/offset", "/batch/domains_offset", "/generate/tokens/offset", "/generate/position/offset",
-        "/generate/logits/offset", "/metrics/0/offset", "/state/0/offset", "/buffers/0/offset"}) {
+  std::vector<std::string> pointers{"/buffers/0/offset"};
+  for (size_t i = 0; i < manifest["state"].size(); ++i)
+    pointers.push_back("/state/" + std::to_string(i) + "/offset");
+  for (const std::string &pointer : pointers) {
     INFO(pointer);
     CHECK_CODE(parseWith(pointer, state), "MOEC-P008");
   }

@@ -47,7 +47,7 @@ bool isOnceEach(const Seen &seen, const std::string &name, uint64_t windows) {
   return true;
 }
 
-// Of the tiny plan: 8 sequences a step; a.txt has 312 windows, b.txt 187.
+// Of the tiny plan: 8 sequences per step; a.txt has 312 windows, b.txt 187.
 constexpr uint64_t kPerStep = 8;
 
 } // namespace
@@ -76,7 +76,7 @@ TEST_CASE("law 8: another batch size goes on with the next windows", "[data]") {
   Seen seen;
   Dataset first = openAll(plan);
   look(first, 0, 19, kPerStep, seen); // 152 windows
-  plan.data.sequences = 5;            // 10 a step
+  plan.data.sequences = 5;            // 10 per step
   Dataset second = openAll(plan);
   REQUIRE_OK(second.goOn(carried(first.recordAt(19)), 19, false).status());
   CHECK(second.tokensAt(19) == 19 * 8 * 16);

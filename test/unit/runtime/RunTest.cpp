@@ -2,6 +2,7 @@
 
 #include "runtime/api/moec.h"
 #include "runtime/base/Hash.h"
+#include "runtime/exec/MetricReader.h"
 #include "runtime/io/Checkpoint.h"
 #include "runtime/io/CheckpointStore.h"
 #include "runtime/io/MetricsLog.h"
@@ -57,6 +58,30 @@ std::string stateHash(const std::string &runDir, int64_t step) {
 }
 
 } // namespace
+
+TEST_CASE("the balance of experts is the worst of all layers, in every segment of them", "[run]") {
+  Plan plan;
+  auto add = [&](const char *name, std::optional<StateRole> role) {
+    PlanMetric metric;
+    metric.name = name, metric.dtype = DType::I64, metric.shape = {2, 4}, metric.elements = 8, metric.role = role;
+    plan.metrics.push_back(metric);
+  };
+  add("expert_tokens", StateRole::ExpertTokens);
+  add("expert_tokens.1", StateRole::ExpertTokens);
+  add("expert_tokens_of_another_kind", std::nullopt);
+  MetricSnapshot snapshot(plan);
+  std::vector<int64_t> host(snapshot.bytes() / sizeof(int64_t)); // the counter, then the metrics
+  snapshot.placeAt(host.data());
+  CHECK(snapshot.expertBalance() == 0);
+  std::fill_n(host.begin() + 1, 8, 5);
+  CHECK(snapshot.expertBalance() == 1);
+  host[1 + 12] = 3, host[1 + 13] = 1; // second layer of the second segment
+  CHECK(snapshot.expertBalance() == 3);
+  std::fill_n(host.begin() + 1 + 16, 8, 0);
+  host[1 + 16] = 9; // not counts of experts, whatever it is called
+  CHECK(snapshot.expertBalance() == 3);
+  CHECK(findLoss(plan) == nullptr);
+}
 
 TEST_CASE("training lowers the loss and writes what the plan says", "[run]") {
   TempDir dir;

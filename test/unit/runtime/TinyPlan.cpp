@@ -40,7 +40,7 @@ KERNEL tiny_bias(void *const *a, int64_t, void *) {
     sum[v] += bias[v];
 }
 
-// w, biasSum, batch -> d[S,T,V], loss[S]; one workgroup a sequence, a row in scratch first.
+// w, biasSum, batch -> d[S,T,V], loss[S]; one workgroup per sequence, a row in scratch first.
 KERNEL tiny_forward(void *const *a, int64_t s, void *scratch) {
   const int32_t *batch = (const int32_t *)a[2] + s * (T + 1);
   float *row = (float *)scratch, *loss = (float *)a[4];
@@ -52,7 +52,7 @@ KERNEL tiny_forward(void *const *a, int64_t s, void *scratch) {
   }
 }
 
-// batch, d -> gradW (row `id`), gradBias[id]; one workgroup a token id, fixed order of additions.
+// batch, d -> gradW (row `id`), gradBias[id]; one workgroup per token id, fixed order of additions.
 KERNEL tiny_backward(void *const *a, int64_t id, void *) {
   const int32_t *batch = (const int32_t *)a[0];
   const float *d = (const float *)a[1];
@@ -112,7 +112,7 @@ KERNEL tiny_init(void *const *a, int64_t id, void *) {
     ((float *)a[2])[id * V + v] = (float)((id * 31 + v * 17) % 101 - 50) * 1e-3f;
 }
 
-// w, biasSum, batch -> the loss of each token [S,T]; one workgroup a sequence, a row in scratch.
+// w, biasSum, batch -> the loss of each token [S,T]; one workgroup per sequence, a row in scratch.
 KERNEL tiny_losses(void *const *a, int64_t s, void *scratch) {
   const int32_t *batch = (const int32_t *)a[2] + s * (T + 1);
   for (int t = 0; t < T; ++t)
@@ -156,7 +156,7 @@ struct Layout {
   json state = json::array(), buffers = json::array();
 
   uint64_t add(const std::string &name, const std::string &dtype, json shape, const std::string &kind, bool saved,
-               int count = 1) {
+               int count = 1, json role = nullptr) {
     uint64_t bytes = dtype == "i64" ? 8 : 4;
     for (uint64_t dim : shape)
       bytes *= dim;
@@ -169,6 +169,7 @@ struct Layout {
                      {"first", 1},
                      {"step", 2},
                      {"kind", kind},
+                     {"role", role},
                      {"checkpoint", saved}});
     buffers.push_back({{"name", name},
                        {"function", ""},
@@ -201,18 +202,19 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
   uint64_t w = layout.add("table", "f32", {kVocabulary, kVocabulary}, "parameter", true);
   uint64_t bias = layout.add("layers.{}.bias", "f32", {kVocabulary}, "parameter", true, 2);
   uint64_t momentum = layout.add("table.momentum", "f32", {kVocabulary, kVocabulary}, "optimizer", true);
-  uint64_t counter = layout.add("step", "i64", json::array(), "counter", true);
+  uint64_t counter = layout.add("step", "i64", json::array(), "counter", true, 1, "step_counter");
   uint64_t gradW = layout.add("table.grad", "f32", {kVocabulary, kVocabulary}, "gradient", false);
   uint64_t gradBias = layout.add("bias.grad", "f32", {kVocabulary}, "gradient", false);
   uint64_t sum = layout.add("sum", "f32", {1}, "metric", false);
-  uint64_t loss = layout.add("loss", "f32", {1, 1}, "metric", false);
-  uint64_t validationLosses = layout.add("validation_losses", "f32", {kSequences * kSeqLen, 1}, "output", false);
-  uint64_t experts = layout.add("expert_tokens", "i64", {2, 4}, "metric", false);
-  uint64_t batch = layout.add("batch", "i32", {kSequences, kSeqLen + 1}, "batch", false);
-  uint64_t domains = layout.add("domains", "i32", {kSequences}, "batch", false);
-  uint64_t tokens = layout.add("tokens", "i32", {1, kSeqLen}, "batch", false);
-  uint64_t position = layout.add("position", "i32", {1}, "batch", false);
-  uint64_t logits = layout.add("logits", "f32", {1, kVocabulary}, "output", false);
+  uint64_t loss = layout.add("loss", "f32", {1, 1}, "metric", false, 1, "loss");
+  uint64_t validationLosses =
+      layout.add("validation_losses", "f32", {kSequences * kSeqLen, 1}, "output", false, 1, "token_losses");
+  uint64_t experts = layout.add("expert_tokens", "i64", {2, 4}, "metric", false, 1, "expert_tokens");
+  uint64_t batch = layout.add("batch", "i32", {kSequences, kSeqLen + 1}, "batch", false, 1, "batch_tokens");
+  uint64_t domains = layout.add("domains", "i32", {kSequences}, "batch", false, 1, "batch_sources");
+  uint64_t tokens = layout.add("tokens", "i32", {1, kSeqLen}, "batch", false, 1, "generate_tokens");
+  uint64_t position = layout.add("position", "i32", {1}, "batch", false, 1, "generate_position");
+  uint64_t logits = layout.add("logits", "f32", {1, kVocabulary}, "output", false, 1, "generate_logits");
   uint64_t rate = layout.add("rate", "f32", {1}, "constant", false);
   uint64_t trainDivisor = layout.add("train_divisor", "f32", {2}, "constant", false);
   uint64_t state = layout.end;
@@ -301,7 +303,6 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
       {"kernels", kernels},
       {"buffers", layout.buffers},
       {"state", layout.state},
-      {"step_counter", {{"offset", counter}}},
       {"data",
        {{"tokenizer", {{"kind", "byte"}}},
         {"seq_len", kSeqLen},
@@ -312,16 +313,11 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
         {"validation",
          {{{"name", "a"}, {"path", "a-val.txt"}, {"weight", 1.0}},
           {{"name", "b"}, {"path", "b-val.txt"}, {"weight", 1.0}}}}}},
-      {"batch", {{"offset", batch}, {"domains_offset", domains}}},
-      {"generate",
-       {{"function", "logits"},
-        {"tokens", {{"offset", tokens}, {"shape", {1, kSeqLen}}}},
-        {"position", {{"offset", position}}},
-        {"logits", {{"offset", logits}, {"shape", {1, kVocabulary}}}}}},
+      {"generate", {{"function", "logits"}}},
       {"metrics",
-       {{{"name", "loss"}, {"offset", loss}, {"dtype", "f32"}, {"shape", {1, 1}}},
-        {{"name", "expert_tokens"}, {"offset", experts}, {"dtype", "i64"}, {"shape", {2, 4}}}}},
-      {"evaluate", {{"function", "evaluate"}, {"batches", 3}, {"losses", {{"offset", validationLosses}}}}},
+       {{{"name", "loss"}, {"state", "loss"}, {"shape", {1, 1}}},
+        {{"name", "expert_tokens"}, {"state", "expert_tokens"}, {"shape", {2, 4}}}}},
+      {"evaluate", {{"function", "evaluate"}, {"batches", 3}}},
       {"programs", {{"init", list(call("init"))}, {"train", train}}},
       {"checkpoint", {{"keep_last", options.keepLast}}},
       {"locations", {"/model", "/optimizer"}},

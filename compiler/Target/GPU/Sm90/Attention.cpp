@@ -1,7 +1,7 @@
 // From attention dispatches to tile kernels: shapes, schedules, tensor maps.
-#include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/GPU/Sm90/AttentionRowStatistics.h"
+#include "compiler/Target/GPU/Sm90/Family.h"
 #include "compiler/Target/GPU/Sm90/LaunchRecord.h"
 #include "compiler/Target/Kernel/AttentionBody.h"
 #include "dialects/Tile/IR/Tile.h"
@@ -32,7 +32,7 @@ std::optional<Attention> Attention::read(moe::DispatchOp dispatch) {
       if (found)
         return std::nullopt;
       found = &op;
-    } else if (!isa<moe::ReshapeOp, moe::CastOp, moe::ReadOp, moe::WriteOp, moe::YieldOp>(op)) {
+    } else if (!moe::computesNothing(&op)) {
       return std::nullopt;
     }
   }
@@ -139,16 +139,27 @@ int64_t querySection(const Attention &attention) {
   return sectionOf(attention.sequences * attention.heads, attention.heads / attention.kvHeads * inCache);
 }
 
-tile::ScheduleAttr schedule(const Attention &attention, int64_t n, int64_t stages, int64_t producer, int64_t consumer) {
+/// The part of a schedule in which the kernels differ. Chosen by measurement on an H200.
+struct Choice {
+  int64_t n;                  // keys (forward, queries' gradient) or queries (keys' gradients) of a step
+  int64_t stages;             // steps whose operands are in shared memory
+  int64_t producer, consumer; // registers of a thread
+};
+constexpr Choice kForward{.n = 128, .stages = 2, .producer = 24, .consumer = 240};
+constexpr Choice kQueryGradient{.n = 128, .stages = 2, .producer = 40, .consumer = 232};
+constexpr Choice kKeyGradients{.n = 64, .stages = 3, .producer = 24, .consumer = 240}; // alone or with the queries'
+
+tile::ScheduleAttr schedule(const Attention &attention, const Choice &choice) {
   moe::DispatchOp dispatch = attention.body.dispatch;
-  return tile::ScheduleAttr::get(dispatch.getContext(), /*m=*/128, n, /*k=*/attention.headSize, stages, producer,
-                                 consumer, /*raster=*/8, /*buffers=*/0, /*split=*/1, /*lanes=*/0);
+  return tile::ScheduleAttr::get(dispatch.getContext(), /*m=*/128, choice.n, /*k=*/attention.headSize, choice.stages,
+                                 choice.producer, choice.consumer, /*raster=*/8, /*buffers=*/0, /*split=*/1,
+                                 /*lanes=*/0);
 }
 
 KernelInfo writeQueryGradient(const Attention &attention, ModuleOp kernels, StringRef symbol,
                               const gpu::GpuTarget &target) {
   ArrayRef<unsigned> in = attention.inputs; // q, k, v, result, lse, grad
-  KernelWriter w(attention, kernels, symbol, target, schedule(attention, 128, 2, 40, 232), querySection(attention));
+  KernelWriter w(attention, kernels, symbol, target, schedule(attention, kQueryGradient), querySection(attention));
   Value q = w.query(in[0], 128), grad = w.query(in[5], 128), k = w.key(in[1], 128), v = w.key(in[2], 128);
   Value dq = w.query(*attention.results[0], 64);
   tile::AttentionDqOp::create(w.b, w.shape, q, k, v, grad, w.rows(in[3]), w.rows(in[5]), w.rows(in[4]), dq);
@@ -161,7 +172,7 @@ KernelInfo writeKeyGradients(const Attention &attention, ModuleOp kernels, Strin
   constexpr int64_t kSection = 16;
   int64_t section = sectionOf(attention.sequences * attention.kvHeads, kSection);
   ArrayRef<unsigned> in = attention.inputs;
-  KernelWriter w(attention, kernels, symbol, target, schedule(attention, 64, 3, 24, 240), section);
+  KernelWriter w(attention, kernels, symbol, target, schedule(attention, kKeyGradients), section);
   Value q = w.query(in[0], 64), grad = w.query(in[5], 64), k = w.key(in[1], 128), v = w.key(in[2], 128);
   Value dk = w.key(*attention.results[1], 64), dv = w.key(*attention.results[2], 64);
   tile::AttentionDkvOp::create(w.b, w.shape, q, k, v, grad, dk, dv);
@@ -188,7 +199,7 @@ std::vector<KernelInfo> writeGradients(const Attention &attention, ModuleOp kern
   int64_t least = attention.heads == attention.kvHeads ? std::max<int64_t>(1, 2 * target.numSms / blocks) : kSection;
   int64_t section = sectionOf(attention.sequences * attention.kvHeads, least);
   ArrayRef<unsigned> in = attention.inputs; // q, k, v, result, lse, grad
-  KernelWriter w(attention, kernels, (symbol + "_grad").str(), target, schedule(attention, 64, 3, 24, 240), section);
+  KernelWriter w(attention, kernels, (symbol + "_grad").str(), target, schedule(attention, kKeyGradients), section);
   Value q = w.query(in[0], 64), grad = w.query(in[5], 64), k = w.key(in[1], 128), v = w.key(in[2], 128);
   Value dq = w.query(*attention.results[0], 64);
   Value dk = w.key(*attention.results[1], 64), dv = w.key(*attention.results[2], 64);
@@ -202,24 +213,26 @@ std::vector<KernelInfo> writeGradients(const Attention &attention, ModuleOp kern
 
 } // namespace
 
-bool coversAttention(moe::DispatchOp dispatch) { return Attention::read(dispatch).has_value(); }
-
-FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
-                                          const gpu::GpuTarget &target) {
-  Attention attention = *Attention::read(dispatch);
+Emitted emitAttention(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol, const gpu::GpuTarget &target) {
+  std::optional<Attention> read = Attention::read(dispatch);
+  if (!read)
+    return std::nullopt;
+  const Attention &attention = *read;
   ArrayRef<unsigned> in = attention.inputs; // q, k, v
-  KernelWriter w(attention, kernels, symbol, target, schedule(attention, 128, 2, 24, 240), querySection(attention));
+  KernelWriter w(attention, kernels, symbol, target, schedule(attention, kForward), querySection(attention));
   Value q = w.query(in[0], 128), k = w.key(in[1], 128), v = w.key(in[2], 128);
   Value result = w.query(*attention.results[0], 64), lse;
   if (attention.results[1])
     lse = w.rows(*attention.results[1]);
   tile::AttentionFwdOp::create(w.b, w.shape, q, k, v, result, lse);
-  return w.info(2, /*workspace=*/0);
+  return std::vector<KernelInfo>{w.info(2, /*workspace=*/0)};
 }
 
-FailureOr<std::vector<KernelInfo>> emitAttentionGradKernels(moe::DispatchOp dispatch, ModuleOp kernels,
-                                                            StringRef symbol, const gpu::GpuTarget &target) {
-  Attention attention = *Attention::read(dispatch);
+Emitted emitAttentionGrad(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol, const gpu::GpuTarget &target) {
+  std::optional<Attention> read = Attention::read(dispatch);
+  if (!read)
+    return std::nullopt;
+  const Attention &attention = *read;
   if (joinsGradients(attention, target))
     return writeGradients(attention, kernels, symbol, target);
   KernelInfo queries = writeQueryGradient(attention, kernels, (symbol + "_dq").str(), target);

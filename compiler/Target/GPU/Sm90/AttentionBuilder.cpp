@@ -197,7 +197,7 @@ Values AttentionBuilder::multiplyTiles(int64_t columns, Value a, ArrayRef<int64_
 
 Values AttentionBuilder::multiplyRegisters(Registers a, Value c, ArrayRef<int64_t> cSteps, Registers accumulators) {
   size_t count = accumulators.size(), firstA = 2 * count;
-  assert(a.size() == 4 * cSteps.size() && "four registers a step");
+  assert(a.size() == 4 * cSteps.size() && "four registers per step");
   std::string text = "{\n.reg .b64 b;\nwgmma.fence.sync.aligned;\n";
   for (size_t i = 0; i < cSteps.size(); ++i)
     text += offsetBy("b", firstA + a.size(), cSteps[i]) + instruction(count) + ", " + operands(firstA + 4 * i, 4) +

@@ -36,8 +36,8 @@ public:
   Value compare(Predicate predicate, Int x, Int y);
   Value equal(Int x, Int y) { return compare(Predicate::eq, x, y); }
   Value less(Int x, Int y) { return compare(Predicate::slt, x, y); }
-  /// The same i32, but nobody knows from what. Else each address that comes from a loop's counter becomes a counter of
-  /// its own, and where accumulators fill the registers they spill.
+  /// The same i32, but LLVM cannot see where it comes from. Otherwise each address computed from a loop's counter
+  /// becomes a counter of its own, and where accumulators fill the registers they spill.
   Value opaque(Value x);
   Value f32(double value) { return constant(b.getF32Type(), value); }
   Value larger(Value x, Value y) { return mlir::arith::MaxNumFOp::create(b, x, y); } // one instruction; drops NaN
@@ -56,7 +56,7 @@ public:
                    llvm::function_ref<Values(Registers)> body);
 
   //===--- Memory ---===//
-  /// The pointer behind a tile.operand.
+  /// The pointer of a tile.operand.
   Value operand(Value tileOperand) const;
   using PipelineBuilder::load;
   Value loadAligned(mlir::Type type, Value pointer, int64_t alignment, bool isInvariant);

@@ -13,7 +13,7 @@ struct AttentionRows {
   unsigned numParams, result, grad, lse;
 };
 
-/// Fills the statistics of `shape` at the start of the workspace and sets the words behind them to zero.
+/// Fills the statistics of `shape` at the start of the workspace and sets the words after them to zero.
 KernelInfo emitAttentionRowStatistics(const AttentionRows &rows, tile::AttentionAttr shape, mlir::Location loc,
                                       mlir::ModuleOp kernels, llvm::StringRef symbol, const gpu::GpuTarget &target);
 

@@ -1,9 +1,9 @@
 // The template of matrix products: a persistent kernel in which one warpgroup loads and the others multiply.
 //
-//   grid         one block a multiprocessor; each walks tiles of m x n
+//   grid         one block per multiprocessor; each walks tiles of m x n
 //   threads      128 producers, 128 consumers for each 64 rows of the tile
 //   shared       stages x (left tile | 128 bytes of depth), stages x right tiles of all products,
-//                buffers x 8 KiB of staging a consumer, full barriers, empty barriers, a word a consumer
+//                buffers x 8 KiB of staging a consumer, full barriers, empty barriers, a word per consumer
 //   producer     for each tile, term and slice: wait empty; expect bytes; TMA boxes, or 16-byte copies of gathered rows
 //                then a stage for each 64 columns of the tiles of fetched matrices
 //   consumer     for each tile: zero accumulators; for each slice: wait full, 4 wgmma, give back the slice before;
@@ -171,7 +171,7 @@ private:
   void storeRowSums(const Tile &tile, const Place &place, const Chunk &chunk);
 
   //===--- GemmFetched.cpp ---===//
-  /// The ring, behind the stages of fetched matrices.
+  /// The ring after the stages of fetched matrices.
   Values storeOverFetched(const Tile &tile, const Place &place, mlir::ArrayRef<Value> accumulators, Operands operands,
                           mlir::ValueRange ring);
   Values produceFetches(const Tile &tile, mlir::ValueRange ring);

@@ -52,7 +52,7 @@ int64_t GemmEmitter::operandRegisters() {
 }
 
 /// Starts to load the operands of a chunk: for each, pairs of neighbours (8 of its one row, or 8 of each of two rows),
-/// or one value a row, which stays from chunk to chunk: `before` is what the chunk before has.
+/// or one value per row, which stays from chunk to chunk: `before` is what the chunk before has.
 SmallVector<GemmEmitter::Values> GemmEmitter::loadOperands(const Place &place, int64_t chunk, ArrayRef<Values> before) {
   SmallVector<Values> fetched;
   if (!gemm.epilogue)

@@ -1,9 +1,9 @@
-// Epilogues that read whole matrices, 64 columns a stage of the ring, behind the products' slices.
+// Epilogues that read whole matrices, 64 columns per stage of the ring, after the products' slices.
 //
 //   for each 64 columns: wait full; for each 16 of them: ldmatrix, the region, stmatrix to where the matrices were;
 //                        stores by TMA; give the stage back when they have read it
 //
-// Results take the places of what was read, and each 16 columns are done with before the next are loaded, so that few
+// Results take the places of what was read, and every 16 columns are finished before the next are loaded, so that few
 // values live beside the accumulators. Results beyond the fetched matrices have two sets of buffers in turn.
 #include "compiler/Target/GPU/Sm90/Gemm.h"
 

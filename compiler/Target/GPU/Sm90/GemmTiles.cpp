@@ -53,7 +53,7 @@ Value GemmEmitter::offsetOf(Value group) {
 }
 
 /// The group of a tile is only known from the offsets, so each role goes through them once, as it takes tiles: it
-/// carries the tile's number, then the group, the number of its first tile, its first row and the row behind it.
+/// carries the tile's number, then the group, the number of its first tile, its first row and the row after its last.
 void GemmEmitter::walkGrouped(ValueRange carried, TileBody body) {
   int64_t m = gemm.schedule.getM(), n = gemm.columnsOfProduct();
   Value across = k.i32(llvm::divideCeil(gemm.columns, n)), groups = k.i32(gemm.groups);
@@ -79,7 +79,7 @@ void GemmEmitter::walkGrouped(ValueRange carried, TileBody body) {
     Block *step = k.b.createBlock(&search.getAfter(), {}, four, SmallVector<Location>(4, k.b.getLoc()));
     Value first = k.add(step->getArgument(1), k.mul(tilesDown(step->getArgument(2), step->getArgument(3)), across));
     Value group = k.i32add(step->getArgument(0), 1);
-    // Behind the last group there is no offset to read; the walk ends there.
+    // After the last group there is no offset to read; the walk ends there.
     Value end = offsetOf(k.min(k.i32add(group, 1), groups));
     scf::YieldOp::create(k.b, ValueRange{group, first, step->getArgument(3), end});
   }

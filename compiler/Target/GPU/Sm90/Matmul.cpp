@@ -1,7 +1,7 @@
 // Writes the tile.kernel of a "matmul" dispatch.
 #include "compiler/Target/GPU/Sm90/Matmul.h"
 
-#include "compiler/Target/GPU/EmitKernel.h"
+#include "compiler/Target/GPU/Sm90/Family.h"
 #include "compiler/Target/GPU/Sm90/LaunchRecord.h"
 #include "compiler/Target/Kernel/RowSchedule.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -255,13 +255,10 @@ tile::KernelOp KernelWriter::write() {
 
 } // namespace
 
-bool coversMatmul(moe::DispatchOp dispatch) { return MatmulProblem::create(dispatch).has_value(); }
-
-FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
-                                       const gpu::GpuTarget &target) {
+Emitted emitMatmul(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol, const gpu::GpuTarget &target) {
   std::optional<MatmulProblem> problem = MatmulProblem::create(dispatch);
   if (!problem)
-    return dispatch.emitOpError("internal: is not covered by the tensor core template");
+    return std::nullopt;
   tile::KernelOp kernel = KernelWriter(*problem, target, kernels, symbol).write();
   tile::ScheduleAttr schedule = kernel.getSchedule();
   int64_t tiles = kernel.getWork().getTileCount(schedule);
@@ -275,7 +272,7 @@ FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp dispatch, ModuleOp kernel
   for (const moe::DispatchParam &param : problem->body.params)
     info.bytes += static_cast<double>(param.type.getNumElements()) * param.type.getElementTypeBitWidth() / 8 *
                   (param.isRead + param.isWritten);
-  return info;
+  return std::vector<KernelInfo>{std::move(info)};
 }
 
 } // namespace moec::sm90

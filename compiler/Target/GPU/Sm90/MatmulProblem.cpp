@@ -14,7 +14,7 @@ bool MatmulProblem::addFactor(Value value, MatmulFactor &factor) {
   auto type = cast<RankedTensorType>(value.getType());
   int64_t rank = type.getRank(), columns = type.getDimSize(rank - 1);
   value = DispatchBody::stripViews(value);
-  if (std::optional<kernel::PickedRows> picked = kernel::PickedRows::of(value)) {
+  if (std::optional<moe::PickedRows> picked = moe::pickedRows(value.getDefiningOp())) {
     if (cast<RankedTensorType>(value.getType()).getDimSize(1) != columns)
       return false;
     factor.rowMap = body.paramOf(picked->numbers);
@@ -58,10 +58,12 @@ bool MatmulProblem::addProduct(Operation *op) {
       if (!sum.rowScale || !sum.columnScale)
         return false;
     }
-  } else {
+  } else if (auto outer = dyn_cast<moe::GroupedOuterOp>(op)) {
     kind = Grouping::Depth;
     term.ta = true;
-    offsetsValue = cast<moe::GroupedOuterOp>(op).getOffsets();
+    offsetsValue = outer.getOffsets();
+  } else {
+    return false;
   }
   if (!addFactor(op->getOperand(0), term.lhs) || !addFactor(op->getOperand(1), term.rhs))
     return false;
@@ -228,14 +230,13 @@ bool MatmulProblem::checkEpilogue() {
 std::optional<MatmulProblem> MatmulProblem::create(moe::DispatchOp dispatch) {
   MatmulProblem problem(dispatch);
   for (Operation &op : *dispatch.getBlock()) {
-    if (isa<moe::MatmulOp, moe::GroupedMatmulOp, moe::GroupedOuterOp>(op)) {
+    if (moe::isProduct(&op)) {
       if (!problem.addProduct(&op))
         return std::nullopt;
     } else if (auto map = dyn_cast<moe::MapOp>(op)) {
       if (!problem.joinSum(map))
         problem.maps.push_back(map);
-    } else if (!isa<moe::RowReduceOp, moe::GatherRowsOp, moe::SpreadRowsOp, moe::ReshapeOp, moe::CastOp, moe::ReadOp,
-                    moe::WriteOp, moe::AccumulateOp, moe::YieldOp, arith::ConstantOp>(op)) {
+    } else if (!moe::computesNothing(&op) && !moe::pickedRows(&op) && !isa<moe::RowReduceOp>(op)) {
       return std::nullopt;
     }
   }

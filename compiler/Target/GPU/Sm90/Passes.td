@@ -7,10 +7,12 @@ def TileToNvvm : Pass<"moec-tile-to-nvvm", "::mlir::ModuleOp"> {
   let summary = "Expands tile.kernel ops to functions over scf, arith and nvvm";
   let description = [{
     Before: a module of kernels, some of them `tile.kernel`.
-    After: each is an `llvm.func` of the same name with the GPU kernel ABI: a persistent pipeline of a producer and consumer warpgroups.
+    After: each is an `llvm.func` of the same name with the GPU kernel ABI: a persistent pipeline of a producer and
+    consumer warpgroups.
     Why here: first of the kernel lowering; all other passes of it work on what this one makes.
     ```mlir
-    tile.kernel @gemm params 3 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2> { ... }
+    tile.kernel @gemm params 3
+        <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2> { ... }
     // becomes
     llvm.func @gemm(%a: !llvm.ptr<1>, ..., %map: !llvm.ptr {llvm.byval = ...}) attributes {nvvm.kernel, ...} { ... }
     ```

@@ -1,5 +1,6 @@
 #include "compiler/Target/GPU/Sm90/PipelineBuilder.h"
 
+#include "compiler/Target/GPU/GpuFamily.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/SCF/IR/SCF.h"
@@ -29,6 +30,7 @@ PipelineBuilder::PipelineBuilder(tile::KernelOp kernel) : kernel::KernelBuilder(
   function->setAttr(NVVM::NVVMDialect::getReqntidAttrName(),
                     b.getDenseI32ArrayAttr({static_cast<int32_t>(threads), 1, 1}));
   function->setAttr(NVVM::NVVMDialect::getMinctasmAttrName(), b.getI32IntegerAttr(1));
+  function.setPassthroughAttr(b.getArrayAttr(b.getStringAttr(gpu::kKeepLoops)));
   for (unsigned i = 0; i < declared.size(); ++i) {
     unsigned argument = numParams + 1 + i;
     function.setArgAttr(argument, LLVM::LLVMDialect::getByValAttrName(),

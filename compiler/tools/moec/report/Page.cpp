@@ -1,5 +1,6 @@
 #include "compiler/tools/moec/report/Page.h"
 
+#include "compiler/Methods/LogNames.h"
 #include "compiler/tools/moec/report/Chart.h"
 #include "compiler/tools/moec/report/Html.h"
 #include "runtime/base/JsonDifference.h"
@@ -17,6 +18,10 @@ static constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 /// Points of a curve on the page.
 static constexpr size_t kLossPoints = 800, kMetricPoints = 300;
 
+const char *const kPageBeginning =
+    "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" "
+    "content=\"width=device-width, initial-scale=1\"/><title>moec report: ";
+
 namespace {
 /// The last number of the smoothed curve, or of the curve itself when it is short.
 std::optional<double> settled(const Column *column) {
@@ -30,7 +35,9 @@ std::optional<double> settled(const Column *column) {
   return std::nullopt;
 }
 
-std::string cellText(std::optional<double> value, int digits) { return value ? rt::formatFixed(*value, digits) : "-"; }
+std::string cellText(std::optional<double> value, int digits) {
+  return !value ? "-" : std::isfinite(*value) ? rt::formatFixed(*value, digits) : "not finite";
+}
 
 std::string chip(size_t run) {
   return "<i class=\"chip c" + std::to_string(run % 10) +
@@ -98,10 +105,8 @@ private:
 
   void begin() {
     std::string title = runs.size() == 1 ? runs.front().label : std::to_string(runs.size()) + " runs";
-    out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/><meta name=\"viewport\" "
-          "content=\"width=device-width, initial-scale=1\"/><title>moec report: " +
-          escape(title) + "</title><style>" + kPageStyle + "</style></head><body class=\"runs\">\n<h1>" +
-          escape(title) + "</h1>\n<nav>";
+    out = kPageBeginning + escape(title) + "</title><style>" + kPageStyle +
+          "</style></head><body class=\"runs\">\n<h1>" + escape(title) + "</h1>\n<nav>";
     for (size_t i = 0; i < runs.size(); ++i)
       out += "<button type=\"button\" aria-pressed=\"true\" data-run=\"" + std::to_string(i) + "\">" + chip(i) +
              escape(runs[i].label) + "</button>";
@@ -136,18 +141,34 @@ private:
       Column violation = meanOf(run.layers.maxViolation);
       bool isBest = validation && runs.size() > 1 && *validation == *best;
       out += "<tr><td>" + chip(i) + escape(run.label) + "</td><td>" + stateOf(run) + "</td><td>" +
-             (tokens ? shortNumber(*tokens) : "-") + "</td><td>" + cellText(settled(run.train.find("loss")), 4) +
-             "</td><td" + (isBest ? " class=\"best\"" : "") + ">" + cellText(validation, 4) + "</td><td>" +
-             cellText(least(run.validation.find("loss")), 4) + "</td><td>" +
+             (tokens ? shortNumber(*tokens) : "-") + "</td><td>" +
+             (run.wentBad(run.train, "loss") ? "not finite" : cellText(settled(run.train.find("loss")), 4)) +
+             "</td><td" + (isBest ? " class=\"best\"" : "") + ">" + run.lastText(run.validation, "loss", 4) +
+             "</td><td>" + cellText(least(run.validation.find("loss")), 4) + "</td><td>" +
              cellText(run.lastOf(run.validation, "unigram_baseline"), 4) + "</td><td>" +
              cellText(settled(&violation), 3) + "</td><td>" + cellText(run.tokensPerSecond(), 0) + "</td><td>" +
              (time ? rt::formatDuration(*time) : "-") + "</td><td class=\"text\">" + escape(run.name) + "</td></tr>\n";
     }
-    out += "</tbody></table></div>\n<p>Losses are in nats a token. Train loss and max violation (load of the fullest "
+    out += "</tbody></table></div>\n<p>Losses are in nats per token. Train loss and max violation (load of the fullest "
            "expert over the mean load, minus 1; mean over layers) are smoothed; tokens/s is the median.</p>\n";
+    writeLeftOut(best.has_value());
     for (const RunLog &run : runs)
       if (run.badLines > 0)
         out += "<p>" + escape(run.label) + ": " + std::to_string(run.badLines) + " lines could not be read.</p>\n";
+  }
+
+  /// Runs that are missing from a comparison must not be missed.
+  void writeLeftOut(bool isCompared) {
+    std::string bad, without;
+    for (const RunLog &run : runs)
+      if (run.wentBad(run.validation, "loss") || run.wentBad(run.train, "loss"))
+        bad += (bad.empty() ? "" : ", ") + run.label;
+      else if (!run.lastOf(run.validation, "loss"))
+        without += (without.empty() ? "" : ", ") + run.label;
+    if (!bad.empty())
+      out += "<p>The last loss is not finite: " + escape(bad) + ". What went bad has no part in later numbers.</p>\n";
+    if (isCompared && !without.empty() && runs.size() > 1)
+      out += "<p>No validation loss, so not compared for the best: " + escape(without) + ".</p>\n";
   }
 
   /// Runs that differ in nothing but the seed and have come equally far: mean and spread.
@@ -167,7 +188,8 @@ private:
     if (several.empty())
       return;
     std::sort(several.begin(), several.end());
-    heading("Over seeds", "Runs whose specs differ in the seed alone, at the same step: mean and standard deviation.");
+    heading("Over seeds", "Runs whose specs differ in the seed alone, at the same step: mean and standard deviation. "
+                          "(1 of 3): only one of three has a last value that is finite.");
     out += "<div class=\"scroll\"><table><thead><tr><th>runs</th><th>seeds</th><th>train loss</th><th>validation "
            "loss</th><th>max violation</th></tr></thead><tbody>\n";
     for (const std::vector<size_t> &members : several) {
@@ -175,7 +197,9 @@ private:
       for (size_t run : members)
         names += (names.empty() ? "" : ", ") + runs[run].label;
       out += "<tr><td>" + escape(names) + "</td><td>" + std::to_string(members.size()) + "</td>";
-      out += spread(members, [](const RunLog &run) { return settled(run.train.find("loss")); });
+      out += spread(members, [](const RunLog &run) {
+        return run.wentBad(run.train, "loss") ? std::nullopt : settled(run.train.find("loss"));
+      });
       out += spread(members, [](const RunLog &run) { return run.lastOf(run.validation, "loss"); });
       out += spread(members, [](const RunLog &run) {
         Column violation = meanOf(run.layers.maxViolation);
@@ -194,14 +218,17 @@ private:
         sum += *value;
         ++count;
       }
+    // A mean over fewer runs than there are is said to be one.
+    std::string share = count < static_cast<double>(members.size())
+                            ? " (" + rt::formatFixed(count, 0) + " of " + std::to_string(members.size()) + ")"
+                            : "";
     if (count == 0)
-      return "<td>-</td>";
+      return "<td>-" + share + "</td>";
     for (size_t run : members)
       if (auto value = of(runs[run]))
         squares += (*value - sum / count) * (*value - sum / count);
-    std::string text = rt::formatFixed(sum / count, 4);
-    return "<td>" + text + (count > 1 ? " &#177; " + rt::formatFixed(std::sqrt(squares / (count - 1)), 4) : "") +
-           "</td>";
+    return "<td>" + cellText(sum / count, 4) +
+           (count > 1 ? " &#177; " + cellText(std::sqrt(squares / (count - 1)), 4) : "") + share + "</td>";
   }
 
   void writeLosses() {
@@ -220,7 +247,7 @@ private:
         validation.back().dots = validation.back().x.size() <= 60;
       }
     }
-    heading("Loss", "Cross-entropy in nats a token. Faint: as logged; strong: smoothed over a fortieth of the run.");
+    heading("Loss", "Cross-entropy in nats per token. Faint: as logged; strong: smoothed over a fortieth of the run.");
     out += "<div class=\"charts wide\">\n" + lineChart({"train loss", xName(), "", 640, 330, false, 0.1}, train) +
            lineChart({"validation loss", xName(), "", 640, 330}, validation) +
            lineChart({"validation loss by time", "seconds", "", 640, 330}, overTime()) + "</div>\n";
@@ -373,7 +400,7 @@ private:
     Scale scale{0, 2, true, 1};
     bool any = false;
     for (const RunLog &run : runs)
-      if (auto grid = run.grids.find("expert_tokens"); grid != run.grids.end())
+      if (auto grid = run.grids.find(kExpertTokens); grid != run.grids.end())
         for (size_t layer = 0; layer < slicesOf(grid->second); ++layer) {
           scale = loadScale(sliceOf(grid->second, layer, true), scale);
           any = true;
@@ -384,7 +411,7 @@ private:
     out +=
         colourBar(scale, "tokens of an expert over the mean of its layer (up to 4), each column a stretch of the log");
     for (size_t i = 0; i < runs.size(); ++i) {
-      auto grid = runs[i].grids.find("expert_tokens");
+      auto grid = runs[i].grids.find(kExpertTokens);
       std::string content;
       for (size_t layer = 0; grid != runs[i].grids.end() && layer < slicesOf(grid->second); ++layer)
         content += mapOf(runs[i].layerName(layer), "expert", grid->second, layer, true, scale);
@@ -427,7 +454,7 @@ private:
 
   /// Sources x experts of each layer, over the last quarter of the log.
   std::string sourcesOf(const RunLog &run, bool measuring, Scale &scale) {
-    auto found = run.grids.find("expert_tokens_by_source");
+    auto found = run.grids.find(kExpertTokensBySource);
     if (found == run.grids.end())
       return "";
     const Grid &grid = found->second;
@@ -465,7 +492,7 @@ private:
     std::set<std::string> names;
     for (const RunLog &run : runs)
       for (const auto &[name, grid] : run.grids)
-        if (name != "expert_tokens" && name != "expert_tokens_by_source")
+        if (name != kExpertTokens && name != kExpertTokensBySource)
           names.insert(name);
     for (const std::string &name : names) {
       heading(name, "");

@@ -9,6 +9,8 @@ namespace moec::report {
 /// Well-formed as XML too. The same runs give the same bytes.
 std::string reportPage(const std::vector<RunLog> &runs);
 
+/// What every page begins with: a report may replace an older one.
+extern const char *const kPageBeginning;
 /// What stands between <style> and <script>.
 extern const char *const kPageStyle;
 extern const char *const kPageScript;

@@ -1,6 +1,8 @@
 #include "compiler/tools/moec/report/RunLog.h"
 
+#include "compiler/Methods/LogNames.h"
 #include "runtime/base/File.h"
+#include "runtime/base/Text.h"
 
 #include <algorithm>
 #include <cmath>
@@ -105,7 +107,7 @@ static void addLoads(RunLog &run, const std::vector<size_t> &shape, const std::v
 /// Layers x sources x experts, from that, from layers x (sources * experts), or from sources x experts of one layer.
 /// Empty when the experts cannot be told.
 static std::vector<size_t> sourcesShape(const RunLog &run, const std::vector<size_t> &shape) {
-  auto loads = run.grids.find("expert_tokens");
+  auto loads = run.grids.find(kExpertTokens);
   size_t experts = loads == run.grids.end() ? 0 : loads->second.shape.back();
   if (shape.size() == 3)
     return shape;
@@ -154,6 +156,10 @@ static void readLine(RunLog &run, const std::string &text) {
   Split &split = isTrain ? run.train : run.validation;
   split.steps.push_back(step->asDouble());
   for (const auto &[key, value] : line->members()) {
+    if (value.kind() == Json::Kind::Null)
+      split.nulls.insert(key);
+    else
+      split.nulls.erase(key);
     if (key == "step" || (!value.isNumber() && !value.isArray()))
       continue;
     std::vector<size_t> shape;
@@ -168,7 +174,7 @@ static void readLine(RunLog &run, const std::string &text) {
       shape.pop_back();
     if (shape.size() == 1)
       split.set(key + ", mean", std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(shape[0]));
-    if (key == "expert_tokens_by_source")
+    if (key == kExpertTokensBySource)
       shape = sourcesShape(run, shape);
     if (!isTrain || shape.empty())
       continue;
@@ -176,9 +182,9 @@ static void readLine(RunLog &run, const std::string &text) {
     if (grid.shape != shape)
       continue;
     grid.add(split.steps.back(), values);
-    if (key == "expert_tokens" && shape.size() <= 2)
+    if (key == kExpertTokens && shape.size() <= 2)
       addLoads(run, shape, values);
-    if (key == "expert_tokens_by_source")
+    if (key == kExpertTokensBySource)
       addSources(run, shape, values);
   }
 }
@@ -275,6 +281,13 @@ std::optional<double> RunLog::lastOf(const Split &split, const std::string &name
   if (!column || column->empty() || !std::isfinite(column->back()))
     return std::nullopt;
   return column->back();
+}
+
+bool RunLog::wentBad(const Split &split, const std::string &name) const { return split.nulls.count(name) > 0; }
+
+std::string RunLog::lastText(const Split &split, const std::string &name, int digits) const {
+  std::optional<double> value = lastOf(split, name);
+  return value ? rt::formatFixed(*value, digits) : wentBad(split, name) ? "not finite" : "-";
 }
 
 std::optional<double> RunLog::tokensPerSecond() const {

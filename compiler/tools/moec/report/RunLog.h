@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,10 +17,11 @@ namespace moec::report {
 /// One metric over the lines of a split: `values[i]` belongs to `steps[i]` of the split; NaN where a line lacks it.
 using Column = std::vector<double>;
 
-/// The lines of one split, "train" or "validation". A list of numbers, one a layer, is there as "NAME, mean".
+/// The lines of one split, "train" or "validation". A list of numbers, one per layer, is there as "NAME, mean".
 struct Split {
   std::vector<double> steps;
   std::map<std::string, Column> columns;
+  std::set<std::string> nulls; // names that were null when they came last: JSON has no NaN and no infinity
 
   const Column *find(const std::string &name) const;
   /// Sets the value of the newest line.
@@ -64,7 +66,7 @@ struct RunLog {
   std::vector<std::string> sources; // training data in the order of the tables' rows, if run.json says so
   int64_t plannedSteps = 0;         // 0: unknown
   Split train, validation;
-  // Of training lines. "expert_tokens_by_source" is layers x sources x experts here, however it is logged.
+  // Of training lines. kExpertTokensBySource is layers x sources x experts here, however it is logged.
   std::map<std::string, Grid> grids;
   LayerColumns layers;
   size_t badLines = 0; // neither JSON objects with a step nor a torn last line
@@ -76,6 +78,10 @@ struct RunLog {
   std::string layerName(size_t mixture) const;
   /// Last value of a column that is a number; nothing when there is none.
   std::optional<double> lastOf(const Split &split, const std::string &name) const;
+  /// Whether the last value is no number: the run went bad.
+  bool wentBad(const Split &split, const std::string &name) const;
+  /// The last value as text: "-" without one, "not finite" when it is none.
+  std::string lastText(const Split &split, const std::string &name, int digits) const;
   /// Median over the logged steps.
   std::optional<double> tokensPerSecond() const;
 };

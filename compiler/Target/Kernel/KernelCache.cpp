@@ -1,11 +1,13 @@
-#include "compiler/Target/GPU/KernelCache.h"
+#include "compiler/Target/Kernel/KernelCache.h"
 
 #include "llvm/ADT/ArrayRef.h"
 #include "llvm/ADT/STLExtras.h"
+#include "llvm/ADT/StringExtras.h"
 #include "llvm/Support/Chrono.h"
 #include "llvm/Support/Endian.h"
 #include "llvm/Support/FileSystem.h"
 #include "llvm/Support/MemoryBuffer.h"
+#include "llvm/Support/Path.h"
 #include "llvm/Support/raw_ostream.h"
 #include "llvm/Support/xxhash.h"
 #include <cstdlib>
@@ -13,16 +15,21 @@
 using llvm::StringRef;
 namespace fs = llvm::sys::fs;
 
-namespace moec::gpu {
+namespace moec::kernel {
 
 namespace {
 
-// An entry: this line, five 64-bit little-endian numbers (hash of all that follows it, bytes of the key, the PTX, the
-// cubin and the log), then those four. The key is there in full, so a collision of file names is no hit.
+// An entry: this line, five 64-bit little-endian numbers (hash of all that follows it, bytes of the key, the text, the
+// code and the log), then those four. The key is there in full, so a collision of file names is no hit.
 constexpr StringRef kMagic = "moec kernel 1\n";
 constexpr StringRef kSuffix = ".kernel";
 constexpr size_t kSections = 4;
 constexpr size_t kHeaderBytes = kMagic.size() + 8 * (1 + kSections);
+
+/// The folder may be named by the user and hold other files.
+bool isEntry(StringRef name) {
+  return name.consume_back(kSuffix) && name.size() == 32 && llvm::all_of(name, llvm::isHexDigit);
+}
 
 std::string environment(const char *name) {
   const char *value = std::getenv(name);
@@ -90,7 +97,7 @@ std::optional<CompiledKernel> KernelCache::find(StringRef key) const {
 void KernelCache::store(StringRef key, const CompiledKernel &kernel) const {
   if (folder.empty() || fs::create_directories(folder))
     return;
-  StringRef sections[kSections] = {key, kernel.ptx, StringRef(kernel.cubin.data(), kernel.cubin.size()), kernel.log};
+  StringRef sections[kSections] = {key, kernel.text, StringRef(kernel.code.data(), kernel.code.size()), kernel.log};
   std::string body;
   auto append = [](std::string &text, uint64_t value) {
     char bytes[8];
@@ -129,7 +136,7 @@ void KernelCache::trim() const {
   std::error_code code;
   for (fs::directory_iterator at(folder, code), end; !code && at != end; at.increment(code)) {
     fs::file_status status;
-    if (!StringRef(at->path()).ends_with(kSuffix) || fs::status(at->path(), status))
+    if (!isEntry(llvm::sys::path::filename(at->path())) || fs::status(at->path(), status))
       continue;
     entries.push_back({at->path(), status.getSize(), status.getLastModificationTime()});
     total += status.getSize();
@@ -143,4 +150,4 @@ void KernelCache::trim() const {
   }
 }
 
-} // namespace moec::gpu
+} // namespace moec::kernel

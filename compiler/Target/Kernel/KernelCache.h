@@ -1,6 +1,6 @@
 // Kernels that were compiled before, in a folder: addressed by everything that their machine code depends on.
-#ifndef MOEC_COMPILER_TARGET_GPU_KERNELCACHE_H
-#define MOEC_COMPILER_TARGET_GPU_KERNELCACHE_H
+#ifndef MOEC_COMPILER_TARGET_KERNEL_KERNELCACHE_H
+#define MOEC_COMPILER_TARGET_KERNEL_KERNELCACHE_H
 
 #include "llvm/ADT/StringRef.h"
 
@@ -8,16 +8,16 @@
 #include <string>
 #include <vector>
 
-namespace moec::gpu {
+namespace moec::kernel {
 
 struct CompiledKernel {
-  std::string ptx;
-  std::vector<char> cubin; // empty: not assembled
-  std::string log;         // of the assembler
+  std::string text;       // GPUs: PTX
+  std::vector<char> code; // CPUs: an object file; GPUs: a cubin, empty when none was assembled
+  std::string log;        // of the assembler
 };
 
-/// Several processes may use one folder at once. Nothing here fails: a folder that cannot be read or written, and an
-/// entry that is damaged, are the same as no entry.
+/// Several processes may use one folder at once. Nothing here fails: a folder that cannot be read or written, and a
+/// damaged entry, count as no entry.
 class KernelCache {
 public:
   /// No folder (""): never holds anything.
@@ -39,6 +39,6 @@ private:
   uint64_t maxBytes;
 };
 
-} // namespace moec::gpu
+} // namespace moec::kernel
 
 #endif

@@ -1,0 +1,15 @@
+#include "compiler/Target/GPU/GpuFamily.h"
+
+// Each folder's family; the generic generators include nothing of theirs.
+namespace moec::sm90 {
+const gpu::GpuFamily &family();
+} // namespace moec::sm90
+
+namespace moec::gpu {
+
+llvm::ArrayRef<const GpuFamily *> families() {
+  static const GpuFamily *const list[] = {&sm90::family()};
+  return list;
+}
+
+} // namespace moec::gpu
