@@ -198,10 +198,11 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
       with the columns of its left operand.
     - `summed-columns`: splits a sum over rows that has 2 columns up to this many, if its terms are made from rows that
       one row dispatch makes or reads. That dispatch adds up N adjacent rows at a time, and a small dispatch adds up
-      these parts. N is the smallest divisor of the number of rows that is at least 8 and leaves at most 512 parts,
-      or 1024 parts of 257 to 1024 columns, since fewer threads share such a row. If fewer than 256 parts would be left,
-      or if no dispatch without `top_k` has all rows, the sum reads the rows again, as every sum does without this option. GPUs set it: their blocks keep the sums of a row in registers, whereas a
-      CPU would go over sums in cache for each row.
+      these parts. N is the smallest divisor of the number of rows that is at least 8 and leaves at most 512 parts, or
+      1024 parts of 257 to 1024 columns, since fewer threads share such a row. If fewer than 256 parts would be left, or
+      if no dispatch without `top_k` has all rows, the sum reads the rows again, as every sum does without this option.
+      GPUs set it: their blocks keep the sums of a row in registers, whereas a CPU would go over sums in cache for each
+      row.
 
     Why here: both directions of the model are in one function by now, and shapes are final. After this pass only the
     code generators look inside a group.

@@ -134,7 +134,7 @@ GemmEmitter::Values GemmEmitter::mainloop(const Tile &tile, ValueRange ring, Val
                             auto [nextStage, nextParity] = next(stage, parity);
                             return Values{nextStage, nextParity, sums, stage};
                           });
-  if (gemm.hasLanes()) // all are asked for; the other's come behind them
+  if (gemm.hasLanes()) // all products of the tile are issued; the other's follow
     k.when(isLeader, [&] { k.arrive(turnOf(k.bitXor(consumer, k.i32(1)))); });
   accumulators = k.finishProducts(state[2]);
   if (gemm.hasLanes())
