@@ -59,7 +59,6 @@ template <typename T> T minimum(T a, T b) { return std::isnan(a) || std::isnan(b
 
 /// The float ops, by number of operands; null when `op` is none.
 template <typename T> T (*unaryOf(Operation *op))(T) {
-  using F = T (*)(T);
   if (isa<arith::NegFOp>(op))
     return [](T a) { return -a; };
   if (isa<math::ExpOp>(op))
@@ -97,7 +96,6 @@ template <typename T> T (*unaryOf(Operation *op))(T) {
   return nullptr;
 }
 template <typename T> T (*binaryOf(Operation *op))(T, T) {
-  using F = T (*)(T, T);
   if (isa<arith::AddFOp>(op))
     return [](T a, T b) { return a + b; };
   if (isa<arith::SubFOp>(op))

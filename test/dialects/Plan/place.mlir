@@ -35,4 +35,16 @@ module {
       plan.fill %0 : !plan.buffer<64>
     }
   }
+
+  // A buffer that is used through a slice lives as long as its slices.
+  // CHECK-LABEL: plan.func @slice
+  plan.func @slice {
+    // CHECK: plan.alloc "whole" : tensor<16xf32> at 192 from 0 to 4
+    %0 = plan.alloc "whole" : tensor<16xf32> -> !plan.buffer<64>
+    %1 = plan.slice %0 offset 32 stride 0 : !plan.buffer<64> -> !plan.buffer<32>
+    // CHECK: plan.alloc "between" : tensor<16xf32> at 256 from 2 to 3
+    %2 = plan.alloc "between" : tensor<16xf32> -> !plan.buffer<64>
+    plan.launch @k (%2, %2) writes [1] : !plan.buffer<64>, !plan.buffer<64>
+    plan.launch @k (%1, %1) writes [1] : !plan.buffer<32>, !plan.buffer<32>
+  }
 }
