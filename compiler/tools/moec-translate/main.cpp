@@ -23,7 +23,7 @@ LogicalResult emit(Operation *op, llvm::raw_ostream &output) {
   if (!target)
     return op->emitError(moec::unknownTarget(targetName));
   auto blobs = target->assemble(cast<ModuleOp>(op),
-                                {.threads = threads, .verbose = verbose, .strictKernels = strict, .useCache = cached});
+                                {.threads = threads, .useCache = cached, .verbose = verbose, .strictKernels = strict});
   if (failed(blobs))
     return failure();
   for (const moec::CodeBlob &blob : *blobs)
