@@ -33,18 +33,12 @@ struct VerifyPlacement : impl::VerifyPlacementBase<VerifyPlacement> {
         state.emitOpError("is not placed inside the ") << stateBytes.getInt() << " bytes of state";
         return signalPassFailure();
       }
-    // By place: whatever overlaps any of those before overlaps the one of them that reaches farthest.
-    auto endOf = [](StateOp state) { return static_cast<int64_t>(*state.getOffset()) + state.getBytes(); };
-    llvm::sort(states, [&](StateOp a, StateOp b) {
-      return std::pair(*a.getOffset(), endOf(a)) < std::pair(*b.getOffset(), endOf(b));
-    });
-    StateOp farthest;
-    for (StateOp state : states) {
-      if (farthest && failed(meet(farthest, *farthest.getOffset(), farthest.getBytes(), state, *state.getOffset(),
-                                  state.getBytes())))
+    // By place: when two overlap, so do two neighbours, since no state is empty.
+    llvm::sort(states, [](StateOp a, StateOp b) { return *a.getOffset() < *b.getOffset(); });
+    for (size_t i = 1; i < states.size(); ++i) {
+      StateOp before = states[i - 1], state = states[i];
+      if (failed(meet(before, *before.getOffset(), before.getBytes(), state, *state.getOffset(), state.getBytes())))
         return signalPassFailure();
-      if (!farthest || endOf(farthest) < endOf(state))
-        farthest = state;
     }
     for (FuncOp function : module.getOps<FuncOp>())
       if (failed(verifyFunction(function, stateBytes.getInt(), arena.getInt())))

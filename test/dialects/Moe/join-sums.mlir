@@ -78,3 +78,34 @@ func.func @shared() {
   moe.write @y, %s : tensor<8x4xf32>
   return
 }
+
+// -----
+
+// Products whose groups have other rows stay where they are: one kernel has one set of groups.
+moe.state @a batch : tensor<8x4xf32>
+moe.state @w parameter : tensor<3x4x5xf32>
+moe.state @one batch : tensor<1x4xi32>
+moe.state @two batch : tensor<1x4xi32>
+moe.state @n batch : tensor<1x3xi32>
+moe.state @y output : tensor<8x5xf32>
+moe.state @z output : tensor<8x4xf32>
+// CHECK-LABEL: func @groups()
+func.func @groups() {
+  %a = moe.read @a : tensor<8x4xf32>
+  %w = moe.read @w : tensor<3x4x5xf32>
+  %one = moe.read @one : tensor<1x4xi32>
+  %two = moe.read @two : tensor<1x4xi32>
+  %n = moe.read @n : tensor<1x3xi32>
+  // CHECK: moe.grouped_matmul
+  // CHECK-NEXT: moe.write @z
+  %p = moe.grouped_matmul %a, %w, %one, %n : tensor<8x4xf32>, tensor<3x4x5xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<8x5xf32>
+  moe.write @z, %a : tensor<8x4xf32>
+  %q = moe.grouped_matmul %a, %w, %two, %n : tensor<8x4xf32>, tensor<3x4x5xf32>, tensor<1x4xi32>, tensor<1x3xi32> -> tensor<8x5xf32>
+  %s = moe.map(%p, %q) : (tensor<8x5xf32>, tensor<8x5xf32>) -> tensor<8x5xf32> {
+  ^bb0(%u: f32, %v: f32):
+    %r = arith.addf %u, %v : f32
+    moe.yield %r : f32
+  }
+  moe.write @y, %s : tensor<8x5xf32>
+  return
+}
