@@ -351,8 +351,11 @@ Outcome CompiledDispatch::run(const std::vector<Array> &inputs, const std::map<s
                               int64_t copy) const {
   Impl::Memory memory = impl->fill(inputs, states, copy);
   impl->launch(memory, Impl::Order::Forward);
+  // One workgroup has one order.
+  bool isAlone = impl->onGpu ? llvm::all_of(impl->gpuKernels, [](const KernelInfo &kernel) { return kernel.grid == 1; })
+                             : impl->info.grid == 1;
   for (Impl::Order order : {Impl::Order::Reverse, Impl::Order::TwoThreads}) {
-    if (impl->onGpu && order == Impl::Order::TwoThreads)
+    if (isAlone || (impl->onGpu && order == Impl::Order::TwoThreads))
       continue;
     Impl::Memory again = impl->fill(inputs, states, copy);
     impl->launch(again, order);
