@@ -18,7 +18,7 @@ class GpuFamily {
 public:
   virtual ~GpuFamily() = default;
 
-  /// The machines, fastest last. Each points back to the family.
+  /// The machines of the family. Each points back to it.
   virtual llvm::ArrayRef<GpuTarget> machines() const = 0;
 
   /// Target::emitKernels by a template of the family. None where no such template fits the dispatch: the templates for

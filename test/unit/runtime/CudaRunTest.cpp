@@ -17,14 +17,6 @@ using nlohmann::json;
 
 namespace {
 
-RunOptions quiet(const std::string &runDir) {
-  RunOptions options;
-  options.runDir = runDir;
-  options.threads = 1;
-  options.out = nullptr;
-  return options;
-}
-
 /// metrics.jsonl without what depends on the clock.
 std::vector<json> metricLines(const std::string &runDir) {
   std::vector<json> lines;

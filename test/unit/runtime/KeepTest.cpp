@@ -20,14 +20,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-RunOptions quiet(const std::string &runDir) {
-  RunOptions options;
-  options.runDir = runDir;
-  options.threads = 1;
-  options.out = nullptr;
-  return options;
-}
-
 /// Every file below a folder, with what is in it; .lock is nobody's.
 std::map<std::string, std::string> filesIn(const std::string &folder) {
   std::map<std::string, std::string> files;

@@ -24,14 +24,6 @@ using nlohmann::json;
 
 namespace {
 
-RunOptions quiet(const std::string &runDir, unsigned threads = 1) {
-  RunOptions options;
-  options.runDir = runDir;
-  options.threads = threads;
-  options.out = nullptr;
-  return options;
-}
-
 std::vector<json> metricLines(const std::string &runDir) {
   std::vector<json> lines;
   std::istringstream text(slurp(runDir + "/metrics.jsonl"));

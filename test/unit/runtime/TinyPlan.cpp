@@ -351,4 +351,12 @@ Plan makeTinyPlan(const std::string &directory, const TinyOptions &options) {
   return std::move(plan).value();
 }
 
+RunOptions quiet(const std::string &runDir, unsigned threads) {
+  RunOptions options;
+  options.runDir = runDir;
+  options.threads = threads;
+  options.out = nullptr;
+  return options;
+}
+
 } // namespace moec::rt::test

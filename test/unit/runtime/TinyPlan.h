@@ -4,6 +4,7 @@
 #define MOEC_TEST_UNIT_RUNTIME_TINYPLAN_H
 
 #include "TestSupport.h"
+#include "runtime/api/moec.h"
 #include "runtime/plan/Plan.h"
 
 #include <nlohmann/json.hpp>
@@ -31,6 +32,9 @@ std::string buildTiny(const nlohmann::json &manifest);
 
 /// Data and plan in `directory`, read back.
 Plan makeTinyPlan(const std::string &directory, const TinyOptions &options = {});
+
+/// Of a run that prints nothing.
+RunOptions quiet(const std::string &runDir, unsigned threads = 1);
 
 } // namespace moec::rt::test
 
