@@ -154,8 +154,10 @@ static LogicalResult verifyAccess(Operation *op, FlatSymbolRefAttr symbol, Value
   if (!index && state.getCount()) {
     SmallVector<int64_t> shape{state.getCopies()};
     llvm::append_range(shape, expected.getShape());
-    expected = RankedTensorType::get(shape, expected.getElementType());
+    expected = RankedTensorType::get(shape, expected.getElementType(), expected.getEncoding());
   }
+  if (isSink(op)) // adds this rank's part
+    expected = RankedTensorType::get(expected.getShape(), expected.getElementType());
   if (value.getType() == expected)
     return success();
   // Inside a dispatch a state is memory: any shape with as many elements of the same type will do.

@@ -92,13 +92,14 @@ def Moe_ReadOp : Moe_StateAccess<"read", [MemoryEffects<[MemRead]>,
   let summary = "The value of a state, or of one copy of a stacked state";
   let description = [{
     With an index the result has the state's type. Without one a state of count L reads as `[L, ...]`. The backward of
-    reading a parameter adds to its gradient state.
+    reading a parameter adds to its gradient state. Of a state that ranks hold in parts (`dist.partial`), the read has
+    that type too; what is written or added to it is this rank's part.
     ```mlir
     %w = moe.read @"layers.{}.attention.q"[%layer] : tensor<128x128xf32>
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index);
-  let results = (outs Moe_AnyTensor:$result);
+  let results = (outs Moe_StateTensor:$result);
   let assemblyFormat = "$state (`[` $index^ `]`)? attr-dict `:` type($result)";
 }
 

@@ -144,6 +144,8 @@ public:
         dispatches.push_back(dispatch);
         return WalkResult::skip();
       }
+      if (staysApart(op) && isSink(op))
+        apartSinks.push_back(cast<StateAccessOpInterface>(op));
       if (auto repeat = dyn_cast<RepeatOp>(op))
         for (Value argument : repeat.getBlock()->getArguments())
           add(argument);
@@ -155,6 +157,9 @@ public:
         join(value, reshape.getInput());
       if (auto repeat = dyn_cast_if_present<RepeatOp>(value.getDefiningOp()))
         joinRepeat(repeat);
+      if (staysApart(value.getDefiningOp())) // moves bytes as they lie
+        for (Value operand : value.getDefiningOp()->getOperands())
+          join(value, operand);
     }
     classes.compress();
     storage.assign(classes.getNumClasses(), FloatType());
@@ -165,6 +170,8 @@ public:
     for (Value value : values)
       if (auto read = value.getDefiningOp<ReadOp>())
         mark(value, storageOfState(read.getState()));
+    for (StateAccessOpInterface sink : apartSinks)
+      mark(sink.getStored(), storageOfState(sink.getStateAttr().getValue()));
     do {
       changed = false;
       for (DispatchOp dispatch : dispatches)
@@ -269,6 +276,7 @@ private:
   SmallVector<Value> values;
   llvm::DenseMap<Value, unsigned> numbers;
   SmallVector<DispatchOp> dispatches;
+  SmallVector<StateAccessOpInterface> apartSinks; // they store bytes as they lie
   llvm::IntEqClasses classes;
   SmallVector<FloatType> storage; // of each class
   FloatType narrowType;

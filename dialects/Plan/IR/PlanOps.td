@@ -34,6 +34,11 @@ def Plan_BufferType : TypeDef<Plan_Dialect, "Buffer"> {
   let genVerifyDecl = 1;
 }
 
+def Plan_RequestType : TypeDef<Plan_Dialect, "Request"> {
+  let mnemonic = "request";
+  let summary = "An exchange that was started and is waited for once";
+}
+
 //===--- Declarations ---------------------------------------------------------------------------------------------===//
 
 // Kinds and roles have the words of `moe.state` (a test compares them) and of plan files.
@@ -114,6 +119,29 @@ def Plan_KernelOp : Plan_Op<"kernel", [Symbol]> {
   let hasVerifier = 1;
 }
 
+def Plan_MeshOp : Plan_Op<"mesh", [Symbol]> {
+  let summary = "The ranks that run the plan, as a grid with named axes; the last counts fastest";
+  let description = [{
+    Absent: one rank. `batches` names the axis along which ranks take micro-batches of their own.
+
+    Constraints: (C1) as many sizes as axes, at least one, each at least 1; (C2) `batches` is one of the axes.
+    ```mlir
+    plan.mesh @mesh ["data"] sizes [4] batches "data"
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrArrayAttr:$axes, DenseI64ArrayAttr:$sizes,
+                       OptionalAttr<StrAttr>:$batches);
+  let assemblyFormat = "$sym_name $axes `sizes` $sizes (`batches` $batches^)? attr-dict";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    static constexpr ::llvm::StringLiteral symbol = "mesh";
+    /// Where an axis stands in the list; -1 when it is none.
+    int64_t indexOf(::mlir::StringAttr axis);
+    /// Ranks along these axes; 0 when one of them is none.
+    int64_t sizeAlong(::mlir::ArrayAttr axes);
+  }];
+}
+
 //===--- Functions ------------------------------------------------------------------------------------------------===//
 
 def Plan_FuncOp : Plan_Op<"func", [Symbol, NoTerminator, SingleBlock, IsolatedFromAbove]> {
@@ -183,6 +211,52 @@ def Plan_CopyOp : Plan_Op<"copy"> {
   let arguments = (ins Plan_BufferType:$dst, Plan_BufferType:$src);
   let assemblyFormat = "$dst `,` $src attr-dict `:` qualified(type($dst)) `,` qualified(type($src))";
   let hasVerifier = 1;
+}
+
+def Plan_CoordinateOp : Plan_Op<"coordinate", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "Where this rank stands along an axis of the mesh; an index for slices";
+  let description = "(C1) the mesh has the axis.";
+  let arguments = (ins StrAttr:$axis);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$axis attr-dict `:` type($result)";
+}
+
+def Plan_Exchange : I32EnumAttr<"Exchange", "what ranks exchange", [
+    I32EnumAttrCase<"all_gather", 0>, I32EnumAttrCase<"all_to_all", 1>]> {
+  let cppNamespace = "::moec::plan";
+  let genSpecializedAttr = 0;
+}
+def Plan_ExchangeAttr : EnumAttr<Plan_Dialect, Plan_Exchange, "exchange"> {
+  let assemblyFormat = "$value";
+}
+
+def Plan_StartOp : Plan_Op<"start", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "Starts an exchange among the ranks along `axes`";
+  let description = [{
+    `all_gather`: the source of each rank goes to all, and arrives in the order of the ranks. `all_to_all`: part r of
+    the source goes to rank r, and part s of the destination comes from rank s. Until it was waited for, the source
+    keeps its value and nobody touches the destination.
+
+    Constraints: (C1) the mesh has the axes; (C2) all_gather: the destination has the source's bytes once for each rank;
+    all_to_all: both have the same bytes, a multiple of the number of ranks; (C3) exactly one `plan.wait` follows, in
+    the same block.
+    ```mlir
+    %r = plan.start all_gather along ["data"] %all, %mine : !plan.buffer<256>, !plan.buffer<64>
+    plan.wait %r
+    ```
+  }];
+  let arguments = (ins Plan_ExchangeAttr:$exchange, StrArrayAttr:$axes, Plan_BufferType:$dst, Plan_BufferType:$src);
+  let results = (outs Plan_RequestType:$request);
+  let assemblyFormat = [{
+    `` $exchange `along` $axes $dst `,` $src attr-dict `:` qualified(type($dst)) `,` qualified(type($src))
+  }];
+  let hasVerifier = 1;
+}
+
+def Plan_WaitOp : Plan_Op<"wait"> {
+  let summary = "Waits until an exchange is done";
+  let arguments = (ins Plan_RequestType:$request);
+  let assemblyFormat = "$request attr-dict";
 }
 
 def Plan_RepeatOp : Plan_Op<"repeat", [NoTerminator, SingleBlock]> {
