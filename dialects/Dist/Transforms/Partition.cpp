@@ -152,23 +152,29 @@ private:
   /// The count of micro-batches of the step so far begins with those of the ranks before this one.
   LogicalResult startAtOwnMicroBatch(StateUse &use) {
     auto init = module.lookupSymbol<func::FuncOp>(moe::kInitFunction);
-    if (!init || use.writesElsewhere.size() != 1)
-      return use.state.emitOpError("internal: counts micro-batches, expected to be cleared in one place");
-    moe::WriteOp clear = use.writesElsewhere.front();
+    auto begin = module.lookupSymbol<func::FuncOp>(moe::kBeginStepFunction);
+    auto clears = llvm::make_filter_range(
+        use.writesElsewhere, [&](moe::WriteOp write) { return write->getParentOfType<func::FuncOp>() == begin; });
+    if (!init || !llvm::hasSingleElement(clears))
+      return use.state.emitOpError("internal: counts micro-batches, expected to be cleared once in ")
+             << moe::kBeginStepFunction;
+    moe::WriteOp clear = *clears.begin();
     Location loc = use.state.getLoc();
     b.setInsertionPoint(use.state);
     auto table = moe::StateOp::create(b, loc, b.getStringAttr("constant.first_micro_batch"),
                                       moe::StateKindAttr::get(b.getContext(), moe::StateKind::constant),
                                       use.state.getTypeAttr(), b.getI64IntegerAttr(ranks), DenseI64ArrayAttr(),
                                       FlatSymbolRefAttr());
-    SmallVector<int64_t> firsts;
-    for (int64_t rank = 0; rank < ranks; ++rank)
-      firsts.push_back(rank * (microBatches / ranks));
     b.setInsertionPoint(init.getBody().back().getTerminator());
     auto i64 = b.getI64Type();
-    Value numbers = arith::ConstantOp::create(
-        b, loc, DenseElementsAttr::get(RankedTensorType::get({ranks, 1}, i64), ArrayRef<int64_t>(firsts)));
-    Value copies = moe::ReshapeOp::create(b, loc, RankedTensorType::get({ranks, 1, 1}, i64), numbers);
+    auto numbers = moe::MapOp::create(
+        b, loc, TypeRange{RankedTensorType::get({ranks, 1}, i64)}, ValueRange(),
+        [&](OpBuilder &inside, Location at, ValueRange place) {
+          Value each = arith::ConstantOp::create(inside, at, inside.getI64IntegerAttr(microBatches / ranks));
+          return SmallVector<Value>{arith::MulIOp::create(inside, at, place[0], each)};
+        },
+        /*position=*/true);
+    Value copies = moe::ReshapeOp::create(b, loc, RankedTensorType::get({ranks, 1, 1}, i64), numbers.getResult(0));
     moe::WriteOp::create(b, loc, FlatSymbolRefAttr::get(table), /*index=*/Value(), copies);
     b.setInsertionPoint(clear);
     Value rank = CoordinateOp::create(b, loc, b.getIndexType(), dataAxis);
