@@ -38,6 +38,9 @@ int64_t dataRanksOf(exp::ExperimentOp experiment) {
 void buildPartitionPipeline(OpPassManager &pm, const PhaseOptions &options) {
   exp::ExperimentOp experiment = options.experiment;
   pm.addPass(dist::createDistPartition({dataRanksOf(experiment), microBatchesOf(experiment)}));
+  auto parallel = experiment.section<exp::ParallelOp>();
+  if (parallel && parallel.getData() > 1 && parallel.getZero() > 0)
+    pm.addPass(dist::createDistShardStates());
 }
 
 moe::RematPolicy policyOf(exp::Remat remat) {

@@ -41,7 +41,9 @@ public:
 
   Result<TrainReport> run() {
     Result<TrainReport> result = runAll();
-    if (!result.isOk() && hasBegun && isFirst()) {
+    if (!result.isOk() && hasBegun && !isFirst() && allKnow) {
+      (void)saveGoodSteps(result.status());
+    } else if (!result.isOk() && hasBegun && isFirst()) {
       const Status &bad = result.status();
       result = Status::error(bad.code(), bad.place(), bad.message(),
                              exitCode(bad) == kExitNotFinite ? whatIsLeft() : saveGoodSteps(bad));
@@ -119,11 +121,16 @@ public:
   Status save() override {
     double start = nowSeconds();
     int64_t step = executor().stepCounter();
-    if (!isFirst()) { // every rank has all of the state: the first saves it
-      savedStep = step;
-      return Status::ok();
-    }
     SaveOptions how;
+    std::vector<std::byte> all;
+    how.assemble = [&](const PlanState &state) -> Result<std::span<const std::byte>> {
+      MOEC_RETURN_IF_ERROR(executor().assemble(state, all));
+      return std::span<const std::byte>(all);
+    };
+    if (!isFirst()) { // the first saves, the others give it what they alone have
+      savedStep = step;
+      return assembleStates(plan, how);
+    }
     how.data = data->recordAt(step);
     // Refuses state that is not finite: it would push out a good checkpoint.
     MOEC_RETURN_IF_ERROR(saveCheckpoint(plan, executor().device(), folder->checkpointsPath(), step, how));
@@ -134,9 +141,16 @@ public:
 
   Result<bool> wantsStep(int64_t begun) override {
     interrupted = interrupted || (stop && stop->requested());
-    MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> wants,
-                          askAll(!interrupted && (options.maxSteps < 0 || begun < options.maxSteps), "wants a step"));
-    return std::find(wants.begin(), wants.end(), 0) == wants.end();
+    bool wants = !interrupted && (options.maxSteps < 0 || begun < options.maxSteps);
+    MOEC_RETURN_IF_ERROR(shareInterruption());
+    return wants && !interrupted;
+  }
+
+  /// A signal to one rank stops all of them.
+  Status shareInterruption() {
+    MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> stops, askAll(interrupted, "was told to stop"));
+    interrupted = std::find(stops.begin(), stops.end(), 1) != stops.end();
+    return Status::ok();
   }
 
   Status agree(const Status &status) override {
@@ -194,7 +208,8 @@ private:
     if (stepsHere == 0 && firstStep > 0 && savedStep < 0)
       MOEC_RETURN_IF_ERROR(save());
     // A signal that came too late for anything else must still end a sweep.
-    interrupted = interrupted || stop->requested();
+    interrupted = interrupted || (stop && stop->requested());
+    MOEC_RETURN_IF_ERROR(shareInterruption());
     if (interrupted)
       MOEC_RETURN_IF_ERROR(saveInterrupted());
     return report();
@@ -295,13 +310,14 @@ private:
     if (!resumes())
       return Status::ok();
     MOEC_ASSIGN_OR_RETURN(firstStep, restore(checkpoint));
-    if (!isFirst()) {
-      savedStep = firstStep;
-      return Status::ok();
-    }
     // One from elsewhere, or that was set aside, is not yet saved as a checkpoint of this run.
-    if (isSameFile(checkpoint, folder->checkpointsPath() + "/" + checkpointName(firstStep)))
+    bool isOwn =
+        isFirst() && isSameFile(checkpoint, folder->checkpointsPath() + "/" + checkpointName(firstStep));
+    MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> answers, askAll(isOwn, "resumes from its own checkpoint"));
+    if (answers[0])
       savedStep = firstStep;
+    if (!isFirst())
+      return Status::ok();
     progress().note("resumed from " + checkpoint);
     tell(dataNotes);
     return Status::ok();
@@ -357,11 +373,11 @@ private:
   /// After an error that is not the state's fault, such as a data file that was cut short.
   std::string saveGoodSteps(const Status &bad) {
     // An exchange that failed leaves a step half done.
-    bool isGood = exitCode(bad) == kExitData || bad.code() == "MOEC-I002" || allKnow;
+    bool isGood = ranks ? allKnow : exitCode(bad) == kExitData || bad.code() == "MOEC-I002";
     int64_t step = isGood ? executor().stepCounter() : 0;
     if (!isGood || step == 0)
       return "";
-    std::string place = folder->checkpointsPath() + "/" + checkpointName(step);
+    std::string place = folderPath() + "/checkpoints/" + checkpointName(step);
     if (savedStep == step)
       return "; nothing is lost: all steps are in " + place;
     Status saved = save();

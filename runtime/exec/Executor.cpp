@@ -43,36 +43,53 @@ Status Executor::joinGroups() {
                          " ranks, and this runtime cannot do that on target ", targetKindName(source.target.kind),
                          "; compile it for a CPU, or set parallel to null");
   Status status = Status::ok();
-  for (const PlanFunction &function : source.functions) {
-    forEachStart(function.body, [&](const Instruction &op) {
-      if (!status.isOk() || groups.count(op.axes))
-        return;
-      // Ranks that differ from this one in these axes alone, in row-major order of these axes.
-      std::vector<int> members;
-      auto own = source.coordinatesOf(static_cast<uint64_t>(ranks->rank()));
-      for (uint64_t rank = 0; rank < source.numRanks(); ++rank) {
-        auto other = source.coordinatesOf(rank);
-        bool isMember = true;
-        for (size_t i = 0; i < other.size(); ++i)
-          isMember = isMember && (other[i] == own[i] || std::find(op.axes.begin(), op.axes.end(), i) != op.axes.end());
-        if (isMember)
-          members.push_back(static_cast<int>(rank));
-      }
-      std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
-        auto left = source.coordinatesOf(static_cast<uint64_t>(a)), right = source.coordinatesOf(static_cast<uint64_t>(b));
-        for (uint32_t axis : op.axes)
-          if (left[axis] != right[axis])
-            return left[axis] < right[axis];
-        return false;
-      });
-      Result<uint32_t> group = ranks->addGroup(members);
-      if (group.isOk())
-        groups.emplace(op.axes, *group);
-      else
-        status = group.status();
-    });
-  }
+  auto join = [&](const std::vector<uint32_t> &axes) {
+    if (status.isOk())
+      status = joinGroup(axes);
+  };
+  for (const PlanFunction &function : source.functions)
+    forEachStart(function.body, [&](const Instruction &op) { join(op.axes); });
+  for (const PlanState &state : source.state)
+    join(state.axes);
   return status;
+}
+
+/// The group of the ranks that differ from this one along `axes` alone, in row-major order of these axes.
+Status Executor::joinGroup(const std::vector<uint32_t> &axes) {
+  if (axes.empty() || groups.count(axes))
+    return Status::ok();
+  std::vector<int> members;
+  auto placeOf = [&](int rank) { return source.coordinatesOf(static_cast<uint64_t>(rank)); };
+  std::vector<int64_t> own = placeOf(ranks->rank());
+  for (int rank = 0; rank < ranks->size(); ++rank) {
+    std::vector<int64_t> other = placeOf(rank);
+    bool isMember = true;
+    for (uint32_t i = 0; i < other.size(); ++i)
+      isMember = isMember && (other[i] == own[i] || std::find(axes.begin(), axes.end(), i) != axes.end());
+    if (isMember)
+      members.push_back(rank);
+  }
+  std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
+    std::vector<int64_t> left = placeOf(a), right = placeOf(b);
+    for (uint32_t axis : axes)
+      if (left[axis] != right[axis])
+        return left[axis] < right[axis];
+    return false;
+  });
+  MOEC_ASSIGN_OR_RETURN(uint32_t group, ranks->addGroup(members));
+  groups.emplace(axes, group);
+  return Status::ok();
+}
+
+Status Executor::assemble(const PlanState &state, std::vector<std::byte> &all) {
+  uint64_t bytes = state.residentBytes();
+  all.resize(bytes * state.runs);
+  std::byte *own = all.data() + source.runOf(state, static_cast<uint64_t>(ranks->rank())) * bytes;
+  hal->read(state.offset, own, bytes);
+  MOEC_RETURN_IF_ERROR(hal->finish());
+  MOEC_ASSIGN_OR_RETURN(CommRequest request,
+                        ranks->allGather(groups.at(state.axes), own, all.data(), bytes, {state.name}));
+  return ranks->wait(request);
 }
 
 Status Executor::finish() {

@@ -42,6 +42,8 @@ public:
   /// The first failure of an exchange so far, without waiting.
   const Status &exchangeStatus() const { return failure; }
 
+  /// All bytes of a state that ranks have in runs, in `all`. Every rank of its group calls this, in the same order.
+  Status assemble(const PlanState &state, std::vector<std::byte> &all);
   /// Which share of the micro-batches of a step is this rank's.
   uint64_t batchShare() const { return ranks ? source.batchShareOf(static_cast<uint64_t>(ranks->rank())) : 0; }
 
@@ -70,6 +72,7 @@ private:
   void runBody(const std::vector<Instruction> &body, size_t depth);
   void runOne(const Instruction &op, size_t depth);
   Status joinGroups();
+  Status joinGroup(const std::vector<uint32_t> &axes);
   void start(const Instruction &op);
   void wait(const Instruction &op);
   uint64_t place(const Operand &operand) const;

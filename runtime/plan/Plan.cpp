@@ -114,6 +114,14 @@ std::vector<int64_t> Plan::coordinatesOf(uint64_t rank) const {
   return coordinates;
 }
 
+uint64_t Plan::runOf(const PlanState &state, uint64_t rank) const {
+  std::vector<int64_t> coordinates = coordinatesOf(rank);
+  uint64_t run = 0;
+  for (uint32_t axis : state.axes)
+    run = run * mesh[axis].size + static_cast<uint64_t>(coordinates[axis]);
+  return run;
+}
+
 uint64_t Plan::batchShareOf(uint64_t rank) const {
   std::vector<int64_t> coordinates = coordinatesOf(rank);
   for (size_t i = 0; i < mesh.size(); ++i)

@@ -117,8 +117,11 @@ struct PlanState {
   StateKind kind = StateKind::Parameter;
   std::optional<StateRole> role;
   bool checkpoint = false;
+  std::vector<uint32_t> axes; // the ranks along these keep one run each of the elements of all copies; empty: all of it
+  uint64_t runs = 1;          // derived: how many
 
-  uint64_t elements() const; // of all copies
+  uint64_t elements() const; // of all copies, over all ranks
+  uint64_t residentBytes() const { return copyBytes * count / runs; } // in the arena of one rank
   /// "layers.{}.attention.q" -> "layers.6.attention.q"
   std::string copyName(uint64_t copy) const;
 };
@@ -233,6 +236,8 @@ struct Plan {
   uint64_t numBatchRanks() const;
   /// Where a rank stands along each axis of the mesh; the last axis counts fastest.
   std::vector<int64_t> coordinatesOf(uint64_t rank) const;
+  /// Which run of a state a rank keeps.
+  uint64_t runOf(const PlanState &state, uint64_t rank) const;
   /// Which of numBatchRanks() shares of the micro-batches a rank takes.
   uint64_t batchShareOf(uint64_t rank) const;
   /// Sequences that one training step reads, on all ranks together.

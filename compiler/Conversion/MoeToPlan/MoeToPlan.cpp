@@ -74,7 +74,7 @@ private:
   }
   Value bufferOf(Value value, OpBuilder &b);
   Value anywhere(Location loc, Value index, OpBuilder &b);
-  Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b);
+  Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b, RankedTensorType type = {});
 
   KernelTable &kernels;
   SymbolTable &symbols;
@@ -92,13 +92,17 @@ Value FunctionLowering::alloc(RankedTensorType type, Location loc, const Twine &
                                b.getStringAttr(name), TypeAttr::get(type), IntegerAttr(), IntegerAttr(), IntegerAttr());
 }
 
-Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b) {
+/// All of a state, or with an index the copy or run of elements that it selects: they lie one after another, `type` is
+/// what one holds (null: a copy).
+Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b,
+                                    RankedTensorType type) {
   auto state = symbols.lookup<plan::StateOp>(symbol.getValue());
   Value address = plan::AddressOp::create(b, loc, plan::BufferType::get(b.getContext(), state.getBytes()), symbol);
   if (!index)
     return address;
-  return plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), state.getCopyBytes()), address,
-                               buffers.lookup(index), 0, state.getCopyBytes());
+  int64_t bytes = type ? plan::tensorBytes(type) : state.getCopyBytes();
+  return plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), bytes), address, buffers.lookup(index), 0,
+                               bytes);
 }
 
 /// An empty slice that lies `index` bytes after the start of the arena's first state. A kernel gets an index this way
@@ -113,7 +117,7 @@ Value FunctionLowering::anywhere(Location loc, Value index, OpBuilder &b) {
 Value FunctionLowering::bufferOf(Value value, OpBuilder &b) {
   Value base = underReshapes(value);
   if (auto read = base.getDefiningOp<moe::ReadOp>())
-    return stateBuffer(read.getLoc(), read.getStateAttr(), read.getIndex(), b);
+    return stateBuffer(read.getLoc(), read.getStateAttr(), read.getIndex(), b, cast<RankedTensorType>(read.getType()));
   return buffers.lookup(base);
 }
 
@@ -146,7 +150,7 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
       break;
     }
     case moe::DispatchParam::Kind::State:
-      operands.push_back(stateBuffer(dispatch.getLoc(), param.state, outerIndex(param.copy), b));
+      operands.push_back(stateBuffer(dispatch.getLoc(), param.state, outerIndex(param.copy), b, param.type));
       break;
     case moe::DispatchParam::Kind::Base:
       operands.push_back(anywhere(dispatch.getLoc(), Value(), b));
@@ -391,6 +395,8 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
       if (std::optional<moe::StateRole> role = state.getRole())
         placed.setRole(sameWord<plan::StateRole>(*role));
       placed.setSaved(state.getSaved());
+      placed.setDividedAttr(state.getDividedAttr());
+      placed.setAxesAttr(state.getAxesAttr());
       replaced.push_back(state);
     }
     ModuleOp kernels = ModuleOp::create(b, module.getLoc(), kernelModuleName);

@@ -79,6 +79,7 @@ private:
   Json kernels();
   Json buffers();
   Json states();
+  Json stateAxes(plan::StateOp state);
   Json metrics();
   Json functions();
   Json programs();
@@ -247,13 +248,26 @@ Json TableBuilder::buffers() {
                         {"last", number(last)},
                         {"loc", Json::string(describeLocation(op->getLoc()))}}));
   };
-  for (auto state : module.getOps<plan::StateOp>())
-    add(state, state.getSymName(), "", state.getOffset(), state.getBytes(), state.getType(), 0, 0);
+  for (auto state : module.getOps<plan::StateOp>()) {
+    RankedTensorType type = state.getTensorType();
+    if (state.getDivided()) // a run has no shape of its own
+      type = RankedTensorType::get({state.getBytes() / (type.getElementTypeBitWidth() / 8)}, type.getElementType());
+    add(state, state.getSymName(), "", state.getOffset(), state.getBytes(), type, 0, 0);
+  }
   for (auto function : module.getOps<plan::FuncOp>())
     function.walk([&](plan::AllocOp alloc) {
       add(alloc, alloc.getName(), function.getSymName(), alloc.getOffset(), alloc.getResult().getType().getBytes(),
           alloc.getType(), alloc.getFirst().value_or(0), alloc.getLast().value_or(0));
     });
+  return list;
+}
+
+/// The axes along which ranks keep a run of the elements each; empty: every rank has them all.
+Json TableBuilder::stateAxes(plan::StateOp state) {
+  Json list = Json::array();
+  if (ArrayAttr axes = state.getAxesAttr())
+    for (auto axis : axes.getAsRange<StringAttr>())
+      list.append(number(mesh ? mesh.indexOf(axis) : -1));
   return list;
 }
 
@@ -280,6 +294,7 @@ Json TableBuilder::states() {
                         {"first", number(layers[0])},
                         {"step", number(layers[1])},
                         {"kind", text(stringifyEnum(state.getKind()))},
+                        {"axes", stateAxes(state)},
                         {"role", role ? text(stringifyEnum(*role)) : Json()},
                         {"checkpoint", Json::boolean(state.getSaved())}}));
   }

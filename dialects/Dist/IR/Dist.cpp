@@ -113,12 +113,19 @@ LogicalResult CoordinateOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return groupSize(*this, ArrayAttr::get(getContext(), getAxisAttr()), symbols);
 }
 
+/// (C1) of sums.
+static LogicalResult verifyPartial(Operation *op, Value input, ArrayAttr axes) {
+  PartialAttr partial = partialOf(input.getType());
+  if (partial && llvm::equal(partial.getAxes(), axes.getAsRange<StringAttr>()))
+    return success();
+  return op->emitOpError("sums along ") << axes << " a value of type " << input.getType()
+                                        << ", expected one that is partial along these axes";
+}
+
 LogicalResult SumOp::verify() {
   // (C1)
-  PartialAttr partial = partialOf(getInput().getType());
-  if (!partial || !llvm::equal(partial.getAxes(), getAxes().getAsRange<StringAttr>()))
-    return emitOpError("sums along ") << getAxes() << " a value of type " << getInput().getType()
-                                      << ", expected one that is partial along these axes";
+  if (failed(verifyPartial(*this, getInput(), getAxes())))
+    return failure();
   // (C2)
   if (getResult().getType() != wholeType(tensorOf(getInput())))
     return emitOpError("returns ") << getResult().getType() << ", expected " << wholeType(tensorOf(getInput()));
@@ -126,6 +133,15 @@ LogicalResult SumOp::verify() {
 }
 
 LogicalResult SumOp::verifySymbolUses(SymbolTableCollection &symbols) { return groupSize(*this, getAxes(), symbols); }
+
+LogicalResult SumPartOp::verify() { return verifyPartial(*this, getInput(), getAxes()); }
+
+LogicalResult SumPartOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);
+  // (C2)
+  return failed(ranks) ? failure()
+                       : verifyElements(*this, tensorOf(getResult()), *ranks, tensorOf(getInput()), "an operand");
+}
 
 LogicalResult AllToAllOp::verifySymbolUses(SymbolTableCollection &symbols) {
   FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);

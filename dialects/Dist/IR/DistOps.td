@@ -105,6 +105,25 @@ def Dist_SumOp : Dist_Collective<"sum", [Pure, Moe_Facts<"expanded", "aligned", 
   let hasVerifier = 1;
 }
 
+def Dist_SumPartOp : Dist_Collective<"sum_part", [Pure, Moe_Facts<"expanded", "whole", "wide">]> {
+  let summary = "This rank's run of the sum of the parts that the ranks hold";
+  let description = [{
+    What `dist.sum` returns, cut into as many equal runs of elements as the group has ranks: rank r gets run r. It costs
+    one exchange where the whole sum takes two.
+
+    Constraints: (C1) the operand is partial along exactly these axes; (C2) the result has the elements of one run, of
+    the operand's type; (C3) the mesh has the axes.
+    ```mlir
+    %g = moe.read @grad.head : tensor<64x256xf32, #dist.partial<["data"]>>
+    %s = dist.sum_part %g along ["data"] : tensor<64x256xf32, #dist.partial<["data"]>> -> tensor<32x256xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$input, StrArrayAttr:$axes);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input `along` $axes attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
 def Dist_AllToAllOp : Dist_Collective<"all_to_all", [Pure, Moe_Facts<"apart", "whole", "likeInput">]> {
   let summary = "Sends part r of the operand to rank r; result s is what rank s sent here";
   let description = [{

@@ -33,6 +33,19 @@ public:
         state.setType(wholeType(state.getTensorType()));
   }
 
+  /// One exchange: part r of every rank's operand comes to rank r, which adds them up.
+  LogicalResult lower(SumPartOp sum) {
+    int64_t ranks = findMesh(sum).sizeAlong(sum.getAxes());
+    OpBuilder b(sum);
+    auto type = cast<RankedTensorType>(sum.getInput().getType());
+    SmallVector<Type> parts(ranks, sum.getResult().getType());
+    Value rows = reshaped(b, sum.getInput(), rowsOf(type, type.getNumElements()));
+    auto exchanged = AllToAllOp::create(b, sum.getLoc(), parts, rows, sum.getAxes());
+    sum.getResult().replaceAllUsesWith(addAsTree(b, sum.getLoc(), exchanged.getResults()));
+    sum.erase();
+    return success();
+  }
+
   LogicalResult lower(SumOp sum) {
     auto read = moe::underReshapes(sum.getInput()).getDefiningOp<moe::ReadOp>();
     if (!read)
@@ -73,10 +86,19 @@ private:
 struct DistLowerSumsPass : impl::DistLowerSumsBase<DistLowerSumsPass> {
   void runOnOperation() override {
     SmallVector<SumOp> sums;
-    getOperation().walk([&](SumOp sum) { sums.push_back(sum); });
-    if (sums.empty())
+    SmallVector<SumPartOp> sumParts;
+    getOperation().walk([&](Operation *op) {
+      if (auto sum = dyn_cast<SumOp>(op))
+        sums.push_back(sum);
+      else if (auto part = dyn_cast<SumPartOp>(op))
+        sumParts.push_back(part);
+    });
+    if (sums.empty() && sumParts.empty())
       return;
     SumLowering lowering(getOperation());
+    for (SumPartOp sum : sumParts)
+      if (failed(lowering.lower(sum)))
+        return signalPassFailure();
     for (SumOp sum : sums)
       if (failed(lowering.lower(sum)))
         return signalPassFailure();

@@ -30,6 +30,35 @@ def DistPartition : Pass<"dist-partition", "::mlir::ModuleOp"> {
   let dependentDialects = ["::moec::dist::DistDialect", "::mlir::arith::ArithDialect"];
 }
 
+def DistShardStates : Pass<"dist-shard-states", "::mlir::ModuleOp"> {
+  let summary = "Divides the update of a parameter over the data ranks (ZeRO-1)";
+  let description = [{
+    Before: `update` sums each gradient over the ranks, and every rank updates all of every parameter.
+    After: where an update computes element by element, or row by row, each rank does it for one run of the rows: it
+    sums its run of the gradient alone (`dist.sum_part`), keeps its run of the optimizer's state (`divided`), and the
+    new parameter is put together by `dist.gather_into`. That moves as many bytes as the whole sum did. Sums over the
+    rows of a column, such as those of the gradient norm, are gathered and added up whole, as on one rank: no bit
+    changes.
+
+    An update that needs the whole matrix (an orthogonal step, a basis), or whose number of rows the ranks do not
+    divide, stays whole on every rank.
+
+    Why here: after `dist-partition`, whose sums it starts from; before dispatches are formed, which fuse the update.
+    ```mlir
+    %s = dist.sum %g along ["data"] : tensor<64x256xf32, #dist.partial<["data"]>> -> tensor<64x256xf32>
+    %w = moe.read @head : tensor<64x256xf32>
+    ... %new = w - s ...
+    moe.write @head, %new : tensor<64x256xf32>
+    // becomes
+    %s = dist.sum_part %g along ["data"] : tensor<64x256xf32, #dist.partial<["data"]>> -> tensor<32x256xf32>
+    %w = moe.read @head[%rank] of 2 : tensor<32x256xf32>
+    ... %new = w - s ...
+    dist.gather_into @head, %new along ["data"] : tensor<32x256xf32>
+    ```
+  }];
+  let dependentDialects = ["::moec::dist::DistDialect", "::mlir::arith::ArithDialect"];
+}
+
 def DistLowerSums : Pass<"dist-lower-sums", "::mlir::ModuleOp"> {
   let summary = "Writes sums over ranks as exchanges and additions";
   let description = [{

@@ -189,7 +189,7 @@ def Exp_ParallelOp : Exp_Section<"parallel"> {
   let description = [{
     Absent: one rank. (parallel_c1) data divides the micro-batches of a step.
   }];
-  let arguments = (ins DefaultValuedAttr<I64Attr, "1">:$data);
+  let arguments = (ins DefaultValuedAttr<I64Attr, "1">:$data, DefaultValuedAttr<I64Attr, "1">:$zero);
 }
 def Exp_MemoryOp : Exp_Section<"memory"> {
   let summary = "/memory: what is kept for the backward";

@@ -88,6 +88,8 @@ LogicalResult StateOp::verify() {
     return emitOpError("stands at byte ") << *getOffset() << ", which is not a multiple of " << alignment;
   if (getLayers() && getLayers()->size() != 2)
     return emitOpError("layers has ") << getLayers()->size() << " numbers; expected first and step";
+  if (getDivided() && (*getDivided() < 1 || type.getNumElements() * getCount() % *getDivided() != 0)) // C6
+    return emitOpError("is divided by ") << *getDivided() << "; expected a number that divides its elements";
   if (getSaved() && !maySave(getKind())) // C3
     return emitOpError("is saved, and of kind ")
            << stringifyEnum(getKind()) << "; expected parameter, optimizer, balance or counter";

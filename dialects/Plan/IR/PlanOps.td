@@ -72,7 +72,9 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
 
     Constraints: (C1) count >= 1; (C2) offset, when placed, is a multiple of 64; (C3) only parameter, optimizer, balance
     and counter states are saved; (C4) a metric is logged, and nothing else; (C5) a state has the kind that its role
-    asks for.
+    asks for; (C6) `divided` divides the elements of all copies.
+
+    `divided n along [axes]`: this rank has one of n equal runs of the elements of all copies.
     ```mlir
     plan.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1] saved at 131072
     plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss at 393216
@@ -81,10 +83,11 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let arguments = (ins SymbolNameAttr:$sym_name, Plan_StateKindAttr:$kind, TypeAttr:$type, I64Attr:$count,
                        OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<StrAttr>:$logical_name,
                        OptionalAttr<StrAttr>:$log_name, OptionalAttr<Plan_StateRoleAttr>:$role, UnitAttr:$saved,
+                       OptionalAttr<I64Attr>:$divided, OptionalAttr<StrArrayAttr>:$axes,
                        OptionalAttr<I64Attr>:$offset);
   let assemblyFormat = [{
     $sym_name `` $kind `:` $type `count` $count (`layers` $layers^)? (`named` $logical_name^)? (`logged` $log_name^)?
-    (`role` `` $role^)? (`saved` $saved^)? (`at` $offset^)? attr-dict
+    (`role` `` $role^)? (`saved` $saved^)? (`divided` $divided^ `along` $axes)? (`at` $offset^)? attr-dict
   }];
   // The other attributes are set afterwards.
   let builders = [OpBuilder<(ins "::mlir::StringRef":$sym_name, "StateKind":$kind, "::mlir::RankedTensorType":$type,
@@ -93,7 +96,8 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let extraClassDeclaration = [{
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopyBytes();
-    int64_t getBytes() { return getCopyBytes() * getCount(); }
+    /// What this rank keeps.
+    int64_t getBytes() { return getCopyBytes() * getCount() / getDivided().value_or(1); }
     /// What people and checkpoints call it; {} stands for the layer.
     ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
     /// Whether each copy has a name of its own, that of its layer. Else all copies are one tensor.
