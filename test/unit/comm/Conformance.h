@@ -1,5 +1,5 @@
 // What every backend of the communicator must do. Each case runs on all ranks of a world; the same cases run with
-// threads (LocalTest.cpp) and with processes (conformance.cpp, under mpirun).
+// threads (LocalTest.cpp) and with processes (Ranks.cpp, under mpirun).
 #ifndef MOEC_TEST_UNIT_COMM_CONFORMANCE_H
 #define MOEC_TEST_UNIT_COMM_CONFORMANCE_H
 

@@ -89,7 +89,8 @@ TEST_CASE("local: a fault ends every rank in bounded time, with its words", "[lo
 TEST_CASE("local: who stopped is named, and who failed first", "[local]") {
   std::vector<Status> statuses(4);
   onEachRank(localWorld(4, {10, 0.2}), [&](Communicator &comm) {
-    CHECK(meetAll(comm).isOk());
+    if (!meetAll(comm).isOk())
+      return;
     // Ranks 1 and 3 are the group of one axis; 3 does not come. The others wait in another operation.
     int partner = comm.rank() ^ 2;
     Result<uint32_t> axis =
@@ -105,6 +106,21 @@ TEST_CASE("local: who stopped is named, and who failed first", "[local]") {
                               "last. If it is only slow, raise MOEC_WAIT_SECONDS");
   for (int rank : {0, 2, 3})
     CHECK(statuses[rank].text() == "MOEC-N006: rank 1 ended the job: " + statuses[1].text());
+}
+
+TEST_CASE("local: who waits hears at once that another rank has ended", "[local]") {
+  double start = nowSeconds();
+  std::vector<Status> statuses(3);
+  onEachRank(localWorld(3, {100, 100}), [&](Communicator &comm) {
+    statuses[comm.rank()] = meetAll(comm);
+    if (comm.rank() == 2)
+      std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    else if (statuses[comm.rank()].isOk())
+      statuses[comm.rank()] = comm.barrier(kWorldGroup, {"x"});
+  });
+  CHECK(nowSeconds() - start < 30);
+  for (int rank : {0, 1})
+    CHECK(statuses[rank].text() == "MOEC-N006: rank 2 ended before its work was done");
 }
 
 TEST_CASE("local: the words for ranks of other plans name all of them", "[local]") {
