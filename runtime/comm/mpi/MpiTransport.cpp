@@ -15,6 +15,8 @@ namespace moec::rt {
 /// ranks than processors.
 static constexpr double kYieldSeconds = 200e-6;
 static constexpr auto kSleep = std::chrono::microseconds(50);
+/// How long a launcher has to pass on what a rank said before it ended the job.
+static constexpr auto kLastWords = std::chrono::milliseconds(200);
 
 namespace {
 /// A message that has not ended.
@@ -153,11 +155,15 @@ std::vector<int> MpiTransport::missing(const Exchange &base) {
   return ranks;
 }
 
-void MpiTransport::abort(const Status &why) {
-  std::fprintf(stderr, "moec: rank %d ends the job: %s\n", rank(), why.text().c_str());
+void endMpiJob(const MoecMpiPlugin &plugin, int rank, const Status &why) {
+  std::fprintf(stderr, "moec: rank %d ends the job: %s\n", rank, why.text().c_str());
   std::fflush(stderr);
+  // Launchers end a job without reading what its ranks have just written.
+  std::this_thread::sleep_for(kLastWords);
   plugin.abort(1);
 }
+
+void MpiTransport::abort(const Status &why) { endMpiJob(plugin, rank(), why); }
 
 Status MpiTransport::close() {
   int code = plugin.finalize();

@@ -12,6 +12,9 @@ namespace moec::rt {
 /// MOEC-N010 with the MPI's own words.
 Status mpiError(const MoecMpiPlugin &plugin, int code, const std::string &what, const std::string &section);
 
+/// Says why, and ends all processes of the job.
+void endMpiJob(const MoecMpiPlugin &plugin, int rank, const Status &why);
+
 class MpiTransport : public Transport {
 public:
   /// MPI runs, and has this rank and size.

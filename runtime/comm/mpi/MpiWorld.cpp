@@ -1,6 +1,5 @@
 #include "runtime/comm/mpi/MpiWorld.h"
 
-#include "runtime/base/Clock.h"
 #include "runtime/base/Options.h"
 #include "runtime/comm/mpi/MpiTransport.h"
 
@@ -119,10 +118,8 @@ Result<std::unique_ptr<Communicator>> joinMpi(const Launch &launch, const CommOp
   std::string library = shortName(text);
   if (rank != launch.rank || size != launch.size) {
     Status status = otherWorld(launch, library, rank, size);
-    if (size > 1) { // the others may agree with their launcher, and would wait for this rank
-      std::fprintf(stderr, "moec: rank %d ends the job: %s\n", rank, status.text().c_str());
-      plugin->abort(1);
-    }
+    if (size > 1) // the others may agree with their launcher, and would wait for this rank
+      endMpiJob(*plugin, rank, status);
     plugin->finalize();
     return status;
   }
