@@ -4,7 +4,9 @@
 #include "runtime/api/StopSignal.h"
 #include "runtime/base/Clock.h"
 #include "runtime/base/Text.h"
+#include "runtime/comm/Launch.h"
 #include "runtime/comm/local/LocalWorld.h"
+#include "runtime/comm/mpi/MpiWorld.h"
 #include "runtime/exec/Devices.h"
 #include "runtime/exec/MetricReader.h"
 #include "runtime/exec/Trace.h"
@@ -396,6 +398,7 @@ private:
 
   Result<TrainReport> report() {
     TrainReport result;
+    result.rank = ranks ? ranks->rank() : 0;
     result.runDir = folderPath();
     result.step = executor().stepCounter();
     result.stepsHere = stepsHere;
@@ -424,10 +427,11 @@ private:
   int64_t intervalSteps = 0;
 };
 
-/// The threads of the machine are shared among the ranks that run in it.
-RunOptions optionsOfRank(const RunOptions &options, int rank, unsigned threads) {
+/// The threads of the machine are shared among the `here` ranks that run in it.
+RunOptions optionsOfRank(const RunOptions &options, int rank, int here) {
   RunOptions own = options;
-  own.threads = threads;
+  if (own.threads == 0)
+    own.threads = std::max(1u, defaultThreads() / static_cast<unsigned>(here));
   if (rank == 0)
     return own;
   own.out = nullptr;
@@ -440,11 +444,11 @@ RunOptions optionsOfRank(const RunOptions &options, int rank, unsigned threads) 
 /// All ranks as threads of this process.
 Result<TrainReport> trainLocally(const Plan &plan, const RunOptions &options) {
   auto numRanks = static_cast<unsigned>(plan.numRanks());
-  MOEC_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Communicator>> world, makeLocalWorld(static_cast<int>(numRanks)));
-  unsigned threads = options.threads > 0 ? options.threads : std::max(1u, defaultThreads() / numRanks);
+  MOEC_ASSIGN_OR_RETURN(CommOptions limits, commOptions(currentEnvironment()));
+  MOEC_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Communicator>> world, makeLocalWorld(static_cast<int>(numRanks), limits));
   std::vector<Status> ends(numRanks);
   auto runRank = [&](unsigned rank) {
-    RunOptions own = optionsOfRank(options, static_cast<int>(rank), threads);
+    RunOptions own = optionsOfRank(options, static_cast<int>(rank), static_cast<int>(numRanks));
     Result<TrainReport> result = TrainSession(plan, own, world[rank].get()).run();
     ends[rank] = result.status();
     return result;
@@ -464,6 +468,18 @@ Result<TrainReport> trainLocally(const Plan &plan, const RunOptions &options) {
   return first;
 }
 
+/// This process is one rank; a launcher started the others.
+Result<TrainReport> trainAsLaunched(const Plan &plan, const RunOptions &options, const Launch &launch) {
+  if (plan.numRanks() != static_cast<uint64_t>(launch.size))
+    return Status::error("MOEC-N003", plan.path, "the plan is for ", plan.numRanks(), " ranks, ",
+                         launcherName(launch.launcher), " started ", launch.size,
+                         "; set parallel.data so that both are the same");
+  MOEC_ASSIGN_OR_RETURN(CommOptions limits, commOptions(currentEnvironment()));
+  MOEC_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> ranks, joinMpi(launch, limits));
+  RunOptions own = optionsOfRank(options, launch.rank, launch.localSize.value_or(launch.size));
+  return TrainSession(plan, own, ranks.get()).run();
+}
+
 } // namespace
 
 Result<TrainReport> train(const Plan &plan, const RunOptions &options) {
@@ -475,6 +491,11 @@ Result<TrainReport> train(const Plan &plan, const RunOptions &options) {
     return Status::error("MOEC-R005", "", "resume and overwrite exclude each other");
   if (options.overwrite && options.maxSteps == 0)
     return Status::error("MOEC-R005", "", "overwrite deletes a run for a new one, max-steps 0 makes none");
+  MOEC_ASSIGN_OR_RETURN(Launch launch, detectLaunch(currentEnvironment()));
+  if (!launch.warning.empty())
+    std::fprintf(stderr, "moec-run: %s\n", launch.warning.c_str());
+  if (launch.size > 1)
+    return trainAsLaunched(plan, options, launch);
   if (plan.numRanks() > 1)
     return trainLocally(plan, options);
   return TrainSession(plan, options).run();
