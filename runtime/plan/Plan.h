@@ -242,6 +242,8 @@ struct Plan {
   uint64_t batchShareOf(uint64_t rank) const;
   /// Sequences that one training step reads, on all ranks together.
   uint64_t sequencesPerStep() const;
+  /// What one rank sends to others in a training step: its part of every exchange, as often as it runs.
+  uint64_t bytesSentPerStep() const;
   /// Announced peak of a run: arena and scratch, each rounded up. On processors every thread has a scratch; GPUs have
   /// one in all, whatever `threads` says.
   uint64_t peakBytes(uint64_t threads) const;
