@@ -37,9 +37,15 @@ int64_t dataRanksOf(exp::ExperimentOp experiment) {
 
 void buildPartitionPipeline(OpPassManager &pm, const PhaseOptions &options) {
   exp::ExperimentOp experiment = options.experiment;
-  pm.addPass(dist::createDistPartition({dataRanksOf(experiment), microBatchesOf(experiment)}));
   auto parallel = experiment.section<exp::ParallelOp>();
-  if (parallel && parallel.getData() > 1 && parallel.getZero() > 0)
+  if (!parallel)
+    return;
+  dist::DistPartitionOptions layout;
+  layout.data = dataRanksOf(experiment);
+  layout.experts = parallel.getExperts();
+  layout.microBatches = microBatchesOf(experiment);
+  pm.addPass(dist::createDistPartition(layout));
+  if (parallel.getZero() > 0)
     pm.addPass(dist::createDistShardStates());
 }
 

@@ -74,6 +74,8 @@ private:
   Status joinGroups();
   Status joinGroup(const std::vector<uint32_t> &axes);
   void start(const Instruction &op);
+  Result<CommRequest> startRows(const Instruction &op, uint32_t group, const std::byte *src, std::byte *dst,
+                                const CommSite &site);
   void wait(const Instruction &op);
   uint64_t place(const Operand &operand) const;
   void drainTimer();

@@ -212,7 +212,9 @@ Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::stri
     const SavedTensor &tensor = *match.tensor;
     uint64_t begin = tensor.begin, end = tensor.begin + tensor.bytes, target = tensor.offset;
     if (tensor.isInRuns()) {
-      uint64_t run = tensor.state->residentBytes(), first = plan.runOf(*tensor.state, options.rank) * run;
+      const PlanState &state = *tensor.state;
+      uint64_t run = state.each ? state.copyBytes / state.runs : state.residentBytes();
+      uint64_t first = plan.runOf(state, options.rank) * run + (state.each ? tensor.begin : 0);
       begin = std::max(begin, first);
       end = std::min(end, first + run);
       target += begin - std::min(begin, first);

@@ -339,11 +339,21 @@ LogicalResult FunctionLowering::lowerExchange(Operation *op, OpBuilder &b) {
                                    : plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), bytes),
                                                            destination, Value(), bytes * number, 0);
   }
-  auto exchange = plan::ExchangeAttr::get(
-      b.getContext(), isa<dist::AllToAllOp>(op) ? plan::Exchange::all_to_all : plan::Exchange::all_gather);
+  SmallVector<Value> counts;
+  IntegerAttr rowBytes;
+  if (auto rows = dyn_cast<dist::ExchangeRowsOp>(op)) {
+    auto type = cast<RankedTensorType>(rows.getRows().getType());
+    rowBytes = b.getI64IntegerAttr(plan::tensorBytes(type) / type.getDimSize(0));
+    counts = {bufferOf(rows.getSends(), b), bufferOf(rows.getReceives(), b)};
+    if (!counts[0] || !counts[1])
+      return op->emitOpError("internal: its counts have no buffer");
+  }
+  auto exchange = plan::ExchangeAttr::get(b.getContext(), isa<dist::ExchangeRowsOp>(op) ? plan::Exchange::rows
+                                                          : isa<dist::AllToAllOp>(op) ? plan::Exchange::all_to_all
+                                                                                      : plan::Exchange::all_gather);
   auto axes = op->getAttrOfType<ArrayAttr>("axes");
   Value request = plan::StartOp::create(b, loc, plan::RequestType::get(b.getContext()), exchange, axes, destination,
-                                        source);
+                                        source, counts, rowBytes);
   plan::WaitOp::create(b, loc, request);
   return success();
 }
@@ -357,7 +367,7 @@ LogicalResult FunctionLowering::lowerBlock(Block &block, OpBuilder &b) {
       done = lowerDispatch(dispatch, b);
     else if (auto repeat = dyn_cast<moe::RepeatOp>(op))
       done = lowerRepeat(repeat, b);
-    else if (isa<dist::CoordinateOp, dist::AllToAllOp, dist::AllGatherOp, dist::GatherIntoOp>(op))
+    else if (isa<dist::CoordinateOp, dist::AllToAllOp, dist::AllGatherOp, dist::GatherIntoOp, dist::ExchangeRowsOp>(op))
       done = lowerExchange(&op, b);
     else
       return op.emitOpError("internal: not inside a dispatch; run moe-form-dispatches first");
@@ -397,6 +407,7 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
       placed.setSaved(state.getSaved());
       placed.setDividedAttr(state.getDividedAttr());
       placed.setAxesAttr(state.getAxesAttr());
+      placed.setEach(state.getEach());
       replaced.push_back(state);
     }
     ModuleOp kernels = ModuleOp::create(b, module.getLoc(), kernelModuleName);

@@ -187,9 +187,11 @@ def Exp_PrecisionOp : Exp_Section<"precision"> {
 def Exp_ParallelOp : Exp_Section<"parallel"> {
   let summary = "/parallel: how the work of a step is divided over ranks";
   let description = [{
-    Absent: one rank. (parallel_c1) data divides the micro-batches of a step.
+    Absent: one rank. (parallel_c1) data divides the micro-batches of a step; (parallel_c2) experts divides the
+    experts of a layer and the sequences of a micro-batch.
   }];
-  let arguments = (ins DefaultValuedAttr<I64Attr, "1">:$data, DefaultValuedAttr<I64Attr, "1">:$zero);
+  let arguments = (ins DefaultValuedAttr<I64Attr, "1">:$data, DefaultValuedAttr<I64Attr, "1">:$experts,
+    DefaultValuedAttr<I64Attr, "1">:$zero);
 }
 def Exp_MemoryOp : Exp_Section<"memory"> {
   let summary = "/memory: what is kept for the backward";

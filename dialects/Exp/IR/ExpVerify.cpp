@@ -304,6 +304,19 @@ void ExperimentCheck::checkParallel(BatchOp batch) {
   int64_t micro = asInt(batch.getMicroSequences());
   if (!parallel || micro == 0 || asInt(batch.getSequences()) % micro != 0)
     return;
+  if (int64_t owners = asInt(parallel.getExperts()); owners > 1) { // parallel_c2
+    auto moe = experiment.section<MoeOp>();
+    int64_t experts = moe ? asInt(moe.getNumExperts()) : 1, nearest = std::min({owners, experts, micro});
+    while (experts % nearest != 0 || micro % nearest != 0)
+      --nearest;
+    if (nearest != owners)
+      error(parallel, "experts", Rule::ExpertRanks)
+              .append("expert is ", owners, ", which does not divide ",
+                      moe ? std::to_string(experts) + " experts and " : std::string("a model without experts, or "),
+                      micro, " sequences of a micro-batch; the nearest number that does is ", nearest)
+              .attachNote(placeOf(batch, "micro_sequences"))
+          << "a micro-batch has " << micro << " sequences";
+  }
   int64_t microBatches = asInt(batch.getSequences()) / micro, data = asInt(parallel.getData());
   if (data < 1 || microBatches % data == 0)
     return;

@@ -300,6 +300,9 @@ std::vector<Section> trainingSections() {
        .summary = "How the work of a step is divided over ranks; see [parallel](../parallel.md). null: one rank.",
        .fields = {integer("data", "data", "1", 1, 4096, "ranks",
                           "Ranks that deal out the micro-batches of a step; divides them."),
+                  integer("experts.expert", "experts", "1", 1, 4096, "ranks",
+                          "Ranks that own some of the experts of each layer each, and take some of the sequences of a "
+                          "micro-batch; divides both."),
                   integer("zero", "zero", "1", 0, 1, "",
                           "1: data ranks divide the state of elementwise optimizers and update a part of each parameter "
                           "each (ZeRO-1). 0: every rank keeps all of it. The numbers are the same.")},
@@ -386,7 +389,10 @@ const std::vector<Unsupported> &moec::exp::unsupportedKeys() {
       {"/merge", ""},
       {"/parallel/pipeline", "1"},
       {"/parallel/attention", ""},
-      {"/parallel/experts", ""},
+      {"/parallel/experts/tensor", "1"},
+      {"/parallel/experts/dispatch", "\"auto\""},
+      {"/parallel/experts/balance", "{\"kind\":\"none\"}"},
+      {"/parallel/experts/placement", "{\"kind\":\"contiguous\"}"},
       {"/parallel/wire", ""},
       {"/parallel/overlap", ""},
       {"/parallel/outer", ""},

@@ -149,6 +149,13 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "With parallel.data above 1, micro-batches of one step run side by side. A balance or loss that reads in one "
        "micro-batch what another one wrote has no defined result then. Use one rank, or the scope that the message "
        "names."},
+      {Rule::NotDivided, "a part of the experiment cannot be divided over ranks yet",
+       "Ranks of parallel.experts divide the tokens of a micro-batch. What needs all of these tokens at once, or all "
+       "experts of a layer, is not supported by this version. The message names it; set parallel.experts to null, or "
+       "use data ranks."},
+      {Rule::ExpertRanks, "ranks do not divide the experts, or the sequences of a micro-batch",
+       "Each rank owns as many experts and takes as many sequences: parallel.experts.expert divides both. The message "
+       "names the nearest number that does."},
   };
   return table;
 }

@@ -85,6 +85,8 @@ enum class Rule {
   // Many ranks.
   DataRanks = 82,
   Rounds = 83,
+  NotDivided = 84,
+  ExpertRanks = 85,
 };
 
 struct RuleInfo {

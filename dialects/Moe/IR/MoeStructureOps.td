@@ -54,7 +54,9 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
     `divided` is at least 2 and divides the elements of all copies.
 
     `divided n along [axes]`: the ranks along these axes keep one of n equal runs of the elements of all copies each, in
-    their order. Such a state is read and written without an index, as `[rows, columns]` of one run.
+    their order. Such a state is read and written without an index, as `[rows, columns]` of one run. With `each`, every
+    copy is cut into n runs of its outermost dimension instead, and the type is that of one run: ranks own some of the
+    experts of each layer.
 
     ```mlir
     moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1]
@@ -68,11 +70,11 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
                        OptionalAttr<I64Attr>:$count, OptionalAttr<DenseI64ArrayAttr>:$layers,
                        OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<StrAttr>:$logical_name,
                        OptionalAttr<StrAttr>:$log_name, OptionalAttr<Moe_StateRoleAttr>:$role, UnitAttr:$saved,
-                       OptionalAttr<I64Attr>:$divided, OptionalAttr<StrArrayAttr>:$axes);
+                       OptionalAttr<I64Attr>:$divided, OptionalAttr<StrArrayAttr>:$axes, UnitAttr:$each);
   let assemblyFormat = [{
     $sym_name `` $kind `:` $type (`count` $count^)? (`layers` $layers^)? (`gradient` $gradient^)?
     (`named` $logical_name^)? (`logged` $log_name^)? (`role` `` $role^)? (`saved` $saved^)?
-    (`divided` $divided^ `along` $axes)? attr-dict
+    (`divided` $divided^ `along` $axes (`each` $each^)?)? attr-dict
   }];
   // The other attributes are set afterwards.
   let builders = [OpBuilder<(ins "::mlir::StringAttr":$sym_name, "StateKindAttr":$kind, "::mlir::TypeAttr":$type,

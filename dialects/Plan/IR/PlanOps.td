@@ -74,7 +74,8 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
     and counter states are saved; (C4) a metric is logged, and nothing else; (C5) a state has the kind that its role
     asks for; (C6) `divided` divides the elements of all copies.
 
-    `divided n along [axes]`: this rank has one of n equal runs of the elements of all copies.
+    `divided n along [axes]`: this rank has one of n equal runs of the elements of all copies. With `each`: of the
+    outermost dimension of each copy; the type is then that of a run.
     ```mlir
     plan.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1] saved at 131072
     plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss at 393216
@@ -83,11 +84,12 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let arguments = (ins SymbolNameAttr:$sym_name, Plan_StateKindAttr:$kind, TypeAttr:$type, I64Attr:$count,
                        OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<StrAttr>:$logical_name,
                        OptionalAttr<StrAttr>:$log_name, OptionalAttr<Plan_StateRoleAttr>:$role, UnitAttr:$saved,
-                       OptionalAttr<I64Attr>:$divided, OptionalAttr<StrArrayAttr>:$axes,
+                       OptionalAttr<I64Attr>:$divided, OptionalAttr<StrArrayAttr>:$axes, UnitAttr:$each,
                        OptionalAttr<I64Attr>:$offset);
   let assemblyFormat = [{
     $sym_name `` $kind `:` $type `count` $count (`layers` $layers^)? (`named` $logical_name^)? (`logged` $log_name^)?
-    (`role` `` $role^)? (`saved` $saved^)? (`divided` $divided^ `along` $axes)? (`at` $offset^)? attr-dict
+    (`role` `` $role^)? (`saved` $saved^)? (`divided` $divided^ `along` $axes (`each` $each^)?)?
+    (`at` $offset^)? attr-dict
   }];
   // The other attributes are set afterwards.
   let builders = [OpBuilder<(ins "::mlir::StringRef":$sym_name, "StateKind":$kind, "::mlir::RankedTensorType":$type,
@@ -97,7 +99,7 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopyBytes();
     /// What this rank keeps.
-    int64_t getBytes() { return getCopyBytes() * getCount() / getDivided().value_or(1); }
+    int64_t getBytes() { return getCopyBytes() * getCount() / (getEach() ? 1 : getDivided().value_or(1)); }
     /// What people and checkpoints call it; {} stands for the layer.
     ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
     /// Whether each copy has a name of its own, that of its layer. Else all copies are one tensor.
@@ -226,7 +228,7 @@ def Plan_CoordinateOp : Plan_Op<"coordinate", [Pure, DeclareOpInterfaceMethods<S
 }
 
 def Plan_Exchange : I32EnumAttr<"Exchange", "what ranks exchange", [
-    I32EnumAttrCase<"all_gather", 0>, I32EnumAttrCase<"all_to_all", 1>]> {
+    I32EnumAttrCase<"all_gather", 0>, I32EnumAttrCase<"all_to_all", 1>, I32EnumAttrCase<"rows", 2>]> {
   let cppNamespace = "::moec::plan";
   let genSpecializedAttr = 0;
 }
@@ -238,21 +240,26 @@ def Plan_StartOp : Plan_Op<"start", [DeclareOpInterfaceMethods<SymbolUserOpInter
   let summary = "Starts an exchange among the ranks along `axes`";
   let description = [{
     `all_gather`: the source of each rank goes to all, and arrives in the order of the ranks. `all_to_all`: part r of
-    the source goes to rank r, and part s of the destination comes from rank s. Until it was waited for, the source
+    the source goes to rank r, and part s of the destination comes from rank s. `rows`: the source is rows of
+    `row_bytes` bytes, the first of which go to rank 0, the next to rank 1, and so on; the first of `counts` says how
+    many go to each rank, the second how many come from each (i32, added up by as many equal runs as there are ranks);
+    rows arrive in the order of the ranks. Until it was waited for, the source
     keeps its value and nobody touches the destination.
 
     Constraints: (C1) the mesh has the axes; (C2) all_gather: the destination has the source's bytes once for each rank;
-    all_to_all: both have the same bytes, a multiple of the number of ranks; (C3) exactly one `plan.wait` follows, in
-    the same block.
+    all_to_all: both have the same bytes, a multiple of the number of ranks; rows: two counts, of 4 bytes times a
+    multiple of the number of ranks, and whole rows; (C3) exactly one `plan.wait` follows, in the same block.
     ```mlir
     %r = plan.start all_gather along ["data"] %all, %mine : !plan.buffer<256>, !plan.buffer<64>
     plan.wait %r
     ```
   }];
-  let arguments = (ins Plan_ExchangeAttr:$exchange, StrArrayAttr:$axes, Plan_BufferType:$dst, Plan_BufferType:$src);
+  let arguments = (ins Plan_ExchangeAttr:$exchange, StrArrayAttr:$axes, Plan_BufferType:$dst, Plan_BufferType:$src,
+                       Variadic<Plan_BufferType>:$counts, OptionalAttr<I64Attr>:$row_bytes);
   let results = (outs Plan_RequestType:$request);
   let assemblyFormat = [{
-    `` $exchange `along` $axes $dst `,` $src attr-dict `:` qualified(type($dst)) `,` qualified(type($src))
+    `` $exchange `along` $axes $dst `,` $src (`counts` $counts^ `row_bytes` $row_bytes)? attr-dict
+    `:` qualified(type($dst)) `,` qualified(type($src)) (`,` qualified(type($counts))^)?
   }];
   let hasVerifier = 1;
 }
