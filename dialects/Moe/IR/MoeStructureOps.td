@@ -21,7 +21,7 @@ def Moe_StateKindAttr : EnumAttr<Moe_Dialect, Moe_StateKind, "kind"> {
   let assemblyFormat = "$value";
 }
 
-// The runtime finds by its role what it works with itself; runtime/plan/Plan.h says what each is.
+// The runtime finds the states that it uses itself by their role; runtime/plan/Plan.h describes each role.
 def Moe_StateRole : I32EnumAttr<"StateRole", "what the runtime itself does with a state", [
     I32EnumAttrCase<"step_counter", 0>, I32EnumAttrCase<"batch_tokens", 1>, I32EnumAttrCase<"batch_sources", 2>,
     I32EnumAttrCase<"generate_tokens", 3>, I32EnumAttrCase<"generate_position", 4>,
@@ -37,20 +37,21 @@ def Moe_StateRoleAttr : EnumAttr<Moe_Dialect, Moe_StateRole, "role"> {
 def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Declares memory that outlives one function call";
   let description = [{
-    A state has a kind, a tensor type and, when `count` is given, that many copies back to back (one for each layer of a
-    segment). Its logical name is what checkpoints and people call it: `named`, or the symbol where that is absent.
+    A state has a kind and a tensor type. With `count` it has that many copies back to back, one for each layer of a
+    segment. Checkpoints and people use its logical name, which is `named`, or the symbol if `named` is absent.
     `layers` = [first, step] gives copy i the name with `<first + step*i>` in place of `{}`. Parameters name their
-    gradient state. `balance` is what balancing methods and measures keep from step to step, such as a bias for each
-    expert. A `copy` holds a parameter once more in a narrower type, which products read (see `moe-narrow-storage`), or
-    the scales of such a copy (see `moe-quantize-experts`).
+    gradient state. A `balance` state holds what balancing methods and measures keep from step to step, such as a bias
+    for each expert. A `copy` holds a parameter a second time, in the narrower type that products read (see
+    `moe-narrow-storage`), or the scales of such a copy (see `moe-quantize-experts`).
 
     Passes and the runtime read attributes, never names. `saved`: the state goes into checkpoints. `logged`: the log has
     the metric under this key. `role`: the runtime itself uses the state, as the batch, the step counter, and so on.
 
     Constraints: (C1) a parameter names a gradient state of the same shape and count, or none if it is frozen; (C2)
-    `count` >= 1; (C3) only parameter, optimizer, balance and counter states are saved: the others are made anew; (C4)
-    a metric is logged, and nothing else; (C5) a state has the kind and the element type that its role asks for, and the
-    step counter is saved; (C6) a logical name is not empty, and has one `{}` at most, with `layers` to fill it.
+    `count` >= 1; (C3) only parameter, optimizer, balance and counter states are saved, since a run makes the others
+    again; (C4) every metric is logged, and no other state is; (C5) a state has the kind and the element type that its
+    role asks for, and the step counter is saved; (C6) a logical name is not empty, and has one `{}` at most, with
+    `layers` to fill it.
 
     ```mlir
     moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1]
@@ -123,8 +124,7 @@ def Moe_LossOp : Moe_Op<"loss", [MemoryEffects<[MemWrite]>]> {
   let summary = "The scalar to minimise";
   let description = [{
     `moe-differentiate` seeds the gradient of `total` with `scale` (1 / micro_batches, see docs/architecture.md) and
-    removes the op. The op claims to write memory, so that nothing that it needs is removed as dead code before that
-    pass.
+    removes the op. The op claims to write memory, so that its operands are not removed as dead code before that pass.
   }];
   let arguments = (ins Moe_Matrix:$total, F64Attr:$scale);
   let assemblyFormat = "$total `scale` $scale attr-dict `:` type($total)";
@@ -184,14 +184,15 @@ def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
 def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, RecursiveMemoryEffects]> {
   let summary = "A group of ops that becomes one kernel launch";
   let description = [{
-    Made by `moe-form-dispatches`, read by the code generators. `kind` names the template that can emit the body (see
-    docs/codegen-cpu.md): `row`, `matmul`, or the mnemonic of a single op. Operands are tensors and at most one index
-    per enclosing repeat; block arguments mirror them. The body reads and writes states through `moe.read`, `moe.write`
-    and `moe.accumulate`. `note "..."`, after the kind, says why the first op that could have followed was not fused.
+    `moe-form-dispatches` makes it, and the code generators read it. `kind` names the template that can emit the body
+    (see docs/codegen-cpu.md): `row`, `matmul`, or the mnemonic of a single op. Operands are tensors and at most one
+    index per enclosing repeat; block arguments mirror them. The body reads and writes states through `moe.read`,
+    `moe.write` and `moe.accumulate`. `note "..."`, after the kind, says why the first op that could have followed was
+    not fused.
 
     Constraints: (C1) block arguments mirror the operands; (C2) the body yields the results; (C3) an index into a state
-    is a block argument; (C4) where an op leaves rows out (PartialOpInterface: a product of groups), nothing that leaves
-    the kernel is needed in these rows: no state is written, and the yielded values are undefined there too.
+    is a block argument; (C4) if an op of the body leaves rows out (PartialOpInterface: a product of groups), the kernel
+    writes no state in these rows, and the yielded values are undefined there too.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xf32>, index) -> tensor<8x16xf32> {
       %w = moe.read @"layers.{}.up"[%l] : tensor<4x16xf32>
