@@ -18,28 +18,25 @@ constexpr exp::Choice<ChiSchedule> kChiSchedule = {
 
 std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi) {
   using exp::FieldType;
-  return {
-      {.key = prefix + "chi",
-       .type = FieldType::Number,
-       .fallback = chi,
-       .minimum = 1,
-       .maximum = 1e6,
-       .doc = "factor on steps along flat directions"},
-      kChiSchedule.field(
-          ChiSchedule::Constant,
-          "constant: chi always; floor: flat steps fall to the schedule's floor, as sharp ones do; ramp: "
-          "that, and 1 in the warm-up, rising from there",
-          prefix),
-      exp::stepsField(prefix + "ramp", exp::StepsKind::Length,
-                      "=half of the steps after the warm-up; with wsd and constant: as many as twice the warm-up is of "
-                      "the run",
-                      "length of what rises after the warm-up"),
-      {.key = prefix + "sharp_fraction",
-       .type = FieldType::Number,
-       .fallback = "0.1",
-       .minimum = 0,
-       .maximum = 1,
-       .doc = "share of directions that are kept as they are"}};
+  return {{.key = prefix + "chi",
+           .type = FieldType::Number,
+           .fallback = chi,
+           .minimum = 1,
+           .maximum = 1e6,
+           .doc = "factor on steps along flat directions"},
+          kChiSchedule.field(ChiSchedule::Constant,
+                             "constant: always chi; floor: flat steps fall to the schedule's floor, as sharp steps do; "
+                             "ramp: like floor, but 1 in the warm-up, and rising after it",
+                             prefix),
+          exp::stepsField(prefix + "ramp", exp::StepsKind::Length,
+                          "=half of the steps after the warm-up; with wsd and constant: 2 * warm-up / run of them",
+                          "steps after the warm-up in which chi and beta2 rise"),
+          {.key = prefix + "sharp_fraction",
+           .type = FieldType::Number,
+           .fallback = "0.1",
+           .minimum = 0,
+           .maximum = 1,
+           .doc = "share of directions that are kept as they are"}};
 }
 
 std::vector<exp::Field> getLiteFields(const char *ofBeta1) {

@@ -28,7 +28,7 @@ std::vector<exp::Field> getMuonFields(Polynomials fallback) {
           {.key = "nesterov",
            .type = FieldType::Boolean,
            .fallback = "true",
-           .doc = "whether the gradient is weighed in once more"},
+           .doc = "whether the gradient is added to the momentum once more"},
           {.key = "ns.steps",
            .type = FieldType::Integer,
            .fallback = "5",

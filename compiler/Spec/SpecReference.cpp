@@ -109,7 +109,8 @@ static std::vector<std::string> categories() {
 std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
   std::string text;
   llvm::raw_string_ostream os(text);
-  os << "# Reference of the spec language\n\nWritten by `moec explain --reference`. A dot in a key is nesting.\n\n";
+  os << "# Reference of the spec language\n\nWritten by `moec explain --reference`. A dot in a key stands for a nested "
+        "object.\n\n";
   for (const exp::Section &section : exp::sections()) {
     std::string text = section.summary;
     if (!section.category.empty())

@@ -13,7 +13,7 @@ class Bias : public BalanceMethod {
 public:
   std::string kind() const override { return "bias"; }
   std::string summary() const override {
-    return "A bias of each expert that only the choice sees, and that follows the loads after each step";
+    return "A bias of each expert that changes the choice but not the weights, and follows the loads after each step";
   }
   std::string source() const override { return "Wang et al. 2024 (arXiv 2408.15664), DeepSeek-V3 (arXiv 2412.19437)"; }
   std::vector<exp::Field> fields() const override {

@@ -26,7 +26,7 @@ public:
              .fallback = "4",
              .minimum = 1,
              .maximum = 64,
-             .doc = "rounds of token prices, then expert prices"},
+             .doc = "rounds; each computes the prices of tokens, then those of experts"},
             {.key = "warm_start",
              .type = FieldType::Boolean,
              .fallback = "true",

@@ -15,7 +15,7 @@ class SelectiveSinkhorn : public BalanceMethod {
 public:
   std::string kind() const override { return "sinkhorn"; }
   std::string summary() const override {
-    return "On a small share of layers and steps routes follow the balanced plan nearest to the scores";
+    return "In a small share of layers and steps, routes follow the balanced transport plan nearest to the scores";
   }
   std::string source() const override {
     return "Selective Sinkhorn Routing (arXiv 2511.08972); the plan counts as a constant";
@@ -47,13 +47,13 @@ public:
              .fallback = "1e-4",
              .minimum = 0,
              .maximum = 1,
-             .doc = "norm of the errors of all sums at which they end"},
+             .doc = "the updates end when the norm of the errors of all sums is below this"},
             {.key = "noise",
              .type = FieldType::Number,
              .fallback = "0",
              .minimum = 0,
              .maximum = 1e3,
-             .doc = "standard deviation of normal noise on the scores, in training on the other steps"}};
+             .doc = "standard deviation of normal noise on the scores, in training steps that do not use the plan"}};
   }
 
   std::string describeFuture(exp::MethodAttr attr) const override {

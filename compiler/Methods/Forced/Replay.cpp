@@ -85,7 +85,7 @@ public:
              .fallback = "null",
              .minimum = 1,
              .maximum = 1e12,
-             .doc = "line of which step; null: the last",
+             .doc = "step whose line is used; null: the last",
              .nullable = true}};
   }
 

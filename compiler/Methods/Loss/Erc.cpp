@@ -25,8 +25,8 @@ class Erc : public LossMethod {
 public:
   std::string kind() const override { return "erc"; }
   std::string summary() const override {
-    return "Expert-router coupling: how far other pairs of router row and expert are more active than an expert and "
-           "its own row";
+    return "Expert-router coupling: how much more active other pairs of a router row and an expert are than an expert "
+           "with its own row";
   }
   std::string source() const override {
     return "arXiv 2512.23447 (ERC); layer_reduce and the activations beside gate and output are ours";
@@ -43,9 +43,8 @@ public:
         kNoise.field(Noise::BoundedUniform,
                      "bounded_uniform: elements of router rows times numbers around 1, within half the distance to the "
                      "next row; the same for all micro-batches of a step"),
-        kActivation.field(Activation::Gate,
-                          "what of an expert is measured; silu_gate: silu(gate), swiglu: silu(gate) * "
-                          "up, output: what it returns"),
+        kActivation.field(Activation::Gate, "the activation of an expert that is measured; silu_gate: silu(gate), "
+                                            "swiglu: silu(gate) * up, output: the expert's result"),
         kLayerReduce.field(LayerReduce::Sum, "over layers")};
   }
 

@@ -32,8 +32,9 @@ public:
              .maximum = 65536,
              .unit = "groups",
              .doc = "equal groups of consecutive experts, for example those of a device; for scope \"group\""},
-            kChoices.field(Choices::Scores, "what f counts: what scores alone would choose among all experts, or what "
-                                            "was chosen; they differ beside a balancing method and within groups")};
+            kChoices.field(Choices::Scores,
+                           "scores: f counts the experts that the scores alone would choose among all; actual: f "
+                           "counts the chosen experts. They differ with a balancing method and with groups")};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &states) const override {

@@ -31,7 +31,7 @@ public:
                       .minimum = 1,
                       .maximum = 1 << 30,
                       .unit = "steps",
-                      .doc = "how often they are chosen anew"});
+                      .doc = "steps from one choice of directions to the next"});
     fields.push_back({.key = "scale",
                       .type = FieldType::Number,
                       .fallback = "0.25",

@@ -48,14 +48,13 @@ public:
          .openMinimum = true},
         exp::stepsField(
             "then.over", exp::StepsKind::Length, "null",
-            "the factor goes there in equal jumps spread over this many steps, the first at then.at; null: in one "
-            "jump"),
+            "the factor changes in equal jumps, spread over this many steps from then.at on; null: in one jump"),
         {.key = "then.stages",
          .type = FieldType::Integer,
          .fallback = "4",
          .minimum = 1,
          .maximum = 64,
-         .doc = "how many jumps; those that leave the same whole number of tokens fall together"}};
+         .doc = "number of jumps; a jump that leaves the same whole number of tokens has no effect"}};
   }
 
   bool hasEmptySlots(exp::MethodAttr) const override { return true; }

@@ -18,7 +18,7 @@ public:
              .minimum = 1,
              .maximum = 1 << 20,
              .unit = "elements",
-             .doc = "hidden_size at which lr and model.init.std hold as they are given"}};
+             .doc = "hidden_size at which lr and model.init.std apply unchanged"}};
   }
 
   // The router's outputs do not grow with width, so it is scaled as the head is.

@@ -11,7 +11,7 @@ class NextLayerPredictability : public WatchMethod {
 public:
   std::string kind() const override { return "next_layer_predictability"; }
   std::string summary() const override {
-    return "Entropy of an expert of a token given one of the mixture before, in nats, over all pairs of the step";
+    return "Entropy of a token's expert given its expert in the mixture before, in nats, over all pairs of the step";
   }
   std::string source() const override { return "arXiv 2602.14159; the joint distribution over pairs of slots is ours"; }
 

@@ -75,7 +75,7 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
                                  "::mlir::FlatSymbolRefAttr":$gradient)>];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
-    /// What people and checkpoints call it; {} stands for the layer.
+    /// The name that people and checkpoints use; {} stands for the layer.
     ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopies() { return getCount().value_or(1); }

@@ -89,9 +89,11 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopyBytes();
     int64_t getBytes() { return getCopyBytes() * getCount(); }
-    /// The name that people and checkpoints use; {} stands for the layer. ::llvm::StringRef getName() { return
-    getLogicalName().value_or(getSymName()); } /// Whether each copy has a name of its own, with its layer in it.
-    Otherwise all copies together are one named tensor. bool hasCopyNames() { return getName().contains("{}"); }
+    /// The name that people and checkpoints use; {} stands for the layer.
+    ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
+    /// Whether each copy has a name of its own, with its layer in it. Otherwise all copies together are one named
+    /// tensor.
+    bool hasCopyNames() { return getName().contains("{}"); }
   }];
 }
 
