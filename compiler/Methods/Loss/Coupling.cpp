@@ -20,13 +20,13 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {
-        kPairs.field(Pairs::All, "topk_x_topk: all products of a token's experts in this mixture and in the one "
-                                 "before; largest_k: only the largest, as many as a token has experts in this mixture"),
-        {.key = "detach_hidden",
-         .type = FieldType::Boolean,
-         .fallback = "false",
-         .doc = "whether only routers learn from it, not the layers before them"}};
+    return {kPairs.field(Pairs::All,
+                         "topk_x_topk: all products of a token's experts in this mixture and in the one "
+                         "before; largest_k: only the largest, as many as a token has experts in this mixture"),
+            {.key = "detach_hidden",
+             .type = FieldType::Boolean,
+             .fallback = "false",
+             .doc = "whether only routers learn from it, not the layers before them"}};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {

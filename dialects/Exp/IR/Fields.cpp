@@ -1,4 +1,4 @@
-// The field table. Adding a key to the language = one line here and one attribute in ExpOps.td.
+// The field table. A new key of the language takes one line here and one attribute in ExpOps.td.
 #include "dialects/Exp/IR/Exp.h"
 
 using namespace moec::exp;
@@ -22,7 +22,7 @@ Field integer(std::string key, std::string attribute, std::string fallback, doub
           .attribute = std::move(attribute)};
 }
 
-/// Minimum 0 and excluded unless `zero`.
+/// The minimum is 0; 0 itself is refused unless `zero`.
 Field number(std::string key, std::string attribute, std::string fallback, bool zero, double maximum, std::string doc) {
   return {.key = std::move(key),
           .type = FieldType::Number,
@@ -62,7 +62,7 @@ template <typename E> Field choice(std::string key, std::string attribute, E fal
           .attribute = std::move(attribute)};
 }
 
-/// A kind of which there is one: checked, and not kept.
+/// A kind with a single choice: it is checked, but the op has no attribute for it.
 Field onlyKind(std::string key, const char *kind, std::string doc) {
   return {.key = std::move(key),
           .type = FieldType::Choice,

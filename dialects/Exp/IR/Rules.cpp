@@ -1,4 +1,4 @@
-// Words of every rule; docs/spec/errors.md is written from them.
+// The texts of every rule; docs/spec/errors.md is written from them.
 #include "dialects/Exp/IR/Rules.h"
 
 #include <cctype>
