@@ -1,4 +1,5 @@
-// A bias of each expert enters the choice, and is moved after each step towards equal loads. No loss, no gradient.
+// A bias of each expert is added before the choice, and moves after each step towards equal loads. It needs no loss and
+// has no gradient.
 #include "compiler/Methods/BalanceSupport.h"
 
 using namespace mlir;
@@ -48,7 +49,7 @@ public:
     Value sum = b.sumCols(counts), experts = b.constant(static_cast<double>(load.numExperts));
     Value next =
         b.map({b.readRows(bias), counts, sum, experts, load.step}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-          // Counts are whole, so E * count against their sum compares with the mean without rounding it.
+          // Counts are whole, so comparing E * count with their sum compares count with the mean without rounding.
           Value error = s.sub(x[2], s.mul(x[1], x[3]));
           Value zero = s.constant(0.0);
           Value change = isSign ? s.select(s.less(zero, error), s.constant(rate),

@@ -1,4 +1,4 @@
-// With zero experts: biases that make the mean number of experts with weights that a token meets what was asked for.
+// For models with zero experts: biases that bring the mean number of experts with weights per token to `expected`.
 #include "compiler/Methods/BalanceSupport.h"
 
 #include <cmath>

@@ -1,4 +1,4 @@
-// On a few steps, by the toss of a coin, tokens are routed by the balanced plan nearest to their scores.
+// In a few steps, chosen at random, tokens are routed by the balanced transport plan nearest to their scores.
 #include "compiler/Methods/BalanceSupport.h"
 
 #include <numbers>
@@ -80,7 +80,7 @@ public:
     return choose(b, enabled, plan, scores);
   }
 
-  // By the plan: its entries of the chosen experts, made to sum to 1.
+  // In steps that follow the plan: its entries for the chosen experts, scaled to sum to 1.
   Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, Value weights,
                      StateDeclarer &) const override {
     if (!r.training || attr.getFloat("share") == 0)
@@ -100,7 +100,7 @@ public:
   }
 
 private:
-  // 1 when this layer follows the plan in this step, [1, 1]: the same for all micro-batches.
+  // 1 if this layer follows the plan in this step, [1, 1]; the same for all micro-batches.
   static Value buildCoin(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) {
     Value toss = r.noise->uniform(b, "router.sinkhorn", 1, 1, /*perToken=*/false);
     return b.map({toss}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {

@@ -1,4 +1,4 @@
-// Loads that fall with the number of the expert as a power.
+// Loads that fall as a power of the expert's number.
 #include "compiler/Methods/ForcedSupport.h"
 
 #include <cmath>

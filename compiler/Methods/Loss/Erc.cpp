@@ -1,5 +1,5 @@
-// Couples routers and experts: the row of a router that stands for an expert, sent through all experts, must find its
-// own the most active, and each expert must be the most active for its own row.
+// Couples routers and experts. Each expert has a row of the router. If this row is the input of all experts, its own
+// expert must be the most active; and each expert must be more active for its own row than for others.
 #include "compiler/Methods/MatrixBatch.h"
 #include "compiler/Methods/Methods.h"
 
@@ -72,7 +72,7 @@ public:
 
 private:
   // 1 - eps_i .. 1 + eps_i with eps_i = min over j of ||R_i - R_j|| / (2 ||R_i||), a constant. So a row stays nearer to
-  // where it was than to any other row. A row of zeros stays one.
+  // its old value than to any other row. A row of zeros does not change.
   static Value buildNoise(TensorBuilder &b, const LayerValues &r, Value rows) {
     int64_t n = TensorBuilder::rows(rows);
     Value x = b.detach(rows), gram = b.matmulExactly(x, x, /*tb=*/true), squares = b.diagonal(gram);

@@ -91,7 +91,8 @@ private:
     return b.scale(b.sumAll(b.mul(sums(share), sums(mean))), static_cast<double>(groups));
   }
 
-  // Added before it is read: a recomputed read sees the same counts, a recomputed sum would count twice.
+  // The counts are added before they are read. So a read that the backward repeats sees the same counts; a repeated
+  // addition would count twice.
   static Value accumulateCounts(TensorBuilder &b, const LayerValues &r, Value counts, StateDeclarer &states) {
     moe::StateOp state =
         states.perLayer("counts", moe::StateKind::counter, RankedTensorType::get({1, r.numExperts}, b.b.getI64Type()),

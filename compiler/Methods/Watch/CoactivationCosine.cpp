@@ -1,4 +1,4 @@
-// How alike experts are that work on the same token.
+// How similar the experts are that work on the same token.
 #include "compiler/Methods/ActivationSupport.h"
 
 using namespace mlir;

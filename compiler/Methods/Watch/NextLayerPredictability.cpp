@@ -1,4 +1,4 @@
-// How much the experts of a token say about those in the next mixture.
+// How well the experts of a token predict its experts in the next mixture.
 #include "compiler/Methods/CarriedSupport.h"
 #include "compiler/Methods/WatchSupport.h"
 
@@ -20,7 +20,7 @@ public:
     return buildChosenMask(b, r.ids, r.numExperts);
   }
 
-  // Counts of pairs are a product of zeros and ones, exact and in any order up to 2^24.
+  // Counts of pairs are sums of products of zeros and ones. Up to 2^24 they are exact, whatever the order.
   Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &states) const override {
     int64_t n = r.numExperts;
     auto pairs = moe::MatmulOp::create(b.b, b.type(n, n), r.carried, buildChosenMask(b, r.ids, n), /*ta=*/true,

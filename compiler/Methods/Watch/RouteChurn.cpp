@@ -1,4 +1,4 @@
-// How fast routers change their minds.
+// How fast the choices of routers change.
 #include "compiler/Methods/WatchSupport.h"
 
 using namespace mlir;
@@ -28,8 +28,8 @@ public:
                 "routes are stored at the first step and at multiples of this, and compared with those stored last")};
   }
 
-  // In the first step the probe is what the router reads (the last micro-batch's when there are several). All writes
-  // give the same again when they are repeated within a step.
+  // In the first step the probe is set to the router's input. With several micro-batches, the last one stays. Writes
+  // that are repeated within a step give the same values.
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &states) const override {
     int64_t tokens = std::min(attr.getInt("tokens"), r.numTokens), width = TensorBuilder::cols(r.hidden);
     auto type = RankedTensorType::get({tokens, 1}, b.b.getI32Type());
