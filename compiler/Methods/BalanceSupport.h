@@ -13,7 +13,7 @@ inline moe::StateOp declareBias(TensorBuilder &b, int64_t numExperts, StateDecla
 
 /// A conflict with each loss that balances loads; `why` says the reason and the remedy. Losses of weight 0 do not
 /// count. If the method is meant to have a small loss beside it (isWarning), losses of weight 1e-3 or less do not count
-/// either. `field`: where the router's section says so.
+/// either. `field`: the key of the router's section that is reported.
 std::vector<exp::Conflict> findBalanceLosses(exp::ExperimentOp experiment, const std::string &why, bool isWarning,
                                              const std::string &field = "balance");
 

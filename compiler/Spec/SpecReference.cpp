@@ -1,4 +1,4 @@
-// Words about the language, all from the field table, the methods and the rules.
+// Texts about the language, made from the field table, the methods and the rules.
 #include "compiler/Spec/Spec.h"
 #include "compiler/Spec/SpecValues.h"
 #include "compiler/Spec/Sweep.h"
@@ -91,7 +91,7 @@ static void printFields(llvm::raw_ostream &os, llvm::ArrayRef<Field> fields) {
   os << "\n";
 }
 
-/// Of methods, in the order in which the language has them.
+/// The categories of methods, in the order of the language.
 static std::vector<std::string> categories() {
   std::vector<std::string> all;
   auto add = [&](const std::string &category) {
