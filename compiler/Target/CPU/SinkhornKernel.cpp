@@ -109,8 +109,9 @@ void SinkhornEmitter::solve() {
       addToSum(column, piece, k.exp(k.fsub(scaled(row, column, piece), k.load(element, logV, column, piece))));
     });
   });
-  // log v changes by the logarithm of (wanted sum / sum). The same holds below; after a row update no entry is above 1
-  // and no sum of a column is below 1/E, so the changes are never large.
+  // The new log v is sign * log v + log(wanted sum / sum). The sign is -1 in the first update, where log v holds the
+  // largest entries of columns. Later, after a row update, no entry is above 1 and no sum of a column is below 1/E, so
+  // the changes are never large.
   auto update = [&](double sign) {
     forColumns([&](Value column, Piece piece) {
       Value so = k.load(element, logV, column, piece);

@@ -129,7 +129,8 @@ void SinkhornEmitter::normaliseRows() {
   k->barrier();
 }
 
-// log v changes by the logarithm of (wanted sum / sum) of each column.
+// The new log v is sign * log v + log(wanted sum / sum). The sign is -1 in the first update, where log v holds the
+// largest entries of columns.
 void SinkhornEmitter::update(double sign) {
   forOwn([&](Value column) {
     Value log = k->fsub(number(std::log(share)), k->log(get(sums, column)));
