@@ -1,5 +1,6 @@
 // The interface of a device for the executor, checkpoints and data: memory by arena offset, kernels by index. A driver
 // is one folder beside this file. Calls come from one thread and take effect in order.
+//
 // A call may return before its work is done; read() and finish() wait. The first failure is kept: later calls do
 // nothing, and finish() reports the failure.
 #ifndef MOEC_RUNTIME_HAL_DEVICE_H

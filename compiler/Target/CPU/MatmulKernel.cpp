@@ -12,9 +12,11 @@
 //     C chunk = 0
 //     for each product, for each block of K: pack the block; for each tile: C tile += A tile * block
 //     the epilogue
+//
 // If parts of rows are added up (moe.row_reduce every n), a workgroup has as many panels as whole parts need, side by
 // side in the C tile. The epilogue leaves the terms in scratch. A part is then added up like a row: vectors onto
 // vectors, then lanes, then the elements that do not fill a vector. The order does not depend on the threads.
+//
 // The C tile passes through scratch, so that the code of the epilogue is for one row, not for MR rows, and any number
 // of rows is possible. Prefetching the next panel and the lines of C between tiles gave 0-3 %, within the noise of a
 // busy machine, so it is not done.

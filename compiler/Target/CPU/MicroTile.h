@@ -1,6 +1,7 @@
 // The register tile of every matrix product on a CPU, and the packing of its right operand.
 //
 //   C [rows, columns] += A [rows, depth] * panel [depth, columns]
+//
 // rows x vectors accumulators live in registers during the loop over depth. An element of A is broadcast from memory; a
 // row of the panel takes `vectors` loads. A panel is contiguous (row k at k * columns()) and padded to whole vectors,
 // so the mainloop does not depend on the layout of B.

@@ -2,6 +2,7 @@
 //
 //   P = exp(scale Q K^T - lse)    D = rowsum(dO * O)    dS = scale P * (dO V^T - D)
 //   dQ = dS K    dK = dS^T Q    dV = P^T dO
+//
 // A launch has two kinds of blocks, so that no sums are added across blocks. The first kind owns a block of keys of a
 // key head, and goes over the query rows from the diagonal on, of all query heads that read it. The other kind owns a
 // block of query rows, and goes over the keys up to the diagonal. So scores are computed twice. Blocks outside of the

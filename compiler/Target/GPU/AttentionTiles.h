@@ -1,5 +1,6 @@
 // Code shared by the forward and the backward attention kernels: tiles of [block, headSize] and [block, block] in
 // shared memory, and the three kinds of products of these tiles.
+//
 // 256 threads form a grid of 16 x 16. Thread (y, x) owns rows y*R .. y*R + R-1 of a block (R = block / 16). In a tile
 // of scores it owns columns x, x + 16, ...; in a tile of heads the pieces of 4 columns that begin at 4x, 4x + 64, ...
 // The sixteen threads of one row are half a warp.

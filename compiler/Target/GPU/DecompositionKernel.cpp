@@ -1,5 +1,6 @@
 // Templates "eigh" and "qr": one block per matrix, which works in the device's workspace. If the step needs no new
 // result, all blocks share the copying of the previous one; if that is already in its place, nothing is copied.
+//
 // eigh: the rotations of a round act on disjoint pairs of rows and columns. So the matrix consists of blocks of 2 x 2,
 // which threads rotate from both sides at once. qr: warps compute the products with earlier vectors, and threads update
 // the elements.

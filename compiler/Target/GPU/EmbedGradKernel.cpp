@@ -1,4 +1,5 @@
 // Template "embed_grad": each row of the table gets the sum of the gradient's rows that have its id, in their order.
+//
 // A block owns some columns of every R-th row of the vocabulary. (Neighbouring ids are about equally frequent, so this
 // distributes the frequent ids.) It goes through all ids twice: first it counts those that it owns, then it puts their
 // rows in the order of the ids, by a stable counting sort. Each warp has a stretch of the ids and counts of its own.

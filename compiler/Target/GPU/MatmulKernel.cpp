@@ -9,6 +9,7 @@
 //       sums -> C tile in shared memory
 //     for each piece of a row of the C tile: maps, stores
 //     for each part of a row of the C tile that is added up (moe.row_reduce every n): a warp
+//
 // If the result has too few tiles to fill the device and K is long, K is divided among blocks. Each block leaves its
 // sums in the workspace, and the last to arrive adds them up in the order of the blocks.
 //

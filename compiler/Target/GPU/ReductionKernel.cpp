@@ -1,4 +1,5 @@
 // Template "col_reduce": sums over rows whose order is fixed when the kernel is compiled.
+//
 // A block owns some columns and a share of the rows of one group. Threads with neighbouring x take neighbouring
 // columns; threads with the same x take every ty-th row, and their sums are joined in halves in shared memory. If the
 // rows of a group are divided among blocks, each block leaves its sums in the workspace, and the last to arrive joins

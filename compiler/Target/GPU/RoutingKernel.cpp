@@ -1,8 +1,10 @@
 // Templates "permute", "limit_capacity" and "count_ids": integers in a fixed order.
+//
 // permute is a stable counting sort. Slots are cut into one stretch for each block, and each of these into one stretch
 // for each warp; a warp walks through its stretch 32 slots per step. The rank of a slot among those of its expert comes
 // from comparing the lanes of a step (match), and from the counts of earlier steps, warps and blocks. Blocks read each
 // other's counts in the workspace, after a barrier of the whole grid.
+//
 // limit_capacity: a block has as many experts as its shared memory holds (in most models all), and walks through all
 // slots. It finds the capacity-th largest weight of each expert digit by digit; slots of equal weight stay in slot
 // order. count_ids: a block counts a share of one group; the last to arrive adds the shares.

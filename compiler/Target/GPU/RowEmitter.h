@@ -4,6 +4,7 @@
 // operands there (or, for moe.take and moe.rope, at other columns). Ops that look at a whole row (row_reduce, top_k,
 // dot_rows) are done first, by all threads of the row together; their results are scalars that every thread holds.
 // Only sinks store wide values; a value that is needed again is still in registers or is computed again.
+//
 // With sums over rows, a block does all rows of a sum, as many at a time as it has threads for. Its threads keep the
 // sums of their columns in registers; at the end the sums of different rows are joined in shared memory.
 #ifndef MOEC_COMPILER_TARGET_GPU_ROWEMITTER_H

@@ -1,5 +1,6 @@
 // Template "sinkhorn": in steps that need a plan, one block computes it. In other steps, all blocks of the grid share
 // the writing of zeros.
+//
 // A row of the plan is the softmax of K + log v, so only log v passes from round to round. In a round the warps first
 // find the largest entry and the sum of each of their rows; then each lane goes down its columns.
 #include "compiler/Target/GPU/EmitKernel.h"

@@ -1,4 +1,5 @@
 // Template "row" for dispatches that only spread the rows of tokens to the rows of their experts (moe.spread_rows).
+//
 // A kernel that goes through the rows would read each token K times, from a table that fits in no cache. Here a warp
 // reads a token once and stores it to its K rows. The inverse of row_slot gives these rows: all blocks write it to the
 // workspace, wait for each other, and then share the tokens. The entries of slots without a row are not written; such

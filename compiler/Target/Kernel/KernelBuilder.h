@@ -1,5 +1,6 @@
 // A small embedded language for writing one kernel as scf/arith/math/vector/llvm IR: loops, loads, stores, vector
 // arithmetic.
+//
 // All values are i64 indices, LLVM pointers, and scalars or 1-D vectors. There are no memrefs, so LLVM sees exactly
 // what is written here. The target defines how a kernel begins and ends: CPU/CpuKernelBuilder.h has one ABI of
 // docs/plan-format.md, GPU/SimtBuilder.h the other.

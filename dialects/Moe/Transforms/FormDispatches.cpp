@@ -1,4 +1,5 @@
 // Groups the ops of every block into moe.dispatch: one dispatch is one kernel.
+//
 // Each op, in program order, goes into the latest group that may hold it, or into a new one. Constants, state reads,
 // reshapes, and gathered or spread rows that only feed products are not grouped: each user gets its own copy. (The
 // loads of the product then pick the rows.)

@@ -4,6 +4,7 @@
 //   S = Q K^T, masked on the diagonal, and at the window's far edge; m = max, P = exp2(c S - c m), l = sum
 //   for each further block i:  issue S = Q K[i]^T; issue O += P V[i-1]; wait for S; new m, P; wait for O; O *= exp2(..)
 //   O += P V; result = O / l; lse = ln 2 (c m + log2 l)          c = scale * log2 e
+//
 // The products of the next block and of this one run while the exponentials are computed. The two warpgroups run at
 // different points of the loop, so the products of one fill the gaps of the other. Registers: S, O 64 each, P 32.
 #include "compiler/Target/GPU/Sm90/AttentionParts.h"

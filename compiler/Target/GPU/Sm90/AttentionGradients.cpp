@@ -9,12 +9,14 @@
 //   results: dV, scale dK                                          c = scale * log2 e
 //
 // nlse and D come from the kernel of row statistics.
+//
 // dQ of a block has a part from each tile of keys that the block sees. The parts are added in f32 in the workspace, in
 // the order in which the tiles are drawn, so every run gives the same bits. A word for each block counts the parts
 // added so far. A tile adds its part when the count reaches its turn; the last tile adds the sum to its registers and
 // writes the result. An accumulator is always added by the thread with the same number, so the sums of a block are in
 // the order of registers. Heads take places in the workspace in turn; the count of a place goes on where the previous
 // head ended.
+//
 // Orders: waiting for turns costs time, so tiles of one head that run at the same time should be at different queries.
 //   rising    tiles from the last keys to the first, blocks from the diagonal to the last query: tiles that start
 //             together are two blocks apart and stay so; shorter ones end, and are followed, earlier, in the same
@@ -25,6 +27,7 @@
 // With one query head for each key head, all sections except the last are rising. With groups, a tile takes as many
 // times longer as the group has heads, so a single wait matters little, and tiles that are at the same queries find
 // them in the second-level cache. So all sections are falling.
+//
 // Why every wait ends: a tile waits only for tiles that were drawn earlier (of its head, or of a head two sections
 // earlier). The blocks of these tiles are running, because a block draws its tiles itself and works on them in that
 // order. So the earliest unfinished tile waits for no other. One thread of the producer's warpgroup, the turn keeper,

@@ -6,6 +6,7 @@
 //                    P^T = exp2(c S^T + nlse); issue dV += P^T dO; wait for dP^T
 //                    dS^T = P^T (dP^T - D); issue dK += dS^T Q; wait for dV
 //   results: dV, scale dK                                          c = scale * log2 e
+//
 // nlse and D come from the kernel of dQ. In each head, a warpgroup has exactly one block on the diagonal. The second
 // warpgroup skips the first block, whose queries come before its keys, while its dK may still read an older stage; so
 // with two stages the kernel would deadlock. With a window, the first warpgroup skips the last block in the same way,

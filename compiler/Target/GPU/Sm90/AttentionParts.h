@@ -2,6 +2,7 @@
 // rings of tiles, and the stores of accumulators.
 //
 //   q [B*S, H*dh]   k, v [B*S, G*dh]   H query heads read G key heads   S positions   B sequences   blocks of 128 rows
+//
 // With a window, tiles visit only blocks that hold a visible pair, and mask the blocks at the window's far edge.
 //
 // A block of threads takes tiles (a block of rows of one head) until there are none left. The producer's first thread

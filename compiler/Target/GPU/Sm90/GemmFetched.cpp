@@ -2,6 +2,7 @@
 //
 //   for each 64 columns: wait full; for each 16 of them: ldmatrix, the region, stmatrix to where the matrices were;
 //                        stores by TMA; give the stage back when they have read it
+//
 // Results overwrite the fetched matrices, and every 16 columns are finished before the next are loaded, so that few
 // values are alive besides the accumulators. If there are more results than fetched matrices, the others use two sets
 // of buffers in turn.

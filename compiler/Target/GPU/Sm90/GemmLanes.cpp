@@ -1,5 +1,6 @@
 // Lanes: a block goes down one column of tiles of a lane. It reads the right side's slices once for each group, and the
 // epilogue of one consumer runs at the same time as the products of the other.
+//
 // The tiles of a block are numbered: even ones belong to the first consumer, odd ones to the second. The products of a
 // tile begin when those of the previous tile have all been issued, so slices of the left side are used in order.
 #include "compiler/Target/GPU/Sm90/Gemm.h"
