@@ -47,8 +47,8 @@ class Tile_AttentionOp<string mnemonic>
     : Tile_Op<mnemonic, [DeclareOpInterfaceMethods<Tile_WorkOpInterface, ["verifyWork"]>]> {
   code constraints = [{
     Constraints: (C1) head_size is 64 or 128; (C2) maps are bf16 [head_size, positions, heads, sequences] with
-    boxes of 64 columns, swizzle 128; (C3) the schedule's m is 128, n what the op says, k the head size; (C4)
-    accumulators and operands leave at least 8 of a consumer's registers for addresses.
+    boxes of 64 columns, swizzle 128; (C3) the schedule's m is 128, its n is the number of rows in a block (see the op),
+    its k the head size; (C4) accumulators and operands leave at least 8 of a consumer's registers for addresses.
   }];
 }
 
