@@ -37,6 +37,9 @@ public:
   virtual void fill(uint64_t offset, uint64_t bytes, uint8_t value) = 0;
   virtual void copy(uint64_t dst, uint64_t src, uint64_t bytes) = 0;
 
+  /// The address of an arena byte for the host, which may read and write there between calls; nullptr if it cannot.
+  virtual std::byte *address(uint64_t offset) = 0;
+
   /// Host memory <-> arena. When read() returns, everything issued before it is done. After a failure, read() fills the
   /// memory with ones (NaN).
   virtual void read(uint64_t offset, void *data, uint64_t bytes) = 0;
