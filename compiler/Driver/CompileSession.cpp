@@ -37,7 +37,7 @@ std::string CompileSession::dumpPath(size_t number, StringRef phase) const {
   return options.dumpTo + "/" + std::to_string(number) + "-" + phase.str() + ".mlir";
 }
 
-/// Before anything is written: a dump never takes the place of what is read.
+/// Called before anything is written: a dump must never replace a file that is read.
 LogicalResult CompileSession::checkDumps() {
   if (options.dumpTo.empty())
     return success();

@@ -23,7 +23,7 @@ std::vector<SavedTensor> checkpointTensors(const Plan &plan) {
   return tensors;
 }
 
-/// Where the bits of the exponent are all ones, there is no number. `elements` need not be aligned.
+/// Counts the elements whose exponent bits are all ones; these are NaN or infinite. `elements` need not be aligned.
 template <typename Bits> static uint64_t countMasked(std::span<const std::byte> elements, Bits mask) {
   uint64_t count = 0;
   for (size_t at = 0; at + sizeof(Bits) <= elements.size(); at += sizeof(Bits)) {

@@ -1,5 +1,5 @@
-// Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or
-// stacked by it are written in place where that is safe, else copied.
+// Gives every tensor value a buffer and turns dispatches into launches. Values that a loop carries or stacks are
+// written in place if that is safe, and copied otherwise.
 #include "compiler/Conversion/MoeToPlan/InPlace.h"
 #include "compiler/Conversion/MoeToPlan/KernelTable.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
@@ -45,7 +45,7 @@ bool isFill(moe::DispatchOp dispatch) {
   return writes && dispatch.getNumResults() == 0;
 }
 
-/// The value of an enum of `plan` that is called like one of `moe`: both have the same words.
+/// The value of an enum of `plan` with the name of a value of `moe`; both enums have the same names.
 template <typename To, typename From> To sameWord(From from) {
   std::optional<To> to = plan::symbolizeEnum<To>(moe::stringifyEnum(from));
   assert(to && "the enums of plan have the words of those of moe");
@@ -180,8 +180,8 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
   return success();
 }
 
-/// Chooses where the values that the body yields are made: in their final place when nothing else needs that place,
-/// else anywhere with a copy.
+/// Chooses where the values that the body yields are made: in their final place if nothing else needs that place,
+/// otherwise in another buffer, with a copy.
 void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
                                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd) {
   Block *body = repeat.getBlock();
@@ -206,8 +206,8 @@ void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carrie
           safe &= use.get() == carry && canOverwrite(dispatch, cast<OpResult>(base).getResultNumber(),
                                                      dispatch.getBlock()->getArgument(use.getOperandNumber()));
         } else if (isa<moe::YieldOp>(user)) {
-          // Stacked copies of the carried value are taken at the start of the body; carrying it elsewhere needs it at
-          // the end.
+          // Stacked copies of the carried value are made at the start of the body. If the value is carried in another
+          // place, it is needed at the end.
           safe &= use.getOperandNumber() >= carries.size();
         } else {
           Operation *ancestor = body->findAncestorOpInBlock(*user);
@@ -238,7 +238,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   for (auto [init, argument, final] : llvm::zip(repeat.getInits(), repeat.getCarryArguments(), repeat.getFinals())) {
     Value base = underReshapes(init);
     Value carry;
-    // Made in the same block: what an outer loop captures is needed again in its next iteration.
+    // It must be made in the same block: a value that a loop captures is needed again in the next iteration.
     auto maker = base.getDefiningOp<moe::DispatchOp>();
     if (maker && maker->getBlock() == repeat->getBlock() && base.hasOneUse() && init.hasOneUse() &&
         !destination.contains(base)) {
@@ -286,8 +286,8 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   assignYields(repeat, carries, slices, inner, copies);
   if (failed(lowerBlock(*repeat.getBlock(), inner)))
     return failure();
-  // A copy into one carried buffer must not destroy the source of another: sources that are carried go through a
-  // temporary.
+  // A copy into one carried buffer must not destroy the source of another copy, so sources that are carried go through
+  // a temporary.
   SmallVector<std::pair<Value, Value>> moves;
   SmallVector<Value> zeroed;
   for (auto [value, place] : copies) {
@@ -387,7 +387,7 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
       module.emitError() << unknownTarget(target);
       return signalPassFailure();
     }
-    // A module of its own until all is there, since functions and states keep their names.
+    // The plan is built in a module of its own, because functions and states keep their names.
     OwningOpRef<ModuleOp> made = ModuleOp::create(module.getLoc());
     OpBuilder b = OpBuilder::atBlockEnd(made->getBody());
     SmallVector<Operation *> replaced;

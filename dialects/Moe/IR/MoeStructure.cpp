@@ -29,7 +29,7 @@ void StateOp::build(OpBuilder &, OperationState &state, StringAttr name, StateKi
 
 namespace {
 
-/// What a state with a role must be.
+/// The kind and element type that a role asks for.
 struct RoleRule {
   StateKind kind;
   unsigned integerBits; // 0: floats
@@ -187,7 +187,7 @@ static LogicalResult verifyAccess(Operation *op, FlatSymbolRefAttr symbol, Value
     expected = RankedTensorType::get(expected.getShape(), expected.getElementType());
   if (value.getType() == expected)
     return success();
-  // Inside a dispatch a state is memory: any shape with as many elements of the same type will do.
+  // Inside a dispatch a state is memory, so any shape with the same number of elements of the same type is allowed.
   auto type = cast<RankedTensorType>(value.getType());
   if (op->getParentOfType<DispatchOp>() && type.getElementType() == expected.getElementType() &&
       type.getNumElements() == expected.getNumElements())
