@@ -223,6 +223,8 @@ Result<CommRequest> Executor::startRows(const Instruction &op, uint32_t group, c
         return Status::error("MOEC-R010", source.path, site.section, ": rank ", ranks->rank(), " counts ", total,
                              " rows, there is room for ", room);
       rows[which].push_back(static_cast<uint64_t>(sum));
+      if (which == 0 && ranks->ranksOf(group)[rank] != ranks->rank())
+        rowsSent += static_cast<uint64_t>(sum) * op.pieceBytes;
     }
   }
   return ranks->exchangeRows(group, src, rows[0], dst, rows[1], op.pieceBytes, site);

@@ -354,6 +354,7 @@ Json TableBuilder::start(plan::StartOp start, ArrayRef<Value> indices) {
   if (start.getExchange() == plan::Exchange::all_to_all)
     bytes /= mesh.sizeAlong(start.getAxes());
   if (start.getExchange() == plan::Exchange::rows) {
+    auto rowBytes = static_cast<int64_t>(*start.getRowBytes());
     auto counts = [&](size_t which) {
       Value buffer = start.getCounts()[which];
       return record({{"at", operand(buffer, indices)}, {"numbers", number(bytesOf(buffer) / 4)}});
@@ -363,8 +364,8 @@ Json TableBuilder::start(plan::StartOp start, ArrayRef<Value> indices) {
                    {"axes", std::move(axes)},
                    {"dst", operand(start.getDst(), indices)},
                    {"src", operand(start.getSrc(), indices)},
-                   {"bytes", number(*start.getRowBytes())},
-                   {"rows", numbers({bytesOf(start.getDst()) / *start.getRowBytes(), bytes / *start.getRowBytes()})},
+                   {"bytes", number(rowBytes)},
+                   {"rows", numbers({bytesOf(start.getDst()) / rowBytes, bytes / rowBytes})},
                    {"sends", counts(0)},
                    {"receives", counts(1)},
                    {"request", number(request)},

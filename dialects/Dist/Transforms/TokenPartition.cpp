@@ -152,8 +152,10 @@ LogicalResult TokenPartition::divideUpdate(moe::StateOp parameter) {
   SmallVector<moe::StateOp> states{parameter};
   if (auto gradient = parameter.getGradientAttr())
     states.push_back(module.lookupSymbol<moe::StateOp>(gradient.getValue()));
+  StringRef gradient = states.back().getSymName();
+  llvm::DenseSet<Value> done;
   for (moe::ReadOp read : update.getBody().front().getOps<moe::ReadOp>()) {
-    if (read.getState() != states.back().getSymName() || read.use_empty())
+    if (read.getState() != gradient || read.use_empty() || done.contains(read.getResult()))
       continue;
     RowUpdate rows(read.getResult(), ranks);
     if (!rows.find())
@@ -165,6 +167,7 @@ LogicalResult TokenPartition::divideUpdate(moe::StateOp parameter) {
       if (auto state = module.lookupSymbol<moe::StateOp>(write.getState()); !llvm::is_contained(states, state))
         states.push_back(state);
     rows.followStates(axes);
+    done.insert(rows.values.begin(), rows.values.end());
   }
   for (moe::StateOp state : states)
     divideState(state);
@@ -436,7 +439,7 @@ LogicalResult TokenPartition::route(moe::PermuteOp permute) {
                                    [&](OpBuilder &in, Location at, ValueRange x) {
                                      return SmallVector<Value>{arith::SIToFPOp::create(in, at, element, x[0])};
                                    });
-  Value perRank = moe::RowReduceOp::create(b, loc, floats(ranks, 1), moe::RowReduction::sum, counts.getResult(0));
+  Value perRank = moe::RowReduceOp::create(b, loc, floats(ranks, 1), moe::Reduction::sum, counts.getResult(0));
   Value total = moe::ColReduceOp::create(b, loc, floats(1, 1), perRank);
   auto gotIds = moe::MapOp::create(
       b, loc, TypeRange{ints(most, 1)}, ValueRange{gotNumbers, total},
