@@ -93,6 +93,10 @@ LogicalResult CompileSession::load(const std::string &path, OwningOpRef<ModuleOp
   declared = spec::findExperiment(*source);
   if (!declared)
     return source->emitError("holds no exp.experiment");
+  if (auto parallel = declared.section<exp::ParallelOp>(); parallel && options.oneRank) {
+    parallel.setData(1);
+    parallel.setExperts(1);
+  }
   current = source->clone();
   return checkDumps();
 }

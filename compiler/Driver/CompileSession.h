@@ -17,6 +17,7 @@ struct CompileOptions {
   std::string member;              // of a sweep; empty: the spec has none
   std::string like;                // target whose structure the plan takes over; empty: that of `target`
   bool reference = false;          // compute in f64
+  bool oneRank = false;            // whatever the spec says of ranks
   bool apart = false;              // one kernel for each op, to compare fused ones with
   unsigned threads = 0;            // 0: all
   std::string dumpTo;              // folder for the IR after each phase; empty: none

@@ -317,7 +317,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
 LogicalResult FunctionLowering::lowerExchange(Operation *op, OpBuilder &b) {
   Location loc = op->getLoc();
   if (auto coordinate = dyn_cast<dist::CoordinateOp>(op)) {
-    buffers[coordinate] = plan::CoordinateOp::create(b, loc, b.getIndexType(), coordinate.getAxisAttr());
+    buffers[coordinate] = plan::CoordinateOp::create(b, loc, b.getIndexType(), coordinate.getAxes());
     return success();
   }
   Value moved = isa<dist::GatherIntoOp>(op) ? cast<dist::GatherIntoOp>(op).getValue() : op->getOperand(0);

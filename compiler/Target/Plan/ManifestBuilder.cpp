@@ -152,9 +152,14 @@ Place TableBuilder::resolve(Value buffer, ArrayRef<Value> indices) {
     Value index = slice.getIndex();
     if (!index)
       return place;
-    if (auto coordinate = index.getDefiningOp<plan::CoordinateOp>())
-      place.strides[mesh.indexOf(coordinate.getAxisAttr())] += slice.getStride();
-    else
+    if (auto coordinate = index.getDefiningOp<plan::CoordinateOp>()) {
+      int64_t stride = slice.getStride();
+      for (Attribute axis : llvm::reverse(coordinate.getAxes())) {
+        int64_t number = mesh.indexOf(cast<StringAttr>(axis));
+        place.strides[number] += stride;
+        stride *= mesh.getSizes()[number];
+      }
+    } else
       place.strides[numAxes() + (llvm::find(indices, index) - indices.begin())] += slice.getStride();
     return place;
   }

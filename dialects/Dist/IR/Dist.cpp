@@ -110,7 +110,7 @@ static LogicalResult verifyElements(Operation *op, RankedTensorType one, int64_t
 }
 
 LogicalResult CoordinateOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  return groupSize(*this, ArrayAttr::get(getContext(), getAxisAttr()), symbols);
+  return groupSize(*this, getAxes(), symbols);
 }
 
 /// (C1) of sums.

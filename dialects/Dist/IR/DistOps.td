@@ -69,20 +69,20 @@ class Dist_Collective<string mnemonic, list<Trait> traits = []>
     : Dist_Op<mnemonic, !listconcat([DeclareOpInterfaceMethods<SymbolUserOpInterface>], traits)>;
 
 def Dist_CoordinateOp : Dist_Collective<"coordinate", [Pure, Moe_Facts<"apart", "whole", "wide">]> {
-  let summary = "Where this rank stands along an axis: 0 to size - 1";
+  let summary = "Where this rank stands along the axes, the last counting fastest: 0 to the number of ranks - 1";
   let description = [{
     It indexes the copies of a state, as the index of a repeat does. The plan keeps it as a stride of operands, so all
     ranks run one plan.
 
-    Constraints: (C1) the mesh has the axis.
+    Constraints: (C1) the mesh has the axes.
     ```mlir
-    %c = dist.coordinate "data" : index
+    %c = dist.coordinate ["data"] : index
     %first = moe.read @first_micro_batch[%c] : tensor<1x1xi64>
     ```
   }];
-  let arguments = (ins StrAttr:$axis);
+  let arguments = (ins StrArrayAttr:$axes);
   let results = (outs Index:$result);
-  let assemblyFormat = "$axis attr-dict `:` type($result)";
+  let assemblyFormat = "$axes attr-dict `:` type($result)";
 }
 
 def Dist_SumOp : Dist_Collective<"sum", [Pure, Moe_Facts<"expanded", "aligned", "wide">]> {

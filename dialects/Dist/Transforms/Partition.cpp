@@ -181,7 +181,7 @@ private:
     Value copies = moe::ReshapeOp::create(b, loc, RankedTensorType::get({ranks, 1, 1}, i64), numbers.getResult(0));
     moe::WriteOp::create(b, loc, FlatSymbolRefAttr::get(table), /*index=*/Value(), copies);
     b.setInsertionPoint(clear);
-    Value rank = CoordinateOp::create(b, loc, b.getIndexType(), dataAxis);
+    Value rank = CoordinateOp::create(b, loc, b.getIndexType(), axes);
     Value first = moe::ReadOp::create(b, loc, use.state.getTensorType(), FlatSymbolRefAttr::get(table), rank);
     clear.getValueMutable().assign(first);
     return success();

@@ -23,17 +23,18 @@ struct DistShardStatesPass : impl::DistShardStatesBase<DistShardStatesPass> {
     auto update = module.lookupSymbol<func::FuncOp>(moe::kUpdateFunction);
     if (!mesh || !update)
       return;
-    Value rank; // one op for each list of axes is enough: so far there is one axis
+    llvm::DenseMap<Attribute, Value> ranks; // by axes
     SmallVector<SumOp> sums(update.getBody().front().getOps<SumOp>());
     for (SumOp sum : sums) {
       auto read = sum.getInput().getDefiningOp<moe::ReadOp>();
       auto state = read ? module.lookupSymbol<moe::StateOp>(read.getState()) : moe::StateOp();
       RowUpdate rowUpdate(sum.getResult(), mesh.sizeAlong(sum.getAxes()));
-      if (!state || state.getKind() != moe::StateKind::gradient || state.getEach() || sum.getAxes().size() != 1 || !rowUpdate.find())
+      if (!state || state.getKind() != moe::StateKind::gradient || state.getEach() || !rowUpdate.find())
         continue;
+      Value &rank = ranks[sum.getAxes()];
       if (!rank) {
         OpBuilder b = OpBuilder::atBlockBegin(&update.getBody().front());
-        rank = CoordinateOp::create(b, update.getLoc(), b.getIndexType(), cast<StringAttr>(sum.getAxes()[0]));
+        rank = CoordinateOp::create(b, update.getLoc(), b.getIndexType(), sum.getAxes());
       }
       rowUpdate.takeRuns(divideStates(rowUpdate, sum), rank, sum.getAxes());
     }

@@ -7,6 +7,7 @@
 #include "dialects/Dist/Transforms/RowUpdate.h"
 #include "dialects/Moe/IR/FunctionNames.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/IRMapping.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 using namespace mlir;
@@ -77,7 +78,9 @@ private:
   bool isDivided(Value value) const { return dividedValues.contains(value); }
   bool hasDivided(ValueRange values) const { return llvm::any_of(values, [&](Value v) { return isDivided(v); }); }
   Value constantRows(Value value, int64_t rows);
+  Value ownRows(Value value);
   Value rankIndex(Operation *inside);
+  Value rankNumber(Operation *before);
 
   ModuleOp module;
   OpBuilder b;
@@ -98,9 +101,63 @@ Value TokenPartition::rankIndex(Operation *inside) {
   if (!index) {
     OpBuilder::InsertionGuard guard(b);
     b.setInsertionPointToStart(&function.getBody().front());
-    index = CoordinateOp::create(b, function.getLoc(), b.getIndexType(), axis);
+    index = CoordinateOp::create(b, function.getLoc(), b.getIndexType(), axes);
   }
   return index;
+}
+
+/// The same as a number, i64 [1, 1], made before `before`. init fills a table with the numbers of all ranks.
+Value TokenPartition::rankNumber(Operation *before) {
+  Location loc = before->getLoc();
+  auto i64 = b.getI64Type();
+  Value index = rankIndex(before);
+  auto table = module.lookupSymbol<moe::StateOp>("constant.rank");
+  if (!table) {
+    b.setInsertionPointAfter(findMesh(module));
+    table = moe::StateOp::create(b, loc, b.getStringAttr("constant.rank"),
+                                 moe::StateKindAttr::get(b.getContext(), moe::StateKind::constant),
+                                 TypeAttr::get(RankedTensorType::get({1, 1}, i64)), b.getI64IntegerAttr(ranks),
+                                 DenseI64ArrayAttr(), FlatSymbolRefAttr());
+    b.setInsertionPointToStart(&module.lookupSymbol<func::FuncOp>(moe::kInitFunction).getBody().front());
+    auto numbers = moe::MapOp::create(
+        b, loc, TypeRange{RankedTensorType::get({ranks, 1}, i64)}, ValueRange(),
+        [](OpBuilder &, Location, ValueRange place) { return SmallVector<Value>{place[0]}; }, /*position=*/true);
+    Value copies = moe::ReshapeOp::create(b, loc, RankedTensorType::get({ranks, 1, 1}, i64), numbers.getResult(0));
+    moe::WriteOp::create(b, loc, FlatSymbolRefAttr::get(table), Value(), copies);
+  }
+  b.setInsertionPoint(before);
+  return moe::ReadOp::create(b, loc, RankedTensorType::get({1, 1}, i64), FlatSymbolRefAttr::get(table), index);
+}
+
+/// A value that all ranks have, as the rows of this one: of a constant, or of a map of the position that reads nothing
+/// of tokens (random numbers). Null for others.
+Value TokenPartition::ownRows(Value value) {
+  int64_t rows = rowsOfValue(value) / ranks;
+  if (Value constant = constantRows(value, rows))
+    return constant;
+  auto map = value.getDefiningOp<moe::MapOp>();
+  if (!map || !map.getPosition() || map.getNumResults() != 1 ||
+      llvm::any_of(map.getInputs(), [](Value input) { return rowsOfValue(input) != 1; }))
+    return {};
+  SmallVector<Value> inputs(map.getInputs());
+  inputs.push_back(rankNumber(map));
+  Block &body = *map.getBlock();
+  return moe::MapOp::create(
+             b, map.getLoc(), TypeRange{withRows(typeOf(value), rows)}, inputs,
+             [&](OpBuilder &in, Location at, ValueRange args) { // scalars, rank, row, column
+               size_t scalars = map.getInputs().size();
+               IRMapping mapping;
+               mapping.map(body.getArguments().take_front(scalars), args.take_front(scalars));
+               Value count = arith::ConstantOp::create(in, at, in.getI64IntegerAttr(rows));
+               Value first = arith::MulIOp::create(in, at, args[scalars], count);
+               mapping.map(body.getArgument(scalars), arith::AddIOp::create(in, at, first, args[scalars + 1]).getResult());
+               mapping.map(body.getArgument(scalars + 1), args[scalars + 2]);
+               for (Operation &op : body.without_terminator())
+                 in.clone(op, mapping);
+               return SmallVector<Value>{mapping.lookup(map.getYield().getValues().front())};
+             },
+             /*position=*/true)
+      .getResult(0);
 }
 
 //===--- Experts ------------------------------------------------------------------------------------------------------===//
@@ -199,27 +256,10 @@ LogicalResult TokenPartition::divideInitial(moe::WriteOp write) {
   if (state.getCount() && !write.getIndex())
     return refuse(write) << "\"" << state.getName() << "\" begins as more than one number for all copies at once";
   // Row numbers of this rank's experts in [experts * rows, columns].
-  auto i32 = b.getI32Type(), i64 = b.getI64Type();
+  auto i32 = b.getI32Type();
   int64_t rows = own.getNumElements() / own.getShape().back(), columns = own.getShape().back();
   Location loc = write.getLoc();
-  Value index = rankIndex(write);
-  auto table = module.lookupSymbol<moe::StateOp>("constant.rank");
-  if (!table) {
-    b.setInsertionPointToStart(module.getBody());
-    b.setInsertionPointAfter(findMesh(module));
-    table = moe::StateOp::create(b, loc, b.getStringAttr("constant.rank"),
-                                 moe::StateKindAttr::get(b.getContext(), moe::StateKind::constant),
-                                 TypeAttr::get(RankedTensorType::get({1, 1}, i64)), b.getI64IntegerAttr(ranks),
-                                 DenseI64ArrayAttr(), FlatSymbolRefAttr());
-    b.setInsertionPointAfter(index.getDefiningOp());
-    auto numbers = moe::MapOp::create(
-        b, loc, TypeRange{RankedTensorType::get({ranks, 1}, i64)}, ValueRange(),
-        [](OpBuilder &, Location, ValueRange place) { return SmallVector<Value>{place[0]}; }, /*position=*/true);
-    Value copies = moe::ReshapeOp::create(b, loc, RankedTensorType::get({ranks, 1, 1}, i64), numbers.getResult(0));
-    moe::WriteOp::create(b, loc, FlatSymbolRefAttr::get(table), Value(), copies);
-  }
-  b.setInsertionPoint(write);
-  Value rank = moe::ReadOp::create(b, loc, RankedTensorType::get({1, 1}, i64), FlatSymbolRefAttr::get(table), index);
+  Value rank = rankNumber(write);
   auto numbers = moe::MapOp::create(
       b, loc, TypeRange{RankedTensorType::get({rows, 1}, i32)}, ValueRange{rank},
       [&](OpBuilder &inside, Location at, ValueRange args) { // rank, row, column
@@ -377,13 +417,13 @@ LogicalResult TokenPartition::divideRows(Operation *op) {
           value.getDefiningOp<moe::ReadOp>())
         continue;
       if (rowsOfValue(value) != 1)
-        return refuse(op) << "a value of " << rowsOfValue(value) << " rows that all ranks have meets divided rows";
+        continue;
       b.setInsertionPoint(op);
       operand.set(ShareOp::create(b, op->getLoc(), value.getType(), value, axes));
     }
   for (OpOperand &operand : op->getOpOperands())
     if (Value value = operand.get(); map && !isDivided(value) && rowsOfValue(value) != 1) {
-      Value own = constantRows(value, rowsOfValue(value) / ranks);
+      Value own = ownRows(value);
       if (!own)
         return refuse(op) << "a value of " << rowsOfValue(value) << " rows that all ranks have meets divided rows";
       operand.set(own);

@@ -143,7 +143,7 @@ static FailureOr<int64_t> groupSize(Operation *op, ArrayAttr axes, SymbolTableCo
 }
 
 LogicalResult CoordinateOp::verifySymbolUses(SymbolTableCollection &tables) {
-  return groupSize(*this, ArrayAttr::get(getContext(), getAxisAttr()), tables); // C1
+  return groupSize(*this, getAxes(), tables); // C1
 }
 
 LogicalResult StartOp::verify() {

@@ -221,11 +221,11 @@ def Plan_CopyOp : Plan_Op<"copy"> {
 }
 
 def Plan_CoordinateOp : Plan_Op<"coordinate", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
-  let summary = "Where this rank stands along an axis of the mesh; an index for slices";
-  let description = "(C1) the mesh has the axis.";
-  let arguments = (ins StrAttr:$axis);
+  let summary = "The place of this rank along axes of the mesh, the last counting fastest; an index for slices";
+  let description = "(C1) the mesh has the axes.";
+  let arguments = (ins StrArrayAttr:$axes);
   let results = (outs Index:$result);
-  let assemblyFormat = "$axis attr-dict `:` type($result)";
+  let assemblyFormat = "$axes attr-dict `:` type($result)";
 }
 
 def Plan_Exchange : I32EnumAttr<"Exchange", "what ranks exchange", [
