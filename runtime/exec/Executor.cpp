@@ -59,7 +59,8 @@ Status Executor::joinGroups() {
           members.push_back(static_cast<int>(rank));
       }
       std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
-        auto left = source.coordinatesOf(static_cast<uint64_t>(a)), right = source.coordinatesOf(static_cast<uint64_t>(b));
+        auto left = source.coordinatesOf(static_cast<uint64_t>(a)),
+             right = source.coordinatesOf(static_cast<uint64_t>(b));
         for (uint32_t axis : op.axes)
           if (left[axis] != right[axis])
             return left[axis] < right[axis];
@@ -160,8 +161,9 @@ void Executor::runOne(const Instruction &op, size_t depth) {
 
 void Executor::start(const Instruction &op) {
   if (!ranks) {
-    failure = Status::error("MOEC-R010", source.path, "internal: a function that exchanges with other ranks was called "
-                                                      "without them");
+    failure = Status::error("MOEC-R010", source.path,
+                            "internal: a function that exchanges with other ranks was called "
+                            "without them");
     return;
   }
   std::byte *dst = hal->address(place(op.operands[0]));

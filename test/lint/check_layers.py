@@ -13,11 +13,15 @@ LAYERS = [
     ("runtime/base", []),
     ("runtime/kernels", []),
     ("runtime/plan", ["runtime/base"]),
-    ("runtime/hal", ["runtime/base"]),
-    ("runtime/hal/*", ["runtime/base", "runtime/plan", "runtime/hal"]),
+    # Backends know the interface, not each other; who starts ranks knows both.
+    ("runtime/comm", ["runtime/base"]),
+    ("runtime/comm/*", ["runtime/base", "runtime/comm"]),
+    ("runtime/hal", ["runtime/base", "runtime/comm"]),
+    ("runtime/hal/*", ["runtime/base", "runtime/plan", "runtime/hal", "runtime/comm"]),
     ("runtime/io", ["runtime/base", "runtime/plan", "runtime/hal"]),
-    ("runtime/exec", ["runtime/base", "runtime/plan", "runtime/hal", "runtime/hal/*"]),
-    ("runtime/api", ["runtime/base", "runtime/plan", "runtime/hal", "runtime/hal/*", "runtime/io", "runtime/exec"]),
+    ("runtime/exec", ["runtime/base", "runtime/plan", "runtime/hal", "runtime/hal/*", "runtime/comm"]),
+    ("runtime/api", ["runtime/base", "runtime/plan", "runtime/hal", "runtime/hal/*", "runtime/io", "runtime/exec",
+                     "runtime/comm", "runtime/comm/*"]),
     ("runtime/tools/*", ["runtime/api", "runtime/base"]),
     # IR below Analysis below Transforms; a dialect sees no other. Except that dist stands on moe: what ranks exchange
     # are its tensors and states, and passes of moe ask collectives through the interfaces of moe.

@@ -335,11 +335,11 @@ LogicalResult FunctionLowering::lowerExchange(Operation *op, OpBuilder &b) {
                                    : plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), bytes),
                                                            destination, Value(), bytes * number, 0);
   }
-  auto exchange = plan::ExchangeAttr::get(
-      b.getContext(), isa<dist::AllToAllOp>(op) ? plan::Exchange::all_to_all : plan::Exchange::all_gather);
+  auto exchange = plan::ExchangeAttr::get(b.getContext(), isa<dist::AllToAllOp>(op) ? plan::Exchange::all_to_all
+                                                                                    : plan::Exchange::all_gather);
   auto axes = op->getAttrOfType<ArrayAttr>("axes");
-  Value request = plan::StartOp::create(b, loc, plan::RequestType::get(b.getContext()), exchange, axes, destination,
-                                        source);
+  Value request =
+      plan::StartOp::create(b, loc, plan::RequestType::get(b.getContext()), exchange, axes, destination, source);
   plan::WaitOp::create(b, loc, request);
   return success();
 }

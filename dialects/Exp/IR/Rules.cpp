@@ -147,8 +147,8 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "batch.micro_sequences. The message names the nearest number that does."},
       {Rule::Rounds, "a method reads what the micro-batches before it left, but they run at the same time",
        "With parallel.data above 1, micro-batches of one step run side by side. A balance or loss that reads in one "
-       "micro-batch what another one wrote has no defined result then. Use one rank, or the scope that the message "
-       "names."},
+       "micro-batch what another one wrote has no defined result then. Use one rank, or a method or scope whose "
+       "state changes once per step."},
   };
   return table;
 }

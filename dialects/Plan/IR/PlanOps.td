@@ -241,7 +241,7 @@ def Plan_StartOp : Plan_Op<"start", [DeclareOpInterfaceMethods<SymbolUserOpInter
     all_to_all: both have the same bytes, a multiple of the number of ranks; (C3) exactly one `plan.wait` follows, in
     the same block.
     ```mlir
-    %r = plan.start all_gather along ["data"] %all, %mine : !plan.buffer<256>, !plan.buffer<64>
+    %r = plan.start all_gather along ["data"] %all, %mine : !plan.buffer<128>, !plan.buffer<64>
     plan.wait %r
     ```
   }];
