@@ -66,8 +66,8 @@ private:
   size_t done = 0;                      // phases that have run
 };
 
-/// Builds the model of an experiment as compiling does, in milliseconds, and drops it: reports what shows only then,
-/// such as patterns of optimizer groups that match no parameter.
+/// Builds the model of an experiment as compiling does, in milliseconds, divides it over ranks and drops it: reports
+/// what shows only then, such as patterns of optimizer groups that match no parameter.
 llvm::LogicalResult examineModel(mlir::ModuleOp experiment);
 
 } // namespace moec

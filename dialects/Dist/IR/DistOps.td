@@ -58,7 +58,7 @@ def Dist_MeshOp : Dist_Op<"mesh", [Symbol]> {
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     static constexpr ::llvm::StringLiteral symbol = "mesh";
-    /// Ranks along these axes; 0 when one of them is not an axis of the mesh.
+    /// Ranks along these axes; 0 when one of them is not an axis of the mesh, or named twice.
     int64_t sizeAlong(::mlir::ArrayAttr axes);
     int64_t size();
   }];

@@ -67,9 +67,9 @@ def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, 
     Constraints across sections: (C1) exactly one of model, attention, optimizer, data, batch, duration, precision,
     memory, evaluate, checkpoint, metrics; at most one ffn, moe, multi_token, parallel; (C2) router is there exactly
     when moe is; (C3) loss, group and dataset names are unique; (C4) micro_sequences divides sequences; (C5) ffn is
-    there exactly when some layer is not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts; (C8) no method finds a
-    conflict with another part; (C9) no moment (`at`, `until`, ...) lies after the last step; (C10) no two changes of
-    one key are at one step.
+    there exactly when some layer is not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts; (C8) no method
+    finds a conflict with another part; (C9) no moment (`at`, `until`, ...) lies after the last step; (C10) no two
+    changes of one key are at one step.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$version, I64Attr:$seed);
   let regions = (region SizedRegion<1>:$body);
