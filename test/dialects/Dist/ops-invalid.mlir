@@ -25,7 +25,9 @@ dist.mesh @mesh ["data"] sizes [2] batches "expert"
 
 // -----
 
-// expected-error @+1 {{names no axis, expected at least one}}
+// The syntax has no empty list; a pass that makes one is refused as well.
+// expected-error @+2 {{expected attribute value}}
+// expected-error @+1 {{failed to parse Dist_PartialAttr parameter 'axes'}}
 moe.state @partial_c1 gradient : tensor<4xf32, #dist.partial<[]>>
 
 // -----
