@@ -187,8 +187,9 @@ void Executor::runOne(const Instruction &op, size_t depth) {
 
 void Executor::start(const Instruction &op) {
   if (!ranks) {
-    failure = Status::error("MOEC-R010", source.path, "internal: a function that exchanges with other ranks was called "
-                                                      "without them");
+    failure = Status::error("MOEC-R010", source.path,
+                            "internal: a function that exchanges with other ranks was called "
+                            "without them");
     return;
   }
   std::byte *dst = hal->address(place(op.operands[0]));

@@ -70,7 +70,8 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
     auto checkpoint = experiment.section<exp::CheckpointOp>();
     int64_t steps = experiment.section<exp::DurationOp>().getSteps();
     auto mesh = module.lookupSymbol<plan::MeshOp>(plan::MeshOp::symbol);
-    int64_t ranks = mesh && mesh.getBatches() ? mesh.sizeAlong(ArrayAttr::get(&getContext(), mesh.getBatchesAttr())) : 1;
+    int64_t ranks =
+        mesh && mesh.getBatches() ? mesh.sizeAlong(ArrayAttr::get(&getContext(), mesh.getBatchesAttr())) : 1;
     int64_t microBatches = batch.getSequences() / batch.getMicroSequences() / ranks; // of a rank
     bool canEvaluate = llvm::any_of(experiment.sections<exp::DatasetOp>(),
                                     [](exp::DatasetOp data) { return data.getSplit() == exp::Split::validation; });

@@ -99,7 +99,7 @@ private:
   ModuleOp module;
   ArrayRef<CodeBlob> code;
   SymbolTable symbols;
-  plan::MeshOp mesh; // null: one rank
+  plan::MeshOp mesh;                       // null: one rank
   llvm::DenseMap<Value, int64_t> requests; // numbers of the exchanges of a function
   llvm::StringMap<int64_t> kernelNumbers;
   std::vector<std::string> locations;

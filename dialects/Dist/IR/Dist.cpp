@@ -70,9 +70,10 @@ LogicalResult MeshOp::verify() {
 
 int64_t MeshOp::sizeAlong(ArrayAttr axes) {
   int64_t size = 1;
-  for (Attribute axis : axes) {
+  for (auto [number, axis] : llvm::enumerate(axes)) {
     auto found = llvm::find(getAxes(), axis);
-    size *= found == getAxes().end() ? 0 : getSizes()[found - getAxes().begin()];
+    bool isNew = !llvm::is_contained(axes.getValue().take_front(number), axis);
+    size *= found == getAxes().end() || !isNew ? 0 : getSizes()[found - getAxes().begin()];
   }
   return size;
 }
@@ -94,7 +95,7 @@ static FailureOr<int64_t> groupSize(Operation *op, ArrayAttr axes, SymbolTableCo
   int64_t size = mesh.sizeAlong(axes);
   if (size > 0 && !axes.empty())
     return size;
-  InFlightDiagnostic diag = op->emitOpError("runs along ") << axes << ", expected axes of the mesh";
+  InFlightDiagnostic diag = op->emitOpError("runs along ") << axes << ", expected axes of the mesh, each once";
   diag.attachNote(mesh.getLoc()) << "which has " << mesh.getAxes();
   return failure();
 }

@@ -58,7 +58,7 @@ def Dist_MeshOp : Dist_Op<"mesh", [Symbol]> {
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     static constexpr ::llvm::StringLiteral symbol = "mesh";
-    /// Ranks along these axes; 0 when one of them is not an axis of the mesh.
+    /// Ranks along these axes; 0 when one of them is not an axis of the mesh, or named twice.
     int64_t sizeAlong(::mlir::ArrayAttr axes);
     int64_t size();
   }];
@@ -242,7 +242,12 @@ def Dist_GatherIntoOp : Dist_Collective<"gather_into", [MemoryEffects<[MemWrite]
     Constraints: (C1) the state has as many elements as all operands together, of the same element type; (C2) the mesh
     has the axes.
     ```mlir
-    dist.gather_into @grad.head, %part along ["data"] : tensor<32x256xf32>
+    dist.mesh @mesh ["data"] sizes [2]
+    moe.state @grad.head gradient : tensor<64x256xf32>
+    func.func @update(%part: tensor<32x256xf32>) {
+      dist.gather_into @grad.head, %part along ["data"] : tensor<32x256xf32>
+      return
+    }
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$state, AnyRankedTensor:$value, StrArrayAttr:$axes);

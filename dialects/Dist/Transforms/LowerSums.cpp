@@ -65,8 +65,9 @@ public:
       SmallVector<Type> parts(ranks, rowsOf(type, elements / ranks));
       auto exchanged = AllToAllOp::create(b, loc, parts, reshaped(b, read, rowsOf(type, elements)), sum.getAxes());
       Value part = addAsTree(b, loc, exchanged.getResults());
-      if (!read.getIndex() && numReads[read.getState()] == 1) {
-        // Nobody else wants the parts, so the sum takes their place.
+      bool isOnce = !read.getIndex() && !read->getParentOfType<moe::RepeatOp>();
+      if (isOnce && numReads[read.getState()] == 1) {
+        // Nobody else wants the parts, nor does this op a second time, so the sum takes their place.
         GatherIntoOp::create(b, loc, read.getStateAttr(), part, sum.getAxes());
         result = moe::ReadOp::create(b, loc, read.getType(), read.getStateAttr(), /*index=*/Value());
       } else {

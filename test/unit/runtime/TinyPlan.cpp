@@ -299,6 +299,7 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
         {"features", json::array({"sse2"})},
         {"vector_bytes", 16}}},
       {"memory", {{"state_bytes", state}, {"arena_bytes", arena}, {"scratch_bytes", kRow}}},
+      {"mesh", json::array()},
       {"blobs", json::array()},
       {"kernels", kernels},
       {"buffers", layout.buffers},
