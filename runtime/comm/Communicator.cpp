@@ -4,6 +4,7 @@
 #include "runtime/base/Clock.h"
 #include "runtime/base/Text.h"
 #include "runtime/comm/Exchange.h"
+#include "runtime/comm/Ring.h"
 
 #include <algorithm>
 #include <cassert>
@@ -99,7 +100,10 @@ Result<CommRequest> Communicator::post(Exchange &exchange) {
       counters.bytes += exchange.parts[i].sendBytes;
   pending.push_back(std::move(spare.back()));
   spare.pop_back();
-  if (Status status = transport->post(exchange); !status.isOk())
+  Status status = transport->post(exchange);
+  if (ring)
+    ring->add(status.isOk() ? RingEvent::Start : RingEvent::Failed, exchange);
+  if (!status.isOk())
     return failed(status);
   return exchange.request;
 }
@@ -191,7 +195,11 @@ Status Communicator::lateStatus(const Exchange &exchange, double seconds) {
 
 Status Communicator::finish(std::unique_ptr<Exchange> exchange) {
   double limit = met ? options.waitSeconds : options.startSeconds;
+  if (ring)
+    ring->add(RingEvent::Wait, *exchange);
   Result<bool> done = transport->finish(*exchange, limit);
+  if (ring)
+    ring->add(done.isOk() && *done ? RingEvent::Done : RingEvent::Failed, *exchange);
   if (done.isOk() && *done) {
     spare.push_back(std::move(exchange));
     return Status::ok();
@@ -366,6 +374,11 @@ Status Communicator::close() {
   if (Status status = transport->close(); !status.isOk())
     return failed(status);
   closed = true;
+  if (ring) {
+    RingRecord end;
+    end.event = RingEvent::End;
+    ring->add(end);
+  }
   return Status::ok();
 }
 

@@ -27,6 +27,7 @@
 namespace moec::rt {
 
 class Transport;
+class RingWriter;
 struct CommGroup;
 struct Exchange;
 enum class ExchangeKind : uint32_t;
@@ -115,6 +116,9 @@ public:
   /// Barriers, broadcasts and start checks. Headers of messages are counted nowhere.
   const CommCounters &controlCounters() const { return control; }
 
+  /// From now on this rank's operations are recorded there too, until nullptr. See Ring.h.
+  void record(RingWriter *to) { ring = to; }
+
 private:
   Status checkCaller(uint32_t group);
   Result<Exchange *> prepare(ExchangeKind kind, uint32_t group, uint64_t unit, const CommSite &site);
@@ -135,6 +139,7 @@ private:
   Status failure; // once failed, always failed
   std::thread::id caller;
   CommRequest nextRequest = 1;
+  RingWriter *ring = nullptr;
   bool met = false, closed = false;
 };
 

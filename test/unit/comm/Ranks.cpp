@@ -6,6 +6,7 @@
 
 #include "runtime/comm/mpi/MpiWorld.h"
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -33,7 +34,8 @@ static std::vector<FaultCase> processFaults() {
                    2,
                    [](Communicator &comm) { return signalled(comm, SIGSTOP); },
                    {" ends the job: MOEC-N004: /model: rank 0 waited 0.5 s in barrier of \"signalled\"",
-                    "and rank 1 has not come to it"}});
+                    "and rank 1 has not come to it"},
+                   true});
   return cases;
 }
 
@@ -84,21 +86,20 @@ int main(int argc, char **argv) {
   Result<Launch> launch = detectLaunch(currentEnvironment());
   if (!launch.isOk())
     return fail(launch.status());
-  CommOptions options{30, 30};
-  if (fault)
-    options = {10, kFaultLimit};
-  auto comm = joinMpi(*launch, options, mpi);
+  std::vector<FaultCase> faults = processFaults();
+  auto test = std::find_if(faults.begin(), faults.end(),
+                           [&](const FaultCase &c) { return fault && c.name == std::string(fault); });
+  if (fault && test == faults.end()) {
+    std::fprintf(stderr, "there is no fault %s\n", fault);
+    return 2;
+  }
+  auto comm = joinMpi(*launch, fault ? test->options() : CommOptions{30, 30}, mpi);
   if (!comm.isOk())
     return fail(comm.status());
   if (!fault)
     return runGoodCases(**comm);
-  for (const FaultCase &test : processFaults())
-    if (!std::strcmp(test.name, fault)) {
-      Status status = test.run(**comm);
-      if (status.isOk())
-        std::printf("NOT NOTICED on rank %d\n", (*comm)->rank());
-      return fail(status); // the communicator is destroyed, which ends the job
-    }
-  std::fprintf(stderr, "there is no fault %s\n", fault);
-  return 2;
+  Status status = test->run(**comm);
+  if (status.isOk())
+    std::printf("NOT NOTICED on rank %d\n", (*comm)->rank());
+  return fail(status); // the communicator is destroyed, which ends the job
 }
