@@ -86,10 +86,12 @@ static RankView viewOf(const Ring &ring) {
     if (record.kind == 0)
       continue;
     Cell cell{record.group, record.leader};
-    // Waits may come in another order than starts.
-    if (const RingRecord *&newest = view.started[cell]; !newest || newest->sequence <= record.sequence)
+    // Waits may come in another order than starts. A start that failed, since the job had, is none.
+    const RingRecord *&newest = view.started[cell];
+    bool isStarted = record.event != RingEvent::Failed || (newest && newest->sequence >= record.sequence);
+    if (isStarted && (!newest || newest->sequence <= record.sequence))
       newest = &record;
-    if (record.event == RingEvent::Wait || record.event == RingEvent::Failed)
+    if (record.event == RingEvent::Wait || (record.event == RingEvent::Failed && isStarted))
       view.stuck = &record;
     else if (record.event == RingEvent::Done)
       view.stuck = nullptr;
@@ -134,9 +136,10 @@ static std::string verdict(const std::map<int, RankView> &views, const std::opti
     size_t come = 0;
     for (const auto &[rank, view] : views) {
       auto found = view.started.find(cell);
-      if (found != view.started.end() && found->second->sequence >= sequence)
+      bool isMember = found != view.started.end();
+      if (isMember && found->second && found->second->sequence >= sequence)
         ++come;
-      else if (found != view.started.end() || cell.first == kWorldGroup)
+      else if (isMember || cell.first == kWorldGroup)
         behind.push_back(rank); // of a group whose operations it never ran, a rank may not be a member
     }
     text +=
