@@ -104,6 +104,9 @@ public:
   /// Rank 0's bytes to everybody; small control data. Returns when all ranks have called it.
   Status broadcast(void *data, uint64_t bytes, const CommSite &site);
 
+  /// One record of `bytes` from each rank; `all` holds this rank's at its place. Counted as control.
+  Status gatherControl(void *all, uint64_t bytes, const CommSite &site);
+
   /// Ends the job, everywhere, in bounded time. On mpi: prints `why`, and does not return. On local: the other ranks'
   /// calls fail with MOEC-N006, and no memory given to this communicator is used any more.
   void abort(const Status &why);
@@ -124,8 +127,6 @@ private:
   Result<Exchange *> prepare(ExchangeKind kind, uint32_t group, uint64_t unit, const CommSite &site);
   Result<CommRequest> post(Exchange &exchange);
   Status finish(std::unique_ptr<Exchange> exchange);
-  /// One record of `bytes` from each rank; `all` holds this rank's at its place. Counted as control.
-  Status gatherControl(void *all, uint64_t bytes, const CommSite &site);
   /// Starts, and waits.
   Status run(Result<CommRequest> request);
   Status failed(const Status &why);

@@ -23,7 +23,10 @@ LAYERS = [
     ("runtime/api", ["runtime/base", "runtime/plan", "runtime/hal", "runtime/hal/*", "runtime/io", "runtime/exec",
                      "runtime/comm", "runtime/comm/*"]),
     ("runtime/tools/*", ["runtime/api", "runtime/base"]),
-    # IR below Analysis below Transforms; a dialect sees no other.
+    # IR below Analysis below Transforms; a dialect sees no other. Except that dist stands on moe: what ranks exchange
+    # are its tensors and states, and passes of moe ask collectives through the interfaces of moe.
+    ("dialects/Dist/IR", ["mlir", "dialects/Moe/IR"]),
+    ("dialects/Dist/Transforms", ["mlir", "dialects/Dist/IR", "dialects/Moe/IR"]),
     ("dialects/*/IR", ["mlir"]),
     ("dialects/*/Analysis", ["mlir", "dialects/{0}/IR"]),
     ("dialects/*/Transforms", ["mlir", "dialects/{0}/IR", "dialects/{0}/Analysis"]),
@@ -35,9 +38,10 @@ LAYERS = [
     ("compiler/Spec", ["mlir", "dialects/Exp/IR", "runtime/base"]),
     # A conversion sees both ends, never Transforms. Kernels are emitted while dispatches become launches.
     ("compiler/Conversion/ExpToMoe", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR", "compiler/Model"]),
-    ("compiler/Conversion/ExpToPlan", ["mlir", "dialects/Exp/IR", "dialects/Plan/IR"]),
+    ("compiler/Conversion/ExpToPlan", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR", "dialects/Plan/IR"]),
     ("compiler/Conversion/MoeToPlan",
-     ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "dialects/Plan/IR", "dialects/Tile/IR", "compiler/Target",
+     ["mlir", "dialects/Dist/IR", "dialects/Moe/IR", "dialects/Moe/Analysis", "dialects/Plan/IR", "dialects/Tile/IR",
+      "compiler/Target",
       "compiler/Target/All"]),
     # A target is one folder; All alone knows them all.
     ("compiler/Target", ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "runtime/base"]),
