@@ -43,7 +43,8 @@ Communicator::Communicator(std::unique_ptr<Transport> newTransport, const CommOp
 Communicator::~Communicator() {
   if (!closed)
     transport->abort(failure.isOk() ? Status::error("MOEC-N006", "", "rank ", rank(), " ended before its work was done")
-                                    : failure);
+                                    : failure,
+                     1);
 }
 
 int Communicator::rank() const { return transport->rank(); }
@@ -355,12 +356,12 @@ Status Communicator::gatherControl(void *all, uint64_t bytes, const CommSite &si
   return run(post(*exchange));
 }
 
-void Communicator::abort(const Status &why) {
+void Communicator::abort(const Status &why, int exitCode) {
   if (closed)
     return;
   if (failure.isOk())
     failure = why;
-  transport->abort(failure);
+  transport->abort(failure, exitCode);
 }
 
 Status Communicator::close() {

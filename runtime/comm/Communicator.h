@@ -107,9 +107,9 @@ public:
   /// One record of `bytes` from each rank; `all` holds this rank's at its place. Counted as control.
   Status gatherControl(void *all, uint64_t bytes, const CommSite &site);
 
-  /// Ends the job, everywhere, in bounded time. On mpi: prints `why`, and does not return. On local: the other ranks'
-  /// calls fail with MOEC-N006, and no memory given to this communicator is used any more.
-  void abort(const Status &why);
+  /// Ends the job, everywhere, in bounded time. On mpi: prints `why`, and this process ends with `exitCode`. On local:
+  /// the other ranks' calls fail with MOEC-N006, and no memory given to this communicator is used any more.
+  void abort(const Status &why, int exitCode = 1);
   /// Collective over the world: all work is done. MOEC-N001 when requests have not been waited for.
   Status close();
 

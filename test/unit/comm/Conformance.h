@@ -27,6 +27,9 @@ struct GoodCase {
 };
 std::span<const GoodCase> goodCases();
 
+/// Of the pauses and sizes of the case "delays". Set while no rank runs.
+extern uint64_t delaySeed;
+
 /// A time limit to wait for, in seconds.
 inline constexpr double kShortLimit = 0.5;
 

@@ -6,6 +6,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <functional>
 #include <thread>
 
@@ -59,6 +60,27 @@ TEST_CASE("local: all cases one after another on one world", "[local]") {
   });
   for (const Findings &own : findings)
     CHECK(own.texts == std::vector<std::string>{});
+}
+
+// Hidden: ten seconds.
+TEST_CASE("local: delays of 200 seeds", "[.seeds]") {
+  auto delays = std::find_if(goodCases().begin(), goodCases().end(),
+                             [](const GoodCase &c) { return c.name == std::string("delays"); });
+  REQUIRE(delays != goodCases().end());
+  for (delaySeed = 1; delaySeed <= 200; ++delaySeed) {
+    int size = delaySeed % 2 ? 4 : 8;
+    std::vector<Findings> findings(size);
+    onEachRank(localWorld(size), [&](Communicator &comm) {
+      Findings &own = findings[comm.rank()];
+      own.expectOk(meetAll(comm), "meet", __LINE__);
+      delays->run(comm, own);
+      own.expectOk(comm.close(), "close", __LINE__);
+    });
+    INFO("seed " << delaySeed);
+    for (const Findings &own : findings)
+      CHECK(own.texts == std::vector<std::string>{});
+  }
+  delaySeed = 0;
 }
 
 TEST_CASE("local: a fault ends every rank in bounded time, with its words", "[local]") {
