@@ -1,13 +1,11 @@
 // train(): the training loop's host. Metrics, checkpoints, validation, signals.
+#include "runtime/api/LocalRanks.h"
 #include "runtime/api/RunFolder.h"
 #include "runtime/api/Session.h"
 #include "runtime/api/StopSignal.h"
 #include "runtime/base/Clock.h"
 #include "runtime/base/Text.h"
-#include "runtime/comm/Launch.h"
-#include "runtime/comm/local/LocalWorld.h"
 #include "runtime/comm/mpi/MpiWorld.h"
-#include "runtime/exec/Devices.h"
 #include "runtime/exec/MetricReader.h"
 #include "runtime/exec/Trace.h"
 #include "runtime/io/Checkpoint.h"
@@ -18,7 +16,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <thread>
 
 namespace moec::rt {
 
@@ -97,11 +94,9 @@ public:
   }
 
   Status evaluate() override {
-    if (!isFirst())
-      return Status::ok();
     double start = nowSeconds();
-    auto poll = [this] {
-      return stop->requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
+    auto poll = [this] { // ranks make a validation together, so none of them leaves it
+      return !ranks && stop->requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
     };
     Result<EvaluateReport> made = runEvaluation([&](const WindowResult &) { return poll(); }, poll);
     if (!made.isOk() && made.status().code() == kValidationLeft) {
@@ -111,11 +106,13 @@ public:
       return Status::ok();
     }
     MOEC_ASSIGN_OR_RETURN(EvaluateReport report, std::move(made));
+    if (!isFirst())
+      return checkEvaluation(report, folderPath());
     Json line = evaluationLine(report);
     line.set(line_key::time, Json::number(timeNow()));
     MOEC_RETURN_IF_ERROR(metricsLog->write(line));
     progress().result("step " + std::to_string(report.step) + "  validation  " + evaluationText(report), line);
-    MOEC_RETURN_IF_ERROR(checkEvaluation(report, folder->path()));
+    MOEC_RETURN_IF_ERROR(checkEvaluation(report, folderPath()));
     intervalStart += nowSeconds() - start; // not training time
     return Status::ok();
   }
@@ -427,47 +424,6 @@ private:
   int64_t intervalSteps = 0;
 };
 
-/// The threads of the machine are shared among the `here` ranks that run in it.
-RunOptions optionsOfRank(const RunOptions &options, int rank, int here) {
-  RunOptions own = options;
-  if (own.threads == 0)
-    own.threads = std::max(1u, defaultThreads() / static_cast<unsigned>(here));
-  if (rank == 0)
-    return own;
-  own.out = nullptr;
-  own.json = own.profile = own.handleSignals = false;
-  own.tracePath.clear();
-  own.planBytes = {};
-  return own;
-}
-
-/// All ranks as threads of this process.
-Result<TrainReport> trainLocally(const Plan &plan, const RunOptions &options) {
-  auto numRanks = static_cast<unsigned>(plan.numRanks());
-  MOEC_ASSIGN_OR_RETURN(CommOptions limits, commOptions(currentEnvironment()));
-  MOEC_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Communicator>> world, makeLocalWorld(static_cast<int>(numRanks), limits));
-  std::vector<Status> ends(numRanks);
-  auto runRank = [&](unsigned rank) {
-    RunOptions own = optionsOfRank(options, static_cast<int>(rank), static_cast<int>(numRanks));
-    Result<TrainReport> result = TrainSession(plan, own, world[rank].get()).run();
-    ends[rank] = result.status();
-    return result;
-  };
-  std::vector<std::thread> others;
-  for (unsigned rank = 1; rank < numRanks; ++rank)
-    others.emplace_back(runRank, rank);
-  Result<TrainReport> first = runRank(0);
-  for (std::thread &other : others)
-    other.join();
-  if (first.isOk() || first.status().code() != "MOEC-N006")
-    return first;
-  // It only ended because another one did.
-  for (unsigned rank = 1; rank < numRanks; ++rank)
-    if (!ends[rank].isOk() && ends[rank].code() != "MOEC-N006")
-      return Status::error(ends[rank].code(), ends[rank].place(), "rank ", rank, ": ", ends[rank].message());
-  return first;
-}
-
 /// This process is one rank; a launcher started the others.
 Result<TrainReport> trainAsLaunched(const Plan &plan, const RunOptions &options, const Launch &launch) {
   if (plan.numRanks() != static_cast<uint64_t>(launch.size))
@@ -497,7 +453,9 @@ Result<TrainReport> train(const Plan &plan, const RunOptions &options) {
   if (launch.size > 1)
     return trainAsLaunched(plan, options, launch);
   if (plan.numRanks() > 1)
-    return trainLocally(plan, options);
+    return runLocalRanks<TrainReport>(plan, options, [&](const RunOptions &own, Communicator *ranks) {
+      return TrainSession(plan, own, ranks).run();
+    });
   return TrainSession(plan, options).run();
 }
 
