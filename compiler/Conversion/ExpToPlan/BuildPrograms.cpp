@@ -1,6 +1,7 @@
 // The loop around the functions: what a run does, from the declared cadences.
 #include "compiler/Conversion/ExpToPlan/Passes.h"
 #include "dialects/Exp/IR/Exp.h"
+#include "dialects/Moe/IR/FunctionNames.h"
 #include "dialects/Plan/IR/Plan.h"
 
 using namespace mlir;
@@ -62,17 +63,17 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
     }
 
     ProgramBuilder p(module, experiment.getLoc());
-    p.program("init", [&] { p.call("init"); });
-    if (module.lookupSymbol<plan::FuncOp>("refresh"))
-      p.program("restore", [&] { p.call("refresh"); });
+    p.program("init", [&] { p.call(moe::kInitFunction); });
+    if (module.lookupSymbol<plan::FuncOp>(moe::kRefreshFunction))
+      p.program("restore", [&] { p.call(moe::kRefreshFunction); });
     p.program("train", [&] {
       p.steps(steps, [&] {
-        p.call("begin_step");
+        p.call(moe::kBeginStepFunction);
         p.repeat(microBatches, [&] {
           p.nextBatch();
-          p.call("forward_backward");
+          p.call(moe::kForwardBackwardFunction);
         });
-        p.call("update");
+        p.call(moe::kUpdateFunction);
         p.log(experiment.section<exp::MetricsOp>().getEverySteps());
         if (canEvaluate && evaluation.getEverySteps() > 0)
           p.every(evaluation.getEverySteps(), [&] { p.evaluate(); });

@@ -1,0 +1,18 @@
+// The functions of a moe module by name: the model builder makes them, passes look for them, a plan's programs and
+// manifest call them.
+#ifndef MOEC_DIALECTS_MOE_IR_FUNCTIONNAMES_H
+#define MOEC_DIALECTS_MOE_IR_FUNCTIONNAMES_H
+
+namespace moec::moe {
+
+inline constexpr char kInitFunction[] = "init";                        // initial values of all states that keep one
+inline constexpr char kBeginStepFunction[] = "begin_step";             // zeros in gradients, sums and counts of a step
+inline constexpr char kForwardBackwardFunction[] = "forward_backward"; // of one micro-batch
+inline constexpr char kUpdateFunction[] = "update";                    // a step of optimizer and balancing
+inline constexpr char kEvaluateFunction[] = "evaluate";                // the losses of one micro-batch, token by token
+inline constexpr char kLogitsFunction[] = "logits";                    // scores of the next token of one window
+inline constexpr char kRefreshFunction[] = "refresh"; // copies of parameters in other types, after a checkpoint is read
+
+} // namespace moec::moe
+
+#endif
