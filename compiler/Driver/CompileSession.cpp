@@ -192,7 +192,7 @@ LogicalResult CompileSession::writePlan(const std::string &path) {
 
 LogicalResult examineModel(ModuleOp experiment) {
   CompileSession session(*experiment.getContext(), {});
-  return success(succeeded(session.load("", experiment.clone())) && succeeded(session.runTo("moe")));
+  return success(succeeded(session.load("", experiment.clone())) && succeeded(session.runTo("partition")));
 }
 
 } // namespace moec

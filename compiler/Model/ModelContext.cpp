@@ -138,6 +138,7 @@ Value ModelContext::firstToken() {
   if (!firstTokenRead) {
     OpBuilder::InsertionGuard guard(b);
     moe::StateOp counter = states.declare("counter.micro_batch", moe::StateKind::counter, countType(1, 1));
+    counter->setAttr(moe::kMicroBatchIndex, b.getUnitAttr());
     states.zeroEachStep(counter);
     b.setInsertionPointToStart(&function.getBody().front());
     accumulate(counter, arith::ConstantOp::create(b, b.getOneAttr(countType(1, 1))));

@@ -3,6 +3,7 @@
 #include "compiler/Conversion/ExpToMoe/Passes.h"
 #include "compiler/Conversion/ExpToPlan/Passes.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
+#include "dialects/Dist/Transforms/Passes.h"
 #include "dialects/Moe/Transforms/Passes.h"
 #include "dialects/Plan/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -22,6 +23,24 @@ void buildModelPipeline(OpPassManager &pm, const PhaseOptions &options) {
   model.wide = options.reference;
   model.lineKeys.assign(options.lineKeys.begin(), options.lineKeys.end());
   pm.addPass(createBuildModel(model));
+}
+
+int64_t microBatchesOf(exp::ExperimentOp experiment) {
+  auto batch = experiment.section<exp::BatchOp>();
+  return batch.getSequences() / batch.getMicroSequences();
+}
+
+int64_t dataRanksOf(exp::ExperimentOp experiment) {
+  auto parallel = experiment.section<exp::ParallelOp>();
+  return parallel ? parallel.getData() : 1;
+}
+
+void buildPartitionPipeline(OpPassManager &pm, const PhaseOptions &options) {
+  exp::ExperimentOp experiment = options.experiment;
+  pm.addPass(dist::createDistPartition({dataRanksOf(experiment), microBatchesOf(experiment)}));
+  auto parallel = experiment.section<exp::ParallelOp>();
+  if (parallel && parallel.getData() > 1 && parallel.getZero() > 0)
+    pm.addPass(dist::createDistShardStates());
 }
 
 moe::RematPolicy policyOf(exp::Remat remat) {
@@ -51,11 +70,14 @@ void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
 
 void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   exp::ExperimentOp experiment = options.experiment;
-  pm.addNestedPass<func::FuncOp>(moe::createMoeSplitSums());
-  auto batch = experiment.section<exp::BatchOp>();
-  if (batch.getSequences() == batch.getMicroSequences())
-    pm.addPass(moe::createMoeWriteFirst());
   auto precision = experiment.section<exp::PrecisionOp>();
+  pm.addPass(dist::createDistLowerSums());
+  if (precision.getReduce() == exp::SumOrder::ordered)
+    pm.addPass(dist::createDistOrderSums({microBatchesOf(experiment) / dataRanksOf(experiment)}));
+  pm.addNestedPass<func::FuncOp>(moe::createMoeSplitSums());
+  // With several ranks a state may be read in parts, and "0 + x" must have the same sign of zero in all layouts.
+  if (microBatchesOf(experiment) == 1)
+    pm.addPass(moe::createMoeWriteFirst());
   if (precision.getExperts() == exp::ExpertFormat::fp8)
     pm.addPass(moe::createMoeQuantizeExperts());
   OpPassManager &function = pm.nest<func::FuncOp>();
@@ -96,6 +118,7 @@ void buildPlacePipeline(OpPassManager &pm, const PhaseOptions &) {
 constexpr Phase table[] = {
     {"exp", "exp", "exp", "the experiment as declared, every default filled in", buildExpPipeline},
     {"moe", "exp", "moe", "the model, losses and optimizer as tensor programs", buildModelPipeline},
+    {"partition", "moe", "moe + dist", "divided over ranks", buildPartitionPipeline},
     {"backward", "moe", "moe", "with the backward of forward_backward", buildBackwardPipeline},
     {"dispatch", "moe", "moe", "grouped into dispatches: one dispatch is one kernel", buildDispatchPipeline},
     {"plan", "moe", "plan + scf/vector/llvm", "instructions, buffers and kernels", buildPlanPipeline},

@@ -5,6 +5,8 @@
 #include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Methods/Methods.h"
 #include "compiler/Target/GPU/GpuBackend.h"
+#include "dialects/Dist/IR/Dist.h"
+#include "dialects/Dist/Transforms/Passes.h"
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/Moe.h"
 #include "dialects/Moe/Transforms/Passes.h"
@@ -24,7 +26,7 @@ namespace moec {
 void registerAllDialects(mlir::DialectRegistry &registry) {
   registry.insert<mlir::arith::ArithDialect, mlir::func::FuncDialect, mlir::LLVM::LLVMDialect, mlir::math::MathDialect,
                   mlir::scf::SCFDialect, mlir::vector::VectorDialect>();
-  registry.insert<exp::ExpDialect, moe::MoeDialect, plan::PlanDialect, tile::TileDialect>();
+  registry.insert<dist::DistDialect, exp::ExpDialect, moe::MoeDialect, plan::PlanDialect, tile::TileDialect>();
   registerMethods(registry);
 }
 
@@ -33,6 +35,7 @@ void registerAllPasses() {
   mlir::registerCSEPass();
   mlir::registerSymbolDCEPass();
   registerExpToMoePasses();
+  dist::registerDistPasses();
   moe::registerMoePasses();
   plan::registerPlanPasses();
   registerExpToPlanPasses();

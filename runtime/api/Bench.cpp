@@ -69,7 +69,7 @@ public:
   Status log(const StepResult &) override { return Status::ok(); }
   Status evaluate() override { return Status::ok(); }
   Status save() override { return Status::ok(); }
-  bool wantsStep(int64_t) override { return !enough; }
+  Result<bool> wantsStep(int64_t) override { return !enough; }
 
 private:
   void look() {

@@ -11,8 +11,8 @@
 
 namespace moec::rt {
 
-Session::Session(const Plan &plan, const RunOptions &options)
-    : plan(plan), options(options), screen(options.out, options.json) {}
+Session::Session(const Plan &plan, const RunOptions &options, Communicator *ranks)
+    : plan(plan), options(options), ranks(ranks), screen(options.out, options.json) {}
 
 Session::~Session() = default;
 
@@ -22,12 +22,14 @@ Status Session::openData() {
 }
 
 Status Session::openDevice() {
-  MOEC_ASSIGN_OR_RETURN(engine, Executor::create(plan, {options.threads, options.profile, options.poison}));
+  MOEC_ASSIGN_OR_RETURN(engine, Executor::create(plan, {options.threads, options.profile, options.poison, ranks}));
   return ProgramRunner(*engine, *this).run(plan.init);
 }
 
 Result<int64_t> Session::restore(const std::string &checkpoint) {
-  MOEC_ASSIGN_OR_RETURN(int64_t step, loadCheckpoint(plan, engine->device(), checkpoint, {options.allowOtherSpec}));
+  MOEC_ASSIGN_OR_RETURN(int64_t step, loadCheckpoint(plan, engine->device(), checkpoint,
+                                                     {options.allowOtherSpec,
+                                                      ranks ? static_cast<uint64_t>(ranks->rank()) : 0}));
   if (engine->stepCounter() != step)
     return Status::error("MOEC-C002", checkpoint, "manifest says step ", step, ", the step counter inside says ",
                          engine->stepCounter());
@@ -61,7 +63,8 @@ Status Session::stepDone(const StepResult &) { return onlyInTraining(); }
 Status Session::log(const StepResult &) { return onlyInTraining(); }
 Status Session::evaluate() { return onlyInTraining(); }
 Status Session::save() { return onlyInTraining(); }
-bool Session::wantsStep(int64_t) { return true; }
+Result<bool> Session::wantsStep(int64_t) { return true; }
+Status Session::agree(const Status &status) { return status; }
 bool Session::wantsTrace(int64_t) { return false; }
 Status Session::traced(int64_t, const std::vector<TimedLaunch> &) { return onlyInTraining(); }
 

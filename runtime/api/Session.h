@@ -15,7 +15,8 @@ namespace moec::rt {
 
 class Session : public ProgramHost {
 public:
-  Session(const Plan &plan, const RunOptions &options);
+  /// `ranks`: the other ranks of the plan; nullptr: this process runs it alone, as far as that goes.
+  Session(const Plan &plan, const RunOptions &options, Communicator *ranks = nullptr);
   ~Session() override;
 
   /// Opens the data (errors of the user's come before anything big is allocated).
@@ -31,6 +32,9 @@ public:
   /// `poll`, if there is one, is asked while the baseline is made.
   Result<EvaluateReport> runEvaluation(const WindowSink &everyWindow = {}, const std::function<Status()> &poll = {});
 
+  /// The rank that logs, evaluates and saves.
+  bool isFirst() const { return !ranks || ranks->rank() == 0; }
+
   Executor &executor() { return *engine; }
   Progress &progress() { return screen; }
   std::vector<MetricValue> readMetrics();
@@ -42,13 +46,15 @@ public:
   Status log(const StepResult &step) override;
   Status evaluate() override;
   Status save() override;
-  bool wantsStep(int64_t begun) override;
+  Result<bool> wantsStep(int64_t begun) override;
+  Status agree(const Status &status) override;
   bool wantsTrace(int64_t begun) override;
   Status traced(int64_t step, const std::vector<TimedLaunch> &launches) override;
 
 protected:
   const Plan &plan;
   const RunOptions &options;
+  Communicator *const ranks;
   std::optional<Dataset> data;
 
 private:

@@ -1,9 +1,11 @@
 // train(): the training loop's host. Metrics, checkpoints, validation, signals.
+#include "runtime/api/LocalRanks.h"
 #include "runtime/api/RunFolder.h"
 #include "runtime/api/Session.h"
 #include "runtime/api/StopSignal.h"
 #include "runtime/base/Clock.h"
 #include "runtime/base/Text.h"
+#include "runtime/comm/mpi/MpiWorld.h"
 #include "runtime/exec/MetricReader.h"
 #include "runtime/exec/Trace.h"
 #include "runtime/io/Checkpoint.h"
@@ -33,15 +35,27 @@ bool isInside(const std::string &path, const std::string &directory) {
 
 class TrainSession final : public Session {
 public:
-  TrainSession(const Plan &plan, const RunOptions &options) : Session(plan, options), loss(findLoss(plan)) {}
+  TrainSession(const Plan &plan, const RunOptions &options, Communicator *ranks = nullptr)
+      : Session(plan, options, ranks), loss(findLoss(plan)) {}
 
   Result<TrainReport> run() {
     Result<TrainReport> result = runAll();
-    if (result.isOk() || !hasBegun)
-      return result;
-    const Status &bad = result.status();
-    return Status::error(bad.code(), bad.place(), bad.message(),
-                         exitCode(bad) == kExitNotFinite ? whatIsLeft() : saveGoodSteps(bad));
+    if (!result.isOk() && hasBegun && !isFirst() && allKnow) {
+      (void)saveGoodSteps(result.status());
+    } else if (!result.isOk() && hasBegun && isFirst()) {
+      const Status &bad = result.status();
+      result = Status::error(bad.code(), bad.place(), bad.message(),
+                             exitCode(bad) == kExitNotFinite ? whatIsLeft() : saveGoodSteps(bad));
+    }
+    // After what all ranks know of, they end together. Anything else ends the others.
+    if (ranks && (result.isOk() || allKnow || exitCode(result.status()) == kExitNotFinite)) {
+      Status closed = ranks->close();
+      if (result.isOk())
+        MOEC_RETURN_IF_ERROR(closed);
+    } else if (ranks) {
+      ranks->abort(result.status());
+    }
+    return result;
   }
 
   Status stepDone(const StepResult &step) override {
@@ -52,12 +66,14 @@ public:
       MOEC_RETURN_IF_ERROR(log(step)); // the log must not end with the last good number
       return bad;
     }
-    if (progress().wantsStep())
+    if (isFirst() && progress().wantsStep())
       progress().step(viewOf(step));
     return Status::ok();
   }
 
   Status log(const StepResult &step) override {
+    if (!isFirst())
+      return Status::ok();
     StepView view = viewOf(step);
     Json line = Json::object();
     line.set(line_key::step, Json::integer(step.step));
@@ -78,6 +94,8 @@ public:
   }
 
   Status evaluate() override {
+    if (!isFirst())
+      return Status::ok();
     double start = nowSeconds();
     auto poll = [this] {
       return stop->requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
@@ -103,6 +121,15 @@ public:
     double start = nowSeconds();
     int64_t step = executor().stepCounter();
     SaveOptions how;
+    std::vector<std::byte> all;
+    how.assemble = [&](const PlanState &state) -> Result<std::span<const std::byte>> {
+      MOEC_RETURN_IF_ERROR(executor().assemble(state, all));
+      return std::span<const std::byte>(all);
+    };
+    if (!isFirst()) { // the first saves, the others give it what they alone have
+      savedStep = step;
+      return assembleStates(plan, how);
+    }
     how.data = data->recordAt(step);
     // Refuses state that is not finite: it would push out a good checkpoint.
     MOEC_RETURN_IF_ERROR(saveCheckpoint(plan, executor().device(), folder->checkpointsPath(), step, how));
@@ -111,12 +138,32 @@ public:
     return Status::ok();
   }
 
-  bool wantsStep(int64_t begun) override {
-    interrupted = interrupted || stop->requested();
-    return !interrupted && (options.maxSteps < 0 || begun < options.maxSteps);
+  Result<bool> wantsStep(int64_t begun) override {
+    interrupted = interrupted || (stop && stop->requested());
+    bool wants = !interrupted && (options.maxSteps < 0 || begun < options.maxSteps);
+    MOEC_RETURN_IF_ERROR(shareInterruption());
+    return wants && !interrupted;
   }
 
-  bool wantsTrace(int64_t begun) override { return !options.tracePath.empty() && begun == stepsBeforeTrace(); }
+  /// A signal to one rank stops all of them.
+  Status shareInterruption() {
+    MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> stops, askAll(interrupted, "was told to stop"));
+    interrupted = std::find(stops.begin(), stops.end(), 1) != stops.end();
+    return Status::ok();
+  }
+
+  Status agree(const Status &status) override {
+    MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> isOk, askAll(status.isOk(), "has its batches"));
+    auto bad = std::find(isOk.begin(), isOk.end(), 0);
+    allKnow = bad != isOk.end();
+    if (!allKnow || !status.isOk())
+      return status;
+    return Status::error("MOEC-N006", folderPath(), "rank ", bad - isOk.begin(), " has no data for the next step");
+  }
+
+  bool wantsTrace(int64_t begun) override {
+    return isFirst() && !options.tracePath.empty() && begun == stepsBeforeTrace();
+  }
 
   Status traced(int64_t step, const std::vector<TimedLaunch> &launches) override {
     std::string trace = chromeTrace(plan, executor().device().limits(), step, launches);
@@ -136,19 +183,22 @@ private:
 
   Result<TrainReport> runAll() {
     MOEC_RETURN_IF_ERROR(openData());
-    MOEC_ASSIGN_OR_RETURN(folder, RunFolder::openForTraining(plan, options));
-    if (options.overwrite && isInside(options.resumeFrom, folder->path()))
-      return Status::error(
-          "MOEC-R005", options.resumeFrom, "lies in the run folder \"", folder->path(),
-          "\" whose run --overwrite deletes; choose another --run-dir, or --resume without --overwrite");
-    MOEC_RETURN_IF_ERROR(checkSameSpec(folder->path(), plan, options));
-    MOEC_RETURN_IF_ERROR(checkTracePath());
+    if (isFirst())
+      MOEC_RETURN_IF_ERROR(openFolder());
     MOEC_RETURN_IF_ERROR(goOnInData());
-    MOEC_RETURN_IF_ERROR(folder->checkRoom(plan, options));
+    if (isFirst())
+      MOEC_RETURN_IF_ERROR(folder->checkRoom(plan, options));
     MOEC_RETURN_IF_ERROR(openDevice());
+    if (ranks)
+      MOEC_RETURN_IF_ERROR(ranks->meet(plan.hash, static_cast<int>(plan.numRanks())));
     MOEC_RETURN_IF_ERROR(resumeIfAsked());
-    MOEC_RETURN_IF_ERROR(beginInFolder());
-    introduce();
+    if (ranks) // before the folder changes
+      MOEC_RETURN_IF_ERROR(ranks->barrier(kWorldGroup, {"all ranks are ready"}));
+    if (isFirst()) {
+      MOEC_RETURN_IF_ERROR(beginInFolder());
+      introduce();
+    }
+    hasBegun = true;
     startTime = intervalStart = nowSeconds();
     ProgramRunner runner(executor(), *this);
     if (options.maxSteps != 0)
@@ -157,10 +207,43 @@ private:
     if (stepsHere == 0 && firstStep > 0 && savedStep < 0)
       MOEC_RETURN_IF_ERROR(save());
     // A signal that came too late for anything else must still end a sweep.
-    interrupted = interrupted || stop->requested();
+    interrupted = interrupted || (stop && stop->requested());
+    MOEC_RETURN_IF_ERROR(shareInterruption());
     if (interrupted)
       MOEC_RETURN_IF_ERROR(saveInterrupted());
     return report();
+  }
+
+  Status openFolder() {
+    MOEC_ASSIGN_OR_RETURN(folder, RunFolder::openForTraining(plan, options));
+    if (options.overwrite && isInside(options.resumeFrom, folder->path()))
+      return Status::error(
+          "MOEC-R005", options.resumeFrom, "lies in the run folder \"", folder->path(),
+          "\" whose run --overwrite deletes; choose another --run-dir, or --resume without --overwrite");
+    MOEC_RETURN_IF_ERROR(checkSameSpec(folder->path(), plan, options));
+    return checkTracePath();
+  }
+
+  std::string folderPath() const { return folder ? folder->path() : RunFolder::pathFor(plan, options); }
+
+  /// What every rank answers, by rank; of one process alone its own answer. `question`: for reports.
+  Result<std::vector<uint8_t>> askAll(bool answer, std::string_view question) {
+    std::vector<uint8_t> answers(ranks ? static_cast<size_t>(ranks->size()) : 1);
+    size_t own = ranks ? static_cast<size_t>(ranks->rank()) : 0;
+    answers[own] = answer;
+    if (ranks)
+      MOEC_RETURN_IF_ERROR(ranks->gatherControl(answers.data(), 1, {question}));
+    return answers;
+  }
+
+  /// A text of the first rank becomes that of all.
+  Status share(std::string &text) {
+    if (!ranks)
+      return Status::ok();
+    uint64_t bytes = text.size();
+    MOEC_RETURN_IF_ERROR(ranks->broadcast(&bytes, sizeof bytes, {"the checkpoint to resume from"}));
+    text.resize(bytes);
+    return ranks->broadcast(text.data(), bytes, {"the checkpoint to resume from"});
   }
 
   /// The first moment at which files of a run change. Until then a signal may end the process.
@@ -169,7 +252,6 @@ private:
     MOEC_ASSIGN_OR_RETURN(std::vector<std::string> notes, folder->begin(plan, options, firstStep, checkpoint));
     MOEC_ASSIGN_OR_RETURN(metricsLog, MetricsLog::open(folder->metricsPath(), options.overwrite ? 0 : firstStep));
     MOEC_RETURN_IF_ERROR(folder->keep());
-    hasBegun = true;
     if (!options.planBytes.empty() && options.out)
       std::fprintf(stderr, "compiled %s to %s\n", plan.specFile.c_str(), plan.path.c_str());
     tell(notes);
@@ -206,7 +288,10 @@ private:
     MOEC_RETURN_IF_ERROR(data->identify());
     if (!resumes())
       return Status::ok();
-    MOEC_ASSIGN_OR_RETURN(checkpoint, chooseCheckpoint());
+    if (isFirst()) {
+      MOEC_ASSIGN_OR_RETURN(checkpoint, chooseCheckpoint());
+    }
+    MOEC_RETURN_IF_ERROR(share(checkpoint));
     MOEC_ASSIGN_OR_RETURN(CheckpointManifest manifest, readCheckpointManifest(checkpoint));
     bool isOther = manifest.specHash != plan.specHash;
     if (isOther && !options.allowOtherSpec)
@@ -225,17 +310,25 @@ private:
       return Status::ok();
     MOEC_ASSIGN_OR_RETURN(firstStep, restore(checkpoint));
     // One from elsewhere, or that was set aside, is not yet saved as a checkpoint of this run.
-    if (isSameFile(checkpoint, folder->checkpointsPath() + "/" + checkpointName(firstStep)))
+    bool isOwn =
+        isFirst() && isSameFile(checkpoint, folder->checkpointsPath() + "/" + checkpointName(firstStep));
+    MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> answers, askAll(isOwn, "resumes from its own checkpoint"));
+    if (answers[0])
       savedStep = firstStep;
+    if (!isFirst())
+      return Status::ok();
     progress().note("resumed from " + checkpoint);
     tell(dataNotes);
     return Status::ok();
   }
 
   void introduce() {
-    progress().note(plan.name + ": " + std::to_string(plan.data.sequences) + " x " + std::to_string(plan.data.seqLen) +
-                    " tokens a batch, " + formatBytes(executor().device().allocatedBytes()) +
-                    " of memory, run folder " + folder->path());
+    std::string share =
+        ranks ? std::to_string(ranks->size()) + " ranks (" + std::string(ranks->backend()) + ") with " : "";
+    progress().note(plan.name + ": " + share + std::to_string(plan.data.sequences) + " x " +
+                    std::to_string(plan.data.seqLen) + " tokens a batch, " +
+                    formatBytes(executor().device().allocatedBytes()) + " of memory" + (ranks ? " each" : "") +
+                    ", run folder " + folder->path());
   }
 
   double timeNow() const { return metricsLog->lastTime() + nowSeconds() - startTime; }
@@ -271,18 +364,19 @@ private:
       if (metric.role == StateRole::Loss || metric.role == StateRole::TotalLoss ||
           metric.role == StateRole::GradientNorm)
         if (double value = step.metrics.values(metric)[0]; !std::isfinite(value))
-          return Status::error("MOEC-R002", folder->path(), "the metric \"", metric.name, "\" became ",
+          return Status::error("MOEC-R002", folderPath(), "the metric \"", metric.name, "\" became ",
                                formatFixed(value, 4), " at step ", step.step);
     return Status::ok();
   }
 
   /// After an error that is not the state's fault, such as a data file that was cut short.
   std::string saveGoodSteps(const Status &bad) {
-    bool isGood = exitCode(bad) == kExitData || bad.code() == "MOEC-I002";
+    // An exchange that failed leaves a step half done.
+    bool isGood = ranks ? allKnow : exitCode(bad) == kExitData || bad.code() == "MOEC-I002";
     int64_t step = isGood ? executor().stepCounter() : 0;
     if (!isGood || step == 0)
       return "";
-    std::string place = folder->checkpointsPath() + "/" + checkpointName(step);
+    std::string place = folderPath() + "/checkpoints/" + checkpointName(step);
     if (savedStep == step)
       return "; nothing is lost: all steps are in " + place;
     Status saved = save();
@@ -301,14 +395,16 @@ private:
 
   Result<TrainReport> report() {
     TrainReport result;
-    result.runDir = folder->path();
+    result.rank = ranks ? ranks->rank() : 0;
+    result.runDir = folderPath();
     result.step = executor().stepCounter();
     result.stepsHere = stepsHere;
     result.seconds = nowSeconds() - startTime;
     result.interrupted = interrupted;
     result.metrics = readMetrics();
     result.allocatedBytes = executor().device().allocatedBytes();
-    printProfile();
+    if (isFirst())
+      printProfile();
     return result;
   }
 
@@ -320,12 +416,25 @@ private:
   std::vector<std::string> dataNotes;
   int64_t firstStep = 0, stepsHere = 0, savedStep = -1;
   bool interrupted = false, hasBegun = false;
+  bool allKnow = false; // an error that every rank was told of, between two steps
   double startTime = 0;
   // Since the last log line; evaluation and saving excluded.
   double intervalStart = 0;
   uint64_t intervalTokens = 0;
   int64_t intervalSteps = 0;
 };
+
+/// This process is one rank; a launcher started the others.
+Result<TrainReport> trainAsLaunched(const Plan &plan, const RunOptions &options, const Launch &launch) {
+  if (plan.numRanks() != static_cast<uint64_t>(launch.size))
+    return Status::error("MOEC-N003", plan.path, "the plan is for ", plan.numRanks(), " ranks, ",
+                         launcherName(launch.launcher), " started ", launch.size,
+                         "; set parallel.data so that both are the same");
+  MOEC_ASSIGN_OR_RETURN(CommOptions limits, commOptions(currentEnvironment()));
+  MOEC_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> ranks, joinMpi(launch, limits));
+  RunOptions own = optionsOfRank(options, launch.rank, launch.localSize.value_or(launch.size));
+  return TrainSession(plan, own, ranks.get()).run();
+}
 
 } // namespace
 
@@ -338,6 +447,15 @@ Result<TrainReport> train(const Plan &plan, const RunOptions &options) {
     return Status::error("MOEC-R005", "", "resume and overwrite exclude each other");
   if (options.overwrite && options.maxSteps == 0)
     return Status::error("MOEC-R005", "", "overwrite deletes a run for a new one, max-steps 0 makes none");
+  MOEC_ASSIGN_OR_RETURN(Launch launch, detectLaunch(currentEnvironment()));
+  if (!launch.warning.empty())
+    std::fprintf(stderr, "moec-run: %s\n", launch.warning.c_str());
+  if (launch.size > 1)
+    return trainAsLaunched(plan, options, launch);
+  if (plan.numRanks() > 1)
+    return runLocalRanks<TrainReport>(plan, options, [&](const RunOptions &own, Communicator *ranks) {
+      return TrainSession(plan, own, ranks).run();
+    });
   return TrainSession(plan, options).run();
 }
 

@@ -2,21 +2,99 @@
 
 #include "runtime/exec/Devices.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace moec::rt {
 
 Result<std::unique_ptr<Executor>> Executor::create(const Plan &plan, const ExecutorOptions &options) {
   MOEC_ASSIGN_OR_RETURN(std::unique_ptr<Device> device, createDevice(plan, options.threads));
-  return std::unique_ptr<Executor>(new Executor(plan, std::move(device), options));
+  std::unique_ptr<Executor> made(new Executor(plan, std::move(device), options));
+  if (options.ranks)
+    MOEC_RETURN_IF_ERROR(made->joinGroups());
+  return made;
 }
 
 Executor::Executor(const Plan &plan, std::unique_ptr<Device> device, const ExecutorOptions &options)
-    : source(plan), hal(std::move(device)), poison(options.poison), recorded(plan.functions.size()) {
+    : source(plan), hal(std::move(device)), poison(options.poison), recorded(plan.functions.size()),
+      ranks(options.ranks) {
+  if (ranks)
+    for (size_t i = 0; i < plan.mesh.size(); ++i)
+      indices[i] = plan.coordinatesOf(static_cast<uint64_t>(ranks->rank()))[i];
   if (!options.profile)
     return;
   times.emplace(plan, hal->limits());
   timer = std::make_unique<LaunchTimer>(*hal);
+}
+
+/// Calls see(op) for every exchange that `body` starts.
+template <typename See> static void forEachStart(const std::vector<Instruction> &body, See see) {
+  for (const Instruction &op : body) {
+    if (op.kind == Instruction::Kind::Start)
+      see(op);
+    forEachStart(op.body, see);
+  }
+}
+
+/// The groups that exchanges need, on all ranks in the order of the plan.
+Status Executor::joinGroups() {
+  if (!hal->address(0))
+    return Status::error("MOEC-R010", source.path, "the plan divides its work over ", source.numRanks(),
+                         " ranks, and this runtime cannot do that on target ", targetKindName(source.target.kind),
+                         "; compile it for a CPU, or set parallel to null");
+  Status status = Status::ok();
+  auto join = [&](const std::vector<uint32_t> &axes) {
+    if (status.isOk())
+      status = joinGroup(axes);
+  };
+  for (const PlanFunction &function : source.functions)
+    forEachStart(function.body, [&](const Instruction &op) { join(op.axes); });
+  for (const PlanState &state : source.state)
+    join(state.axes);
+  return status;
+}
+
+/// The group of the ranks that differ from this one along `axes` alone, in row-major order of these axes.
+Status Executor::joinGroup(const std::vector<uint32_t> &axes) {
+  if (axes.empty() || groups.count(axes))
+    return Status::ok();
+  std::vector<int> members;
+  auto placeOf = [&](int rank) { return source.coordinatesOf(static_cast<uint64_t>(rank)); };
+  std::vector<int64_t> own = placeOf(ranks->rank());
+  for (int rank = 0; rank < ranks->size(); ++rank) {
+    std::vector<int64_t> other = placeOf(rank);
+    bool isMember = true;
+    for (uint32_t i = 0; i < other.size(); ++i)
+      isMember = isMember && (other[i] == own[i] || std::find(axes.begin(), axes.end(), i) != axes.end());
+    if (isMember)
+      members.push_back(rank);
+  }
+  std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
+    std::vector<int64_t> left = placeOf(a), right = placeOf(b);
+    for (uint32_t axis : axes)
+      if (left[axis] != right[axis])
+        return left[axis] < right[axis];
+    return false;
+  });
+  MOEC_ASSIGN_OR_RETURN(uint32_t group, ranks->addGroup(members));
+  groups.emplace(axes, group);
+  return Status::ok();
+}
+
+Status Executor::assemble(const PlanState &state, std::vector<std::byte> &all) {
+  uint64_t bytes = state.residentBytes();
+  all.resize(bytes * state.runs);
+  std::byte *own = all.data() + source.runOf(state, static_cast<uint64_t>(ranks->rank())) * bytes;
+  hal->read(state.offset, own, bytes);
+  MOEC_RETURN_IF_ERROR(hal->finish());
+  MOEC_ASSIGN_OR_RETURN(CommRequest request,
+                        ranks->allGather(groups.at(state.axes), own, all.data(), bytes, {state.name}));
+  return ranks->wait(request);
+}
+
+Status Executor::finish() {
+  Status done = hal->finish();
+  return failure.isOk() ? done : failure;
 }
 
 int64_t Executor::stepCounter() {
@@ -41,11 +119,14 @@ void Executor::call(uint32_t function) {
 void Executor::walk(uint32_t function) {
   if (poison)
     hal->fill(source.memory.stateBytes, source.memory.arenaBytes - source.memory.stateBytes, 0xFF);
+  requests.assign(source.functions[function].requests, 0);
   runBody(source.functions[function].body, 0);
 }
 
 void Executor::runBody(const std::vector<Instruction> &body, size_t depth) {
   for (const Instruction &op : body) {
+    if (!failure.isOk())
+      return; // the other ranks have gone
     if (!timer || op.kind == Instruction::Kind::Repeat) {
       runOne(op, depth);
       continue;
@@ -81,11 +162,42 @@ void Executor::runOne(const Instruction &op, size_t depth) {
     break;
   case Instruction::Kind::Repeat:
     for (int64_t i = 0; i < op.count; ++i) {
-      indices[depth] = op.reverse ? op.count - 1 - i : i;
+      indices[source.mesh.size() + depth] = op.reverse ? op.count - 1 - i : i;
       runBody(op.body, depth + 1);
     }
     break;
+  case Instruction::Kind::Start:
+    start(op);
+    break;
+  case Instruction::Kind::Wait:
+    wait(op);
+    break;
   }
+}
+
+void Executor::start(const Instruction &op) {
+  if (!ranks) {
+    failure = Status::error("MOEC-R010", source.path, "internal: a function that exchanges with other ranks was called "
+                                                      "without them");
+    return;
+  }
+  std::byte *dst = hal->address(place(op.operands[0]));
+  const std::byte *src = hal->address(place(op.operands[1]));
+  CommSite site{exchangeName(op.exchange), op.request,
+                op.location < source.locations.size() ? source.locations[op.location] : std::string_view()};
+  uint32_t group = groups.at(op.axes);
+  Result<CommRequest> request = op.exchange == ExchangeOp::AllGather
+                                    ? ranks->allGather(group, src, dst, op.pieceBytes, site)
+                                    : ranks->allToAll(group, src, dst, op.pieceBytes, site);
+  if (request.isOk())
+    requests[op.request] = *request;
+  else
+    failure = request.status();
+}
+
+void Executor::wait(const Instruction &op) {
+  if (failure.isOk())
+    failure = ranks->wait(requests[op.request]);
 }
 
 void Executor::drainTimer() {

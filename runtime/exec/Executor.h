@@ -5,6 +5,7 @@
 #define MOEC_RUNTIME_EXEC_EXECUTOR_H
 
 #include "runtime/base/Result.h"
+#include "runtime/comm/Communicator.h"
 #include "runtime/exec/LaunchTimer.h"
 #include "runtime/exec/Profile.h"
 #include "runtime/hal/Device.h"
@@ -12,6 +13,7 @@
 #include "runtime/plan/PlanFormat.h"
 
 #include <array>
+#include <map>
 #include <memory>
 #include <optional>
 
@@ -22,6 +24,8 @@ struct ExecutorOptions {
   bool profile = false;
   /// Fill the function area with 0xFF bytes (NaN) before every call, so that a read of an unwritten value shows.
   bool poison = false;
+  /// The other ranks. nullptr: this is the first of the plan's ranks, and functions that exchange cannot be called.
+  Communicator *ranks = nullptr;
 };
 
 class Executor {
@@ -32,6 +36,16 @@ public:
   void call(uint32_t function);
   /// The same with no recording of its own: for what runs once, and for parts of a larger recording.
   void walk(uint32_t function);
+
+  /// Waits for everything called; the first failure of the device or of an exchange. After one nothing is done any more.
+  Status finish();
+  /// The first failure of an exchange so far, without waiting.
+  const Status &exchangeStatus() const { return failure; }
+
+  /// All bytes of a state that ranks have in runs, in `all`. Every rank of its group calls this, in the same order.
+  Status assemble(const PlanState &state, std::vector<std::byte> &all);
+  /// Which share of the micro-batches of a step is this rank's.
+  uint64_t batchShare() const { return ranks ? source.batchShareOf(static_cast<uint64_t>(ranks->rank())) : 0; }
 
   Device &device() { return *hal; }
   const Plan &plan() const { return source; }
@@ -57,6 +71,10 @@ private:
 
   void runBody(const std::vector<Instruction> &body, size_t depth);
   void runOne(const Instruction &op, size_t depth);
+  Status joinGroups();
+  Status joinGroup(const std::vector<uint32_t> &axes);
+  void start(const Instruction &op);
+  void wait(const Instruction &op);
   uint64_t place(const Operand &operand) const;
   void drainTimer();
 
@@ -67,7 +85,12 @@ private:
   std::optional<Profile> times;
   std::unique_ptr<LaunchTimer> timer; // while profiling or tracing
   std::optional<std::vector<TimedLaunch>> traced;
-  std::array<int64_t, kMaxLoopDepth> indices{}; // of the enclosing repeats, outermost first
+  // Where this rank stands along the axes of the mesh, then the indices of the enclosing repeats, outermost first.
+  std::array<int64_t, kMaxAxes + kMaxLoopDepth> indices{};
+  Communicator *ranks;
+  std::map<std::vector<uint32_t>, uint32_t> groups; // by the axes along which they run
+  std::vector<CommRequest> requests;                // of the function at hand, by number
+  Status failure;
   std::vector<uint64_t> offsets;                // of the launch at hand
 };
 

@@ -16,8 +16,8 @@ void LaunchTimer::begin() { device.setMark(nextMark()); }
 
 void LaunchTimer::end(const Instruction &op) {
   device.setMark(nextMark());
-  bool isLaunch = op.kind == Instruction::Kind::Launch;
-  pending.push_back({op.kind, op.kernel, isLaunch ? 0 : op.sizes[0], op.location});
+  bool hasBytes = op.kind != Instruction::Kind::Launch && !op.sizes.empty();
+  pending.push_back({op.kind, op.kernel, hasBytes ? op.sizes[0] : 0, op.location});
 }
 
 std::vector<TimedLaunch> LaunchTimer::take() {

@@ -12,7 +12,7 @@ namespace moec::rt {
 struct TimedLaunch {
   Instruction::Kind kind = Instruction::Kind::Launch;
   uint32_t kernel = 0;           // of a launch
-  uint64_t bytes = 0;            // of a fill or copy
+  uint64_t bytes = 0;            // of a fill, copy or exchange (what it receives)
   uint32_t location = 0;         // in Plan::locations
   double begin = 0, seconds = 0; // begin counts from the timer's start
 };

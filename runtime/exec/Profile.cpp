@@ -18,6 +18,39 @@ double Rates::percentOfLimit(const DeviceLimits &limits) const {
   return 100 * best / std::max(seconds, 1e-12);
 }
 
+std::string_view instructionName(Instruction::Kind kind) {
+  switch (kind) {
+  case Instruction::Kind::Launch:
+    return "(launch)";
+  case Instruction::Kind::Fill:
+    return "(fill)";
+  case Instruction::Kind::Copy:
+    return "(copy)";
+  case Instruction::Kind::Repeat:
+    return "(repeat)";
+  case Instruction::Kind::Start:
+    return "(start)";
+  case Instruction::Kind::Wait:
+    return "(wait)";
+  }
+  return "";
+}
+
+static std::string_view instructionSummary(Instruction::Kind kind) {
+  switch (kind) {
+  case Instruction::Kind::Fill:
+    return "set to zero";
+  case Instruction::Kind::Copy:
+    return "copy";
+  case Instruction::Kind::Start:
+    return "starts an exchange with other ranks";
+  case Instruction::Kind::Wait:
+    return "waits for an exchange";
+  default:
+    return "";
+  }
+}
+
 Rates ratesOf(const Plan &plan, const TimedLaunch &launch) {
   switch (launch.kind) {
   case Instruction::Kind::Launch:
@@ -41,9 +74,7 @@ Profile::Profile(const Plan &plan, DeviceLimits limits)
     : plan(plan), limits(std::move(limits)), kernels(plan.kernels.size()), sections(plan.locations.size()) {}
 
 void Profile::add(const TimedLaunch &launch) {
-  Entry &entry = launch.kind == Instruction::Kind::Launch ? kernels[launch.kernel]
-                 : launch.kind == Instruction::Kind::Fill ? fills
-                                                          : copies;
+  Entry &entry = launch.kind == Instruction::Kind::Launch ? kernels[launch.kernel] : others[launch.kind];
   Entry one{1, ratesOf(plan, launch)};
   one.secondsAtLimit = one.work.seconds * one.work.percentOfLimit(limits) / 100;
   entry.add(one);
@@ -91,8 +122,8 @@ std::string Profile::table() const {
   std::vector<Row> rows;
   for (size_t i = 0; i < kernels.size(); ++i)
     rows.push_back({plan.kernels[i].name, plan.kernels[i].summary, kernels[i]});
-  rows.push_back({"(fill)", "set to zero", fills});
-  rows.push_back({"(copy)", "copy", copies});
+  for (const auto &[kind, entry] : others)
+    rows.push_back({std::string(instructionName(kind)), std::string(instructionSummary(kind)), entry});
   std::string text = rowsText("kernel", std::move(rows), true);
   if (!sections.empty()) {
     rows.clear();

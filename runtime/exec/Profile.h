@@ -6,7 +6,9 @@
 #include "runtime/hal/Device.h"
 #include "runtime/plan/Plan.h"
 
+#include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace moec::rt {
@@ -20,6 +22,9 @@ struct Rates {
   /// The share of the time that the device would need at its limits; 0 when they are not known.
   double percentOfLimit(const DeviceLimits &limits) const;
 };
+
+/// What tables call an instruction that launches no kernel: "(copy)".
+std::string_view instructionName(Instruction::Kind kind);
 
 /// Of one timed instruction. A copy reads and writes its bytes.
 Rates ratesOf(const Plan &plan, const TimedLaunch &launch);
@@ -52,7 +57,7 @@ private:
   const Plan &plan;
   DeviceLimits limits;
   std::vector<Entry> kernels;
-  Entry fills, copies;
+  std::map<Instruction::Kind, Entry> others; // what launches no kernel
   std::vector<Entry> sections; // as Plan::locations
 };
 

@@ -7,7 +7,7 @@ namespace moec::rt {
 Status ProgramRunner::run(const std::vector<ProgramOp> &program) {
   stopped = false;
   MOEC_RETURN_IF_ERROR(runBody(program));
-  return executor.device().finish();
+  return executor.finish();
 }
 
 Status ProgramRunner::runBody(std::span<const ProgramOp> body) {
@@ -64,11 +64,13 @@ Status ProgramRunner::runSteps(const ProgramOp &op) {
       return host.nextBatch(firstSample, view);
     });
   step = executor.stepCounter();
-  MOEC_RETURN_IF_ERROR(executor.device().finish());
+  MOEC_RETURN_IF_ERROR(executor.finish());
   while (step < target && !stopped) {
-    if (begun > 0 && !host.wantsStep(begun)) {
-      stopped = true;
-      break;
+    if (begun > 0) {
+      MOEC_ASSIGN_OR_RETURN(bool wanted, host.wantsStep(begun));
+      stopped = !wanted;
+      if (stopped)
+        break;
     }
     MOEC_RETURN_IF_ERROR(runStep(rest));
   }
@@ -83,10 +85,11 @@ Status ProgramRunner::runStep(std::span<const ProgramOp> rest) {
   }
   ++step;
   ++begun;
-  if (Status status = steps->begin(step); !status.isOk()) {
+  if (Status status = host.agree(steps->fill(step)); !status.isOk()) {
     MOEC_RETURN_IF_ERROR(finishSteps(rest, 0)); // the steps before are good
     return status;
   }
+  MOEC_RETURN_IF_ERROR(steps->begin(step));
   MOEC_RETURN_IF_ERROR(finishSteps(rest, trace || mustWait(rest) ? 0 : steps->capacity() - 1));
   if (trace)
     MOEC_RETURN_IF_ERROR(host.traced(step, executor.stopTrace()));

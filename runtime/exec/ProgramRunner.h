@@ -22,8 +22,11 @@ public:
   virtual Status evaluate() = 0;
   virtual Status save() = 0;
   /// Whether another step is wanted, asked after `begun` of them were begun in this run. False ends the training loop
-  /// before its target.
-  virtual bool wantsStep(int64_t begun) = 0;
+  /// before its target. All ranks get the same answer.
+  virtual Result<bool> wantsStep(int64_t begun) = 0;
+  /// The batches of a step were read: `status` says whether they are there. Returns the same where all ranks have
+  /// theirs, else an error on every rank, before anything of the step was done.
+  virtual Status agree(const Status &status) = 0;
   /// Whether to time each launch of the step that comes after `begun` others; traced() then gets them.
   virtual bool wantsTrace(int64_t begun) = 0;
   virtual Status traced(int64_t step, const std::vector<TimedLaunch> &launches) = 0;

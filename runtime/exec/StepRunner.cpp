@@ -47,20 +47,27 @@ Status StepRunner::prepare() {
   return Status::ok();
 }
 
-Status StepRunner::begin(int64_t step) {
+Status StepRunner::fill(int64_t step) {
   if (!prepared)
     MOEC_RETURN_IF_ERROR(prepare());
   HostMemory &memory = memories[nextMemory];
-  uint64_t sequences = executor.plan().data.sequences;
+  // Micro-batches of a step are dealt out in runs: those of rank r come before those of rank r + 1.
+  const Plan &plan = executor.plan();
+  uint64_t first = (static_cast<uint64_t>(step - 1) * plan.numBatchRanks() + executor.batchShare()) * microBatches;
   for (size_t i = 0; i < microBatches; ++i)
-    MOEC_RETURN_IF_ERROR(
-        fillBatch((static_cast<uint64_t>(step - 1) * microBatches + i) * sequences, memory.batches[i]));
+    MOEC_RETURN_IF_ERROR(fillBatch((first + i) * plan.data.sequences, memory.batches[i]));
+  return Status::ok();
+}
+
+Status StepRunner::begin(int64_t step) {
+  HostMemory &memory = memories[nextMemory];
   // Evaluation or saving may have come between: time does not count over that.
   if (underWay.empty()) {
     lastFinished = -1;
     executor.device().setMark(firstBegin);
   }
   issue(memory);
+  MOEC_RETURN_IF_ERROR(executor.exchangeStatus());
   executor.device().setMark(endMark(step));
   underWay.push_back({step, nextMemory});
   nextMemory = (nextMemory + 1) % memories.size();
@@ -110,7 +117,7 @@ Result<StepResult> StepRunner::finishOldest() {
   uint32_t begin = lastFinished == oldest.step - 1 ? endMark(lastFinished) : firstBegin;
   lastFinished = oldest.step;
   const PlanData &data = executor.plan().data;
-  return StepResult{oldest.step, 0, microBatches * data.sequences * data.seqLen,
+  return StepResult{oldest.step, 0, microBatches * data.sequences * data.seqLen * executor.plan().numBatchRanks(),
                     device.secondsBetween(begin, endMark(oldest.step)), memories[oldest.memory].metrics};
 }
 

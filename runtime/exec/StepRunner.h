@@ -38,7 +38,9 @@ public:
   /// How many of the leading instructions of a `steps` body can be done without the host.
   static size_t countLeading(const std::vector<ProgramOp> &body);
 
-  /// Issues step `step`; there must be room: inFlight() < capacity().
+  /// Reads the batches of step `step`; there must be room: inFlight() < capacity().
+  Status fill(int64_t step);
+  /// Issues the step whose batches were read last.
   Status begin(int64_t step);
   /// Waits for the oldest step in flight. What is returned is good until the next begin().
   Result<StepResult> finishOldest();

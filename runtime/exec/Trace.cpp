@@ -23,9 +23,7 @@ static Json metadata(const char *name, const char *key, const std::string &value
 
 static Json eventOf(const Plan &plan, const DeviceLimits &limits, const TimedLaunch &launch) {
   bool isLaunch = launch.kind == Instruction::Kind::Launch;
-  std::string name = isLaunch                                 ? plan.kernels[launch.kernel].name
-                     : launch.kind == Instruction::Kind::Fill ? "(fill)"
-                                                              : "(copy)";
+  std::string name = isLaunch ? plan.kernels[launch.kernel].name : std::string(instructionName(launch.kind));
   Rates rates = ratesOf(plan, launch);
   Json args = Json::object();
   args.set("kernel", Json::string(name));
@@ -44,7 +42,8 @@ static Json eventOf(const Plan &plan, const DeviceLimits &limits, const TimedLau
   Json event = Json::object();
   event.set("ph", Json::string("X"));
   event.set("name", Json::string(name));
-  event.set("cat", Json::string(isLaunch ? "kernel" : "memory"));
+  bool isExchange = launch.kind == Instruction::Kind::Start || launch.kind == Instruction::Kind::Wait;
+  event.set("cat", Json::string(isLaunch ? "kernel" : isExchange ? "exchange" : "memory"));
   event.set("pid", Json::integer(0));
   event.set("tid", Json::integer(0));
   event.set("ts", rounded(launch.begin * 1e6)); // microseconds

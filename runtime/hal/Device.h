@@ -38,6 +38,9 @@ public:
   virtual void fill(uint64_t offset, uint64_t bytes, uint8_t value) = 0;
   virtual void copy(uint64_t dst, uint64_t src, uint64_t bytes) = 0;
 
+  /// Where a byte of the arena lies for the host, which may read and write it between calls; nullptr where it cannot.
+  virtual std::byte *address(uint64_t offset) = 0;
+
   /// Host memory <-> arena. After read() returns, everything issued before it is done; what a device that failed
   /// reads is all ones (NaN).
   virtual void read(uint64_t offset, void *data, uint64_t bytes) = 0;

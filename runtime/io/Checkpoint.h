@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ struct SaveOptions {
   uint64_t shardBytes = uint64_t{1} << 30; // a larger tensor gets a shard of its own
   std::function<void(SaveStage)> onStage;  // tests only
   std::optional<DataRecord> data;          // what the run has read so far
+  /// All bytes of a state that ranks have in runs; valid until the next call. Asked in the order of
+  /// checkpointTensors(), once per state: every rank helps (see assembleStates).
+  std::function<Result<std::span<const std::byte>>(const PlanState &)> assemble;
 };
 
 struct CheckpointShard {
@@ -52,6 +56,9 @@ struct CheckpointManifest {
 Status saveCheckpoint(const Plan &plan, Device &device, const std::string &directory, int64_t step,
                       const SaveOptions &options = {});
 
+/// For the ranks that do not save: calls `assemble` as saveCheckpoint() does on the one that saves.
+Status assembleStates(const Plan &plan, const SaveOptions &options);
+
 /// What the manifest alone says; tensors are not looked at. Codes as for reading the manifest: C001 to C004, C006.
 Result<CheckpointManifest> readCheckpointManifest(const std::string &path);
 
@@ -62,6 +69,7 @@ Result<CheckpointManifest> verifyCheckpoint(const std::string &path);
 struct LoadOptions {
   /// Take a checkpoint of another spec whose tensors happen to fit.
   bool allowOtherSpec = false;
+  uint64_t rank = 0; // whose run of a divided state is filled
 };
 
 /// Verifies the folder, then that its tensors are exactly those of the plan, then fills the arena. Returns the step.

@@ -207,14 +207,24 @@ Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::stri
   MOEC_ASSIGN_OR_RETURN(std::vector<Match> matches, matchTensors(tensors, checkpoint, path));
 
   std::vector<std::byte> chunk(kCheckpointChunk);
-  for (const Match &match : matches)
-    for (uint64_t done = 0; done < match.tensor->bytes;) {
-      size_t part = std::min<uint64_t>(match.tensor->bytes - done, chunk.size());
-      MOEC_RETURN_IF_ERROR(
-          readAt(match.shard->fd.get(), match.entry->begin + done, chunk.data(), part, match.shard->path));
-      device.write(match.tensor->offset + done, chunk.data(), part);
-      done += part;
+  for (const Match &match : matches) {
+    // What this rank keeps of the tensor; both ends count from the first byte of the state.
+    const SavedTensor &tensor = *match.tensor;
+    uint64_t begin = tensor.begin, end = tensor.begin + tensor.bytes, target = tensor.offset;
+    if (tensor.isInRuns()) {
+      uint64_t run = tensor.state->residentBytes(), first = plan.runOf(*tensor.state, options.rank) * run;
+      begin = std::max(begin, first);
+      end = std::min(end, first + run);
+      target += begin - std::min(begin, first);
     }
+    for (uint64_t at = begin; at < end;) {
+      size_t part = std::min<uint64_t>(end - at, chunk.size());
+      MOEC_RETURN_IF_ERROR(readAt(match.shard->fd.get(), match.entry->begin + (at - tensor.begin), chunk.data(), part,
+                                  match.shard->path));
+      device.write(target + (at - begin), chunk.data(), part);
+      at += part;
+    }
+  }
   MOEC_RETURN_IF_ERROR(device.finish());
   return manifest.step;
 }

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fcntl.h>
 
 namespace moec::rt {
@@ -114,10 +115,17 @@ private:
 
   Status writeTensor(ShardWriter &writer, const SavedTensor &tensor) {
     uint64_t bad = 0;
+    if (tensor.isInRuns() && assembledOf != tensor.state) {
+      MOEC_ASSIGN_OR_RETURN(assembled, options.assemble(*tensor.state));
+      assembledOf = tensor.state;
+    }
     for (uint64_t done = 0; done < tensor.bytes;) {
       uint64_t part = std::min<uint64_t>(tensor.bytes - done, kCheckpointChunk);
       chunk.resize(part);
-      device.read(tensor.offset + done, chunk.data(), part);
+      if (tensor.isInRuns())
+        std::memcpy(chunk.data(), assembled.data() + tensor.begin + done, part);
+      else
+        device.read(tensor.offset + done, chunk.data(), part);
       MOEC_RETURN_IF_ERROR(device.finish()); // what a device that failed reads must never be kept
       MOEC_RETURN_IF_ERROR(writer.append(chunk.data(), part));
       bad += countNotFinite(tensor.dtype, chunk);
@@ -132,6 +140,8 @@ private:
   const SaveOptions &options;
   std::vector<SavedTensor> tensors;
   std::vector<std::byte> chunk;
+  std::span<const std::byte> assembled; // of one state, from all ranks
+  const PlanState *assembledOf = nullptr;
   CheckpointManifest manifest;
 };
 
@@ -154,6 +164,16 @@ Status putInPlace(const std::string &directory, int64_t step) {
 }
 
 } // namespace
+
+Status assembleStates(const Plan &plan, const SaveOptions &options) {
+  const PlanState *last = nullptr;
+  for (const SavedTensor &tensor : checkpointTensors(plan))
+    if (tensor.isInRuns() && tensor.state != last) {
+      last = tensor.state;
+      MOEC_RETURN_IF_ERROR(options.assemble(*tensor.state).status());
+    }
+  return Status::ok();
+}
 
 Status saveCheckpoint(const Plan &plan, Device &device, const std::string &directory, int64_t step,
                       const SaveOptions &options) {

@@ -9,11 +9,15 @@ std::vector<SavedTensor> checkpointTensors(const Plan &plan) {
   std::vector<SavedTensor> tensors;
   for (const PlanState &state : plan.state)
     for (uint64_t copy = 0; state.checkpoint && copy < state.count; ++copy)
-      tensors.push_back({state.copyName(copy), state.dtype, state.shape, state.offset + copy * state.copyBytes,
-                         state.copyBytes, state.kind});
+      tensors.push_back({state.copyName(copy), state.dtype, state.shape,
+                         state.offset + (state.runs > 1 ? 0 : copy * state.copyBytes), state.copyBytes, state.kind,
+                         &state, copy * state.copyBytes});
   std::sort(tensors.begin(), tensors.end(), [](const SavedTensor &a, const SavedTensor &b) {
     uint64_t aBytes = dtypeInfo(a.dtype).bytes, bBytes = dtypeInfo(b.dtype).bytes;
-    return aBytes != bBytes ? aBytes > bBytes : a.offset != b.offset ? a.offset < b.offset : a.name < b.name;
+    return aBytes != bBytes       ? aBytes > bBytes
+           : a.offset != b.offset ? a.offset < b.offset
+           : a.begin != b.begin   ? a.begin < b.begin
+                                  : a.name < b.name;
   });
   return tensors;
 }

@@ -51,6 +51,12 @@ const PlanState *Plan::findState(StateRole role) const {
   return nullptr;
 }
 
+static constexpr std::string_view kExchanges[] = {"all_gather", "all_to_all"};
+
+std::string_view exchangeName(ExchangeOp exchange) { return kExchanges[static_cast<size_t>(exchange)]; }
+
+std::optional<ExchangeOp> exchangeFromName(std::string_view name) { return findName<ExchangeOp>(kExchanges, name); }
+
 std::string_view targetKindName(TargetKind kind) { return kind == TargetKind::Cuda ? "cuda" : "cpu"; }
 
 uint64_t mapElementBytes(MapElement element) {
@@ -83,7 +89,76 @@ uint64_t Plan::peakBytes(uint64_t threads) const {
 uint64_t Plan::sequencesPerStep() const {
   for (const ProgramOp &op : train)
     if (op.kind == ProgramOp::Kind::Steps)
-      return countBatches(op.body) * data.sequences;
+      return countBatches(op.body) * data.sequences * numBatchRanks();
+  return 0;
+}
+
+uint64_t Plan::numRanks() const {
+  uint64_t ranks = 1;
+  for (const PlanAxis &axis : mesh)
+    ranks *= axis.size;
+  return ranks;
+}
+
+uint64_t Plan::numBatchRanks() const {
+  for (const PlanAxis &axis : mesh)
+    if (axis.dealsBatches)
+      return axis.size;
+  return 1;
+}
+
+std::vector<int64_t> Plan::coordinatesOf(uint64_t rank) const {
+  std::vector<int64_t> coordinates(mesh.size());
+  for (size_t i = mesh.size(); i-- > 0; rank /= mesh[i].size)
+    coordinates[i] = static_cast<int64_t>(rank % mesh[i].size);
+  return coordinates;
+}
+
+uint64_t Plan::runOf(const PlanState &state, uint64_t rank) const {
+  std::vector<int64_t> coordinates = coordinatesOf(rank);
+  uint64_t run = 0;
+  for (uint32_t axis : state.axes)
+    run = run * mesh[axis].size + static_cast<uint64_t>(coordinates[axis]);
+  return run;
+}
+
+uint64_t Plan::batchShareOf(uint64_t rank) const {
+  std::vector<int64_t> coordinates = coordinatesOf(rank);
+  for (size_t i = 0; i < mesh.size(); ++i)
+    if (mesh[i].dealsBatches)
+      return static_cast<uint64_t>(coordinates[i]);
+  return 0;
+}
+
+static uint64_t bytesSentBy(const Plan &plan, const std::vector<Instruction> &body) {
+  uint64_t bytes = 0;
+  for (const Instruction &op : body) {
+    uint64_t ranks = 1;
+    for (uint32_t axis : op.axes)
+      ranks *= plan.mesh[axis].size;
+    if (op.kind == Instruction::Kind::Start)
+      bytes += op.pieceBytes * (ranks - 1);
+    if (op.kind == Instruction::Kind::Repeat)
+      bytes += static_cast<uint64_t>(op.count) * bytesSentBy(plan, op.body);
+  }
+  return bytes;
+}
+
+static uint64_t bytesSentBy(const Plan &plan, const std::vector<ProgramOp> &body) {
+  uint64_t bytes = 0;
+  for (const ProgramOp &op : body) {
+    if (op.kind == ProgramOp::Kind::Call)
+      bytes += bytesSentBy(plan, plan.functions[op.function].body);
+    if (op.kind == ProgramOp::Kind::Repeat)
+      bytes += static_cast<uint64_t>(op.count) * bytesSentBy(plan, op.body);
+  }
+  return bytes;
+}
+
+uint64_t Plan::bytesSentPerStep() const {
+  for (const ProgramOp &op : train)
+    if (op.kind == ProgramOp::Kind::Steps)
+      return bytesSentBy(*this, op.body);
   return 0;
 }
 

@@ -3,6 +3,7 @@
 #ifndef MOEC_RUNTIME_PLAN_PLAN_H
 #define MOEC_RUNTIME_PLAN_PLAN_H
 
+#include "runtime/base/Hash.h"
 #include "runtime/plan/DType.h"
 
 #include <cstddef>
@@ -29,6 +30,13 @@ struct PlanTarget {
 
 struct PlanMemory {
   uint64_t stateBytes = 0, arenaBytes = 0, scratchBytes = 0;
+};
+
+/// An axis of the grid of ranks that runs the plan.
+struct PlanAxis {
+  std::string name;
+  uint64_t size = 1;
+  bool dealsBatches = false; // ranks along it take micro-batches of their own; at most one axis
 };
 
 struct PlanBlob {
@@ -109,8 +117,11 @@ struct PlanState {
   StateKind kind = StateKind::Parameter;
   std::optional<StateRole> role;
   bool checkpoint = false;
+  std::vector<uint32_t> axes; // the ranks along these keep one run each of the elements of all copies; empty: all of it
+  uint64_t runs = 1;          // derived: how many
 
-  uint64_t elements() const; // of all copies
+  uint64_t elements() const; // of all copies, over all ranks
+  uint64_t residentBytes() const { return copyBytes * count / runs; } // in the arena of one rank
   /// "layers.{}.attention.q" -> "layers.6.attention.q"
   std::string copyName(uint64_t copy) const;
 };
@@ -154,17 +165,23 @@ struct PlanMetric {
 
 struct Operand {
   uint64_t offset = 0;
-  std::vector<int64_t> strides; // outermost loop first
+  std::vector<int64_t> strides; // axes of the mesh first, then loops, the outermost first
 };
 
+enum class ExchangeOp { AllGather, AllToAll };
+
 struct Instruction {
-  enum class Kind { Launch, Fill, Copy, Repeat };
+  enum class Kind { Launch, Fill, Copy, Repeat, Start, Wait };
 
   Kind kind = Kind::Launch;
   uint32_t kernel = 0;
   int64_t grid = 0;
-  std::vector<Operand> operands; // launch: args; fill: dst; copy: dst, src
-  std::vector<uint64_t> sizes;   // launch: one for each operand; fill and copy: one
+  std::vector<Operand> operands; // launch: args; fill: dst; copy and start: dst, src
+  std::vector<uint64_t> sizes;   // launch and start: one for each operand; fill and copy: one
+  ExchangeOp exchange = ExchangeOp::AllGather; // start
+  std::vector<uint32_t> axes;    // start: the ranks that differ in these axes alone take part
+  uint64_t pieceBytes = 0;       // start: from one rank to another
+  uint32_t request = 0;          // start and wait: which exchange of the function
   uint32_t location = 0;         // section of the spec, in Plan::locations
   int64_t count = 0;             // repeat
   bool reverse = false;
@@ -173,6 +190,7 @@ struct Instruction {
 
 struct PlanFunction {
   std::string name;
+  uint32_t requests = 0; // exchanges: their numbers are below this
   std::vector<Instruction> body;
 };
 
@@ -187,11 +205,13 @@ struct ProgramOp {
 
 struct Plan {
   std::string path; // where it was read from
+  Digest hash{};    // of the file
   std::string compiler, name, spec, specHash, specFile;
   DType elementType = DType::F32;
   uint64_t seed = 0;
   PlanTarget target;
   PlanMemory memory;
+  std::vector<PlanAxis> mesh; // empty: one rank
   std::vector<PlanBlob> blobs;
   std::vector<PlanKernel> kernels;
   std::vector<std::string> locations; // sections of the spec, as JSON pointers
@@ -211,8 +231,19 @@ struct Plan {
   const PlanBlob *findBlob(const std::string &name) const;
   /// The first state with this role; nullptr: none.
   const PlanState *findState(StateRole role) const;
-  /// Sequences that one training step reads.
+  uint64_t numRanks() const;
+  /// Ranks along the axis that deals out micro-batches.
+  uint64_t numBatchRanks() const;
+  /// Where a rank stands along each axis of the mesh; the last axis counts fastest.
+  std::vector<int64_t> coordinatesOf(uint64_t rank) const;
+  /// Which run of a state a rank keeps.
+  uint64_t runOf(const PlanState &state, uint64_t rank) const;
+  /// Which of numBatchRanks() shares of the micro-batches a rank takes.
+  uint64_t batchShareOf(uint64_t rank) const;
+  /// Sequences that one training step reads, on all ranks together.
   uint64_t sequencesPerStep() const;
+  /// What one rank sends to others in a training step: its part of every exchange, as often as it runs.
+  uint64_t bytesSentPerStep() const;
   /// Announced peak of a run: arena and scratch, each rounded up. On processors every thread has a scratch; GPUs have
   /// one in all, whatever `threads` says.
   uint64_t peakBytes(uint64_t threads) const;
@@ -225,6 +256,8 @@ uint64_t countBatches(const std::vector<ProgramOp> &body);
 
 uint64_t mapElementBytes(MapElement element);
 std::string_view targetKindName(TargetKind kind);
+std::string_view exchangeName(ExchangeOp exchange);
+std::optional<ExchangeOp> exchangeFromName(std::string_view name);
 std::string_view stateKindName(StateKind kind);
 std::optional<StateKind> stateKindFromName(std::string_view name);
 std::string_view stateRoleName(StateRole role);

@@ -14,6 +14,8 @@ public:
 
   Status run() {
     MOEC_RETURN_IF_ERROR(checkTables());
+    for (const PlanAxis &axis : plan.mesh)
+      loopCounts.push_back(static_cast<int64_t>(axis.size));
     for (size_t i = 0; i < plan.functions.size(); ++i) {
       function = &plan.functions[i];
       MOEC_RETURN_IF_ERROR(checkBody(function->body, "/functions/" + std::to_string(i) + "/body"));
@@ -51,15 +53,15 @@ private:
       std::optional<uint64_t> bytes = checkedMul(state.copyBytes, state.count);
       if (!bytes)
         return outside(pointer, "state \"" + state.name + "\"", plan.memory.stateBytes);
-      MOEC_RETURN_IF_ERROR(
-          checkRange(state.offset, *bytes, plan.memory.stateBytes, pointer, "state \"" + state.name + "\""));
+      MOEC_RETURN_IF_ERROR(checkRange(state.offset, *bytes / state.runs, plan.memory.stateBytes, pointer,
+                                      "state \"" + state.name + "\""));
       if (state.checkpoint)
         saved.push_back(&state);
     }
     // What goes into checkpoints must not share bytes, or loading would depend on the order of tensors.
     std::sort(saved.begin(), saved.end(), [](auto *a, auto *b) { return a->offset < b->offset; });
     for (size_t i = 1; i < saved.size(); ++i)
-      if (saved[i - 1]->offset + saved[i - 1]->copyBytes * saved[i - 1]->count > saved[i]->offset)
+      if (saved[i - 1]->offset + saved[i - 1]->residentBytes() > saved[i]->offset)
         return Status::error("MOEC-P008", plan.path + ":/state", "\"", saved[i - 1]->name, "\" and \"", saved[i]->name,
                              "\" overlap at ", saved[i]->offset);
     return Status::ok();
@@ -90,6 +92,26 @@ private:
       return Status::error("MOEC-P008", plan.path + ":" + pointer, "copy of ", op.sizes[0], " bytes from ", src.offset,
                            " to ", dst.offset, " overlaps itself");
     return Status::ok();
+  }
+
+  /// An exchange reads its source until it is done. An all-gather may work in place: each rank's source is its own piece
+  /// of the destination.
+  Status checkStart(const Instruction &op, const std::string &pointer) {
+    Operand dst = op.operands[0], src = op.operands[1];
+    size_t numIndices = std::max(dst.strides.size(), src.strides.size());
+    numIndices = std::max(numIndices, plan.mesh.size());
+    dst.strides.resize(numIndices);
+    src.strides.resize(numIndices);
+    bool isInPlace = op.exchange == ExchangeOp::AllGather && src.offset == dst.offset;
+    auto piece = static_cast<int64_t>(op.pieceBytes);
+    for (size_t i = op.axes.size(); i-- > 0; piece *= static_cast<int64_t>(plan.mesh[op.axes[i]].size))
+      isInPlace = isInPlace && src.strides[op.axes[i]] - dst.strides[op.axes[i]] == piece;
+    bool isApart = src.strides != dst.strides || src.offset >= dst.offset + op.sizes[0] ||
+                   dst.offset >= src.offset + op.sizes[1];
+    if (isInPlace || isApart)
+      return Status::ok();
+    return Status::error("MOEC-P008", plan.path + ":" + pointer, "exchange of ", op.sizes[1], " bytes at ", src.offset,
+                         " into ", op.sizes[0], " at ", dst.offset, " overlaps itself");
   }
 
   /// Tensor maps: inside the operand that they describe, and aligned in every iteration.
@@ -123,6 +145,8 @@ private:
         MOEC_RETURN_IF_ERROR(checkMaps(op, here));
       if (op.kind == Instruction::Kind::Copy)
         MOEC_RETURN_IF_ERROR(checkCopy(op, here));
+      if (op.kind == Instruction::Kind::Start)
+        MOEC_RETURN_IF_ERROR(checkStart(op, here));
       if (op.kind == Instruction::Kind::Repeat) {
         loopCounts.push_back(op.count);
         MOEC_RETURN_IF_ERROR(checkBody(op.body, here + "/body"));
@@ -134,7 +158,7 @@ private:
 
   const Plan &plan;
   const PlanFunction *function = nullptr;
-  std::vector<int64_t> loopCounts;
+  std::vector<int64_t> loopCounts; // of the axes of the mesh, then of the enclosing repeats
 };
 
 } // namespace

@@ -7,11 +7,21 @@
 
 namespace moec::rt {
 
-static std::string operandText(const Operand &operand) {
+static std::string operandText(const Plan &plan, const Operand &operand) {
   std::string text = "@" + std::to_string(operand.offset);
+  size_t numAxes = plan.mesh.size();
   for (size_t i = 0; i < operand.strides.size(); ++i)
     if (operand.strides[i] != 0)
-      text += " + " + std::to_string(operand.strides[i]) + "*i" + std::to_string(i);
+      text += " + " + std::to_string(operand.strides[i]) + "*" +
+              (i < numAxes ? plan.mesh[i].name : "i" + std::to_string(i - numAxes));
+  return text;
+}
+
+/// "data 4 x expert 2".
+static std::string meshText(const Plan &plan) {
+  std::string text;
+  for (const PlanAxis &axis : plan.mesh)
+    text += (text.empty() ? "" : " x ") + axis.name + " " + std::to_string(axis.size);
   return text;
 }
 
@@ -35,8 +45,10 @@ static std::string describeHead(const Plan &plan) {
           std::string(dtypeInfo(plan.elementType).name) + "\n";
   text += "data: " + plan.data.tokenizer + " tokens, " + std::to_string(plan.data.sequences) + " sequences of " +
           std::to_string(plan.data.seqLen) + " at a time, " + std::to_string(plan.data.train.size()) +
-          " training and " + std::to_string(plan.data.validation.size()) + " validation sources\n\n";
-  return text;
+          " training and " + std::to_string(plan.data.validation.size()) + " validation sources\n";
+  if (!plan.mesh.empty())
+    text += "ranks: " + std::to_string(plan.numRanks()) + " (" + meshText(plan) + "); all numbers are of one rank\n";
+  return text + "\n";
 }
 
 static std::string_view segmentName(StateKind kind) {
@@ -69,8 +81,6 @@ static constexpr StateKind kSegments[] = {
     StateKind::Parameter, StateKind::Copy,   StateKind::Gradient, StateKind::Optimizer, StateKind::Balance,
     StateKind::Batch,     StateKind::Output, StateKind::Constant, StateKind::Metric,    StateKind::Counter};
 
-static uint64_t stateBytesOf(const PlanState &state) { return state.copyBytes * state.count; }
-
 /// The compiler names what the forward keeps for the backward, one copy for each layer, "kept.<what>".
 static bool isKept(const PlanBuffer &buffer) { return buffer.name.starts_with("kept."); }
 
@@ -92,7 +102,7 @@ static std::string describeMemory(const Plan &plan, uint64_t threads) {
   for (StateKind kind : kSegments) {
     uint64_t bytes = 0;
     for (const PlanState &state : plan.state)
-      bytes += state.kind == kind ? stateBytesOf(state) : 0;
+      bytes += state.kind == kind ? state.residentBytes() : 0;
     row(std::string(segmentName(kind)), bytes);
   }
   uint64_t kept = 0;
@@ -118,7 +128,7 @@ static std::string describeState(const Plan &plan) {
     for (const PlanState &state : plan.state) {
       if (state.kind != kind)
         continue;
-      std::vector<std::string> cells = sizeCells(stateBytesOf(state));
+      std::vector<std::string> cells = sizeCells(state.residentBytes());
       table.row({state.name, cells[0], cells[1], std::string(dtypeInfo(state.dtype).name), formatShape(state.shape),
                  std::to_string(state.count), state.checkpoint ? "yes" : "no", std::to_string(state.offset),
                  std::string(places[state.offset])});
@@ -194,19 +204,29 @@ static void describeBody(const Plan &plan, const std::vector<Instruction> &body,
     case Instruction::Kind::Launch:
       text += plan.kernels[op.kernel].name + " x" + std::to_string(op.grid) + " (";
       for (size_t i = 0; i < op.operands.size(); ++i)
-        text += (i ? ", " : "") + operandText(op.operands[i]) + ":" + std::to_string(op.sizes[i]);
+        text += (i ? ", " : "") + operandText(plan, op.operands[i]) + ":" + std::to_string(op.sizes[i]);
       text += ")\n";
       break;
     case Instruction::Kind::Fill:
-      text += "fill " + operandText(op.operands[0]) + ":" + std::to_string(op.sizes[0]) + "\n";
+      text += "fill " + operandText(plan, op.operands[0]) + ":" + std::to_string(op.sizes[0]) + "\n";
       break;
     case Instruction::Kind::Copy:
-      text += "copy " + operandText(op.operands[0]) + " <- " + operandText(op.operands[1]) + ":" +
+      text += "copy " + operandText(plan, op.operands[0]) + " <- " + operandText(plan, op.operands[1]) + ":" +
               std::to_string(op.sizes[0]) + "\n";
       break;
     case Instruction::Kind::Repeat:
       text += "repeat " + std::to_string(op.count) + (op.reverse ? " (last first)\n" : "\n");
       describeBody(plan, op.body, indent + "  ", text);
+      break;
+    case Instruction::Kind::Start:
+      text += "start " + std::to_string(op.request) + ": " + std::string(exchangeName(op.exchange)) + " along";
+      for (uint32_t axis : op.axes)
+        text += " " + plan.mesh[axis].name;
+      text += ", " + operandText(plan, op.operands[0]) + ":" + std::to_string(op.sizes[0]) + " <- " +
+              operandText(plan, op.operands[1]) + ":" + std::to_string(op.sizes[1]) + "\n";
+      break;
+    case Instruction::Kind::Wait:
+      text += "wait for " + std::to_string(op.request) + "\n";
       break;
     }
   }
@@ -254,7 +274,7 @@ std::string describePlan(const Plan &plan, const PlanDescribeOptions &options) {
                      describeBuffers(plan) + describeKernels(plan) + describeLaunches(plan);
   if (!options.instructions)
     return text;
-  text += "instructions: kernel xWORKGROUPS (@offset + stride*index:bytes, ...); i0 is the outermost loop's index; :0 "
+  text += "instructions: kernel xWORKGROUPS (@offset + stride*index:bytes, ...); i0 is the outermost loop's index, an axis of ranks stands for the rank's place; :0 "
           "marks an "
           "index that is handed over as a distance\n";
   for (const PlanFunction &function : plan.functions) {

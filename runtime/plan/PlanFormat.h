@@ -8,7 +8,7 @@
 namespace moec::rt {
 
 inline constexpr char kPlanMagic[9] = "MOECPLAN";
-inline constexpr uint32_t kPlanVersion = 3;
+inline constexpr uint32_t kPlanVersion = 4;
 inline constexpr uint64_t kPlanHeaderBytes = 64;
 inline constexpr uint64_t kPlanBlobAlignment = 64;
 inline constexpr uint64_t kPlanMemoryAlignment = 64;
@@ -36,6 +36,10 @@ inline constexpr uint64_t kPlanCudaCounterBytes = 4096;
 
 /// Nested `repeat`s beyond this are refused; the interpreter keeps its loop indices in a fixed array.
 inline constexpr size_t kMaxLoopDepth = 8;
+
+/// Axes of the mesh, and ranks in all.
+inline constexpr size_t kMaxAxes = 4;
+inline constexpr uint64_t kMaxRanks = 65536;
 
 } // namespace moec::rt
 

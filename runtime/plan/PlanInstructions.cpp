@@ -24,7 +24,7 @@ static Operand readOperand(const Json &json, const std::string &pointer, size_t 
   }
   operand.offset = static_cast<uint64_t>(offset);
   if (items.size() - 1 > depth) {
-    errors.fail(pointer, "has ", items.size() - 1, " strides inside ", depth, " repeats");
+    errors.fail(pointer, "has ", items.size() - 1, " strides for ", depth, " axes of the mesh and repeats");
     return operand;
   }
   for (size_t i = 1; i < items.size(); ++i) {
@@ -42,6 +42,10 @@ namespace {
 struct BodyReader {
   Plan &plan;
   FieldErrors &errors;
+  std::vector<bool> waited = {}; // requests of the function at hand, by number; false: under way
+
+  /// Strides that an operand may have inside `depth` repeats.
+  size_t numIndices(size_t depth) const { return plan.mesh.size() + depth; }
 
   template <typename Op, typename Read>
   std::vector<Op> readBody(const Json &array, const std::string &pointer, Read read) {
@@ -59,8 +63,13 @@ struct BodyReader {
   }
 
   std::vector<Instruction> instructions(const Json &array, const std::string &pointer, size_t depth) {
-    return readBody<Instruction>(array, pointer,
-                                 [&](Fields &fields, Instruction &op) { instruction(fields, op, depth); });
+    size_t before = waited.size();
+    auto body = readBody<Instruction>(array, pointer,
+                                      [&](Fields &fields, Instruction &op) { instruction(fields, op, depth); });
+    for (size_t i = before; i < waited.size(); ++i)
+      if (!waited[i])
+        errors.fail(pointer, "starts exchange ", i, " and does not wait for it");
+    return body;
   }
 
   void instruction(Fields &fields, Instruction &op, size_t depth) {
@@ -71,6 +80,10 @@ struct BodyReader {
       move(fields, op, depth, name == "copy");
     else if (name == "repeat")
       repeat(fields, op, depth);
+    else if (name == "start")
+      start(fields, op, depth);
+    else if (name == "wait")
+      wait(fields, op);
     else
       errors.fail(fields.pointerTo("op"), "unknown instruction \"", name, "\"");
     if (op.kind != Instruction::Kind::Repeat && plan.locations.size() > 0)
@@ -89,7 +102,7 @@ struct BodyReader {
     op.grid = fields.integer("grid", 1, plan.target.kind == TargetKind::Cuda ? INT32_MAX : int64_t{1} << 40);
     const auto &args = fields.array("args").items();
     for (size_t i = 0; i < args.size(); ++i)
-      op.operands.push_back(readOperand(args[i], fields.pointerTo("args") + "/" + std::to_string(i), depth, errors));
+      op.operands.push_back(readOperand(args[i], fields.pointerTo("args") + "/" + std::to_string(i), numIndices(depth), errors));
     op.sizes = fields.sizes("sizes");
     if (args.size() != plan.kernels[kernel].params || op.sizes.size() != args.size())
       errors.fail(fields.pointer(), "kernel \"", plan.kernels[kernel].name, "\" takes ", plan.kernels[kernel].params,
@@ -98,10 +111,49 @@ struct BodyReader {
 
   void move(Fields &fields, Instruction &op, size_t depth, bool isCopy) {
     op.kind = isCopy ? Instruction::Kind::Copy : Instruction::Kind::Fill;
-    op.operands.push_back(readOperand(fields.array("dst"), fields.pointerTo("dst"), depth, errors));
+    op.operands.push_back(readOperand(fields.array("dst"), fields.pointerTo("dst"), numIndices(depth), errors));
     if (isCopy)
-      op.operands.push_back(readOperand(fields.array("src"), fields.pointerTo("src"), depth, errors));
+      op.operands.push_back(readOperand(fields.array("src"), fields.pointerTo("src"), numIndices(depth), errors));
     op.sizes = {fields.size("bytes")};
+  }
+
+  void start(Fields &fields, Instruction &op, size_t depth) {
+    op.kind = Instruction::Kind::Start;
+    std::string what = fields.string("exchange");
+    std::optional<ExchangeOp> exchange = exchangeFromName(what);
+    if (!exchange)
+      errors.fail(fields.pointerTo("exchange"), "unknown exchange \"", what, "\"");
+    op.exchange = exchange.value_or(ExchangeOp::AllGather);
+    uint64_t ranks = 1;
+    for (uint64_t axis : fields.sizes("axes")) {
+      bool isNew = std::find(op.axes.begin(), op.axes.end(), axis) == op.axes.end();
+      if (axis >= plan.mesh.size() || !isNew) {
+        errors.fail(fields.pointerTo("axes"), "has ", axis, ", expected numbers of axes of the mesh, each once");
+        return;
+      }
+      op.axes.push_back(static_cast<uint32_t>(axis));
+      ranks *= plan.mesh[axis].size;
+    }
+    if (op.axes.empty())
+      errors.fail(fields.pointerTo("axes"), "names no axis");
+    op.operands.push_back(readOperand(fields.array("dst"), fields.pointerTo("dst"), numIndices(depth), errors));
+    op.operands.push_back(readOperand(fields.array("src"), fields.pointerTo("src"), numIndices(depth), errors));
+    op.pieceBytes = fields.size("bytes", (int64_t{1} << 60) / kMaxRanks);
+    op.sizes = {op.pieceBytes * ranks, op.exchange == ExchangeOp::AllToAll ? op.pieceBytes * ranks : op.pieceBytes};
+    op.request = static_cast<uint32_t>(fields.integer("request", 0, int64_t{1} << 31));
+    if (op.request != waited.size())
+      errors.fail(fields.pointerTo("request"), "is ", op.request, ", expected ", waited.size(),
+                  ": requests count from 0 in the order of their starts");
+    waited.push_back(false);
+  }
+
+  void wait(Fields &fields, Instruction &op) {
+    op.kind = Instruction::Kind::Wait;
+    op.request = static_cast<uint32_t>(fields.integer("request", 0, int64_t{1} << 31));
+    if (op.request >= waited.size() || waited[op.request])
+      errors.fail(fields.pointerTo("request"), "is ", op.request, ", which is not under way");
+    else
+      waited[op.request] = true;
   }
 
   void repeat(Fields &fields, Instruction &op, size_t depth) {
@@ -202,7 +254,9 @@ void parseFunctions(Fields &root, Plan &plan) {
     for (const PlanFunction &other : plan.functions)
       if (other.name == function.name)
         root.errors().fail(fields.pointerTo("name"), "there are two functions \"", function.name, "\"");
+    reader.waited.clear();
     function.body = reader.instructions(fields.array("body"), fields.pointerTo("body"), 0);
+    function.requests = static_cast<uint32_t>(reader.waited.size());
     fields.finish();
     plan.functions.push_back(std::move(function));
   }

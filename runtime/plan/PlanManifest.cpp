@@ -44,6 +44,11 @@ static bool isHash(const std::string &text) {
   return text.size() == 32 && text.find_first_not_of("0123456789abcdef") == std::string::npos;
 }
 
+std::string hashOfSpec(Json spec) {
+  spec.remove("parallel");
+  return hashHex(spec.dump());
+}
+
 static void readIdentity(Fields &root, Plan &plan) {
   root.integer("format", kPlanVersion, kPlanVersion);
   plan.compiler = root.string("compiler");
@@ -52,8 +57,8 @@ static void readIdentity(Fields &root, Plan &plan) {
     root.errors().fail("/name", "must be usable as a folder name, is \"", plan.name, "\"");
   plan.spec = root.object("spec").dump();
   plan.specHash = root.string("spec_hash");
-  if (hashHex(plan.spec) != plan.specHash)
-    root.errors().fail("/spec_hash", "is \"", plan.specHash, "\", but the hash of the spec is ", hashHex(plan.spec));
+  if (std::string hash = hashOfSpec(root.object("spec")); hash != plan.specHash)
+    root.errors().fail("/spec_hash", "is \"", plan.specHash, "\", but the hash of the spec is ", hash);
   plan.specFile = root.string("spec_file");
   plan.elementType = readDType(root, "element_type");
   if (plan.elementType != DType::F32 && plan.elementType != DType::F64)
@@ -102,6 +107,24 @@ static void readMemory(Fields &root, const PlanTarget &target, PlanMemory &memor
                        kPlanCudaCounterBytes);
   if (memory.stateBytes > memory.arenaBytes)
     root.errors().fail("/memory/state_bytes", "is ", memory.stateBytes, ", more than arena_bytes ", memory.arenaBytes);
+}
+
+static void readMesh(Fields &root, Plan &plan) {
+  readRows(root, "mesh", plan.mesh, [&](Fields &fields, PlanAxis &axis) {
+    axis.name = fields.string("axis");
+    axis.size = static_cast<uint64_t>(fields.integer("size", 1, kMaxRanks));
+    axis.dealsBatches = fields.boolean("batches");
+    for (const PlanAxis &other : plan.mesh) {
+      if (other.name == axis.name)
+        root.errors().fail(fields.pointerTo("axis"), "there are two axes \"", axis.name, "\"");
+      if (other.dealsBatches && axis.dealsBatches)
+        root.errors().fail(fields.pointerTo("batches"), "\"", other.name, "\" deals out batches already");
+    }
+  });
+  if (plan.mesh.size() > kMaxAxes)
+    root.errors().fail("/mesh", "has ", plan.mesh.size(), " axes, at most ", kMaxAxes, " are allowed");
+  else if (plan.numRanks() > kMaxRanks)
+    root.errors().fail("/mesh", "has ", plan.numRanks(), " ranks, at most ", kMaxRanks, " are allowed");
 }
 
 /// "types" and "writes" may be left out, together.
@@ -193,6 +216,20 @@ static void readState(Fields &root, Plan &plan) {
     state.kind = known.value_or(StateKind::Parameter);
     state.role = readRole(fields);
     state.checkpoint = fields.boolean("checkpoint");
+    for (uint64_t axis : fields.sizes("axes")) {
+      bool isNew = std::find(state.axes.begin(), state.axes.end(), axis) == state.axes.end();
+      if (axis >= plan.mesh.size() || !isNew) {
+        root.errors().fail(fields.pointerTo("axes"), "has ", axis, ", expected numbers of axes of the mesh, each once");
+        break;
+      }
+      state.axes.push_back(static_cast<uint32_t>(axis));
+      state.runs *= plan.mesh[axis].size;
+    }
+    if (uint64_t elements = state.copyBytes / dtypeInfo(state.dtype).bytes; elements * state.count % state.runs != 0)
+      root.errors().fail(fields.pointerTo("axes"), "divide ", state.count, " copies of ", elements, " elements into ",
+                         state.runs, " runs, expected equal ones");
+    if (state.runs > 1 && state.role)
+      root.errors().fail(fields.pointerTo("axes"), "must be empty: the runtime uses all of this state");
     if (state.name.empty() || state.name.size() > 512)
       root.errors().fail(fields.pointerTo("name"), "must have 1 to 512 bytes");
     for (uint64_t copy = 0; copy < state.count && !fields.failed(); ++copy)
@@ -367,6 +404,7 @@ Status parseManifest(const Json &manifest, Plan &plan) {
   readIdentity(root, plan);
   readTarget(root, plan.target);
   readMemory(root, plan.target, plan.memory);
+  readMesh(root, plan);
   readTables(root, plan);
   readState(root, plan);
   readData(root, plan);

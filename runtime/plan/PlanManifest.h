@@ -17,6 +17,10 @@ void parseLaunch(Fields &kernelFields, const Plan &plan, PlanKernel &kernel);
 void parseFunctions(Fields &root, Plan &plan);
 void parsePrograms(Fields &root, Plan &plan);
 
+/// The hash of a spec, as plans, checkpoints and runs carry it. `parallel` says how a step is divided, not what it
+/// computes, so it does not count: a run goes on under another layout.
+std::string hashOfSpec(Json spec);
+
 /// Index of the function called `name`; a failure at `pointer` when there is none.
 uint32_t findFunction(const Plan &plan, const std::string &name, const std::string &pointer, FieldErrors &errors);
 

@@ -106,6 +106,7 @@ Result<Plan> parsePlan(std::span<const std::byte> file, const std::string &path,
 
   Plan plan;
   plan.path = path;
+  std::memcpy(plan.hash.data(), file.data() + kPlanHashAt, kPlanHashBytes);
   MOEC_RETURN_IF_ERROR(parseManifest(*manifest, plan));
   MOEC_RETURN_IF_ERROR(loadBlobs(file, plan));
   MOEC_RETURN_IF_ERROR(checkPlanMemory(plan));

@@ -4,6 +4,7 @@
 #include "runtime/base/File.h"
 #include "runtime/base/Hash.h"
 #include "runtime/plan/PlanFormat.h"
+#include "runtime/plan/PlanManifest.h"
 #include "runtime/plan/PlanReader.h"
 
 #include <cstring>
@@ -30,11 +31,9 @@ template <typename T> static void store(std::string &file, size_t at, T value) {
   std::memcpy(file.data() + at, &value, sizeof value);
 }
 
-static std::string hashOf(const Json &spec) { return hashHex(spec.dump()); }
-
 Result<std::string> specHash(std::string_view specJsonText) {
   MOEC_ASSIGN_OR_RETURN(Json spec, Json::parse(specJsonText));
-  return hashOf(spec);
+  return hashOfSpec(std::move(spec));
 }
 
 Result<std::string> buildPlan(Json manifest, std::span<const PlanWriterBlob> blobs) {
@@ -42,7 +41,7 @@ Result<std::string> buildPlan(Json manifest, std::span<const PlanWriterBlob> blo
     return Status::error("MOEC-P005", "", "internal: the manifest to write is not a JSON object");
   manifest.set("format", Json::integer(kPlanVersion));
   if (const Json *spec = manifest.find("spec"))
-    manifest.set("spec_hash", Json::string(hashOf(*spec)));
+    manifest.set("spec_hash", Json::string(hashOfSpec(*spec)));
 
   // The manifest holds the blob offsets, which depend on its size: reserve room for the longest numbers.
   std::vector<uint64_t> offsets(blobs.size(), std::numeric_limits<int64_t>::max());

@@ -3,6 +3,7 @@
 #include "dialects/Exp/IR/Exp.h"
 #include "dialects/Moe/IR/FunctionNames.h"
 #include "dialects/Plan/IR/Plan.h"
+#include "llvm/ADT/bit.h"
 
 using namespace mlir;
 
@@ -37,6 +38,24 @@ private:
   Location loc;
 };
 
+/// The micro-batches of one rank in a step. With an order of sums (dist-order-sums) each is followed by the joins of a
+/// binary tree: after micro-batch i, counted from 0, as many levels are full as i has ones at its end.
+void buildMicroBatches(ProgramBuilder &p, ModuleOp module, int64_t count) {
+  auto runOne = [&] {
+    p.nextBatch();
+    p.call(moe::kForwardBackwardFunction);
+  };
+  if (!module.lookupSymbol<plan::FuncOp>(moe::kSumAllFunction))
+    return p.repeat(count, runOne);
+  for (int64_t i = 0; i < count; ++i) {
+    runOne();
+    if (i + 1 < count)
+      p.call(moe::kSumLevelFunction + std::to_string(llvm::countr_one(static_cast<uint64_t>(i))));
+    else
+      p.call(moe::kSumAllFunction);
+  }
+}
+
 struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
   void runOnOperation() override {
     ModuleOp module = getOperation();
@@ -50,7 +69,9 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
     auto evaluation = experiment.section<exp::EvaluateOp>();
     auto checkpoint = experiment.section<exp::CheckpointOp>();
     int64_t steps = experiment.section<exp::DurationOp>().getSteps();
-    int64_t microBatches = batch.getSequences() / batch.getMicroSequences();
+    auto mesh = module.lookupSymbol<plan::MeshOp>(plan::MeshOp::symbol);
+    int64_t ranks = mesh && mesh.getBatches() ? mesh.sizeAlong(ArrayAttr::get(&getContext(), mesh.getBatchesAttr())) : 1;
+    int64_t microBatches = batch.getSequences() / batch.getMicroSequences() / ranks; // of a rank
     bool canEvaluate = llvm::any_of(experiment.sections<exp::DatasetOp>(),
                                     [](exp::DatasetOp data) { return data.getSplit() == exp::Split::validation; });
 
@@ -69,10 +90,7 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
     p.program("train", [&] {
       p.steps(steps, [&] {
         p.call(moe::kBeginStepFunction);
-        p.repeat(microBatches, [&] {
-          p.nextBatch();
-          p.call(moe::kForwardBackwardFunction);
-        });
+        buildMicroBatches(p, module, microBatches);
         p.call(moe::kUpdateFunction);
         p.log(experiment.section<exp::MetricsOp>().getEverySteps());
         if (canEvaluate && evaluation.getEverySteps() > 0)

@@ -5,6 +5,7 @@
 #include "compiler/Conversion/MoeToPlan/Passes.h"
 #include "compiler/Conversion/MoeToPlan/ValueNames.h"
 #include "compiler/Target/All/Targets.h"
+#include "dialects/Dist/IR/Dist.h"
 #include "dialects/Moe/Analysis/Values.h"
 #include "dialects/Tile/IR/Tile.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -64,12 +65,16 @@ private:
   LogicalResult lowerBlock(Block &block, OpBuilder &b);
   LogicalResult lowerDispatch(moe::DispatchOp dispatch, OpBuilder &b);
   LogicalResult lowerRepeat(moe::RepeatOp repeat, OpBuilder &b);
+  LogicalResult lowerExchange(Operation *op, OpBuilder &b);
   void assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd);
-  Value alloc(Value value, Location loc, const Twine &name, OpBuilder &b);
+  Value alloc(RankedTensorType type, Location loc, const Twine &name, OpBuilder &b);
+  Value alloc(Value value, Location loc, const Twine &name, OpBuilder &b) {
+    return alloc(cast<RankedTensorType>(value.getType()), loc, name, b);
+  }
   Value bufferOf(Value value, OpBuilder &b);
   Value anywhere(Location loc, Value index, OpBuilder &b);
-  Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b);
+  Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b, RankedTensorType type = {});
 
   KernelTable &kernels;
   SymbolTable &symbols;
@@ -79,22 +84,25 @@ private:
 };
 
 /// Names are numbered from the second on: "attention.matmul", "attention.matmul.2".
-Value FunctionLowering::alloc(Value value, Location loc, const Twine &what, OpBuilder &b) {
+Value FunctionLowering::alloc(RankedTensorType type, Location loc, const Twine &what, OpBuilder &b) {
   std::string name = what.str();
   if (int number = ++taken[name]; number > 1)
     name += "." + std::to_string(number);
-  auto type = cast<RankedTensorType>(value.getType());
   return plan::AllocOp::create(b, loc, plan::BufferType::get(b.getContext(), plan::tensorBytes(type)),
                                b.getStringAttr(name), TypeAttr::get(type), IntegerAttr(), IntegerAttr(), IntegerAttr());
 }
 
-Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b) {
+/// All of a state, or with an index the copy or run of elements that it selects: they lie one after another, `type` is
+/// what one holds (null: a copy).
+Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b,
+                                    RankedTensorType type) {
   auto state = symbols.lookup<plan::StateOp>(symbol.getValue());
   Value address = plan::AddressOp::create(b, loc, plan::BufferType::get(b.getContext(), state.getBytes()), symbol);
   if (!index)
     return address;
-  return plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), state.getCopyBytes()), address,
-                               buffers.lookup(index), 0, state.getCopyBytes());
+  int64_t bytes = type ? plan::tensorBytes(type) : state.getCopyBytes();
+  return plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), bytes), address, buffers.lookup(index), 0,
+                               bytes);
 }
 
 /// An empty slice that lies `index` bytes after the start of the arena's first state. A kernel gets an index this way
@@ -109,7 +117,7 @@ Value FunctionLowering::anywhere(Location loc, Value index, OpBuilder &b) {
 Value FunctionLowering::bufferOf(Value value, OpBuilder &b) {
   Value base = underReshapes(value);
   if (auto read = base.getDefiningOp<moe::ReadOp>())
-    return stateBuffer(read.getLoc(), read.getStateAttr(), read.getIndex(), b);
+    return stateBuffer(read.getLoc(), read.getStateAttr(), read.getIndex(), b, cast<RankedTensorType>(read.getType()));
   return buffers.lookup(base);
 }
 
@@ -142,7 +150,7 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
       break;
     }
     case moe::DispatchParam::Kind::State:
-      operands.push_back(stateBuffer(dispatch.getLoc(), param.state, outerIndex(param.copy), b));
+      operands.push_back(stateBuffer(dispatch.getLoc(), param.state, outerIndex(param.copy), b, param.type));
       break;
     case moe::DispatchParam::Kind::Base:
       operands.push_back(anywhere(dispatch.getLoc(), Value(), b));
@@ -304,6 +312,42 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   return success();
 }
 
+/// An op that stays apart: a start and its wait, one after the other. Results of several ranks lie side by side in one
+/// buffer, as they arrive.
+LogicalResult FunctionLowering::lowerExchange(Operation *op, OpBuilder &b) {
+  Location loc = op->getLoc();
+  if (auto coordinate = dyn_cast<dist::CoordinateOp>(op)) {
+    buffers[coordinate] = plan::CoordinateOp::create(b, loc, b.getIndexType(), coordinate.getAxisAttr());
+    return success();
+  }
+  Value moved = isa<dist::GatherIntoOp>(op) ? cast<dist::GatherIntoOp>(op).getValue() : op->getOperand(0);
+  Value source = bufferOf(moved, b);
+  if (!source)
+    return op->emitOpError("internal: its operand has no buffer");
+  Value destination;
+  if (auto into = dyn_cast<dist::GatherIntoOp>(op)) {
+    destination = stateBuffer(loc, into.getStateAttr(), Value(), b);
+  } else {
+    auto type = cast<RankedTensorType>(op->getResult(0).getType());
+    int64_t count = op->getNumResults(), bytes = plan::tensorBytes(type);
+    SmallVector<int64_t> shape(type.getShape());
+    shape.front() *= count;
+    destination = alloc(RankedTensorType::get(shape, type.getElementType()), loc,
+                        "received." + describeValue(op->getResult(0), symbols), b);
+    for (auto [number, result] : llvm::enumerate(op->getResults()))
+      buffers[result] = count == 1 ? destination
+                                   : plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), bytes),
+                                                           destination, Value(), bytes * number, 0);
+  }
+  auto exchange = plan::ExchangeAttr::get(
+      b.getContext(), isa<dist::AllToAllOp>(op) ? plan::Exchange::all_to_all : plan::Exchange::all_gather);
+  auto axes = op->getAttrOfType<ArrayAttr>("axes");
+  Value request = plan::StartOp::create(b, loc, plan::RequestType::get(b.getContext()), exchange, axes, destination,
+                                        source);
+  plan::WaitOp::create(b, loc, request);
+  return success();
+}
+
 LogicalResult FunctionLowering::lowerBlock(Block &block, OpBuilder &b) {
   for (Operation &op : block.without_terminator()) {
     if (isa<arith::ConstantOp, moe::ReadOp, moe::ReshapeOp>(op))
@@ -313,6 +357,8 @@ LogicalResult FunctionLowering::lowerBlock(Block &block, OpBuilder &b) {
       done = lowerDispatch(dispatch, b);
     else if (auto repeat = dyn_cast<moe::RepeatOp>(op))
       done = lowerRepeat(repeat, b);
+    else if (isa<dist::CoordinateOp, dist::AllToAllOp, dist::AllGatherOp, dist::GatherIntoOp>(op))
+      done = lowerExchange(&op, b);
     else
       return op.emitOpError("internal: not inside a dispatch; run moe-form-dispatches first");
     if (failed(done))
@@ -335,6 +381,10 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
     OwningOpRef<ModuleOp> made = ModuleOp::create(module.getLoc());
     OpBuilder b = OpBuilder::atBlockEnd(made->getBody());
     SmallVector<Operation *> replaced;
+    if (dist::MeshOp mesh = dist::findMesh(module)) {
+      plan::MeshOp::create(b, mesh.getLoc(), mesh.getSymName(), mesh.getAxes(), mesh.getSizes(), mesh.getBatchesAttr());
+      replaced.push_back(mesh);
+    }
     for (auto state : module.getOps<moe::StateOp>()) {
       auto placed =
           plan::StateOp::create(b, state.getLoc(), state.getSymName(), sameWord<plan::StateKind>(state.getKind()),
@@ -345,6 +395,8 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
       if (std::optional<moe::StateRole> role = state.getRole())
         placed.setRole(sameWord<plan::StateRole>(*role));
       placed.setSaved(state.getSaved());
+      placed.setDividedAttr(state.getDividedAttr());
+      placed.setAxesAttr(state.getAxesAttr());
       replaced.push_back(state);
     }
     ModuleOp kernels = ModuleOp::create(b, module.getLoc(), kernelModuleName);

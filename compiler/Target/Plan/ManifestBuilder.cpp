@@ -62,7 +62,7 @@ std::string pointerIn(Location loc) {
 
 //===--- The plan's tables ----------------------------------------------------------------------------------------===//
 
-/// A place in the arena: constant offset plus a stride for each enclosing repeat.
+/// A place in the arena: constant offset plus a stride for each axis of the mesh, then for each enclosing repeat.
 struct Place {
   int64_t offset = 0;
   SmallVector<int64_t> strides;
@@ -70,19 +70,24 @@ struct Place {
 
 class TableBuilder {
 public:
-  TableBuilder(ModuleOp module, ArrayRef<CodeBlob> code) : module(module), code(code), symbols(module) {}
+  TableBuilder(ModuleOp module, ArrayRef<CodeBlob> code)
+      : module(module), code(code), symbols(module), mesh(symbols.lookup<plan::MeshOp>(plan::MeshOp::symbol)) {}
 
   FailureOr<Json> build();
 
 private:
+  Json meshAxes();
   Json kernels();
   Json buffers();
   Json states();
+  Json stateAxes(plan::StateOp state);
   Json metrics();
   Json functions();
   Json programs();
   Json functionBody(Block &block, SmallVectorImpl<Value> &indices);
   Json launch(plan::LaunchOp launch, ArrayRef<Value> indices);
+  Json start(plan::StartOp start, ArrayRef<Value> indices);
+  size_t numAxes() { return mesh ? mesh.getAxes().size() : 0; }
   Json programBody(Block &block);
   Json locationOf(Operation *op);
   Json operand(Value buffer, ArrayRef<Value> indices);
@@ -95,6 +100,8 @@ private:
   ModuleOp module;
   ArrayRef<CodeBlob> code;
   SymbolTable symbols;
+  plan::MeshOp mesh; // null: one rank
+  llvm::DenseMap<Value, int64_t> requests; // numbers of the exchanges of a function
   llvm::StringMap<int64_t> kernelNumbers;
   std::vector<std::string> locations;
   bool failed = false;
@@ -143,14 +150,17 @@ Place TableBuilder::resolve(Value buffer, ArrayRef<Value> indices) {
   if (auto slice = dyn_cast<plan::SliceOp>(maker)) {
     Place place = resolve(slice.getSource(), indices);
     place.offset += slice.getOffset();
-    if (slice.getIndex())
-      for (auto [depth, index] : llvm::enumerate(indices))
-        if (index == slice.getIndex())
-          place.strides[depth] += slice.getStride();
+    Value index = slice.getIndex();
+    if (!index)
+      return place;
+    if (auto coordinate = index.getDefiningOp<plan::CoordinateOp>())
+      place.strides[mesh.indexOf(coordinate.getAxisAttr())] += slice.getStride();
+    else
+      place.strides[numAxes() + (llvm::find(indices, index) - indices.begin())] += slice.getStride();
     return place;
   }
   Place place;
-  place.strides.assign(indices.size(), 0);
+  place.strides.assign(numAxes() + indices.size(), 0);
   std::optional<int64_t> offset;
   if (auto address = dyn_cast<plan::AddressOp>(maker))
     offset = symbols.lookup<plan::StateOp>(address.getState()).getOffset();
@@ -239,13 +249,26 @@ Json TableBuilder::buffers() {
                         {"last", number(last)},
                         {"loc", Json::string(describeLocation(op->getLoc()))}}));
   };
-  for (auto state : module.getOps<plan::StateOp>())
-    add(state, state.getSymName(), "", state.getOffset(), state.getBytes(), state.getType(), 0, 0);
+  for (auto state : module.getOps<plan::StateOp>()) {
+    RankedTensorType type = state.getTensorType();
+    if (state.getDivided()) // a run has no shape of its own
+      type = RankedTensorType::get({state.getBytes() / (type.getElementTypeBitWidth() / 8)}, type.getElementType());
+    add(state, state.getSymName(), "", state.getOffset(), state.getBytes(), type, 0, 0);
+  }
   for (auto function : module.getOps<plan::FuncOp>())
     function.walk([&](plan::AllocOp alloc) {
       add(alloc, alloc.getName(), function.getSymName(), alloc.getOffset(), alloc.getResult().getType().getBytes(),
           alloc.getType(), alloc.getFirst().value_or(0), alloc.getLast().value_or(0));
     });
+  return list;
+}
+
+/// The axes along which ranks keep a run of the elements each; empty: every rank has them all.
+Json TableBuilder::stateAxes(plan::StateOp state) {
+  Json list = Json::array();
+  if (ArrayAttr axes = state.getAxesAttr())
+    for (auto axis : axes.getAsRange<StringAttr>())
+      list.append(number(mesh ? mesh.indexOf(axis) : -1));
   return list;
 }
 
@@ -272,6 +295,7 @@ Json TableBuilder::states() {
                         {"first", number(layers[0])},
                         {"step", number(layers[1])},
                         {"kind", text(stringifyEnum(state.getKind()))},
+                        {"axes", stateAxes(state)},
                         {"role", role ? text(stringifyEnum(*role)) : Json()},
                         {"checkpoint", Json::boolean(state.getSaved())}}));
   }
@@ -317,6 +341,37 @@ Json TableBuilder::launch(plan::LaunchOp launch, ArrayRef<Value> indices) {
                  {"at", locationOf(launch)}});
 }
 
+Json TableBuilder::start(plan::StartOp start, ArrayRef<Value> indices) {
+  Json axes = Json::array();
+  for (auto axis : start.getAxes().getAsRange<StringAttr>())
+    axes.append(number(mesh.indexOf(axis)));
+  int64_t request = requests.size();
+  requests[start.getRequest()] = request;
+  // Between two ranks.
+  int64_t bytes = bytesOf(start.getSrc());
+  if (start.getExchange() == plan::Exchange::all_to_all)
+    bytes /= mesh.sizeAlong(start.getAxes());
+  return record({{"op", text("start")},
+                 {"exchange", text(stringifyEnum(start.getExchange()))},
+                 {"axes", std::move(axes)},
+                 {"dst", operand(start.getDst(), indices)},
+                 {"src", operand(start.getSrc(), indices)},
+                 {"bytes", number(bytes)},
+                 {"request", number(request)},
+                 {"at", locationOf(start)}});
+}
+
+Json TableBuilder::meshAxes() {
+  Json list = Json::array();
+  for (size_t i = 0; i < numAxes(); ++i) {
+    auto axis = cast<StringAttr>(mesh.getAxes()[i]);
+    list.append(record({{"axis", text(axis)},
+                        {"size", number(mesh.getSizes()[i])},
+                        {"batches", Json::boolean(axis == mesh.getBatchesAttr())}}));
+  }
+  return list;
+}
+
 Json TableBuilder::functionBody(Block &block, SmallVectorImpl<Value> &indices) {
   Json list = Json::array();
   for (Operation &op : block)
@@ -345,8 +400,14 @@ Json TableBuilder::functionBody(Block &block, SmallVectorImpl<Value> &indices) {
           indices.pop_back();
           list.append(std::move(entry));
         })
-        // Memory, which operands name by its place.
-        .Case<plan::AddressOp, plan::AllocOp, plan::SliceOp>([](Operation *) {})
+        .Case([&](plan::StartOp op) { list.append(start(op, indices)); })
+        .Case([&](plan::WaitOp wait) {
+          list.append(record({{"op", text("wait")},
+                              {"request", number(requests.lookup(wait.getRequest()))},
+                              {"at", locationOf(wait)}}));
+        })
+        // Memory, which operands name by its place, and its indices.
+        .Case<plan::AddressOp, plan::AllocOp, plan::SliceOp, plan::CoordinateOp>([](Operation *) {})
         .Default([&](Operation *unknown) { fail(unknown, "has no instruction in a function of a plan"); });
   return list;
 }
@@ -355,6 +416,7 @@ Json TableBuilder::functions() {
   Json list = Json::array();
   for (auto function : module.getOps<plan::FuncOp>()) {
     SmallVector<Value> indices;
+    requests.clear();
     Json entry = record({{"name", text(function.getSymName())}});
     entry.add("body", functionBody(function.getBody().front(), indices));
     list.append(std::move(entry));
@@ -397,8 +459,9 @@ FailureOr<Json> TableBuilder::build() {
   for (Operation &op : *module.getBody())
     // Kernels are functions of dialects that the target knows; `exp` is what the plan was made from.
     if (op.getDialect() && isa<plan::PlanDialect>(op.getDialect()) &&
-        !isa<plan::StateOp, plan::KernelOp, plan::FuncOp, plan::ProgramOp>(op))
+        !isa<plan::MeshOp, plan::StateOp, plan::KernelOp, plan::FuncOp, plan::ProgramOp>(op))
       fail(&op, "has no place in the manifest");
+  tables.add("mesh", meshAxes());
   tables.add("kernels", kernels());
   tables.add("buffers", buffers());
   tables.add("state", states());

@@ -35,6 +35,7 @@ Action addRun(CLI::App &app);
 Action addTrain(CLI::App &app);
 Action addEval(CLI::App &app);
 Action addGenerate(CLI::App &app);
+Action addVerify(CLI::App &app);
 
 /// --target, --dump-to, ...: what every command that compiles takes.
 void addCompileOptions(CLI::App &app, CompileOptions &options);

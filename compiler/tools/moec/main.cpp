@@ -35,6 +35,8 @@ const Subcommand subcommands[] = {
      "moec inspect specs/base/tiny.json --to=dispatch", addInspect},
     {"plan", "Print the memory map: every buffer with offset, size and lifetime", "moec plan specs/base/tiny.json",
      addPlan},
+    {"verify", "Compare every layout of ranks with one rank, number by number",
+     "moec verify specs/base/tiny.json --layouts", addVerify},
 };
 } // namespace
 

@@ -46,6 +46,8 @@ def Exp_StateFormat : Exp_Enum<"StateFormat", "number format of what is kept", [
     I32EnumAttrCase<"f32", 0>, I32EnumAttrCase<"bf16", 1>]>;
 def Exp_ExpertFormat : Exp_Enum<"ExpertFormat", "number format of the experts' products", [
     I32EnumAttrCase<"compute", 0>, I32EnumAttrCase<"fp8", 1>]>;
+def Exp_SumOrder : Exp_Enum<"SumOrder", "order in which sums over micro-batches are formed", [
+    I32EnumAttrCase<"fast", 0>, I32EnumAttrCase<"ordered", 1>]>;
 def Exp_Remat : Exp_Enum<"Remat", "what the backward computes again instead of keeping it", [
     I32EnumAttrCase<"none", 0>, I32EnumAttrCase<"selective", 1>, I32EnumAttrCase<"full", 2>]>;
 

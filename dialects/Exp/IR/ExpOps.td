@@ -65,7 +65,7 @@ def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, 
   let summary = "One experiment";
   let description = [{
     Constraints across sections: (C1) exactly one of model, attention, optimizer, data, batch, duration, precision,
-    memory, evaluate, checkpoint, metrics; at most one ffn, moe, multi_token; (C2) router is there exactly when moe is;
+    memory, evaluate, checkpoint, metrics; at most one ffn, moe, multi_token, parallel; (C2) router is there exactly when moe is;
     (C3) loss, group and dataset names are unique; (C4) micro_sequences divides sequences; (C5) ffn is there exactly
     when some layer is not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts; (C8) no method finds a conflict
     with another part; (C9) no moment (`at`, `until`, ...) lies after the last step; (C10) no two changes of one key are
@@ -181,7 +181,15 @@ def Exp_PrecisionOp : Exp_Section<"precision"> {
     DefaultValuedAttr<Exp_Choice<Exp_StateFormat>, "::moec::exp::StateFormat::f32">:$master,
     DefaultValuedAttr<Exp_Choice<Exp_StateFormat>, "::moec::exp::StateFormat::f32">:$optimizer,
     DefaultValuedAttr<Exp_Choice<Exp_StateFormat>, "::moec::exp::StateFormat::f32">:$gradients,
-    DefaultValuedAttr<Exp_Choice<Exp_ExpertFormat>, "::moec::exp::ExpertFormat::compute">:$experts);
+    DefaultValuedAttr<Exp_Choice<Exp_ExpertFormat>, "::moec::exp::ExpertFormat::compute">:$experts,
+    DefaultValuedAttr<Exp_Choice<Exp_SumOrder>, "::moec::exp::SumOrder::fast">:$reduce);
+}
+def Exp_ParallelOp : Exp_Section<"parallel"> {
+  let summary = "/parallel: how the work of a step is divided over ranks";
+  let description = [{
+    Absent: one rank. (parallel_c1) data divides the micro-batches of a step.
+  }];
+  let arguments = (ins DefaultValuedAttr<I64Attr, "1">:$data, DefaultValuedAttr<I64Attr, "1">:$zero);
 }
 def Exp_MemoryOp : Exp_Section<"memory"> {
   let summary = "/memory: what is kept for the backward";

@@ -172,6 +172,7 @@ LogicalResult DatasetOp::verify() { return checkSection(*this); }
 LogicalResult BatchOp::verify() { return checkSection(*this); }
 LogicalResult DurationOp::verify() { return checkSection(*this); }
 LogicalResult PrecisionOp::verify() { return checkSection(*this); }
+LogicalResult ParallelOp::verify() { return checkSection(*this); }
 LogicalResult MemoryOp::verify() { return checkSection(*this); }
 LogicalResult EvaluateOp::verify() { return checkSection(*this); }
 LogicalResult CheckpointOp::verify() { return checkSection(*this); }
@@ -196,6 +197,7 @@ struct ExperimentCheck {
   void checkLayers(ModelOp model, FfnOp ffn, MoeOp moe);
   void checkExperts(PrecisionOp precision, MoeOp moe);
   void checkMultiToken(DataOp data);
+  void checkParallel(BatchOp batch);
   void checkRouting(MoeOp moe, RouterOp router);
   void checkTopKLists(ModelOp model, MoeOp moe);
   void checkTopKList(Operation *section, llvm::ArrayRef<double> list, ModelOp model, MoeOp moe);
@@ -294,6 +296,25 @@ void ExperimentCheck::checkExperts(PrecisionOp precision, MoeOp moe) {
   if (!moe && precision.getExperts() == ExpertFormat::fp8)
     error(precision, "experts", Rule::NarrowExpertsUnused)
         << "experts is fp8, but model.moe is null: nothing would read it; remove it or set it to \"compute\"";
+}
+
+// parallel_c1. (C4) is reported by itself.
+void ExperimentCheck::checkParallel(BatchOp batch) {
+  auto parallel = experiment.section<ParallelOp>();
+  int64_t micro = asInt(batch.getMicroSequences());
+  if (!parallel || micro == 0 || asInt(batch.getSequences()) % micro != 0)
+    return;
+  int64_t microBatches = asInt(batch.getSequences()) / micro, data = asInt(parallel.getData());
+  if (data < 1 || microBatches % data == 0)
+    return;
+  int64_t nearest = std::min(data, microBatches);
+  while (microBatches % nearest != 0)
+    --nearest;
+  error(parallel, "data", Rule::DataRanks)
+          .append("data is ", data, ", which does not divide the ", microBatches,
+                  " micro-batches of a step; the nearest number that does is ", nearest)
+          .attachNote(placeOf(batch, "micro_sequences"))
+      << "a step has " << batch.getSequences() << " sequences, a micro-batch " << micro;
 }
 
 // A module that predicts d tokens further has seq_len - d positions of a sequence to learn from.
@@ -514,6 +535,7 @@ static LogicalResult checkBetween(ExperimentOp experiment, bool warnings) {
   check.checkLayers(experiment.section<ModelOp>(), experiment.section<FfnOp>(), moe);
   check.checkExperts(experiment.section<PrecisionOp>(), moe);
   check.checkMultiToken(experiment.section<DataOp>());
+  check.checkParallel(experiment.section<BatchOp>());
   if (moe) {
     check.checkRouting(moe, experiment.section<RouterOp>());
     check.checkTopKLists(experiment.section<ModelOp>(), moe);

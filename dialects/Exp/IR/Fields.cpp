@@ -290,7 +290,20 @@ std::vector<Section> trainingSections() {
             choice(
                 "experts", "experts", ExpertFormat::compute,
                 "fp8, with compute bf16: products of the experts and the gradients of their inputs take e4m3, scaled "
-                "by row and column. compute: as everything else.")}},
+                "by row and column. compute: as everything else."),
+            choice("reduce", "reduce", SumOrder::fast,
+                   "ordered: sums over the micro-batches of a step have one order, whatever number of ranks makes them "
+                   "(see [parallel](../parallel.md#orders-of-sums)); takes memory for log2(micro-batches of a rank) "
+                   "more copies of the gradients. fast: in the order in which they come.")}},
+      {.pointer = "/parallel",
+       .op = "exp.parallel",
+       .summary = "How the work of a step is divided over ranks; see [parallel](../parallel.md). null: one rank.",
+       .fields = {integer("data", "data", "1", 1, 4096, "ranks",
+                          "Ranks that deal out the micro-batches of a step; divides them."),
+                  integer("zero", "zero", "1", 0, 1, "",
+                          "1: data ranks divide the state of elementwise optimizers and update a part of each parameter "
+                          "each (ZeRO-1). 0: every rank keeps all of it. The numbers are the same.")},
+       .optional = true},
       {.pointer = "/memory",
        .op = "exp.memory",
        .summary = "Memory against time.",
@@ -371,11 +384,15 @@ const std::vector<Unsupported> &moec::exp::unsupportedKeys() {
   static const std::vector<Unsupported> table = {
       {"/growth", "{}"},
       {"/merge", ""},
-      {"/parallel", ""},
+      {"/parallel/pipeline", "1"},
+      {"/parallel/attention", ""},
+      {"/parallel/experts", ""},
+      {"/parallel/wire", ""},
+      {"/parallel/overlap", ""},
+      {"/parallel/outer", ""},
       {"/model/virtual_width", ""},
       {"/model/attention/prefill", "{\"kind\":\"dense\"}"},
       {"/optimizer/state_dtype", "\"f32\""},
-      {"/precision/reduce", "\"ordered\""},
       {"/memory/offload", ""},
       {"/memory/max_load", ""},
       {"/checkpoint/async", "false"},

@@ -142,6 +142,13 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "switches off is not."},
       {Rule::ImpossiblePath, "a path that no file can have",
        "It holds the character \\u0000, or is longer than the system allows (4095 bytes, 255 between two slashes)."},
+      {Rule::DataRanks, "the micro-batches of a step cannot be dealt out evenly",
+       "The data ranks take the same number of micro-batches: parallel.data divides batch.sequences / "
+       "batch.micro_sequences. The message names the nearest number that does."},
+      {Rule::Rounds, "a method reads what the micro-batches before it left, but they run at the same time",
+       "With parallel.data above 1, micro-batches of one step run side by side. A balance or loss that reads in one "
+       "micro-batch what another one wrote has no defined result then. Use one rank, or the scope that the message "
+       "names."},
   };
   return table;
 }

@@ -82,6 +82,9 @@ enum class Rule {
   BeyondRun = 79, // a warning
   NoEffect = 80,  // a warning
   ImpossiblePath = 81,
+  // Many ranks.
+  DataRanks = 82,
+  Rounds = 83,
 };
 
 struct RuleInfo {

@@ -19,7 +19,8 @@ struct DispatchParam {
   /// Index: the block argument.
   mlir::FlatSymbolRefAttr state;
   mlir::BlockArgument copy;
-  /// The type that the pointer points to (a whole stacked state: [count, ...]); null for Base and Index.
+  /// The type that the pointer points to (a whole stacked state: [count, ...]; one copy, or one run of elements, where
+  /// `copy` says which); null for Base and Index.
   mlir::RankedTensorType type;
   bool isRead = false;
   bool isWritten = false;

@@ -33,11 +33,15 @@ const OpFacts *factsOf(mlir::Operation *op);
 bool isView(mlir::Operation *op);
 bool isRowOp(mlir::Operation *op);
 bool isProduct(mlir::Operation *op);
+bool staysApart(mlir::Operation *op);
 /// Whether the op stores a value in a state.
 bool isSink(mlir::Operation *op);
 /// Whether the op only moves values in or out of a kernel, or names them: state accesses, views, constants,
 /// terminators.
 bool computesNothing(mlir::Operation *op);
+
+/// Unit attribute of a state that counts the micro-batches of a step, to tell one from another; never summed over ranks.
+inline constexpr llvm::StringLiteral kMicroBatchIndex = "moe.micro_batch_index";
 
 /// Kinds of dispatches (see Kernel). The others are mnemonics.
 inline constexpr llvm::StringLiteral kRowKind = "row", kProductKind = "matmul";

@@ -32,8 +32,12 @@ def Moe_Dialect : Dialect {
 
 class Moe_Op<string mnemonic, list<Trait> traits = []> : Op<Moe_Dialect, mnemonic, traits>;
 
+// A tensor with an encoding is a part of a number (dist.partial): only what joins the parts may take it.
+def Moe_IsWholePred : And<[HasStaticShapePred,
+    CPred<"!::llvm::cast<::mlir::RankedTensorType>($_self).getEncoding()">]>;
+
 class Moe_Tensor<list<Type> elements, list<int> ranks>
-    : RankedTensorOf<elements, [HasStaticShapePred, HasAnyRankOfPred<ranks>]>;
+    : RankedTensorOf<elements, [Moe_IsWholePred, HasAnyRankOfPred<ranks>]>;
 
 // [rows, columns] of floats.
 def Moe_Matrix : Moe_Tensor<[F32, F64], [2]>;
@@ -46,6 +50,8 @@ def Moe_Counts : Moe_Tensor<[I64], [2]>;
 // Whatever a map may read or make.
 def Moe_MapTensor : Moe_Tensor<[F32, F64, I32, I64], [2]>;
 // BF16 and F8E4M3FN are how some tensors lie in memory; ops compute with F32 and F64 (see moe.cast).
-def Moe_AnyTensor : RankedTensorOf<[F32, F64, BF16, F8E4M3FN, I32, I64], [HasStaticShapePred]>;
+def Moe_AnyTensor : RankedTensorOf<[F32, F64, BF16, F8E4M3FN, I32, I64], [Moe_IsWholePred], "whole tensor">;
+// What a state may hold and a read return.
+def Moe_StateTensor : RankedTensorOf<[F32, F64, BF16, F8E4M3FN, I32, I64], [HasStaticShapePred]>;
 
 #endif

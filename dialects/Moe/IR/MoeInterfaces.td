@@ -58,7 +58,8 @@ class Moe_HasFacts<string facts> : NativeOpTrait<"HasFacts", [],
 class Moe_Facts<string kernel, string rows, string storage, string others = "", list<string> methods = []>
     : TraitList<[
         DeclareOpInterfaceMethods<Moe_FactsOpInterface, methods>,
-        Moe_HasFacts<".kernel = Kernel::" # kernel # ", .rows = Rows::" # rows # ", .storage = Storage::" # storage #
+        Moe_HasFacts<".kernel = ::moec::moe::Kernel::" # kernel # ", .rows = ::moec::moe::Rows::" # rows #
+                     ", .storage = ::moec::moe::Storage::" # storage #
                      !if(!empty(others), "", ", " # others)>]>;
 
 // Facts of an op of the row template.

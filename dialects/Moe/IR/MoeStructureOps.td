@@ -50,7 +50,11 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
     Constraints: (C1) a parameter names a gradient state of the same shape and count, or none if it is frozen; (C2)
     `count` >= 1; (C3) only parameter, optimizer, balance and counter states are saved: the others are made anew; (C4)
     a metric is logged, and nothing else; (C5) a state has the kind and the element type that its role asks for, and the
-    step counter is saved; (C6) a logical name is not empty, and has one `{}` at most, with `layers` to fill it.
+    step counter is saved; (C6) a logical name is not empty, and has one `{}` at most, with `layers` to fill it; (C7)
+    `divided` is at least 2 and divides the elements of all copies.
+
+    `divided n along [axes]`: the ranks along these axes keep one of n equal runs of the elements of all copies each, in
+    their order. Such a state is read and written without an index, as `[rows, columns]` of one run.
 
     ```mlir
     moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1]
@@ -63,10 +67,12 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
   let arguments = (ins SymbolNameAttr:$sym_name, Moe_StateKindAttr:$kind, TypeAttr:$type,
                        OptionalAttr<I64Attr>:$count, OptionalAttr<DenseI64ArrayAttr>:$layers,
                        OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<StrAttr>:$logical_name,
-                       OptionalAttr<StrAttr>:$log_name, OptionalAttr<Moe_StateRoleAttr>:$role, UnitAttr:$saved);
+                       OptionalAttr<StrAttr>:$log_name, OptionalAttr<Moe_StateRoleAttr>:$role, UnitAttr:$saved,
+                       OptionalAttr<I64Attr>:$divided, OptionalAttr<StrArrayAttr>:$axes);
   let assemblyFormat = [{
     $sym_name `` $kind `:` $type (`count` $count^)? (`layers` $layers^)? (`gradient` $gradient^)?
-    (`named` $logical_name^)? (`logged` $log_name^)? (`role` `` $role^)? (`saved` $saved^)? attr-dict
+    (`named` $logical_name^)? (`logged` $log_name^)? (`role` `` $role^)? (`saved` $saved^)?
+    (`divided` $divided^ `along` $axes)? attr-dict
   }];
   // The other attributes are set afterwards.
   let builders = [OpBuilder<(ins "::mlir::StringAttr":$sym_name, "StateKindAttr":$kind, "::mlir::TypeAttr":$type,
@@ -78,6 +84,8 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
     ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopies() { return getCount().value_or(1); }
+    /// Of all copies, over all ranks.
+    int64_t getTotalElements() { return getTensorType().getNumElements() * getCopies(); }
     /// Bytes of one copy.
     int64_t getCopyBytes();
   }];
@@ -91,15 +99,20 @@ def Moe_ReadOp : Moe_StateAccess<"read", [MemoryEffects<[MemRead]>,
     DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>]> {
   let summary = "The value of a state, or of one copy of a stacked state";
   let description = [{
-    With an index the result has the state's type. Without one a state of count L reads as `[L, ...]`. The backward of
-    reading a parameter adds to its gradient state.
+    With an index the result has the state's type. Without one a state of count L reads as `[L, ...]`. With `of n` the
+    elements of all copies are cut into n equal runs, and the index says which of them is read. The backward of
+    reading a parameter adds to its gradient state. Of a state that ranks hold in parts (`dist.partial`), the read has
+    that type too; what is written or added to it is this rank's part.
     ```mlir
     %w = moe.read @"layers.{}.attention.q"[%layer] : tensor<128x128xf32>
+    %run = moe.read @"layers.{}.attention.q"[%rank] of 8 : tensor<64x128xf32>
     ```
   }];
-  let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index);
-  let results = (outs Moe_AnyTensor:$result);
-  let assemblyFormat = "$state (`[` $index^ `]`)? attr-dict `:` type($result)";
+  let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index, OptionalAttr<I64Attr>:$runs);
+  let results = (outs Moe_StateTensor:$result);
+  let assemblyFormat = "$state (`[` $index^ `]`)? (`of` $runs^)? attr-dict `:` type($result)";
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::FlatSymbolRefAttr":$state, "::mlir::Value":$index),
+                            [{ build($_builder, $_state, result, state, index, /*runs=*/::mlir::IntegerAttr()); }]>];
 }
 
 def Moe_WriteOp : Moe_StateAccess<"write", [MemoryEffects<[MemWrite]>]> {

@@ -22,6 +22,7 @@ static bool isComputedBy(Operation *op, Kernel kernel) {
 bool isView(Operation *op) { return isComputedBy(op, Kernel::view); }
 bool isRowOp(Operation *op) { return isComputedBy(op, Kernel::row); }
 bool isProduct(Operation *op) { return isComputedBy(op, Kernel::product); }
+bool staysApart(Operation *op) { return isComputedBy(op, Kernel::apart); }
 
 bool isSink(Operation *op) {
   auto access = dyn_cast_if_present<StateAccessOpInterface>(op);
@@ -42,6 +43,7 @@ StringRef kernelKind(Operation *op) {
   case Kernel::expanded:
   case Kernel::view:
   case Kernel::access:
+  case Kernel::apart:
     return "";
   }
   llvm_unreachable("every kernel has a case");

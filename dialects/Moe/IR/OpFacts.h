@@ -14,7 +14,8 @@ enum class Kernel {
   access,   // none: reads or writes a state, at the border of a kernel
   row,      // the template of rows (kind "row"), together with other ops on as many rows
   product,  // the template of matrix products (kind "matmul")
-  own       // a template of its own; the kind is the op's mnemonic
+  own,      // a template of its own; the kind is the op's mnemonic
+  apart     // none: the op stays between dispatches, and the plan has an instruction for it (what ranks exchange)
 };
 
 /// How the rows of an operand (the outermost dimension) relate to those of the results.

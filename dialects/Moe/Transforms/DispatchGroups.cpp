@@ -56,6 +56,8 @@ bool takesSink(const DispatchGroup &group, StateAccessOpInterface sink) {
 
 } // namespace
 
+bool stays(Operation *op) { return isa<RepeatOp>(op) || staysApart(op); }
+
 bool takesNoConstants(Operation *op) { return !kernelKind(op).empty() && !factsOf(op)->takesConstants; }
 
 DispatchGroups::DispatchGroups(Block &block, const DispatchTraits &traits) : block(block), traits(traits) {
@@ -250,7 +252,7 @@ bool DispatchGroups::canJoin(Operation *op, unsigned index, std::string &why) co
   const DispatchGroup &group = groups[index];
   if (group.kind.empty() || !acceptsKind(op, group, why)) {
     if (why.empty())
-      why = "a loop stands between";
+      why = "a loop or an exchange stands between";
     return false;
   }
   for (auto [number, operand] : llvm::enumerate(op->getOperands())) {
@@ -301,6 +303,10 @@ void DispatchGroups::join(Operation *op, unsigned index) {
 
 unsigned DispatchGroups::open(Operation *op) {
   DispatchGroup group;
+  if (stays(op)) {
+    groups.push_back(group);
+    return groups.size() - 1;
+  }
   group.kind = isSink(op) ? kRowKind.str() : kernelKind(op).str();
   if (!group.kind.empty())
     group.facts = isSink(op) ? &storingFacts : factsOf(op);
@@ -382,12 +388,13 @@ int DispatchGroups::findSibling(Operation *op) const {
   return -1;
 }
 
-/// A repeat is a group of its own. It reads what is read inside, and each state whose value it takes or captures.
-void DispatchGroups::addRepeat(Operation *repeat) {
-  unsigned index = open(repeat);
-  groups[index].ops.push_back(repeat);
-  groupOf[repeat] = index;
-  repeat->walk([&](Operation *inner) {
+/// A repeat, or an op that stays apart, is a group of its own. It reads what is read inside, and each state whose value
+/// it takes or captures.
+void DispatchGroups::addStaying(Operation *op) {
+  unsigned index = open(op);
+  groups[index].ops.push_back(op);
+  groupOf[op] = index;
+  op->walk([&](Operation *inner) {
     SmallVector<Dependence> deps;
     SmallVector<Operation *> reads;
     for (Value operand : inner->getOperands())
@@ -402,8 +409,8 @@ void DispatchGroups::addRepeat(Operation *repeat) {
 LogicalResult DispatchGroups::place(Operation *op) {
   if (isCloned(op))
     return success();
-  if (isa<RepeatOp>(op)) {
-    addRepeat(op);
+  if (stays(op)) {
+    addStaying(op);
     return success();
   }
   if (!isSink(op) && kernelKind(op).empty())

@@ -10,7 +10,10 @@ namespace moec::moe {
 /// What a sink stores.
 inline mlir::Value sinkValue(mlir::Operation *op) { return llvm::cast<StateAccessOpInterface>(op).getStored(); }
 
-/// Ops that will become one dispatch, in order; or one op that stays as it is (a repeat).
+/// Whether no dispatch holds the op: a repeat, and what stays apart.
+bool stays(mlir::Operation *op);
+
+/// Ops that will become one dispatch, in order; or one op that stays as it is.
 struct DispatchGroup {
   std::string kind;               // of the dispatch, see kernelKind; "" for an op that stays
   const OpFacts *facts = nullptr; // of the op that opened it; null for an op that stays
@@ -70,7 +73,7 @@ private:
   bool readFits(mlir::Operation *read, unsigned index, bool aligned) const;
   bool writeFits(mlir::Operation *write, unsigned index) const;
   void join(mlir::Operation *op, unsigned index);
-  void addRepeat(mlir::Operation *repeat);
+  void addStaying(mlir::Operation *op);
   unsigned open(mlir::Operation *op);
   int findMatmulPartner(mlir::Operation *op) const;
   int findSibling(mlir::Operation *op) const;

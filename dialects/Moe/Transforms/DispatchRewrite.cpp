@@ -56,7 +56,7 @@ Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &
       Value base = underReshapes(value);
       if (auto read = base.getDefiningOp<ReadOp>()) { // a state may be read under any shape
         Value copy = read.getIndex() ? enter(read.getIndex()) : Value();
-        Value result = ReadOp::create(inside, read.getLoc(), value.getType(), read.getStateAttr(), copy);
+        Value result = ReadOp::create(inside, read.getLoc(), value.getType(), read.getStateAttr(), copy, read.getRunsAttr());
         inner.map(value, result);
         return result;
       }
@@ -120,7 +120,7 @@ Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &
 void DispatchGroups::rewrite() {
   SmallVector<Operation *> old;
   for (Operation &op : block.without_terminator())
-    if (!isa<RepeatOp>(op))
+    if (!stays(&op))
       old.push_back(&op);
   OpBuilder builder(block.getTerminator());
   IRMapping outer;
@@ -148,7 +148,7 @@ void DispatchGroups::rewrite() {
     op->moveBefore(block.getTerminator());
     OpBuilder::InsertionGuard guard(builder);
     builder.setInsertionPoint(op);
-    // The repeat's own operands, and values of this block that its body captures.
+    // The op's own operands, and values of this block that its body captures.
     op->walk([&](Operation *user) {
       for (OpOperand &operand : user->getOpOperands())
         if (user == op || (operand.get().getDefiningOp() && operand.get().getDefiningOp()->getBlock() == &block))

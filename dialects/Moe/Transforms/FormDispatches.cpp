@@ -93,6 +93,10 @@ void storeConstants(Block &block) {
 }
 
 LogicalResult formInBlock(Block &block, const DispatchTraits &traits) {
+  for (auto constant : block.getOps<arith::ConstantOp>())
+    if (auto elements = dyn_cast<DenseElementsAttr>(constant.getValue()); elements && !elements.isSplat())
+      return constant.emitOpError("internal: holds several numbers, which no kernel can store; expected a map of the "
+                                  "position");
   for (Operation &op : block)
     if (auto repeat = dyn_cast<RepeatOp>(op); repeat && failed(formInBlock(*repeat.getBlock(), traits)))
       return failure();

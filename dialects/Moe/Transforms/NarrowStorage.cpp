@@ -55,6 +55,8 @@ public:
         redirect(read);
       else if (auto write = dyn_cast<WriteOp>(op))
         follow(write);
+      else if (staysApart(op) && isSink(op))
+        followGathered(op);
     });
     if (!copied.empty())
       buildRefresh();
@@ -101,6 +103,29 @@ private:
     WriteOp::create(b, write.getLoc(), copy, write.getIndex(), write.getValue());
   }
 
+  // What arrived from other ranks is rounded where it lies.
+  void followGathered(Operation *op) {
+    StringRef name = cast<StateAccessOpInterface>(op).getStateAttr().getValue();
+    if (!copyOf(name))
+      return;
+    OpBuilder b(op);
+    b.setInsertionPointAfter(op);
+    buildCopy(b, parameters.lookup(name));
+  }
+
+  /// A dispatch that rounds all of a parameter into its copy.
+  void buildCopy(OpBuilder &b, StateOp parameter) {
+    Location loc = parameter.getLoc();
+    auto dispatch = DispatchOp::create(b, loc, TypeRange(), ValueRange(), b.getStringAttr(kRowKind), StringAttr());
+    OpBuilder inside = OpBuilder::atBlockBegin(&dispatch.getBody().emplaceBlock());
+    RankedTensorType type = parameter.getTensorType();
+    int64_t columns = type.getShape().back();
+    auto rows = RankedTensorType::get({parameter.getTotalElements() / columns, columns}, type.getElementType());
+    Value value = ReadOp::create(inside, loc, rows, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), Value());
+    WriteOp::create(inside, loc, copyOf(parameter.getSymName()), Value(), value);
+    YieldOp::create(inside, loc, ValueRange());
+  }
+
   void buildRefresh() {
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
     auto function = module.lookupSymbol<func::FuncOp>(kRefreshFunction);
@@ -112,18 +137,8 @@ private:
       func::ReturnOp::create(b, module.getLoc());
       b.setInsertionPointToStart(&function.getBody().front());
     }
-    for (StateOp parameter : copied) {
-      Location loc = parameter.getLoc();
-      auto dispatch = DispatchOp::create(b, loc, TypeRange(), ValueRange(), b.getStringAttr(kRowKind), StringAttr());
-      OpBuilder inside = OpBuilder::atBlockBegin(&dispatch.getBody().emplaceBlock());
-      RankedTensorType type = parameter.getTensorType();
-      int64_t columns = type.getShape().back();
-      auto rows = RankedTensorType::get({parameter.getCopies() * type.getNumElements() / columns, columns},
-                                        type.getElementType());
-      Value value = ReadOp::create(inside, loc, rows, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), Value());
-      WriteOp::create(inside, loc, copyOf(parameter.getSymName()), Value(), value);
-      YieldOp::create(inside, loc, ValueRange());
-    }
+    for (StateOp parameter : copied)
+      buildCopy(b, parameter);
   }
 
   ModuleOp module;
@@ -145,6 +160,8 @@ public:
         dispatches.push_back(dispatch);
         return WalkResult::skip();
       }
+      if (staysApart(op) && isSink(op))
+        apartSinks.push_back(cast<StateAccessOpInterface>(op));
       if (auto repeat = dyn_cast<RepeatOp>(op))
         for (Value argument : repeat.getBlock()->getArguments())
           add(argument);
@@ -156,6 +173,9 @@ public:
         join(value, reshape.getInput());
       if (auto repeat = dyn_cast_if_present<RepeatOp>(value.getDefiningOp()))
         joinRepeat(repeat);
+      if (staysApart(value.getDefiningOp())) // moves bytes as they lie
+        for (Value operand : value.getDefiningOp()->getOperands())
+          join(value, operand);
     }
     classes.compress();
     storage.assign(classes.getNumClasses(), FloatType());
@@ -166,6 +186,8 @@ public:
     for (Value value : values)
       if (auto read = value.getDefiningOp<ReadOp>())
         mark(value, storageOfState(read.getState()));
+    for (StateAccessOpInterface sink : apartSinks)
+      mark(sink.getStored(), storageOfState(sink.getStateAttr().getValue()));
     do {
       changed = false;
       for (DispatchOp dispatch : dispatches)
@@ -270,6 +292,7 @@ private:
   SmallVector<Value> values;
   llvm::DenseMap<Value, unsigned> numbers;
   SmallVector<DispatchOp> dispatches;
+  SmallVector<StateAccessOpInterface> apartSinks; // they store bytes as they lie
   llvm::IntEqClasses classes;
   SmallVector<FloatType> storage; // of each class
   FloatType narrowType;

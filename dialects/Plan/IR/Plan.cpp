@@ -88,6 +88,8 @@ LogicalResult StateOp::verify() {
     return emitOpError("stands at byte ") << *getOffset() << ", which is not a multiple of " << alignment;
   if (getLayers() && getLayers()->size() != 2)
     return emitOpError("layers has ") << getLayers()->size() << " numbers; expected first and step";
+  if (getDivided() && (*getDivided() < 1 || type.getNumElements() * getCount() % *getDivided() != 0)) // C6
+    return emitOpError("is divided by ") << *getDivided() << "; expected a number that divides its elements";
   if (getSaved() && !maySave(getKind())) // C3
     return emitOpError("is saved, and of kind ")
            << stringifyEnum(getKind()) << "; expected parameter, optimizer, balance or counter";
@@ -98,6 +100,69 @@ LogicalResult StateOp::verify() {
   if (getRole() && getKind() != kindOf(*getRole())) // C5
     return emitOpError("is of kind ") << stringifyEnum(getKind()) << "; the role " << stringifyEnum(*getRole())
                                       << " asks for " << stringifyEnum(kindOf(*getRole()));
+  return success();
+}
+
+//===--- Ranks ----------------------------------------------------------------------------------------------------===//
+
+int64_t MeshOp::indexOf(StringAttr axis) {
+  auto found = llvm::find(getAxes(), axis);
+  return found == getAxes().end() ? -1 : found - getAxes().begin();
+}
+
+int64_t MeshOp::sizeAlong(ArrayAttr axes) {
+  int64_t size = 1;
+  for (auto axis : axes.getAsRange<StringAttr>()) {
+    int64_t index = indexOf(axis);
+    size *= index < 0 ? 0 : getSizes()[index];
+  }
+  return size;
+}
+
+LogicalResult MeshOp::verify() {
+  if (getAxes().empty() || getAxes().size() != getSizes().size() ||
+      llvm::any_of(getSizes(), [](int64_t size) { return size < 1; })) // C1
+    return emitOpError("has axes ") << getAxes() << " and " << getSizes().size()
+                                    << " sizes; expected a size of 1 or more for each axis";
+  if (getBatches() && indexOf(getBatchesAttr()) < 0) // C2
+    return emitOpError("deals out batches along ") << getBatchesAttr() << "; expected one of " << getAxes();
+  return success();
+}
+
+/// Ranks along `axes`, or a diagnostic.
+static FailureOr<int64_t> groupSize(Operation *op, ArrayAttr axes, SymbolTableCollection &tables) {
+  auto mesh = tables.lookupNearestSymbolFrom<MeshOp>(op, StringAttr::get(op->getContext(), MeshOp::symbol));
+  int64_t size = mesh ? mesh.sizeAlong(axes) : 0;
+  if (size > 0 && !axes.empty())
+    return size;
+  InFlightDiagnostic diag = op->emitOpError("names ") << axes << "; expected axes of the plan.mesh";
+  if (mesh)
+    diag.attachNote(mesh.getLoc()) << "which has " << mesh.getAxes();
+  return failure();
+}
+
+LogicalResult CoordinateOp::verifySymbolUses(SymbolTableCollection &tables) {
+  return groupSize(*this, ArrayAttr::get(getContext(), getAxisAttr()), tables); // C1
+}
+
+LogicalResult StartOp::verify() {
+  auto wait = getRequest().hasOneUse() ? dyn_cast<WaitOp>(*getRequest().user_begin()) : WaitOp();
+  if (!wait || wait->getBlock() != (*this)->getBlock()) // C3
+    return emitOpError("is waited for ") << llvm::range_size(getRequest().getUsers())
+                                         << " times in its block; expected one plan.wait there";
+  return success();
+}
+
+LogicalResult StartOp::verifySymbolUses(SymbolTableCollection &tables) {
+  FailureOr<int64_t> ranks = groupSize(*this, getAxes(), tables); // C1
+  if (failed(ranks))
+    return failure();
+  int64_t dst = getDst().getType().getBytes(), src = getSrc().getType().getBytes();
+  bool isGather = getExchange() == Exchange::all_gather;
+  if (isGather ? dst != src * *ranks : (dst != src || src % *ranks != 0)) // C2
+    return emitOpError("moves ") << src << " bytes into " << dst << " among " << *ranks << " ranks; expected "
+                                 << (isGather ? "the source's bytes once for each rank"
+                                              : "as many, and the same for each rank");
   return success();
 }
 

@@ -34,6 +34,11 @@ def Plan_BufferType : TypeDef<Plan_Dialect, "Buffer"> {
   let genVerifyDecl = 1;
 }
 
+def Plan_RequestType : TypeDef<Plan_Dialect, "Request"> {
+  let mnemonic = "request";
+  let summary = "An exchange that was started and is waited for once";
+}
+
 //===--- Declarations ---------------------------------------------------------------------------------------------===//
 
 // Kinds and roles have the words of `moe.state` (a test compares them) and of plan files.
@@ -67,7 +72,9 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
 
     Constraints: (C1) count >= 1; (C2) offset, when placed, is a multiple of 64; (C3) only parameter, optimizer, balance
     and counter states are saved; (C4) a metric is logged, and nothing else; (C5) a state has the kind that its role
-    asks for.
+    asks for; (C6) `divided` divides the elements of all copies.
+
+    `divided n along [axes]`: this rank has one of n equal runs of the elements of all copies.
     ```mlir
     plan.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1] saved at 131072
     plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss at 393216
@@ -76,10 +83,11 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let arguments = (ins SymbolNameAttr:$sym_name, Plan_StateKindAttr:$kind, TypeAttr:$type, I64Attr:$count,
                        OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<StrAttr>:$logical_name,
                        OptionalAttr<StrAttr>:$log_name, OptionalAttr<Plan_StateRoleAttr>:$role, UnitAttr:$saved,
+                       OptionalAttr<I64Attr>:$divided, OptionalAttr<StrArrayAttr>:$axes,
                        OptionalAttr<I64Attr>:$offset);
   let assemblyFormat = [{
     $sym_name `` $kind `:` $type `count` $count (`layers` $layers^)? (`named` $logical_name^)? (`logged` $log_name^)?
-    (`role` `` $role^)? (`saved` $saved^)? (`at` $offset^)? attr-dict
+    (`role` `` $role^)? (`saved` $saved^)? (`divided` $divided^ `along` $axes)? (`at` $offset^)? attr-dict
   }];
   // The other attributes are set afterwards.
   let builders = [OpBuilder<(ins "::mlir::StringRef":$sym_name, "StateKind":$kind, "::mlir::RankedTensorType":$type,
@@ -88,7 +96,8 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let extraClassDeclaration = [{
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopyBytes();
-    int64_t getBytes() { return getCopyBytes() * getCount(); }
+    /// What this rank keeps.
+    int64_t getBytes() { return getCopyBytes() * getCount() / getDivided().value_or(1); }
     /// What people and checkpoints call it; {} stands for the layer.
     ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
     /// Whether each copy has a name of its own, that of its layer. Else all copies are one tensor.
@@ -112,6 +121,29 @@ def Plan_KernelOp : Plan_Op<"kernel", [Symbol]> {
     (`launch` $launch^)? attr-dict
   }];
   let hasVerifier = 1;
+}
+
+def Plan_MeshOp : Plan_Op<"mesh", [Symbol]> {
+  let summary = "The ranks that run the plan, as a grid with named axes; the last counts fastest";
+  let description = [{
+    Absent: one rank. `batches` names the axis along which ranks take micro-batches of their own.
+
+    Constraints: (C1) as many sizes as axes, at least one, each at least 1; (C2) `batches` is one of the axes.
+    ```mlir
+    plan.mesh @mesh ["data"] sizes [4] batches "data"
+    ```
+  }];
+  let arguments = (ins SymbolNameAttr:$sym_name, StrArrayAttr:$axes, DenseI64ArrayAttr:$sizes,
+                       OptionalAttr<StrAttr>:$batches);
+  let assemblyFormat = "$sym_name $axes `sizes` $sizes (`batches` $batches^)? attr-dict";
+  let hasVerifier = 1;
+  let extraClassDeclaration = [{
+    static constexpr ::llvm::StringLiteral symbol = "mesh";
+    /// Where an axis stands in the list; -1 when it is none.
+    int64_t indexOf(::mlir::StringAttr axis);
+    /// Ranks along these axes; 0 when one of them is none.
+    int64_t sizeAlong(::mlir::ArrayAttr axes);
+  }];
 }
 
 //===--- Functions ------------------------------------------------------------------------------------------------===//
@@ -183,6 +215,52 @@ def Plan_CopyOp : Plan_Op<"copy"> {
   let arguments = (ins Plan_BufferType:$dst, Plan_BufferType:$src);
   let assemblyFormat = "$dst `,` $src attr-dict `:` qualified(type($dst)) `,` qualified(type($src))";
   let hasVerifier = 1;
+}
+
+def Plan_CoordinateOp : Plan_Op<"coordinate", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "Where this rank stands along an axis of the mesh; an index for slices";
+  let description = "(C1) the mesh has the axis.";
+  let arguments = (ins StrAttr:$axis);
+  let results = (outs Index:$result);
+  let assemblyFormat = "$axis attr-dict `:` type($result)";
+}
+
+def Plan_Exchange : I32EnumAttr<"Exchange", "what ranks exchange", [
+    I32EnumAttrCase<"all_gather", 0>, I32EnumAttrCase<"all_to_all", 1>]> {
+  let cppNamespace = "::moec::plan";
+  let genSpecializedAttr = 0;
+}
+def Plan_ExchangeAttr : EnumAttr<Plan_Dialect, Plan_Exchange, "exchange"> {
+  let assemblyFormat = "$value";
+}
+
+def Plan_StartOp : Plan_Op<"start", [DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
+  let summary = "Starts an exchange among the ranks along `axes`";
+  let description = [{
+    `all_gather`: the source of each rank goes to all, and arrives in the order of the ranks. `all_to_all`: part r of
+    the source goes to rank r, and part s of the destination comes from rank s. Until it was waited for, the source
+    keeps its value and nobody touches the destination.
+
+    Constraints: (C1) the mesh has the axes; (C2) all_gather: the destination has the source's bytes once for each rank;
+    all_to_all: both have the same bytes, a multiple of the number of ranks; (C3) exactly one `plan.wait` follows, in
+    the same block.
+    ```mlir
+    %r = plan.start all_gather along ["data"] %all, %mine : !plan.buffer<256>, !plan.buffer<64>
+    plan.wait %r
+    ```
+  }];
+  let arguments = (ins Plan_ExchangeAttr:$exchange, StrArrayAttr:$axes, Plan_BufferType:$dst, Plan_BufferType:$src);
+  let results = (outs Plan_RequestType:$request);
+  let assemblyFormat = [{
+    `` $exchange `along` $axes $dst `,` $src attr-dict `:` qualified(type($dst)) `,` qualified(type($src))
+  }];
+  let hasVerifier = 1;
+}
+
+def Plan_WaitOp : Plan_Op<"wait"> {
+  let summary = "Waits until an exchange is done";
+  let arguments = (ins Plan_RequestType:$request);
+  let assemblyFormat = "$request attr-dict";
 }
 
 def Plan_RepeatOp : Plan_Op<"repeat", [NoTerminator, SingleBlock]> {

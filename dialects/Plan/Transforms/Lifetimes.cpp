@@ -32,9 +32,14 @@ SmallVector<Lifetime> computeLifetimes(FuncOp function) {
       for (Operation *user : views.pop_back_val().getUsers()) {
         if (auto slice = dyn_cast<SliceOp>(user))
           views.push_back(slice.getResult());
-        Operation *ancestor = alloc->getBlock()->findAncestorOpInBlock(*user);
-        life.first = std::min(life.first, spans[ancestor].begin);
-        life.last = std::max(life.last, spans[ancestor].end);
+        auto use = [&](Operation *op) {
+          Operation *ancestor = alloc->getBlock()->findAncestorOpInBlock(*op);
+          life.first = std::min(life.first, spans[ancestor].begin);
+          life.last = std::max(life.last, spans[ancestor].end);
+        };
+        use(user);
+        if (auto start = dyn_cast<StartOp>(user)) // the exchange is under way until then
+          llvm::for_each(start.getRequest().getUsers(), use);
       }
     lifetimes.push_back(life);
   });

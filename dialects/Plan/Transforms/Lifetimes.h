@@ -13,7 +13,8 @@ struct Lifetime {
 };
 
 /// Positions count the ops of the function in textual order; a repeat also has a position at its end. A value used
-/// inside a repeat that does not contain its alloc lives for the whole repeat, since every iteration uses it.
+/// inside a repeat that does not contain its alloc lives for the whole repeat, since every iteration uses it. What an
+/// exchange moves is in use until that was waited for.
 llvm::SmallVector<Lifetime> computeLifetimes(FuncOp function);
 
 } // namespace moec::plan

@@ -75,6 +75,8 @@ public:
     inChunks(bytes, [=](uint64_t begin, uint64_t size) { std::memcpy(to + begin, from + begin, size); });
   }
 
+  std::byte *address(uint64_t offset) override { return reinterpret_cast<std::byte *>(memory->at(offset)); }
+
   void read(uint64_t offset, void *data, uint64_t bytes) override { std::memcpy(data, memory->at(offset), bytes); }
   void write(uint64_t offset, const void *data, uint64_t bytes) override {
     std::memcpy(memory->at(offset), data, bytes);

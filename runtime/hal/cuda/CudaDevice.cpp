@@ -82,6 +82,7 @@ public:
       check(driver.memcpyOnDevice(memory->at(dst), memory->at(src), bytes, stream), "cuMemcpyDtoDAsync");
   }
 
+  std::byte *address(uint64_t) override { return nullptr; }
   void read(uint64_t offset, void *data, uint64_t bytes) override {
     for (uint64_t done = 0; done < bytes; done += kStagingBytes) {
       uint64_t part = std::min(bytes - done, kStagingBytes);

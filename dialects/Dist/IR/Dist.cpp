@@ -1,0 +1,188 @@
+#include "dialects/Dist/IR/Dist.h"
+
+#include "mlir/IR/BuiltinOps.h"
+#include "mlir/IR/DialectImplementation.h"
+#include "llvm/ADT/StringSet.h"
+#include "llvm/ADT/TypeSwitch.h"
+
+using namespace mlir;
+
+#include "dialects/Dist/IR/DistDialect.cpp.inc"
+#define GET_ATTRDEF_CLASSES
+#include "dialects/Dist/IR/DistAttrs.cpp.inc"
+#define GET_OP_CLASSES
+#include "dialects/Dist/IR/DistOps.cpp.inc"
+
+namespace moec::dist {
+
+void DistDialect::initialize() {
+  addAttributes<
+#define GET_ATTRDEF_LIST
+#include "dialects/Dist/IR/DistAttrs.cpp.inc"
+      >();
+  addOperations<
+#define GET_OP_LIST
+#include "dialects/Dist/IR/DistOps.cpp.inc"
+      >();
+}
+
+LogicalResult PartialAttr::verify(function_ref<InFlightDiagnostic()> emitError, ArrayRef<StringAttr> axes) {
+  // partial_c1
+  if (axes.empty())
+    return emitError() << "names no axis, expected at least one";
+  for (auto [number, axis] : llvm::enumerate(axes))
+    if (llvm::is_contained(axes.take_front(number), axis))
+      return emitError() << "names axis " << axis << " twice";
+  return success();
+}
+
+PartialAttr partialOf(Type type) {
+  auto tensor = dyn_cast<RankedTensorType>(type);
+  return tensor ? dyn_cast_if_present<PartialAttr>(tensor.getEncoding()) : PartialAttr();
+}
+
+RankedTensorType wholeType(RankedTensorType type) {
+  return RankedTensorType::get(type.getShape(), type.getElementType());
+}
+
+//===--- Mesh -----------------------------------------------------------------------------------------------------===//
+
+LogicalResult MeshOp::verify() {
+  // (C1)
+  if (getAxes().empty() || getAxes().size() != getSizes().size())
+    return emitOpError("has ") << getAxes().size() << " axes and " << getSizes().size()
+                               << " sizes, expected as many, and at least one";
+  llvm::StringSet<> seen;
+  for (auto [axis, size] : llvm::zip(getAxes().getAsRange<StringAttr>(), getSizes())) {
+    // (C2)
+    if (size < 1)
+      return emitOpError("has axis ") << axis << " of size " << size << ", expected at least 1";
+    // (C3)
+    if (!seen.insert(axis.getValue()).second)
+      return emitOpError("has two axes called ") << axis;
+  }
+  // (C4)
+  if (getBatches() && !llvm::is_contained(getAxes(), getBatchesAttr()))
+    return emitOpError("deals out batches along ") << getBatchesAttr() << ", expected one of " << getAxes();
+  return success();
+}
+
+int64_t MeshOp::sizeAlong(ArrayAttr axes) {
+  int64_t size = 1;
+  for (Attribute axis : axes) {
+    auto found = llvm::find(getAxes(), axis);
+    size *= found == getAxes().end() ? 0 : getSizes()[found - getAxes().begin()];
+  }
+  return size;
+}
+
+int64_t MeshOp::size() { return sizeAlong(getAxes()); }
+
+MeshOp findMesh(Operation *op) {
+  auto module = isa<ModuleOp>(op) ? cast<ModuleOp>(op) : op->getParentOfType<ModuleOp>();
+  return module ? module.lookupSymbol<MeshOp>(MeshOp::symbol) : MeshOp();
+}
+
+//===--- Collectives ----------------------------------------------------------------------------------------------===//
+
+/// The number of ranks in the group of `op`, or a diagnostic.
+static FailureOr<int64_t> groupSize(Operation *op, ArrayAttr axes, SymbolTableCollection &symbols) {
+  auto mesh = symbols.lookupNearestSymbolFrom<MeshOp>(op, StringAttr::get(op->getContext(), MeshOp::symbol));
+  if (!mesh)
+    return op->emitOpError("needs a dist.mesh @") << MeshOp::symbol << " in the module";
+  int64_t size = mesh.sizeAlong(axes);
+  if (size > 0 && !axes.empty())
+    return size;
+  InFlightDiagnostic diag = op->emitOpError("runs along ") << axes << ", expected axes of the mesh";
+  diag.attachNote(mesh.getLoc()) << "which has " << mesh.getAxes();
+  return failure();
+}
+
+static RankedTensorType tensorOf(Value value) { return cast<RankedTensorType>(value.getType()); }
+
+/// That `values` have together as many elements as `ranks` tensors like `whole`, of its element type.
+static LogicalResult verifyElements(Operation *op, RankedTensorType one, int64_t times, RankedTensorType all,
+                                    StringRef what) {
+  if (one.getNumElements() * times == all.getNumElements() && one.getElementType() == all.getElementType())
+    return success();
+  return op->emitOpError("has ") << what << " of type " << all << ", expected " << one.getNumElements() * times
+                                 << " elements of " << one.getElementType() << ": " << times << " times " << one;
+}
+
+LogicalResult CoordinateOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return groupSize(*this, ArrayAttr::get(getContext(), getAxisAttr()), symbols);
+}
+
+/// (C1) of sums.
+static LogicalResult verifyPartial(Operation *op, Value input, ArrayAttr axes) {
+  PartialAttr partial = partialOf(input.getType());
+  if (partial && llvm::equal(partial.getAxes(), axes.getAsRange<StringAttr>()))
+    return success();
+  return op->emitOpError("sums along ") << axes << " a value of type " << input.getType()
+                                        << ", expected one that is partial along these axes";
+}
+
+LogicalResult SumOp::verify() {
+  // (C1)
+  if (failed(verifyPartial(*this, getInput(), getAxes())))
+    return failure();
+  // (C2)
+  if (getResult().getType() != wholeType(tensorOf(getInput())))
+    return emitOpError("returns ") << getResult().getType() << ", expected " << wholeType(tensorOf(getInput()));
+  return success();
+}
+
+LogicalResult SumOp::verifySymbolUses(SymbolTableCollection &symbols) { return groupSize(*this, getAxes(), symbols); }
+
+LogicalResult SumPartOp::verify() { return verifyPartial(*this, getInput(), getAxes()); }
+
+LogicalResult SumPartOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);
+  // (C2)
+  return failed(ranks) ? failure()
+                       : verifyElements(*this, tensorOf(getResult()), *ranks, tensorOf(getInput()), "an operand");
+}
+
+LogicalResult AllToAllOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);
+  if (failed(ranks))
+    return failure();
+  // (C1)
+  if (static_cast<int64_t>(getNumResults()) != *ranks || !llvm::all_equal(getResultTypes()))
+    return emitOpError("has ") << getNumResults() << " results, expected one for each of " << *ranks
+                               << " ranks, all of one type";
+  // (C2)
+  return verifyElements(*this, tensorOf(getResult(0)), *ranks, tensorOf(getInput()), "an operand");
+}
+
+LogicalResult AllGatherOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);
+  if (failed(ranks))
+    return failure();
+  // (C1)
+  if (static_cast<int64_t>(getNumResults()) == *ranks &&
+      llvm::all_of(getResultTypes(), [&](Type type) { return type == getInput().getType(); }))
+    return success();
+  // (C2)
+  if (getNumResults() != 1)
+    return emitOpError("has ") << getNumResults() << " results, expected one, or one like the operand for each of "
+                               << *ranks << " ranks";
+  return verifyElements(*this, tensorOf(getInput()), *ranks, tensorOf(getResult(0)), "a result");
+}
+
+LogicalResult GatherIntoOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);
+  if (failed(ranks))
+    return failure();
+  auto state = symbols.lookupNearestSymbolFrom<moe::StateOp>(*this, getStateAttr());
+  if (!state)
+    return emitOpError("refers to ") << getStateAttr() << ", which is not a state";
+  // (C1)
+  RankedTensorType type = state.getTensorType();
+  SmallVector<int64_t> shape{state.getCopies()};
+  llvm::append_range(shape, type.getShape());
+  return verifyElements(*this, tensorOf(getValue()), *ranks, RankedTensorType::get(shape, type.getElementType()),
+                        "a state");
+}
+
+} // namespace moec::dist
