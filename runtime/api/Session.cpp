@@ -80,6 +80,8 @@ Result<EvaluateReport> Session::runEvaluation(const WindowSink &everyWindow, con
     return Status::error("MOEC-D004", plan.specFile,
                          "the spec names no validation data; give data.validation a source");
   MOEC_ASSIGN_OR_RETURN(EvaluateReport report, Evaluation(*engine, *data).run(everyWindow));
+  if (!isFirst())
+    return report;
   if (!baseline) {
     MOEC_ASSIGN_OR_RETURN(baseline, data->unigramBaseline(poll));
   }

@@ -52,7 +52,7 @@ public:
   Status save() override { return Status::ok(); }
   Result<bool> wantsStep(int64_t begun) override {
     if (begun + 1 == steps) // what earlier steps sent does not count
-      sentBefore = sent();
+      sentBefore = sent(), rowsBefore = executor().rowBytesSent();
     return begun < steps;
   }
 
@@ -64,6 +64,7 @@ private:
     ProgramRunner runner(executor(), *this);
     MOEC_RETURN_IF_ERROR(runner.run(plan.train));
     taken.sentBytes = sent() - sentBefore;
+    taken.sentRowBytes = executor().rowBytesSent() - rowsBefore;
     taken.plannedBytes = plan.bytesSentPerStep();
     taken.allocatedBytes = executor().device().allocatedBytes();
     taken.announcedBytes = plan.peakBytes(options.threads);
@@ -95,7 +96,7 @@ private:
 
   const int64_t steps;
   Snapshot taken;
-  uint64_t sentBefore = 0;
+  uint64_t sentBefore = 0, rowsBefore = 0;
 };
 
 template <typename Number> double differenceOf(const std::vector<std::byte> &a, const std::vector<std::byte> &b) {

@@ -14,8 +14,9 @@ struct Snapshot {
   };
   /// The metrics of every step, then all that a checkpoint would hold, in the order of checkpointTensors().
   std::vector<Tensor> tensors;
-  /// What the first rank sent to others in the last step, and what the plan says it sends.
-  uint64_t sentBytes = 0, plannedBytes = 0;
+  /// What the first rank sent to others in the last step, rows of experts among it, and what the plan says it sends
+  /// beside these.
+  uint64_t sentBytes = 0, sentRowBytes = 0, plannedBytes = 0;
   uint64_t allocatedBytes = 0, announcedBytes = 0; // of one rank
 };
 

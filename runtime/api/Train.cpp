@@ -94,11 +94,9 @@ public:
   }
 
   Status evaluate() override {
-    if (!isFirst())
-      return Status::ok();
     double start = nowSeconds();
-    auto poll = [this] {
-      return stop->requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
+    auto poll = [this] { // ranks make a validation together, so none of them leaves it
+      return !ranks && stop->requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
     };
     Result<EvaluateReport> made = runEvaluation([&](const WindowResult &) { return poll(); }, poll);
     if (!made.isOk() && made.status().code() == kValidationLeft) {
@@ -108,11 +106,13 @@ public:
       return Status::ok();
     }
     MOEC_ASSIGN_OR_RETURN(EvaluateReport report, std::move(made));
+    if (!isFirst())
+      return checkEvaluation(report, folderPath());
     Json line = evaluationLine(report);
     line.set(line_key::time, Json::number(timeNow()));
     MOEC_RETURN_IF_ERROR(metricsLog->write(line));
     progress().result("step " + std::to_string(report.step) + "  validation  " + evaluationText(report), line);
-    MOEC_RETURN_IF_ERROR(checkEvaluation(report, folder->path()));
+    MOEC_RETURN_IF_ERROR(checkEvaluation(report, folderPath()));
     intervalStart += nowSeconds() - start; // not training time
     return Status::ok();
   }

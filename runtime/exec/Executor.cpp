@@ -3,6 +3,7 @@
 #include "runtime/exec/Devices.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace moec::rt {
@@ -89,7 +90,16 @@ Status Executor::assemble(const PlanState &state, std::vector<std::byte> &all) {
   MOEC_RETURN_IF_ERROR(hal->finish());
   MOEC_ASSIGN_OR_RETURN(CommRequest request,
                         ranks->allGather(groups.at(state.axes), own, all.data(), bytes, {state.name}));
-  return ranks->wait(request);
+  MOEC_RETURN_IF_ERROR(ranks->wait(request));
+  if (!state.each || state.count == 1)
+    return Status::ok();
+  // [rank, copy, run] -> [copy, rank, run].
+  std::vector<std::byte> byRank(all);
+  uint64_t run = state.copyBytes / state.runs;
+  for (uint64_t rank = 0; rank < state.runs; ++rank)
+    for (uint64_t copy = 0; copy < state.count; ++copy)
+      std::memcpy(all.data() + copy * state.copyBytes + rank * run, byRank.data() + (rank * state.count + copy) * run, run);
+  return Status::ok();
 }
 
 Status Executor::finish() {
@@ -186,13 +196,38 @@ void Executor::start(const Instruction &op) {
   CommSite site{exchangeName(op.exchange), op.request,
                 op.location < source.locations.size() ? source.locations[op.location] : std::string_view()};
   uint32_t group = groups.at(op.axes);
-  Result<CommRequest> request = op.exchange == ExchangeOp::AllGather
-                                    ? ranks->allGather(group, src, dst, op.pieceBytes, site)
-                                    : ranks->allToAll(group, src, dst, op.pieceBytes, site);
+  Result<CommRequest> request = op.exchange == ExchangeOp::AllGather ? ranks->allGather(group, src, dst, op.pieceBytes, site)
+                                : op.exchange == ExchangeOp::AllToAll ? ranks->allToAll(group, src, dst, op.pieceBytes, site)
+                                                                      : startRows(op, group, src, dst, site);
   if (request.isOk())
     requests[op.request] = *request;
   else
     failure = request.status();
+}
+
+/// Adds up the counts, and sees to it that no row goes where there is no room.
+Result<CommRequest> Executor::startRows(const Instruction &op, uint32_t group, const std::byte *src, std::byte *dst,
+                                        const CommSite &site) {
+  size_t numRanks = ranks->ranksOf(group).size();
+  std::vector<uint64_t> rows[2];
+  for (size_t which : {0, 1}) {
+    const auto *counts = reinterpret_cast<const int32_t *>(hal->address(place(op.operands[2 + which])));
+    size_t each = op.sizes[2 + which] / sizeof(int32_t) / numRanks;
+    uint64_t room = op.sizes[1 - which] / op.pieceBytes, total = 0; // sends: of the source
+    for (size_t rank = 0; rank < numRanks; ++rank) {
+      int64_t sum = 0;
+      for (size_t i = 0; i < each; ++i)
+        sum += counts[rank * each + i];
+      total += static_cast<uint64_t>(sum);
+      if (sum < 0 || total > room)
+        return Status::error("MOEC-R010", source.path, site.section, ": rank ", ranks->rank(), " counts ", total,
+                             " rows, there is room for ", room);
+      rows[which].push_back(static_cast<uint64_t>(sum));
+      if (which == 0 && ranks->ranksOf(group)[rank] != ranks->rank())
+        rowsSent += static_cast<uint64_t>(sum) * op.pieceBytes;
+    }
+  }
+  return ranks->exchangeRows(group, src, rows[0], dst, rows[1], op.pieceBytes, site);
 }
 
 void Executor::wait(const Instruction &op) {

@@ -28,7 +28,7 @@ struct SavedTensor {
 /// Of `plan`, which the tensors refer to. Widest elements first, so that every tensor is aligned in its file; in the order of the arena among equals.
 std::vector<SavedTensor> checkpointTensors(const Plan &plan);
 
-/// How many elements are NaN or infinite; 0 for types that are no floats.
+/// The number of elements that are NaN or infinite; 0 for types that are not floats.
 uint64_t countNotFinite(DType type, std::span<const std::byte> elements);
 /// MOEC-C018 unless `count` is 0.
 Status checkAllFinite(const std::string &tensor, uint64_t count, uint64_t elements);

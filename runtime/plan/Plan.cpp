@@ -51,7 +51,7 @@ const PlanState *Plan::findState(StateRole role) const {
   return nullptr;
 }
 
-static constexpr std::string_view kExchanges[] = {"all_gather", "all_to_all"};
+static constexpr std::string_view kExchanges[] = {"all_gather", "all_to_all", "rows"};
 
 std::string_view exchangeName(ExchangeOp exchange) { return kExchanges[static_cast<size_t>(exchange)]; }
 
@@ -136,7 +136,7 @@ static uint64_t bytesSentBy(const Plan &plan, const std::vector<Instruction> &bo
     uint64_t ranks = 1;
     for (uint32_t axis : op.axes)
       ranks *= plan.mesh[axis].size;
-    if (op.kind == Instruction::Kind::Start)
+    if (op.kind == Instruction::Kind::Start && op.exchange != ExchangeOp::Rows)
       bytes += op.pieceBytes * (ranks - 1);
     if (op.kind == Instruction::Kind::Repeat)
       bytes += static_cast<uint64_t>(op.count) * bytesSentBy(plan, op.body);

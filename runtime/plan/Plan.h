@@ -118,6 +118,7 @@ struct PlanState {
   std::optional<StateRole> role;
   bool checkpoint = false;
   std::vector<uint32_t> axes; // the ranks along these keep one run each of the elements of all copies; empty: all of it
+  bool each = false;          // every copy is cut into runs, of its outermost dimension; else all copies together
   uint64_t runs = 1;          // derived: how many
 
   uint64_t elements() const; // of all copies, over all ranks
@@ -168,7 +169,7 @@ struct Operand {
   std::vector<int64_t> strides; // axes of the mesh first, then loops, the outermost first
 };
 
-enum class ExchangeOp { AllGather, AllToAll };
+enum class ExchangeOp { AllGather, AllToAll, Rows };
 
 struct Instruction {
   enum class Kind { Launch, Fill, Copy, Repeat, Start, Wait };
@@ -176,11 +177,13 @@ struct Instruction {
   Kind kind = Kind::Launch;
   uint32_t kernel = 0;
   int64_t grid = 0;
-  std::vector<Operand> operands; // launch: args; fill: dst; copy and start: dst, src
-  std::vector<uint64_t> sizes;   // launch and start: one for each operand; fill and copy: one
+  // launch: args; fill: dst; copy and start: dst, src; start of rows: also how many rows go to and come from the ranks,
+  // i32 counts, in equal runs that are added up
+  std::vector<Operand> operands;
+  std::vector<uint64_t> sizes; // launch and start: one for each operand; fill and copy: one
   ExchangeOp exchange = ExchangeOp::AllGather; // start
   std::vector<uint32_t> axes;    // start: the ranks that differ in these axes alone take part
-  uint64_t pieceBytes = 0;       // start: from one rank to another
+  uint64_t pieceBytes = 0;       // start: from one rank to another; of rows: of one row
   uint32_t request = 0;          // start and wait: which exchange of the function
   uint32_t location = 0;         // section of the spec, in Plan::locations
   int64_t count = 0;             // repeat
@@ -242,7 +245,8 @@ struct Plan {
   uint64_t batchShareOf(uint64_t rank) const;
   /// Sequences that one training step reads, on all ranks together.
   uint64_t sequencesPerStep() const;
-  /// What one rank sends to others in a training step: its part of every exchange, as often as it runs.
+  /// What one rank sends to others in a training step: its part of every exchange, as often as it runs. How many rows
+  /// go to experts depends on the routing; these are not counted.
   uint64_t bytesSentPerStep() const;
   /// Announced peak of a run: arena and scratch, each rounded up. On processors every thread has a scratch; GPUs have
   /// one in all, whatever `threads` says.

@@ -225,6 +225,9 @@ static void readState(Fields &root, Plan &plan) {
       state.axes.push_back(static_cast<uint32_t>(axis));
       state.runs *= plan.mesh[axis].size;
     }
+    state.each = fields.boolean("each");
+    if (state.each && (state.shape.empty() || state.shape[0] % state.runs != 0))
+      root.errors().fail(fields.pointerTo("each"), "is true, but ", state.runs, " runs do not divide the shape");
     if (uint64_t elements = state.copyBytes / dtypeInfo(state.dtype).bytes; elements * state.count % state.runs != 0)
       root.errors().fail(fields.pointerTo("axes"), "divide ", state.count, " copies of ", elements, " elements into ",
                          state.runs, " runs, expected equal ones");

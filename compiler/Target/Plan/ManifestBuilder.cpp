@@ -153,9 +153,14 @@ Place TableBuilder::resolve(Value buffer, ArrayRef<Value> indices) {
     Value index = slice.getIndex();
     if (!index)
       return place;
-    if (auto coordinate = index.getDefiningOp<plan::CoordinateOp>())
-      place.strides[mesh.indexOf(coordinate.getAxisAttr())] += slice.getStride();
-    else
+    if (auto coordinate = index.getDefiningOp<plan::CoordinateOp>()) {
+      int64_t stride = slice.getStride();
+      for (Attribute axis : llvm::reverse(coordinate.getAxes())) {
+        int64_t number = mesh.indexOf(cast<StringAttr>(axis));
+        place.strides[number] += stride;
+        stride *= mesh.getSizes()[number];
+      }
+    } else
       place.strides[numAxes() + (llvm::find(indices, index) - indices.begin())] += slice.getStride();
     return place;
   }
@@ -251,7 +256,7 @@ Json TableBuilder::buffers() {
   };
   for (auto state : module.getOps<plan::StateOp>()) {
     RankedTensorType type = state.getTensorType();
-    if (state.getDivided()) // a run has no shape of its own
+    if (state.getDivided() && !state.getEach()) // a run has no shape of its own
       type = RankedTensorType::get({state.getBytes() / (type.getElementTypeBitWidth() / 8)}, type.getElementType());
     add(state, state.getSymName(), "", state.getOffset(), state.getBytes(), type, 0, 0);
   }
@@ -282,6 +287,8 @@ Json TableBuilder::states() {
     ArrayRef<int64_t> layers = state.getLayers().value_or(ArrayRef<int64_t>{0, 1});
     // Copies that are not named by layer are one tensor.
     SmallVector<int64_t> shape(state.getTensorType().getShape());
+    if (state.getEach()) // over all ranks
+      shape.front() *= *state.getDivided();
     int64_t count = state.getCount();
     if (count > 1 && !state.hasCopyNames()) {
       shape.insert(shape.begin(), count);
@@ -296,6 +303,7 @@ Json TableBuilder::states() {
                         {"step", number(layers[1])},
                         {"kind", text(stringifyEnum(state.getKind()))},
                         {"axes", stateAxes(state)},
+                        {"each", Json::boolean(state.getEach())},
                         {"role", role ? text(stringifyEnum(*role)) : Json()},
                         {"checkpoint", Json::boolean(state.getSaved())}}));
   }
@@ -351,6 +359,24 @@ Json TableBuilder::start(plan::StartOp start, ArrayRef<Value> indices) {
   int64_t bytes = bytesOf(start.getSrc());
   if (start.getExchange() == plan::Exchange::all_to_all)
     bytes /= mesh.sizeAlong(start.getAxes());
+  if (start.getExchange() == plan::Exchange::rows) {
+    auto rowBytes = static_cast<int64_t>(*start.getRowBytes());
+    auto counts = [&](size_t which) {
+      Value buffer = start.getCounts()[which];
+      return record({{"at", operand(buffer, indices)}, {"numbers", number(bytesOf(buffer) / 4)}});
+    };
+    return record({{"op", text("start")},
+                   {"exchange", text(stringifyEnum(start.getExchange()))},
+                   {"axes", std::move(axes)},
+                   {"dst", operand(start.getDst(), indices)},
+                   {"src", operand(start.getSrc(), indices)},
+                   {"bytes", number(rowBytes)},
+                   {"rows", numbers({bytesOf(start.getDst()) / rowBytes, bytes / rowBytes})},
+                   {"sends", counts(0)},
+                   {"receives", counts(1)},
+                   {"request", number(request)},
+                   {"at", locationOf(start)}});
+  }
   return record({{"op", text("start")},
                  {"exchange", text(stringifyEnum(start.getExchange()))},
                  {"axes", std::move(axes)},

@@ -36,7 +36,7 @@ static int runExplain(const ExplainOptions &options) {
     llvm::outs() << *text;
     return kOk;
   }
-  // Codes of the runtime live with what they are about.
+  // Codes of the runtime are documented on the pages about their subjects.
   static constexpr std::pair<const char *, const char *> runtimeCodes[] = {
       {"MOEC-P", "a plan file that cannot be used: docs/plan-format.md, Errors"},
       {"MOEC-C", "a checkpoint that cannot be used: docs/checkpoint-format.md"},

@@ -30,11 +30,16 @@ struct Options {
 /// One way to divide a step.
 struct Layout {
   int64_t micro = 1; // sequences of a micro-batch
-  int64_t data = 1, zero = 0;
+  int64_t data = 1, experts = 1, zero = 0;
 
+  int64_t ranks() const { return data * experts; }
   std::string text() const {
-    std::string text = "micro " + std::to_string(micro) + ", data " + std::to_string(data);
-    return data > 1 ? text + ", zero " + std::to_string(zero) : text;
+    std::string text = "micro " + std::to_string(micro);
+    if (data > 1)
+      text += ", data " + std::to_string(data);
+    if (experts > 1)
+      text += ", experts " + std::to_string(experts);
+    return text + (zero ? ", zero 1" : "");
   }
 };
 
@@ -58,9 +63,9 @@ public:
 private:
   int compareAll(bool reference) {
     for (int64_t micro : microSizes()) {
-      rt::Result<rt::Snapshot> alone = snapshot({micro, 1, 0}, reference);
+      rt::Result<rt::Snapshot> alone = snapshot({micro}, reference);
       if (!alone.isOk())
-        return fail(alone.status(), {micro, 1, 0});
+        return fail(alone.status(), {micro});
       for (const Layout &layout : layoutsOf(micro)) {
         rt::Result<rt::Snapshot> divided = snapshot(layout, reference);
         if (!divided.isOk())
@@ -86,10 +91,15 @@ private:
   std::vector<Layout> layoutsOf(int64_t micro) {
     std::vector<Layout> layouts;
     int64_t microBatches = sequences() / micro;
-    for (int64_t data = 2; data <= std::min(options.ranks, microBatches); ++data)
-      if (microBatches % data == 0)
+    auto moe = spec::findExperiment(*module).section<exp::MoeOp>();
+    int64_t numExperts = moe ? moe.getNumExperts() : 1;
+    auto divides = [](int64_t part, int64_t whole) { return whole % part == 0; };
+    for (int64_t data = 1; data <= std::min(options.ranks, microBatches); ++data)
+      for (int64_t experts = 1; data * experts <= options.ranks; ++experts)
         for (int64_t zero : {0, 1})
-          layouts.push_back({micro, data, zero});
+          if (data * experts > 1 && divides(data, microBatches) && divides(experts, micro) &&
+              divides(experts, numExperts))
+            layouts.push_back({micro, data, experts, zero});
     return layouts;
   }
 
@@ -104,6 +114,7 @@ private:
       parallel = exp::ParallelOp::create(b, experiment.getLoc());
     }
     parallel.setData(layout.data);
+    parallel.setExperts(layout.experts);
     parallel.setZero(layout.zero);
     CompileOptions compile = options.compile;
     compile.reference = reference;
@@ -134,9 +145,9 @@ private:
     }
     // A rank that makes 2^k micro-batches holds a whole part of the tree.
     int64_t own = sequences() / layout.micro / layout.data;
-    bool wantsBytes = !reference && (own & (own - 1)) == 0;
+    bool wantsBytes = !reference && (own & (own - 1)) == 0 && layout.experts == 1;
     bool isEqual = isWhole && (wantsBytes || reference ? worst <= (reference ? kTolerance : 0) : true);
-    bool isCounted = divided.sentBytes == divided.plannedBytes && divided.allocatedBytes == divided.announcedBytes;
+    bool isCounted = divided.sentBytes - divided.sentRowBytes == divided.plannedBytes && divided.allocatedBytes == divided.announcedBytes;
     bool isOk = isEqual && isCounted;
     ++(isOk ? numGood : numBad);
     table.row({layout.text(), reference ? "f64" : "spec's", number(worst), where, std::to_string(divided.sentBytes),
@@ -149,12 +160,14 @@ private:
     rt::Json line = rt::Json::object();
     line.set("micro_sequences", rt::Json::integer(layout.micro));
     line.set("data", rt::Json::integer(layout.data));
+    line.set("experts", rt::Json::integer(layout.experts));
     line.set("zero", rt::Json::integer(layout.zero));
     line.set("reference", rt::Json::boolean(reference));
     line.set("difference", rt::Json::number(worst));
     line.set("tensor", rt::Json::string(where));
     line.set("tensors", rt::Json::integer(static_cast<int64_t>(divided.tensors.size())));
     line.set("sent_bytes", rt::Json::integer(static_cast<int64_t>(divided.sentBytes)));
+    line.set("sent_row_bytes", rt::Json::integer(static_cast<int64_t>(divided.sentRowBytes)));
     line.set("planned_bytes", rt::Json::integer(static_cast<int64_t>(divided.plannedBytes)));
     line.set("allocated_bytes", rt::Json::integer(static_cast<int64_t>(divided.allocatedBytes)));
     line.set("ok", rt::Json::boolean(isOk));

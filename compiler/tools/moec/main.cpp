@@ -104,7 +104,7 @@ int main(int argc, char **argv) {
     for (auto &[sub, action] : actions)
       if (sub->parsed()) {
         int code = action();
-        // What was lost on the way out has been told, or nobody listens. LLVM would end the program for it.
+        // Lost output was already reported, or nobody reads it. LLVM would end the program because of it.
         llvm::errs().clear_error();
         if (code != kOk || sub->get_name() == "train")
           llvm::outs().clear_error();

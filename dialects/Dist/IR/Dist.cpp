@@ -110,7 +110,7 @@ static LogicalResult verifyElements(Operation *op, RankedTensorType one, int64_t
 }
 
 LogicalResult CoordinateOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  return groupSize(*this, ArrayAttr::get(getContext(), getAxisAttr()), symbols);
+  return groupSize(*this, getAxes(), symbols);
 }
 
 /// (C1) of sums.
@@ -143,11 +143,57 @@ LogicalResult SumPartOp::verifySymbolUses(SymbolTableCollection &symbols) {
                        : verifyElements(*this, tensorOf(getResult()), *ranks, tensorOf(getInput()), "an operand");
 }
 
+LogicalResult AllSumOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return groupSize(*this, getAxes(), symbols);
+}
+
+LogicalResult AllSumOp::buildBackward(OpBuilder &, ValueRange resultGrads, ArrayRef<bool>,
+                                      SmallVectorImpl<Value> &operandGrads) {
+  operandGrads[0] = resultGrads[0];
+  return success();
+}
+
+LogicalResult ShareOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return groupSize(*this, getAxes(), symbols);
+}
+
+LogicalResult ShareOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
+                                     SmallVectorImpl<Value> &operandGrads) {
+  operandGrads[0] = AllSumOp::create(builder, getLoc(), resultGrads[0].getType(), resultGrads[0], getAxes());
+  return success();
+}
+
+LogicalResult ExchangeRowsOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);
+  if (failed(ranks))
+    return failure();
+  // (C1)
+  RankedTensorType from = tensorOf(getRows()), to = tensorOf(getResult());
+  if (from.getRank() != 2 || to.getRank() != 2 || from.getDimSize(1) != to.getDimSize(1) ||
+      from.getElementType() != to.getElementType())
+    return emitOpError("moves rows of ") << from << " into " << to << ", expected rows of one width and type";
+  // (C2)
+  for (Value counts : {getSends(), getReceives()})
+    if (!tensorOf(counts).getElementType().isInteger(32) || tensorOf(counts).getNumElements() % *ranks != 0)
+      return emitOpError("has counts of type ") << counts.getType() << ", expected i32, as many for each of " << *ranks
+                                                << " ranks";
+  return success();
+}
+
+LogicalResult ExchangeRowsOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
+                                            SmallVectorImpl<Value> &operandGrads) {
+  operandGrads[0] = ExchangeRowsOp::create(builder, getLoc(), getRows().getType(), resultGrads[0], getReceives(),
+                                           getSends(), getAxes());
+  return success();
+}
+
 LogicalResult AllToAllOp::verifySymbolUses(SymbolTableCollection &symbols) {
   FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);
   if (failed(ranks))
     return failure();
   // (C1)
+  if (getNumResults() == 1)
+    return verifyElements(*this, tensorOf(getInput()), 1, tensorOf(getResult(0)), "a result");
   if (static_cast<int64_t>(getNumResults()) != *ranks || !llvm::all_equal(getResultTypes()))
     return emitOpError("has ") << getNumResults() << " results, expected one for each of " << *ranks
                                << " ranks, all of one type";

@@ -83,6 +83,18 @@ private:
   llvm::StringMap<int> numReads; // of each state, in all functions
 };
 
+/// Within a computation sums are small: statistics of tokens. Every rank adds up all parts.
+void lowerAllSum(AllSumOp sum) {
+  int64_t ranks = findMesh(sum).sizeAlong(sum.getAxes());
+  auto type = cast<RankedTensorType>(sum.getInput().getType());
+  OpBuilder b(sum);
+  RankedTensorType rows = rowsOf(type, type.getNumElements());
+  SmallVector<Type> copies(ranks, rows);
+  auto gathered = AllGatherOp::create(b, sum.getLoc(), copies, reshaped(b, sum.getInput(), rows), sum.getAxes());
+  sum.getResult().replaceAllUsesWith(reshaped(b, addAsTree(b, sum.getLoc(), gathered.getResults()), type));
+  sum.erase();
+}
+
 struct DistLowerSumsPass : impl::DistLowerSumsBase<DistLowerSumsPass> {
   void runOnOperation() override {
     SmallVector<SumOp> sums;
@@ -92,6 +104,12 @@ struct DistLowerSumsPass : impl::DistLowerSumsBase<DistLowerSumsPass> {
         sums.push_back(sum);
       else if (auto part = dyn_cast<SumPartOp>(op))
         sumParts.push_back(part);
+      else if (auto sum = dyn_cast<AllSumOp>(op))
+        lowerAllSum(sum);
+      else if (auto share = dyn_cast<ShareOp>(op)) {
+        share.getResult().replaceAllUsesWith(share.getInput());
+        share.erase();
+      }
     });
     if (sums.empty() && sumParts.empty())
       return;

@@ -29,7 +29,7 @@ void StateOp::build(OpBuilder &, OperationState &state, StringAttr name, StateKi
 
 namespace {
 
-/// What a state with a role must be.
+/// The kind and element type that a role asks for.
 struct RoleRule {
   StateKind kind;
   unsigned integerBits; // 0: floats
@@ -110,7 +110,7 @@ LogicalResult StateOp::verify() {
   }
   // (C7)
   if (getDivided() && (static_cast<int64_t>(*getDivided()) < 2 ||
-                       getTotalElements() % static_cast<int64_t>(*getDivided()) != 0))
+                       (!getEach() && getTotalElements() % static_cast<int64_t>(*getDivided()) != 0)))
     return emitOpError("is divided by ") << *getDivided() << ", expected 2 or more that divides its "
                                          << getTotalElements() << " elements";
   // (C1)
@@ -168,11 +168,12 @@ static LogicalResult verifyAccess(Operation *op, FlatSymbolRefAttr symbol, Value
   RankedTensorType expected = state.getTensorType();
   auto read = dyn_cast<ReadOp>(op);
   std::optional<uint64_t> runs = read ? read.getRuns() : std::nullopt;
-  if (state.getDivided() && (index || runs))
+  bool isRun = state.getDivided() && !state.getEach();
+  if (isRun && (index || runs))
     return error() << "has an index, but each rank has one run of state " << symbol;
   if (runs && !index)
     return error() << "reads one of " << *runs << " runs, expected an index that says which";
-  if (runs || state.getDivided())
+  if (runs || isRun)
     return verifyRun(error(), state, static_cast<int64_t>(runs ? *runs : *state.getDivided()),
                      cast<RankedTensorType>(value.getType()));
   if (index && !state.getCount())
@@ -186,7 +187,7 @@ static LogicalResult verifyAccess(Operation *op, FlatSymbolRefAttr symbol, Value
     expected = RankedTensorType::get(expected.getShape(), expected.getElementType());
   if (value.getType() == expected)
     return success();
-  // Inside a dispatch a state is memory: any shape with as many elements of the same type will do.
+  // Inside a dispatch a state is memory, so any shape with the same number of elements of the same type is allowed.
   auto type = cast<RankedTensorType>(value.getType());
   if (op->getParentOfType<DispatchOp>() && type.getElementType() == expected.getElementType() &&
       type.getNumElements() == expected.getNumElements())

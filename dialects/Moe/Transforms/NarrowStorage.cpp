@@ -211,7 +211,7 @@ private:
     }
   }
   void join(Value a, Value b) {
-    if (isFloat(a))
+    if (isFloat(a) && isFloat(b))
       classes.join(numbers.lookup(a), numbers.lookup(b));
   }
   void joinRepeat(RepeatOp repeat) {
