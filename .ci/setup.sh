@@ -15,7 +15,8 @@ case $build in /*) ;; *) build=$PWD/$build ;; esac
 
 build_packages=(clang-22 lld-22 llvm-22-dev libmlir-22-dev mlir-22-tools llvm-22-tools liblld-22-dev zlib1g-dev libzstd-dev
   cmake ninja-build ccache libxxhash-dev nlohmann-json3-dev libcli11-dev)
-test_packages=(catch2 clang-format-22 git python3 python3-numpy python3-psutil)
+test_packages=(catch2 clang-format-22 git python3 python3-numpy python3-psutil
+  libopenmpi-dev openmpi-bin libmpich-dev mpich)
 
 say() { printf 'setup: %s\n' "$*"; }
 fail() {

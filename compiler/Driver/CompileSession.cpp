@@ -37,7 +37,7 @@ std::string CompileSession::dumpPath(size_t number, StringRef phase) const {
   return options.dumpTo + "/" + std::to_string(number) + "-" + phase.str() + ".mlir";
 }
 
-/// Before anything is written: a dump never takes the place of what is read.
+/// Called before anything is written: a dump must never replace a file that is read.
 LogicalResult CompileSession::checkDumps() {
   if (options.dumpTo.empty())
     return success();
@@ -93,6 +93,10 @@ LogicalResult CompileSession::load(const std::string &path, OwningOpRef<ModuleOp
   declared = spec::findExperiment(*source);
   if (!declared)
     return source->emitError("holds no exp.experiment");
+  if (auto parallel = declared.section<exp::ParallelOp>(); parallel && options.oneRank) {
+    parallel.setData(1);
+    parallel.setExperts(1);
+  }
   current = source->clone();
   return checkDumps();
 }

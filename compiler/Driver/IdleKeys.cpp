@@ -14,7 +14,7 @@ using namespace mlir;
 
 namespace moec {
 
-/// The model as text; empty when it cannot be built. Places in the spec are no part of it.
+/// The model as text without locations; empty if the model cannot be built.
 static std::string modelText(exp::ExperimentOp experiment) {
   OwningOpRef<ModuleOp> model = ModuleOp::create(experiment->getParentOp()->getLoc());
   std::string text;
@@ -25,14 +25,14 @@ static std::string modelText(exp::ExperimentOp experiment) {
   return text;
 }
 
-/// The other sections say how long, from what data and in what form the model is trained: buildModel reads them at most
-/// in part. See tryRun for them.
+/// The other sections say how long, with which data and in which form the model is trained. buildModel reads at most
+/// parts of them; tryRun handles them.
 static bool isOfModel(Operation *section) {
   return isa<exp::ExperimentOp, exp::ModelOp, exp::AttentionOp, exp::FfnOp, exp::MoeOp, exp::RouterOp,
              exp::MultiTokenOp, exp::LossOp, exp::OptimizerOp, exp::GroupOp, exp::WatchOp>(section);
 }
 
-/// A weight or a learning rate of 0 switches off whatever stands beside it, as the reference says.
+/// A weight or a learning rate of 0 switches off the other keys of its section, as the reference says.
 static bool isSwitchedOff(Operation *section) {
   if (auto loss = dyn_cast<exp::LossOp>(section))
     return loss.getWeight().isZero();
@@ -40,12 +40,12 @@ static bool isSwitchedOff(Operation *section) {
   return group && group.getLr().isZero();
 }
 
-/// Other values of a field, its default (null: none is given) first, to see whether any makes another model. One that
-/// says in other words what the default is, as top_k experts for null, does no harm.
+/// Other values of a field, its default (null: none is given) first, to test whether any gives another model. A value
+/// that means the same as the default, such as top_k experts for null, does no harm.
 static SmallVector<Attribute> alternatives(const exp::Field &field, Attribute value, Attribute fallback,
                                            bool isSwitch) {
   SmallVector<Attribute> all{fallback};
-  if (isSwitch) // what may be null: only whether it is there counts
+  if (isSwitch) // a key that may be null: only whether it is given matters
     return all;
   Builder b(value.getContext());
   if (field.type == exp::FieldType::Choice)
@@ -148,8 +148,8 @@ private:
         exp::getMethods(module->getContext()).find(method.getCategory().str(), method.getKind().str());
     auto outer = isa<exp::GroupOp>(section) ? experiment.section<exp::OptimizerOp>().getMethod() : exp::MethodAttr();
     for (const exp::Field &field : known->fields()) {
-      // A group takes what it does not give from /optimizer of the same kind. A method that derives a default does so
-      // where the field is absent.
+      // A group takes the keys that it does not give from /optimizer, if both have the same kind. A method that derives
+      // a default does so if the field is absent.
       Attribute fallback = outer && outer.getKind() == method.getKind() ? outer.getFields().get(field.key)
                                                                         : spec::defaultValue(field, experiment);
       tryField(section, field, prefix + field.key, method.getFields().get(field.key), fallback, field.isDerived(),
@@ -166,7 +166,7 @@ private:
     }
   }
 
-  /// What has been found idle is taken out at once: of two keys that each make the other idle, one stays.
+  /// An idle key is removed at once. So if two keys make each other idle, one stays.
   void tryField(Operation *section, const exp::Field &field, const std::string &name, Attribute value,
                 Attribute fallback, bool mayBeAbsent, llvm::function_ref<void(Operation *, Attribute)> set) {
     if ((!fallback && !mayBeAbsent) || value == fallback || !exp::isGiven(section, name))
@@ -194,10 +194,10 @@ private:
     set(section, fallback);
   }
 
-  /// What the model does not show. Keys of the run that are not here always act where they are not at their default:
-  /// seed, seq_len, sequences and duration on what is read; micro_sequences, precision and memory on what lies in
-  /// memory, and mostly on bits; evaluate.every on the last step at least; keep_last on the checkpoints that stops and
-  /// resumes add to those of the cadence.
+  /// Keys whose effect the model does not show. Keys of the run that are not handled here always have an effect if they
+  /// differ from their defaults: seed, seq_len, sequences and duration change which data are read; micro_sequences,
+  /// precision and memory change memory, and usually bits; evaluate.every acts at least at the last step; keep_last
+  /// acts on the checkpoints that stops and resumes add.
   void tryRun() {
     trySources();
     int64_t last = experiment.section<exp::DurationOp>().getSteps();
@@ -232,7 +232,7 @@ private:
   }
 
   IdleKeys &keys;
-  OwningOpRef<ModuleOp> module; // a copy, without what has been found idle
+  OwningOpRef<ModuleOp> module; // a copy, without the keys that were found idle
   exp::ExperimentOp experiment;
   std::string asGiven;
 };

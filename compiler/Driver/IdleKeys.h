@@ -1,5 +1,5 @@
-// Keys that a spec gives and that change nothing. There is no list of them: each is set back to its default, the model
-// is built again, and a model that is the same says it.
+// Finds keys of a spec that have no effect. There is no list of such keys: each key is set to its default and the model
+// is built again; if the model is the same, the key has no effect.
 #ifndef MOEC_COMPILER_DRIVER_IDLEKEYS_H
 #define MOEC_COMPILER_DRIVER_IDLEKEYS_H
 
@@ -12,11 +12,11 @@
 
 namespace moec {
 
-/// Warns (MOEC-S080) of keys that were written, differ from their defaults, and have no effect on the experiment that
-/// they stand in. Of the members of a sweep, look at all with one object: what had an effect in one is not tried again.
+/// Warns (MOEC-S080) of keys that the spec gives, that differ from their defaults, and that have no effect on their
+/// experiment. Use one object for all members of a sweep: a key that had an effect in one member is not tried again.
 class IdleKeys {
 public:
-  /// The experiment has been examined and found to be right.
+  /// `module` holds an experiment that has passed all checks.
   void report(mlir::ModuleOp module);
 
 private:
@@ -24,7 +24,7 @@ private:
   llvm::StringSet<> effective; // places of keys
 };
 
-/// examineModel, then IdleKeys: what `check` and `train` hold experiments to (spec::ReadOptions::examine).
+/// examineModel, then IdleKeys: the checks that `check` and `train` add (spec::ReadOptions::examine).
 std::function<llvm::LogicalResult(mlir::ModuleOp)> makeExaminer();
 
 } // namespace moec

@@ -9,8 +9,8 @@ static Value sliceColumns(TensorBuilder &b, Value ids, int64_t first, int64_t co
   return moe::SliceColumnsOp::create(b.b, type, ids, first);
 }
 
-/// row_slot of a part of the tokens or slots: `place` gives (whether it is in the part, its number there) of token and
-/// slot.
+/// row_slot of a part of the tokens or slots. For a token and a slot, `place` says whether they are in the part, and
+/// gives their number there.
 static Value mapRowSlot(TensorBuilder &b, Value rowSlot, int64_t slots,
                         function_ref<std::pair<Value, Value>(ScalarBuilder &, Value token, Value slot)> place) {
   Type i32 = b.b.getI32Type();
@@ -56,8 +56,8 @@ static Value buildMean(TensorBuilder &b, Value sums, Value pairs) {
   return b.scale(b.sumAll(means), 1.0 / TensorBuilder::rows(pairs));
 }
 
-// The square of a sum of vectors is that of each, and the product of each ordered pair. The squares are 1 but for
-// vectors of (nearly) zeros, so they are summed up, not counted.
+// The square of a sum of vectors is the sum of the squares of the vectors and of the products of all ordered pairs. The
+// squares are 1, except those of vectors of (nearly) zeros; so they are summed, not counted.
 Value buildMeanCosine(TensorBuilder &b, const TokenActivations &a) {
   int64_t tokens = TensorBuilder::rows(a.slotRow);
   auto combine = [&](Value rows) -> Value {

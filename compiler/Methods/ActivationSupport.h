@@ -1,4 +1,4 @@
-// What of the experts' activations losses and measures compare: those of one token.
+// The activations of one token's experts, which losses and measures compare.
 #ifndef MOEC_COMPILER_METHODS_ACTIVATIONSUPPORT_H
 #define MOEC_COMPILER_METHODS_ACTIVATIONSUPPORT_H
 
@@ -23,8 +23,8 @@ mlir::Value buildMeanCosine(TensorBuilder &b, const TokenActivations &activation
 mlir::Value buildMeanOfCosines(TensorBuilder &b, const TokenActivations &activations,
                                llvm::function_ref<mlir::Value(ScalarBuilder &, mlir::Value)> function);
 
-/// A warning where a layer has one expert a token at some step, for `what` ("loss", "measure") called `kind`: there is
-/// nothing to compare.
+/// A warning if a layer has one expert per token at some step, so that there is nothing to compare. `what` is "loss" or
+/// "measure", and `kind` its name.
 std::vector<exp::Conflict> findSingleExperts(exp::ExperimentOp experiment, const std::string &kind,
                                              const std::string &what);
 

@@ -1,4 +1,4 @@
-// What the optimizers that divide by a root of mean squares share.
+// Code shared by the optimizers that divide by a root of mean squares.
 #ifndef MOEC_COMPILER_METHODS_ADAMSUPPORT_H
 #define MOEC_COMPILER_METHODS_ADAMSUPPORT_H
 
@@ -17,7 +17,8 @@ llvm::SmallVector<mlir::Value> buildBiasCorrections(TensorBuilder &b, exp::Metho
 /// the registers of a block are cut into shorter ones.
 mlir::Value readElements(TensorBuilder &b, moe::StateOp state);
 
-/// What eps is added to: sqrt(v / (1 - beta2^t)), as in PyTorch's AdamW, or sqrt(v), in code that corrects the rate.
+/// The root to which eps is added: sqrt(v / (1 - beta2^t)), as in PyTorch's AdamW, or sqrt(v), as in code that corrects
+/// the rate instead.
 enum class EpsPlace { CorrectedRoot, Root };
 /// The root that a step is divided by; `correction` is 1 - beta2^t.
 mlir::Value buildAdamRoot(ScalarBuilder &s, mlir::Value v, mlir::Value correction, double eps, EpsPlace place);

@@ -1,4 +1,4 @@
-// What methods share that look at a token's experts in the mixture before.
+// Code shared by methods that use a token's experts in the previous mixture.
 #ifndef MOEC_COMPILER_METHODS_CARRIEDSUPPORT_H
 #define MOEC_COMPILER_METHODS_CARRIEDSUPPORT_H
 

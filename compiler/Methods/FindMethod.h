@@ -6,8 +6,8 @@
 
 namespace moec {
 
-/// The method that `attr` of `section` names, as the interface T of its category; null after a diagnostic when there is
-/// none of that name, or when it belongs to another category.
+/// The method that `attr` of `section` names, as the interface T of its category. If there is no method of that name,
+/// or it belongs to another category, reports a diagnostic and returns null.
 template <typename T> const T *findMethod(mlir::Operation *section, exp::MethodAttr attr) {
   const exp::Method *named =
       exp::getMethods(section->getContext()).find(attr.getCategory().str(), attr.getKind().str());

@@ -1,4 +1,4 @@
-// What forced routes share: choices at random with given chances.
+// Code shared by forced routes: random choices with given probabilities.
 #ifndef MOEC_COMPILER_METHODS_FORCEDSUPPORT_H
 #define MOEC_COMPILER_METHODS_FORCEDSUPPORT_H
 
@@ -6,8 +6,8 @@
 
 namespace moec {
 
-/// topK different experts for each token, drawn one after another with chances exp(logChances) among those that are
-/// left: the top k of log p + Gumbel noise (Kool et al. 2019). logChances: [1, E].
+/// topK different experts for each token, drawn one after another among those that are left, with probabilities
+/// proportional to exp(logChances). This is the top k of log p + Gumbel noise (Kool et al. 2019). logChances: [1, E].
 inline mlir::Value drawExperts(TensorBuilder &b, const RoutingValues &r, mlir::Value logChances) {
   mlir::Value noise = r.noise->uniform(b, "router.forced", r.numTokens, r.numExperts, /*perToken=*/true);
   mlir::Value keys = b.map({logChances, noise}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {

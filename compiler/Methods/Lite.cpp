@@ -18,28 +18,25 @@ constexpr exp::Choice<ChiSchedule> kChiSchedule = {
 
 std::vector<exp::Field> getChiFields(const std::string &prefix, const char *chi) {
   using exp::FieldType;
-  return {
-      {.key = prefix + "chi",
-       .type = FieldType::Number,
-       .fallback = chi,
-       .minimum = 1,
-       .maximum = 1e6,
-       .doc = "factor on steps along flat directions"},
-      kChiSchedule.field(
-          ChiSchedule::Constant,
-          "constant: chi always; floor: flat steps fall to the schedule's floor, as sharp ones do; ramp: "
-          "that, and 1 in the warm-up, rising from there",
-          prefix),
-      exp::stepsField(prefix + "ramp", exp::StepsKind::Length,
-                      "=half of the steps after the warm-up; with wsd and constant: as many as twice the warm-up is of "
-                      "the run",
-                      "length of what rises after the warm-up"),
-      {.key = prefix + "sharp_fraction",
-       .type = FieldType::Number,
-       .fallback = "0.1",
-       .minimum = 0,
-       .maximum = 1,
-       .doc = "share of directions that are kept as they are"}};
+  return {{.key = prefix + "chi",
+           .type = FieldType::Number,
+           .fallback = chi,
+           .minimum = 1,
+           .maximum = 1e6,
+           .doc = "factor on steps along flat directions"},
+          kChiSchedule.field(ChiSchedule::Constant,
+                             "constant: always chi; floor: flat steps fall to the schedule's floor, as sharp steps do; "
+                             "ramp: like floor, but 1 in the warm-up, and rising after it",
+                             prefix),
+          exp::stepsField(prefix + "ramp", exp::StepsKind::Length,
+                          "=half of the steps after the warm-up; with wsd and constant: 2 * warm-up / run of them",
+                          "steps after the warm-up in which chi and beta2 rise"),
+          {.key = prefix + "sharp_fraction",
+           .type = FieldType::Number,
+           .fallback = "0.1",
+           .minimum = 0,
+           .maximum = 1,
+           .doc = "share of directions that are kept as they are"}};
 }
 
 std::vector<exp::Field> getLiteFields(const char *ofBeta1) {
@@ -61,8 +58,8 @@ std::vector<exp::Field> getLiteFields(const char *ofBeta1) {
   return fields;
 }
 
-/// Its default is the source's: half of what follows the warm-up, or, where the rate then stays for a while, the part
-/// of it that twice the warm-up is of the run.
+/// The length of the ramp in steps. Its default is that of the source: half of the steps after the warm-up. If the rate
+/// stays constant after the warm-up, it is the fraction (2 * warm-up / run) of these steps.
 static double getRamp(exp::MethodAttr attr, const std::string &prefix, const OptimizerMethod::Update &update) {
   if (attr.has(prefix + "ramp"))
     return static_cast<double>(attr.getInt(prefix + "ramp"));
@@ -71,7 +68,7 @@ static double getRamp(exp::MethodAttr attr, const std::string &prefix, const Opt
   return rest * (update.schedule.stays ? std::min(2 * warmup / steps, 1.0) : 0.5);
 }
 
-/// Share of `length` steps that are done, from the warm-up on.
+/// The share of the `length` steps after the warm-up that are done.
 static Value buildRise(TensorBuilder &b, const OptimizerMethod::Update &update, double length) {
   return b.map({update.step}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
     auto from = static_cast<double>(update.schedule.warmup);
@@ -87,7 +84,7 @@ Value buildRamp(TensorBuilder &b, exp::MethodAttr attr, const std::string &prefi
   return buildRise(b, update, std::floor(getRamp(attr, prefix, update))); // whole steps, as in the source
 }
 
-constexpr double kNone = 1e-5; // a share that counts as none, as in LITE's code
+constexpr double kNone = 1e-5; // a smaller share counts as 0, as in LITE's code
 
 bool hasFlat(exp::MethodAttr attr, const std::string &prefix) {
   return attr.getFloat(prefix + "sharp_fraction") <= 1 - kNone;

@@ -21,14 +21,14 @@ static Value constant(OpBuilder &b, Location loc, int64_t value) {
   return arith::ConstantOp::create(b, loc, b.getI64IntegerAttr(value));
 }
 
-/// `value` where the condition, a scalar, is not 0, else 0.
+/// `value` if the condition, a scalar, is not 0; otherwise 0.
 static Value buildIfEnabled(OpBuilder &builder, Location loc, Value condition, Value value) {
   Value zero = arith::ConstantOp::create(builder, loc, builder.getFloatAttr(condition.getType(), 0));
   Value on = arith::CmpFOp::create(builder, loc, arith::CmpFPredicate::ONE, condition, zero);
   return arith::SelectOp::create(builder, loc, on, value, constant(builder, loc, 0));
 }
 
-// Groups without rows are no work, which is how products are switched off.
+// Groups without rows cost nothing. In this way products are switched off.
 static Value buildOffsets(TensorBuilder &b, int64_t columns, int64_t factor, int64_t addend, Value enabled) {
   auto type = RankedTensorType::get({1, columns}, b.b.getI32Type());
   auto body = [&](OpBuilder &builder, Location loc, ValueRange scalars) {
@@ -46,7 +46,7 @@ MatrixBatch::Groups MatrixBatch::buildGroups(int64_t stride, int64_t rows) {
   return {buildOffsets(b, count + 1, stride, 0, enabled), buildOffsets(b, count, 0, rows, enabled)};
 }
 
-/// Row numbers of matrices of `to` rows, within others of `from` rows; -1: there is none.
+/// For matrices of `to` rows that take their rows from matrices of `from` rows: the row numbers; -1: no such row.
 static Value buildRowIds(TensorBuilder &b, int64_t count, int64_t from, int64_t to) {
   return buildIds(b, count * to, 1, [&](OpBuilder &builder, Location loc, Value row, Value) -> Value {
     Value size = constant(builder, loc, to);

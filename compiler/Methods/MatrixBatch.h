@@ -1,5 +1,5 @@
-// Algebra on many equal matrices at once, for methods that see a parameter as matrices: built from the grouped products
-// that experts use, so it needs no kernel of its own.
+// Algebra on many matrices of one shape at once, for methods that treat a parameter as matrices. It uses the grouped
+// products of experts, so it needs no kernel of its own.
 #ifndef MOEC_COMPILER_METHODS_MATRIXBATCH_H
 #define MOEC_COMPILER_METHODS_MATRIXBATCH_H
 
@@ -8,21 +8,20 @@
 namespace moec {
 
 /// `count` matrices lie one below the other: x [count * r, c] holds X_i [r, c] in rows i * r to i * r + r. Grouped
-/// products want groups to start at multiples of `align` rows; where r is none, rows of zeros are put between on the
-/// way.
+/// products need groups that start at multiples of `align` rows. If r is no such multiple, rows of zeros are inserted.
 class MatrixBatch {
 public:
   using Value = mlir::Value;
-  /// `inLoss`: what is built can be differentiated, and no product is narrowed.
+  /// `inLoss`: the result can be differentiated, and no product is narrowed.
   MatrixBatch(TensorBuilder &b, int64_t count, int64_t align, bool inLoss = false)
       : b(b), count(count), align(align), inLoss(inLoss) {}
 
-  /// Factors of products stay as they are where others would be rounded to bf16 (moe-narrow-storage).
+  /// Operands of products stay in f32; otherwise they may be rounded to bf16 (moe-narrow-storage).
   MatrixBatch &keepWide() {
     wide = true;
     return *this;
   }
-  /// Products cost nothing but their launch, and give undefined results, where `condition` [1, 1] is 0.
+  /// If `condition` [1, 1] is 0, products cost only their launch, and their results are undefined.
   MatrixBatch onlyIf(Value condition) const {
     MatrixBatch copy = *this;
     copy.enabled = condition;
@@ -36,7 +35,7 @@ public:
   Value multiplyShared(Value x, Value y);
   /// X_i^T Y_i: [count * r, k] and [count * r, n] -> [count * k, n].
   Value outer(Value x, Value y);
-  /// X as [count, r, c], which decompositions take, and back.
+  /// X as [count, r, c], the shape for decompositions, and back.
   Value asStack(Value x) const;
   Value asRows(Value x) const;
   /// Sums over all elements of each matrix: [count * r, c] -> [count, 1].
@@ -49,7 +48,7 @@ public:
     double a, b, c;
   };
   /// Newton-Schulz: brings the singular values of X_i / (||X_i||_F + eps) near 1 and leaves singular vectors alone.
-  /// The smaller Gram matrix is used: X A with A = X^T X where X is tall. eps > 0, so that a matrix of zeros stays one.
+  /// The smaller Gram matrix is used: X A with A = X^T X if X is tall. eps > 0, so that a matrix of zeros stays zero.
   Value newtonSchulz(Value x, llvm::ArrayRef<Quintic> steps, double eps);
 
 private:
@@ -61,9 +60,9 @@ private:
   int64_t rowsOf(Value x) const { return isStack(x) ? TensorBuilder::cols(x) : TensorBuilder::rows(x) / count; }
   static int64_t colsOf(Value x) { return llvm::cast<mlir::RankedTensorType>(x.getType()).getShape().back(); }
   int64_t aligned(int64_t rows) const { return (rows + align - 1) / align * align; }
-  /// The products of groups of `rows` rows, which start at multiples of the aligned number.
+  /// The products of groups of `rows` rows each, where groups start at multiples of `rows` rounded up to `align`.
   Value buildProduct(Value padded, Value y, int64_t rows, bool tb);
-  /// Matrices of `from` rows as such of `to`: the rest is zeros, or cut off.
+  /// Turns matrices of `from` rows into matrices of `to` rows: adds rows of zeros, or cuts rows off.
   Value resize(Value x, int64_t from, int64_t to);
   mlir::Operation *mark(mlir::Operation *product);
 

@@ -1,5 +1,5 @@
 // The interfaces that methods implement. A method is one file in a subfolder: it declares its JSON fields and builds
-// its moe IR here; nothing else in the tree names it. docs/adding-a-loss.md walks through one.
+// its moe IR. No other file of the tree names it. docs/adding-a-loss.md shows how to write one.
 #ifndef MOEC_COMPILER_METHODS_METHODS_H
 #define MOEC_COMPILER_METHODS_METHODS_H
 
@@ -11,17 +11,17 @@
 
 namespace moec {
 
-/// Random numbers that depend on nothing but the seed, the step, the layer, a name and the place: no split into
-/// micro-batches, no thread count and no resumed run changes them.
+/// Random numbers that depend only on the seed, the step, the layer, a name and the place. So the split into
+/// micro-batches, the number of threads and a resume do not change them.
 class NoiseSource {
 public:
   virtual ~NoiseSource() = default;
   /// [rows, cols], uniform in [0, 1), for the layer that is being built.
-  /// perToken: row n is token n of the micro-batch; else all micro-batches of a step get the same numbers.
+  /// perToken: row n is token n of the micro-batch; otherwise all micro-batches of a step get the same numbers.
   virtual mlir::Value uniform(TensorBuilder &b, llvm::StringRef name, int64_t rows, int64_t cols, bool perToken) = 0;
 };
 
-/// How large things are in one MoE layer, known before anything is built.
+/// The sizes of one MoE layer, known before anything is built.
 struct RoutingSizes {
   int64_t numTokens, seqLen;
   int64_t numExperts; // E: outputs of the router, zero experts included
@@ -34,15 +34,15 @@ struct RoutingSizes {
   bool training;
 };
 
-/// The routing of one MoE layer as it is built; values are null until they are made, in this order. T = element type of
-/// the experiment, S = slots of a token: top_k, or as many as the routing method gives it.
+/// The routing of one MoE layer while it is built. Values are made in this order and are null before. T = element type
+/// of the experiment, S = slots of a token: top_k, or as many as the routing method gives a token.
 struct RoutingValues : RoutingSizes {
   mlir::Value layer;  // index of the enclosing repeat: the copy of stacked states
   NoiseSource *noise; // in training
   mlir::Value step;   // steps done before this one, i64 [1, 1]
-  /// i64 [1, 1]: how many of the numTokens are text; the others come after them. Null: all, as in training and
-  /// evaluation. A method that looks at more than one token counts only these. A token that is not text has a selection
-  /// of -infinity, and no expert whatever the method says.
+  /// i64 [1, 1]: the number of tokens that are text; the other tokens come after them. Null: all are, as in training
+  /// and evaluation. A method that looks at more than one token counts only text. A token that is not text has a
+  /// selection of -infinity, and never an expert.
   mlir::Value textTokens;
 
   mlir::Value hidden;      // [N, D] what router and experts read
@@ -50,33 +50,33 @@ struct RoutingValues : RoutingSizes {
   mlir::Value router;      // [D, E] weights
   mlir::Value logits;      // [N, E]
   mlir::Value scores;      // [N, E] after the score function
-  mlir::Value selection;   // [N, E] what experts are chosen by: scores, or what balancing makes of them
+  mlir::Value selection;   // [N, E] by which experts are chosen: scores, or the results of a balance method
   mlir::Value layerTopK;   // [1, 1] of T, where layers or times differ; null: topK
   mlir::Value ids;         // i32 [N, S], before any drop; -1: an empty slot (only where hasEmptySlots)
   bool hasEmptySlots = false;
-  int64_t maxChosen = 0; // slots of the micro-batch that are not empty, at most; 0: no bound below N * S
+  int64_t maxChosen = 0; // bound on the slots of the micro-batch that are not empty; 0: no bound below N * S
   mlir::Value weights;   // [N, S] combine weights, scaled
 };
 
-/// What losses and measures see of a layer: its routing when all of it is made, and what the experts did.
+/// The values of a layer for losses and measures: its complete routing, and the activations of its experts.
 struct LayerValues : RoutingValues {
   mlir::Value rowScores;     // [N, E] scores normalised to sum 1 over all experts (what balance losses average)
   mlir::Value probabilities; // [N, E] see ScoreMethod::buildProbabilities
   mlir::Value counts;        // i64 [1, E]: how often each expert was chosen in this micro-batch, before any drop
-  mlir::Value unbiasedIds;   // i32 [N, S] as ids, had the choice been by scores alone, among all experts; in training
+  mlir::Value unbiasedIds;   // i32 [N, S] like ids, but chosen by scores alone among all experts; in training
   mlir::Value expertGate;    // [ffnExperts, D, I] weights
   mlir::Value expertUp, expertDown;
-  mlir::Value activations;      // [R, I] what enters the experts' last product, without the combine weight
+  mlir::Value activations;      // [R, I] inputs of the experts' last products, without the combine weight
   mlir::Value slotRow, rowSlot; // of moe.permute: i32 [N, S] and [R, 1]
-  mlir::Value carried;          // what buildCarried made in the MoE layer before; zeros in the first
+  mlir::Value carried;          // the result of buildCarried in the previous MoE layer; zeros in the first
   int64_t numSources;           // of training text
   /// `probabilities` of other inputs of the router, such as detached ones.
   llvm::function_ref<mlir::Value(mlir::Value)> buildProbabilities;
-  /// i32 [N / seqLen, 1]: which source of training text each sequence is from, counted from 0 in the spec's order.
+  /// i32 [N / seqLen, 1]: the source of training text of each sequence, counted from 0 in the spec's order.
   llvm::function_ref<mlir::Value()> readSources;
 };
 
-/// i32 [N, topK] in falling order of what they were chosen by: those beyond r.layerTopK become -1.
+/// Replaces the ids beyond r.layerTopK by -1. ids: i32 [N, topK], sorted by their selection, largest first.
 mlir::Value keepLayerTopK(TensorBuilder &b, const RoutingValues &r, mlir::Value ids);
 
 /// Declares states that a method owns.
@@ -85,12 +85,12 @@ public:
   virtual ~StateDeclarer() = default;
   /// A state with one copy for each MoE layer of the segment being built, called `<kind>.layers.<i>.<section's
   /// name>.<name>`; zero at init and, with `resetEachStep`, at the beginning of each step. Address copies with
-  /// RoutingValues::layer. Kind `balance` goes into checkpoints. Declaring it again gives the same state;
-  /// then the type may be null.
+  /// RoutingValues::layer. Kind `balance` goes into checkpoints. A second declaration returns the same state; then the
+  /// type may be null.
   virtual moe::StateOp perLayer(llvm::StringRef name, moe::StateKind kind, mlir::RankedTensorType type,
                                 bool resetEachStep) = 0;
-  /// Constants of the layer, [1, columns]; `numbersOf` gives those of a layer by its number among the
-  /// mixtures.
+  /// Constants of the layer, [1, columns]; `numbersOf` takes the number of a layer among the mixtures and returns its
+  /// constants.
   virtual mlir::Value table(llvm::StringRef name, mlir::Value layer, int64_t columns,
                             llvm::function_ref<std::vector<double>(int64_t)> numbersOf) = 0;
   /// A metric of its own, `name` in the log: [1, C] for each MoE layer, zero at the beginning of each step.
@@ -107,19 +107,19 @@ struct StepLoad {
   mlir::Value stepsDone; // i64 [1, 1], 0 after the first: those before this one
 };
 
-/// Who chooses: tokens their experts, or experts their tokens.
+/// How routes are chosen: tokens choose experts, or experts choose tokens.
 class RoutingMethod : public exp::Method {
 public:
   std::string category() const final { return "routing"; }
-  /// i32 [N, S]: who is chosen by `selection` (r.selection, or r.scores for unbiasedIds).
+  /// i32 [N, S]: the experts chosen by `selection` (r.selection, or r.scores for unbiasedIds).
   virtual mlir::Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
                                mlir::Value selection) const = 0;
   /// Whether ids may have empty slots.
   virtual bool hasEmptySlots(exp::MethodAttr attr) const { return false; }
   /// Experts that a token has on average, at the beginning of the run.
   virtual double meanChosen(exp::MethodAttr attr, double topK) const { return topK; }
-  /// How the route of a token may depend on later tokens of its sequence, for people: when, and why; empty: it does
-  /// not.
+  /// How the route of a token may depend on later tokens of its sequence, as a text for people: when, and why. Empty:
+  /// it does not.
   virtual std::string describeFuture(exp::MethodAttr attr) const { return ""; }
   /// RoutingValues::maxChosen.
   virtual int64_t maxChosen(exp::MethodAttr attr, const RoutingSizes &r) const { return 0; }
@@ -137,28 +137,28 @@ public:
                                    bool normalize) const = 0;
   /// Scores normalised over all experts, for balance losses.
   virtual mlir::Value buildRowScores(TensorBuilder &b, exp::MethodAttr attr, mlir::Value scores) const = 0;
-  /// Scores in [0, 1] that are not normalised over the chosen ones: how far each expert is wanted.
+  /// Scores in [0, 1] that are not normalised over the chosen experts: how strongly a token wants each expert.
   virtual mlir::Value buildProbabilities(TensorBuilder &b, exp::MethodAttr attr, mlir::Value scores) const {
     return buildRowScores(b, attr, scores);
   }
-  /// Factor on what the routed experts return and on what shared experts return, in layers that have both.
+  /// Factor on the results of routed experts and of shared experts, in layers that have both.
   virtual double branchScale() const { return 1; }
 };
 
-/// Keeps loads alike without a loss: changes what experts are chosen by.
+/// Keeps loads similar without a loss: changes the numbers by which experts are chosen.
 class BalanceMethod : public exp::Method {
 public:
   std::string category() const final { return "balance"; }
-  /// [N, E] r.scores (or r.logits) -> what experts are chosen by. Not differentiated. What it writes to states it
-  /// writes before it reads, so that a recomputed read sees the same; outside of training it writes nothing.
+  /// [N, E] r.scores (or r.logits) -> the numbers by which experts are chosen. Not differentiated. It must write a
+  /// state before it reads it, so that a recomputed read sees the same; outside of training it writes nothing.
   virtual mlir::Value buildSelection(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r,
                                      StateDeclarer &states) const = 0;
-  /// The combine weights, where it has a say in them.
+  /// The combine weights, if the method changes them.
   virtual mlir::Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, mlir::Value weights,
                                    StateDeclarer &states) const {
     return weights;
   }
-  /// Experts with weights that it gives a token on average; 0: as many as equal loads of all outputs come to.
+  /// The average number of experts with weights per token; 0: the number that equal loads of all outputs give.
   virtual double meanExperts(exp::MethodAttr attr) const { return 0; }
   /// As RoutingMethod::describeFuture.
   virtual std::string describeFuture(exp::MethodAttr attr) const { return ""; }
@@ -166,7 +166,7 @@ public:
   virtual void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load, StateDeclarer &states) const {}
 };
 
-/// Routes that do not follow the router, to measure systems.
+/// Routes that do not follow the router, for measurements.
 class ForcedMethod : public exp::Method {
 public:
   std::string category() const final { return "forced"; }
@@ -178,7 +178,7 @@ public:
                                            exp::ExperimentOp experiment) const override;
 };
 
-/// Something computed in each MoE layer, which may hand a value on to the next.
+/// A method that computes something in each MoE layer and may pass a value to the next.
 class LayerMethod : public exp::Method {
 public:
   /// Columns of a value [N, columns] of T that a layer hands to the next one; 0: none.
@@ -186,8 +186,8 @@ public:
   virtual mlir::Value buildCarried(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) const { return {}; }
 };
 
-/// A term beside the cross-entropy, of each MoE layer or of the trunk. The model adds weight * (sum over layers), or
-/// the mean when `isMean`; the metric is the mean, unweighted.
+/// A term beside the cross-entropy, of each MoE layer or of the whole model. The model adds weight * (sum over layers),
+/// or weight * mean if `isMean`; the metric is the mean, without the weight.
 class LossMethod : public LayerMethod {
 public:
   std::string category() const final { return "loss"; }
@@ -199,22 +199,22 @@ public:
   /// The term of the last hidden state [N, D], after the final norm, [1, 1]; null: none.
   virtual mlir::Value buildHidden(TensorBuilder &b, exp::MethodAttr attr, mlir::Value hidden) const { return {}; }
   virtual bool isMean(exp::MethodAttr attr) const { return false; }
-  /// What the sum over layers is divided by for the mean.
+  /// The number by which the sum over layers is divided for the mean.
   virtual int64_t numTerms(exp::MethodAttr attr, int64_t moeLayers) const { return moeLayers; }
-  /// Whether it makes loads alike: methods that do so by other means exclude it.
+  /// Whether the loss balances loads; methods that balance without a loss exclude it.
   virtual bool balancesLoad() const { return false; }
 };
 
-/// A measure for the log; nothing is trained by it.
+/// A measure for the log; it does not influence training.
 class WatchMethod : public LayerMethod {
 public:
   std::string category() const final { return "watch"; }
-  /// [1, C] of the layer and micro-batch; logged is the mean over the micro-batches of a step. Null: none.
+  /// [1, C] for the layer and micro-batch; the log has the mean over the micro-batches of a step. Null: none.
   virtual mlir::Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &routing,
                                  StateDeclarer &states) const {
     return {};
   }
-  /// [L, C] of all layers of a segment after the step, logged as it is. Null: none.
+  /// [L, C] for all layers of a segment after the step; the log has it as it is. Null: none.
   virtual mlir::Value buildStep(TensorBuilder &b, exp::MethodAttr attr, const StepLoad &load,
                                 StateDeclarer &states) const {
     return {};
@@ -224,7 +224,7 @@ public:
 /// Fills the registry with every method of the tree (the list is generated from the files in the subfolders).
 void registerMethods(exp::MethodRegistry &registry);
 
-/// Has the exp dialect filled with them whenever a context loads it.
+/// Registers all methods with the exp dialect whenever a context loads it.
 void registerMethods(mlir::DialectRegistry &registry);
 
 } // namespace moec

@@ -28,7 +28,7 @@ std::vector<exp::Field> getMuonFields(Polynomials fallback) {
           {.key = "nesterov",
            .type = FieldType::Boolean,
            .fallback = "true",
-           .doc = "whether the gradient is weighed in once more"},
+           .doc = "whether the gradient is added to the momentum once more"},
           {.key = "ns.steps",
            .type = FieldType::Integer,
            .fallback = "5",
@@ -51,8 +51,8 @@ NewtonSchulz getNewtonSchulz(exp::MethodAttr attr, bool sumsGradients) {
                                                {3.7418, -5.5913, 2.3037},
                                                {2.8769, -3.1427, 1.2046},
                                                {2.8366, -3.0525, 1.2012}};
-  // Amsel et al. 2025: the best polynomial for the interval that the one before leaves. All but the last take x / 1.01,
-  // so that a value that rounding has taken above 1 does no harm.
+  // Amsel et al. 2025: each is the best polynomial for the interval that the previous one leaves. All except the last
+  // take x / 1.01, so that a value that rounding has raised above 1 does no harm.
   static const MatrixBatch::Quintic express[] = {{8.28721201814563, -23.595886519098837, 17.300387312530933},
                                                  {4.107059111542203, -2.9478499167379106, 0.5448431082926601},
                                                  {3.9486908534822946, -2.908902115962949, 0.5518191394370137},
@@ -78,7 +78,7 @@ NewtonSchulz getNewtonSchulz(exp::MethodAttr attr, bool sumsGradients) {
     MatrixBatch::Quintic step = table[std::min(i, table.size() - 1)];
     if (name == Polynomials::PolarExpress && i + 1 < table.size()) {
       double slack =
-          i == 0 ? 1.01 * 1.01 : 1.01; // of the step, and at first of the norm that the matrix was divided by
+          i == 0 ? 1.01 * 1.01 : 1.01; // of the step, and in the first step also of the norm that divided the matrix
       step.a /= slack;
       step.b /= std::pow(slack, 3);
       step.c /= std::pow(slack, 5);

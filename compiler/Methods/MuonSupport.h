@@ -1,4 +1,4 @@
-// What the optimizers that make a momentum orthogonal share: keys, coefficients, momentum, which parameters they take.
+// Code shared by the optimizers that make a momentum orthogonal: keys, coefficients, momentum, refused parameters.
 #ifndef MOEC_COMPILER_METHODS_MUONSUPPORT_H
 #define MOEC_COMPILER_METHODS_MUONSUPPORT_H
 
@@ -14,17 +14,18 @@ enum class Polynomials { Keller, Polar5, PolarExpress };
 std::vector<exp::Field> getMuonFields(Polynomials fallback);
 Polynomials getPolynomials(exp::MethodAttr attr);
 
-/// What `ns.*` names: steps, and the eps that the source of the coefficients adds to the norm of its own momentum. Some
-/// sources sum gradients where buildMomentum takes their mean, so ours is `share` times theirs.
+/// The values of `ns.*`: the steps, and the eps that the source of the coefficients adds to the norm of its own
+/// momentum. Some sources sum gradients, while buildMomentum takes their mean; then our momentum is `share` times
+/// theirs.
 struct NewtonSchulz {
   llvm::SmallVector<MatrixBatch::Quintic> steps;
   double eps, share;
 };
-/// `sumsGradients`: so does the source of the method, m = momentum m + g.
+/// `sumsGradients`: the source of the method sums gradients, m = momentum m + g.
 NewtonSchulz getNewtonSchulz(exp::MethodAttr attr, bool sumsGradients = false);
 
-/// Writes the momentum's next value, beta m + (1 - beta) g, and returns what is made orthogonal: that, or with nesterov
-/// beta times it + (1 - beta) g. [rows of all matrices, cols].
+/// Writes the next value of the momentum, m' = beta m + (1 - beta) g, and returns the matrices to be made orthogonal:
+/// m', or with nesterov beta m' + (1 - beta) g. [rows of all matrices, cols].
 mlir::Value buildMomentum(TensorBuilder &b, exp::MethodAttr attr, const OptimizerMethod::Update &update,
                           OptimizerStates &states);
 

@@ -1,4 +1,4 @@
-// What everything that shares out room among experts counts with.
+// The arithmetic of capacities, for all code that limits the tokens of an expert.
 #ifndef MOEC_COMPILER_METHODS_ROUTINGSUPPORT_H
 #define MOEC_COMPILER_METHODS_ROUTINGSUPPORT_H
 
@@ -11,10 +11,10 @@
 
 namespace moec {
 
-/// floor(count * ratio), or ceil when `up`, of a whole number 0 <= count <= most (i64) that is known only at run time.
-/// In integers, so that it is the same whatever the element type. The ratio is held with 40 bits after the binary point
-/// (fewer where most * ratio is above 2^22) and rounded towards the whole number, so that a product like 1.1 * 10, a
-/// little above 11 in binary, is 11.
+/// floor(count * ratio), or ceil if `up`, of a whole number 0 <= count <= most (i64) that is known only at run time. It
+/// is computed in integers, so that the element type does not matter. The ratio has 40 bits after the binary point
+/// (fewer if most * ratio is above 2^22). It is rounded so that a product like 1.1 * 10, which is a little above 11 in
+/// binary, gives 11.
 inline mlir::Value buildShare(ScalarBuilder &s, mlir::Value count, double ratio, int64_t most, bool up) {
   int log = 0;
   std::frexp(static_cast<double>(most) * std::max(ratio, 1.0), &log);

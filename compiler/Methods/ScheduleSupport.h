@@ -1,4 +1,4 @@
-// What the schedules share: the warm-up, and progress between two steps.
+// Code shared by the schedules: the warm-up, and progress between two steps.
 #ifndef MOEC_COMPILER_METHODS_SCHEDULESUPPORT_H
 #define MOEC_COMPILER_METHODS_SCHEDULESUPPORT_H
 

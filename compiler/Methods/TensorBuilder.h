@@ -31,7 +31,7 @@ public:
   Value map(mlir::ValueRange inputs, Formula formula);
   /// The same with several results of element type.
   llvm::SmallVector<Value> mapMany(mlir::ValueRange inputs, unsigned numResults, Formulas formulas);
-  /// Elementwise from the place alone: the scalars are row and column, as i64.
+  /// Elementwise, from row and column alone: these are the scalars, as i64.
   llvm::SmallVector<Value> mapPosition(int64_t rows, int64_t cols, unsigned numResults, Formulas formulas);
   /// One result of another element type (an integer one, for ids), with row and column, as i64, as the last scalars.
   Value mapTo(mlir::Type element, mlir::ValueRange inputs, int64_t rows, int64_t cols, Formula formula);
@@ -59,9 +59,10 @@ public:
   Value logSumExp(Value x);
   Value take(Value x, Value ids);
   Value matmul(Value x, Value w, bool tb = false);
-  /// The same, never narrowed: its result stays in the element type whatever the precision of the experiment.
+  /// The same, but its result stays in the element type, whatever the precision of the experiment is.
   Value matmulExactly(Value x, Value w, bool tb = false);
-  /// The first `rows` columns of x [C, N] as rows, [rows, C]: a product with ones and zeros, which is exact.
+  /// The first `rows` columns of x [C, N] as rows, [rows, C]. It is a product with a matrix of ones and zeros, so it is
+  /// exact.
   Value transposeColumns(Value x, int64_t rows);
   Value reshape(Value x, int64_t rows, int64_t cols);
 

@@ -1,4 +1,4 @@
-// What measures share.
+// Code shared by measures.
 #ifndef MOEC_COMPILER_METHODS_WATCHSUPPORT_H
 #define MOEC_COMPILER_METHODS_WATCHSUPPORT_H
 
@@ -18,7 +18,7 @@ inline mlir::Value buildRowEntropy(TensorBuilder &b, mlir::Value counts) {
   });
 }
 
-/// Which experts a token has chosen, [N, E] of zeros and ones.
+/// [N, E] of zeros and ones: 1 for the experts that a token has chosen.
 inline mlir::Value buildChosenMask(TensorBuilder &b, mlir::Value ids, int64_t numExperts) {
   int64_t tokens = TensorBuilder::rows(ids);
   return moe::PutOp::create(b.b, b.type(tokens, numExperts), b.fill(1.0, tokens, TensorBuilder::cols(ids)), ids);

@@ -26,8 +26,8 @@ static Value buildRope(ModelContext &ctx, Value x, int64_t heads) {
   return moe::RopeOp::create(ctx.b, x.getType(), x, cos, sin, /*inverse=*/false, heads);
 }
 
-// The norm of queries or keys, over each head on its own or over all of a row, and their positions. After a norm of
-// heads the rotation works on rows of one head too, so that both are one kernel.
+// Norm and rotation (positions) of queries or keys. The norm is over each head or over the whole row. After a norm over
+// heads, the rotation also works on rows of one head, so that both are one kernel.
 static Value buildPositioned(ModelContext &ctx, const LayerScope &layer, StringRef name, Value x) {
   exp::QkNorm kind = ctx.attention.getQkNorm();
   if (kind == exp::QkNorm::none)
@@ -54,7 +54,7 @@ Value buildAttentionBlock(ModelContext &ctx, const LayerScope &layer, Value x) {
   q = buildPositioned(ctx, layer, "attention.q_norm", q);
   k = buildPositioned(ctx, layer, "attention.k_norm", k);
   int64_t window = ctx.attention.getWindow();
-  if (window >= ctx.seqLen()) // as wide as a sequence: all before a position
+  if (window >= ctx.seqLen()) // as wide as a sequence, so it hides nothing
     window = 0;
   auto mixed = moe::AttentionOp::create(ctx.b, q.getType(), ctx.t.type(layer.numTokens, heads), q, k, v, heads, kvHeads,
                                         ctx.seqLen(), window ? ctx.b.getI64IntegerAttr(window) : IntegerAttr());

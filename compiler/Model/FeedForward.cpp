@@ -10,8 +10,8 @@ Value buildSwigluGate(ModelContext &ctx, Value gate, Value up, Value weight) {
   if (weight)
     inputs.push_back(weight);
   return ctx.t.map(inputs, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
-    // The weight on `up`: in the backward the gradient then meets no factor of a row alone, which a kernel could
-    // multiply it with long before it is needed, and spill.
+    // The weight multiplies `up`. If it multiplied the product, the backward would multiply the gradient by a factor
+    // per row, and a kernel might do so long before it needs the result, and spill registers.
     Value weighted = x.size() > 2 ? s.mul(x[1], x[2]) : x[1];
     return s.mul(s.mul(x[0], s.sigmoid(x[0])), weighted);
   });

@@ -1,4 +1,4 @@
-// What lets a prediction depend on later tokens: for `moec check` and its readers.
+// Describes how a prediction may depend on later tokens, for `moec check`.
 #include "compiler/Methods/FindMethod.h"
 #include "compiler/Methods/Methods.h"
 #include "compiler/Model/ModelBuilder.h"
@@ -7,8 +7,8 @@ using namespace mlir;
 
 namespace moec {
 
-// Whose slots are the last to go is decided by weight or by rank, not by place alone. By `position` earlier tokens go
-// first, so later ones change nothing for them.
+// Weights or ranks decide which slots are kept, not positions alone. With `position` earlier tokens come first, so
+// later tokens do not affect them.
 static std::string describeCapacity(exp::MoeOp moe) {
   if (moe.getCapacityFactor().isZero() || moe.getDrop() == exp::DropRule::position)
     return "";

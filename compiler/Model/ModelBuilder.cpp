@@ -15,7 +15,7 @@ LogicalResult buildModel(exp::ExperimentOp experiment, ModuleOp module, const Mo
   buildForwardFunctions(ctx);
   if (failed(buildUpdateFunction(ctx)))
     return failure();
-  // Last: by now every state that has to be zeroed is known.
+  // This comes last, when every state that has to be zeroed is known.
   buildBeginFunctions(ctx);
   buildInitFunction(ctx);
   return failure(ctx.states.hasErrors);

@@ -23,12 +23,12 @@ struct ModelMethods {
   const BalanceMethod *balance = nullptr; // may be null, as may the next two
   const ForcedMethod *forced = nullptr;
   const ScalingMethod *scaling = nullptr; // null: nothing is scaled
-  ScalingMethod::Run run;                 // what scaling is told of the run
+  ScalingMethod::Run run;                 // facts of the run for scaling
   std::vector<LossTerm> losses;
   std::vector<WatchTerm> watches;
 };
 
-/// Fails with a diagnostic at the section whose method is not there.
+/// Fails with a diagnostic at the section whose method does not exist.
 mlir::FailureOr<ModelMethods> findMethods(exp::ExperimentOp experiment);
 
 } // namespace moec

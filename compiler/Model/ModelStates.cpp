@@ -6,7 +6,7 @@ using namespace mlir;
 
 namespace moec {
 
-/// What a run that goes on needs from the one before, and cannot make again.
+/// Whether a resumed run needs the state and cannot make it again.
 static bool isSaved(moe::StateKind kind, std::optional<moe::StateRole> role) {
   return kind == moe::StateKind::parameter || kind == moe::StateKind::optimizer || kind == moe::StateKind::balance ||
          role == moe::StateRole::step_counter;
@@ -19,7 +19,7 @@ moe::StateOp ModelStates::declare(StringRef name, moe::StateKind kind, RankedTen
   if (moe::StateOp first = known.lookup(symbol))
     return first;
   OpBuilder::InsertionGuard guard(b);
-  // States stand before the functions, in the order of their declaration.
+  // States come before the functions, in the order of their declaration.
   auto functions = module.getOps<func::FuncOp>();
   if (functions.empty())
     b.setInsertionPointToEnd(module.getBody());
@@ -68,12 +68,12 @@ std::string ModelStates::claimMetric(StringRef name, Operation *section) {
   Operation *first = metricOwners.try_emplace(name, section).first->second;
   if (!isKey && first == section)
     return name.str();
-  // Building goes on under another name, to hear of all such errors.
+  // Building goes on with another name, so that all such errors are reported.
   std::string other = (name + "#" + exp::pointerOf(section)).str();
   if (!clashes.insert(other).second)
     return other;
   hasErrors = true;
-  // At the one that its author named; built-in numbers cannot move.
+  // Report at the section whose name the author chose; built-in names cannot change.
   if (!isKey && isa<exp::LossOp, exp::WatchOp>(first) && !isa<exp::LossOp, exp::WatchOp>(section))
     std::swap(first, section);
   InFlightDiagnostic diagnostic = exp::report(section, "", exp::Rule::MetricName);

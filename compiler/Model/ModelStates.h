@@ -1,4 +1,4 @@
-// The states that a model declares, its metrics among them.
+// The states that a model declares, including its metrics.
 #ifndef MOEC_COMPILER_MODEL_MODELSTATES_H
 #define MOEC_COMPILER_MODEL_MODELSTATES_H
 
@@ -18,12 +18,12 @@ struct ConstantTable {
   std::vector<double> numbers;
 };
 
-/// What a state is beside its name, kind and type.
+/// Attributes of a state other than name, kind and type.
 struct StateTraits {
   const LayerStack *stack = nullptr; // gives the copies; null: one
   moe::StateOp gradient = {};        // of a parameter
   std::optional<moe::StateRole> role = {};
-  llvm::StringRef logName = {}; // of a metric: what lines of the log call it
+  llvm::StringRef logName = {}; // of a metric: its key in lines of the log
 };
 
 class ModelStates {
@@ -40,11 +40,11 @@ public:
   /// Constants of a stack, `constant.layers.<i>.<name>`; type is that of one copy.
   moe::StateOp declareTable(llvm::StringRef name, const LayerStack &stack, mlir::RankedTensorType type,
                             std::vector<double> numbers);
-  /// A [1, 1] metric of the step. `section`: what it is logged for.
+  /// A [1, 1] metric of the step. `section`: the section for which it is logged.
   moe::StateOp declareMetric(llvm::StringRef name, mlir::Operation *section,
                              std::optional<moe::StateRole> role = std::nullopt);
-  /// Every metric says its name here, and takes the one that is returned. Two sections with one name are an error, and
-  /// so is a name that lines of the log have beside metrics. Asking again for the same section is none.
+  /// Every metric registers its name here and uses the name that is returned. It is an error if two sections have the
+  /// same name, or if a name is a key that lines of the log have besides metrics. The same section may ask again.
   std::string claimMetric(llvm::StringRef name, mlir::Operation *section);
   /// The function begin_step writes zeros to it.
   void zeroEachStep(moe::StateOp state) {

@@ -25,7 +25,7 @@ static Value buildRandomSlots(ModelContext &ctx, const LayerScope &layer, const 
   });
 }
 
-// What an expert keeps where the tokens, or top_k, are known only at run time: i64 [1, 1].
+// The number of slots that an expert keeps, if the tokens or top_k are known only at run time: i64 [1, 1].
 static Value buildRoom(ModelContext &ctx, const RoutingValues &r, double factor) {
   SmallVector<Value> inputs;
   for (Value known : {r.textTokens, r.layerTopK})
@@ -39,8 +39,8 @@ static Value buildRoom(ModelContext &ctx, const RoutingValues &r, double factor)
   });
 }
 
-// Ids with the slots beyond an expert's capacity taken out. No expert gets more than N slots, so a capacity of N or
-// more never drops for want of room.
+// Ids without the slots beyond an expert's capacity. No expert gets more than N slots, so a capacity of N or more drops
+// nothing.
 static Value buildCapacity(ModelContext &ctx, const LayerScope &layer, const RoutingValues &r, Value ids) {
   double factor = ctx.moe.getCapacityFactor().convertToDouble();
   if (factor == 0)
@@ -50,10 +50,10 @@ static Value buildCapacity(ModelContext &ctx, const LayerScope &layer, const Rou
   if (isRandom && layer.training)
     ids = buildRandomSlots(ctx, layer, r, ids);
   double mean = static_cast<double>(r.numTokens) * r.topK / r.numExperts;
-  // Of a smaller top_k there may be less room; of one there is the least.
+  // With a smaller top_k an expert may have less room; with top_k 1 it has the least.
   if (factor * mean >= r.numTokens && (!r.layerTopK || factor >= static_cast<double>(r.numExperts)))
     return ids;
-  // The small slack keeps a product like 1.1 * 10, a little above 11 in binary, at 11.
+  // The small factor keeps a product like 1.1 * 10, which is a little above 11 in binary, at 11.
   auto capacity = static_cast<int64_t>(std::ceil(std::min<double>(factor * mean * (1 - 1e-12), r.numTokens)));
   Value room = r.textTokens || r.layerTopK ? buildRoom(ctx, r, factor) : Value();
   Value weights = r.weights;
@@ -69,7 +69,7 @@ static Value buildCapacity(ModelContext &ctx, const LayerScope &layer, const Rou
                                       std::max<int64_t>(1, capacity), room);
 }
 
-// Zero experts have no rows: to the others their slots are empty.
+// Zero experts have no rows, so their slots are empty for the other experts.
 static Value buildExpertIds(ModelContext &ctx, const RoutingValues &r) {
   if (r.ffnExperts == r.numExperts)
     return r.ids;
@@ -104,8 +104,8 @@ static Value buildExperts(ModelContext &ctx, const LayerScope &layer, LayerValue
                                         /*tb=*/false, /*scales=*/ValueRange());
   };
   auto weights = [&](StringRef name) { return ctx.readParameter(layer, name); };
-  // The weight of a row multiplies what enters the last product, not what leaves it: then no backward needs the
-  // experts' results, and the weight's gradient is a sum over a row of the narrower tensor.
+  // The weight of a row multiplies the operand of the last product, not its result. So no backward needs the results of
+  // experts, and the weight's gradient is a sum over a row of the narrower tensor.
   Value slotWeights = ctx.t.reshape(r.weights, r.numTokens * slots, 1);
   Value slotRow = moe::ReshapeOp::create(ctx.b, ctx.idType(r.numTokens * slots, 1), order.getSlotRow());
   Value weight = moe::GatherRowsOp::create(ctx.b, ctx.t.type(rows, 1), slotWeights, order.getRowSlot(), slotRow);

@@ -1,6 +1,6 @@
-// Modules that predict tokens further ahead, in training alone: module d = 1 .. depth takes what the module before (the
-// trunk for d = 1) makes of position i and the embedding of token i + d, and predicts token i + d + 1 with the head of
-// the trunk.
+// Modules that predict tokens further ahead, in training alone: module d = 1 .. depth takes the result of the previous
+// module (of the trunk for d = 1) at position i and the embedding of token i + d, and predicts token i + d + 1 with the
+// head of the trunk.
 #include "compiler/Model/ModelContext.h"
 
 using namespace mlir;
@@ -47,7 +47,7 @@ Value buildMultiToken(ModelContext &ctx, exp::MultiTokenOp op, Value hidden, Val
     std::string prefix = getMultiTokenPrefix(d - 1);
     LayerScope layer{noStack, Value(), tokens, /*training=*/true, prefix};
     hidden = buildModule(ctx, layer, hidden, buildShift(ctx, embedded, d));
-    // Moved to the position whose next token is the one to predict. The first d positions of a sequence have none.
+    // Rows move to the position whose next token is the one to predict. The first d positions of a sequence get no row.
     Value surprise = surprises(buildShift(ctx, buildNorm(ctx, layer, "out_norm", hidden), -d));
     Value counted = ctx.t.mapTo(ctx.t.element, {surprise}, tokens, 1, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
       return s.select(s.less(s.rem(x[1], s.integer(length)), s.integer(d)), s.constant(0.0), x[0]);

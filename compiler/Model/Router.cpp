@@ -10,7 +10,7 @@ using namespace mlir;
 
 namespace moec {
 
-// One metric a segment that has mixtures; a period has one at most.
+// One metric for each segment that has mixtures; a period has at most one mixture.
 static moe::StateOp declareLayerMetric(ModelContext &ctx, const LayerStack &stack, Operation *section, StringRef name,
                                        RankedTensorType type, std::optional<moe::StateRole> role = std::nullopt) {
   unsigned number = 0;
@@ -84,7 +84,7 @@ static moe::StateOp declareExpertTokens(ModelContext &ctx, const LayerStack &sta
 
 //===--- Routing --------------------------------------------------------------------------------------------------===//
 
-// top_k of this layer at this step, [1, 1]; null when it is the same everywhere.
+// top_k of this layer at this step, [1, 1]; null if it is the same everywhere.
 static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
   std::map<int64_t, ArrayRef<double>> byStep; // steps done before the first one with it, top_k of each mixture layer
   SmallVector<double> everywhere(ctx.numMoeLayers(), static_cast<double>(ctx.moe.getTopK()));
@@ -106,7 +106,7 @@ static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
   Value all = ctx.t.read(table, layer.index);
   if (columns == 1)
     return all;
-  // All but the phase of this step are zeros in the sum.
+  // In the sum, only the phase of this step is not zero.
   Value now =
       ctx.t.mapTo(ctx.t.element, {all, ctx.stepCounter()}, 1, columns, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
         Value value = s.constant(0.0);
@@ -123,7 +123,7 @@ static Value buildLayerTopK(ModelContext &ctx, const LayerScope &layer) {
   return ctx.t.sumCols(now);
 }
 
-// What the router reads: in training, if asked for, elements times uniform numbers around 1.
+// The input of the router. With jitter, in training, its elements are multiplied by uniform numbers around 1.
 static Value buildRouterInput(ModelContext &ctx, const RoutingValues &r) {
   double jitter = ctx.router.getJitter().convertToDouble();
   if (jitter == 0 || !r.training)
@@ -135,7 +135,7 @@ static Value buildRouterInput(ModelContext &ctx, const RoutingValues &r) {
   });
 }
 
-// `text` where a row is one of the first textTokens, else `other`.
+// `text` in the first textTokens rows, `other` in the rest.
 static Value chooseText(ModelContext &ctx, const RoutingValues &r, Value text,
                         llvm::function_ref<Value(ScalarBuilder &)> other) {
   auto type = cast<RankedTensorType>(text.getType());
@@ -201,7 +201,7 @@ LayerValues buildRouting(ModelContext &ctx, const LayerScope &layer, Value h) {
   r.hidden = h;
   r.router = ctx.readParameter(layer, "moe.router");
   r.routerInput = buildRouterInput(ctx, r);
-  // A rounding must not decide which expert is the largest.
+  // Rounding must not decide which expert has the largest logit.
   r.logits = ctx.t.matmulExactly(r.routerInput, r.router);
   r.scores = ctx.methods.score->buildScores(ctx.t, score, r.logits);
   r.layerTopK = buildLayerTopK(ctx, layer);

@@ -1,5 +1,4 @@
-// Routing of one MoE layer, and what goes with it: losses and measures of routers, balancing after a step. Internal to
-// compiler/Model.
+// Routing of one MoE layer, losses and measures of routers, and balancing after a step. Internal to compiler/Model.
 #ifndef MOEC_COMPILER_MODEL_ROUTER_H
 #define MOEC_COMPILER_MODEL_ROUTER_H
 
@@ -7,7 +6,7 @@
 
 namespace moec {
 
-/// Numbers of a layer in training.
+/// Random numbers of a layer in training.
 class LayerNoise : public NoiseSource {
 public:
   LayerNoise(ModelContext &ctx, const LayerScope &layer) : ctx(ctx), layer(layer) {}
@@ -18,11 +17,11 @@ private:
   const LayerScope &layer;
 };
 
-/// h [N, D], what the layer's experts read: sets all of LayerValues but what the experts make.
+/// h [N, D] is the input of the layer's experts. Sets all of LayerValues except the experts' activations.
 LayerValues buildRouting(ModelContext &ctx, const LayerScope &layer, mlir::Value h);
 
-/// Counts choices, adds the losses of the layer to their sums and measures to their metrics, and replaces what is
-/// carried from layer to layer.
+/// Counts choices, adds the losses of the layer to their sums and its measures to their metrics, and replaces the
+/// values that are carried from layer to layer.
 void buildLayerTerms(ModelContext &ctx, const LayerScope &layer, LayerValues &r, LayerTerms terms);
 
 } // namespace moec

@@ -26,8 +26,8 @@ struct MoePattern {
   int64_t first, every;
 };
 
-/// The dense layers before the first mixture, the repeating period, and what is left of a period. Empty runs are left
-/// out.
+/// The segments: the dense layers before the first mixture, the repeating period, and the beginning of a period that is
+/// left over. Empty segments are omitted.
 std::vector<Segment> formSegments(int64_t numLayers, MoePattern pattern);
 
 /// Logical name of a state with a copy for each layer of a stack: `layers.{}.<name>`, where {} stands for the layer.
@@ -36,8 +36,9 @@ std::string getNameInLayers(const std::string &name);
 /// Name of copy `index` of the stack: `layers.{}.x` with first 1 and step 2 -> `layers.<1 + 2 * index>.x`.
 std::string getCopyName(std::string logicalName, const LayerStack &stack, int64_t index);
 
-/// Symbol of the state with this logical name. Symbols are unique, while names of layers take turns: those of all
-/// stacks except the first end in `#<number>`. Nothing reads the number back: states say what they are called.
+/// Symbol of the state with this logical name. Symbols must be unique, but the stacks of a period share logical names.
+/// So the symbols of all stacks except the first end in `#<number>`. No code reads the number back, because states have
+/// an attribute with their logical name.
 std::string getSymbol(const std::string &logicalName, const LayerStack *stack);
 
 } // namespace moec

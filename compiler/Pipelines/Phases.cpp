@@ -37,7 +37,16 @@ int64_t dataRanksOf(exp::ExperimentOp experiment) {
 
 void buildPartitionPipeline(OpPassManager &pm, const PhaseOptions &options) {
   exp::ExperimentOp experiment = options.experiment;
-  pm.addPass(dist::createDistPartition({dataRanksOf(experiment), microBatchesOf(experiment)}));
+  auto parallel = experiment.section<exp::ParallelOp>();
+  if (!parallel)
+    return;
+  dist::DistPartitionOptions layout;
+  layout.data = dataRanksOf(experiment);
+  layout.experts = parallel.getExperts();
+  layout.microBatches = microBatchesOf(experiment);
+  pm.addPass(dist::createDistPartition(layout));
+  if (parallel.getZero() > 0)
+    pm.addPass(dist::createDistShardStates());
 }
 
 moe::RematPolicy policyOf(exp::Remat remat) {
@@ -57,10 +66,10 @@ void buildBackwardPipeline(OpPassManager &pm, const PhaseOptions &options) {
   moe::MoeAssignRematOptions remat;
   remat.policy = policyOf(experiment.section<exp::MemoryOp>().getRemat());
   OpPassManager &function = pm.nest<func::FuncOp>();
-  // Before differentiation: what is marked is cloned into the backward instead of being kept.
+  // Before differentiation, which clones marked ops into the backward instead of keeping their results.
   function.addPass(moe::createMoeAssignRemat(remat));
   function.addPass(moe::createMoeDifferentiate());
-  // The backward of an op may build gradients that nobody asked for.
+  // The backward of an op may build gradients that nobody needs.
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
 }
@@ -78,7 +87,7 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
   if (precision.getExperts() == exp::ExpertFormat::fp8)
     pm.addPass(moe::createMoeQuantizeExperts());
   OpPassManager &function = pm.nest<func::FuncOp>();
-  // Norms and softmaxes as their parts: the parts fuse with whatever stands beside them.
+  // Norms and softmaxes become their parts, which fuse with neighbouring ops.
   function.addPass(moe::createMoeDecompose());
   function.addPass(createCanonicalizerPass());
   function.addPass(createCSEPass());
@@ -103,7 +112,7 @@ void buildDispatchPipeline(OpPassManager &pm, const PhaseOptions &options) {
 
 void buildPlanPipeline(OpPassManager &pm, const PhaseOptions &options) {
   pm.addPass(createMoeToPlan({options.target->name()}));
-  // Programs name functions, so they come after those have become plan functions.
+  // Programs name functions, so these must be plan functions already.
   pm.addPass(createBuildPrograms());
 }
 

@@ -14,19 +14,19 @@ struct PhaseOptions {
   const Target *target;         // whose kernels are made
   const Target *structure; // whose structure the plan has: row alignment, grouping (the same unless --like is given)
   bool reference = false;  // f64 in the place of every float
-  bool apart = false;      // one kernel for each op, as far as it goes
-  std::vector<std::string> lineKeys = {}; // what every line of the log has beside metrics
+  bool apart = false;      // one kernel for each op where that is possible
+  std::vector<std::string> lineKeys = {}; // keys that every line of the log has besides metrics
 };
 
 struct Phase {
   llvm::StringLiteral name;
   llvm::StringLiteral from, to; // dialects
   llvm::StringLiteral summary;
-  /// Adds the passes that lead from the phase before to this one.
+  /// Adds the passes that lead from the previous phase to this one.
   void (*build)(mlir::OpPassManager &pm, const PhaseOptions &options);
 };
 
-/// In order. The first holds the module as read; the last is what the plan writer takes.
+/// All phases, in order. After the first, the module is as it was read; after the last, the plan writer takes it.
 llvm::ArrayRef<Phase> phases();
 const Phase *findPhase(llvm::StringRef name);
 

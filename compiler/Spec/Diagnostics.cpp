@@ -24,7 +24,7 @@ PlainDiagnostic PlainDiagnostic::from(const Diagnostic &diagnostic) {
     plain.severity = "remark";
     break;
   }
-  // The innermost pointer is the most exact one: NameLocs of fields stand inside those of sections.
+  // The innermost pointer is the most exact one: NameLocs of fields are inside those of sections.
   diagnostic.getLocation()->walk([&](Location loc) {
     if (auto named = dyn_cast<NameLoc>(loc); named && named.getName().getValue().starts_with("/"))
       plain.pointer = named.getName().str();

@@ -1,5 +1,5 @@
-// Diagnostics as people read them: `file:line:column: error[MOEC-S032]: /model/moe/top_k: message`. Locations carry the
-// JSON pointer as a NameLoc and codes stand at the beginning of the message, so this works for a failure in any pass.
+// Diagnostics as people read them: `file:line:column: error[MOEC-S032]: /model/moe/top_k: message`. Locations hold the
+// JSON pointer as a NameLoc, and a message begins with its code, so this works for a failure in any pass.
 #ifndef MOEC_COMPILER_SPEC_DIAGNOSTICS_H
 #define MOEC_COMPILER_SPEC_DIAGNOSTICS_H
 
@@ -10,7 +10,7 @@
 
 namespace moec {
 
-/// A diagnostic taken apart.
+/// The parts of a diagnostic.
 struct PlainDiagnostic {
   std::string severity, code, file, pointer, message;
   unsigned line = 0, column = 0;
@@ -23,7 +23,7 @@ struct PlainDiagnostic {
   std::string json() const;
 };
 
-/// Prints what the context reports, for as long as it lives: as text at once, or as one JSON array when it dies.
+/// Prints the diagnostics of the context during its lifetime: as text at once, or as one JSON array at the end.
 class DiagnosticPrinter {
 public:
   DiagnosticPrinter(mlir::MLIRContext *context, llvm::raw_ostream &os, bool json = false);

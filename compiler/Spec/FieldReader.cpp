@@ -1,5 +1,5 @@
-// Types are checked here, where the JSON is still at hand; ranges and choices by exp::checkValue, which hand-written IR
-// goes through too.
+// Types are checked here, where the JSON is still available; exp::checkValue checks ranges and choices, also for
+// hand-written IR.
 #include "compiler/Spec/FieldReader.h"
 
 #include "compiler/Spec/Spec.h"
@@ -67,7 +67,7 @@ Attribute FieldReader::convertSteps(const Field &field, const Json &value, const
   if (amount.kind != Json::Kind::Number || (!fraction && amount.number != std::floor(amount.number)))
     return wrongType(amount, where, fraction ? "a number" : "an integer");
   double most = fraction ? 1 : only->key == "steps" ? 1e12 : 1e18;
-  // 0 steps would pass for null from here on.
+  // From here on, 0 steps would be taken for null.
   std::string orNull = field.minimum == 0 ? ", or null" : "";
   if (amount.number > most || amount.number <= 0) {
     error(Rule::Range, amount.place, where,
@@ -83,7 +83,7 @@ Attribute FieldReader::convertSteps(const Field &field, const Json &value, const
     return {};
   if (fraction) {
     int64_t steps = std::llround(amount.number * static_cast<double>(*totalSteps));
-    bool isDefault = amount.place.line == 0; // of so short a run as much as there is
+    bool isDefault = amount.place.line == 0; // in a very short run, a default takes what there is
     if (steps == 0 && !isDefault) {
       error(Rule::RoundsToNothing, amount.place, where,
             "a share of " + amount.string + " of the run, which is " + std::to_string(*totalSteps) +
@@ -97,7 +97,7 @@ Attribute FieldReader::convertSteps(const Field &field, const Json &value, const
                        : Attribute();
 }
 
-/// A 0 that was written would pass for null from here on.
+/// A 0 in the spec would be taken for null from here on.
 bool FieldReader::refuseZero(const Field &field, const Json &value, const std::string &pointer,
                              const std::string &expected) {
   if (!field.nullable || value.number != 0)
@@ -269,7 +269,7 @@ exp::MethodAttr FieldReader::readMethod(const MethodText &written, Given given) 
       // Null without a report: a share of a run whose length is unknown because of another error.
       value = readDefault(field);
     } else {
-      // A null over what a base gave is why the key is missing.
+      // If a null removed the value of a base, the key is missing because of it.
       Place place = it != keys.end() ? it->member->value.place : written.kindPlace;
       error(Rule::MissingKey, place, pointer, category + " " + quote(kind) + " needs the key " + quote(field.key));
     }
@@ -320,7 +320,7 @@ exp::MethodAttr FieldReader::readMethodValue(const Field &field, const Json &val
     wrongType(value, pointer, "a kind of " + field.category + " or an object with \"kind\"");
     return {};
   }
-  // The kind of the default stands where none is given, so that {"order": "post"} alone is enough.
+  // If no kind is given, the default's kind is used, so that {"order": "post"} alone is enough.
   Json fallback = kind || field.fallback.empty() ? Json() : parseConstant(field.fallback);
   if (!kind && fallback.isString())
     kind = &fallback;

@@ -9,10 +9,11 @@
 
 namespace moec::spec {
 
-/// Where a value was written. Of a length its amount: {"steps": 3} over {"tokens": 9} of a base is the child's.
+/// The place of a value in the spec; for a length, that of its amount: if a child has {"steps": 3} and its base
+/// {"tokens": 9}, the place is in the child.
 Place placeOfValue(const exp::Field &field, const Json &value);
 
-/// A method as it was written.
+/// A method as it is in the spec.
 struct MethodText {
   std::string category, kind;
   Place kindPlace;                               // of the kind, or of what it follows from
@@ -35,7 +36,7 @@ public:
   mlir::Attribute readDefault(const exp::Field &field);
 
   using Given = llvm::function_ref<void(const std::string &key, const std::string &pointer, Place place)>;
-  /// Calls `given` for each key that was written; the others come from `inherited` or from their defaults.
+  /// Calls `given` for each key in the spec; the others come from `inherited` or from their defaults.
   exp::MethodAttr readMethod(const MethodText &text, Given given);
   /// A field of type Method: {"kind": ..., ...}, or the kind alone.
   exp::MethodAttr readMethodValue(const exp::Field &field, const Json &value, const std::string &pointer, Given given);

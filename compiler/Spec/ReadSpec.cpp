@@ -1,4 +1,4 @@
-// From a path to experiments: files, members of a sweep, the reader; and what was reported, in the order of the text.
+// From a path to experiments: files, members of a sweep, the reader. Diagnostics are printed in the order of the text.
 #include "compiler/Spec/Diagnostics.h"
 #include "compiler/Spec/SpecReader.h"
 #include "compiler/Spec/Sweep.h"
@@ -19,7 +19,7 @@ using exp::Rule;
 
 //===--- What is reported ---===//
 
-/// Reports what the handler caught, in the order of the text.
+/// Reports the caught diagnostics in the order of the text.
 static void replay(MLIRContext *context, std::vector<Diagnostic> &caught, const SpecFiles &files) {
   auto key = [&](const Diagnostic &diagnostic) {
     unsigned file = 0;
@@ -81,7 +81,8 @@ static void listDataFiles(exp::ExperimentOp experiment, llvm::StringRef spec, st
       files.insert(files.end(), found->begin(), found->end());
 }
 
-/// The files that a source reads; none, and a diagnostic, when there are none. `isFatal`: an error, not a warning.
+/// The files that a source reads. If there are none, reports a diagnostic and returns an empty list. `isFatal`: it was
+/// an error, not a warning.
 static std::vector<std::string> filesOf(exp::DatasetOp dataset, llvm::StringRef spec, bool &isFatal) {
   llvm::SmallString<256> path = pathOf(dataset, spec);
   if (!rt::isPattern(dataset.getPath().str())) {
@@ -105,7 +106,7 @@ static std::vector<std::string> filesOf(exp::DatasetOp dataset, llvm::StringRef 
   return {};
 }
 
-/// What a look at the files can tell. Sources of weight 0 are never read.
+/// The checks that need the data files. Sources of weight 0 are never read.
 static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef spec) {
   using Seen = std::pair<exp::DatasetOp, std::string>;
   std::map<std::pair<exp::Split, llvm::sys::fs::UniqueID>, Seen> seen; // by split and file
@@ -120,7 +121,7 @@ static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef sp
       auto [first, isNew] = seen.try_emplace({dataset.getSplit(), id}, dataset, file);
       if (isNew)
         continue;
-      // Within a source a pass would read it twice; with two sources that may be meant.
+      // Within a source, a pass would read the file twice; in two sources, it may be intended.
       bool sameSource = first->second.first == dataset;
       isFatal |= sameSource;
       exp::report(dataset, "path", Rule::FileTwice,
@@ -133,7 +134,7 @@ static LogicalResult checkPaths(exp::ExperimentOp experiment, llvm::StringRef sp
   return failure(isFatal);
 }
 
-/// What the options ask of an experiment that could be read.
+/// The checks that the options ask for, on an experiment that could be read.
 static bool acceptExperiment(ModuleOp module, llvm::StringRef spec, const ReadOptions &options) {
   if (options.checkPaths && failed(checkPaths(findExperiment(module), spec)))
     return false;
@@ -154,7 +155,7 @@ static std::string quotedList(const Sweep &sweep) {
   return text;
 }
 
-/// Numbers of the members that are asked for; all when none is named.
+/// Numbers of the members that are asked for; all members if none is named.
 static std::optional<std::vector<size_t>> chooseMembers(const Sweep &sweep, const std::vector<std::string> &wanted,
                                                         Place start, std::vector<Issue> &issues) {
   std::vector<size_t> chosen;
@@ -196,7 +197,7 @@ public:
       : context(context), files(files), textIssues(issues), options(options) {}
 
   OwningOpRef<ModuleOp> read(const Json &root, size_t member) {
-    // Same text and place: the same mistake, met again in another member.
+    // The same text and place is the same error in another member.
     ScopedDiagnosticHandler handler(context, [&](Diagnostic &diagnostic) {
       auto [known, isNew] = byText.try_emplace(PlainDiagnostic::from(diagnostic).text(), caught.size());
       if (isNew) {
@@ -219,7 +220,7 @@ public:
     return module;
   }
 
-  /// What not all members have is said to be theirs. Warnings may need a member without errors.
+  /// If not all members have a diagnostic, a note says which do. Warnings may need a member without errors.
   void report(const Sweep &sweep) {
     std::vector<Diagnostic> shown;
     for (size_t i = 0; i < caught.size(); ++i) {
@@ -252,7 +253,7 @@ private:
 };
 } // namespace
 
-/// `one`: a single experiment is wanted.
+/// `one`: the caller needs a single experiment.
 static std::optional<SpecMembers> readRoot(MLIRContext *context, const SpecFiles &files, std::optional<Json> root,
                                            std::vector<Issue> &issues, const ReadOptions &options, bool one) {
   context->getOrLoadDialect<exp::ExpDialect>();
@@ -323,7 +324,7 @@ static OwningOpRef<ModuleOp> readDialect(MLIRContext *context, llvm::StringRef p
   OwningOpRef<ModuleOp> module = parseSourceFile<ModuleOp>(path, ParserConfig(context));
   if (!module)
     return module;
-  // Paths start at this file, also when --locations wrote the places of another one.
+  // Paths start at this file, even if --locations wrote the places of another file into it.
   (*module)->setLoc(FileLineColLoc::get(context, path, 1, 1));
   auto experiments = module->getOps<exp::ExperimentOp>();
   if (std::distance(experiments.begin(), experiments.end()) != 1) {

@@ -17,20 +17,20 @@ namespace moec::spec {
 struct ReadOptions {
   bool checkPaths = false;          // look for the data files
   std::vector<std::string> members; // of a sweep, by name
-  /// Gets the files that the experiments are made of: the spec, what it extends, and the data files that there are.
+  /// Gets the files that the experiments read: the spec, the files that it extends, and the existing data files.
   std::vector<std::string> *inputs = nullptr;
-  /// Looks further at each experiment that could be read; what it reports stands among what reading has found.
+  /// Additional checks for each experiment that could be read; their diagnostics are sorted among those of reading.
   std::function<llvm::LogicalResult(mlir::ModuleOp)> examine = {};
 };
 
-/// Reads a spec and what it extends; of a sweep the one member that the options name. Null when anything is wrong: all
-/// that could be found has then been reported to the context, in the order of the text. The context must allow the exp
-/// dialect with its methods (moec::registerMethods).
+/// Reads a spec and the files that it extends; of a sweep, the one member that the options name. Null after an error;
+/// then all errors that could be found have been reported to the context, in the order of the text. The context must
+/// have the exp dialect with its methods registered (moec::registerMethods).
 mlir::OwningOpRef<mlir::ModuleOp> readSpec(mlir::MLIRContext *context, llvm::StringRef path, ReadOptions options = {});
 /// The same from memory; `name` stands for the path.
 mlir::OwningOpRef<mlir::ModuleOp> readSpecText(mlir::MLIRContext *context, llvm::StringRef text, llvm::StringRef name,
                                                ReadOptions options = {});
-/// A `.mlir` file with one exp.experiment, or a spec: by the end of its name.
+/// Reads a `.mlir` file with one exp.experiment, or a spec; the ending of the name decides.
 mlir::OwningOpRef<mlir::ModuleOp> readExperiment(mlir::MLIRContext *context, llvm::StringRef path,
                                                  ReadOptions options = {});
 
@@ -44,16 +44,16 @@ struct SpecMembers {
   std::string axes; // "alpha x router"; empty: no sweep
   std::vector<SpecMember> members;
 };
-/// Every experiment that a spec stands for: all members of its sweep, or those that the options name, or the one
-/// experiment of a spec without sweep. Nothing when any of them is wrong; what several members have wrong is reported
-/// once, with their number.
+/// Every experiment of a spec: all members of its sweep, or those that the options name, or the one experiment of a
+/// spec without a sweep. Nothing if any of them has an error. An error in several members is reported once, with their
+/// number.
 std::optional<SpecMembers> readMembers(mlir::MLIRContext *context, llvm::StringRef path, ReadOptions options = {});
 
 /// The one experiment of the module, or null.
 exp::ExperimentOp findExperiment(mlir::ModuleOp module);
 
-/// Relative paths start at the folder of the file that they stand in: writes those of an experiment from `from` anew,
-/// so that they name the same files from `to`; with `to` empty, from anywhere.
+/// Relative paths start at the folder of the file that has them. Rewrites those of an experiment in `from`, so that in
+/// `to` they name the same files; if `to` is empty, makes them absolute.
 void moveExperiment(exp::ExperimentOp experiment, const std::string &from, const std::string &to);
 
 /// The spec with every default written out, on one line; keys in the order of the field table.
@@ -61,7 +61,7 @@ std::string effectiveSpec(exp::ExperimentOp experiment);
 /// The same over several lines, for people.
 std::string prettySpec(exp::ExperimentOp experiment);
 
-/// What a field is when the spec does not give it; null for required fields, those derived from others, and methods.
+/// The default of a field; null for required fields, fields derived from others, and methods.
 mlir::Attribute defaultValue(const exp::Field &field, exp::ExperimentOp experiment);
 /// The value as JSON on one line.
 std::string valueText(const exp::Field &field, mlir::Attribute value);
@@ -73,9 +73,9 @@ struct Summary {
 };
 Summary summarize(exp::ExperimentOp experiment);
 
-/// Every field of the experiment: value, where it comes from, what it means.
+/// Every field of the experiment: its value, where it comes from, what it means.
 std::string explainExperiment(exp::ExperimentOp experiment);
-/// About one field ("model.moe.top_k"), section, method kind or error code; nothing when the topic is unknown.
+/// The text about one field ("model.moe.top_k"), section, method kind or error code; nothing if the topic is unknown.
 std::optional<std::string> explainTopic(const exp::MethodRegistry &methods, llvm::StringRef topic);
 /// docs/spec/reference.md and docs/spec/errors.md.
 std::string referencePage(const exp::MethodRegistry &methods);

@@ -31,7 +31,7 @@ std::optional<Json> SpecFiles::loadFile(const std::string &path, const Json *ext
   unsigned file = static_cast<unsigned>(paths.size());
   paths.push_back(path);
   bool directory = llvm::sys::fs::is_directory(path);
-  // Volatile: read, not mapped. A map of a file that an editor cuts short ends the process.
+  // Volatile: the file is read, not mapped. If an editor truncates a mapped file, the process dies.
   auto buffer = llvm::MemoryBuffer::getFile(path, /*IsText=*/false, /*RequiresNullTerminator=*/true,
                                             /*IsVolatile=*/true);
   if (!buffer || directory) {
@@ -59,8 +59,8 @@ static void rebase(Json &value, llvm::StringRef folder) {
 
 static void rebaseAxis(Json &axis, llvm::StringRef folder);
 
-/// Paths are relative to the file in which they stand. What a base gave is written anew, relative to the file that
-/// extends it; `folder` leads from the one to the other. In every section and method, a text "path" names a file.
+/// Paths are relative to the file that has them. The paths of a base are rewritten relative to the file that extends
+/// it; `folder` leads from that file to the base. In every section and method, a text "path" names a file.
 static void rebaseBelow(Json &value, llvm::StringRef folder) {
   for (Member &member : value.members)
     if (member.key == "path")
@@ -133,7 +133,7 @@ std::optional<Json> SpecFiles::finish(llvm::StringRef text, unsigned file) {
   return base;
 }
 
-/// {"steps": ..}, {"tokens": ..} and {"fraction": ..} are three ways to say one thing, so a new one drops the old.
+/// {"steps": ..}, {"tokens": ..} and {"fraction": ..} are three forms of a length, so a new one replaces the old one.
 static void dropLengths(Json &object) {
   llvm::erase_if(object.members, [](const Member &member) { return isLengthKey(member.key); });
 }
@@ -160,7 +160,7 @@ void moec::spec::merge(Json &base, const Json &patch) {
   if (llvm::any_of(patch.members,
                    [](const Member &member) { return isLengthKey(member.key) && !member.value.isNull(); }))
     dropLengths(base);
-  // What is wrong with the whole, for instance a key that is missing, is wrong in the file that had the last word.
+  // An error of the whole object, such as a missing key, belongs to the file that changed the object last.
   if (!patch.members.empty())
     base.place = patch.place;
   for (const Member &member : patch.members) {

@@ -10,7 +10,7 @@ class SpecFiles {
 public:
   explicit SpecFiles(std::vector<Issue> &issues) : issues(issues) {}
 
-  /// The merged value; nothing when a file cannot be read or is not an object.
+  /// The merged value; nothing if a file cannot be read or is not an object.
   std::optional<Json> load(llvm::StringRef path);
   std::optional<Json> loadText(llvm::StringRef text, llvm::StringRef name);
 
@@ -28,10 +28,10 @@ private:
 /// Whether a key is one of the ways to give a length of training: steps, tokens, fraction.
 bool isLengthKey(llvm::StringRef key);
 
-/// Objects merge key by key; anything else replaces. A null replaces too, and is marked: it takes away what the base
-/// gave.
+/// Objects are merged key by key; other values replace. A null also replaces, and is marked, because it removes the
+/// value of the base.
 void merge(Json &base, const Json &patch);
-/// Sets one field of a spec: `keys` lead to it. Objects on the way that are missing are made, at `place`.
+/// Sets one field of a spec; `keys` lead to it. Missing objects on the way are made, with the place `place`.
 void assign(Json &spec, llvm::ArrayRef<std::string> keys, const Json &value, Place place);
 
 } // namespace moec::spec

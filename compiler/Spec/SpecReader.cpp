@@ -1,5 +1,5 @@
-// JSON -> exp, driven by the field table. Nothing stops at the first error: a section with errors is left out and the
-// rest is read on.
+// JSON -> exp, driven by the field table. Reading does not stop at the first error: a section with errors is omitted,
+// and the rest is read.
 #include "compiler/Spec/SpecReader.h"
 #include "compiler/Spec/FieldReader.h"
 
@@ -137,7 +137,7 @@ void Reader::scan(Instance &instance, const Json &object, const std::string &pre
 void Reader::scanKey(Instance &instance, const Member &member, const std::string &key, const std::string &pointer) {
   const exp::Section &section = *instance.section;
   std::string where = below(pointer, member.key);
-  // A dot is nesting in the table only.
+  // Only in the table does a dot stand for a nested object.
   bool dotted = member.key.find('.') != std::string::npos;
   bool nested = false;
   if (!section.category.empty() && key == "kind") {
@@ -147,7 +147,7 @@ void Reader::scanKey(Instance &instance, const Member &member, const std::string
   }
   for (const Field &field : dotted ? std::vector<Field>() : section.fields) {
     if (field.key == key) {
-      // A null that took away what the base gave leaves the default, where null has no meaning of its own.
+      // A null that removed a value of the base gives the default, unless null has a meaning of its own.
       bool meansOff = field.nullable || field.type == FieldType::Steps || llvm::is_contained(field.choices, "none");
       if (!member.value.removes || meansOff)
         instance.given[key] = &member.value;
@@ -160,7 +160,7 @@ void Reader::scanKey(Instance &instance, const Member &member, const std::string
       return scan(instance, member.value, key + ".", where);
     if (member.value.isNull() && (member.value.removes || key == section.nullableKey))
       return;
-    // A kind alone, as everywhere.
+    // A kind alone is allowed, as everywhere.
     if (member.value.isString() && exp::findSection(section.pointer) &&
         llvm::any_of(section.fields, [&](const Field &field) { return field.key == key + ".kind"; })) {
       instance.given[key + ".kind"] = &member.value;
@@ -244,7 +244,7 @@ void Reader::checkMissing(Instance &instance) {
       const Json *inner = outer.empty() ? nullptr : instance.json->find(outer);
       bool inside = inner && inner->isObject();
       const Json &object = inside ? *inner : *instance.json;
-      // A null over what a base gave is why the key is missing.
+      // If a null removed the value of a base, the key is missing because of it.
       const Json *removed = object.find(inside ? key.substr(outer.size() + 1) : key);
       Place place = removed && removed->removes ? removed->place : object.place;
       fields.error(Rule::MissingKey, place,
@@ -360,8 +360,8 @@ void Reader::readInlineMethod(Instance &instance) {
   std::string kind = section.isMap() ? instance.name : section.defaultKind;
   Place place = instance.place;
   std::string kindPointer = instance.pointer;
-  // Groups take the default optimizer's kind, and with it what they do not give; losses are of the kind that they are
-  // named for.
+  // A group takes the kind of the default optimizer, and then also the keys that it does not give. The kind of a loss
+  // defaults to its name.
   if (section.category == "optimizer" && section.isMap()) {
     auto outer = values.find("optimizer.kind");
     if (outer == values.end()) {
@@ -406,7 +406,7 @@ void Reader::readInlineMethod(Instance &instance) {
   set(instance, field, method);
 }
 
-/// Tokens of a step and steps of the run, once the fields that say so have been read.
+/// Sets the tokens of a step and the steps of the run, after the fields that define them have been read.
 void Reader::learnLengths() {
   auto integer = [&](const char *path) -> std::optional<double> {
     auto it = values.find(path);
@@ -444,7 +444,7 @@ Operation *Reader::build(OpBuilder &builder, Instance &instance, Region *body) {
 
 OwningOpRef<ModuleOp> Reader::run() {
   gather();
-  // Plain values, then those derived from them, then lengths of training, then methods, whose fields may be such
+  // The order: plain values, values derived from them, lengths of training, and methods, whose fields may be such
   // lengths.
   auto stage = [](const Field &field) {
     if (field.type == FieldType::Method)
@@ -480,7 +480,7 @@ OwningOpRef<ModuleOp> Reader::run() {
       build(builder, *instance, nullptr);
   }
   if (top.failed) {
-    // The sections are worth checking though the experiment has no name.
+    // The sections are checked even if the experiment has no name.
     top.attributes.clear();
     top.attributes.emplace_back(StringAttr::get(context, "sym_name"), builder.getStringAttr("unnamed"));
     for (const char *name : {"version", "seed"})

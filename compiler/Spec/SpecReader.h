@@ -7,8 +7,8 @@
 
 namespace moec::spec {
 
-/// Adds to `issues` what is wrong with keys and values and reports to the context what is wrong between them. Null when
-/// anything is, or when there were issues before.
+/// Adds errors of keys and values to `issues`, and reports errors between them to the context. Null if there are any
+/// errors, or if there were issues before.
 mlir::OwningOpRef<mlir::ModuleOp> readMerged(mlir::MLIRContext *context, const Json &root, const SpecFiles &files,
                                              std::vector<Issue> &issues);
 

@@ -1,4 +1,4 @@
-// Words about the language, all from the field table, the methods and the rules.
+// Texts about the language, made from the field table, the methods and the rules.
 #include "compiler/Spec/Spec.h"
 #include "compiler/Spec/SpecValues.h"
 #include "compiler/Spec/Sweep.h"
@@ -91,7 +91,7 @@ static void printFields(llvm::raw_ostream &os, llvm::ArrayRef<Field> fields) {
   os << "\n";
 }
 
-/// Of methods, in the order in which the language has them.
+/// The categories of methods, in the order of the language.
 static std::vector<std::string> categories() {
   std::vector<std::string> all;
   auto add = [&](const std::string &category) {
@@ -109,7 +109,8 @@ static std::vector<std::string> categories() {
 std::string moec::spec::referencePage(const exp::MethodRegistry &methods) {
   std::string text;
   llvm::raw_string_ostream os(text);
-  os << "# Reference of the spec language\n\nWritten by `moec explain --reference`. A dot in a key is nesting.\n\n";
+  os << "# Reference of the spec language\n\nWritten by `moec explain --reference`. A dot in a key stands for a nested "
+        "object.\n\n";
   for (const exp::Section &section : exp::sections()) {
     std::string text = section.summary;
     if (!section.category.empty())

@@ -1,4 +1,4 @@
-// What follows from a declaration by counting.
+// Counts that follow from a declaration: parameters, layers, tokens.
 #include "compiler/Spec/Spec.h"
 
 using namespace moec;

@@ -42,7 +42,7 @@ private:
     return false;
   }
 
-  /// What stands here, for "expected ..., found ...".
+  /// A description of the text at this place, for "expected ..., found ...".
   std::string found() const {
     if (at >= text.size())
       return "the end of the file";
@@ -327,7 +327,7 @@ Json moec::spec::parseConstant(llvm::StringRef text) {
   std::optional<Json> value = parseText(text, 0, issues);
   if (!value)
     return Json::makeNull();
-  // Not a place in any file.
+  // The value has no place in any file.
   auto clear = [](auto &&self, Json &json) -> void {
     json.place = {};
     for (Json &element : json.elements)

@@ -1,4 +1,4 @@
-// JSON with comments, read by ourselves because every value and key must know its file, line and column.
+// JSON with comments. It has a reader of its own, because every value and key must know its file, line and column.
 #ifndef MOEC_COMPILER_SPEC_SPECTEXT_H
 #define MOEC_COMPILER_SPEC_SPECTEXT_H
 
@@ -32,7 +32,7 @@ struct Json {
   std::string string; // of a string; of a number: its text
   std::vector<Json> elements;
   std::vector<Member> members;
-  bool removes = false; // a null that took away a value of the file it extends
+  bool removes = false; // a null that removed a value of the base
 
   bool isNull() const { return kind == Kind::Null; }
   bool isObject() const { return kind == Kind::Object; }
@@ -58,7 +58,7 @@ struct Member {
   Json value;
 };
 
-/// Something wrong, or a second place of it.
+/// An error, or a second place that belongs to it.
 struct Note {
   Place place;
   std::string pointer, text;
@@ -71,10 +71,10 @@ struct Issue {
   std::vector<Note> notes;
 };
 
-/// Reads one value. Problems go to `issues`; null when the text is not JSON at all (duplicate keys are reported but do
-/// not hinder).
+/// Reads one value. Errors go to `issues`. Null if the text is not JSON; duplicate keys are reported, but the value is
+/// returned.
 std::optional<Json> parseText(llvm::StringRef text, unsigned file, std::vector<Issue> &issues);
-/// A constant of ours that is known to be JSON.
+/// For constants of moec that are known to be JSON.
 Json parseConstant(llvm::StringRef text);
 
 /// On one line without spaces, or over lines of at most 100 columns.

@@ -18,7 +18,7 @@ static Json stepsJson(int64_t steps) {
   return json;
 }
 
-/// Sets a value below `object`, making the objects on the way.
+/// Sets a value below `object`, and makes missing objects on the way.
 static void setAt(Json &object, llvm::StringRef path, char separator, Json value) {
   Json *at = &object;
   while (true) {

@@ -11,12 +11,12 @@ using namespace moec;
 using namespace moec::spec;
 using exp::Rule;
 
-/// Beyond this a mistake is likelier than a wish.
+/// More members are more likely a mistake than intended.
 static constexpr size_t kMaxMembers = 1000;
 /// Folder names may have 255 bytes, and ".moec.new" is added to some.
 static constexpr size_t kMaxName = 200;
 static constexpr size_t kMaxLabel = 48;
-/// Of keys in a field; the language nests less.
+/// The most keys in a path; the language nests less deeply.
 static constexpr size_t kMaxDepth = 16;
 
 static constexpr SweepKey keys[] = {
@@ -36,7 +36,7 @@ llvm::StringRef moec::spec::sweepSummary() {
 
 static bool isNameChar(char c) { return llvm::isAlnum(c) || c == '_' || c == '-' || c == '.'; }
 
-/// A value as a part of a name. Equal numbers get equal labels, however they are written.
+/// A value as a part of a name. Equal numbers get equal labels, whatever their notation.
 static std::string labelOf(const Json &value) {
   std::string text;
   if (value.kind == Json::Kind::Number)
@@ -126,14 +126,14 @@ private:
       readVariants(*variants, below(pointer, "variants"));
     else if (field && values)
       readValues(*field, *values, pointer);
-    else if (issues.size() == errors) // a key with a typo is what is missing
+    else if (issues.size() == errors) // otherwise a misspelt key was already reported
       error(Rule::SweepAxis, axis.place, pointer,
             field    ? "the axis has a field, but no values for it"
             : values ? "the axis has values, but names no field that takes them"
                      : "the axis is empty; it needs field and values, or variants");
   }
 
-  /// Keys that are the sweep's own business.
+  /// Some keys belong to the sweep itself; axes may not change them.
   bool mayChange(llvm::StringRef key, Place place, const std::string &pointer) {
     if (!llvm::is_contained({"name", "extends", "sweep", "moec", "$schema"}, key))
       return true;
@@ -191,7 +191,7 @@ private:
     size_t errors = issues.size();
     for (const Member &variant : variants.members) {
       std::string where = below(pointer, variant.key);
-      // A null takes away a variant that a base gave.
+      // A null removes a variant of the base.
       if (variant.value.isNull())
         continue;
       if (variant.key.empty() || variant.key.size() > kMaxLabel || !llvm::isAlnum(variant.key.front()) ||
@@ -223,14 +223,14 @@ private:
   }
 
   void touch(llvm::StringRef pointer, Place place) {
-    // Three ways to say one length.
+    // A length has three forms.
     auto [parent, last] = pointer.rsplit('/');
     if (isLengthKey(last))
       pointer = parent;
     touched.push_back({sweep.axes.back().name, pointer.str(), place});
   }
 
-  /// Two axes of one field: whichever came last would win.
+  /// If two axes set one field, the later one would overwrite the other.
   void checkOverlaps() {
     std::vector<std::pair<std::string, std::string>> reported;
     for (size_t j = 0; j < touched.size(); ++j)
@@ -266,7 +266,7 @@ private:
         return error(Rule::SweepName, last.place, last.pointer,
                      "the name of a member has " + std::to_string(name.size()) + " letters, at most " +
                          std::to_string(kMaxName) + " are accepted: " + name);
-      // Some file systems hold "A" and "a" for one folder.
+      // On some file systems "A" and "a" are the same folder.
       auto [first, isNew] = seen.try_emplace(llvm::StringRef(name).lower(), i);
       if (!isNew && sweep.names[first->second] != name)
         return error(Rule::SweepName, last.place, last.pointer,
@@ -300,7 +300,7 @@ std::optional<Sweep> Sweep::takeFrom(Json &spec, std::vector<Issue> &issues) {
 
 //===--- Members ---===//
 
-/// The last axis turns fastest.
+/// The last axis changes fastest.
 const Sweep::Choice &Sweep::choice(size_t member, size_t axis) const {
   for (size_t later = axes.size(); --later > axis;)
     member /= axes[later].choices.size();

@@ -1,5 +1,5 @@
-// `sweep`: one spec that stands for several, its members. Members are made as JSON, before anything is read, so that
-// each is an ordinary spec whose parts remember their place in the user's file.
+// `sweep`: one spec that declares several experiments, its members. Members are made as JSON, before the spec is read,
+// so each is an ordinary spec whose parts know their place in the user's file.
 #ifndef MOEC_COMPILER_SPEC_SWEEP_H
 #define MOEC_COMPILER_SPEC_SWEEP_H
 
@@ -16,14 +16,14 @@ llvm::StringRef sweepSummary();
 
 class Sweep {
 public:
-  /// Takes the key "sweep" out of a spec. Without one there are no members. Nothing after an error, which is in
-  /// `issues`.
+  /// Removes the key "sweep" from a spec and returns it. Without this key the result has no members. After an error,
+  /// adds it to `issues` and returns nothing.
   static std::optional<Sweep> takeFrom(Json &spec, std::vector<Issue> &issues);
 
   size_t size() const { return names.size(); }
-  /// Where "sweep" stands.
+  /// The place of "sweep" in the spec.
   Place place() const { return at; }
-  /// Names of folders: letters, digits, '_', '-' and '.'; no two alike.
+  /// Names are valid names of folders: letters, digits, '_', '-' and '.'; all differ.
   const std::string &name(size_t member) const { return names[member]; }
   /// "losses.erc.alpha = 0.5, router = bias"
   std::string settings(size_t member) const;
@@ -31,7 +31,8 @@ public:
   std::string axesText() const;
   /// The spec of a member; its name is that of the spec, a dot and the member's.
   Json expand(const Json &spec, size_t member) const;
-  /// What all of these members share and others do not have, or else what the first axis sets.
+  /// The choice that all of these members share and other members do not have; if there is none, the choice of the
+  /// first axis.
   std::pair<Place, std::string> commonChoice(llvm::ArrayRef<size_t> members) const;
 
 private:
@@ -55,7 +56,7 @@ private:
 
   std::shared_ptr<const Json> source; // owns what choices point to
   Place at;
-  std::vector<Axis> axes; // in order of their names: the order of a map does not count
+  std::vector<Axis> axes; // in order of their names, so that their order in the file does not matter
   std::vector<std::string> names;
 };
 

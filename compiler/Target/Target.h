@@ -1,4 +1,4 @@
-// What the compiler asks of a machine: kernels of dispatches, and their machine code. A target is one folder beside
+// The interface of a target: it makes the kernels of dispatches and their machine code. A target is one folder beside
 // this file; All/Targets.cpp lists them.
 #ifndef MOEC_COMPILER_TARGET_TARGET_H
 #define MOEC_COMPILER_TARGET_TARGET_H
@@ -13,7 +13,8 @@
 
 namespace moec {
 
-/// What the plan needs to know of a kernel. Its parameters are those of moe::collectDispatchParams, in that order.
+/// The facts about a kernel that the plan holds. The kernel's parameters are those of moe::collectDispatchParams, in
+/// that order.
 struct KernelInfo {
   std::string symbol;
   int64_t grid = 1;         // workgroups; they never write the same bytes
@@ -36,7 +37,8 @@ struct CodeBlob {
   std::vector<Kernel> kernels;
 };
 
-/// How far assemble goes. Automatic: machine code if this machine can make it, else what the driver assembles itself.
+/// The form of the code that assemble makes. Automatic: machine code if this machine can make it, otherwise text that
+/// the driver assembles.
 enum class CodeForm { Automatic, Text, Binary };
 
 struct AssembleOptions {
@@ -64,22 +66,23 @@ public:
   virtual unsigned tensorsOfEpilogue() const { return 0; }
   /// Columns of which a product's kernel may make sums of rows; 0: it does not (see moe-form-dispatches).
   virtual int64_t columnsOfRowSums() const { return 0; }
-  /// Rows that products multiply are gathered once, before them, if the products have this many columns or more
-  /// together. With fewer, each product gathers in its loads. 0: never once (see moe-form-dispatches).
+  /// If the products that multiply gathered rows have this many columns or more together, the rows are gathered once,
+  /// before the products. With fewer columns, each product gathers in its loads. 0: products always gather in their
+  /// loads (see moe-form-dispatches).
   virtual int64_t columnsToGatherOnce() const { return 0; }
-  /// Whether products read rows that are spread to experts through their map, as they read gathered ones, under the
-  /// same condition (see moe-form-dispatches). Products of every target can do it.
+  /// Whether products read rows that are spread to experts through the map of rows, like gathered rows and under the
+  /// same condition (see moe-form-dispatches). The products of every target can do this.
   virtual bool spreadsInLoads() const { return false; }
-  /// Columns of the widest rows whose sums over rows begin in the kernel that has the rows anyway; 0: never (see
-  /// moe-form-dispatches). Row kernels of every target can do it, for plans with the structure of another target.
+  /// The most columns with which a sum over rows begins in the row kernel that has the rows anyway; 0: never (see
+  /// moe-form-dispatches). The row kernels of every target can do this, for plans with the structure of another target.
   virtual int64_t columnsToSumInRows() const { return 0; }
-  /// The element type that tensors of a `compute: bf16` experiment have in memory; null: the target has none narrower
-  /// than f32, and computes with f32.
+  /// The element type that tensors of a `compute: bf16` experiment have in memory; null if the target has no type
+  /// narrower than f32.
   virtual mlir::FloatType narrowType(mlir::MLIRContext *context) const = 0;
 
   /// Emits the kernels of `dispatch` into `kernels`: at least one, launched in this order, each with all parameters of
-  /// the dispatch. One is called `symbol`; the names of several start with it. The next kernel of the dispatch finds in
-  /// the workspace of the scratch area what this one left there. Fails with a diagnostic at the dispatch when there is
+  /// the dispatch. One is called `symbol`; the names of several start with it. A kernel may leave data for the next
+  /// kernel of the dispatch in the workspace of the scratch area. Fails with a diagnostic at the dispatch if there is
   /// no template.
   virtual mlir::FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, mlir::ModuleOp kernels,
                                                                llvm::StringRef symbol) const = 0;

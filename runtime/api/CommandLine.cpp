@@ -234,7 +234,7 @@ private:
     Result<TrainReport> report = train(plan, options);
     if (!report.isOk())
       return fail(report.status());
-    if (!options.json)
+    if (!options.json && report->rank == 0)
       std::printf("%lld steps done, this time %lld in %s; metrics and checkpoints in %s\n",
                   static_cast<long long>(report->step), static_cast<long long>(report->stepsHere),
                   formatDuration(report->seconds).c_str(), report->runDir.c_str());

@@ -63,12 +63,22 @@ const char *exitReason(int code) {
   }
 }
 
+/// Functions that look at a model need all of it here.
+static Status checkOneRank(const Plan &plan) {
+  for (const PlanState &state : plan.state)
+    if (state.kind == StateKind::Parameter && state.runs > 1)
+      return Status::error("MOEC-R010", plan.path, "the plan divides \"", state.name, "\" over ", state.runs,
+                           " ranks; give `moec` the spec, which it then compiles for one rank");
+  return Status::ok();
+}
+
 Result<EvaluateReport> evaluate(const Plan &plan, const RunOptions &options, const EvaluateOptions &request) {
   if (request.logits && (!request.perToken || !options.json))
     return Status::error("MOEC-R005", "",
                          "logits go with per-token and json: each byte has as many as there are bytes");
   if (request.logits && !plan.generate)
     return Status::error("MOEC-R006", plan.path, "this plan has no function that gives logits");
+  MOEC_RETURN_IF_ERROR(checkOneRank(plan));
   Session session(plan, options);
   MOEC_ASSIGN_OR_RETURN(std::string checkpoint, session.chooseCheckpoint());
   MOEC_RETURN_IF_ERROR(session.openData());
@@ -137,6 +147,7 @@ Result<std::string> generate(const Plan &plan, const RunOptions &options, const 
     return Status::error("MOEC-R005", "", "the temperature must be >= 0, is ", request.temperature);
   std::string prompt = request.prompt.empty() ? "\n" : request.prompt;
   MOEC_RETURN_IF_ERROR(checkPrompt(plan, prompt));
+  MOEC_RETURN_IF_ERROR(checkOneRank(plan));
   Session session(plan, options);
   MOEC_ASSIGN_OR_RETURN(std::string checkpoint, session.chooseCheckpoint());
   MOEC_RETURN_IF_ERROR(session.openDevice());

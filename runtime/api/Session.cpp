@@ -27,7 +27,9 @@ Status Session::openDevice() {
 }
 
 Result<int64_t> Session::restore(const std::string &checkpoint) {
-  MOEC_ASSIGN_OR_RETURN(int64_t step, loadCheckpoint(plan, engine->device(), checkpoint, {options.allowOtherSpec}));
+  MOEC_ASSIGN_OR_RETURN(int64_t step, loadCheckpoint(plan, engine->device(), checkpoint,
+                                                     {options.allowOtherSpec,
+                                                      ranks ? static_cast<uint64_t>(ranks->rank()) : 0}));
   if (engine->stepCounter() != step)
     return Status::error("MOEC-C002", checkpoint, "manifest says step ", step, ", the step counter inside says ",
                          engine->stepCounter());
@@ -78,6 +80,8 @@ Result<EvaluateReport> Session::runEvaluation(const WindowSink &everyWindow, con
     return Status::error("MOEC-D004", plan.specFile,
                          "the spec names no validation data; give data.validation a source");
   MOEC_ASSIGN_OR_RETURN(EvaluateReport report, Evaluation(*engine, *data).run(everyWindow));
+  if (!isFirst())
+    return report;
   if (!baseline) {
     MOEC_ASSIGN_OR_RETURN(baseline, data->unigramBaseline(poll));
   }

@@ -1,11 +1,11 @@
 // train(): the training loop's host. Metrics, checkpoints, validation, signals.
+#include "runtime/api/LocalRanks.h"
 #include "runtime/api/RunFolder.h"
 #include "runtime/api/Session.h"
 #include "runtime/api/StopSignal.h"
 #include "runtime/base/Clock.h"
 #include "runtime/base/Text.h"
-#include "runtime/comm/local/LocalWorld.h"
-#include "runtime/exec/Devices.h"
+#include "runtime/comm/mpi/MpiWorld.h"
 #include "runtime/exec/MetricReader.h"
 #include "runtime/exec/Trace.h"
 #include "runtime/io/Checkpoint.h"
@@ -16,7 +16,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <thread>
 
 namespace moec::rt {
 
@@ -41,7 +40,9 @@ public:
 
   Result<TrainReport> run() {
     Result<TrainReport> result = runAll();
-    if (!result.isOk() && hasBegun && isFirst()) {
+    if (!result.isOk() && hasBegun && !isFirst() && allKnow) {
+      (void)saveGoodSteps(result.status());
+    } else if (!result.isOk() && hasBegun && isFirst()) {
       const Status &bad = result.status();
       result = Status::error(bad.code(), bad.place(), bad.message(),
                              exitCode(bad) == kExitNotFinite ? whatIsLeft() : saveGoodSteps(bad));
@@ -93,11 +94,9 @@ public:
   }
 
   Status evaluate() override {
-    if (!isFirst())
-      return Status::ok();
     double start = nowSeconds();
-    auto poll = [this] {
-      return stop->requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
+    auto poll = [this] { // ranks make a validation together, so none of them leaves it
+      return !ranks && stop->requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
     };
     Result<EvaluateReport> made = runEvaluation([&](const WindowResult &) { return poll(); }, poll);
     if (!made.isOk() && made.status().code() == kValidationLeft) {
@@ -107,11 +106,13 @@ public:
       return Status::ok();
     }
     MOEC_ASSIGN_OR_RETURN(EvaluateReport report, std::move(made));
+    if (!isFirst())
+      return checkEvaluation(report, folderPath());
     Json line = evaluationLine(report);
     line.set(line_key::time, Json::number(timeNow()));
     MOEC_RETURN_IF_ERROR(metricsLog->write(line));
     progress().result("step " + std::to_string(report.step) + "  validation  " + evaluationText(report), line);
-    MOEC_RETURN_IF_ERROR(checkEvaluation(report, folder->path()));
+    MOEC_RETURN_IF_ERROR(checkEvaluation(report, folderPath()));
     intervalStart += nowSeconds() - start; // not training time
     return Status::ok();
   }
@@ -119,11 +120,16 @@ public:
   Status save() override {
     double start = nowSeconds();
     int64_t step = executor().stepCounter();
-    if (!isFirst()) { // every rank has all of the state: the first saves it
-      savedStep = step;
-      return Status::ok();
-    }
     SaveOptions how;
+    std::vector<std::byte> all;
+    how.assemble = [&](const PlanState &state) -> Result<std::span<const std::byte>> {
+      MOEC_RETURN_IF_ERROR(executor().assemble(state, all));
+      return std::span<const std::byte>(all);
+    };
+    if (!isFirst()) { // the first saves, the others give it what they alone have
+      savedStep = step;
+      return assembleStates(plan, how);
+    }
     how.data = data->recordAt(step);
     // Refuses state that is not finite: it would push out a good checkpoint.
     MOEC_RETURN_IF_ERROR(saveCheckpoint(plan, executor().device(), folder->checkpointsPath(), step, how));
@@ -134,9 +140,16 @@ public:
 
   Result<bool> wantsStep(int64_t begun) override {
     interrupted = interrupted || (stop && stop->requested());
-    MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> wants,
-                          askAll(!interrupted && (options.maxSteps < 0 || begun < options.maxSteps), "wants a step"));
-    return std::find(wants.begin(), wants.end(), 0) == wants.end();
+    bool wants = !interrupted && (options.maxSteps < 0 || begun < options.maxSteps);
+    MOEC_RETURN_IF_ERROR(shareInterruption());
+    return wants && !interrupted;
+  }
+
+  /// A signal to one rank stops all of them.
+  Status shareInterruption() {
+    MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> stops, askAll(interrupted, "was told to stop"));
+    interrupted = std::find(stops.begin(), stops.end(), 1) != stops.end();
+    return Status::ok();
   }
 
   Status agree(const Status &status) override {
@@ -194,7 +207,8 @@ private:
     if (stepsHere == 0 && firstStep > 0 && savedStep < 0)
       MOEC_RETURN_IF_ERROR(save());
     // A signal that came too late for anything else must still end a sweep.
-    interrupted = interrupted || stop->requested();
+    interrupted = interrupted || (stop && stop->requested());
+    MOEC_RETURN_IF_ERROR(shareInterruption());
     if (interrupted)
       MOEC_RETURN_IF_ERROR(saveInterrupted());
     return report();
@@ -295,13 +309,14 @@ private:
     if (!resumes())
       return Status::ok();
     MOEC_ASSIGN_OR_RETURN(firstStep, restore(checkpoint));
-    if (!isFirst()) {
-      savedStep = firstStep;
-      return Status::ok();
-    }
     // One from elsewhere, or that was set aside, is not yet saved as a checkpoint of this run.
-    if (isSameFile(checkpoint, folder->checkpointsPath() + "/" + checkpointName(firstStep)))
+    bool isOwn =
+        isFirst() && isSameFile(checkpoint, folder->checkpointsPath() + "/" + checkpointName(firstStep));
+    MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> answers, askAll(isOwn, "resumes from its own checkpoint"));
+    if (answers[0])
       savedStep = firstStep;
+    if (!isFirst())
+      return Status::ok();
     progress().note("resumed from " + checkpoint);
     tell(dataNotes);
     return Status::ok();
@@ -357,11 +372,11 @@ private:
   /// After an error that is not the state's fault, such as a data file that was cut short.
   std::string saveGoodSteps(const Status &bad) {
     // An exchange that failed leaves a step half done.
-    bool isGood = exitCode(bad) == kExitData || bad.code() == "MOEC-I002" || allKnow;
+    bool isGood = ranks ? allKnow : exitCode(bad) == kExitData || bad.code() == "MOEC-I002";
     int64_t step = isGood ? executor().stepCounter() : 0;
     if (!isGood || step == 0)
       return "";
-    std::string place = folder->checkpointsPath() + "/" + checkpointName(step);
+    std::string place = folderPath() + "/checkpoints/" + checkpointName(step);
     if (savedStep == step)
       return "; nothing is lost: all steps are in " + place;
     Status saved = save();
@@ -380,6 +395,7 @@ private:
 
   Result<TrainReport> report() {
     TrainReport result;
+    result.rank = ranks ? ranks->rank() : 0;
     result.runDir = folderPath();
     result.step = executor().stepCounter();
     result.stepsHere = stepsHere;
@@ -408,44 +424,16 @@ private:
   int64_t intervalSteps = 0;
 };
 
-/// The threads of the machine are shared among the ranks that run in it.
-RunOptions optionsOfRank(const RunOptions &options, int rank, unsigned threads) {
-  RunOptions own = options;
-  own.threads = threads;
-  if (rank == 0)
-    return own;
-  own.out = nullptr;
-  own.json = own.profile = own.handleSignals = false;
-  own.tracePath.clear();
-  own.planBytes = {};
-  return own;
-}
-
-/// All ranks as threads of this process.
-Result<TrainReport> trainLocally(const Plan &plan, const RunOptions &options) {
-  auto numRanks = static_cast<unsigned>(plan.numRanks());
-  MOEC_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Communicator>> world, makeLocalWorld(static_cast<int>(numRanks)));
-  unsigned threads = options.threads > 0 ? options.threads : std::max(1u, defaultThreads() / numRanks);
-  std::vector<Status> ends(numRanks);
-  auto runRank = [&](unsigned rank) {
-    RunOptions own = optionsOfRank(options, static_cast<int>(rank), threads);
-    Result<TrainReport> result = TrainSession(plan, own, world[rank].get()).run();
-    ends[rank] = result.status();
-    return result;
-  };
-  std::vector<std::thread> others;
-  for (unsigned rank = 1; rank < numRanks; ++rank)
-    others.emplace_back(runRank, rank);
-  Result<TrainReport> first = runRank(0);
-  for (std::thread &other : others)
-    other.join();
-  if (first.isOk() || first.status().code() != "MOEC-N006")
-    return first;
-  // It only ended because another one did.
-  for (unsigned rank = 1; rank < numRanks; ++rank)
-    if (!ends[rank].isOk() && ends[rank].code() != "MOEC-N006")
-      return Status::error(ends[rank].code(), ends[rank].place(), "rank ", rank, ": ", ends[rank].message());
-  return first;
+/// This process is one rank; a launcher started the others.
+Result<TrainReport> trainAsLaunched(const Plan &plan, const RunOptions &options, const Launch &launch) {
+  if (plan.numRanks() != static_cast<uint64_t>(launch.size))
+    return Status::error("MOEC-N003", plan.path, "the plan is for ", plan.numRanks(), " ranks, ",
+                         launcherName(launch.launcher), " started ", launch.size,
+                         "; set parallel.data so that both are the same");
+  MOEC_ASSIGN_OR_RETURN(CommOptions limits, commOptions(currentEnvironment()));
+  MOEC_ASSIGN_OR_RETURN(std::unique_ptr<Communicator> ranks, joinMpi(launch, limits));
+  RunOptions own = optionsOfRank(options, launch.rank, launch.localSize.value_or(launch.size));
+  return TrainSession(plan, own, ranks.get()).run();
 }
 
 } // namespace
@@ -459,8 +447,15 @@ Result<TrainReport> train(const Plan &plan, const RunOptions &options) {
     return Status::error("MOEC-R005", "", "resume and overwrite exclude each other");
   if (options.overwrite && options.maxSteps == 0)
     return Status::error("MOEC-R005", "", "overwrite deletes a run for a new one, max-steps 0 makes none");
+  MOEC_ASSIGN_OR_RETURN(Launch launch, detectLaunch(currentEnvironment()));
+  if (!launch.warning.empty())
+    std::fprintf(stderr, "moec-run: %s\n", launch.warning.c_str());
+  if (launch.size > 1)
+    return trainAsLaunched(plan, options, launch);
   if (plan.numRanks() > 1)
-    return trainLocally(plan, options);
+    return runLocalRanks<TrainReport>(plan, options, [&](const RunOptions &own, Communicator *ranks) {
+      return TrainSession(plan, own, ranks).run();
+    });
   return TrainSession(plan, options).run();
 }
 

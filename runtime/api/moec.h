@@ -49,6 +49,7 @@ struct MetricValue {
 
 struct TrainReport {
   std::string runDir;
+  int rank = 0;             // of this process; only the first says what was done
   int64_t step = 0;         // done in all
   int64_t stepsHere = 0;    // done by this call
   double seconds = 0;       // of this call's training

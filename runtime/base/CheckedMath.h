@@ -1,4 +1,4 @@
-// Integer arithmetic that says when it overflowed. Everything read from a file goes through these.
+// Integer arithmetic that detects overflow. All numbers from files are computed with these functions.
 #ifndef MOEC_RUNTIME_BASE_CHECKEDMATH_H
 #define MOEC_RUNTIME_BASE_CHECKEDMATH_H
 
@@ -31,10 +31,10 @@ inline std::optional<uint64_t> checkedBytes(std::span<const uint64_t> shape, uin
   return bytes;
 }
 
-/// Callers make sure that nothing near 2^64 comes in.
+/// The caller must ensure that `value` is not near 2^64.
 inline uint64_t alignUp(uint64_t value, uint64_t alignment) { return (value + alignment - 1) / alignment * alignment; }
 
-/// [offset, offset + size) inside [0, limit), with no overflow on the way.
+/// Whether [offset, offset + size) is inside [0, limit), computed without overflow.
 inline bool rangeInside(uint64_t offset, uint64_t size, uint64_t limit) {
   return offset <= limit && size <= limit - offset;
 }

@@ -3,7 +3,7 @@
 namespace moec::rt {
 
 #if defined(__x86_64__)
-// __builtin_cpu_supports takes literals only, hence the list. It also asks the system whether the registers are saved.
+// __builtin_cpu_supports takes only literals, so there is a list. It also checks that the system saves the registers.
 // clang-format off
 #define MOEC_CPU_FEATURES(X) \
   X("sse") X("sse2") X("sse3") X("ssse3") X("sse4.1") X("sse4.2") X("popcnt") X("avx") \

@@ -1,4 +1,4 @@
-// What this processor can do, by the names that plans use (those of __builtin_cpu_supports).
+// The features of this processor, by the names that plans use (those of __builtin_cpu_supports).
 #ifndef MOEC_RUNTIME_BASE_CPUFEATURES_H
 #define MOEC_RUNTIME_BASE_CPUFEATURES_H
 

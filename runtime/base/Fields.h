@@ -1,6 +1,6 @@
-// Reads the fields of a JSON object into plain variables: required, of the right type, in range, and nothing else
-// there. The first failure is kept and later reads return defaults, so readers stay straight-line code; ask status() at
-// the end.
+// Reads the fields of a JSON object into plain variables. A field must exist, have the right type and be in range, and
+// the object may have no other fields. The first failure is kept and later reads return defaults, so readers are
+// straight-line code; check status() at the end.
 #ifndef MOEC_RUNTIME_BASE_FIELDS_H
 #define MOEC_RUNTIME_BASE_FIELDS_H
 
@@ -43,13 +43,13 @@ public:
   std::string string(std::string_view key);
   std::vector<std::string> strings(std::string_view key);
   std::vector<uint64_t> sizes(std::string_view key);
-  /// An empty object or array stands in for one that is missing or of another type.
+  /// If the member is missing or has another type, returns an empty object or array.
   const Json &object(std::string_view key) { return container(key, Json::Kind::Object); }
   const Json &array(std::string_view key) { return container(key, Json::Kind::Array); }
-  /// Any value; nullptr (and no failure) when it is not there.
+  /// Any value; nullptr (and no failure) if there is no such member.
   const Json *optional(std::string_view key);
 
-  /// Fails on the first key that nothing asked for.
+  /// Fails on the first key that was not read.
   void finish();
 
 private:

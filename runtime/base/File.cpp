@@ -34,7 +34,7 @@ Status fileError(const std::string &code, const std::string &path, const std::st
 }
 
 Result<InputFile> InputFile::open(const std::string &path) {
-  // O_NONBLOCK: opening a FIFO must fail below, not wait for a writer.
+  // O_NONBLOCK: opening a FIFO must not wait for a writer; it fails below.
   UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (fd.get() < 0)
     return fileError("MOEC-I001", path, "open");
@@ -82,7 +82,8 @@ Status readAt(int fd, uint64_t offset, void *data, size_t bytes, const std::stri
 }
 
 Status syncFile(int fd, const std::string &path) {
-  // Never retried: after a failed fsync the kernel may have dropped the pages, and a second call would lie.
+  // It is never retried: after a failed fsync the kernel may have dropped the pages, and a second call would falsely
+  // succeed.
   if (::fsync(fd) != 0)
     return fileError("MOEC-I002", path, "sync");
   return Status::ok();

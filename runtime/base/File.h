@@ -28,16 +28,16 @@ private:
   int fd;
 };
 
-/// A regular file to read from; it stays readable when the path is replaced. Files are read, never mapped: a map of a
-/// file that somebody cuts short ends the process (SIGBUS) where a read can report it.
+/// A regular file to read from; it stays readable when the path is replaced. Files are read, never mapped: if somebody
+/// truncates a mapped file, the process dies (SIGBUS), while a read can report the error.
 class InputFile {
 public:
   static Result<InputFile> open(const std::string &path);
 
-  /// Bytes, when it was opened.
+  /// Size in bytes when it was opened.
   uint64_t size() const { return bytes; }
   const std::string &path() const { return name; }
-  /// Fills `into` from `offset` on. MOEC-I001 too when the file has become shorter than that.
+  /// Fills `into` from `offset` on. MOEC-I001, also if the file has become too short.
   Status read(uint64_t offset, std::span<std::byte> into) const;
 
 private:
@@ -51,7 +51,7 @@ private:
 /// "cannot <what>: <strerror>" as a Status; reads errno.
 Status fileError(const std::string &code, const std::string &path, const std::string &what);
 
-/// Writes all of it, going on after short writes and EINTR.
+/// Writes all bytes; continues after short writes and EINTR.
 Status writeAll(int fd, const void *data, size_t bytes, const std::string &path);
 /// Reads exactly `bytes` from `offset`; a short file is an error.
 Status readAt(int fd, uint64_t offset, void *data, size_t bytes, const std::string &path);
@@ -60,14 +60,15 @@ Status syncDirectory(const std::string &path);
 
 Result<std::string> readFile(const std::string &path, uint64_t maxBytes);
 /// Temp file beside the target -> fsync -> rename -> fsync of the directory: readers see the old file or the new one.
-/// A symbolic link stays, its target is replaced. What is no regular file (a device, a pipe) is written to as it is.
+/// A symbolic link stays, and its target is replaced. A path that is not a regular file (a device, a pipe) is written
+/// to directly.
 Status writeFileAtomic(const std::string &path, std::string_view content);
 
-/// MOEC-R005 unless a command may put `what` ("a plan") at `path`: the folder is there, and no file that begins in
-/// another way than such a file. Empty files, devices and pipes may be written to.
+/// MOEC-R005 unless a command may write `what` ("a plan") to `path`: the folder must exist, and an existing file must
+/// begin with `beginning`. Empty files, devices and pipes may be written to.
 Status checkOutput(const std::string &path, const std::string &what, std::string_view beginning);
 
-/// Whether both paths lead to one file that exists, under whatever names.
+/// Whether both paths lead to the same existing file.
 bool isSameFile(const std::string &a, const std::string &b);
 
 Status makeDirectories(const std::string &path);

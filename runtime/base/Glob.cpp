@@ -9,7 +9,7 @@
 
 namespace moec::rt {
 
-/// So that glob() takes the characters of `special` as they are.
+/// Escapes the characters of `special`, so that glob() takes them literally.
 static std::string escaped(const std::string &text, const char *special) {
   std::string result;
   for (char c : text) {

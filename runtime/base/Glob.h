@@ -9,12 +9,13 @@
 
 namespace moec::rt {
 
-/// Whether a path of data stands for all files that match it.
+/// Whether a path of data is a pattern, which stands for all files that match it.
 inline bool isPattern(const std::string &path) { return path.find('*') != std::string::npos; }
 
-/// What `pattern` matches below `directory`, which is taken as it is; an absolute pattern needs none. `*` stands for
-/// any characters within one name, except a dot at its beginning; nothing else is special. Folders are left out. Sorted
-/// by bytes, so the order is the same everywhere. Empty when nothing matches; MOEC-I001 when a folder cannot be read.
+/// The files that match `pattern` below `directory`, which is taken literally; an absolute pattern needs none. `*`
+/// stands for any characters within one name, except a dot at the beginning of the name; no other character is special.
+/// Folders are left out. The files are sorted by bytes, so the order is the same everywhere. Empty if no file matches;
+/// MOEC-I001 if a folder cannot be read.
 Result<std::vector<std::string>> matchFiles(const std::string &directory, const std::string &pattern);
 
 } // namespace moec::rt

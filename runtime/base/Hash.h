@@ -1,4 +1,4 @@
-// XXH3-128, whole or streamed. Guards against damage, not against malice.
+// XXH3-128, of a whole buffer or of a stream. Detects damage, not deliberate changes.
 #ifndef MOEC_RUNTIME_BASE_HASH_H
 #define MOEC_RUNTIME_BASE_HASH_H
 
@@ -11,7 +11,7 @@
 
 namespace moec::rt {
 
-/// Canonical (big-endian) bytes, so that hex text and bytes in files read the same.
+/// Canonical (big-endian) bytes, so that hex text and bytes in files have the same order.
 using Digest = std::array<uint8_t, 16>;
 
 class Hasher {

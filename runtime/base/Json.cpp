@@ -195,7 +195,7 @@ static nlohmann::json toLibrary(const Json &value) {
 }
 
 std::string Json::dump(int indent) const {
-  // `replace`: a stray byte in a path must not make dump throw.
+  // `replace`: a byte in a path that is not UTF-8 must not make dump throw.
   return toLibrary(*this).dump(indent, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 

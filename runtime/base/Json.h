@@ -1,6 +1,6 @@
-// A JSON value of our own, so that the JSON library stays in one .cpp file. Parsing is strict: no comments, no
-// duplicate keys, bounded depth. Objects keep the order of the text; dump() sorts keys, so equal values give equal
-// bytes.
+// A separate type for JSON values, so that the JSON library is used in only one .cpp file. Parsing is strict: no
+// comments, no duplicate keys, bounded depth. Objects keep the order of the text; dump() sorts keys, so equal values
+// give equal bytes.
 #ifndef MOEC_RUNTIME_BASE_JSON_H
 #define MOEC_RUNTIME_BASE_JSON_H
 
@@ -27,7 +27,7 @@ public:
   static Json array() { return Json(Kind::Array); }
   static Json object() { return Json(Kind::Object); }
 
-  /// The failure's message is the parser's (it has line and column); code and place are the caller's business.
+  /// After a failure the message is the parser's (it has line and column); the caller sets code and place.
   static Result<Json> parse(std::string_view text);
   std::string dump(int indent = -1) const;
 
@@ -38,7 +38,7 @@ public:
   bool isNumber() const { return valueKind == Kind::Int || valueKind == Kind::Uint || valueKind == Kind::Float; }
 
   bool asBool() const { return intValue != 0; }
-  /// Whole numbers only; false when the value is none or does not fit.
+  /// Whole numbers only; false if the value is not a whole number or does not fit.
   bool asInteger(int64_t &value) const;
   bool asUnsigned(uint64_t &value) const;
   double asDouble() const;
@@ -46,11 +46,11 @@ public:
 
   const std::vector<Json> &items() const { return elements; }
   const std::vector<Member> &members() const { return fields; }
-  /// nullptr when there is no such member.
+  /// nullptr if there is no such member.
   const Json *find(std::string_view key) const;
 
   void append(Json value) { elements.push_back(std::move(value)); }
-  /// Adds a member that is known to be new: no search.
+  /// Adds a member that is known to be new, so there is no search.
   void add(std::string key, Json value) { fields.emplace_back(std::move(key), std::move(value)); }
   /// Adds or replaces.
   void set(std::string_view key, Json value);

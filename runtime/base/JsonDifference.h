@@ -1,4 +1,4 @@
-// What differs between two JSON objects, key by key: specs of two runs, for people.
+// The differences between two JSON objects, key by key, for people. Used for the specs of two runs.
 #ifndef MOEC_RUNTIME_BASE_JSONDIFFERENCE_H
 #define MOEC_RUNTIME_BASE_JSONDIFFERENCE_H
 
@@ -8,10 +8,10 @@
 
 namespace moec::rt {
 
-/// Values by their path, with a dot for each nesting: "optimizer.lr" -> "0.001". Lists and empty objects are values.
+/// Values by their path, with a dot for each level: "optimizer.lr" -> "0.001". Lists and empty objects are values.
 std::map<std::string, std::string> flattenJson(const Json &json);
 
-/// One line for each key that differs, "\n  optimizer.lr: was 0.001, is 0.002"; empty when none does, or when a text is
+/// One line for each key that differs, "\n optimizer.lr: was 0.001, is 0.002"; empty if none differs, or if a text is
 /// not JSON.
 std::string describeDifference(const std::string &before, const std::string &now);
 

@@ -16,7 +16,7 @@ template <typename T> static std::string numberText(T value) {
   return std::string(buffer, std::to_chars(buffer, buffer + sizeof buffer, value).ptr);
 }
 
-/// Arguments may be of any length; an error is one line.
+/// Arguments may have any length, but an error is one line.
 static std::string quoted(const std::string &text) {
   constexpr size_t kShown = 40;
   return "\"" + (text.size() > kShown ? text.substr(0, kShown) + "..." : text) + "\"";
@@ -54,7 +54,7 @@ unsigned mostThreads() {
 
 OptionCheck threadCount() { return wholeNumber(1, mostThreads()); }
 
-/// Insertions, deletions and changes of one character, and swaps of two neighbours, that lead from one to the other.
+/// The number of insertions, deletions and changes of one character, and swaps of two neighbours, between both texts.
 static size_t editDistance(std::string_view a, std::string_view b) {
   std::vector<std::vector<size_t>> cost(a.size() + 1, std::vector<size_t>(b.size() + 1));
   for (size_t i = 0; i <= a.size(); ++i)
@@ -71,7 +71,7 @@ static size_t editDistance(std::string_view a, std::string_view b) {
 }
 
 std::string nearestWord(std::string_view given, const std::vector<std::string> &candidates) {
-  constexpr size_t kLongest = 64; // a longer argument is no slip of the pen
+  constexpr size_t kLongest = 64; // a longer argument is not a misspelt option
   const std::string *best = nullptr;
   size_t bestDistance = 0;
   for (const std::string &candidate : candidates) {

@@ -1,5 +1,5 @@
-// Words about options of a command line that are wrong. The programs share them; the library that splits the arguments
-// stays with the programs.
+// Error texts for wrong options of a command line. All programs share them; only the programs use the library that
+// parses arguments.
 #ifndef MOEC_RUNTIME_BASE_OPTIONS_H
 #define MOEC_RUNTIME_BASE_OPTIONS_H
 
@@ -11,23 +11,24 @@
 
 namespace moec::rt {
 
-/// Of the text of an option: what is wrong with it, or nothing.
+/// Takes the text of an option and returns the error, or an empty text.
 using OptionCheck = std::function<std::string(const std::string &)>;
 
-/// Decimal digits alone, within bounds.
+/// Only decimal digits, within bounds.
 OptionCheck wholeNumber(uint64_t least, uint64_t most);
 /// A finite number within bounds.
 OptionCheck realNumber(double least, double most);
 
-/// More threads than that only wait for each other: four for each processor that this process may use, or 16.
+/// The largest useful number of threads: four for each processor that this process may use, or 16 if that is more. More
+/// threads would only wait for each other.
 unsigned mostThreads();
 /// A whole number from 1 to mostThreads().
 OptionCheck threadCount();
 
-/// `; did you mean "check"?` when a candidate is near, or nothing.
+/// `; did you mean "check"?` if a candidate is near, otherwise nothing.
 std::string nearestWord(std::string_view given, const std::vector<std::string> &candidates);
 
-/// About arguments that no option takes; `options` are all that there are, with their dashes.
+/// The error text for arguments that no option takes; `options` are all options, with their dashes.
 std::string describeUnknown(const std::vector<std::string> &arguments, const std::vector<std::string> &options);
 
 } // namespace moec::rt

@@ -20,7 +20,7 @@ void Renames::takeBack() {
     if (const auto &[from, to] = done.back(); to.empty())
       (void)::unlink(from.c_str());
     else
-      (void)std::rename(to.c_str(), from.c_str()); // what cannot be renamed keeps its other name
+      (void)std::rename(to.c_str(), from.c_str()); // if this fails, the file keeps its new name
 }
 
 } // namespace moec::rt

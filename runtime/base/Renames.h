@@ -1,4 +1,4 @@
-// Changes of names that belong together: all of them stay, or none.
+// Renames that belong together: all of them take effect, or none.
 #ifndef MOEC_RUNTIME_BASE_RENAMES_H
 #define MOEC_RUNTIME_BASE_RENAMES_H
 
@@ -10,8 +10,8 @@
 
 namespace moec::rt {
 
-/// Takes its renames back, newest first, unless keep() was called. Renaming takes no space, so this works on a full
-/// disk too; what has been written under an old name meanwhile is replaced.
+/// Undoes its renames, newest first, unless keep() was called. A rename needs no space, so this works on a full disk
+/// too. Files that were written under an old name meanwhile are replaced.
 class Renames {
 public:
   Renames() = default;
@@ -22,16 +22,16 @@ public:
     return *this;
   }
 
-  /// MOEC-I003 when it fails. When there is no `from`, it is taken to be made later: see made().
+  /// MOEC-I003 if it fails. If `from` does not exist, `from` counts as a file that will be made: see made().
   Status rename(const std::string &from, const std::string &to);
-  /// A file that is new: it is removed when the rest is taken back.
+  /// Registers a new file: it is removed when the renames are undone.
   void made(const std::string &path) { done.emplace_back(path, ""); }
   void keep() { done.clear(); }
 
 private:
   void takeBack();
 
-  std::vector<std::pair<std::string, std::string>> done; // from, to; `to` is empty for what is new
+  std::vector<std::pair<std::string, std::string>> done; // from, to; `to` is empty for a new file
 };
 
 } // namespace moec::rt

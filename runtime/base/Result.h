@@ -1,4 +1,4 @@
-// Result<T>: a value or the Status that says why there is none.
+// Result<T>: a value, or a Status that says why there is none.
 #ifndef MOEC_RUNTIME_BASE_RESULT_H
 #define MOEC_RUNTIME_BASE_RESULT_H
 

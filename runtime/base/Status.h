@@ -1,5 +1,5 @@
-// Status: how every fallible function of the runtime reports. A code that users can search for, a place (file, JSON
-// pointer, tensor name) and a sentence. An ok Status holds no memory.
+// Status: the result of every function of the runtime that can fail. It has a code that users can search for, a place
+// (file, JSON pointer, tensor name) and a sentence. An ok Status holds no memory.
 #ifndef MOEC_RUNTIME_BASE_STATUS_H
 #define MOEC_RUNTIME_BASE_STATUS_H
 
@@ -34,7 +34,7 @@ public:
   /// "MOEC-P004: file: message", the form that tools print.
   std::string text() const;
 
-  /// The same failure under another code and with more words in front; ok stays ok.
+  /// The same failure with another code and with `prefix` before its message; ok stays ok.
   Status recoded(std::string code, const std::string &prefix = {}) const;
 
 private:

@@ -30,7 +30,7 @@ std::string TextTable::text(const std::string &indent) const {
 }
 
 std::string formatFixed(double value, int digits) {
-  if (!std::isfinite(value)) // the sign of a NaN means nothing
+  if (!std::isfinite(value)) // the sign of a NaN has no meaning
     return std::isnan(value) ? "NaN" : value > 0 ? "infinite" : "-infinite";
   char buffer[512]; // the largest double has 309 digits before the point
   std::snprintf(buffer, sizeof buffer, "%.*f", digits, value);

@@ -9,7 +9,7 @@
 
 namespace moec::rt {
 
-/// Columns of numbers go to the right: name them in `rightAligned` ("01" = second column).
+/// Columns of numbers are aligned to the right: mark them in `rightAligned` ("01" = second column).
 class TextTable {
 public:
   TextTable(std::vector<std::string> header, std::string rightAligned);
@@ -30,7 +30,7 @@ std::string formatDuration(double seconds);
 /// "[4, 8]".
 std::string formatShape(const std::vector<uint64_t> &shape);
 /// Printable ASCII, newline, tab and well-formed UTF-8 as they are; a backslash doubled; every other byte as \xNN.
-/// No two texts look the same, so the bytes can be had back.
+/// No two texts give the same result, so the bytes can be recovered.
 std::string escapeBytes(std::string_view bytes);
 /// RFC 4648, with padding.
 std::string base64(std::string_view bytes);

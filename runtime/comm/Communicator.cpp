@@ -184,8 +184,9 @@ Status Communicator::lateStatus(const Exchange &exchange, double seconds) {
   return Status::error("MOEC-N004", exchange.section, "rank ", rank(), " waited ", formatFixed(seconds, 1), " s in ",
                        describeOperation(exchange.header), ", operation ", exchange.header.sequence, " of ",
                        exchange.group->text(), ", and ", who,
-                       missing.empty() ? "; look at the network between them"
-                                       : "; look at what it did last. If it is only slow, raise MOEC_WAIT_SECONDS");
+                       missing.empty() ? std::string("; look at the network between them")
+                                       : "; look at what it did last. If it is only slow, raise " +
+                                             std::string(met ? "MOEC_WAIT_SECONDS" : "MOEC_START_SECONDS"));
 }
 
 Status Communicator::finish(std::unique_ptr<Exchange> exchange) {

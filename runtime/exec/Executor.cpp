@@ -3,6 +3,7 @@
 #include "runtime/exec/Devices.h"
 
 #include <algorithm>
+#include <cstring>
 #include <utility>
 
 namespace moec::rt {
@@ -43,37 +44,63 @@ Status Executor::joinGroups() {
                          " ranks, and this runtime cannot do that on target ", targetKindName(source.target.kind),
                          "; compile it for a CPU, or set parallel to null");
   Status status = Status::ok();
-  for (const PlanFunction &function : source.functions) {
-    forEachStart(function.body, [&](const Instruction &op) {
-      if (!status.isOk() || groups.count(op.axes))
-        return;
-      // Ranks that differ from this one in these axes alone, in row-major order of these axes.
-      std::vector<int> members;
-      auto own = source.coordinatesOf(static_cast<uint64_t>(ranks->rank()));
-      for (uint64_t rank = 0; rank < source.numRanks(); ++rank) {
-        auto other = source.coordinatesOf(rank);
-        bool isMember = true;
-        for (size_t i = 0; i < other.size(); ++i)
-          isMember = isMember && (other[i] == own[i] || std::find(op.axes.begin(), op.axes.end(), i) != op.axes.end());
-        if (isMember)
-          members.push_back(static_cast<int>(rank));
-      }
-      std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
-        auto left = source.coordinatesOf(static_cast<uint64_t>(a)),
-             right = source.coordinatesOf(static_cast<uint64_t>(b));
-        for (uint32_t axis : op.axes)
-          if (left[axis] != right[axis])
-            return left[axis] < right[axis];
-        return false;
-      });
-      Result<uint32_t> group = ranks->addGroup(members);
-      if (group.isOk())
-        groups.emplace(op.axes, *group);
-      else
-        status = group.status();
-    });
-  }
+  auto join = [&](const std::vector<uint32_t> &axes) {
+    if (status.isOk())
+      status = joinGroup(axes);
+  };
+  for (const PlanFunction &function : source.functions)
+    forEachStart(function.body, [&](const Instruction &op) { join(op.axes); });
+  for (const PlanState &state : source.state)
+    join(state.axes);
   return status;
+}
+
+/// The group of the ranks that differ from this one along `axes` alone, in row-major order of these axes.
+Status Executor::joinGroup(const std::vector<uint32_t> &axes) {
+  if (axes.empty() || groups.count(axes))
+    return Status::ok();
+  std::vector<int> members;
+  auto placeOf = [&](int rank) { return source.coordinatesOf(static_cast<uint64_t>(rank)); };
+  std::vector<int64_t> own = placeOf(ranks->rank());
+  for (int rank = 0; rank < ranks->size(); ++rank) {
+    std::vector<int64_t> other = placeOf(rank);
+    bool isMember = true;
+    for (uint32_t i = 0; i < other.size(); ++i)
+      isMember = isMember && (other[i] == own[i] || std::find(axes.begin(), axes.end(), i) != axes.end());
+    if (isMember)
+      members.push_back(rank);
+  }
+  std::stable_sort(members.begin(), members.end(), [&](int a, int b) {
+    std::vector<int64_t> left = placeOf(a), right = placeOf(b);
+    for (uint32_t axis : axes)
+      if (left[axis] != right[axis])
+        return left[axis] < right[axis];
+    return false;
+  });
+  MOEC_ASSIGN_OR_RETURN(uint32_t group, ranks->addGroup(members));
+  groups.emplace(axes, group);
+  return Status::ok();
+}
+
+Status Executor::assemble(const PlanState &state, std::vector<std::byte> &all) {
+  uint64_t bytes = state.residentBytes();
+  all.resize(bytes * state.runs);
+  std::byte *own = all.data() + source.runOf(state, static_cast<uint64_t>(ranks->rank())) * bytes;
+  hal->read(state.offset, own, bytes);
+  MOEC_RETURN_IF_ERROR(hal->finish());
+  MOEC_ASSIGN_OR_RETURN(CommRequest request,
+                        ranks->allGather(groups.at(state.axes), own, all.data(), bytes, {state.name}));
+  MOEC_RETURN_IF_ERROR(ranks->wait(request));
+  if (!state.each || state.count == 1)
+    return Status::ok();
+  // [rank, copy, run] -> [copy, rank, run].
+  std::vector<std::byte> byRank(all);
+  uint64_t run = state.copyBytes / state.runs;
+  for (uint64_t rank = 0; rank < state.runs; ++rank)
+    for (uint64_t copy = 0; copy < state.count; ++copy)
+      std::memcpy(all.data() + copy * state.copyBytes + rank * run, byRank.data() + (rank * state.count + copy) * run,
+                  run);
+  return Status::ok();
 }
 
 Status Executor::finish() {
@@ -171,13 +198,39 @@ void Executor::start(const Instruction &op) {
   CommSite site{exchangeName(op.exchange), op.request,
                 op.location < source.locations.size() ? source.locations[op.location] : std::string_view()};
   uint32_t group = groups.at(op.axes);
-  Result<CommRequest> request = op.exchange == ExchangeOp::AllGather
-                                    ? ranks->allGather(group, src, dst, op.pieceBytes, site)
-                                    : ranks->allToAll(group, src, dst, op.pieceBytes, site);
+  Result<CommRequest> request =
+      op.exchange == ExchangeOp::AllGather  ? ranks->allGather(group, src, dst, op.pieceBytes, site)
+      : op.exchange == ExchangeOp::AllToAll ? ranks->allToAll(group, src, dst, op.pieceBytes, site)
+                                            : startRows(op, group, src, dst, site);
   if (request.isOk())
     requests[op.request] = *request;
   else
     failure = request.status();
+}
+
+/// Adds up the counts, and sees to it that no row goes where there is no room.
+Result<CommRequest> Executor::startRows(const Instruction &op, uint32_t group, const std::byte *src, std::byte *dst,
+                                        const CommSite &site) {
+  size_t numRanks = ranks->ranksOf(group).size();
+  std::vector<uint64_t> rows[2];
+  for (size_t which : {0, 1}) {
+    const auto *counts = reinterpret_cast<const int32_t *>(hal->address(place(op.operands[2 + which])));
+    size_t each = op.sizes[2 + which] / sizeof(int32_t) / numRanks;
+    uint64_t room = op.sizes[1 - which] / op.pieceBytes, total = 0; // sends: of the source
+    for (size_t rank = 0; rank < numRanks; ++rank) {
+      int64_t sum = 0;
+      for (size_t i = 0; i < each; ++i)
+        sum += counts[rank * each + i];
+      total += static_cast<uint64_t>(sum);
+      if (sum < 0 || total > room)
+        return Status::error("MOEC-R010", source.path, site.section, ": rank ", ranks->rank(), " counts ", total,
+                             " rows, there is room for ", room);
+      rows[which].push_back(static_cast<uint64_t>(sum));
+      if (which == 0 && ranks->ranksOf(group)[rank] != ranks->rank())
+        rowsSent += static_cast<uint64_t>(sum) * op.pieceBytes;
+    }
+  }
+  return ranks->exchangeRows(group, src, rows[0], dst, rows[1], op.pieceBytes, site);
 }
 
 void Executor::wait(const Instruction &op) {

@@ -42,6 +42,10 @@ public:
   /// The first failure of an exchange so far, without waiting.
   const Status &exchangeStatus() const { return failure; }
 
+  /// All bytes of a state that ranks have in runs, in `all`. Every rank of its group calls this, in the same order.
+  Status assemble(const PlanState &state, std::vector<std::byte> &all);
+  /// Bytes of rows that went to experts of other ranks so far.
+  uint64_t rowBytesSent() const { return rowsSent; }
   /// Which share of the micro-batches of a step is this rank's.
   uint64_t batchShare() const { return ranks ? source.batchShareOf(static_cast<uint64_t>(ranks->rank())) : 0; }
 
@@ -70,7 +74,10 @@ private:
   void runBody(const std::vector<Instruction> &body, size_t depth);
   void runOne(const Instruction &op, size_t depth);
   Status joinGroups();
+  Status joinGroup(const std::vector<uint32_t> &axes);
   void start(const Instruction &op);
+  Result<CommRequest> startRows(const Instruction &op, uint32_t group, const std::byte *src, std::byte *dst,
+                                const CommSite &site);
   void wait(const Instruction &op);
   uint64_t place(const Operand &operand) const;
   void drainTimer();
@@ -86,6 +93,7 @@ private:
   std::array<int64_t, kMaxAxes + kMaxLoopDepth> indices{};
   Communicator *ranks;
   std::map<std::vector<uint32_t>, uint32_t> groups; // by the axes along which they run
+  uint64_t rowsSent = 0;                            // bytes
   std::vector<CommRequest> requests;                // of the function at hand, by number
   Status failure;
   std::vector<uint64_t> offsets; // of the launch at hand

@@ -1,6 +1,6 @@
 // Checkpoints: one folder of safetensors shards and a manifest (docs/checkpoint-format.md). A folder called
-// step-NNNNNNNN is always complete; what a crash leaves has another name. Nothing reaches the arena unless all of a
-// checkpoint has verified.
+// step-NNNNNNNN is always complete; an incomplete one that a crash leaves has another name. Nothing is written to the
+// arena before the whole checkpoint is verified.
 #ifndef MOEC_RUNTIME_IO_CHECKPOINT_H
 #define MOEC_RUNTIME_IO_CHECKPOINT_H
 
@@ -11,21 +11,25 @@
 
 #include <functional>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
 namespace moec::rt {
 
-inline constexpr int kCheckpointFormat = 2; // 1 is read too: it does not say what was read of the data
+inline constexpr int kCheckpointFormat = 2; // format 1 is read too; it has no record of the data
 inline constexpr char kCheckpointManifest[] = "manifest.json";
 
-/// Points of a save at which a test may pull the plug.
+/// Points of a save at which a test may kill the process.
 enum class SaveStage { Begun, ShardWritten, ShardsWritten, ManifestWritten, Renamed, Synced, Done };
 
 struct SaveOptions {
   uint64_t shardBytes = uint64_t{1} << 30; // a larger tensor gets a shard of its own
   std::function<void(SaveStage)> onStage;  // tests only
   std::optional<DataRecord> data;          // what the run has read so far
+  /// All bytes of a state that ranks have in runs; valid until the next call. Asked in the order of
+  /// checkpointTensors(), once per state: every rank helps (see assembleStates).
+  std::function<Result<std::span<const std::byte>>(const PlanState &)> assemble;
 };
 
 struct CheckpointShard {
@@ -47,21 +51,25 @@ struct CheckpointManifest {
   std::optional<DataRecord> data; // what the run had read
 };
 
-/// Writes <directory>/step-NNNNNNNN from the arena, or leaves <directory> as it was. MOEC-C015 when that fails,
-/// MOEC-C018 when a tensor holds a NaN or an infinity.
+/// Writes <directory>/step-NNNNNNNN from the arena, or leaves <directory> as it was. MOEC-C015 if that fails, MOEC-C018
+/// if a tensor holds a NaN or an infinity.
 Status saveCheckpoint(const Plan &plan, Device &device, const std::string &directory, int64_t step,
                       const SaveOptions &options = {});
 
-/// What the manifest alone says; tensors are not looked at. Codes as for reading the manifest: C001 to C004, C006.
+/// For the ranks that do not save: calls `assemble` as saveCheckpoint() does on the one that saves.
+Status assembleStates(const Plan &plan, const SaveOptions &options);
+
+/// Reads only the manifest, not the tensors. Codes of the manifest: C001 to C004, C006.
 Result<CheckpointManifest> readCheckpointManifest(const std::string &path);
 
-/// Checks the folder alone: manifest, shard sizes, hashes and headers, no file too many, no NaN or infinity
-/// (MOEC-C018).
+/// Checks the folder without a plan: manifest, shard sizes, hashes and headers, that there are no other files, and no
+/// NaN or infinity (MOEC-C018).
 Result<CheckpointManifest> verifyCheckpoint(const std::string &path);
 
 struct LoadOptions {
-  /// Take a checkpoint of another spec whose tensors happen to fit.
+  /// Accept a checkpoint of another spec if its tensors fit.
   bool allowOtherSpec = false;
+  uint64_t rank = 0; // whose run of a divided state is filled
 };
 
 /// Verifies the folder, then that its tensors are exactly those of the plan, then fills the arena. Returns the step.

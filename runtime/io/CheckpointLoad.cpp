@@ -97,7 +97,7 @@ Status checkNothingElse(const CheckpointManifest &manifest, const std::string &f
   return Status::ok();
 }
 
-/// Nothing when values of this type (of safetensors) are always finite.
+/// The floating-point type for a type of safetensors; nothing if its values are always finite.
 std::optional<DType> floatType(const std::string &name) {
   for (DType type : {DType::F64, DType::F32, DType::F16, DType::BF16, DType::F8E4M3})
     if (dtypeInfo(type).safetensors == name)
@@ -105,7 +105,7 @@ std::optional<DType> floatType(const std::string &name) {
   return std::nullopt;
 }
 
-/// A checkpoint that no run can go on from does not verify.
+/// No run can go on from a checkpoint with NaN or infinities, so it does not verify.
 Status checkFinite(const OpenCheckpoint &checkpoint) {
   std::vector<std::byte> chunk(kCheckpointChunk);
   for (const OpenShard &shard : checkpoint.shards)
@@ -140,7 +140,7 @@ Result<OpenCheckpoint> openCheckpoint(const std::string &folder) {
   return checkpoint;
 }
 
-/// Where a tensor of the plan lies in the checkpoint.
+/// The place of a tensor of the plan in the checkpoint.
 struct Match {
   const SavedTensor *tensor;
   const OpenShard *shard;
@@ -179,8 +179,8 @@ Result<CheckpointManifest> verifyCheckpoint(const std::string &path) {
   return std::move(checkpoint.manifest);
 }
 
-/// The run folder around the checkpoint has the spec, unless it went on with another one since, or the checkpoint was
-/// moved.
+/// The run folder around the checkpoint has its spec, unless the run has gone on with another spec since, or the
+/// checkpoint was moved.
 static Status otherSpec(const Plan &plan, const CheckpointManifest &manifest, const std::string &path) {
   constexpr uint64_t kMaxRunFile = 16 << 20;
   std::string difference;
@@ -207,14 +207,26 @@ Result<int64_t> loadCheckpoint(const Plan &plan, Device &device, const std::stri
   MOEC_ASSIGN_OR_RETURN(std::vector<Match> matches, matchTensors(tensors, checkpoint, path));
 
   std::vector<std::byte> chunk(kCheckpointChunk);
-  for (const Match &match : matches)
-    for (uint64_t done = 0; done < match.tensor->bytes;) {
-      size_t part = std::min<uint64_t>(match.tensor->bytes - done, chunk.size());
-      MOEC_RETURN_IF_ERROR(
-          readAt(match.shard->fd.get(), match.entry->begin + done, chunk.data(), part, match.shard->path));
-      device.write(match.tensor->offset + done, chunk.data(), part);
-      done += part;
+  for (const Match &match : matches) {
+    // What this rank keeps of the tensor; both ends count from the first byte of the state.
+    const SavedTensor &tensor = *match.tensor;
+    uint64_t begin = tensor.begin, end = tensor.begin + tensor.bytes, target = tensor.offset;
+    if (tensor.isInRuns()) {
+      const PlanState &state = *tensor.state;
+      uint64_t run = state.each ? state.copyBytes / state.runs : state.residentBytes();
+      uint64_t first = plan.runOf(state, options.rank) * run + (state.each ? tensor.begin : 0);
+      begin = std::max(begin, first);
+      end = std::min(end, first + run);
+      target += begin - std::min(begin, first);
     }
+    for (uint64_t at = begin; at < end;) {
+      size_t part = std::min<uint64_t>(end - at, chunk.size());
+      MOEC_RETURN_IF_ERROR(readAt(match.shard->fd.get(), match.entry->begin + (at - tensor.begin), chunk.data(), part,
+                                  match.shard->path));
+      device.write(target + (at - begin), chunk.data(), part);
+      at += part;
+    }
+  }
   MOEC_RETURN_IF_ERROR(device.finish());
   return manifest.step;
 }

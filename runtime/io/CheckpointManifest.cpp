@@ -37,7 +37,7 @@ std::string checkpointManifestText(const CheckpointManifest &manifest) {
   return root.dump(1) + "\n";
 }
 
-/// A plain name in this folder: no way to another place.
+/// Whether it is a plain name in this folder, not a path to another place.
 static bool isShardName(const std::string &name) {
   return !name.empty() && name.front() != '.' && name.ends_with(".safetensors") &&
          name.find('/') == std::string::npos && name.find('\0') == std::string::npos;

@@ -9,13 +9,14 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstring>
 #include <fcntl.h>
 
 namespace moec::rt {
 
 namespace {
 
-/// Hashes what is meant to be written, not what the disk gives back: damage on the way shows when loading.
+/// Hashes the bytes before they are written, not the file afterwards, so damage during writing shows when loading.
 class ShardWriter {
 public:
   static Result<ShardWriter> create(const std::string &path) {
@@ -114,11 +115,18 @@ private:
 
   Status writeTensor(ShardWriter &writer, const SavedTensor &tensor) {
     uint64_t bad = 0;
+    if (tensor.isInRuns() && assembledOf != tensor.state) {
+      MOEC_ASSIGN_OR_RETURN(assembled, options.assemble(*tensor.state));
+      assembledOf = tensor.state;
+    }
     for (uint64_t done = 0; done < tensor.bytes;) {
       uint64_t part = std::min<uint64_t>(tensor.bytes - done, kCheckpointChunk);
       chunk.resize(part);
-      device.read(tensor.offset + done, chunk.data(), part);
-      MOEC_RETURN_IF_ERROR(device.finish()); // what a device that failed reads must never be kept
+      if (tensor.isInRuns())
+        std::memcpy(chunk.data(), assembled.data() + tensor.begin + done, part);
+      else
+        device.read(tensor.offset + done, chunk.data(), part);
+      MOEC_RETURN_IF_ERROR(device.finish()); // data read from a failed device must never be kept
       MOEC_RETURN_IF_ERROR(writer.append(chunk.data(), part));
       bad += countNotFinite(tensor.dtype, chunk);
       done += part;
@@ -132,11 +140,13 @@ private:
   const SaveOptions &options;
   std::vector<SavedTensor> tensors;
   std::vector<std::byte> chunk;
+  std::span<const std::byte> assembled; // of one state, from all ranks
+  const PlanState *assembledOf = nullptr;
   CheckpointManifest manifest;
 };
 
-/// A checkpoint of this very step can be there already (a save on a signal just after a planned one). The two then
-/// change places in one step, so that at no moment there is neither.
+/// A checkpoint of the same step may exist already (a save on a signal just after a planned one). The two folders are
+/// then exchanged in one step, so that one of them exists at every moment.
 Status putInPlace(const std::string &directory, int64_t step) {
   std::string temp = directory + "/" + checkpointTempName(step), final = directory + "/" + checkpointName(step);
   auto removeOld = [&](const std::string &folder) { return removeCheckpoint(directory, folder, checkpointName(step)); };
@@ -146,7 +156,7 @@ Status putInPlace(const std::string &directory, int64_t step) {
     return removeOld(checkpointTempName(step));
   if (errno != EINVAL)
     return fileError("MOEC-C015", final, "rename into place");
-  // A file system without these flags: the old one goes first.
+  // On a file system without these flags, the old checkpoint is removed first.
   MOEC_RETURN_IF_ERROR(removeOld(checkpointName(step)));
   if (::rename(temp.c_str(), final.c_str()) != 0)
     return fileError("MOEC-C015", final, "rename into place");
@@ -154,6 +164,16 @@ Status putInPlace(const std::string &directory, int64_t step) {
 }
 
 } // namespace
+
+Status assembleStates(const Plan &plan, const SaveOptions &options) {
+  const PlanState *last = nullptr;
+  for (const SavedTensor &tensor : checkpointTensors(plan))
+    if (tensor.isInRuns() && tensor.state != last) {
+      last = tensor.state;
+      MOEC_RETURN_IF_ERROR(options.assemble(*tensor.state).status());
+    }
+  return Status::ok();
+}
 
 Status saveCheckpoint(const Plan &plan, Device &device, const std::string &directory, int64_t step,
                       const SaveOptions &options) {

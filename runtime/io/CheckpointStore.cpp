@@ -28,7 +28,7 @@ std::string checkpointName(int64_t step) {
   return std::string(kNamePrefix) + digits;
 }
 
-/// As a part of a file's name. Machines that share a disk have different names.
+/// The host name as a part of a file name. Machines that share a disk have different names.
 static std::string hostName() {
   char name[256] = "";
   (void)::gethostname(name, sizeof name - 1);
@@ -76,7 +76,7 @@ std::vector<int64_t> listCheckpoints(const std::string &directory) {
   return steps;
 }
 
-/// The process that a temporary name of this machine names; -1 when it is no such name.
+/// The process id in a temporary name of this machine; -1 if it is not such a name.
 static int64_t writerOf(const std::string &name) {
   if (!name.starts_with(kTempPrefix))
     return -1;
@@ -92,7 +92,7 @@ Status removeLeftovers(const std::string &directory) {
     int64_t pid = writerOf(name);
     if (pid <= 0 || pid > std::numeric_limits<pid_t>::max())
       continue;
-    // One of this very process is from an earlier life: its number has come round again.
+    // A name with the id of this process is from an earlier process whose id was reused.
     bool alive = pid != ::getpid() && (::kill(static_cast<pid_t>(pid), 0) == 0 || errno == EPERM);
     if (!alive)
       MOEC_RETURN_IF_ERROR(removeTree(directory + "/" + name));
@@ -100,7 +100,7 @@ Status removeLeftovers(const std::string &directory) {
   return Status::ok();
 }
 
-/// Whether a save has written all that is in there, as far as names tell.
+/// Whether a save has written all files of the folder, judged by their names.
 static bool isAllOurs(const std::string &folder) {
   std::error_code error;
   if (fs::is_symlink(folder, error)) // removing it removes the link
@@ -148,7 +148,7 @@ Result<std::vector<std::string>> setAsideNewer(const std::string &directory, int
     std::string path = directory + "/" + checkpointName(other);
     if (other < step || (other == step && isSameFile(path, from)))
       continue;
-    // A run can go back over the same step again; what was set aside before stays.
+    // A run can go back before the same step again; folders that were set aside before stay.
     kept.push_back(abandonedName(directory, checkpointName(other)));
     MOEC_RETURN_IF_ERROR(renames.rename(path, directory + "/" + kept.back()));
   }
@@ -160,7 +160,7 @@ Status checkRoom(const Plan &plan, const std::string &directory, uint64_t freed)
   for (const SavedTensor &tensor : checkpointTensors(plan))
     bytes += tensor.bytes;
   struct statvfs disk;
-  // Some file systems do not tell.
+  // Some file systems do not report their size.
   if (::statvfs(directory.c_str(), &disk) != 0 || disk.f_blocks == 0)
     return Status::ok();
   uint64_t room = static_cast<uint64_t>(disk.f_bavail) * disk.f_frsize + freed;
@@ -180,7 +180,7 @@ Result<std::string> newestCheckpoint(const std::string &directory) {
   Status failure = verifyCheckpoint(newest).status();
   if (failure.isOk())
     return newest;
-  // What holds NaN is whole, but of no use.
+  // A checkpoint with NaN is complete, but cannot be used.
   std::string code = failure.code() == "MOEC-C018" ? failure.code() : "MOEC-C016";
   for (size_t i = steps.size() - 1; i-- > 0;)
     if (verifyCheckpoint(pathOf(steps[i])).isOk())

@@ -22,14 +22,14 @@ static Status readPart(const InputFile &file, uint64_t offset, std::span<std::by
                        "); data must stay as they are while they are in use");
 }
 
-/// Every file stays open. Where the system's first answer is too few, it may still grant more.
+/// Every file stays open. If the soft limit of open files is too low, this raises it.
 static void allowFiles(size_t count) {
   constexpr size_t kOthers = 256;
   struct rlimit limit;
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= count + kOthers)
     return;
   limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, count + kOthers);
-  (void)::setrlimit(RLIMIT_NOFILE, &limit); // if not, opening says so
+  (void)::setrlimit(RLIMIT_NOFILE, &limit); // if this fails, opening a file reports it
 }
 
 Result<DataFiles> DataFiles::open(const std::vector<PlanDataSet> &sets, uint64_t seqLen, const std::string &directory) {
@@ -76,7 +76,7 @@ Status DataFiles::openSource(const PlanDataSet &set, const std::string &director
   return refuseTwice(source);
 }
 
-/// A file under two names would show its windows twice in a pass, or count them twice in an evaluation.
+/// A file under two names would be read twice in a pass, or counted twice in an evaluation.
 Status DataFiles::refuseTwice(const Source &source) {
   std::map<std::pair<dev_t, ino_t>, std::string> found;
   for (const File &file : source.files) {
@@ -135,7 +135,7 @@ static Result<FileIdentity> identifyFile(const InputFile &file) {
   uint64_t size = file.size(), pieces = (size + kPiece - 1) / kPiece;
   bool whole = pieces <= kMostPieces;
   for (uint64_t i = 0; i < std::min(pieces, kMostPieces); ++i) {
-    // In 128 bits: a size times a number of pieces may be more than 64.
+    // In 128 bits, since the product of a size and a number of pieces may not fit 64.
     auto spread = static_cast<unsigned __int128>(size - std::min(size, kPiece)) * i / (kMostPieces - 1);
     uint64_t at = whole ? i * kPiece : static_cast<uint64_t>(spread);
     part.resize(std::min(kPiece, size - at));

@@ -1,8 +1,7 @@
 // The files of one split, read as sources of windows: raw bytes, one token each. A window is seq_len + 1 bytes of one
-// file and windows start every seq_len bytes, so each token is predicted once; what follows the last whole window of a
-// file is not read.
-// Codes: MOEC-D001 file missing or unreadable, MOEC-D002 file too short, MOEC-D005 file changed while it was in use,
-// MOEC-D006 one file under two names, MOEC-D008 pattern without match.
+// file and windows start every seq_len bytes, so each token is predicted once. Bytes after the last whole window of a
+// file are not read. Codes: MOEC-D001 file missing or unreadable, MOEC-D002 file too short, MOEC-D005 file changed
+// while it was in use, MOEC-D006 one file under two names, MOEC-D008 pattern without match.
 #ifndef MOEC_RUNTIME_IO_DATAFILES_H
 #define MOEC_RUNTIME_IO_DATAFILES_H
 
@@ -17,7 +16,7 @@
 
 namespace moec::rt {
 
-/// Where a window lies.
+/// The place of a window.
 struct WindowPlace {
   const std::string &source, &path;
   uint64_t window = 0; // of this file
@@ -26,7 +25,7 @@ struct WindowPlace {
 
 class DataFiles {
 public:
-  /// Opens what the sets name, relative to `directory`. Sets of weight 0 are not looked at.
+  /// Opens the files that the sets name, relative to `directory`. Sets of weight 0 are not opened.
   static Result<DataFiles> open(const std::vector<PlanDataSet> &sets, uint64_t seqLen, const std::string &directory);
 
   size_t size() const { return sources.size(); }
@@ -39,11 +38,12 @@ public:
   WindowPlace place(Sample sample) const;
   /// The seq_len + 1 bytes of a window.
   Status read(Sample sample, std::span<std::byte> into) const;
-  /// Adds how often each byte comes in the first `most` bytes of a source, and returns how many were counted.
+  /// Adds to `counts` how often each byte occurs in the first `most` bytes of a source, and returns the number of
+  /// counted bytes.
   Result<uint64_t> countBytes(size_t source, uint64_t most, std::span<uint64_t> counts) const;
 
-  /// Reads the files to tell what they hold: the XXH3-128 of the contents up to 1 GiB; of a larger file that of 1024
-  /// pieces of 1 MiB, spread evenly from its first byte to its last. One entry for each source; none of a weight-0 one.
+  /// Reads the files and hashes their contents with XXH3-128: the whole file up to 1 GiB; of a larger file, 1024 pieces
+  /// of 1 MiB that are spread evenly over it. There is one entry for each source; it is empty for a source of weight 0.
   Result<std::vector<std::vector<FileIdentity>>> identify() const;
 
 private:

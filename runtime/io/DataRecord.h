@@ -1,5 +1,5 @@
-// What a run has read so far, as its checkpoints keep it (docs/data.md): which files, how far, in which order. With it
-// a run goes on at the right place even when batch, weights or sources are others than before.
+// The record of the data that a run has read so far, which its checkpoints hold (docs/data.md): the files, the places
+// in them, and the order. With it a run goes on at the right place even if batch, weights or sources have changed.
 #ifndef MOEC_RUNTIME_IO_DATARECORD_H
 #define MOEC_RUNTIME_IO_DATARECORD_H
 
@@ -11,7 +11,7 @@
 
 namespace moec::rt {
 
-/// What a file holds, wherever it lies.
+/// The identity of a file's contents, independent of its path.
 struct FileIdentity {
   std::string path;
   uint64_t bytes = 0;

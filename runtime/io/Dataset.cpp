@@ -68,7 +68,7 @@ DataRecord Dataset::recordAt(int64_t step) const {
   return record;
 }
 
-/// Index of the first file that is not the same, or nothing.
+/// Index of the first file that differs, or nothing.
 static std::optional<size_t> firstChange(const std::vector<FileIdentity> &before,
                                          const std::vector<FileIdentity> &now) {
   size_t common = std::min(before.size(), now.size());
@@ -78,7 +78,7 @@ static std::optional<size_t> firstChange(const std::vector<FileIdentity> &before
   return before.size() == now.size() ? std::nullopt : std::optional(common);
 }
 
-/// Place and words for it: which file, and in what it differs.
+/// The error for it: which file differs, and how.
 static Status describeChange(const SourceRecord &old, const SourceRecord &now, size_t at, const std::string &rest) {
   std::string set = "data set \"" + now.name + "\": ";
   if (at >= now.files.size())
@@ -96,11 +96,11 @@ static Status describeChange(const SourceRecord &old, const SourceRecord &now, s
                        file.bytes, " bytes as before, but other contents", rest);
 }
 
-/// The place of a source goes over to the present spec, if it still means the same.
+/// Transfers the place of a source to the present spec, if the place is still valid.
 Status Dataset::takeOver(const SourceRecord &old, const DataRecord &record, bool restartChanged, SourceRecord &source,
                          std::vector<std::string> &notes) const {
   source.stream = old.stream;
-  if (!(source.weight > 0)) { // not looked at: its place is kept for later
+  if (!(source.weight > 0)) { // not read now; its place is kept for later
     source.windows = old.windows;
     source.files = old.files;
     source.began = old.read;
@@ -122,7 +122,7 @@ Status Dataset::takeOver(const SourceRecord &old, const DataRecord &record, bool
                        ? describeChange(old, source, *changed, advice)
                        : Status::error("MOEC-C025", "data." + source.name, "seq_len was ", record.seqLen, ", is now ",
                                        seqLen, ", which makes other windows of data set \"", source.name, "\"", advice);
-  // Between two passes another seq_len loses nothing; other contents are news in any case.
+  // Between two passes another seq_len does no harm; changed contents are reported in any case.
   if (!restartChanged && (changed || done > 0))
     return refused;
   uint64_t passes = (old.read + windows - 1) / windows;
@@ -132,7 +132,7 @@ Status Dataset::takeOver(const SourceRecord &old, const DataRecord &record, bool
   return Status::ok();
 }
 
-/// Whether weights, sources and batches are those of the record: then samples just go on.
+/// Whether weights, sources and batches are those of the record, so that samples simply continue.
 bool Dataset::isSameOrder(const DataRecord &record) const {
   if (record.sequences != state.sequences || record.seqLen != seqLen || record.train.size() < state.train.size())
     return false;
@@ -151,7 +151,8 @@ static const SourceRecord *findNamed(const std::vector<SourceRecord> &sources, c
   return it == sources.end() ? nullptr : &*it;
 }
 
-/// The source of the record that this one continues: of the same name, else renamed, with the same files.
+/// The source of the record that this source continues: the one with the same name, otherwise a renamed one with the
+/// same files.
 static const SourceRecord *findBefore(const DataRecord &record, const DataRecord &now, const SourceRecord &source) {
   if (const SourceRecord *same = findNamed(record.train, source.name))
     return same;
@@ -198,7 +199,7 @@ Result<std::vector<std::string>> Dataset::goOn(const DataRecord &record, int64_t
       else
         source.stream = free++;
     }
-    // The place of a source that is gone is kept: it may come back.
+    // The place of a removed source is kept, because the source may come back.
     for (const SourceRecord &old : record.train)
       if (std::find(continued.begin(), continued.end(), &old) == continued.end()) {
         next.train.push_back(old);
@@ -258,7 +259,7 @@ Result<double> Dataset::unigramBaseline(const std::function<Status()> &poll) con
     totalBytes += static_cast<double>(bytes);
   }
 
-  // A source at a time, since its weight is that of its mean.
+  // One source at a time, since weights apply to the means of sources.
   std::vector<double> nats(validationFiles.size(), 0);
   std::vector<std::byte> window(seqLen + 1);
   EvaluationOrder windows(evaluationCounts);

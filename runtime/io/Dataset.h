@@ -16,33 +16,33 @@ namespace moec::rt {
 
 class Dataset {
 public:
-  /// `dataDir` replaces the plan's base_dir for relative paths unless empty. Nothing has been trained on.
+  /// `dataDir` replaces the plan's base_dir for relative paths unless empty. The result is at the start of training.
   static Result<Dataset> open(const Plan &plan, const std::string &dataDir);
 
-  /// Reads all files once, to tell later whether they are still the same. Before goOn() and recordAt().
+  /// Reads all files once, so that later changes can be detected. Call it before goOn() and recordAt().
   Status identify();
 
   /// Continues after `step` steps of the run that wrote `record`, perhaps with other weights, sources or batches.
-  /// A source whose windows are no longer those that it counted is refused, or, if `restartChanged`, begins a new pass.
-  /// Returns what the user should know, one sentence each.
+  /// A source whose windows have changed is refused or, if `restartChanged`, begins a new pass. Returns notes for the
+  /// user, one sentence each.
   Result<std::vector<std::string>> goOn(const DataRecord &record, int64_t step, bool restartChanged);
-  /// What has been read once `step` steps are done.
+  /// The record of the data read after `step` steps.
   DataRecord recordAt(int64_t step) const;
-  /// Tokens trained on once `step` steps are done.
+  /// Tokens trained on after `step` steps.
   uint64_t tokensAt(int64_t step) const;
 
-  /// Tokens [sequences, seq_len + 1] and source indices [sequences] of the training samples from `firstSample` on, as
-  /// the batch buffer wants them. Samples are numbered from step 0 of this plan.
+  /// Tokens [sequences, seq_len + 1] and source indices [sequences] of the training samples from `firstSample` on, in
+  /// the layout of the batch buffer. Samples are numbered from step 0 of this plan.
   Status fill(uint64_t firstSample, std::span<int32_t> tokens, std::span<int32_t> domains) const;
 
   /// One window of the validation data, [seq_len + 1].
   Status fillValidation(Sample sample, std::span<int32_t> tokens) const;
-  /// How many windows of each validation source an evaluation of the plan reads.
+  /// The number of windows of each validation source that an evaluation of the plan reads.
   const std::vector<uint64_t> &evaluated() const { return evaluationCounts; }
 
-  /// Nats a byte that a model knowing only the byte frequencies of the training data would get on the windows of an
-  /// evaluation: frequencies from the first 64 MiB of each source, weighted, plus one count each. `poll`, if there is
-  /// one, is asked between pieces; what it fails with is returned.
+  /// The loss in nats per byte, on the windows of an evaluation, of a model that knows only the byte frequencies of the
+  /// training data. The frequencies come from the first 64 MiB of each source, weighted, plus one count for each byte
+  /// value. `poll`, if given, is called between pieces; its failure is returned.
   Result<double> unigramBaseline(const std::function<Status()> &poll = {}) const;
 
   const DataFiles &train() const { return trainFiles; }

@@ -9,7 +9,8 @@ namespace moec::rt {
 
 static constexpr uint64_t kMaxLogBytes = uint64_t{8} << 30;
 
-/// The lines worth keeping. A torn last line (the process died writing it) is dropped like one of a later step.
+/// The lines to keep. An incomplete last line (the process died while writing it) is dropped, like lines of later
+/// steps.
 static std::string keptLines(const std::string &text, int64_t keepUpTo, double &lastTime) {
   std::string kept;
   for (size_t begin = 0; begin < text.size();) {

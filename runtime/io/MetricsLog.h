@@ -1,5 +1,5 @@
-// metrics.jsonl: one JSON object a line, the truth about a run. Lines are written whole; on resume, lines of steps that
-// will be done again are dropped.
+// metrics.jsonl: the log of a run, one JSON object per line. Lines are written whole; on resume, lines of steps that
+// will be repeated are dropped.
 #ifndef MOEC_RUNTIME_IO_METRICSLOG_H
 #define MOEC_RUNTIME_IO_METRICSLOG_H
 
@@ -18,7 +18,7 @@ public:
 
   Status write(const Json &line);
 
-  /// "time_s" of the last line kept: a resumed run counts on from there.
+  /// "time_s" of the last line kept; the time of a resumed run continues from there.
   double lastTime() const { return keptTime; }
 
 private:

@@ -34,7 +34,7 @@ static uint64_t elementBytes(std::string_view dtype) {
 std::string safetensorsHeader(const std::vector<SafetensorsEntry> &entries) {
   Json header = Json::object();
   Json metadata = Json::object();
-  metadata.set("format", Json::string("pt")); // other loaders insist on it
+  metadata.set("format", Json::string("pt")); // other loaders require it
   header.set("__metadata__", std::move(metadata));
   uint64_t at = 0;
   for (const SafetensorsEntry &entry : entries) {

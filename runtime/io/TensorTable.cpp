@@ -9,16 +9,21 @@ std::vector<SavedTensor> checkpointTensors(const Plan &plan) {
   std::vector<SavedTensor> tensors;
   for (const PlanState &state : plan.state)
     for (uint64_t copy = 0; state.checkpoint && copy < state.count; ++copy)
-      tensors.push_back({state.copyName(copy), state.dtype, state.shape, state.offset + copy * state.copyBytes,
-                         state.copyBytes, state.kind});
+      tensors.push_back({state.copyName(copy), state.dtype, state.shape,
+                         state.offset + (state.runs == 1 ? copy * state.copyBytes : state.each ? copy * (state.copyBytes / state.runs) : 0),
+                         state.copyBytes, state.kind,
+                         &state, copy * state.copyBytes});
   std::sort(tensors.begin(), tensors.end(), [](const SavedTensor &a, const SavedTensor &b) {
     uint64_t aBytes = dtypeInfo(a.dtype).bytes, bBytes = dtypeInfo(b.dtype).bytes;
-    return aBytes != bBytes ? aBytes > bBytes : a.offset != b.offset ? a.offset < b.offset : a.name < b.name;
+    return aBytes != bBytes       ? aBytes > bBytes
+           : a.offset != b.offset ? a.offset < b.offset
+           : a.begin != b.begin   ? a.begin < b.begin
+                                  : a.name < b.name;
   });
   return tensors;
 }
 
-/// Where the bits of the exponent are all ones, there is no number. `elements` need not be aligned.
+/// Counts the elements whose exponent bits are all ones; these are NaN or infinite. `elements` need not be aligned.
 template <typename Bits> static uint64_t countMasked(std::span<const std::byte> elements, Bits mask) {
   uint64_t count = 0;
   for (size_t at = 0; at + sizeof(Bits) <= elements.size(); at += sizeof(Bits)) {

@@ -1,5 +1,5 @@
-// Causal attention and its gradient as plain loops over a full row of scores: what the blocked kernels are tested
-// against. q, o [B*S, H*dh], k, v [B*S, G*dh], lse [B*S, H]. Query head h reads key head h / (H/G). The query at
+// Causal attention and its gradient as plain loops over a full row of scores, the reference for tests of the blocked
+// kernels. q, o [B*S, H*dh], k, v [B*S, G*dh], lse [B*S, H]. Query head h reads key head h / (H/G). The query at
 // position i sees the keys first(i) .. i. Row-major, any floating type.
 #ifndef MOEC_RUNTIME_KERNELS_ATTENTIONLOOPS_H
 #define MOEC_RUNTIME_KERNELS_ATTENTIONLOOPS_H
@@ -13,7 +13,7 @@ namespace moec::loops {
 
 struct AttentionShape {
   int64_t B, S, H, G, dh;
-  int64_t window = 0; // keys that a query sees at most; 0: all before it
+  int64_t window = 0; // most keys that a query sees; 0: all keys up to it
 
   int64_t first(int64_t i) const { return window ? std::max<int64_t>(0, i - window + 1) : 0; }
 };

@@ -1,5 +1,4 @@
-// Matrix products as plain loops, in the order of docs: what the generated kernels are tested against. Row-major, any
-// floating type.
+// Matrix products as plain loops, the reference for tests of the generated kernels. Row-major, any floating type.
 #ifndef MOEC_RUNTIME_KERNELS_PRODUCTLOOPS_H
 #define MOEC_RUNTIME_KERNELS_PRODUCTLOOPS_H
 

@@ -70,7 +70,7 @@ void limitCapacity(const I *ids, const T *weights, I *out, int64_t N, int64_t K,
 }
 
 /// input [N, E] -> out [G, E]: the n-th largest of each column among the N/G rows of a group, NaN smaller than all; and
-/// rows [G, E], where in its group it is, of equal ones the first before the second (may be null).
+/// rows [G, E] (may be null): its row in the group, where among equal entries the earlier row comes first.
 template <typename T> void columnKth(const T *input, T *out, T *rows, int64_t N, int64_t E, int64_t G, int64_t n) {
   for (int64_t g = 0; g < G; ++g)
     for (int64_t e = 0; e < E; ++e) {

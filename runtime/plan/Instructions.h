@@ -15,7 +15,7 @@ struct Operand {
   std::vector<int64_t> strides; // axes of the mesh first, then loops, the outermost first
 };
 
-enum class ExchangeOp { AllGather, AllToAll };
+enum class ExchangeOp { AllGather, AllToAll, Rows };
 
 struct Instruction {
   enum class Kind { Launch, Fill, Copy, Repeat, Start, Wait };
@@ -23,11 +23,13 @@ struct Instruction {
   Kind kind = Kind::Launch;
   uint32_t kernel = 0;
   int64_t grid = 0;
-  std::vector<Operand> operands;               // launch: args; fill: dst; copy and start: dst, src
+  // launch: args; fill: dst; copy and start: dst, src; start of rows: also how many rows go to and come from the ranks,
+  // i32 counts, in equal runs that are added up
+  std::vector<Operand> operands;
   std::vector<uint64_t> sizes;                 // launch and start: one for each operand; fill and copy: one
   ExchangeOp exchange = ExchangeOp::AllGather; // start
   std::vector<uint32_t> axes;                  // start: the ranks that differ in these axes alone take part
-  uint64_t pieceBytes = 0;                     // start: from one rank to another
+  uint64_t pieceBytes = 0;                     // start: from one rank to another; of rows: of one row
   uint32_t request = 0;                        // start and wait: which exchange of the function
   uint32_t location = 0;                       // section of the spec, in Plan::locations
   int64_t count = 0;                           // repeat

@@ -51,7 +51,7 @@ const PlanState *Plan::findState(StateRole role) const {
   return nullptr;
 }
 
-static constexpr std::string_view kExchanges[] = {"all_gather", "all_to_all"};
+static constexpr std::string_view kExchanges[] = {"all_gather", "all_to_all", "rows"};
 
 std::string_view exchangeName(ExchangeOp exchange) { return kExchanges[static_cast<size_t>(exchange)]; }
 
@@ -114,11 +114,51 @@ std::vector<int64_t> Plan::coordinatesOf(uint64_t rank) const {
   return coordinates;
 }
 
+uint64_t Plan::runOf(const PlanState &state, uint64_t rank) const {
+  std::vector<int64_t> coordinates = coordinatesOf(rank);
+  uint64_t run = 0;
+  for (uint32_t axis : state.axes)
+    run = run * mesh[axis].size + static_cast<uint64_t>(coordinates[axis]);
+  return run;
+}
+
 uint64_t Plan::batchShareOf(uint64_t rank) const {
   std::vector<int64_t> coordinates = coordinatesOf(rank);
   for (size_t i = 0; i < mesh.size(); ++i)
     if (mesh[i].dealsBatches)
       return static_cast<uint64_t>(coordinates[i]);
+  return 0;
+}
+
+static uint64_t bytesSentBy(const Plan &plan, const std::vector<Instruction> &body) {
+  uint64_t bytes = 0;
+  for (const Instruction &op : body) {
+    uint64_t ranks = 1;
+    for (uint32_t axis : op.axes)
+      ranks *= plan.mesh[axis].size;
+    if (op.kind == Instruction::Kind::Start && op.exchange != ExchangeOp::Rows)
+      bytes += op.pieceBytes * (ranks - 1);
+    if (op.kind == Instruction::Kind::Repeat)
+      bytes += static_cast<uint64_t>(op.count) * bytesSentBy(plan, op.body);
+  }
+  return bytes;
+}
+
+static uint64_t bytesSentBy(const Plan &plan, const std::vector<ProgramOp> &body) {
+  uint64_t bytes = 0;
+  for (const ProgramOp &op : body) {
+    if (op.kind == ProgramOp::Kind::Call)
+      bytes += bytesSentBy(plan, plan.functions[op.function].body);
+    if (op.kind == ProgramOp::Kind::Repeat)
+      bytes += static_cast<uint64_t>(op.count) * bytesSentBy(plan, op.body);
+  }
+  return bytes;
+}
+
+uint64_t Plan::bytesSentPerStep() const {
+  for (const ProgramOp &op : train)
+    if (op.kind == ProgramOp::Kind::Steps)
+      return bytesSentBy(*this, op.body);
   return 0;
 }
 

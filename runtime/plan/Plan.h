@@ -118,8 +118,12 @@ struct PlanState {
   StateKind kind = StateKind::Parameter;
   std::optional<StateRole> role;
   bool checkpoint = false;
+  std::vector<uint32_t> axes; // the ranks along these keep one run each of the elements of all copies; empty: all of it
+  bool each = false;          // every copy is cut into runs, of its outermost dimension; else all copies together
+  uint64_t runs = 1;          // derived: how many
 
-  uint64_t elements() const; // of all copies
+  uint64_t elements() const;                                          // of all copies, over all ranks
+  uint64_t residentBytes() const { return copyBytes * count / runs; } // in the arena of one rank
   /// "layers.{}.attention.q" -> "layers.6.attention.q"
   std::string copyName(uint64_t copy) const;
 };
@@ -194,10 +198,15 @@ struct Plan {
   uint64_t numBatchRanks() const;
   /// Where a rank stands along each axis of the mesh; the last axis counts fastest.
   std::vector<int64_t> coordinatesOf(uint64_t rank) const;
+  /// Which run of a state a rank keeps.
+  uint64_t runOf(const PlanState &state, uint64_t rank) const;
   /// Which of numBatchRanks() shares of the micro-batches a rank takes.
   uint64_t batchShareOf(uint64_t rank) const;
   /// Sequences that one training step reads, on all ranks together.
   uint64_t sequencesPerStep() const;
+  /// What one rank sends to others in a training step: its part of every exchange, as often as it runs. How many rows
+  /// go to experts depends on the routing; these are not counted.
+  uint64_t bytesSentPerStep() const;
   /// Announced peak of a run: arena and scratch, each rounded up. On processors every thread has a scratch; GPUs have
   /// one in all, whatever `threads` says.
   uint64_t peakBytes(uint64_t threads) const;

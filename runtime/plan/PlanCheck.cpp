@@ -53,15 +53,15 @@ private:
       std::optional<uint64_t> bytes = checkedMul(state.copyBytes, state.count);
       if (!bytes)
         return outside(pointer, "state \"" + state.name + "\"", plan.memory.stateBytes);
-      MOEC_RETURN_IF_ERROR(
-          checkRange(state.offset, *bytes, plan.memory.stateBytes, pointer, "state \"" + state.name + "\""));
+      MOEC_RETURN_IF_ERROR(checkRange(state.offset, *bytes / state.runs, plan.memory.stateBytes, pointer,
+                                      "state \"" + state.name + "\""));
       if (state.checkpoint)
         saved.push_back(&state);
     }
     // What goes into checkpoints must not share bytes, or loading would depend on the order of tensors.
     std::sort(saved.begin(), saved.end(), [](auto *a, auto *b) { return a->offset < b->offset; });
     for (size_t i = 1; i < saved.size(); ++i)
-      if (saved[i - 1]->offset + saved[i - 1]->copyBytes * saved[i - 1]->count > saved[i]->offset)
+      if (saved[i - 1]->offset + saved[i - 1]->residentBytes() > saved[i]->offset)
         return Status::error("MOEC-P008", plan.path + ":/state", "\"", saved[i - 1]->name, "\" and \"", saved[i]->name,
                              "\" overlap at ", saved[i]->offset);
     return Status::ok();

@@ -81,8 +81,6 @@ static constexpr StateKind kSegments[] = {
     StateKind::Parameter, StateKind::Copy,   StateKind::Gradient, StateKind::Optimizer, StateKind::Balance,
     StateKind::Batch,     StateKind::Output, StateKind::Constant, StateKind::Metric,    StateKind::Counter};
 
-static uint64_t stateBytesOf(const PlanState &state) { return state.copyBytes * state.count; }
-
 /// The compiler names what the forward keeps for the backward, one copy for each layer, "kept.<what>".
 static bool isKept(const PlanBuffer &buffer) { return buffer.name.starts_with("kept."); }
 
@@ -104,7 +102,7 @@ static std::string describeMemory(const Plan &plan, uint64_t threads) {
   for (StateKind kind : kSegments) {
     uint64_t bytes = 0;
     for (const PlanState &state : plan.state)
-      bytes += state.kind == kind ? stateBytesOf(state) : 0;
+      bytes += state.kind == kind ? state.residentBytes() : 0;
     row(std::string(segmentName(kind)), bytes);
   }
   uint64_t kept = 0;
@@ -130,7 +128,7 @@ static std::string describeState(const Plan &plan) {
     for (const PlanState &state : plan.state) {
       if (state.kind != kind)
         continue;
-      std::vector<std::string> cells = sizeCells(stateBytesOf(state));
+      std::vector<std::string> cells = sizeCells(state.residentBytes());
       table.row({state.name, cells[0], cells[1], std::string(dtypeInfo(state.dtype).name), formatShape(state.shape),
                  std::to_string(state.count), state.checkpoint ? "yes" : "no", std::to_string(state.offset),
                  std::string(places[state.offset])});

@@ -1,4 +1,5 @@
 // Functions and programs of the manifest.
+#include "runtime/base/CheckedMath.h"
 #include "runtime/plan/PlanFormat.h"
 #include "runtime/plan/PlanManifest.h"
 
@@ -140,7 +141,22 @@ struct BodyReader {
     op.operands.push_back(readOperand(fields.array("dst"), fields.pointerTo("dst"), numIndices(depth), errors));
     op.operands.push_back(readOperand(fields.array("src"), fields.pointerTo("src"), numIndices(depth), errors));
     op.pieceBytes = fields.size("bytes", (int64_t{1} << 60) / kMaxRanks);
-    op.sizes = {op.pieceBytes * ranks, op.exchange == ExchangeOp::AllToAll ? op.pieceBytes * ranks : op.pieceBytes};
+    if (op.exchange == ExchangeOp::Rows) {
+      std::vector<uint64_t> rows = fields.sizes("rows");
+      rows.resize(2);
+      for (uint64_t count : rows)
+        op.sizes.push_back(checkedMul(op.pieceBytes, count).value_or(uint64_t{1} << 61));
+      for (const char *key : {"sends", "receives"}) {
+        Fields counts(fields.object(key), fields.pointerTo(key), errors);
+        op.operands.push_back(readOperand(counts.array("at"), counts.pointerTo("at"), numIndices(depth), errors));
+        uint64_t numbers = counts.size("numbers", 1 << 24);
+        if (numbers == 0 || numbers % ranks != 0)
+          errors.fail(counts.pointerTo("numbers"), "is ", numbers, ", expected as many for each of ", ranks, " ranks");
+        op.sizes.push_back(numbers * sizeof(int32_t));
+        counts.finish();
+      }
+    } else
+      op.sizes = {op.pieceBytes * ranks, op.exchange == ExchangeOp::AllToAll ? op.pieceBytes * ranks : op.pieceBytes};
     op.request = static_cast<uint32_t>(fields.integer("request", 0, int64_t{1} << 31));
     if (op.request != waited.size())
       errors.fail(fields.pointerTo("request"), "is ", op.request, ", expected ", waited.size(),

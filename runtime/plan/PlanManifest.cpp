@@ -216,6 +216,23 @@ static void readState(Fields &root, Plan &plan) {
     state.kind = known.value_or(StateKind::Parameter);
     state.role = readRole(fields);
     state.checkpoint = fields.boolean("checkpoint");
+    for (uint64_t axis : fields.sizes("axes")) {
+      bool isNew = std::find(state.axes.begin(), state.axes.end(), axis) == state.axes.end();
+      if (axis >= plan.mesh.size() || !isNew) {
+        root.errors().fail(fields.pointerTo("axes"), "has ", axis, ", expected numbers of axes of the mesh, each once");
+        break;
+      }
+      state.axes.push_back(static_cast<uint32_t>(axis));
+      state.runs *= plan.mesh[axis].size;
+    }
+    state.each = fields.boolean("each");
+    if (state.each && (state.shape.empty() || state.shape[0] % state.runs != 0))
+      root.errors().fail(fields.pointerTo("each"), "is true, but ", state.runs, " runs do not divide the shape");
+    if (uint64_t elements = state.copyBytes / dtypeInfo(state.dtype).bytes; elements * state.count % state.runs != 0)
+      root.errors().fail(fields.pointerTo("axes"), "divide ", state.count, " copies of ", elements, " elements into ",
+                         state.runs, " runs, expected equal ones");
+    if (state.runs > 1 && state.role)
+      root.errors().fail(fields.pointerTo("axes"), "must be empty: the runtime uses all of this state");
     if (state.name.empty() || state.name.size() > 512)
       root.errors().fail(fields.pointerTo("name"), "must have 1 to 512 bytes");
     for (uint64_t copy = 0; copy < state.count && !fields.failed(); ++copy)

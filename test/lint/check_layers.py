@@ -73,6 +73,7 @@ THIRD_PARTY = {
     "nlohmann/": ["runtime/base/Json.cpp", "test/*"],
     "CLI/": ["compiler/tools/*.cpp", "runtime/api/CommandLine.cpp", "runtime/tools/*.cpp"],
     "xxhash.h": ["runtime/base/Hash.cpp"],
+    "mpi.h": ["runtime/comm/mpi/MpiPlugin.cpp"],
     "catch2/": ["test/*"],
 }
 

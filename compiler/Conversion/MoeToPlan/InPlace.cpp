@@ -7,7 +7,7 @@ using namespace mlir;
 namespace moec {
 
 namespace {
-/// The ops of a dispatch that `op` is computed from, itself included.
+/// The ops of a dispatch from which `op` is computed, including `op`.
 llvm::SmallDenseSet<Operation *> sourcesOf(Operation *op) {
   llvm::SmallDenseSet<Operation *> sources;
   SmallVector<Operation *> pending{op};
@@ -25,7 +25,7 @@ bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argum
   Value made = dispatch.getYield().getValues()[number];
   Operation *maker = moe::underCasts(made).getDefiningOp();
   const moe::OpFacts *facts = moe::factsOf(maker);
-  // A sum over rows may be begun before the last of them is read.
+  // A sum over rows may be stored in part before its last row is read.
   if (!maker || (facts && facts->rows == moe::Rows::reduced) || made.getType() != argument.getType())
     return false;
   SmallVector<OpOperand *> uses;
@@ -34,7 +34,7 @@ bool canOverwrite(moe::DispatchOp dispatch, unsigned number, BlockArgument argum
       llvm::append_range(uses, llvm::make_pointer_range(cast->getUses()));
     else
       uses.push_back(&use);
-  // A reader that the result does not depend on might run after the result was stored.
+  // A reader on which the result does not depend might run after the result is stored.
   llvm::SmallDenseSet<Operation *> sources = sourcesOf(maker);
   for (OpOperand *use : uses) {
     Operation *user = use->getOwner();

@@ -11,8 +11,8 @@ namespace moec {
 /// before the same element of the result is stored, and never after.
 bool canOverwrite(moe::DispatchOp dispatch, unsigned number, mlir::BlockArgument argument);
 
-/// The operand of a row kernel whose memory its result `number` takes over, since nothing reads that value afterwards;
-/// -1: none. Values in `placed` have to be where they are.
+/// The operand of a row kernel whose memory result `number` takes over, because nothing reads the operand afterwards;
+/// -1: none. Values in `placed` must keep their memory.
 int findOverwritten(moe::DispatchOp dispatch, unsigned number, const llvm::DenseMap<mlir::Value, mlir::Value> &placed);
 
 } // namespace moec

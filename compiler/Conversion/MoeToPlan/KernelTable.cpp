@@ -8,8 +8,8 @@ namespace moec {
 
 namespace {
 
-/// What makes two dispatches the same kernel: everything but the names of states and which copy is meant. Those are
-/// pointers by then.
+/// Two dispatches with the same key share a kernel. The key holds everything except the names of states and the
+/// selected copies, which are pointers in a kernel.
 std::string keyOf(moe::DispatchOp dispatch, ArrayRef<moe::DispatchParam> params) {
   std::string key;
   llvm::raw_string_ostream out(key);
@@ -67,7 +67,7 @@ std::string keyOf(moe::DispatchOp dispatch, ArrayRef<moe::DispatchParam> params)
   return key;
 }
 
-/// "matmul + map + accumulate": what a reader sees in tables.
+/// "matmul + map + accumulate": the text for tables.
 std::string summarize(moe::DispatchOp dispatch) {
   std::string text;
   for (Operation &op : *dispatch.getBlock()) {

@@ -1,4 +1,4 @@
-// The kernels of each distinct dispatch: layers, parameters and functions that compute the same thing share them.
+// The kernels of each distinct dispatch. Layers, parameters and functions that compute the same thing share kernels.
 #ifndef MOEC_COMPILER_CONVERSION_MOETOPLAN_KERNELTABLE_H
 #define MOEC_COMPILER_CONVERSION_MOETOPLAN_KERNELTABLE_H
 

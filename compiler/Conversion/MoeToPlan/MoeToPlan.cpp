@@ -1,5 +1,5 @@
-// Gives every tensor value a buffer and turns dispatches into launches. Values that are carried around a loop or
-// stacked by it are written in place where that is safe, else copied.
+// Gives every tensor value a buffer and turns dispatches into launches. Values that a loop carries or stacks are
+// written in place if that is safe, and copied otherwise.
 #include "compiler/Conversion/MoeToPlan/InPlace.h"
 #include "compiler/Conversion/MoeToPlan/KernelTable.h"
 #include "compiler/Conversion/MoeToPlan/Passes.h"
@@ -45,7 +45,7 @@ bool isFill(moe::DispatchOp dispatch) {
   return writes && dispatch.getNumResults() == 0;
 }
 
-/// The value of an enum of `plan` that is called like one of `moe`: both have the same words.
+/// The value of an enum of `plan` with the name of a value of `moe`; both enums have the same names.
 template <typename To, typename From> To sameWord(From from) {
   std::optional<To> to = plan::symbolizeEnum<To>(moe::stringifyEnum(from));
   assert(to && "the enums of plan have the words of those of moe");
@@ -74,7 +74,7 @@ private:
   }
   Value bufferOf(Value value, OpBuilder &b);
   Value anywhere(Location loc, Value index, OpBuilder &b);
-  Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b);
+  Value stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b, RankedTensorType type = {});
 
   KernelTable &kernels;
   SymbolTable &symbols;
@@ -92,13 +92,17 @@ Value FunctionLowering::alloc(RankedTensorType type, Location loc, const Twine &
                                b.getStringAttr(name), TypeAttr::get(type), IntegerAttr(), IntegerAttr(), IntegerAttr());
 }
 
-Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b) {
+/// All of a state, or with an index the copy or run of elements that it selects: they lie one after another, `type` is
+/// what one holds (null: a copy).
+Value FunctionLowering::stateBuffer(Location loc, FlatSymbolRefAttr symbol, Value index, OpBuilder &b,
+                                    RankedTensorType type) {
   auto state = symbols.lookup<plan::StateOp>(symbol.getValue());
   Value address = plan::AddressOp::create(b, loc, plan::BufferType::get(b.getContext(), state.getBytes()), symbol);
   if (!index)
     return address;
-  return plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), state.getCopyBytes()), address,
-                               buffers.lookup(index), 0, state.getCopyBytes());
+  int64_t bytes = type ? plan::tensorBytes(type) : state.getCopyBytes();
+  return plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), bytes), address, buffers.lookup(index), 0,
+                               bytes);
 }
 
 /// An empty slice that lies `index` bytes after the start of the arena's first state. A kernel gets an index this way
@@ -113,7 +117,7 @@ Value FunctionLowering::anywhere(Location loc, Value index, OpBuilder &b) {
 Value FunctionLowering::bufferOf(Value value, OpBuilder &b) {
   Value base = underReshapes(value);
   if (auto read = base.getDefiningOp<moe::ReadOp>())
-    return stateBuffer(read.getLoc(), read.getStateAttr(), read.getIndex(), b);
+    return stateBuffer(read.getLoc(), read.getStateAttr(), read.getIndex(), b, cast<RankedTensorType>(read.getType()));
   return buffers.lookup(base);
 }
 
@@ -146,7 +150,7 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
       break;
     }
     case moe::DispatchParam::Kind::State:
-      operands.push_back(stateBuffer(dispatch.getLoc(), param.state, outerIndex(param.copy), b));
+      operands.push_back(stateBuffer(dispatch.getLoc(), param.state, outerIndex(param.copy), b, param.type));
       break;
     case moe::DispatchParam::Kind::Base:
       operands.push_back(anywhere(dispatch.getLoc(), Value(), b));
@@ -176,8 +180,8 @@ LogicalResult FunctionLowering::lowerDispatch(moe::DispatchOp dispatch, OpBuilde
   return success();
 }
 
-/// Chooses where the values that the body yields are made: in their final place when nothing else needs that place,
-/// else anywhere with a copy.
+/// Chooses where the values that the body yields are made: in their final place if nothing else needs that place,
+/// otherwise in another buffer, with a copy.
 void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carries, ArrayRef<Value> slices, OpBuilder &b,
                                     SmallVectorImpl<std::pair<Value, Value>> &copiesAtEnd) {
   Block *body = repeat.getBlock();
@@ -202,8 +206,8 @@ void FunctionLowering::assignYields(moe::RepeatOp repeat, ArrayRef<Value> carrie
           safe &= use.get() == carry && canOverwrite(dispatch, cast<OpResult>(base).getResultNumber(),
                                                      dispatch.getBlock()->getArgument(use.getOperandNumber()));
         } else if (isa<moe::YieldOp>(user)) {
-          // Stacked copies of the carried value are taken at the start of the body; carrying it elsewhere needs it at
-          // the end.
+          // Stacked copies of the carried value are made at the start of the body. If the value is carried in another
+          // place, it is needed at the end.
           safe &= use.getOperandNumber() >= carries.size();
         } else {
           Operation *ancestor = body->findAncestorOpInBlock(*user);
@@ -234,7 +238,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   for (auto [init, argument, final] : llvm::zip(repeat.getInits(), repeat.getCarryArguments(), repeat.getFinals())) {
     Value base = underReshapes(init);
     Value carry;
-    // Made in the same block: what an outer loop captures is needed again in its next iteration.
+    // It must be made in the same block: a value that a loop captures is needed again in the next iteration.
     auto maker = base.getDefiningOp<moe::DispatchOp>();
     if (maker && maker->getBlock() == repeat->getBlock() && base.hasOneUse() && init.hasOneUse() &&
         !destination.contains(base)) {
@@ -282,8 +286,8 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
   assignYields(repeat, carries, slices, inner, copies);
   if (failed(lowerBlock(*repeat.getBlock(), inner)))
     return failure();
-  // A copy into one carried buffer must not destroy the source of another: sources that are carried go through a
-  // temporary.
+  // A copy into one carried buffer must not destroy the source of another copy, so sources that are carried go through
+  // a temporary.
   SmallVector<std::pair<Value, Value>> moves;
   SmallVector<Value> zeroed;
   for (auto [value, place] : copies) {
@@ -313,7 +317,7 @@ LogicalResult FunctionLowering::lowerRepeat(moe::RepeatOp repeat, OpBuilder &b) 
 LogicalResult FunctionLowering::lowerExchange(Operation *op, OpBuilder &b) {
   Location loc = op->getLoc();
   if (auto coordinate = dyn_cast<dist::CoordinateOp>(op)) {
-    buffers[coordinate] = plan::CoordinateOp::create(b, loc, b.getIndexType(), coordinate.getAxisAttr());
+    buffers[coordinate] = plan::CoordinateOp::create(b, loc, b.getIndexType(), coordinate.getAxes());
     return success();
   }
   Value moved = isa<dist::GatherIntoOp>(op) ? cast<dist::GatherIntoOp>(op).getValue() : op->getOperand(0);
@@ -335,11 +339,21 @@ LogicalResult FunctionLowering::lowerExchange(Operation *op, OpBuilder &b) {
                                    : plan::SliceOp::create(b, loc, plan::BufferType::get(b.getContext(), bytes),
                                                            destination, Value(), bytes * number, 0);
   }
-  auto exchange = plan::ExchangeAttr::get(b.getContext(), isa<dist::AllToAllOp>(op) ? plan::Exchange::all_to_all
-                                                                                    : plan::Exchange::all_gather);
+  SmallVector<Value> counts;
+  IntegerAttr rowBytes;
+  if (auto rows = dyn_cast<dist::ExchangeRowsOp>(op)) {
+    auto type = cast<RankedTensorType>(rows.getRows().getType());
+    rowBytes = b.getI64IntegerAttr(plan::tensorBytes(type) / type.getDimSize(0));
+    counts = {bufferOf(rows.getSends(), b), bufferOf(rows.getReceives(), b)};
+    if (!counts[0] || !counts[1])
+      return op->emitOpError("internal: its counts have no buffer");
+  }
+  auto exchange = plan::ExchangeAttr::get(b.getContext(), isa<dist::ExchangeRowsOp>(op) ? plan::Exchange::rows
+                                                          : isa<dist::AllToAllOp>(op)   ? plan::Exchange::all_to_all
+                                                                                        : plan::Exchange::all_gather);
   auto axes = op->getAttrOfType<ArrayAttr>("axes");
-  Value request =
-      plan::StartOp::create(b, loc, plan::RequestType::get(b.getContext()), exchange, axes, destination, source);
+  Value request = plan::StartOp::create(b, loc, plan::RequestType::get(b.getContext()), exchange, axes, destination,
+                                        source, counts, rowBytes);
   plan::WaitOp::create(b, loc, request);
   return success();
 }
@@ -353,7 +367,7 @@ LogicalResult FunctionLowering::lowerBlock(Block &block, OpBuilder &b) {
       done = lowerDispatch(dispatch, b);
     else if (auto repeat = dyn_cast<moe::RepeatOp>(op))
       done = lowerRepeat(repeat, b);
-    else if (isa<dist::CoordinateOp, dist::AllToAllOp, dist::AllGatherOp, dist::GatherIntoOp>(op))
+    else if (isa<dist::CoordinateOp, dist::AllToAllOp, dist::AllGatherOp, dist::GatherIntoOp, dist::ExchangeRowsOp>(op))
       done = lowerExchange(&op, b);
     else
       return op.emitOpError("internal: not inside a dispatch; run moe-form-dispatches first");
@@ -373,7 +387,7 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
       module.emitError() << unknownTarget(target);
       return signalPassFailure();
     }
-    // A module of its own until all is there, since functions and states keep their names.
+    // The plan is built in a module of its own, because functions and states keep their names.
     OwningOpRef<ModuleOp> made = ModuleOp::create(module.getLoc());
     OpBuilder b = OpBuilder::atBlockEnd(made->getBody());
     SmallVector<Operation *> replaced;
@@ -391,6 +405,9 @@ struct MoeToPlanPass : impl::MoeToPlanBase<MoeToPlanPass> {
       if (std::optional<moe::StateRole> role = state.getRole())
         placed.setRole(sameWord<plan::StateRole>(*role));
       placed.setSaved(state.getSaved());
+      placed.setDividedAttr(state.getDividedAttr());
+      placed.setAxesAttr(state.getAxesAttr());
+      placed.setEach(state.getEach());
       replaced.push_back(state);
     }
     ModuleOp kernels = ModuleOp::create(b, module.getLoc(), kernelModuleName);

@@ -9,10 +9,9 @@ def MoeToPlan : Pass<"moec-moe-to-plan", "::mlir::ModuleOp"> {
     Before: functions whose ops are `moe.dispatch`, `moe.repeat` and views; states are `moe.state`.
     After: `plan.state`, `plan.func` with `plan.alloc` (no offsets yet) and `plan.launch`, one `plan.kernel` for each
     distinct dispatch (on GPUs perhaps several, launched one after the other), and a nested module @kernels with their
-    code. A value that a repeat carries or stacks is made in its final place when nothing else needs that place;
-    otherwise it is copied.
-    Why here: groups are final, so it is known which values cross them and need memory. Placement, which follows, needs
-    all of these values at once.
+    code. A value that a repeat carries or stacks is made in its final place if nothing else needs that place; otherwise
+    it is copied. Why here: dispatches are final, so it is known which values pass between them and need memory.
+    Placement, which follows, needs all of these values at once.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x16xf32> { ... }
     // becomes

@@ -25,7 +25,7 @@ std::string sectionOf(Location loc) {
 }
 } // namespace
 
-// Maps on the way say little, so the name is that of the op which they work on.
+// The name of a map says little, so the name is that of the op whose result the map reads.
 std::string describeValue(Value value, SymbolTable &states) {
   value = moe::underReshapes(value);
   Operation *op = value.getDefiningOp();
@@ -45,7 +45,7 @@ std::string describeValue(Value value, SymbolTable &states) {
   }
   if (!op)
     return "layer_input"; // carried into the body of a repeat
-  // A product is best known by its weights: "attention.q".
+  // A product has the name of its weights: "attention.q".
   if (moe::isProduct(op))
     if (auto weights = moe::underCasts(op->getOperand(1)).getDefiningOp<moe::ReadOp>()) {
       StringRef name = states.lookup<plan::StateOp>(weights.getState()).getName();

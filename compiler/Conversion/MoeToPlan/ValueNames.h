@@ -1,4 +1,4 @@
-// What a tensor value is called in plans and tables.
+// Names of tensor values in plans and tables.
 #ifndef MOEC_COMPILER_CONVERSION_MOETOPLAN_VALUENAMES_H
 #define MOEC_COMPILER_CONVERSION_MOETOPLAN_VALUENAMES_H
 
@@ -6,7 +6,7 @@
 
 namespace moec {
 
-/// The section of the spec and the op that gives the value its meaning, "attention.matmul"; for a product its weights,
+/// The section of the spec and the op that makes the value, "attention.matmul"; for a product the name of its weights,
 /// "attention.q". `states` holds the plan.state ops.
 std::string describeValue(mlir::Value value, mlir::SymbolTable &states);
 

@@ -1,4 +1,5 @@
-// A bias of each expert enters the choice, and is moved after each step towards equal loads. No loss, no gradient.
+// A bias of each expert is added before the choice, and moves after each step towards equal loads. It needs no loss and
+// has no gradient.
 #include "compiler/Methods/BalanceSupport.h"
 
 using namespace mlir;
@@ -13,7 +14,7 @@ class Bias : public BalanceMethod {
 public:
   std::string kind() const override { return "bias"; }
   std::string summary() const override {
-    return "A bias of each expert that only the choice sees, and that follows the loads after each step";
+    return "A bias of each expert that changes the choice but not the weights, and follows the loads after each step";
   }
   std::string source() const override { return "Wang et al. 2024 (arXiv 2408.15664), DeepSeek-V3 (arXiv 2412.19437)"; }
   std::vector<exp::Field> fields() const override {
@@ -48,7 +49,7 @@ public:
     Value sum = b.sumCols(counts), experts = b.constant(static_cast<double>(load.numExperts));
     Value next =
         b.map({b.readRows(bias), counts, sum, experts, load.step}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
-          // Counts are whole, so E * count against their sum compares with the mean without rounding it.
+          // Counts are whole, so comparing E * count with their sum compares count with the mean without rounding.
           Value error = s.sub(x[2], s.mul(x[1], x[3]));
           Value zero = s.constant(0.0);
           Value change = isSign ? s.select(s.less(zero, error), s.constant(rate),

@@ -1,5 +1,5 @@
-// Prices of experts from the dual of the assignment problem, found anew for every micro-batch: loads are equal from the
-// first steps on.
+// Prices of experts from the dual of the assignment problem, computed again for every micro-batch, so that loads are
+// equal from the first steps on.
 #include "compiler/Methods/BalanceSupport.h"
 
 using namespace mlir;
@@ -26,7 +26,7 @@ public:
              .fallback = "4",
              .minimum = 1,
              .maximum = 64,
-             .doc = "rounds of token prices, then expert prices"},
+             .doc = "rounds; each computes the prices of tokens, then those of experts"},
             {.key = "warm_start",
              .type = FieldType::Boolean,
              .fallback = "true",
@@ -78,9 +78,9 @@ private:
     return states.perLayer("prices", moe::StateKind::counter, b.type(1, numExperts), /*resetEachStep=*/true);
   }
 
-  // s - q, to multiples of 2^-20 (f32) or 2^-40 (f64) for numbers of the size of scores. A price is the score of some
-  // token less that token's price, so a few tokens lie exactly between two experts, and the last bit of a sum would
-  // decide; rounded they are equal, and the lowest expert is taken.
+  // s - q, rounded to multiples of 2^-20 (f32) or 2^-40 (f64) for numbers of the size of scores. A price is the score
+  // of some token minus that token's price. So a few tokens lie exactly between two experts, and the last bit of a sum
+  // would decide where they go. Rounded numbers are equal, and the lowest expert is taken.
   static Value buildChosenBy(TensorBuilder &b, const RoutingValues &r, moe::StateOp state) {
     double shift = b.element.isF64() ? 0x1.8p12 : 0x1.8p3; // whose neighbours lie that far apart
     return b.map({r.scores, b.read(state, r.layer)}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {

@@ -1,4 +1,4 @@
-// With zero experts: biases that make the mean number of experts with weights that a token meets what was asked for.
+// For models with zero experts: biases that bring the mean number of experts with weights per token to `expected`.
 #include "compiler/Methods/BalanceSupport.h"
 
 #include <cmath>
@@ -19,22 +19,24 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {{.key = "expected",
-             .type = FieldType::Number,
-             .fallback = "",
-             .minimum = 0,
-             .maximum = 1024,
-             .unit = "experts",
-             .doc = "experts with weights that a token should meet on average",
-             .openMinimum = true},
-            {.key = "rate",
-             .type = FieldType::Number,
-             .fallback = "0.05",
-             .minimum = 0,
-             .maximum = 1e3,
-             .doc = "a load twice its share moves its bias by this share of the mean score, after a step"},
-            exp::stepsField("decay_from", exp::StepsKind::Moment, "null",
-                            "from this step on the rate is a fifth; null: never")};
+    return {
+        {.key = "expected",
+         .type = FieldType::Number,
+         .fallback = "",
+         .minimum = 0,
+         .maximum = 1024,
+         .unit = "experts",
+         .doc = "experts with weights that a token should use on average",
+         .openMinimum = true},
+        {.key = "rate",
+         .type = FieldType::Number,
+         .fallback = "0.05",
+         .minimum = 0,
+         .maximum = 1e3,
+         .doc =
+             "if the load of an expert is twice its share, a step moves its bias by this fraction of the mean score"},
+        exp::stepsField("decay_from", exp::StepsKind::Moment, "null",
+                        "from this step on the rate is a fifth; null: never")};
   }
 
   Value buildSelection(TensorBuilder &b, exp::MethodAttr, const RoutingValues &r,

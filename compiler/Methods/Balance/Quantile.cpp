@@ -43,7 +43,7 @@ public:
                        [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
                          return s.add(s.mul(s.constant(ema), x[0]), s.mul(s.constant(1 - ema), x[1]));
                        });
-    // The same number on all prices changes no choice; without their mean they do not drift.
+    // Adding one number to all prices changes no choice; subtracting their mean keeps them from drifting.
     b.writeRows(state, b.sub(next, b.scale(b.sumCols(next), 1.0 / load.numExperts)));
   }
 

@@ -1,4 +1,4 @@
-// On a few steps, by the toss of a coin, tokens are routed by the balanced plan nearest to their scores.
+// In a few steps, chosen at random, tokens are routed by the balanced transport plan nearest to their scores.
 #include "compiler/Methods/BalanceSupport.h"
 
 #include <numbers>
@@ -15,7 +15,7 @@ class SelectiveSinkhorn : public BalanceMethod {
 public:
   std::string kind() const override { return "sinkhorn"; }
   std::string summary() const override {
-    return "On a small share of layers and steps routes follow the balanced plan nearest to the scores";
+    return "In a small share of layers and steps, routes follow the balanced transport plan nearest to the scores";
   }
   std::string source() const override {
     return "Selective Sinkhorn Routing (arXiv 2511.08972); the plan counts as a constant";
@@ -47,13 +47,13 @@ public:
              .fallback = "1e-4",
              .minimum = 0,
              .maximum = 1,
-             .doc = "norm of the errors of all sums at which they end"},
+             .doc = "the updates end when the norm of the errors of all sums is below this"},
             {.key = "noise",
              .type = FieldType::Number,
              .fallback = "0",
              .minimum = 0,
              .maximum = 1e3,
-             .doc = "standard deviation of normal noise on the scores, in training on the other steps"}};
+             .doc = "standard deviation of normal noise on the scores, in training steps that do not use the plan"}};
   }
 
   std::string describeFuture(exp::MethodAttr attr) const override {
@@ -80,7 +80,7 @@ public:
     return choose(b, enabled, plan, scores);
   }
 
-  // By the plan: its entries of the chosen experts, made to sum to 1.
+  // In steps that follow the plan: its entries for the chosen experts, scaled to sum to 1.
   Value buildWeights(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, Value weights,
                      StateDeclarer &) const override {
     if (!r.training || attr.getFloat("share") == 0)
@@ -100,7 +100,7 @@ public:
   }
 
 private:
-  // 1 when this layer follows the plan in this step, [1, 1]: the same for all micro-batches.
+  // 1 if this layer follows the plan in this step, [1, 1]; the same for all micro-batches.
   static Value buildCoin(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) {
     Value toss = r.noise->uniform(b, "router.sinkhorn", 1, 1, /*perToken=*/false);
     return b.map({toss}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {

@@ -1,4 +1,4 @@
-// Tokens take turns: every expert gets the same number of them.
+// Experts take turns, so every expert gets the same number of tokens.
 #include "compiler/Methods/Methods.h"
 
 using namespace mlir;

@@ -13,7 +13,7 @@ using namespace mlir;
 namespace moec {
 namespace {
 
-/// By mixture layer, then expert; `error` when the file does not hold them.
+/// Loads by mixture layer, then expert; `error` if the file does not hold them.
 struct Loads {
   std::vector<std::vector<double>> layers;
   std::string error;
@@ -35,8 +35,8 @@ void addLayers(const llvm::json::Object &record, Loads &loads) {
   }
 }
 
-/// Relative paths start at the folder of the spec: the location of the module around `inside` names it. That of the key
-/// may be a file that the spec extends.
+/// Relative paths start at the folder of the spec, which the location of the module around `inside` names. (The
+/// location of the key may be in a file that the spec extends.)
 Loads readLoads(exp::MethodAttr attr, Operation *inside) {
   Loads loads;
   llvm::SmallString<256> path(attr.getString("path"));
@@ -85,7 +85,7 @@ public:
              .fallback = "null",
              .minimum = 1,
              .maximum = 1e12,
-             .doc = "line of which step; null: the last",
+             .doc = "step whose line is used; null: the last",
              .nullable = true}};
   }
 

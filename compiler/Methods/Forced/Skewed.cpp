@@ -1,4 +1,4 @@
-// Loads that fall with the number of the expert as a power.
+// Loads that fall as a power of the expert's number.
 #include "compiler/Methods/ForcedSupport.h"
 
 #include <cmath>
@@ -21,7 +21,7 @@ public:
              .fallback = "1",
              .minimum = 0,
              .maximum = 100,
-             .doc = "0: all alike; the larger, the more go to the first"}};
+             .doc = "0: all experts are equally likely; a larger exponent sends more tokens to the first experts"}};
   }
 
   Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, StateDeclarer &states) const override {

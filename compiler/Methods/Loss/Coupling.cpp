@@ -1,4 +1,4 @@
-// Makes the experts of a token in one layer tell those in the next.
+// Makes the experts of a token in the next layer predictable from those in this layer.
 #include "compiler/Methods/CarriedSupport.h"
 
 using namespace mlir;
@@ -20,8 +20,9 @@ public:
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {kPairs.field(Pairs::All, "all products of a token's experts here and in the mixture before, or as many of "
-                                     "the largest as a token has experts here"),
+    return {kPairs.field(Pairs::All,
+                         "topk_x_topk: all products of a token's experts in this mixture and in the one "
+                         "before; largest_k: only the largest, as many as a token has experts in this mixture"),
             {.key = "detach_hidden",
              .type = FieldType::Boolean,
              .fallback = "false",
@@ -38,7 +39,7 @@ public:
       products = b.reshape(b.mul(b.reshape(here, r.numTokens * k, 1), r.carried), r.numTokens, k * k);
       auto ids = RankedTensorType::get({r.numTokens, k}, b.b.getI32Type());
       products = b.take(products, moe::TopKOp::create(b.b, ids, products));
-      if (r.layerTopK) // of a layer that has fewer; largest first
+      if (r.layerTopK) // a layer with fewer experts per token uses fewer products, largest first
         products =
             b.mapTo(b.element, {products, r.layerTopK}, r.numTokens, k, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
               return s.select(s.less(s.toElement(x[3]), x[1]), x[0], s.constant(0.0));
@@ -62,8 +63,8 @@ public:
   }
 
 private:
-  // What the products are made of: the sum over the chosen experts, since the sum over all pairs is the product of
-  // sums; or the probability of each.
+  // The factors of the products: the sum over the chosen experts, since the sum over all pairs is the product of sums;
+  // or the probability of each chosen expert.
   static Value buildChosen(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r) {
     Value p = attr.getBool("detach_hidden") ? r.buildProbabilities(b.detach(r.routerInput)) : r.probabilities;
     Value chosen = b.take(p, r.ids);

@@ -1,5 +1,5 @@
-// Couples routers and experts: the row of a router that stands for an expert, sent through all experts, must find its
-// own the most active, and each expert must be the most active for its own row.
+// Couples routers and experts. Each expert has a row of the router. If this row is the input of all experts, its own
+// expert must be the most active; and each expert must be more active for its own row than for others.
 #include "compiler/Methods/MatrixBatch.h"
 #include "compiler/Methods/Methods.h"
 
@@ -25,8 +25,8 @@ class Erc : public LossMethod {
 public:
   std::string kind() const override { return "erc"; }
   std::string summary() const override {
-    return "Expert-router coupling: how far other pairs of router row and expert are more active than an expert and "
-           "its own row";
+    return "Expert-router coupling: how much more active other pairs of a router row and an expert are than an expert "
+           "with its own row";
   }
   std::string source() const override {
     return "arXiv 2512.23447 (ERC); layer_reduce and the activations beside gate and output are ours";
@@ -43,9 +43,8 @@ public:
         kNoise.field(Noise::BoundedUniform,
                      "bounded_uniform: elements of router rows times numbers around 1, within half the distance to the "
                      "next row; the same for all micro-batches of a step"),
-        kActivation.field(Activation::Gate,
-                          "what of an expert is measured; silu_gate: silu(gate), swiglu: silu(gate) * "
-                          "up, output: what it returns"),
+        kActivation.field(Activation::Gate, "the activation of an expert that is measured; silu_gate: silu(gate), "
+                                            "swiglu: silu(gate) * up, output: the expert's result"),
         kLayerReduce.field(LayerReduce::Sum, "over layers")};
   }
 
@@ -73,7 +72,7 @@ public:
 
 private:
   // 1 - eps_i .. 1 + eps_i with eps_i = min over j of ||R_i - R_j|| / (2 ||R_i||), a constant. So a row stays nearer to
-  // where it was than to any other row. A row of zeros stays one.
+  // its old value than to any other row. A row of zeros does not change.
   static Value buildNoise(TensorBuilder &b, const LayerValues &r, Value rows) {
     int64_t n = TensorBuilder::rows(rows);
     Value x = b.detach(rows), gram = b.matmulExactly(x, x, /*tb=*/true), squares = b.diagonal(gram);

@@ -32,8 +32,9 @@ public:
              .maximum = 65536,
              .unit = "groups",
              .doc = "equal groups of consecutive experts, for example those of a device; for scope \"group\""},
-            kChoices.field(Choices::Scores, "what f counts: what scores alone would choose among all experts, or what "
-                                            "was chosen; they differ beside a balancing method and within groups")};
+            kChoices.field(Choices::Scores,
+                           "scores: f counts the experts that the scores alone would choose among all; actual: f "
+                           "counts the chosen experts. They differ with a balancing method and with groups")};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &states) const override {
@@ -90,7 +91,8 @@ private:
     return b.scale(b.sumAll(b.mul(sums(share), sums(mean))), static_cast<double>(groups));
   }
 
-  // Added before it is read: a recomputed read sees the same counts, a recomputed sum would count twice.
+  // The counts are added before they are read. So a read that the backward repeats sees the same counts; a repeated
+  // addition would count twice.
   static Value accumulateCounts(TensorBuilder &b, const LayerValues &r, Value counts, StateDeclarer &states) {
     moe::StateOp state =
         states.perLayer("counts", moe::StateKind::counter, RankedTensorType::get({1, r.numExperts}, b.b.getI64Type()),

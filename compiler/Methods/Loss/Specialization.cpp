@@ -13,15 +13,15 @@ class Specialization : public LossMethod {
 public:
   std::string kind() const override { return "specialization"; }
   std::string summary() const override {
-    return "Mean cosine between what the experts of one token have before their last product";
+    return "Mean cosine between the inputs of the last products of one token's experts";
   }
   std::string source() const override {
     return "arXiv 2602.14159; the mean over pairs and tokens, the forms and `every` are ours";
   }
   std::vector<exp::Field> fields() const override {
     using exp::FieldType;
-    return {kForm.field(Form::Cos, "what of a cosine c is minimised: c, which also rewards opposite directions, its "
-                                   "magnitude, or its square"),
+    return {kForm.field(Form::Cos, "cos: minimises the cosine, which also rewards opposite directions; abs: its "
+                                   "magnitude; squared: its square"),
             {.key = "every",
              .type = FieldType::Integer,
              .fallback = "1",

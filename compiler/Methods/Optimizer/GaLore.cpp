@@ -31,7 +31,7 @@ public:
                       .minimum = 1,
                       .maximum = 1 << 30,
                       .unit = "steps",
-                      .doc = "how often they are chosen anew"});
+                      .doc = "steps from one choice of directions to the next"});
     fields.push_back({.key = "scale",
                       .type = FieldType::Number,
                       .fallback = "0.25",
@@ -82,7 +82,7 @@ public:
   }
 
 private:
-  /// Of a state with a matrix [rows, cols] for each of the parameter's.
+  /// The type of a state with one matrix [rows, cols] for each matrix of the parameter.
   static RankedTensorType typeOf(TensorBuilder &b, const Update &update, int64_t rows, int64_t cols) {
     ArrayRef<int64_t> shape = moe::StateOp(update.parameter).getTensorType().getShape();
     SmallVector<int64_t> own(shape.drop_back(2));
@@ -90,8 +90,9 @@ private:
     return RankedTensorType::get(own, b.element);
   }
 
-  /// The first `rank` singular vectors of the gradient on its shorter side, when they are due: eigenvectors of its
-  /// smaller Gram matrix. A vector points to the side of the one whose place it takes, so that the moments' signs hold.
+  /// The first `rank` singular vectors of the gradient on its shorter side, in steps that need new ones: eigenvectors
+  /// of its smaller Gram matrix. The sign of a vector is chosen to agree with the vector that it replaces, so that the
+  /// signs of the moments stay right.
   static Value buildBasis(TensorBuilder &b, exp::MethodAttr attr, const Update &update, MatrixBatch batch, bool left,
                           int64_t rank, Value g, Value old) {
     Value isDue = b.map({update.step}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {

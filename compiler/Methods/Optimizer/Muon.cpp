@@ -26,8 +26,8 @@ public:
   std::vector<exp::Field> fields() const override {
     std::vector<exp::Field> fields = getMuonFields(Polynomials::Keller);
     fields.push_back(kScale.field(
-        Scale::Moonlight, "factor on the update: sqrt(max(1, out / in)), sqrt(out / in), 0.2 sqrt(max(in, out)) "
-                          "(lr and weight_decay of AdamW carry over), 1"));
+        Scale::Moonlight, "factor on the update. keller: sqrt(max(1, out / in)); spectral: sqrt(out / in); moonlight: "
+                          "0.2 sqrt(max(in, out)), with which lr and weight_decay of AdamW carry over; none: 1"));
     fields.push_back(getDecayField());
     for (exp::Field &field : getLiteFields("weight of the gradient's own direction"))
       fields.push_back(std::move(field));

@@ -1,4 +1,4 @@
-// MuonH: Muon on the sphere, so the norm of a matrix is a choice of its initialisation alone.
+// MuonH: Muon on the sphere, so only the initialisation decides the norm of a matrix.
 #include "compiler/Methods/Hyperball.h"
 #include "compiler/Methods/MuonSupport.h"
 

@@ -10,8 +10,8 @@ using namespace mlir;
 namespace moec {
 namespace {
 
-/// One side of a matrix: the factor that gathers its gradients' squares, and the basis that it is diagonal in. Without
-/// states (a side that is too long) the basis is the unit matrix.
+/// One side of a matrix: the factor, which is a mean of squared gradients, and the basis in which the factor is
+/// diagonal. A side that is too long has no states, and its basis is the unit matrix.
 struct Side {
   moe::StateOp factor, basis;
   bool isLeft;
@@ -57,7 +57,7 @@ public:
                                            exp::ExperimentOp experiment) const override {
     return findRampConflicts(attr, "lite.", experiment);
   }
-  // Whitened steps have full rank and elements of one size.
+  // Whitened steps have full rank, and their elements have a fixed size.
   double widthExponent(exp::MethodAttr) const override { return 0.5; }
 
   void buildUpdate(TensorBuilder &b, exp::MethodAttr attr, const Update &update,
@@ -126,7 +126,7 @@ private:
     return x;
   }
 
-  /// x where the condition [1, 1] is not 0, else y.
+  /// x if the condition [1, 1] is not 0, otherwise y.
   static Value choose(TensorBuilder &b, Value condition, Value x, Value y) {
     return b.map({condition, x, y}, [](ScalarBuilder &s, TensorBuilder::Scalars v) {
       return s.select(s.less(s.constant(0.5), v[0]), v[1], v[2]);
@@ -182,8 +182,8 @@ private:
     });
   }
 
-  /// The first bases are eigenvectors. Later ones come from one step of orthogonal iteration, its columns sorted by
-  /// what they have of the factor; the moments go along.
+  /// The first bases are eigenvectors. Later ones come from one step of orthogonal iteration, after the columns were
+  /// sorted by diag(Q^T A Q). The moments are rotated with them.
   static void renew(TensorBuilder &b, exp::MethodAttr attr, const Update &update, MatrixBatch batch,
                     ArrayRef<Side> sides, Value later, Value &m, Value &v) {
     if (!sides[0] && !sides[1])
@@ -220,8 +220,8 @@ private:
     return b.type(type.getDimSize(0), type.getDimSize(1));
   }
 
-  /// The matrices that put columns in descending order of their sizes [count, n], ties as they stand: [count * n, n]
-  /// with a 1 in row j and column r where column j comes to place r.
+  /// The permutation matrices that sort columns by their sizes [count, n], largest first, ties in the old order: [count
+  /// * n, n], with a 1 in row j and column r if column j goes to place r.
   static Value buildOrder(TensorBuilder &b, Value sizes) {
     int64_t count = TensorBuilder::rows(sizes), n = TensorBuilder::cols(sizes);
     // precedes[i, j]: column i comes before column j.
@@ -241,7 +241,7 @@ private:
   static Value index(ScalarBuilder &s, int64_t value) {
     return arith::ConstantOp::create(s.b, s.loc, s.b.getI64IntegerAttr(value));
   }
-  /// A map that sees row and column after the scalars of its operands.
+  /// A map whose formula gets row and column after the scalars of its operands.
   static Value mapWithPlace(TensorBuilder &b, ValueRange inputs, int64_t rows, int64_t cols,
                             function_ref<Value(ScalarBuilder &, ValueRange)> formula) {
     auto body = [&](OpBuilder &builder, Location loc, ValueRange all) {

@@ -1,5 +1,5 @@
-// Each expert takes the tokens of its highest scores: loads are equal by construction, tokens have as many experts as
-// want them.
+// Each expert takes the tokens of its highest scores. So loads are equal by construction, and the number of experts
+// differs between tokens.
 #include "compiler/Methods/BalanceSupport.h"
 #include "compiler/Methods/RoutingSupport.h"
 
@@ -48,14 +48,13 @@ public:
          .openMinimum = true},
         exp::stepsField(
             "then.over", exp::StepsKind::Length, "null",
-            "the factor goes there in equal jumps spread over this many steps, the first at then.at; null: in one "
-            "jump"),
+            "the factor changes in equal jumps, spread over this many steps from then.at on; null: in one jump"),
         {.key = "then.stages",
          .type = FieldType::Integer,
          .fallback = "4",
          .minimum = 1,
          .maximum = 64,
-         .doc = "how many jumps; those that leave the same whole number of tokens fall together"}};
+         .doc = "number of jumps; a jump that leaves the same whole number of tokens has no effect"}};
   }
 
   bool hasEmptySlots(exp::MethodAttr) const override { return true; }
@@ -81,11 +80,12 @@ public:
     return most * r.numExperts * numGroups(attr, r);
   }
 
-  // A token has a slot of its own for each expert, empty where the expert has better ones.
+  // A token has a slot for each expert; the slot is empty if the expert takes other tokens.
   Value buildIds(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r, Value selection) const override {
     int64_t groups = numGroups(attr, r), experts = r.numExperts;
     bool byPosition = kScope.in(attr) == Scope::Position;
-    // Tokens of one position lie a sequence apart: there a row is a sequence, and each position has experts of its own.
+    // Tokens of one position are seq_len rows apart. So scores are viewed with a row for each sequence and columns for
+    // each position and expert.
     int64_t rows = byPosition ? r.numTokens / groups : r.numTokens, columns = byPosition ? groups * experts : experts;
     int64_t choices = byPosition ? 1 : groups;
     Type i32 = b.b.getI32Type();
@@ -119,7 +119,7 @@ public:
     Value ids = b.mapTo(i32, {scores, value, row}, rows, columns, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
       Value place = choices == 1 ? x[3] : s.rem(x[3], s.integer(rows / choices));
       Value expert = columns == experts ? x[4] : s.rem(x[4], s.integer(experts));
-      // Of equal scores the earlier ones, so that loads are exact.
+      // Among equal scores, earlier tokens come first, so that loads are exact.
       Value isLater = s.less(s.toInteger(x[2], 64), place), none = s.integer(-1);
       Value tied = s.select(s.less(x[0], x[1]), none, s.select(isLater, none, expert));
       return s.toInteger(s.select(s.less(x[1], x[0]), expert, tied), 32);
@@ -144,7 +144,7 @@ private:
     double last = attr.getFloat("then.capacity_factor");
     for (int64_t i = 1; at > 0 && i <= count; ++i) {
       int64_t from = at - 1 + over * (i - 1) / count;
-      if (stages.back().from == from) // jumps of one step are one; at the first step nothing comes before
+      if (stages.back().from == from) // jumps at one step are one jump; before the first step there is no stage
         stages.pop_back();
       double factor = first + (last - first) * static_cast<double>(i) / count;
       if (stages.empty() || stages.back().factor != factor)
@@ -165,10 +165,10 @@ private:
   }
   static int64_t capacity(exp::MethodAttr attr, const RoutingSizes &r, double factor) {
     int64_t tokens = r.numTokens / numGroups(attr, r);
-    // A single sequence, as when text is made, has one token at a position: each expert would take none.
+    // In generation there is a single sequence, so a position has one token, and each expert would take none.
     return std::clamp<int64_t>(static_cast<int64_t>(tokens * factor / r.numExperts), 1, tokens);
   }
-  // The same of the text alone, which is the beginning of one sequence or some whole ones; i64 [1, 1].
+  // The same for the text alone, which is the beginning of one sequence or several whole sequences; i64 [1, 1].
   static Value buildTextCapacity(TensorBuilder &b, exp::MethodAttr attr, const RoutingValues &r) {
     Scope scope = kScope.in(attr);
     return b.mapTo(b.b.getI64Type(), {r.textTokens, r.step}, 1, 1, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {

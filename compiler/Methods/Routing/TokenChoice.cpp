@@ -1,4 +1,4 @@
-// Each token goes to the k experts of its highest scores, if asked for within a few groups of experts.
+// Each token goes to the k experts of its highest scores, optionally within a few groups of experts.
 #include "compiler/Methods/Methods.h"
 
 using namespace mlir;

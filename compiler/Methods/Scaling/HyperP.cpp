@@ -30,7 +30,7 @@ public:
              .minimum = 1,
              .maximum = 1e15,
              .unit = "tokens",
-             .doc = "tokens of its steps"},
+             .doc = "tokens of a step of that run"},
             {.key = "base_tokens",
              .type = FieldType::Number,
              .fallback = "10.4e9",

@@ -18,10 +18,10 @@ public:
              .minimum = 1,
              .maximum = 1 << 20,
              .unit = "elements",
-             .doc = "hidden_size at which lr and model.init.std hold as they are given"}};
+             .doc = "hidden_size at which lr and model.init.std apply unchanged"}};
   }
 
-  // The router's outputs do not grow with width, so it is scaled as the head is.
+  // The number of the router's outputs does not grow with width, so the router is scaled like the head.
   double getInitialStd(exp::MethodAttr attr, const Run &run, const ParameterTraits &traits,
                        double given) const override {
     double width = run.hiddenSize / static_cast<double>(attr.getInt("base_width"));

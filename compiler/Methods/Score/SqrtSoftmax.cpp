@@ -1,4 +1,4 @@
-// Square roots of softmax weights: what mixtures return keeps its size, whatever the number of experts chosen.
+// Square roots of softmax weights: the size of a mixture's result does not depend on the number of chosen experts.
 #include "compiler/Methods/ScoreSupport.h"
 
 #include <cmath>
@@ -28,7 +28,7 @@ public:
 
   Value buildRowScores(TensorBuilder &b, exp::MethodAttr, Value scores) const override { return b.softmax(scores); }
 
-  // Normalised over the chosen ones by itself.
+  // The weights are always normalised over the chosen experts.
   std::string findConstantWeight(exp::MethodAttr, bool) const override { return "score"; }
 
   double branchScale() const override { return std::sqrt(0.5); }

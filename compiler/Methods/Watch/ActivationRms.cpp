@@ -15,7 +15,7 @@ public:
   std::string summary() const override { return "Root mean square of a mixture's inputs or inner activations"; }
   std::string source() const override { return "common"; }
   std::vector<exp::Field> fields() const override {
-    return {kOf.field(Of::Input, "input: what router and experts read; experts: what enters their last product")};
+    return {kOf.field(Of::Input, "input: the inputs of router and experts; experts: the inputs of their last product")};
   }
 
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &) const override {

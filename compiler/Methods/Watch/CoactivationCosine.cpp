@@ -1,4 +1,4 @@
-// How alike experts are that work on the same token.
+// How similar the experts are that work on the same token.
 #include "compiler/Methods/ActivationSupport.h"
 
 using namespace mlir;
@@ -10,7 +10,7 @@ class CoactivationCosine : public WatchMethod {
 public:
   std::string kind() const override { return "coactivation_cosine"; }
   std::string summary() const override {
-    return "Mean cosine between what the experts of one token have before their last product";
+    return "Mean cosine between the inputs of the last products of one token's experts";
   }
   std::string source() const override { return "arXiv 2602.14159; as the loss specialization"; }
 

@@ -1,4 +1,4 @@
-// Reads loads as those of a congestion game: how much an expert's own load seems to keep tokens away.
+// Treats loads as those of a congestion game, and measures how strongly the load of an expert keeps tokens away.
 #include "compiler/Methods/WatchSupport.h"
 
 using namespace mlir;
@@ -71,8 +71,9 @@ private:
     return finish(loop.getFinals());
   }
 
-  // Newton's method in x = ln rho and the normaliser c: x + gamma e^x - q + c = 0 and sum e^x = 1, a strictly convex
-  // problem, from the solution of the linear one, with bounded steps. quality [L, E], gamma [L * G, 1] -> [L * G, E].
+  // Newton's method in x = ln rho and the normaliser c, for x + gamma e^x - q + c = 0 and sum e^x = 1. The problem is
+  // strictly convex. It starts from the solution of the linear problem and bounds its steps. quality [L, E], gamma [L *
+  // G, 1] -> [L * G, E].
   static Value buildEquilibrium(TensorBuilder &b, Value quality, Value gamma) {
     double n = static_cast<double>(TensorBuilder::cols(quality));
     Value cooled = b.map({quality, gamma}, [&](ScalarBuilder &s, TensorBuilder::Scalars x) {
@@ -88,7 +89,7 @@ private:
                 Value share = s.div(rho, s.add(s.constant(1.0), s.mul(x[3], rho)));
                 return SmallVector<Value>{s.sub(s.mul(share, error), rho), share, error};
               });
-          // The change of c for which the changed x sum up to 1.
+          // The change of c for which the new e^x sum up to 1.
           Value change =
               b.map({b.sumCols(parts[0]), b.sumCols(parts[1])}, [](ScalarBuilder &s, TensorBuilder::Scalars x) {
                 return s.neg(s.div(s.add(s.constant(1.0), x[0]), x[1]));

@@ -1,4 +1,4 @@
-// Whether experts go by where a text is from.
+// How much the choice of experts depends on the source of a text.
 #include "compiler/Methods/LogNames.h"
 #include "compiler/Methods/WatchSupport.h"
 
@@ -34,7 +34,7 @@ public:
   // I = H(source) + H(expert) - H(both).
   Value buildStep(TensorBuilder &b, exp::MethodAttr, const StepLoad &load, StateDeclarer &states) const override {
     int64_t layers = TensorBuilder::rows(load.counts), n = load.numExperts;
-    // Declared by buildLayer: the type is known from there.
+    // buildLayer has declared the state, with its type.
     moe::StateOp state = states.perLayerMetric(kExpertTokensBySource, {});
     Value both = b.toElement(b.readRows(state));
     int64_t sources = TensorBuilder::cols(both) / n;

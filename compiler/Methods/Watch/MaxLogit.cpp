@@ -12,7 +12,7 @@ public:
   std::string summary() const override { return "Largest magnitude of a router logit in the step"; }
   std::string source() const override { return "common"; }
 
-  // The maximum so far goes through a state; taking it again, as a recomputation does, changes nothing.
+  // A state holds the maximum so far. If the backward computes the maximum again, the state does not change.
   Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &states) const override {
     Value magnitudes = b.map({r.logits}, [](ScalarBuilder &s, TensorBuilder::Scalars x) { return s.abs(x[0]); });
     Value largest = maximum(b, b.reshape(maximum(b, magnitudes), 1, r.numTokens));

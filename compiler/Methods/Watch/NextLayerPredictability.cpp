@@ -1,4 +1,4 @@
-// How much the experts of a token say about those in the next mixture.
+// How well the experts of a token predict its experts in the next mixture.
 #include "compiler/Methods/CarriedSupport.h"
 #include "compiler/Methods/WatchSupport.h"
 
@@ -11,7 +11,7 @@ class NextLayerPredictability : public WatchMethod {
 public:
   std::string kind() const override { return "next_layer_predictability"; }
   std::string summary() const override {
-    return "Entropy of an expert of a token given one of the mixture before, in nats, over all pairs of the step";
+    return "Entropy of a token's expert given its expert in the mixture before, in nats, over all pairs of the step";
   }
   std::string source() const override { return "arXiv 2602.14159; the joint distribution over pairs of slots is ours"; }
 
@@ -20,7 +20,7 @@ public:
     return buildChosenMask(b, r.ids, r.numExperts);
   }
 
-  // Counts of pairs are a product of zeros and ones, exact and in any order up to 2^24.
+  // Counts of pairs are sums of products of zeros and ones. Up to 2^24 they are exact, whatever the order.
   Value buildLayer(TensorBuilder &b, exp::MethodAttr, const LayerValues &r, StateDeclarer &states) const override {
     int64_t n = r.numExperts;
     auto pairs = moe::MatmulOp::create(b.b, b.type(n, n), r.carried, buildChosenMask(b, r.ids, n), /*ta=*/true,

@@ -1,4 +1,4 @@
-// How fast routers change their minds.
+// How fast the choices of routers change.
 #include "compiler/Methods/WatchSupport.h"
 
 using namespace mlir;
@@ -10,7 +10,7 @@ class RouteChurn : public WatchMethod {
 public:
   std::string kind() const override { return "route_churn"; }
   std::string summary() const override {
-    return "Share of probe tokens whose set of top_k experts by logits differs from what it was `every` steps ago";
+    return "Share of probe tokens whose set of top_k experts by logits differs from the set that was stored last";
   }
   std::string source() const override { return "ours"; }
   std::vector<exp::Field> fields() const override {
@@ -21,15 +21,15 @@ public:
              .minimum = 1,
              .maximum = 1 << 20,
              .unit = "tokens",
-             .doc = "how many tokens of the first micro-batch are kept, as the routers read them, and routed again; "
-                    "at most its size"},
-            exp::stepsField("every", exp::StepsKind::Cadence, "{\"steps\": 10}",
-                            "routes are remembered at the first step and at multiples of this, and compared with "
-                            "those remembered last")};
+             .doc = "number of tokens of the first step (of its last micro-batch) whose router inputs are kept and "
+                    "routed again; at most those of a micro-batch"},
+            exp::stepsField(
+                "every", exp::StepsKind::Cadence, "{\"steps\": 10}",
+                "routes are stored at the first step and at multiples of this, and compared with those stored last")};
   }
 
-  // In the first step the probe is what the router reads (the last micro-batch's when there are several). All writes
-  // give the same again when they are repeated within a step.
+  // In the first step the probe is set to the router's input. With several micro-batches, the last one stays. Writes
+  // that are repeated within a step give the same values.
   Value buildLayer(TensorBuilder &b, exp::MethodAttr attr, const LayerValues &r, StateDeclarer &states) const override {
     int64_t tokens = std::min(attr.getInt("tokens"), r.numTokens), width = TensorBuilder::cols(r.hidden);
     auto type = RankedTensorType::get({tokens, 1}, b.b.getI32Type());

@@ -1,4 +1,4 @@
-// How undecided the router is about a token.
+// The entropy of the router's distribution for a token.
 #include "compiler/Methods/Methods.h"
 
 using namespace mlir;

@@ -3,8 +3,8 @@
 //   P = exp(scale Q K^T - lse)    D = rowsum(dO * O)    dS = scale P * (dO V^T - D)
 //   dQ = dS K    dK = dS^T Q    dV = P^T dO
 //
-//   workgroup = (sequence, key head): it owns dk, dv of that head and dq of all query heads that read it, so nothing is
-//   added across workgroups
+//   workgroup = (sequence, key head): it owns dk, dv of that head and dq of all query heads that read it, so no sums
+//   are added across workgroups
 //     D, and dq = 0
 //     for each block of keys: pack K^T, V^T, K; dK = dV = 0
 //       for each query head; for each block of query rows from the diagonal to the window's end: pack Q, dO
@@ -54,8 +54,8 @@ private:
   const AttentionParams &params;
   AttentionParts parts;
 
-  // The steps come in pairs that differ in pointers only: (Q K^T, dO V^T), (dV, dK). Each is emitted once, in a loop
-  // over the pair.
+  // The steps come in pairs that differ only in pointers: (Q K^T, dO V^T), (dV, dK). Each pair is emitted once, as a
+  // loop over both.
   void forPair(llvm::function_ref<void(Value)> pair) { kb.loop(kb.i64(0), kb.i64(2), 1, pair); }
   Value pairMember(Value pair, int64_t size, Value which) { return parts.at(pair, kb.mul(which, kb.i64(size))); }
   Value either(Value which, Value first, Value second) { return kb.select(kb.equal(which, kb.i64(0)), first, second); }
@@ -148,14 +148,15 @@ void AttentionGradEmitter::emitQueryBlock(Value member, Value firstQuery, Value 
     emitQueryGradient(member, firstQuery, t, existing, seen);
   });
   kb.loop(kb.i64(0), keys, tileRows, [&](Value t) {
-    // On the diagonal, rows before the first key of the tile see none of it. Both are multiples of the tile's rows.
+    // On the diagonal, query rows before the first key of the tile see no key of it. Both numbers are multiples of the
+    // tile's rows.
     Value skipped = kb.min(kb.max(kb.i64(0), kb.sub(kb.add(firstKey, t), firstQuery)), rows);
     emitKeyGradients(rows, skipped, t);
   });
 }
 
-// P and dS of a tile of query rows that sees `keys` keys, zeros where a row does not see a key or does not exist. Keys
-// after those are not written: on the diagonal nobody reads them, see `skipped`.
+// P and dS of a tile of query rows that sees `keys` keys; zeros where a row does not see a key or does not exist. Later
+// keys are not written; on the diagonal nobody reads them, see `skipped`.
 void AttentionGradEmitter::emitProbabilities(Value member, Value firstQuery, Value firstKey, Value t, Value keys) {
   Type element = sizes.element;
   int64_t block = parts.block, lanes = parts.scores.lanes();

@@ -17,7 +17,7 @@ using namespace mlir;
 namespace moec::cpu {
 
 namespace {
-// Below every score that matters, and finite, so that no difference of two is NaN.
+// Below every score that can occur, and finite, so that no difference of two scores is NaN.
 constexpr double kLowest = -1e30;
 } // namespace
 
@@ -72,8 +72,8 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
     Value left = kb.sub(kb.i64(S), firstKey), keyOffset = kb.mul(firstKey, kb.i64(keyStride));
     parts.packTransposed(keyPanels, parts.at(k, keyOffset), keyStride, keys, left);
     parts.packRows(valuePanels, parts.at(v, keyOffset), keyStride, keys, left);
-    // Rows before the first key, and those whose window has passed the last one, see none of the block. A row that
-    // starts later keeps its lowest maximum and a sum of 0 until then.
+    // Rows before the first key, and rows whose window begins after the last key, see no key of the block. A row that
+    // has seen no key yet keeps the lowest maximum and a sum of 0.
     Value lastRows = rows;
     if (sizes.isWindowed())
       lastRows = kb.min(rows, kb.sub(parts.endOfQueries(firstKey), firstQuery));
@@ -88,7 +88,7 @@ FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp dispatch, ModuleOp ker
       auto visible = [&](Value r, Value j) {
         return parts.visible(j, kb.add(kb.sub(kb.add(kb.add(firstQuery, t), r), firstKey), kb.i64(1)));
       };
-      // A vector a row is kept aside, so that the rows of the tile are reduced side by side.
+      // One vector per row is kept, so that the rows of the tile are reduced side by side.
       auto reduceRows = [&](Value start, llvm::function_ref<Value(Value row, Value r, Value j, Value)> body,
                             llvm::function_ref<Value(Value, Value)> join) {
         kb.loop(zero, kb.i64(tileRows), 1, [&](Value r) {

@@ -94,7 +94,8 @@ Value AttentionParts::joinRows(SmallVector<Value> vectors, llvm::function_ref<Va
     }
     return join(vector::ShuffleOp::create(kb.b, a, b, even), vector::ShuffleOp::create(kb.b, a, b, odd));
   };
-  // Rows stay in order, each with half as many lanes per step; first two vectors become one, then the last one shrinks.
+  // Rows stay in order. Each step halves the lanes of a row: first two vectors become one, then the last vector
+  // shrinks.
   int64_t left = lanes;
   for (; left > 1 && vectors.size() > 1; left /= 2) {
     SmallVector<Value> next;
@@ -104,7 +105,7 @@ Value AttentionParts::joinRows(SmallVector<Value> vectors, llvm::function_ref<Va
   }
   for (int64_t count = lanes; left > 1; left /= 2)
     vectors[0] = joinPairs(vectors[0], vectors[0], count /= 2);
-  // Fewer lanes than rows: what is left is one lane a row, in several vectors.
+  // With fewer lanes than rows, several vectors are left with one lane per row.
   for (int64_t count = lanes; vectors.size() > 1; count *= 2) {
     SmallVector<int64_t> all(llvm::to_vector(llvm::seq<int64_t>(0, 2 * count)));
     SmallVector<Value> next;
@@ -132,7 +133,7 @@ Value AttentionParts::visible(Value first, Value seen) const {
   Value upTo = below(first, seen);
   if (!sizes.isWindowed())
     return upTo;
-  // What the window has passed is among them.
+  // Keys before the window are among those up to the query.
   return arith::XOrIOp::create(kb.b, upTo, below(first, kb.sub(seen, kb.i64(sizes.window))));
 }
 

@@ -1,4 +1,4 @@
-// What the forward and the backward attention kernels share: blocks, packing, masks.
+// Code shared by the forward and the backward attention kernels: blocks, packing, masks.
 #ifndef MOEC_COMPILER_TARGET_CPU_ATTENTIONPARTS_H
 #define MOEC_COMPILER_TARGET_CPU_ATTENTIONPARTS_H
 
@@ -22,7 +22,7 @@ public:
   int64_t block;     // keys, and query rows, of one block: a multiple of the tiles' rows and of `scores`' columns
   MicroTile scores;  // results [query rows, keys]
   MicroTile heads;   // results [rows, headSize]
-  int64_t headWidth; // headSize up to whole panels of `heads`
+  int64_t headWidth; // headSize, rounded up to whole panels of `heads`
   bool evenRows;     // no row tile reaches beyond the sequence
   bool wholeSteps;   // every sum over positions is a multiple of the mainloop's step
 
@@ -35,19 +35,20 @@ public:
   int64_t rowsSize() const { return headWidth * block; }
   /// Packs `count` rows from `source` (`left` rows exist from there on) as columns of panels for `scores`.
   void packTransposed(Value panels, Value source, int64_t stride, Value count, Value left) const;
-  /// Packs `count` rows as rows of panels for `heads`; they become whole steps: rows that do not exist repeat the last
-  /// one.
+  /// Packs `count` rows as rows of panels for `heads`, rounded up to whole steps: rows that do not exist repeat the
+  /// last row.
   void packRows(Value panels, Value source, int64_t stride, Value count, Value left) const;
   Value panel(Value panels, Value index, int64_t rows, const MicroTile &tile) const {
     return at(panels, kb.mul(index, kb.i64(rows * tile.columns())));
   }
   Value ceilDiv(Value a, int64_t c) const { return kb.div(kb.add(a, kb.i64(c - 1)), kb.i64(c)); }
-  /// `count` rows or keys up to whole steps of the mainloop.
+  /// `count` rows or keys, rounded up to whole steps of the mainloop.
   Value upToSteps(Value count) const;
 
   /// tile[r, 0 .. count) = rows of A (stride; the first `existing` of them exist) times the transposed panels.
   void multiplyScores(Value tile, Value rows, int64_t stride, Value existing, Value panels, Value count) const;
-  /// `count` keys up to whole vectors and whole steps: what of a row of scores is written, and read again.
+  /// `count` keys, rounded up to whole vectors and whole steps: the part of a row of scores that is written and read
+  /// again.
   Value upToLanes(Value count) const {
     int64_t whole = std::max(scores.lanes(), MicroTile::kUnroll);
     return kb.mul(ceilDiv(count, whole), kb.i64(whole));
@@ -58,13 +59,14 @@ public:
   /// One value for each row of a tile out of one vector for each row: lanes are joined pairwise, in an order fixed by
   /// the target.
   Value joinRows(llvm::SmallVector<Value> vectors, llvm::function_ref<Value(Value, Value)> join) const;
-  /// Lanes first .. first+lanes of a row of a block: which are below `count`.
+  /// A mask of lanes first .. first+lanes-1 of a row of a block: those below `count`.
   Value below(Value first, Value count) const;
-  /// Lanes first .. first+lanes of a row of a block: which keys it sees, the last of them being `seen` - 1.
+  /// A mask of lanes first .. first+lanes-1 of a row of a block: the keys that the row sees, the last of which is
+  /// `seen` - 1.
   Value visible(Value first, Value seen) const;
   /// Blocks of keys for a block of queries begin at this key.
   Value firstKeyBlock(Value firstQuery) const;
-  /// Queries from here on see nothing of the block of keys at `firstKey`: up to whole tiles and whole steps.
+  /// The end of the queries that see a key of the block at `firstKey`, rounded up to whole tiles and whole steps.
   Value endOfQueries(Value firstKey) const;
   /// Writes `rows` rows of headSize from [.., headWidth] to all of `pointers`, each row through `value`.
   void storeHeads(Value source, Value rows, llvm::ArrayRef<Value> pointers, int64_t stride,

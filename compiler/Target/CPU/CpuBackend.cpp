@@ -15,7 +15,7 @@ public:
 
   std::string name() const override { return target.cpu; }
   std::string kind() const override { return "cpu"; }
-  // So that no kernel needs a masked row.
+  // The row tile, so that no kernel needs a masked row.
   int64_t rowAlign() const override { return target.tileRows; }
   FloatType narrowType(MLIRContext *) const override { return {}; }
 

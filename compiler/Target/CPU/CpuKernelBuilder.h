@@ -16,12 +16,12 @@ public:
   /// Opens a kernel function named `symbol` with `numParams` pointers in `module` and puts the builder at its start.
   KernelBuilder(mlir::ModuleOp module, mlir::Location loc, llvm::StringRef symbol, unsigned numParams,
                 const CpuTarget &target);
-  /// Adds the return. No more building afterwards.
+  /// Adds the return. Afterwards nothing may be built.
   void finish();
 
   const CpuTarget &target;
 
-  /// `bytes` of the worker's scratch, 64-byte aligned; the total is what the plan announces.
+  /// `bytes` of the worker's scratch, 64-byte aligned; the plan announces the total.
   Value scratch(int64_t bytes);
   int64_t scratchBytes() const { return scratchUsed; }
 

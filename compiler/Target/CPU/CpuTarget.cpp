@@ -7,8 +7,9 @@ namespace moec::cpu {
 
 namespace {
 
-// A level of the x86-64 psABI. `features` are LLVM's names of what LLVM may use at that level beyond the one below and
-// that the runtime can ask for; the runtime's names are those of __builtin_cpu_supports, which agree for all of these.
+// A level of the x86-64 psABI. `features` are the features that LLVM may use at this level but not at the level below,
+// as far as the runtime can test them. LLVM and __builtin_cpu_supports, which the runtime uses, have the same names for
+// them.
 struct Level {
   const char *name;
   std::vector<std::string> features;
@@ -32,8 +33,8 @@ const std::vector<Level> &levels() {
 } // namespace
 
 CpuTarget CpuTarget::get(const std::string &name) {
-  // "native" means the best level that this machine has, not the machine's own name: the level decides all that our
-  // kernels use, and a plan made on one machine runs on its neighbours.
+  // "native" means the best level that this machine has, not the machine's own type. The level decides everything that
+  // kernels use, so a plan runs on all machines of the level.
   for (const Level &level : levels()) {
     bool chosen = level.name == name;
     if (name == "native") {

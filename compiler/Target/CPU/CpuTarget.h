@@ -1,4 +1,4 @@
-// What the CPU generators know about the machine that they compile for.
+// Facts about the machine for which the CPU generators compile.
 #ifndef MOEC_COMPILER_TARGET_CPU_CPUTARGET_H
 #define MOEC_COMPILER_TARGET_CPU_CPUTARGET_H
 

@@ -1,5 +1,5 @@
-// Templates "eigh" and "qr": one workgroup per matrix, in the element type. Scratch holds the matrix and the vectors;
-// what is rotated or projected lies in rows there, so that the inner loops run over neighbours.
+// Templates "eigh" and "qr": one workgroup per matrix, in the element type. Scratch holds the matrix and the vectors.
+// Vectors that are rotated or projected are rows there, so that the inner loops run over adjacent elements.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/Kernel/Decomposition.h"
@@ -14,7 +14,7 @@ namespace moec::cpu {
 namespace {
 using Piece = KernelBuilder::Piece;
 
-/// What both ops share: matrix number `workgroup` of a stack.
+/// Code shared by both ops: matrix number `workgroup` of a stack.
 class DecompositionEmitter {
 public:
   DecompositionEmitter(KernelBuilder &k, DispatchBody &body, Operation *op)
@@ -98,7 +98,7 @@ void DecompositionEmitter::rotateRows(Value memory, Value p, Value q, Value s, V
   });
 }
 
-// size - 1 rounds of size/2 disjoint pairs: every pair once.
+// size - 1 rounds of size/2 disjoint pairs, so every pair comes once.
 void DecompositionEmitter::sweep() {
   int64_t half = size / 2;
   Type integer = k.b.getI64Type();
@@ -191,7 +191,7 @@ void DecompositionEmitter::solveEigh() {
 
 //===--- qr ---===//
 
-/// Takes from `vector` what lies along the first `count` vectors of the basis.
+/// Subtracts from `vector` its projections on the first `count` vectors of the basis.
 void DecompositionEmitter::project(Value vector, Value count) {
   int64_t height = matrices.height;
   k.loop(k.i64(0), count, 1, [&](Value i) { k.store(dot(row(basis, i, height), vector, height), coefficients, i); });
@@ -227,7 +227,7 @@ void DecompositionEmitter::solveQr() {
     Value bound = k.fmul(before, number(kernel::vanishingPart(element, height)));
     Value isGone = arith::CmpFOp::create(k.b, arith::CmpFPredicate::OLE, norm(), bound);
     k.when(isGone, [&] {
-      // How much of each unit vector lies in the span.
+      // The squared length of each unit vector's projection on the span.
       k.loopPieces(element, height, [&](Value r, Piece piece) {
         Value zero = k.splat(number(0), piece.lanes);
         Value sum = k.loop(k.i64(0), j, 1, ValueRange{zero}, [&](Value i, ValueRange so) {

@@ -8,11 +8,11 @@
 namespace moec::cpu {
 
 /// Emits the kernel of `dispatch` into `kernels` as a func.func over scf/arith/math/vector/llvm. Fails with a
-/// diagnostic at the dispatch when its kind has no template.
+/// diagnostic at the dispatch if its kind has no template.
 mlir::FailureOr<KernelInfo> emitKernel(moe::DispatchOp dispatch, mlir::ModuleOp kernels, llvm::StringRef symbol,
                                        const CpuTarget &target);
 
-/// The templates, one file each. All have emitKernel's contract.
+/// The templates, one file each. All take the arguments of emitKernel and return the same.
 mlir::FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
 mlir::FailureOr<KernelInfo> emitMatmulKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);
 mlir::FailureOr<KernelInfo> emitAttentionKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const CpuTarget &);

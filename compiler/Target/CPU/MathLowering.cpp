@@ -21,7 +21,7 @@ namespace moec::cpu {
 
 namespace {
 
-/// exp of a number <= 0 only: it cannot overflow, and the sum it enters loses nothing on either side.
+/// Uses exp only of numbers <= 0, so it cannot overflow, and 1 + exp loses no accuracy on either side of 0.
 struct ExpandSigmoid : OpRewritePattern<moe::SigmoidOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -71,7 +71,7 @@ struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
     if (failed(applyPatternsGreedily(getOperation(), std::move(polynomials))))
       return signalPassFailure();
 
-    // Ops that have no LLVM intrinsic, or (log1p) one that loses their point.
+    // Ops that have no LLVM intrinsic, or (log1p) one that loses the accuracy for small arguments.
     RewritePatternSet calls(&getContext());
     populateMathToLibmConversionPatterns(calls);
     ConversionTarget target(getContext());

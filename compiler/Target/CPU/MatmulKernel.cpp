@@ -13,12 +13,13 @@
 //     for each product, for each block of K: pack the block; for each tile: C tile += A tile * block
 //     the epilogue
 //
-// Where parts of rows are added up (moe.row_reduce every n), a workgroup has as many panels as whole parts need, side
-// by side in the C tile. The epilogue leaves what is summed in scratch; a part is then added up as a row of its own
-// would be: vectors onto vectors, then lanes, then what is less than a vector. Nothing of that depends on the threads.
+// If parts of rows are added up (moe.row_reduce every n), a workgroup has as many panels as whole parts need, side by
+// side in the C tile. The epilogue leaves the terms in scratch. A part is then added up like a row: vectors onto
+// vectors, then lanes, then the elements that do not fill a vector. The order does not depend on the threads.
 //
-// The C tile passes through scratch so that the epilogue is one row of code, not MR of them, and ends at any row count.
-// Prefetching the next panel and the lines of C between tiles gave 0-3 %, within the noise of a busy machine: left out.
+// The C tile passes through scratch, so that the code of the epilogue is for one row, not for MR rows, and any number
+// of rows is possible. Prefetching the next panel and the lines of C between tiles gave 0-3 %, within the noise of a
+// busy machine, so it is not done.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/CPU/MicroTile.h"
@@ -52,8 +53,8 @@ public:
 
 private:
   void chooseBlocks();
-  /// Visits the panels of the workgroup's block by their first column within it; `column` and `valid` are the panel's
-  /// meanwhile.
+  /// Visits the panels of the workgroup's block with their first column in the block; meanwhile `column` and `valid`
+  /// are those of the panel.
   void forPanels(llvm::function_ref<void(Value first)> visit);
 
   Value rowPointer(const Factor &factor, Value row, Value group);
@@ -72,17 +73,17 @@ private:
 
   bool blocked = false;
   int64_t depthBlock = 0, chunkRows = 0, chunks = 1;
-  int64_t blockColumns = 0, blocks = 1; // a workgroup's columns: a panel, or several where parts of rows are summed
+  int64_t blockColumns = 0, blocks = 1; // a workgroup's columns: a panel, or several if parts of rows are summed
 
   KernelBuilder *kb = nullptr;
   const MicroTile *tile = nullptr;
   Value expert, groupBegin;
   Value groupCount;    // of sums along the rows of a group
-  Value rowLimit;      // rows from here on are not this workgroup's to read or write; null: tiles never reach it
+  Value rowLimit;      // the workgroup may not read or write rows from here on; null: tiles never reach it
   Value column, valid; // first column of the block or panel; columns that exist from there on, null: all always
   Value zeroRow;
   SmallVector<Value> panelOf, tileOf; // scratch, by product
-  SmallVector<Value> summedRows;      // scratch, by row sum: a block's columns of what is summed
+  SmallVector<Value> summedRows;      // scratch, by row sum: the terms, for a block's columns
 };
 
 void MatmulEmitter::chooseBlocks() {
@@ -126,7 +127,7 @@ void MatmulEmitter::forPanels(llvm::function_ref<void(Value first)> visit) {
 
 //===--- Mainloop -------------------------------------------------------------------------------------------------===//
 
-// Row `row` of a factor; `base` (may be null) points at what the factor is within its parameter.
+// Row `row` of a factor; `base` (may be null) points to the factor within its parameter.
 Value MatmulEmitter::rowPointer(const Factor &factor, Value row, Value base) {
   Value start = base ? base : kb->param(factor.param);
   if (!factor.rowMap)
@@ -136,7 +137,8 @@ Value MatmulEmitter::rowPointer(const Factor &factor, Value row, Value base) {
   if (factor.slots > 1)
     number = kb->div(number, kb->i64(factor.slots));
   Value pointer = kb->at(start, kb->mul(number, kb->i64(factor.columns)), element);
-  // Row number -1 is a row of zeros. What runs along the rows of a group ends before its padding, which alone has it.
+  // Row number -1 stands for a row of zeros. Only padding has it, so loops along the rows of a group, which end before
+  // its padding, never meet it.
   if (grouping != Grouping::Depth)
     pointer = kb->select(kb->less(mapped, kb->i64(0)), zeroRow, pointer);
   return pointer;

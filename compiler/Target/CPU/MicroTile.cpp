@@ -106,7 +106,7 @@ void MicroTile::packRows(Value panel, Value depth, llvm::function_ref<Value(Valu
 void MicroTile::packColumns(Value panel, Value depth, Value source, int64_t stride, Value valid) const {
   Value last = valid ? kb.sub(valid, kb.i64(1)) : Value();
   auto column = [&](Value j) { return kb.at(source, kb.mul(last ? kb.min(j, last) : j, kb.i64(stride)), element); };
-  // Square blocks of lanes x lanes through registers, then what is left of depth one by one.
+  // Transposes square blocks of lanes x lanes in registers, then the rest of the depth one by one.
   std::optional<int64_t> known = constantOf(depth);
   Value whole = known ? kb.i64(*known / numLanes * numLanes) : kb.sub(depth, kb.rem(depth, kb.i64(numLanes)));
   if (!known || *known >= numLanes)
@@ -133,7 +133,7 @@ void MicroTile::packColumns(Value panel, Value depth, Value source, int64_t stri
 }
 
 void transpose(KernelBuilder &kb, SmallVectorImpl<Value> &vectors) {
-  // Swaps the off-diagonal quarters of 2s x 2s blocks, for s from half the size down to 1: log2(lanes) shuffles an
+  // Swaps the off-diagonal quarters of 2s x 2s blocks, for s from half the size down to 1: log2(lanes) shuffles per
   // element.
   int64_t lanes = vectors.size();
   for (int64_t s = lanes / 2; s >= 1; s /= 2) {

@@ -1,10 +1,10 @@
-// The register tile that every matrix product on a CPU is made of, and the packing that feeds it.
+// The register tile of every matrix product on a CPU, and the packing of its right operand.
 //
 //   C [rows, columns] += A [rows, depth] * panel [depth, columns]
 //
-// rows x vectors accumulators live in registers over the loop on depth; an element of A is broadcast from memory, a
-// panel row is `vectors` loads. A panel is contiguous (row k at k * columns()) and padded to whole vectors, so the
-// mainloop is the same whatever B was.
+// rows x vectors accumulators live in registers during the loop over depth. An element of A is broadcast from memory; a
+// row of the panel takes `vectors` loads. A panel is contiguous (row k at k * columns()) and padded to whole vectors,
+// so the mainloop does not depend on the layout of B.
 #ifndef MOEC_COMPILER_TARGET_CPU_MICROTILE_H
 #define MOEC_COMPILER_TARGET_CPU_MICROTILE_H
 
@@ -14,14 +14,14 @@ namespace moec::cpu {
 
 class MicroTile {
 public:
-  /// Steps of depth in one trip of the mainloop.
+  /// Steps of depth in one iteration of the mainloop.
   static constexpr int64_t kUnroll = 4;
 
   using Value = mlir::Value;
   /// Pointers to elements (0..rows-1, k) of A.
   using LeftAt = llvm::function_ref<llvm::SmallVector<Value>(Value k)>;
 
-  /// The target's tile, narrowed where the result has fewer rows or columns.
+  /// The target's tile, made smaller if the result has fewer rows or columns.
   MicroTile(KernelBuilder &kb, mlir::Type element, int64_t resultRows, int64_t resultColumns);
 
   int64_t rows() const { return numRows; }

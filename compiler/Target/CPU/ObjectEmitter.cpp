@@ -38,7 +38,7 @@ using kernel::KernelPart;
 
 namespace {
 
-/// Part of the key of the kernel cache. Raise it when compilePart makes another object of the same IR.
+/// Part of the key of the kernel cache. Increase it if compilePart makes another object from the same IR.
 constexpr int kEmitterVersion = 1;
 
 std::unique_ptr<llvm::TargetMachine> createMachine(const CpuTarget &target, std::string &error) {
@@ -54,7 +54,7 @@ std::unique_ptr<llvm::TargetMachine> createMachine(const CpuTarget &target, std:
   if (!found)
     return nullptr;
   llvm::TargetOptions options;
-  // a*b + c may become one fma; nothing else is relaxed.
+  // a*b + c may become one fma; floating point may not change in any other way.
   options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
   return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(
       triple, target.cpu, /*features=*/"", options, llvm::Reloc::PIC_, std::nullopt, llvm::CodeGenOptLevel::Default));
@@ -140,7 +140,7 @@ FailureOr<std::vector<char>> link(ArrayRef<std::unique_ptr<KernelPart>> parts, L
 } // namespace
 
 void buildKernelLoweringPipeline(OpPassManager &pm, const CpuTarget &target) {
-  // Polynomials first: whatever math is left after them becomes intrinsics and calls.
+  // Polynomials come first; the remaining math ops become intrinsics and calls.
   pm.addPass(createLowerKernelMath());
   pm.addPass(createCSEPass());
   // No canonicalisation of vectors here: it rewrites chains of inserts into single scalars.

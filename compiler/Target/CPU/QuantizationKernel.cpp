@@ -38,7 +38,7 @@ FailureOr<KernelInfo> emitQuantizationKernel(moe::DispatchOp dispatch, ModuleOp 
     return SmallVector<Value>{k.fmax(so[0], math::AbsFOp::create(k.b, load(row)))};
   })[0];
   moe::QuantizationScale scale = moe::buildQuantizationScale(k.b, dispatch.getLoc(), largest);
-  Value first = k.add(k.mul(matrix, k.i64(width)), column); // of the transposed matrix, its first row here
+  Value first = k.add(k.mul(matrix, k.i64(width)), column); // the first row of the transposed matrix here
   SmallVector<unsigned> rows;
   for (const DispatchBody::Sink &sink : body.sinks()) {
     if (sink.value == op.getScale())

@@ -1,8 +1,9 @@
-// Templates "col_reduce" and "embed_grad": sums over rows whose order never depends on who computes them.
+// Templates "col_reduce" and "embed_grad": sums over rows whose order does not depend on the threads.
 //
 // col_reduce: a workgroup owns a block of columns of one group and adds the rows in order. Maps before it are evaluated
-// on the fly. embed_grad into a state: a workgroup owns a block of columns and adds grad's rows in order to wherever
-// they belong. embed_grad into anything else: a workgroup owns a range of vocabulary rows, and scans the ids.
+// on the fly. embed_grad into a state: a workgroup owns a block of columns and adds the gradient's rows, in order, to
+// their rows of the table. embed_grad into another result: a workgroup owns a range of vocabulary rows, and scans the
+// ids.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -135,7 +136,7 @@ LogicalResult emitEmbedGrad(moe::EmbedGradOp op, DispatchBody &body, KernelBuild
     return success();
   }
 
-  // Rows that a workgroup owns: enough that scanning the ids is cheap beside them, few enough for a cache.
+  // Rows that a workgroup owns: so many that scanning the ids is comparatively cheap, and few enough for a cache.
   int64_t owned = std::clamp<int64_t>(65536 / columns, 1, vocabulary);
   info.grid = llvm::divideCeil(vocabulary, owned);
   Value start = k.mul(k.workgroup(), k.i64(owned));

@@ -1,6 +1,6 @@
-// Templates "permute", "limit_capacity" and "count_ids": integers in order, a few passes over N*K ids. One workgroup
-// (count_ids: one per group): 16 Ki ids take about 0.1 ms or less (bench-rows), little beside the products that they
-// route. "column_kth" searches as limit_capacity does, a workgroup for some columns.
+// Templates "permute", "limit_capacity" and "count_ids": a few passes over N*K integer ids, in order. There is one
+// workgroup (count_ids: one per group), because 16 Ki ids take about 0.1 ms or less (bench-rows), much less than the
+// products of the tokens. "column_kth" searches like limit_capacity, with one workgroup for several columns.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -30,7 +30,7 @@ private:
       return k.param(*param);
     return op->emitOpError("has an operand that is computed in the same dispatch");
   }
-  // Memory of a result: the first sink that takes it as it is, else scratch.
+  // Memory of a result: the first sink that takes it unchanged, otherwise scratch.
   Value home(Value result) {
     for (const DispatchBody::Sink &sink : sinks)
       if (sink.value == result && !sink.accumulates)
@@ -64,7 +64,8 @@ private:
     k.store(k.add(k.load(element, pointer, index), one), pointer, index);
   }
   Value isId(Value id) { return k.less(k.i64(-1), id); }
-  /// A number of the op: `most`, or what `given` (may be null) holds when the kernel runs, if that is in least .. most.
+  /// A number of the op: `most`, or if `given` is not null, the number that it holds at run time, clamped to least ..
+  /// most.
   FailureOr<Value> boundOf(Operation *op, Value given, int64_t least, int64_t most) {
     if (!given)
       return k.i64(most);
@@ -74,13 +75,14 @@ private:
     return k.max(k.i64(least), k.min(k.i64(most), k.load(i64Type, *pointer, k.i64(0))));
   }
 
-  // Keys to select by, whatever the float, in 64 bits.
+  // A 64-bit key of any float, with the order of the floats.
   Value keyOf(Value weight) {
     Value key = k.selectionKey(weight);
     return key.getType() == i64Type ? key : arith::ExtUIOp::create(k.b, i64Type, key).getResult();
   }
-  // How many of the keys start .. end - 1 compare so with `bound`, and the n-th largest of them, of `bits` bits; 0 when
-  // there are fewer. The last vector is padded with zeros, which no bound but 0 counts.
+  // countKeys: the number of keys start .. end - 1 for which the comparison with `bound` holds. kthKey: the n-th
+  // largest of them, of `bits` bits; 0 if there are fewer. The last vector is padded with zeros, which count only with
+  // bound 0.
   Value countKeys(Value keys, Value start, Value end, arith::CmpIPredicate predicate, Value bound);
   Value kthKey(Value keys, Value start, Value end, Value n, int64_t bits);
   Value rowOfKey(Value keys, Value end, Value key, Value n);
@@ -161,7 +163,7 @@ Value RoutingEmitter::countKeys(Value keys, Value start, Value end, arith::CmpIP
   return k.sumLanes(sum);
 }
 
-// The largest number that n keys reach, bit by bit from the highest.
+// The largest number that at least n keys reach, found bit by bit from the highest.
 Value RoutingEmitter::kthKey(Value keys, Value start, Value end, Value n, int64_t bits) {
   Value before = k.sub(n, k.i64(1));
   return k.loop(k.i64(0), k.i64(bits), 1, ValueRange{k.i64(0)}, [&](Value step, ValueRange so) {
@@ -172,7 +174,7 @@ Value RoutingEmitter::kthKey(Value keys, Value start, Value end, Value n, int64_
   })[0];
 }
 
-// The row of the n-th key, in falling order and of equal ones in order of rows, given that it is `key`.
+// The row of the n-th key, which is `key`. Keys are in descending order, equal keys in the order of rows.
 Value RoutingEmitter::rowOfKey(Value keys, Value end, Value key, Value n) {
   Value above = countKeys(keys, k.i64(0), end, arith::CmpIPredicate::ugt, key), wanted = k.sub(n, above);
   return k.loop(k.i64(0), end, 1, ValueRange{k.i64(0), k.i64(0)}, [&](Value row, ValueRange so) {
@@ -182,9 +184,9 @@ Value RoutingEmitter::rowOfKey(Value keys, Value end, Value key, Value n) {
   })[1];
 }
 
-// `position`: a running count per expert. `lowest_weight`: the slots of each expert are brought together as ordered
-// keys; the capacity-th largest key of an over-full expert is found bit by bit; a slot above it stays, and of those
-// equal to it the earliest.
+// `position`: a running count per expert. `lowest_weight`: the keys of each expert's slots are collected, and the
+// capacity-th largest key of an over-full expert is found bit by bit. Slots above it stay, and the earliest of those
+// equal to it.
 LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
   FailureOr<Value> ids = inputPointer(op, op.getIds()), weights = inputPointer(op, op.getWeights());
   FailureOr<Value> bound = boundOf(op, op.getRoom(), 0, op.getCapacity());
@@ -242,7 +244,7 @@ LogicalResult RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
 
   k.loop(k.i64(0), k.i64(experts), 1, [&](Value expert) {
     Value count = k.load(i64Type, counts, expert);
-    // Defaults keep everything: nothing is below 0, and all that equal it stay.
+    // The defaults keep every slot: no key is below 0, and all keys equal to 0 stay.
     k.store(k.i64(0), thresholds, expert);
     k.store(count, equals, expert);
     k.when(k.less(capacity, count), [&] {
@@ -275,7 +277,7 @@ LogicalResult RoutingEmitter::columnKth(moe::ColumnKthOp op, KernelInfo &info) {
   int64_t groups = tensorRows(op.getResult()), columns = tensorColumns(op.getResult());
   int64_t each = tensorRows(op.getInput()) / groups, room = llvm::alignTo(each, k.lanes(i64Type));
   Type element = cast<RankedTensorType>(op.getInput().getType()).getElementType();
-  // Columns of few rows go together: handing out a workgroup takes a microsecond.
+  // Several columns of few rows share a workgroup, because starting a workgroup takes a microsecond.
   int64_t total = groups * columns, together = std::clamp<int64_t>(kRowsPerWorkgroup / each, 1, total);
   info.grid = llvm::divideCeil(total, together);
   Value keys = k.scratch(room * 8), start = k.mul(k.workgroup(), k.i64(together));

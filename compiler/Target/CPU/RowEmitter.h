@@ -17,20 +17,21 @@ public:
 
   /// One whole row.
   void emitRow(Value rowIndex);
-  /// Rows `first` to `end`, as many as make whole sums over rows: each is added to where it ends up.
+  /// Rows `first` to `end`, which make whole sums over rows; each row is added to the memory of its sum.
   void emitSummedRows(Value first, Value end);
-  /// Columns first .. first + count - 1 of the only row (RowSchedule::splitsColumns); the rest of the row that does not
-  /// fill a vector belongs to whoever `isLast`.
+  /// Columns first .. first + count - 1 of the only row (RowSchedule::splitsColumns); the rest of the row, which does
+  /// not fill a vector, is done if `isLast` holds.
   void emitColumns(Value first, int64_t count, Value isLast);
 
 private:
-  /// What a loop op hoists out of its loop, and its vector at a column.
+  /// The result of an operand as a function: the code before the loop is already emitted; a call gives the vector at a
+  /// column.
   using Source = std::function<Value(Value column, Piece piece)>;
 
   //===--- Values of this row; call at the top level of the row only (results are cached) ---===//
   Value rowPointer(Value value);
   Value scalar(Value value);
-  /// Makes rowPointer or scalar of each row operand of a serial op known.
+  /// Computes the rowPointer or scalar of each row operand of a serial op.
   void prepare(mlir::ValueRange operands);
   /// Element `column` of a row value; after prepare, at any level.
   Value element(Value value, Value column);

@@ -1,5 +1,5 @@
-// Template "row": see RowSchedule.h for the plan of a row. Workgroups share out rows; a lone wide row of maps is shared
-// out by columns.
+// Template "row": see RowSchedule.h for the plan of a row. Rows are divided among workgroups; a single wide row of maps
+// is divided by columns.
 #include "compiler/Target/CPU/RowEmitter.h"
 
 #include "compiler/Target/CPU/EmitKernel.h"
@@ -11,7 +11,7 @@ using namespace mlir;
 namespace moec::cpu {
 
 namespace {
-// Elements of work of a workgroup: some 10 us, against about 1 us to hand one out.
+// Elements of work of a workgroup: about 10 us, compared with about 1 us to start a workgroup.
 constexpr int64_t kGroupWork = 16384;
 
 bool divides(Operation *op) {
@@ -49,7 +49,7 @@ Value RowEmitter::rowPointer(Value value) {
     Value index = rows == schedule.rows ? row : rows == 1 ? k.i64(0) : k.div(row, k.i64(schedule.rows / rows));
     pointer = k.at(k.param(*param), k.mul(index, k.i64(columns)), element);
   } else {
-    // A constant whose row somebody wants in memory.
+    // A constant whose row is needed in memory.
     TypedAttr splat = splatOf(value);
     pointer = k.scratch(columns * element.getIntOrFloatBitWidth() / 8);
     k.loopPieces(element, columns, [&](Value i, Piece piece) {
@@ -66,7 +66,7 @@ Value RowEmitter::scalar(Value value) {
       return found->second;
   if (TypedAttr splat = splatOf(source))
     return scalars[source] = arith::ConstantOp::create(k.b, splat);
-  // Not by source: two views of one value with different rows differ.
+  // The key is not the value under views: two views of one value with different rows differ.
   return scalars[value] = k.load(elementType(value), rowPointer(value), k.i64(0));
 }
 
@@ -152,7 +152,7 @@ int64_t RowEmitter::laneCount(const RowStage &stage) const {
     }
     llvm::for_each(item.op->getOperands(), note);
     llvm::for_each(item.op->getResults(), note);
-    // Lanes that do not exist hold zeros, by which integers cannot be divided.
+    // Lanes that do not exist hold zeros, and integers cannot be divided by 0.
     if (auto map = dyn_cast<moe::MapOp>(item.op);
         map && llvm::any_of(map.getBlock()->getOperations(), [](Operation &op) { return divides(&op); }))
       return 1;
@@ -195,7 +195,7 @@ RowEmitter::Source RowEmitter::combine(moe::CombineRowsOp op) {
   auto zero = [this, element](Piece piece) {
     return k.constant(piece.lanes == 1 ? element : Type(VectorType::get(piece.lanes, element)), 0);
   };
-  // Few slots: their addresses and weights stay in registers.
+  // With few slots, their addresses and weights stay in registers.
   constexpr int64_t kMostHoisted = 8;
   if (slots <= kMostHoisted) {
     SmallVector<Slot> hoisted;
@@ -208,7 +208,7 @@ RowEmitter::Source RowEmitter::combine(moe::CombineRowsOp op) {
       return sum;
     };
   }
-  // Many slots, of which most may be missing (experts that choose tokens): a list of those that are not.
+  // With many slots, most may be missing (experts that choose tokens), so a list holds those that exist.
   auto memory = [&](Type type) { return k.scratch(llvm::alignTo(slots * type.getIntOrFloatBitWidth() / 8, 64)); };
   Type integer = k.b.getI64Type();
   Value numbers = memory(integer), weights = op.getWeights() ? memory(element) : Value();
@@ -302,7 +302,7 @@ SmallVector<Value> RowEmitter::emitPiece(const RowStage &stage, Value column, Pi
       made.push_back({result, value});
     }
   }
-  // After all loads of this column, so that states may be updated in place.
+  // Stores come after all loads of this column, so that states may be updated in place.
   for (auto [value, computed] : made)
     storeSinks(value, computed, column, piece);
   return next;
@@ -367,7 +367,7 @@ void RowEmitter::emitLoop(const RowStage &stage) {
   if (reduces.empty())
     return k.loopPieces(width, stage.width, [&](Value column, Piece piece) { run(column, piece, {}); });
 
-  // One accumulator would wait for its addition at every vector: small bodies get several chains.
+  // With one accumulator, each addition would wait for the previous one, so small bodies get several chains.
   int64_t vectors = stage.width / width;
   int64_t chains = vectors < 8 ? 1 : weight <= 12 ? 4 : weight <= 40 ? 2 : 1;
   SmallVector<Value> totals;

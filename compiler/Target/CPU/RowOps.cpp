@@ -58,8 +58,8 @@ void RowEmitter::emitSerial(Operation *op) {
   emitRandomNormal(cast<moe::RandomNormalOp>(op));
 }
 
-// Scores become integers of the same order, with NaN below all of them and what was chosen below NaN. Then each choice
-// is two passes: the largest key, and the first column that has it.
+// Scores become integers with the same order, NaN below all of them, and chosen scores below NaN. Then each choice
+// takes two passes: one finds the largest key, the other the first column that has it.
 void RowEmitter::emitTopK(moe::TopKOp op) {
   constexpr int64_t kTaken = std::numeric_limits<int64_t>::min();
   static_assert(kTaken < KernelBuilder::kNanKey);
@@ -255,7 +255,7 @@ void RowEmitter::emitRandomNormal(moe::RandomNormalOp op) {
     });
     return;
   }
-  // Pairs straddle rows: each element makes its own.
+  // A pair may lie in two rows, so each element computes its own pair.
   auto make = [&](Value column) {
     Value index = k.add(first, column);
     auto [even, odd] = pairAt(k.div(index, k.i64(2)));

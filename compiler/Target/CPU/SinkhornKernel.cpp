@@ -1,5 +1,5 @@
-// Template "sinkhorn": one workgroup. A row of the plan is the softmax of K + log v, so only log v is kept: each round
-// goes over the rows once, and adds them up by column.
+// Template "sinkhorn": one workgroup. A row of the plan is the softmax of K + log v, so only log v is kept. Each round
+// goes over the rows once and adds them up by column.
 #include "compiler/Target/CPU/CpuKernelBuilder.h"
 #include "compiler/Target/CPU/EmitKernel.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -38,7 +38,7 @@ private:
   }
   void forRows(llvm::function_ref<void(Value)> visit) { k.loop(k.i64(0), k.i64(rows), 1, visit); }
   void forColumns(llvm::function_ref<void(Value, Piece)> visit) { k.loopPieces(element, columns, visit); }
-  /// K, here.
+  /// K at this place.
   Value scaled(Value row, Value column, Piece piece) {
     here.moveTo(rows, row, column, piece);
     return k.fmul(here.get(op.getScores()), splat(element, 1 / op.getXi().convertToDouble(), piece));
@@ -109,8 +109,9 @@ void SinkhornEmitter::solve() {
       addToSum(column, piece, k.exp(k.fsub(scaled(row, column, piece), k.load(element, logV, column, piece))));
     });
   });
-  // log v moves by how far the sums are from what they shall be. So it does below: after a row update no entry is above
-  // 1, and no sum of a column below 1/E, so that sums are never far off.
+  // The new log v is sign * log v + log(wanted sum / sum). The sign is -1 in the first update, where log v holds the
+  // largest entries of columns. Later, after a row update, no entry is above 1 and no sum of a column is below 1/E, so
+  // the changes are never large.
   auto update = [&](double sign) {
     forColumns([&](Value column, Piece piece) {
       Value so = k.load(element, logV, column, piece);

@@ -27,7 +27,7 @@ public:
     auto made = std::make_unique<PtxasProcess>();
     made->path = std::move(path);
     AssemblyResult answer = made->run({"--version"}, "");
-    // "Cuda compilation tools, release 13.0, V13.0.88" is the line that tells versions apart.
+    // The version is in a line such as "Cuda compilation tools, release 13.0, V13.0.88".
     llvm::SmallVector<StringRef> lines;
     StringRef(answer.log).split(lines, '\n');
     for (StringRef line : lines)
@@ -43,7 +43,7 @@ public:
   }
 
 private:
-  /// Runs with `arguments`; unless `ptx` is empty, with it as input and a cubin as output.
+  /// Runs ptxas with `arguments`. If `ptx` is not empty, it is the input, and the output is a cubin.
   AssemblyResult run(std::vector<std::string> arguments, StringRef ptx) const {
     llvm::SmallString<128> folder;
     if (std::error_code code = llvm::sys::fs::createUniqueDirectory("moec-ptxas", folder))
@@ -120,7 +120,7 @@ std::unique_ptr<Assembler> Assembler::find() {
 
 std::vector<KernelReport> parseAssemblerLog(StringRef log) {
   std::vector<KernelReport> reports;
-  // Messages that precede the first kernel, or name none, belong to all: there is one kernel in a module.
+  // Messages before the first kernel, or without a kernel's name, belong to all kernels; a module has one.
   std::vector<std::string> warnings;
   llvm::SmallVector<StringRef> lines;
   log.split(lines, '\n');

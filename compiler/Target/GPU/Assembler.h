@@ -1,4 +1,4 @@
-// PTX -> cubin, by whatever assembler this machine has.
+// PTX -> cubin, with the assembler of this machine.
 #ifndef MOEC_COMPILER_TARGET_GPU_ASSEMBLER_H
 #define MOEC_COMPILER_TARGET_GPU_ASSEMBLER_H
 
@@ -10,7 +10,7 @@
 
 namespace moec::gpu {
 
-/// What the assembler said about one kernel.
+/// The assembler's messages about one kernel.
 struct KernelReport {
   std::string symbol;
   int64_t registers = 0, spillBytes = 0, stackBytes = 0;
@@ -34,12 +34,12 @@ public:
   virtual AssemblyResult assemble(llvm::StringRef ptx, llvm::StringRef arch) const = 0;
 
   /// The first of: $MOEC_PTXAS, $CUDA_HOME/bin/ptxas, ptxas in PATH, /usr/local/cuda/bin/ptxas, the assembler linked
-  /// into this program (MOEC_NVPTXCOMPILER). Null when there is none. MOEC_PTXAS=linked hides all but the last,
+  /// into this program (MOEC_NVPTXCOMPILER). Null if there is none. MOEC_PTXAS=linked hides all except the last,
   /// MOEC_PTXAS=none hides all.
   static std::unique_ptr<Assembler> find();
 };
 
-/// Reads what `ptxas -v` prints; the library says the same.
+/// Parses the output of `ptxas -v`; the library prints the same.
 std::vector<KernelReport> parseAssemblerLog(llvm::StringRef log);
 
 } // namespace moec::gpu

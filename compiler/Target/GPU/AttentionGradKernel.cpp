@@ -3,10 +3,10 @@
 //   P = exp(scale Q K^T - lse)    D = rowsum(dO * O)    dS = scale P * (dO V^T - D)
 //   dQ = dS K    dK = dS^T Q    dV = P^T dO
 //
-// Two kinds of blocks in one launch, so that nothing is added across blocks: the first own a block of keys of a key
-// head, and go over the query rows from the diagonal on, of all query heads that read it; the others own a block of
-// query rows, and go over the keys up to the diagonal. Scores are thus computed twice. Blocks outside of the window are
-// not visited.
+// A launch has two kinds of blocks, so that no sums are added across blocks. The first kind owns a block of keys of a
+// key head, and goes over the query rows from the diagonal on, of all query heads that read it. The other kind owns a
+// block of query rows, and goes over the keys up to the diagonal. So scores are computed twice. Blocks outside of the
+// window are not visited.
 #include "compiler/Target/GPU/AttentionTiles.h"
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -39,8 +39,8 @@ private:
     SmallVector<Value> products, lse;
   };
   RowSums sumRows(Value firstQuery);
-  /// P (when `needsP`) and dS of one pair of blocks to their tiles, zeros where a row does not see a key or does not
-  /// exist.
+  /// Computes P (if `needsP`) and dS of one pair of blocks into their tiles; zeros where a row does not see a key or
+  /// does not exist.
   void emitScores(Value firstQuery, Value firstKey, const RowSums &rowSums, bool needsP);
 
   AttentionTiles &tiles;

@@ -16,7 +16,7 @@ using namespace mlir;
 namespace moec::gpu {
 
 namespace {
-// Below every score that matters, and finite, so that no difference of two is NaN.
+// Below every score that can occur, and finite, so that no difference of two scores is NaN.
 constexpr double kLowest = -1e30;
 constexpr int64_t kHeadTiles = 3, kScoreTiles = 1;
 
@@ -44,8 +44,8 @@ void emitForward(AttentionTiles &tiles, const kernel::AttentionParams &params) {
   size_t numSums = carried.size();
   carried.append(rows, lowest);
   carried.append(rows, zero);
-  // A row that sees nothing of its first block sums up all of it under the lowest maximum: the first real one makes
-  // that 0 again, and every row has one on the diagonal.
+  // A row that sees no key of its first block sums up the whole block under the lowest maximum. The first real maximum
+  // scales this sum to 0, and every row has a real maximum on the diagonal.
   Value firstBlock = tiles.firstKeyBlock(firstQuery);
   carried = k.loop(firstBlock, k.add(firstQuery, k.i64(1)), block, carried, [&](Value firstKey, ValueRange so) {
     k.barrier(); // the tiles may be written again

@@ -1,9 +1,9 @@
-// What the forward and the backward attention kernels share: tiles of [block, headSize] and [block, block] in shared
-// memory, and the three kinds of product among them.
+// Code shared by the forward and the backward attention kernels: tiles of [block, headSize] and [block, block] in
+// shared memory, and the three kinds of products of these tiles.
 //
-// 256 threads stand 16 x 16. Thread (y, x) owns rows y*R .. y*R + R-1 of a block (R = block / 16); of scores the
-// columns x, x + 16, ..., of heads the pieces of 4 columns from 4x, 4x + 64, ... on. Sixteen threads of one row are
-// half a warp.
+// 256 threads form a grid of 16 x 16. Thread (y, x) owns rows y*R .. y*R + R-1 of a block (R = block / 16). In a tile
+// of scores it owns columns x, x + 16, ...; in a tile of heads the pieces of 4 columns that begin at 4x, 4x + 64, ...
+// The sixteen threads of one row are half a warp.
 #ifndef MOEC_COMPILER_TARGET_GPU_ATTENTIONTILES_H
 #define MOEC_COMPILER_TARGET_GPU_ATTENTIONTILES_H
 
@@ -18,7 +18,7 @@ public:
   using Values = llvm::SmallVector<Value>;
   static constexpr int64_t kThreads = 256, kSide = 16, kLanes = 4;
 
-  /// The largest block with which `headTiles` tiles of heads and `scoreTiles` of scores fit; 0: none does.
+  /// The largest block with which `headTiles` tiles of heads and `scoreTiles` tiles of scores fit; 0 if none fits.
   static int64_t chooseBlock(const kernel::AttentionSizes &sizes, int64_t headTiles, int64_t scoreTiles,
                              const GpuTarget &target);
   AttentionTiles(SimtBuilder &k, const kernel::DispatchBody &body, const kernel::AttentionSizes &sizes, int64_t block);
@@ -35,13 +35,13 @@ public:
   Value headTile() { return k.shared(block * headStride() * bytes()); }
   Value scoreTile() { return k.shared(block * scoreStride() * bytes()); }
 
-  /// Where head `head` (of `stride` elements per row) of row 0 of a sequence begins.
+  /// The first element of head `head` (with `stride` elements per row) in row 0 of a sequence.
   Value headStart(Value sequence, Value head, int64_t stride) const;
   /// Rows first .. first + block - 1 of a head to a tile. Rows after the sequence repeat its last one.
   void loadHeads(unsigned param, Value start, int64_t stride, Value first, Value tile) const;
   void storeScores(mlir::ValueRange scores, Value tile) const;
 
-  /// scores[i * R + j] = row i of this thread in tile `a` times its column j (a row) in tile `b`.
+  /// scores[i * R + j] = row i of this thread in tile `a` times column j of this thread, which is a row of tile `b`.
   Values multiplyRows(Value a, Value b) const;
   /// sums[i * pieces + p] += row i of scores (its columns are K) times heads.
   Values addScoresTimesHeads(Value scores, Value heads, mlir::ValueRange sums) const;

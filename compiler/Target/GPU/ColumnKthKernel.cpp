@@ -1,9 +1,9 @@
-// Template "column_kth": a block searches one column of one group, bit by bit: the largest key that n rows reach, then,
-// if anybody asks, the row of the last of them. Columns of few rows have a thread each, which needs nobody.
+// Template "column_kth": a block searches one column of one group bit by bit. It finds the largest key that n rows
+// reach and, if needed, the row of the last of them. If columns have few rows, a single thread searches a column.
 //
 // Each thread keeps the keys of its rows in registers, so that a column is read once; neighbouring blocks read the same
-// sectors, from L2. Columns with more rows than registers leave their keys in the workspace, side by side, where each
-// thread reads again what it wrote.
+// sectors, from L2. If a column has more rows than registers can hold, the keys are in the workspace, side by side, and
+// each thread reads back the keys that it wrote.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -23,7 +23,7 @@ constexpr int64_t kRowsPerThread = 16; // below the most threads
 constexpr int64_t kMostThreads = 1024; // 64 registers are left to each
 constexpr int64_t kHeldRegisters = 32; // of these for keys
 constexpr int64_t kLoadsInFlight = 8;  // of a thread
-constexpr int64_t kLoneThreads = 128;  // that have a column each
+constexpr int64_t kLoneThreads = 128;  // of a block whose threads have a column each
 
 class ColumnKthEmitter {
 public:
@@ -48,7 +48,7 @@ private:
   Value keyAt(Value row, bool mayEnd);
   /// Fills `held` or `keys`.
   void loadKeys();
-  /// How many keys of the column are hits, by key and row; i32.
+  /// Whether a key at a row is a hit; `count` returns the number of hits in the column, i32.
   using Hit = llvm::function_ref<Value(Value, Value)>;
   Value count(Hit hit);
   Value compare(arith::CmpIPredicate predicate, Value a, Value b) {
@@ -115,7 +115,7 @@ Value ColumnKthEmitter::findKey() {
   })[0];
 }
 
-// The last row before which fewer of the keys that equal this one lie than are wanted: there is the last of these.
+// The last row before which there are fewer keys equal to this one than are needed; the last needed key is there.
 Value ColumnKthEmitter::findRow(Value key) {
   Value above = count([&](Value other, Value) { return compare(arith::CmpIPredicate::ugt, other, key); });
   Value wanted = k->sub(wantedRank, above);

@@ -1,8 +1,9 @@
-// Templates "eigh" and "qr": one block per matrix, working in the device's workspace. When nothing new is due, more
-// blocks share in copying what there was; where it lies in its place already, nothing is done.
+// Templates "eigh" and "qr": one block per matrix, which works in the device's workspace. If the step needs no new
+// result, all blocks share the copying of the previous one; if that is already in its place, nothing is copied.
 //
-// eigh: the rotations of a round turn disjoint pairs of rows and of columns, so the matrix falls into blocks of 2 x 2
-// that threads turn from both sides at once. qr: warps take the products with earlier vectors, threads the elements.
+// eigh: the rotations of a round act on disjoint pairs of rows and columns. So the matrix consists of blocks of 2 x 2,
+// which threads rotate from both sides at once. qr: warps compute the products with earlier vectors, and threads update
+// the elements.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Decomposition.h"
@@ -51,7 +52,7 @@ private:
   Value get(Value memory, Value at) { return k.load(element, memory, at); }
   Value row(Value memory, Value index, int64_t width) { return k.at(memory, k.mul(index, k.i64(width)), element); }
   Value own(Value workspace, int64_t each) { return row(workspace, matrices.number, each); }
-  /// join over body(i), i below `count`, by the whole block; every thread gets it.
+  /// The join over body(i), i below `count`, computed by the whole block; every thread gets the result.
   Value fold(int64_t count, llvm::function_ref<Value(Value)> body, bool isSum);
   Value joined(Value value, bool isSum) {
     return k.reduceGroup({value}, k.threads, /*again=*/true,
@@ -202,7 +203,7 @@ void DecompositionEmitter::solveEigh() {
 
 //===--- qr ---===//
 
-// A thread always has the same elements of a vector: only its products wait for others.
+// A thread always has the same elements of a vector, so only products need a barrier.
 void DecompositionEmitter::project(Value vector, Value count) {
   int64_t height = matrices.height, warps = k.threads / SimtBuilder::kWarp;
   k.loop(k.warp(), count, warps, [&](Value i) {
@@ -226,7 +227,7 @@ void DecompositionEmitter::project(Value vector, Value count) {
   k.barrier();
 }
 
-// By the unit vector of which the least lies in the span; of several the first.
+// Replaces the vector by the unit vector with the smallest part in the span; among several, by the first.
 void DecompositionEmitter::replace(Value vector, Value count) {
   int64_t height = matrices.height;
   Value none = k.i64(height), largest = number(std::numeric_limits<float>::max());

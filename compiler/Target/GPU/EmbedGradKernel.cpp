@@ -1,10 +1,10 @@
 // Template "embed_grad": each row of the table gets the sum of the gradient's rows that have its id, in their order.
 //
-// A block owns some columns of every R-th row of the vocabulary (neighbouring ids are about equally frequent, so this
-// spreads the frequent ones). It looks at all ids twice: to count those that are its own, and to put their rows in
-// order of the id, a stable counting sort. A stretch of the ids is a warp's; each warp has counts of its own. Then each
-// warp takes ids in turn: sums of their rows are made in registers and stored once. Ids with many rows are left to the
-// whole block, whose warps share the rows.
+// A block owns some columns of every R-th row of the vocabulary. (Neighbouring ids are about equally frequent, so this
+// distributes the frequent ids.) It goes through all ids twice: first it counts those that it owns, then it puts their
+// rows in the order of the ids, by a stable counting sort. Each warp has a stretch of the ids and counts of its own.
+// Then each warp takes ids in turn, sums their rows in registers and stores each sum once. If an id has many rows, all
+// warps of the block share them.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -28,7 +28,7 @@ constexpr int64_t kBlocksPerSm = 2;
 constexpr int64_t kMostOwnIds = 2048;  // of a block: what its counts may take of shared memory
 constexpr int64_t kStepsInFlight = 16; // of 32 ids
 constexpr int64_t kIdsTogether = 4;    // of a warp; 3 with two accesses a row, for the registers
-constexpr int64_t kFirstRows = 2;      // of each of these, which are loaded before anything is added
+constexpr int64_t kFirstRows = 2;      // of each of these, loaded before any addition
 constexpr int64_t kRowsTogether = 4;   // then, of one id
 constexpr int64_t kHotAccesses = 8;    // under way in each thread, of an id that the block shares
 constexpr int64_t kHotRows = 64;       // from so many on it does
@@ -54,17 +54,17 @@ public:
 
 private:
   using Values = SmallVector<Value>;
-  /// An id of this warp's stretch, in each lane another. `place` is its number in its range of ids.
+  /// An id of this warp's stretch; each lane has another. `place` is its number in its range of ids.
   struct Id {
     Value row, range, place, isOwn;
   };
-  /// visit(id, so) returns the next `so` (an i32), which starts as 0 and is returned.
+  /// visit(id, so) returns the next `so` (an i32). `so` starts at 0, and its last value is the result.
   Value walkIds(SimtBuilder &k, llvm::function_ref<Value(const Id &, Value so)> visit);
   void countIds(SimtBuilder &k);
   void startIds(SimtBuilder &k);
   void sortRows(SimtBuilder &k);
 
-  /// Row `i` of those with this id, or zeros where i is not below `count`: one value a piece.
+  /// Row `i` of the rows with this id, or zeros if i is not below `count`: one value for each piece.
   Values loadRow(SimtBuilder &k, Value first, Value i, Value count);
   Values add(SimtBuilder &k, const Values &a, const Values &b);
   void storeSum(SimtBuilder &k, Value own, const Values &sum, Value condition);
@@ -128,7 +128,7 @@ Value EmbedGradEmitter::walkIds(SimtBuilder &k, llvm::function_ref<Value(const I
       row.push_back(k.add(k.add(start, k.mul(step, k.i64(SimtBuilder::kWarp))), k.lane()));
       Value isRow = k.both(k.less(step, k.i64(steps)), k.less(row[i], k.i64(rows)));
       Value found = k.load(i32, k.param(*ids), k.min(row[i], k.i64(rows - 1)));
-      // What is no id is in no range.
+      // A number that is not an id is in no range.
       Value isId = k.both(isRow, arith::CmpIOp::create(k.b, arith::CmpIPredicate::ult, found, k.i32(vocabulary)));
       id.push_back(k.select(isId, found, k.i32(-1)));
     }
@@ -143,7 +143,7 @@ Value EmbedGradEmitter::walkIds(SimtBuilder &k, llvm::function_ref<Value(const I
   })[0];
 }
 
-// Also how many rows the ranges before this one have, so that each block finds its place in `sorted`.
+// Also counts the rows of the ranges before this one, so that each block finds its place in `sorted`.
 void EmbedGradEmitter::countIds(SimtBuilder &k) {
   k.loop(k.thread(), k.i64(kWarps * ownIds), kThreads, [&](Value i) { k.store(k.i32(0), counts, i); });
   k.when(k.equal(k.thread(), k.i64(0)), [&] { k.store(k.i32(0), numHot, k.i64(0)); });
@@ -156,7 +156,7 @@ void EmbedGradEmitter::countIds(SimtBuilder &k) {
   before = k.toI64(k.reduce(earlier, [&](Value a, Value b) { return k.add(a, b); }, /*wholeBlock=*/true));
 }
 
-// Counts become starts: ids in order, and of one id the warps in order. A thread has neighbouring ids.
+// Counts become starts: ids are in order, and within an id the warps are in order. A thread has neighbouring ids.
 void EmbedGradEmitter::startIds(SimtBuilder &k) {
   int64_t perThread = llvm::divideCeil(ownIds, kThreads);
   Value first = k.mul(k.thread(), k.i64(perThread));
@@ -248,7 +248,7 @@ void EmbedGradEmitter::storeSum(SimtBuilder &k, Value own, const Values &sum, Va
     });
 }
 
-// Some ids of this warp: the first rows of all of them are under way together.
+// Several ids of this warp; the first rows of all of them are loaded at the same time.
 void EmbedGradEmitter::sumIds(SimtBuilder &k, Value first) {
   struct Own {
     Value id, first, count;

@@ -7,7 +7,7 @@ using namespace mlir;
 namespace moec::gpu {
 
 namespace {
-/// A template that makes one kernel as one that makes several.
+/// Wraps a template that makes one kernel as a template that makes several.
 template <FailureOr<KernelInfo> (*emit)(moe::DispatchOp, ModuleOp, StringRef, const GpuTarget &)>
 FailureOr<std::vector<KernelInfo>> one(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
                                        const GpuTarget &target) {
@@ -17,7 +17,7 @@ FailureOr<std::vector<KernelInfo>> one(moe::DispatchOp dispatch, ModuleOp kernel
   return std::vector<KernelInfo>{std::move(*kernel)};
 }
 
-/// A launch with more would fail, and say nothing of the dispatch.
+/// A launch with more shared memory would fail, and its error would not name the dispatch.
 LogicalResult checkSharedMemory(moe::DispatchOp dispatch, ArrayRef<KernelInfo> kernels, const GpuTarget &target) {
   for (const KernelInfo &kernel : kernels) {
     auto shared = kernel.launch ? kernel.launch.getAs<IntegerAttr>("shared") : IntegerAttr();

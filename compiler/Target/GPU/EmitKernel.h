@@ -11,8 +11,8 @@ namespace moec::gpu {
 mlir::FailureOr<std::vector<KernelInfo>> emitKernels(moe::DispatchOp dispatch, mlir::ModuleOp kernels,
                                                      llvm::StringRef symbol, const GpuTarget &target);
 
-/// The templates for any shape and element type, one file each. All have emitKernels' contract; most make one kernel.
-/// The templates of a family of GPUs go before them (GpuFamily.h).
+/// The templates for any shape and element type, one file each. They follow the rules of emitKernels; most make one
+/// kernel. The templates of a family of GPUs are tried first (GpuFamily.h).
 mlir::FailureOr<KernelInfo> emitRowKernel(moe::DispatchOp, mlir::ModuleOp, llvm::StringRef, const GpuTarget &);
 /// Dispatches of the template "row" that only spread rows to experts.
 bool coversSpread(moe::DispatchOp dispatch);

@@ -1,6 +1,6 @@
 #include "compiler/Target/GPU/GpuFamily.h"
 
-// Each folder's family; the generic generators include nothing of theirs.
+// The family of each folder. The generic generators include no header of a family.
 namespace moec::sm90 {
 const gpu::GpuFamily &family();
 } // namespace moec::sm90

@@ -1,5 +1,6 @@
-// A family of GPUs: machines that share tensor-core instructions, and with them templates. One folder beside this file
-// each, behind this interface; GpuFamily.cpp lists them. docs/adding-a-gpu-family.md walks through one.
+// A family of GPUs: machines that share tensor-core instructions, and so templates. Each family is one folder beside
+// this file and implements this interface; GpuFamily.cpp lists them. docs/adding-a-gpu-family.md describes how to add
+// one.
 #ifndef MOEC_COMPILER_TARGET_GPU_GPUFAMILY_H
 #define MOEC_COMPILER_TARGET_GPU_GPUFAMILY_H
 
@@ -10,8 +11,8 @@
 
 namespace moec::gpu {
 
-/// An `llvm.func` with this word in `passthrough` keeps its loops as they were written: LLVM neither rotates nor
-/// unrolls them. For pipelines of asynchronous instructions.
+/// LLVM neither rotates nor unrolls the loops of an `llvm.func` that has this word in `passthrough`. For pipelines of
+/// asynchronous instructions.
 constexpr llvm::StringLiteral kKeepLoops = "moec-keep-loops";
 
 class GpuFamily {
@@ -21,14 +22,14 @@ public:
   /// The machines of the family. Each points back to it.
   virtual llvm::ArrayRef<GpuTarget> machines() const = 0;
 
-  /// Target::emitKernels by a template of the family. None where no such template fits the dispatch: the templates for
-  /// any shape and element type (EmitKernel.h) take it.
+  /// Target::emitKernels with a template of the family. None if no such template fits the dispatch; then the templates
+  /// for any shape and element type (EmitKernel.h) take it.
   virtual std::optional<mlir::FailureOr<std::vector<KernelInfo>>>
   emit(moe::DispatchOp dispatch, mlir::ModuleOp kernels, llvm::StringRef symbol, const GpuTarget &target) const = 0;
 
-  /// Adds the passes from what `emit` makes to functions over scf, arith, math, vector, llvm and nvvm.
+  /// Adds the passes that turn the results of `emit` into functions over scf, arith, math, vector, llvm and nvvm.
   virtual void addLowering(mlir::OpPassManager &pm) const = 0;
-  /// Makes those passes known by name.
+  /// Registers these passes by name.
   virtual void registerPasses() const = 0;
 };
 

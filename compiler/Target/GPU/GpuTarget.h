@@ -1,4 +1,4 @@
-// What the GPU generators know about the machine that they compile for.
+// Facts about the machine for which the GPU generators compile.
 #ifndef MOEC_COMPILER_TARGET_GPU_GPUTARGET_H
 #define MOEC_COMPILER_TARGET_GPU_GPUTARGET_H
 
@@ -21,7 +21,7 @@ struct GpuTarget {
   std::string arch;       // LLVM's and ptxas's name: "sm_90a"
   std::string ptxFeature; // LLVM feature that selects the PTX version
   int64_t computeMajor = 0, computeMinor = 0;
-  int64_t numSms = 0;      // grid of persistent kernels; right on any number, fastest on this
+  int64_t numSms = 0;      // grid of persistent kernels; correct with any number, fastest with this
   int64_t sharedBytes = 0; // most dynamic shared memory of a block
   GpuStructure structure;
   const GpuFamily *family = nullptr; // whose templates apply; null: those for any shape and type alone

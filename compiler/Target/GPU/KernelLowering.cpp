@@ -32,7 +32,7 @@ using kernel::KernelPart;
 
 namespace {
 
-/// What the machine code depends on beside the kernel's IR.
+/// Everything besides the kernel's IR on which the machine code depends.
 std::string describe(const GpuTarget &target, const Assembler *assembler) {
   return target.arch + " " + target.ptxFeature + ", emitter " + std::to_string(kPtxEmitterVersion) + "\n" +
          (assembler ? assembler->identity() : "no assembler");
@@ -52,7 +52,8 @@ void compilePart(KernelPart &part, const GpuTarget &target, const Assembler *ass
   compiled.log = std::move(result.log);
 }
 
-/// A row of the table of `verbose`; what makes a kernel slow as a diagnostic. Fails when that is an error.
+/// Prints a row of the table of `verbose`, and reports causes of slow kernels as diagnostics. Fails if these are
+/// errors.
 LogicalResult report(const KernelPart &part, const AssembleOptions &options) {
   LogicalResult result = success();
   const std::string &symbol = part.kernels.front().symbol;
@@ -84,7 +85,7 @@ void buildKernelLoweringPipeline(OpPassManager &pm, const GpuTarget &target) {
     target.family->addLowering(pm);
   pm.addPass(createCanonicalizerPass());
   pm.addPass(createCSEPass());
-  // Before the conversions: whatever math is left after it has an instruction.
+  // This comes before the conversions; the remaining math ops have instructions.
   pm.addPass(createLowerKernelMath());
   pm.addPass(createCSEPass());
   pm.addPass(createSCFToControlFlowPass());

@@ -10,7 +10,7 @@ namespace moec::gpu {
 /// Adds the passes from kernel IR to the llvm and nvvm dialects.
 void buildKernelLoweringPipeline(mlir::OpPassManager &pm, const GpuTarget &target);
 
-/// Lowers `kernels` (consumed), translates it to PTX and assembles that where an assembler is found. The bytes depend
+/// Lowers `kernels` (consumed), translates them to PTX and assembles the PTX if an assembler is found. The bytes depend
 /// on the input alone, never on the number of threads.
 mlir::FailureOr<std::vector<CodeBlob>> assembleKernels(mlir::ModuleOp kernels, const GpuTarget &target,
                                                        const AssembleOptions &options);

@@ -17,7 +17,7 @@ std::string textOf(Handle handle, nvPTXCompileResult (*sizeOf)(Handle, size_t *)
   size_t size = 0;
   if (sizeOf(handle, &size) != NVPTXCOMPILE_SUCCESS || size == 0)
     return "";
-  std::string text(size + 1, '\0'); // room for an end that the size does not count
+  std::string text(size + 1, '\0'); // room for a terminator that the size does not count
   if (read(handle, text.data()) != NVPTXCOMPILE_SUCCESS)
     return "";
   text.resize(text.find('\0'));

@@ -1,4 +1,4 @@
-// The assembler of the CUDA toolkit as a library, linked into this program when it was there at build time
+// The assembler of the CUDA toolkit as a library. It is linked into this program if it was found at build time
 // (MOEC_NVPTXCOMPILER).
 #ifndef MOEC_COMPILER_TARGET_GPU_LINKEDASSEMBLER_H
 #define MOEC_COMPILER_TARGET_GPU_LINKEDASSEMBLER_H
@@ -7,7 +7,7 @@
 
 namespace moec::gpu {
 
-/// Null when the library does not answer.
+/// Null if the library does not work.
 std::unique_ptr<Assembler> createLinkedAssembler();
 
 } // namespace moec::gpu

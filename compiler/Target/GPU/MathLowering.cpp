@@ -101,9 +101,9 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 
 constexpr double kLog2E = 0x1.715476p+0;
 
-/// The hardware has 2^x. The product carries an error of up to |x| 2^-24 into the result: no more than 4e-6 of it where
-/// it is finite, and next to nothing for the small |x| where sums of exponentials have their weight. Splitting
-/// it in two steps would be exact, and five times as many instructions.
+/// The hardware has 2^x. The multiplication gives the result a relative error of up to |x| 2^-24: at most 4e-6 where
+/// the result is finite, and very little for the small |x| that dominate sums of exponentials. Splitting the
+/// multiplication into two steps would be exact, but would take five times as many instructions.
 Value exp32(Formula &f, Value x) { return math::Exp2Op::create(f.b, f.mul(x, kLog2E)); }
 
 /// exp(-x) is infinite where the result is 0.
@@ -136,17 +136,17 @@ SmallVector<double> taylor(int first, int step, int last, bool alternate) {
 Value exp64(Formula &f, Value x) {
   Type type = x.getType();
   Value n = f.floor(f.fma(x, 0x1.71547652b82fep+0, f.number(type, 0.5)));
-  // Keeps 2^n in range for any x; what lies outside is replaced below.
+  // Keeps 2^n in range for any x; results for x outside the range are replaced below.
   n = arith::MaxNumFOp::create(f.b, arith::MinNumFOp::create(f.b, n, f.number(type, 1024)), f.number(type, -1021));
   Value r = f.fma(n, -kLn2Low, f.fma(n, -kLn2High, x));
   Value result = f.polynomial(r, taylor(0, 1, 13, false));
-  // 2^1024 is no number: two halves.
+  // 2^1024 is not representable, so the factor is applied in two halves.
   result = f.mul(f.mul(result, f.powerOfTwo(f.add(n, -1))), 2);
   result = f.select(f.less(x, -708), 0, result); // below 2^-1022
   return f.select(f.greater(x, 0x1.62e42fefa39efp+9), kInfinity, result);
 }
 
-/// exp of a number <= 0 only: it cannot overflow.
+/// Uses exp only of numbers <= 0, so it cannot overflow.
 Value sigmoid64(Formula &f, Value x) {
   Value e = exp64(f, f.mul(f.abs(x), -1));
   return f.div(f.select(f.less(x, 0), e, f.number(x.getType(), 1)), f.add(e, 1));
@@ -156,7 +156,7 @@ Value sigmoid64(Formula &f, Value x) {
 Value log64(Formula &f, Value x) {
   Type type = x.getType(), bits = f.bitsType(type);
   Value whole = f.bits(x);
-  // Moves the cut between exponents to sqrt(1/2).
+  // Moves the border between exponents to sqrt(1/2).
   Value offset = f.integer(bits, 0x3fe6a09e667f3bcd);
   Value above = arith::SubIOp::create(f.b, whole, offset);
   Value exponent = arith::ShRSIOp::create(f.b, above, f.integer(bits, 52));
@@ -204,12 +204,12 @@ Value expm164(Formula &f, Value x) {
   return f.select(f.less(f.abs(x), 0.4), near, f.add(exp64(f, x), -1));
 }
 
-/// log(u) with what rounding 1 + x to u lost put back.
+/// log(u) plus a correction for the rounding of 1 + x to u.
 Value log1p64(Formula &f, Value x) {
   Value u = f.add(x, 1);
   Value lost = f.div(f.sub(x, f.add(u, -1)), u);
   Value result = f.add(log64(f, u), lost);
-  // u is 0 or infinite: there is nothing to put back.
+  // If u is 0 or infinite, there is no correction.
   Value plain = f.select(f.equal(x, -1), -kInfinity, result);
   return f.select(f.equal(x, kInfinity), kInfinity, plain);
 }
@@ -243,7 +243,7 @@ Value erf64(Formula &f, Value x) {
   return f.select(f.less(f.abs(x), 1), near, far);
 }
 
-/// x^y = exp(y log x). A negative x has a power where y is whole.
+/// x^y = exp(y log x). A negative x has a power only if y is whole.
 Value pow64(Formula &f, Value x, Value y) {
   Type type = x.getType();
   Value power = exp64(f, f.mul(y, log64(f, f.abs(x))));
@@ -282,7 +282,7 @@ template <typename Op> struct Expand : OpRewritePattern<Op> {
   Unary single, twice;
 };
 
-/// f64 alone: f32 is left to upstream's polynomials.
+/// For f64 only; f32 uses MLIR's own polynomials.
 template <typename Op> struct ExpandDouble : OpRewritePattern<Op> {
   ExpandDouble(MLIRContext *context, Unary formula) : OpRewritePattern<Op>(context), formula(formula) {}
 
@@ -368,8 +368,8 @@ Value laneOf(OpBuilder &b, Location loc, Value value, int64_t lane) {
   return isa<VectorType>(value.getType()) ? vector::ExtractOp::create(b, loc, value, lane).getResult() : value;
 }
 
-/// f32 to f8 by the instruction, which takes two numbers, rounds to nearest and even, and stops at 448. What it makes
-/// are bytes: LLVM has no type for them.
+/// f32 to f8 by the instruction, which takes two numbers, rounds to nearest, ties to even, and saturates at 448. Its
+/// results are bytes, because LLVM has no such type.
 struct NarrowToFloat8 : OpRewritePattern<arith::TruncFOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(arith::TruncFOp op, PatternRewriter &rewriter) const override {
@@ -447,8 +447,8 @@ struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
     instructions.add<ToReciprocal, NarrowToFloat8, WidenFloat8>(&getContext());
     if (failed(applyPatternsGreedily(getOperation(), std::move(instructions))))
       return signalPassFailure();
-    // IEEE division is a dozen instructions and a branch; the hardware's is off by 2 ulp at most for divisors below
-    // 2^126.
+    // IEEE division takes a dozen instructions and a branch. The hardware's approximation has an error of at most 2 ulp
+    // for divisors below 2^126.
     getOperation().walk([](arith::DivFOp op) {
       if (getElementTypeOrSelf(op.getType()).isF32())
         op.setFastmath(op.getFastmath() | arith::FastMathFlags::afn);
@@ -457,7 +457,7 @@ struct LowerKernelMath : PassWrapper<LowerKernelMath, OperationPass<ModuleOp>> {
       signalPassFailure();
   }
 
-  /// LLVM would stop the process at a function that the GPU has not.
+  /// LLVM would end the process at a function that the GPU does not have.
   static WalkResult check(Operation *op) {
     if (!isa_and_present<math::MathDialect>(op->getDialect()) ||
         isa<math::FmaOp, math::FloorOp, math::CeilOp, math::RoundEvenOp, math::TruncOp, math::AbsFOp, math::AbsIOp,
@@ -477,7 +477,7 @@ void populateMathExpansions(RewritePatternSet &patterns) {
   patterns.add<Expand<moe::SigmoidOp>>(context, sigmoid32, sigmoid64);
   Unary sine = [](Formula &f, Value x) { return sine64(f, x, 0); };
   Unary cosine = [](Formula &f, Value x) { return sine64(f, x, 1); };
-  // Tables of angles with large arguments, filled once: f32 is not worth a reduction of its own.
+  // sin and cos fill tables of large angles once, so f32 has no reduction of its own.
   patterns.add<Expand<math::SinOp>>(context, nullptr, sine);
   patterns.add<Expand<math::CosOp>>(context, nullptr, cosine);
   patterns.add<ExpandPow>(context);

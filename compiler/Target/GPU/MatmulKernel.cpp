@@ -1,6 +1,6 @@
-// Template of dispatches around matrix products for any element type, on the ordinary arithmetic units. What products,
-// groups and epilogues there are: see kernel::ProductBody. Arithmetic is that of the products' type (f32 or f64);
-// factors may be narrower in memory.
+// Template of dispatches around matrix products for any element type, on the ordinary arithmetic units.
+// kernel::ProductBody describes the products, groups and epilogues. Arithmetic is that of the products' type (f32 or
+// f64); factors may be narrower in memory.
 //
 //   block = (expert, tile of 64 rows, panel of 64 or 128 columns), panels fastest
 //     for each product:
@@ -10,8 +10,8 @@
 //     for each piece of a row of the C tile: maps, stores
 //     for each part of a row of the C tile that is added up (moe.row_reduce every n): a warp
 //
-// Where the result alone would leave the device idle and K is long, K is shared out among blocks: each leaves its sums
-// in the workspace, and the last to arrive adds them up in the blocks' order.
+// If the result has too few tiles to fill the device and K is long, K is divided among blocks. Each block leaves its
+// sums in the workspace, and the last to arrive adds them up in the order of the blocks.
 //
 // Blocks of a grouped product take every n-th tile of their expert.
 #include "compiler/Target/GPU/EmitKernel.h"
@@ -39,7 +39,7 @@ constexpr int64_t kTileRows = 64, kTileDepth = 16;
 constexpr int64_t kLeastShare = 512; // of K, that is worth a block
 constexpr int64_t kPad = 4;          // lanes after a row of a shared tile, against bank conflicts
 
-// Brings tiles [kTileDepth, extent] of one factor to shared memory, whatever way the factor lies in memory.
+// Brings tiles [kTileDepth, extent] of one factor to shared memory, whatever the layout of the factor in memory.
 class TileLoader {
 public:
   TileLoader(SimtBuilder &k, const DispatchBody &body, const Factor &factor, bool alongDepth, int64_t extent,
@@ -51,7 +51,7 @@ public:
   int64_t stride() const { return extent + kPad; }
   Value pointer() const { return tile; }
 
-  /// The elements from (row, column) of the factor on, this thread's share; zeros from row `rowEnd` on.
+  /// This thread's share of the elements that begin at (row, column) of the factor; zeros from row `rowEnd` on.
   SmallVector<Value> load(Value base, Value row, Value column, Value rowEnd) const;
   void store(ArrayRef<Value> values) const;
   unsigned count() const { return pieces; }
@@ -148,7 +148,7 @@ private:
   Type wide;                                        // kLanes of `element`
   SmallVector<TileLoader> loadersA, loadersB;       // by product
   SmallVector<Value> sumTiles;                      // [kTileRows, panelColumns] in shared memory, by product
-  SmallVector<Value> summedTiles;                   // the same of what is added up, by row sum
+  SmallVector<Value> summedTiles;                   // the same for terms of row sums, by row sum
   Value threadRow, threadColumn;                    // this thread's first row and column within a tile
   Value column;                                     // first of the panel
   Value split, tileIndex;                           // when K is shared
@@ -192,7 +192,7 @@ SmallVector<Value> MatmulEmitter::multiply(const Product &product, const TileLoa
   Value zero = k->i64(0), baseA = k->param(product.a.param), baseB = k->param(product.b.param);
   if (grouping == Grouping::Rows)
     baseB = k->at(baseB, k->mul(expert, k->i64(product.b.rows * product.b.columns)), body.storageOf(product.b.param));
-  // Where K begins and ends: in the rows of a factor that lies across K.
+  // The beginning and end of K, counted in rows if K runs across the rows of a factor.
   Value depth = k->i64(product.depth), depthBegin = zero;
   if (grouping == Grouping::Depth) {
     depth = groupCount;
@@ -288,7 +288,7 @@ void MatmulEmitter::emitEpilogue(Value row) {
       for (auto [p, product] : llvm::enumerate(products))
         here.bind(product.value,
                   scaled(*k, product, k->load(element, sumTiles[p], at, lanes), expert, ownRow, ownColumn));
-      SmallVector<Value> summed; // before a state that they come from changes
+      SmallVector<Value> summed; // read before a state from which they come changes
       for (const kernel::RowSums &sums : rowSums)
         summed.push_back(here.get(sums.of));
       here.store(sinks);
@@ -340,7 +340,7 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol, const GpuTarg
   SimtBuilder builder(kernels, dispatch.getLoc(), symbol, body.numParams(), kThreads, target);
   k = &builder;
   k->promiseAlignedVectors();
-  // Left alone, the assembler gives a thread 64 or 80 registers, and spills some of a pair's sums: a step of
+  // By default, the assembler gives a thread 64 or 80 registers and spills some sums of a pair; a step of
   // specs/base/small in f32 took 20 % longer.
   k->keepResident(2);
   wide = VectorType::get(kLanes, element);
@@ -354,7 +354,7 @@ KernelInfo MatmulEmitter::emit(ModuleOp kernels, StringRef symbol, const GpuTarg
     loadersB.emplace_back(*k, body, product.b, product.tb, panelColumns, element);
     sumTiles.push_back(k->shared(tileElements() * elementBytes()));
   }
-  // A thread has read the products of its piece when it leaves there what is added up.
+  // A thread has read the products of its piece before it writes the terms of row sums there.
   for (auto [s, sums] : llvm::enumerate(rowSums)) {
     Type type = cast<RankedTensorType>(sums.of.getType()).getElementType();
     summedTiles.push_back(s < products.size() && type == element

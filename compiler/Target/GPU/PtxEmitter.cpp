@@ -30,14 +30,14 @@ std::unique_ptr<llvm::TargetMachine> createMachine(const GpuTarget &target, std:
   if (!found)
     return nullptr;
   llvm::TargetOptions options;
-  // a*b + c may become one fma; nothing else is relaxed.
+  // a*b + c may become one fma; floating point may not change in any other way.
   options.AllowFPOpFusion = llvm::FPOpFusion::Fast;
   return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(
       triple, target.arch, target.ptxFeature, options, std::nullopt, std::nullopt, llvm::CodeGenOptLevel::Aggressive));
 }
 
-/// Inline assembly with side effects (barriers, wgmma) must be reached by the threads that were meant to: LLVM may
-/// neither duplicate nor sink it into a branch. MLIR has no way to say so.
+/// Inline assembly with side effects (barriers, wgmma) must be executed by exactly the intended threads, so LLVM may
+/// neither duplicate it nor sink it into a branch. MLIR has no attribute for this.
 void markConvergent(llvm::Module &module) {
   for (llvm::Function &function : module)
     for (llvm::Instruction &instruction : llvm::instructions(function))
@@ -50,7 +50,7 @@ void markConvergent(llvm::Module &module) {
 
 bool optimise(llvm::Module &module, llvm::TargetMachine &machine, std::string &error) {
   llvm::PipelineTuningOptions tuning;
-  // Templates write the vectors that they want; unrolling stays, since it hides latency.
+  // Templates write vectors themselves; unrolling stays enabled, since it hides latency.
   tuning.LoopVectorization = false;
   tuning.SLPVectorization = false;
   llvm::PassBuilder builder(&machine, tuning);
@@ -66,7 +66,7 @@ bool optimise(llvm::Module &module, llvm::TargetMachine &machine, std::string &e
   llvm::ModulePassManager passes;
   bool keepsLoops = llvm::any_of(module, [](const llvm::Function &f) { return f.hasFnAttribute(kKeepLoops); });
   if (keepsLoops) {
-    // The full pipeline rotates and unrolls the main loop, which doubles the code and gains nothing.
+    // The full pipeline rotates and unrolls the main loop, which doubles the code without a gain.
     const char *text =
         "function(sroa,early-cse,instcombine<no-verify-fixpoint>,simplifycfg,loop-mssa(licm),early-cse,dce)";
     if (llvm::Error failed = builder.parsePassPipeline(passes, text)) {

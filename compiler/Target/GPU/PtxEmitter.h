@@ -10,11 +10,11 @@ class Module;
 
 namespace moec::gpu {
 
-/// Part of the key of the kernel cache. Raise it when emitPtx makes other PTX of the same IR.
+/// Part of the key of the kernel cache. Increase it if emitPtx makes other PTX from the same IR.
 constexpr int kPtxEmitterVersion = 2;
 
-/// Optimises `module`, which holds one kernel, and writes its PTX (see kKeepLoops in GpuFamily.h). Empty, with `error`
-/// set, when LLVM cannot.
+/// Optimises `module`, which holds one kernel, and returns its PTX (see kKeepLoops in GpuFamily.h). If LLVM fails, sets
+/// `error` and returns an empty text.
 std::string emitPtx(llvm::Module &module, const GpuTarget &target, std::string &error);
 
 } // namespace moec::gpu

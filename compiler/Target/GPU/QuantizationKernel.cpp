@@ -1,4 +1,4 @@
-// Template "quantize_columns": a block owns 32 columns of one matrix, 32 x 8 threads, and goes down it twice.
+// Template "quantize_columns": a block of 32 x 8 threads owns 32 columns of one matrix and goes down them twice.
 //
 //   1. the largest magnitude of each column: a thread takes every 8th row, then eight threads join in shared memory
 //   2. tiles of 32 or 128 rows: divided and rounded into shared memory, a column's bytes side by side, then stored by
@@ -16,7 +16,7 @@ namespace moec::gpu {
 namespace {
 using kernel::DispatchBody;
 constexpr int64_t kColumns = 32, kRows = 8; // of threads
-constexpr int64_t kAhead = 4;               // rows of a thread whose loads are under way together
+constexpr int64_t kAhead = 4;               // rows of a thread that are loaded at the same time
 
 class QuantizationEmitter {
 public:
@@ -28,7 +28,7 @@ public:
   void emit();
 
 private:
-  // Rows and columns that do not exist are read where some do; what becomes of them is not stored.
+  // For rows and columns that do not exist, existing elements are read; their results are not stored.
   Value load(Value row) {
     Value at = k.add(k.mul(matrix, k.i64(height)), k.min(row, k.i64(height - 1)));
     at = k.add(k.mul(at, k.i64(width)), k.min(column, k.i64(width - 1)));

@@ -1,9 +1,9 @@
 // Template "col_reduce": sums over rows whose order is fixed when the kernel is compiled.
 //
-// A block owns some columns and a share of the rows of one group. Threads side by side take neighbouring
-// columns, threads one above the other every ty-th row; their sums are joined in halves in shared memory. When the rows
-// of a group are shared out among blocks, each leaves its sums in the workspace, and the last to arrive joins them, in
-// the blocks' order. Maps before the sum are evaluated on the fly.
+// A block owns some columns and a share of the rows of one group. Threads with neighbouring x take neighbouring
+// columns; threads with the same x take every ty-th row, and their sums are joined in halves in shared memory. If the
+// rows of a group are divided among blocks, each block leaves its sums in the workspace, and the last to arrive joins
+// them in the order of the blocks. Maps before the sum are evaluated on the fly.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -23,10 +23,10 @@ using kernel::tensorRows;
 using Piece = SimtBuilder::Piece;
 
 constexpr int64_t kThreads = 256;
-constexpr int64_t kBlocksPerSm = 3;   // what registers hold with rows of two operands in flight
+constexpr int64_t kBlocksPerSm = 3;   // fit the registers with rows of two operands in flight
 constexpr int64_t kRowsInFlight = 4;  // of one thread
 constexpr int64_t kPartsInFlight = 8; // of one thread that joins the blocks' sums
-constexpr int64_t kRowsPerShare = 32; // least rows of a thread that are worth another block
+constexpr int64_t kRowsPerShare = 32; // fewest rows of a thread that justify another block
 
 Type elementType(Value value) { return cast<RankedTensorType>(value.getType()).getElementType(); }
 int64_t bytesOf(Type element) { return element.getIntOrFloatBitWidth() / 8; }
@@ -96,8 +96,8 @@ LogicalResult ColReduceEmitter::splitSinks() {
   return success();
 }
 
-// This thread's rows: first + y, first + y + ty, ...; some at a time, joined in pairs before they meet the sum, so that
-// loads overlap and one sum is all that lives on.
+// This thread's rows: first + y, first + y + ty, ... Several rows are loaded at a time and joined in pairs before they
+// are added to the sum, so that loads overlap and only one sum stays in registers.
 Value ColReduceEmitter::sumRows(SimtBuilder &k, Value first, Value end) {
   Piece piece{lanes, lanes};
   Value zero = k.constant(pieceType(element, lanes), 0);
@@ -131,7 +131,7 @@ Value ColReduceEmitter::sumRows(SimtBuilder &k, Value first, Value end) {
   Value rest = k.add(start, k.mul(whole, k.i64(step)));
   Value sum = k.loop(start, rest, step, ValueRange{zero},
                      [&](Value row, ValueRange so) { return addRows(row, so[0], kRowsInFlight, false); })[0];
-  // One after the other, the last rows would wait for memory as long as all before them.
+  // If the last rows were loaded one after the other, they would wait for memory as long as all rows before them.
   bool together = before.empty();
   return k.loop(rest, end, together ? step : ty, ValueRange{sum}, [&](Value row, ValueRange so) {
     return addRows(row, so[0], together ? kRowsInFlight : 1, together);
@@ -189,7 +189,7 @@ void ColReduceEmitter::emit(SimtBuilder &k) {
   k.when(isOwner, [&] { k.store(sum, workspace, placeOf(split)); });
   k.whenLast(k.add(k.mul(group, k.i64(columnBlocks)), block), splits, [&] {
     Value zero = k.constant(pieceType(element, lanes), 0);
-    // Nobody else is at work by now: all that hides a load is the next one.
+    // No other block works at this point, so only the next load hides the latency of a load.
     Value total = k.loop(y, k.i64(splits), kPartsInFlight * ty, ValueRange{zero}, [&](Value first, ValueRange so) {
       SmallVector<Value> found;
       for (int64_t i = 0; i < kPartsInFlight; ++i) {

@@ -1,13 +1,13 @@
 // Templates "permute", "limit_capacity" and "count_ids": integers in a fixed order.
 //
-// permute is a stable counting sort. Slots are cut into one stretch for each block, and that into one for each warp;
-// a warp walks its stretch 32 slots per step. Ranks among slots of one expert come from comparing the lanes of a step
-// (match) and from the counts of the steps, warps and blocks before. Blocks learn each other's counts in the workspace,
-// after a barrier of the whole grid.
+// permute is a stable counting sort. Slots are cut into one stretch for each block, and each of these into one stretch
+// for each warp; a warp walks through its stretch 32 slots per step. The rank of a slot among those of its expert comes
+// from comparing the lanes of a step (match), and from the counts of earlier steps, warps and blocks. Blocks read each
+// other's counts in the workspace, after a barrier of the whole grid.
 //
-// limit_capacity: a block has as many experts as its shared memory holds, in most models all, and walks over all slots.
-// The capacity-th largest weight of each expert is found digit by digit, and what equals it stays in slot order.
-// count_ids: a block counts a share of one group; the last to arrive adds the shares.
+// limit_capacity: a block has as many experts as its shared memory holds (in most models all), and walks through all
+// slots. It finds the capacity-th largest weight of each expert digit by digit; slots of equal weight stay in slot
+// order. count_ids: a block counts a share of one group; the last to arrive adds the shares.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -24,7 +24,7 @@ using kernel::tensorColumns;
 using kernel::tensorRows;
 
 constexpr int64_t kSortThreads = 256, kSortBlocks = 128; // a grid barrier needs them all resident
-constexpr int64_t kSlotsPerBlock = 2048;                 // least share worth a block
+constexpr int64_t kSlotsPerBlock = 2048;                 // smallest share that justifies a block
 constexpr int64_t kStepsInFlight = 5;                    // of a warp that walks its slots
 constexpr int64_t kBlocksInFlight = 16;                  // whose counts a thread adds up
 constexpr int64_t kTotalsInFlight = 8;                   // of experts, likewise
@@ -59,8 +59,8 @@ private:
   Value idAt(Value slot) { return k->load(i32, k->param(*ids), slot); }
   Value isId(Value id) { return k->less(k->i32(-1), id); }
 
-  /// The stretch of slots of this warp: `steps` steps of 32 from `first` on, as far as they are below `end`. The slots
-  /// are cut for so many blocks.
+  /// The stretch of slots of this warp: `steps` steps of 32 from `first` on, as far as they are below `end`, if the
+  /// slots are divided among this number of blocks.
   struct Stretch {
     Value first, end;
     int64_t steps;
@@ -68,7 +68,7 @@ private:
   Stretch stretchOf(int64_t blocks);
   /// visit(slot, id) with id -1 beyond the end; all lanes arrive together.
   void walk(const Stretch &stretch, llvm::function_ref<void(Value, Value)> visit);
-  /// counters[warp][key] = how many slots of this warp have that key. `keyOf` gives -1 for none.
+  /// counters[warp][key] = the number of slots of this warp with this key. `keyOf` returns -1 for no key.
   void countKeys(const Stretch &stretch, Value counters, int64_t keys, llvm::function_ref<Value(Value, Value)> keyOf);
   /// counters[warp][key] becomes `start(key)` plus the counts of the warps before.
   void accumulateWarps(Value counters, int64_t keys, llvm::function_ref<Value(Value)> start);
@@ -156,7 +156,7 @@ void RoutingEmitter::walk(const Stretch &stretch, llvm::function_ref<void(Value,
     for (int64_t i = 0; i < together; ++i) {
       Value step = k->add(first, k->i64(i));
       Value slot = k->add(k->add(stretch.first, k->mul(step, k->i64(SimtBuilder::kWarp))), k->lane());
-      if (stretch.steps % together) // what is another warp's counts as beyond the end
+      if (stretch.steps % together) // slots of another warp count as beyond the end
         slot = k->select(k->less(step, k->i64(stretch.steps)), slot, stretch.end);
       slots.push_back(slot);
       ids.push_back(k->select(k->less(slot, stretch.end), idAt(k->min(slot, k->i64(total - 1))), k->i32(-1)));
@@ -236,7 +236,7 @@ void RoutingEmitter::permute(moe::PermuteOp op) {
     });
   k->gridBarrier(grid);
 
-  // What this block's slots of an expert come after: kept in `offsets` until the totals are known.
+  // The number of slots of an expert in earlier blocks; kept in `offsets` until the totals are known.
   Value earlier = k->shared(experts * 4);
   forAll(experts, /*allBlocks=*/false, [&](Value expert) {
     if (grid == 1) {
@@ -350,7 +350,7 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
       }
       for (auto [id, key] : llvm::zip_equal(idOf, keyOf)) {
         Value expert = k->max(k->toI64(id), k->i64(0)), threshold = k->load(i64Type, thresholds, expert);
-        // Two shifts, since one by all bits of the number would mean nothing.
+        // Two shifts, since a shift by all bits of the number is undefined.
         Value high = shiftRight(shiftRight(arith::XOrIOp::create(k->b, key, threshold), shift), k->i64(kDigitBits));
         Value digit = k->both(shiftRight(key, shift), k->i64(kDigits - 1));
         k->when(k->both(isId(id), k->equal(high, k->i64(0))),
@@ -370,7 +370,7 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
     k->loop(k->i64(0), k->i64(bits), kDigitBits, [&](Value done) {
       Value shift = k->sub(k->i64(bits - kDigitBits), done);
       countDigits(shift);
-      // The largest digit from which on there are enough slots; 0 when there never are.
+      // The largest digit from which on there are enough slots; 0 if there never are.
       forAll(experts, /*allBlocks=*/false, [&](Value expert) {
         Value none = k->i64(-1);
         SmallVector<Value> found = k->loop(
@@ -411,7 +411,7 @@ void RoutingEmitter::limitCapacity(moe::LimitCapacityOp op) {
     auto store = [&] { put(op.getResult(), slot, k->select(k->both(stays, isId(own)), id, k->i32(-1))); };
     if (grid == 1)
       return store();
-    // The first block stores the slots of nobody too.
+    // The first block also stores the slots that belong to no expert.
     Value isOurs = k->both(k->equal(k->workgroup(), k->i64(0)), k->less(id, k->i32(0)));
     k->when(arith::OrIOp::create(k->b, isId(own), isOurs), store);
   });

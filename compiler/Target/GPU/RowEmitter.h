@@ -3,10 +3,10 @@
 // A value of the body is a function of its column. evaluate() computes it at a set of columns, by evaluating its
 // operands there (or, for moe.take and moe.rope, at other columns). Ops that look at a whole row (row_reduce, top_k,
 // dot_rows) are done first, by all threads of the row together; their results are scalars that every thread holds.
-// Only sinks store anything wide: what is needed again is still in registers or is computed again.
+// Only sinks store wide values; a value that is needed again is still in registers or is computed again.
 //
-// With sums over rows a block does all rows of a sum, as many at a time as it has room for. Meanwhile its threads keep
-// the sums of their columns in registers; at the end the sums of different rows are joined in shared memory.
+// With sums over rows, a block does all rows of a sum, as many at a time as it has threads for. Its threads keep the
+// sums of their columns in registers; at the end the sums of different rows are joined in shared memory.
 #ifndef MOEC_COMPILER_TARGET_GPU_ROWEMITTER_H
 #define MOEC_COMPILER_TARGET_GPU_ROWEMITTER_H
 
@@ -16,14 +16,14 @@
 
 namespace moec::gpu {
 
-/// How a dispatch's rows are shared out.
+/// How the rows of a dispatch are divided among blocks and threads.
 struct RowLayout {
   int64_t threads = 0;      // of a block
   int64_t group = 1;        // threads of a row: a power of two up to a warp, or all of the block
-  int64_t chunks = 1;       // blocks of a row; more than one only when no op looks at a whole row
+  int64_t chunks = 1;       // blocks of a row; more than one only if no op looks at a whole row
   int64_t vector = 1;       // columns of one access where widths allow
   int64_t chunkColumns = 0; // of a block, when chunks > 1
-  int64_t loopPieces = 4;   // accesses of one operand under way in a loop over a row that does not fit the registers
+  int64_t loopPieces = 4;   // accesses of one operand in flight, in a loop over a row that does not fit the registers
   int64_t rowsPerBlock() const { return threads / group; } // at once
 
   static RowLayout choose(const kernel::DispatchBody &body, const kernel::RowSchedule &schedule);
@@ -48,7 +48,7 @@ private:
   /// Results of whole rows with more elements go to shared memory, loops over more slots stay loops.
   static constexpr int64_t kMostReplicated = 32;
 
-  /// Columns at which values are wanted: `lanes` neighbouring ones at each site.
+  /// Columns at which values are needed: `lanes` neighbouring columns at each site.
   struct Sites {
     int64_t lanes = 1;
     int64_t multiple = 1;    // every site's first column is a multiple of this
@@ -63,7 +63,8 @@ private:
     bool inRegisters;
   };
 
-  /// While one of these lives, code goes in front of the outermost loop: for what does not change within a row.
+  /// While such an object exists, code is emitted before the outermost loop; for values that do not change within a
+  /// row.
   class Hoist {
   public:
     explicit Hoist(RowEmitter &emitter);
@@ -96,7 +97,7 @@ private:
   /// Element `column` of a row, outside of loops / anywhere.
   Value element(Value value, int64_t column);
   Value elementAt(Value value, Value column);
-  /// A value of the map's body that is the same in all columns; null when it is not.
+  /// A value of the map's body if it is the same in all columns, otherwise null.
   Value uniform(moe::MapOp map, Value inner);
   bool isUniform(Value tensor) const { return schedule.columnsOf(tensor) == 1 || bool(kernel::splatOf(tensor)); }
 
@@ -108,7 +109,7 @@ private:
   Value convert(Value value, mlir::Type element);
   Value laneOf(Value value, int64_t lane);
 
-  /// Row `row` from its loads to its stores. `sums` are those over rows so far, and then with this row.
+  /// Row `row` from its loads to its stores. `sums` are the sums over rows so far; this row is added to them.
   mlir::LogicalResult emitRow(Values &sums);
 
   //===--- Sums over rows (RowSums.cpp) ---===//
@@ -122,7 +123,7 @@ private:
   Columns columnsOf(int64_t width) const;
   Sites sitesAt(int64_t width, Value first, int64_t pieces, bool mayEnd);
   Sites &wholeRow(int64_t width);
-  /// A loop, in front of which Hoist puts things.
+  /// A loop, before which Hoist puts code.
   Values loopOver(Value from, Value end, int64_t step, mlir::ValueRange carried,
                   llvm::function_ref<Values(Value, mlir::ValueRange)> body);
   /// Runs `body` at all columns of this thread; `body` returns the next `carried`.
@@ -139,7 +140,7 @@ private:
   void emitSharedRow(Value result, mlir::ValueRange carried,
                      llvm::function_ref<std::pair<Value, Values>(Value, mlir::ValueRange)> elementOf);
 
-  /// Starts the loads of a row that is done in several steps before the first of them.
+  /// Starts the loads of a row before its first step, if the row is done in several steps.
   void loadEarly();
 
   //===--- Sinks ---===//
@@ -172,7 +173,7 @@ private:
   Value member;         // number of this thread among those of its row
   Value chunkFirst;
   mlir::Operation *outermostLoop = nullptr;
-  bool repeats = false;       // the block does rows after rows
+  bool repeats = false;       // the block does several rows one after another
   bool hasSteps = false;      // threads of a row need each other's sums
   bool isLastLevel = false;   // of whole-row ops
   bool wideAreStored = false; // all sinks but scalars
@@ -182,7 +183,7 @@ private:
   llvm::DenseMap<Value, Value> sharedRows;  // those with many elements: a row of shared memory
   llvm::DenseMap<int64_t, Value> rowNumbers;
   llvm::DenseMap<std::pair<mlir::Operation *, Value>, Value> uniforms;
-  /// A row of a table that the data names: whether there is none, where it lies, what it is multiplied by (or null).
+  /// A row of a table that the data selects: whether there is none, its place, and its factor (or null).
   struct TableRow {
     Value isMissing, base, weight;
   };

@@ -1,4 +1,5 @@
-// Template "row": RowEmitter.h says how a row is computed; here are the shares of blocks and threads, and the sinks.
+// Template "row": RowEmitter.h says how a row is computed. This file has the division among blocks and threads, and the
+// sinks.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/RowEmitter.h"
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -12,7 +13,7 @@ using kernel::RowSchedule;
 using kernel::tensorColumns;
 
 namespace {
-// Threads on a multiprocessor when a block walks over the rows of a sum: 64 registers each. About 500 sums of 256
+// Threads on a multiprocessor if a block walks through the rows of a sum, with 64 registers each. About 500 sums of 256
 // threads are then one wave.
 constexpr int64_t kThreadsWithSums = 1024;
 
@@ -30,7 +31,7 @@ int64_t vectorColumns(const DispatchBody &body) {
   return std::max<int64_t>(1, 16 / bytes);
 }
 
-/// Operands as large as the results: how many streams of loads a thread has.
+/// The number of operands as large as the results, which is the number of a thread's streams of loads.
 int64_t countStreams(const DispatchBody &body, int64_t elements) {
   int64_t streams = 0;
   for (const moe::DispatchParam &param : body.params)
@@ -41,7 +42,7 @@ int64_t countStreams(const DispatchBody &body, int64_t elements) {
   return streams;
 }
 
-/// Whether no op that `value` is made of, seen up to the results of whole rows, is a `stop`.
+/// Whether `stop` holds for none of the ops from which `value` is computed, back to the results of whole-row ops.
 bool isFreeOf(Value value, llvm::function_ref<bool(Operation *)> stop) {
   SmallVector<Value> pending{value};
   llvm::SmallDenseSet<Operation *> seen;
@@ -94,7 +95,7 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   }
   for (const kernel::RowSum &sum : schedule.sums) {
     note(moe::ColReduceOp(sum.op).getInput());
-    together = true; // a row stays with its threads
+    together = true; // all of a row is done by the same threads
   }
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock())
     if (looksAtRow(&op)) {
@@ -110,7 +111,7 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   bool crowded = together && (streams + written > 4 || !schedule.sums.empty());
   constexpr int64_t kBlock = 256;
   int64_t warpColumns = crowded ? 256 : 1024;
-  // Many small updates in one kernel: fewer columns at a time.
+  // With many small updates in one kernel, a thread takes fewer columns at a time.
   constexpr int64_t kMostValues = 256;
   int64_t most = std::max<int64_t>(1, llvm::bit_floor<uint64_t>(kMostValues / std::max<int64_t>(1, streams + written)));
   layout.vector = std::min(layout.vector, most);
@@ -118,8 +119,8 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   while (width % lanes)
     lanes /= 2;
   if (width <= (together ? warpColumns : warpColumns / 4)) {
-    // Some lanes of a warp for each row; no barriers. Two accesses each, but of many operands one: two would take the
-    // registers of half the warps.
+    // Each row has some lanes of a warp, so there are no barriers. A lane does two accesses, or one if there are many
+    // operands, because two would take the registers of half of the warps.
     int64_t accesses = 2 * lanes <= most && !crowded ? 2 : 1;
     layout.group = std::min(SimtBuilder::kWarp, powerOf2Ceil(llvm::divideCeil(width, accesses * lanes)));
     int64_t rows = schedule.sums.empty() ? schedule.rows : schedule.rowsPerSum;
@@ -129,8 +130,8 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
   if (together) {
     // A block for each row, its columns in registers when they fit.
     constexpr int64_t kMostThreads = 1024;
-    // Rows that do not fit are read once when nothing wide is stored: many short blocks then overlap best. Else few
-    // rows at a time stay in L2 for the second pass.
+    // If no wide value is stored, rows that do not fit are read once, and many small blocks overlap best. Otherwise
+    // only few rows at a time are done, so that they stay in L2 for the second pass.
     int64_t threads = powerOf2Ceil(llvm::divideCeil(width, crowded ? 8 : 16));
     int64_t threadsOfLoop = crowded || written == 0 ? 256 : 512;
     layout.loopPieces = crowded ? 2 : 4;
@@ -138,7 +139,7 @@ RowLayout RowLayout::choose(const DispatchBody &body, const RowSchedule &schedul
     layout.group = layout.threads;
     return layout;
   }
-  // Every column for itself: enough pieces for loads to be under way, rows cut where they are long.
+  // Columns are independent, so a thread has enough pieces to keep loads in flight, and long rows are cut.
   int64_t pieces = streams <= 2 ? 4 : 2;
   layout.threads = std::clamp<int64_t>(powerOf2Ceil(llvm::divideCeil(width, pieces * lanes)), 32, kBlock);
   // The last block of a row may have little to do: fewer threads may fit the width better.
@@ -204,8 +205,8 @@ SmallVector<RowEmitter::SiteStores> RowEmitter::computeStores(ArrayRef<DispatchB
   return made;
 }
 
-// A row too wide to keep is read once more for each pass over it. Sinks that do not wait for the last pass's sums can
-// be stored in it, if nothing wide is read after it: a sink may lie where an operand lay.
+// A row that is too wide to keep is read again in each pass. Sinks that do not need the sums of the last pass can be
+// stored during that pass, if no wide value is read after it, because a sink may be in the memory of an operand.
 bool RowEmitter::mayStoreInLastPass(int64_t width) {
   if (!isLastLevel || columnsOf(width).inRegisters)
     return false;
@@ -225,8 +226,8 @@ bool RowEmitter::mayStoreInLastPass(int64_t width) {
   });
 }
 
-/// Whether what these sinks store can be stored before the others are computed: states only, since another result may
-/// lie where an operand lay, and such as no other sink is made of.
+/// Whether these sinks can be stored before the others are computed. They must be states, since another result may be
+/// in the memory of an operand, and no other sink may be computed from these states.
 bool RowEmitter::standApart(ArrayRef<DispatchBody::Sink> part) {
   llvm::SmallDenseSet<StringAttr> written;
   llvm::SmallDenseSet<unsigned> params;
@@ -245,7 +246,7 @@ bool RowEmitter::standApart(ArrayRef<DispatchBody::Sink> part) {
   });
 }
 
-// Updates of many small parameters in one kernel: what they read and make would not all fit the registers.
+// If one kernel updates many small parameters, their operands and results do not all fit the registers.
 SmallVector<SmallVector<DispatchBody::Sink>> RowEmitter::inParts(ArrayRef<DispatchBody::Sink> sinks, int64_t width) {
   constexpr int64_t kMostRegisters = 160; // of 255
   Columns columns = columnsOf(width);
@@ -273,8 +274,8 @@ SmallVector<SmallVector<DispatchBody::Sink>> RowEmitter::inParts(ArrayRef<Dispat
   return parts;
 }
 
-// All that is kept in registers is computed before the first store, so that states may be updated in place and loads
-// are under way together; as far as it fits.
+// Everything that fits the registers is computed before the first store, so that states may be updated in place and
+// loads overlap.
 LogicalResult RowEmitter::emitSinks() {
   std::map<int64_t, SmallVector<DispatchBody::Sink>> byWidth;
   bool mustWait = false;
@@ -333,8 +334,8 @@ LogicalResult RowEmitter::emitSinks() {
 
 //===--- The template ---===//
 
-// Values needed after a sum over the row would otherwise be requested after it. Chains of loads (the weight of an
-// expert, the logit of a target) take longest to arrive.
+// Otherwise, values that are needed after a sum over the row would be requested only then. Chains of loads (the weight
+// of an expert, the logit of a target) take the longest.
 void RowEmitter::loadEarly() {
   SmallVector<Value> scalarsOfRow;
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {
@@ -390,7 +391,7 @@ LogicalResult RowEmitter::emit() {
 }
 
 LogicalResult RowEmitter::emitRow(Values &sums) {
-  // Whole-row ops by depth: what is ready together is done together.
+  // Whole-row ops by depth: ops that are ready at the same time are done together.
   llvm::DenseMap<Operation *, size_t> depth;
   SmallVector<SmallVector<Operation *>> levels;
   for (Operation &op : *moe::DispatchOp(body.dispatch).getBlock()) {

@@ -1,4 +1,4 @@
-// What the threads of a row do together: loops over columns, reductions, top_k, dot_rows.
+// The work that the threads of a row do together: loops over columns, reductions, top_k, dot_rows.
 #include "compiler/Target/GPU/RowEmitter.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -25,7 +25,7 @@ bool looksAtRow(Operation *op) { return isa<moe::RowReduceOp, moe::TopKOp, moe::
 //===--- Columns ---===//
 
 RowEmitter::Columns RowEmitter::columnsOf(int64_t width) const {
-  // 32 floats of a wide value are what a thread can keep with a few such values alive.
+  // A thread can keep 32 floats of a wide value if only a few such values are alive.
   constexpr int64_t kMostInRegisters = 32;
   int64_t lanes = layout.vector;
   while (width % lanes)
@@ -118,7 +118,7 @@ Value RowEmitter::neutralOf(moe::RowReduceOp op, Type type) {
   return k.constant(type, op.getKind() == moe::Reduction::sum ? 0.0 : kMinusInfinity);
 }
 
-/// In pairs, so that no addition waits for all before it.
+/// Joins in pairs, so that no addition waits for all earlier ones.
 static Value foldPairs(SmallVector<Value> values, llvm::function_ref<Value(Value, Value)> join) {
   while (values.size() > 1) {
     SmallVector<Value> next;
@@ -171,7 +171,7 @@ void RowEmitter::emitReductions(int64_t width, ArrayRef<moe::RowReduceOp> reduce
     replicated[moe::RowReduceOp(reduces[i]).getResult()] = {total};
 }
 
-/// The sum of exp(x - max) that uses this maximum of x, when there is one.
+/// The sum of exp(x - max) that uses this maximum of x, if there is one.
 static moe::RowReduceOp sumOfExp(moe::RowReduceOp max) {
   for (Operation *user : max.getResult().getUsers()) {
     auto map = dyn_cast<moe::MapOp>(user);
@@ -190,8 +190,8 @@ static moe::RowReduceOp sumOfExp(moe::RowReduceOp max) {
   return {};
 }
 
-// Both in one pass over a row that is too wide to keep: a thread's sum is relative to the largest of its columns so
-// far, and is scaled when a larger one comes.
+// Maximum and sum in one pass over a row that is too wide to keep: a thread's sum is relative to the largest of its
+// columns so far, and is scaled when a larger one comes.
 bool RowEmitter::emitOnlineSoftmax(moe::RowReduceOp max) {
   int64_t width = schedule.columnsOf(max.getInput());
   moe::RowReduceOp sum = max.getKind() == moe::Reduction::max ? sumOfExp(max) : moe::RowReduceOp();
@@ -200,7 +200,7 @@ bool RowEmitter::emitOnlineSoftmax(moe::RowReduceOp max) {
     return false;
   Type element = elementType(max.getInput());
   Value minusInfinity = k.constant(element, kMinusInfinity), zero = k.constant(element, 0);
-  // While there is nothing but -infinity, exponents are relative to 0: infinity minus infinity would be NaN.
+  // As long as all values are -infinity, exponents are relative to 0, because infinity minus infinity would be NaN.
   auto reference = [&](Value most) {
     Value none = arith::CmpFOp::create(k.b, arith::CmpFPredicate::OEQ, most, minusInfinity);
     return k.select(none, zero, most);
@@ -247,8 +247,8 @@ static void sortDescending(SimtBuilder &k, SmallVectorImpl<Value> &keys) {
           }
 }
 
-// A choice is the largest key below the one before. Keys are pairs (order of the score, column), lower columns first,
-// so no two are equal and nothing needs to be crossed out. For f32 a pair is one i64.
+// A choice is the largest key below the previous choice. Keys are pairs (order of the score, column), lower columns
+// first, so no two are equal, and chosen keys need not be marked. For f32 a pair is one i64.
 void RowEmitter::emitTopK(moe::TopKOp op) {
   constexpr int64_t kNothing = std::numeric_limits<int64_t>::min(), kAll = std::numeric_limits<int64_t>::max();
   Value scores = op.getScores();
@@ -257,7 +257,7 @@ void RowEmitter::emitTopK(moe::TopKOp op) {
   auto larger = [&](Value a, Value b) { return k.max(a, b); };
   auto smaller = [&](Value a, Value b) { return k.min(a, b); };
 
-  // Of each element: its key, or (unpacked) its key and column.
+  // For each element: its key, or (unpacked) its key and column.
   auto keysAt = [&](Sites &sites) {
     SmallVector<std::pair<Value, Value>> keys;
     for (auto [value, column, exists] : llvm::zip_equal(evaluate(scores, sites), sites.columns, sites.exists))
@@ -283,7 +283,7 @@ void RowEmitter::emitTopK(moe::TopKOp op) {
     })[0];
     return k.reduceGroup({best}, layout.group, again, [&](size_t, Value a, Value b) { return join(a, b); })[0];
   };
-  // Returns the column and what the next choice must stay below.
+  // Returns the column, and the bound for the next choice.
   auto choose = [&](ValueRange before, bool again) -> Values {
     Value lastKey = before[0];
     if (isPacked) {
@@ -316,7 +316,8 @@ void RowEmitter::emitTopK(moe::TopKOp op) {
       Values chosen = choose(so, /*again=*/true);
       return std::make_pair(chosen[0], Values(ArrayRef<Value>(chosen).drop_front()));
     });
-  // A few keys in registers: sorted once, so that only each thread's largest has a part in a choice.
+  // A few keys are in registers. They are sorted once, so that only the largest key of each thread takes part in a
+  // choice.
   constexpr int64_t kMostSorted = 16;
   Columns columns = columnsOf(width);
   if (isPacked && count > 1 && columns.inRegisters && columns.pieces * columns.lanes <= kMostSorted) {
@@ -414,7 +415,8 @@ void RowEmitter::emitDotRows(moe::DotRowsOp op) {
     return emitSharedRow(op.getResult(), {}, [&](Value slot, ValueRange) {
       Value number = elementAt(op.getSlotRow(), slot);
       auto dot = [&] { return dots({number}, /*again=*/true); };
-      // Most slots may be missing (experts that choose tokens). Threads that meet must agree: those of one row do.
+      // Most slots may be missing (experts that choose tokens). Threads that meet at a barrier must take the same
+      // branch; the threads of one row do.
       Value sum =
           layout.group < SimtBuilder::kWarp
               ? dot()[0]

@@ -1,4 +1,4 @@
-// Sums over rows (moe.col_reduce) that a row kernel makes on its way: a block for each sum.
+// Sums over rows (moe.col_reduce) that a row kernel also makes: one block for each sum.
 //
 // Order of additions: a thread adds its columns of rows first, first + n, first + 2 n, ..., where the block does n rows
 // at once; then the sums of these n are joined, halves onto halves.

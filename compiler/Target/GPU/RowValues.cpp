@@ -116,7 +116,7 @@ Value RowEmitter::scalar(Value value) {
   Value source = DispatchBody::stripViews(value);
   if (auto found = replicated.find(source); found != replicated.end())
     return found->second.front();
-  // Not by source: two views of one parameter with different rows differ.
+  // The key is not the parameter: two views of one parameter with different rows differ.
   if (auto found = scalars.find(value); found != scalars.end())
     return found->second;
   Hoist hoist(*this);
@@ -246,7 +246,7 @@ RowEmitter::Values RowEmitter::atParam(Value value, unsigned param, Sites &sites
   return result;
 }
 
-// Every thread holds all elements and keeps those of its columns. Lane l only ever meets columns l, l + multiple, ...
+// Every thread holds all elements and selects those of its columns. Lane l only has columns l, l + multiple, ...
 RowEmitter::Values RowEmitter::atReplicated(Value value, ArrayRef<Value> elements, Sites &sites) {
   int64_t step = sites.multiple % sites.lanes == 0 ? sites.lanes : 1;
   Values picked;
@@ -264,7 +264,7 @@ RowEmitter::Values RowEmitter::atReplicated(Value value, ArrayRef<Value> element
 RowEmitter::Values RowEmitter::atMap(moe::MapOp map, unsigned result, Sites &sites) {
   Block *block = map.getBlock();
   unsigned numInputs = map.getInputs().size();
-  // Operands of all sites first: their loads are under way together.
+  // The operands of all sites come first, so that their loads overlap.
   SmallVector<Values> operands(numInputs);
   for (auto [i, input] : llvm::enumerate(map.getInputs()))
     if (!isUniform(input))
@@ -363,8 +363,8 @@ RowEmitter::Values RowEmitter::atCombine(moe::CombineRowsOp op, Sites &sites) {
   };
   Values sums(sites.columns.size(), k.constant(vectorOf(type, sites.lanes), 0));
   if (slots > kMostReplicated) {
-    // Most slots may be missing (experts that choose tokens): numbers of several are asked for at once, then rows only
-    // where there are any.
+    // Most slots may be missing (experts that choose tokens). The row numbers of several slots are loaded at once, then
+    // only the rows that exist.
     constexpr int64_t kTogether = 8;
     return loopOver(k.i64(0), k.i64(slots), kTogether, sums, [&](Value first, ValueRange carried) {
       SmallVector<TableRow> rows;
@@ -438,7 +438,7 @@ RowEmitter::Values RowEmitter::atTake(moe::TakeOp op, Sites &sites) {
   return gathered(taken, sites);
 }
 
-// Never a row of zeros in memory: each column asks which slots name it.
+// There is no row of zeros in memory: each column checks which slots name it.
 RowEmitter::Values RowEmitter::atPut(moe::PutOp op, Sites &sites) {
   Type type = vectorOf(elementType(op.getResult()), sites.lanes);
   int64_t slots = schedule.columnsOf(op.getIds());

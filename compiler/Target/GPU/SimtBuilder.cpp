@@ -146,7 +146,7 @@ SmallVector<Value> SimtBuilder::reduceGroup(ValueRange values, int64_t group, bo
       store(total, part, warpId);
   });
   barrier();
-  // Few parts: every thread joins them in order. Many: lane i takes part i, and they are joined as lanes are.
+  // If there are few parts, every thread joins them in order. Otherwise lane i takes part i, and the lanes are joined.
   bool isMany = warps > 4 && llvm::isPowerOf2_64(warps);
   for (auto [i, total] : llvm::enumerate(totals)) {
     Type type = total.getType();
@@ -232,7 +232,7 @@ void SimtBuilder::gridBarrier(int64_t blocks) {
       b.createBlock(&wait.getAfter());
       scf::YieldOp::create(b);
     }
-    // The last one to leave has seen everybody arrive.
+    // When the last block leaves, all blocks have arrived.
     Value left = atomicAdd(i32(1), counters(), i64(1));
     when(equal(left, i32(blocks - 1)), [&] {
       store(i32(0), counters(), i64(0));

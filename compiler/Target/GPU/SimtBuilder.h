@@ -22,11 +22,11 @@ public:
   /// Opens kernel `symbol` for blocks of `threads` with `numParams` global pointers.
   SimtBuilder(mlir::ModuleOp module, mlir::Location loc, llvm::StringRef symbol, unsigned numParams, int64_t threads,
               const GpuTarget &target);
-  /// Adds the return. No more building afterwards.
+  /// Adds the return. Afterwards nothing may be built.
   void finish();
-  /// `blocks` of this kernel fit on a multiprocessor at once: a bound for its registers.
+  /// Bounds the registers so that `blocks` blocks of this kernel fit on a multiprocessor.
   void keepResident(int64_t blocks);
-  /// {threads, shared, maps}: what was used.
+  /// The launch record {threads, shared, maps} of the kernel.
   mlir::DictionaryAttr launch();
   int64_t scratchBytes() const { return scratchUsed; }
 
@@ -44,7 +44,7 @@ public:
   /// Pointer to the device's counters / to `bytes` of its workspace, shared by all blocks of the launch.
   Value counters();
   Value workspace(int64_t bytes);
-  /// Adds to an integer in global or shared memory and returns what was there, in no particular order among threads.
+  /// Adds to an integer in global or shared memory and returns the old value. The order among threads is not defined.
   Value atomicAdd(Value value, Value pointer, Value index);
   /// Vector accesses that promise `alignment` bytes, so that they become one instruction (16 bytes at most).
   Value loadAligned(mlir::Type element, Value pointer, Value offset, int64_t lanes, int64_t alignment);
@@ -60,14 +60,14 @@ public:
   /// Threads of the warp see each other's writes.
   void syncWarp();
   /// Joins several values over groups of `group` neighbouring threads: a power of two up to a warp, or the whole block.
-  /// Every thread gets its group's results. `joins(i, a, b)` joins two of value i. `again`: the same code may run more
-  /// than once (it stands in a loop), so that its shared memory must be free before.
+  /// Every thread gets its group's results. `joins(i, a, b)` joins two of value i. `again`: the code may run more than
+  /// once (it is in a loop), so its shared memory must be free before.
   llvm::SmallVector<Value> reduceGroup(mlir::ValueRange values, int64_t group, bool again,
                                        llvm::function_ref<Value(size_t, Value, Value)> joins);
-  /// Masks of lanes, i32: those whose i1 is set; those that hold the same i32 as ours.
+  /// Masks of lanes, i32: the lanes whose i1 is set; the lanes that hold the same i32 as this one.
   Value ballot(Value condition);
   Value matchLanes(Value value);
-  /// How many lanes (i64) a mask has, and how many of them come before ours.
+  /// The number of lanes (i64) in a mask, and the number of them before this lane.
   Value countLanes(Value mask);
   Value lanesBefore(Value mask);
   /// `then` runs in the last of `blocks` blocks that arrive at counter `index` (below kCounters), and sees what the

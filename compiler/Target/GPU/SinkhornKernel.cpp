@@ -1,8 +1,8 @@
-// Template "sinkhorn": one block does all the work, now and then; when there is none, the blocks of the grid share in
-// writing zeros.
+// Template "sinkhorn": in steps that need a plan, one block computes it. In other steps, all blocks of the grid share
+// the writing of zeros.
 //
-// A row of the plan is the softmax of K + log v, so log v is all that goes from round to round. In a round the warps
-// first find the largest entry and the sum of each of their rows, then each lane goes down its columns.
+// A row of the plan is the softmax of K + log v, so only log v passes from round to round. In a round the warps first
+// find the largest entry and the sum of each of their rows; then each lane goes down its columns.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"
@@ -130,7 +130,8 @@ void SinkhornEmitter::normaliseRows() {
   k->barrier();
 }
 
-// log v moves by how far the sums of columns are from what they shall be.
+// The new log v is sign * log v + log(wanted sum / sum). The sign is -1 in the first update, where log v holds the
+// largest entries of columns.
 void SinkhornEmitter::update(double sign) {
   forOwn([&](Value column) {
     Value log = k->fsub(number(std::log(share)), k->log(get(sums, column)));
@@ -141,8 +142,8 @@ void SinkhornEmitter::update(double sign) {
 
 void SinkhornEmitter::solve() {
   auto plus = [&](Value a, Value b) { return k->fadd(a, b); };
-  // log u = 0: the largest of each column, then the sum relative to it. Later sums need no such care: after a row
-  // update no entry is above 1, and no sum of a column below 1/E.
+  // With log u = 0, the largest entry of each column comes first, then the sum relative to it. Later sums do not need
+  // this: after a row update no entry is above 1, and no sum of a column is below 1/E.
   foldRows(
       kMinusInfinity, [&](Value row, Value e) { return scaled(row, e); },
       [&](Value a, Value b) { return k->fmax(a, b); });

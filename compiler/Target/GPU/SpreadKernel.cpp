@@ -1,9 +1,9 @@
-// Template "row" for dispatches that do nothing but spread tokens' rows to those of their experts (moe.spread_rows).
+// Template "row" for dispatches that only spread the rows of tokens to the rows of their experts (moe.spread_rows).
 //
-// Row by row, each token would be read K times, from all over a table that no cache holds. Here a warp reads a token
-// once and stores it to its K rows. Where these are is the inverse of row_slot: all blocks write it to the workspace,
-// meet, and then share the tokens. Entries of slots that have no row hold what lay there before; they are known by
-// row_slot not pointing back. Rows that no slot has become zeros.
+// A kernel that goes through the rows would read each token K times, from a table that fits in no cache. Here a warp
+// reads a token once and stores it to its K rows. The inverse of row_slot gives these rows: all blocks write it to the
+// workspace, wait for each other, and then share the tokens. The entries of slots without a row are not written; such
+// an entry is recognised because row_slot does not point back to it. Rows without a slot become zeros.
 #include "compiler/Target/GPU/EmitKernel.h"
 #include "compiler/Target/GPU/SimtBuilder.h"
 #include "compiler/Target/Kernel/Elementwise.h"

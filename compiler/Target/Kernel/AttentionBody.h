@@ -1,4 +1,4 @@
-// What an "attention" or "attention_grad" dispatch computes. Shared by the targets' templates.
+// The analysis of "attention" and "attention_grad" dispatches. Shared by the targets' templates.
 //
 //   q [B*S, H*dh]   k, v [B*S, G*dh]   H query heads read G key heads, H/G each   S positions   B sequences
 //   a query at position i sees the keys max(0, i - window + 1) .. i of its sequence
@@ -24,10 +24,10 @@ struct AttentionSizes {
 
   mlir::Type element;
   int64_t sequences, positions, heads, kvHeads, headSize;
-  int64_t window; // keys that a query sees at most; `positions`: all before it
+  int64_t window; // most keys that a query sees; `positions`: all keys up to it
 
   bool isWindowed() const { return window < positions; }
-  /// Pairs of a query and a key that it sees, in one head of one sequence: what is worth computing.
+  /// The number of pairs of a query and a key that it sees, in one head of one sequence.
   double pairs() const {
     return static_cast<double>(window) * positions - static_cast<double>(window) * (window - 1) / 2;
   }
@@ -36,7 +36,7 @@ struct AttentionSizes {
   int64_t keyStride() const { return kvHeads * headSize; }
 };
 
-/// Parameters of an attention-like op in a dispatch that holds nothing else but views and state accesses.
+/// Parameters of an attention op in a dispatch that otherwise holds only views and state accesses.
 struct AttentionParams {
   llvm::SmallVector<unsigned> inputs; // by operand
   llvm::SmallVector<llvm::SmallVector<unsigned>>

@@ -79,7 +79,7 @@ std::pair<Value, Value> pairOf(KernelBuilder &k, Value round, Value j, int64_t s
   return {first, k.select(k.equal(j, k.i64(0)), others, second)};
 }
 
-// There are few of these: f64 makes sure that errors of s and tau are a rounding each, which nothing adds up.
+// There are few rotations, so f64 is cheap; s and tau then have one rounding error each, and errors do not accumulate.
 std::pair<Value, Value> rotationOf(KernelBuilder &k, Value app, Value aqq, Value apq) {
   Type element = apq.getType(), f64 = k.b.getF64Type();
   app = k.convert(app, f64);
@@ -91,7 +91,7 @@ std::pair<Value, Value> rotationOf(KernelBuilder &k, Value app, Value aqq, Value
   Value size = k.fdiv(one, k.fadd(math::AbsFOp::create(k.b, ratio), root));
   Value isNegative = arith::CmpFOp::create(k.b, arith::CmpFPredicate::OLT, ratio, zero);
   Value tangent = k.select(isNegative, k.fsub(zero, size), size);
-  // The largest element was 1.
+  // The matrix was scaled so that its largest element is 1.
   Value least = k.constant(f64, 1e-3 * resolutionOf(element) * resolutionOf(element));
   Value isNothing = arith::CmpFOp::create(k.b, arith::CmpFPredicate::OLE, math::AbsFOp::create(k.b, apq), least);
   tangent = k.select(isNothing, zero, tangent);

@@ -1,5 +1,5 @@
-// What the templates of moe.eigh and moe.qr share on all targets: where the matrices are, and the arithmetic of Jacobi
-// rotations, so that targets differ in who does what, not in what is computed.
+// Code shared by the templates of moe.eigh and moe.qr on all targets: access to the matrices, and the arithmetic of
+// Jacobi rotations. So targets differ in how threads share the work, not in the results.
 #ifndef MOEC_COMPILER_TARGET_KERNEL_DECOMPOSITION_H
 #define MOEC_COMPILER_TARGET_KERNEL_DECOMPOSITION_H
 
@@ -7,8 +7,8 @@
 
 namespace moec::kernel {
 
-/// The moe.eigh or moe.qr of a dispatch, after a diagnostic null: its operands have to be in memory or constants, and
-/// only its results may leave.
+/// The moe.eigh or moe.qr of a dispatch. Its operands must be in memory or constants, and only its results may leave
+/// the dispatch; otherwise reports a diagnostic and returns null.
 mlir::Operation *findDecomposition(const DispatchBody &body);
 
 /// The matrices [count, height, width] that the op reads and writes. Rows and columns are those of matrix `number`.
@@ -27,9 +27,9 @@ public:
   Value isEnabled();
   Value load(Value row, Value column);
   void store(Value row, Value column, Value value);
-  /// Eigenvalue `place`, when anybody wants them.
+  /// Stores eigenvalue `place`, if eigenvalues are used.
   void storeValue(Value place, Value value);
-  /// The result becomes `previous`; where it already lies there, nothing is done.
+  /// Copies `previous` to the result, except where both are the same memory.
   void keepPrevious(Value row, Value column, Piece piece);
   bool movesPrevious() const { return !elsewhere.empty(); }
 
@@ -38,17 +38,17 @@ private:
 
   KernelBuilder &k;
   Elementwise here;
-  llvm::SmallVector<DispatchBody::Sink> sinks, elsewhere, values; // elsewhere: than `previous`
+  llvm::SmallVector<DispatchBody::Sink> sinks, elsewhere, values; // elsewhere: sinks that are not `previous` itself
 };
 
 //===--- Jacobi ---===//
 
 constexpr int64_t kMostSweeps = 40; // 8 to 12 are usual; NaN ends them at once
 
-/// Pairs need an even number of rows: one of zeros is added, with which nothing is ever rotated.
+/// Pairs need an even number of rows. If n is odd, a row of zeros is added; no row is ever rotated with it.
 inline int64_t evenSize(int64_t n) { return (n + 1) / 2 * 2; }
-/// Pair j of round `round`: in size - 1 rounds of size/2 disjoint pairs every row meets every other (the last one stays
-/// in place, the others rotate).
+/// Pair j of round `round`: in size - 1 rounds of size/2 disjoint pairs every row is paired with every other. (The last
+/// row stays in its place of the schedule, the others rotate.)
 std::pair<mlir::Value, mlir::Value> pairOf(KernelBuilder &k, mlir::Value round, mlir::Value j, int64_t size);
 /// sin and tan(angle/2) of the rotation that makes a_pq zero, in matrices whose largest element is about 1; zeros when
 /// a_pq is negligible beside that.
@@ -61,11 +61,11 @@ mlir::Value comesBefore(KernelBuilder &k, mlir::Value a, mlir::Value i, mlir::Va
 
 //===--- Sizes of numbers ---===//
 
-/// Factors with which squares neither overflow nor vanish, and back, for numbers up to `largest`.
+/// A factor with which the squares of numbers up to `largest` neither overflow nor vanish, and its inverse.
 std::pair<mlir::Value, mlir::Value> scalesOf(KernelBuilder &k, mlir::Value largest);
 /// Distance of 1 from the next number.
 double resolutionOf(mlir::Type element);
-/// A vector of `height` elements of which no larger part is left after projection was nothing but rounding.
+/// If projection leaves no larger part than this of a vector of `height` elements, the rest is only rounding.
 double vanishingPart(mlir::Type element, int64_t height);
 
 } // namespace moec::kernel

@@ -1,4 +1,4 @@
-// Which memory the values inside a dispatch are, and the evaluation of its maps on vectors.
+// The memory of the values inside a dispatch, and the evaluation of its maps on vectors.
 #ifndef MOEC_COMPILER_TARGET_KERNEL_DISPATCHBODY_H
 #define MOEC_COMPILER_TARGET_KERNEL_DISPATCHBODY_H
 
@@ -13,8 +13,8 @@ public:
   explicit DispatchBody(moe::DispatchOp dispatch) : dispatch(dispatch), params(moe::collectDispatchParams(dispatch)) {}
 
   unsigned numParams() const { return params.size(); }
-  /// The value that `value` is a view of. A moe.cast is a view too: values are computed with in one type and may lie in
-  /// memory in another; whoever loads or stores converts between storageOf() and the value's own type.
+  /// The value of which `value` is a view. A moe.cast counts as a view too: a value may have another type in memory
+  /// than in computations. Code that loads or stores converts between storageOf() and the value's own type.
   static mlir::Value stripViews(mlir::Value value);
   /// The parameter that holds an input or a state read by the body (or a view of one); none for computed values.
   std::optional<unsigned> paramOf(mlir::Value value) const;
@@ -40,7 +40,7 @@ public:
   llvm::SmallVector<moe::DispatchParam> params;
 };
 
-/// The results of `map` on `lanes` lanes (1: scalars) of one row, of operands given by operand number. `row` and
+/// The results of `map` on `lanes` lanes (1: scalars) of one row. Operands are given by operand number. `row` and
 /// `column` are those of lane 0.
 llvm::SmallVector<mlir::Value> emitMap(KernelBuilder &kb, moe::MapOp map, int64_t lanes, mlir::Value row,
                                        mlir::Value column, llvm::function_ref<mlir::Value(unsigned)> operand);

@@ -9,8 +9,8 @@ namespace moec::kernel {
 
 namespace {
 
-/// Adding 1.5 * 2^(e + m - 3) to a number of exponent e, of a type with m bits of mantissa, leaves three of its bits
-/// after the binary point: the addition rounds, to nearest and even. Below 2^-6 e4m3 numbers are 2^-9 apart.
+/// Adding 1.5 * 2^(e + m - 3) to a number of exponent e, in a type with m bits of mantissa, leaves three bits of its
+/// mantissa: the addition rounds to nearest, ties to even. Below 2^-6, e4m3 numbers are 2^-9 apart.
 struct RoundToFloat8 : OpRewritePattern<arith::ExtFOp> {
   using OpRewritePattern::OpRewritePattern;
 
@@ -42,7 +42,7 @@ struct RoundToFloat8 : OpRewritePattern<arith::ExtFOp> {
     Value large =
         arith::BitcastOp::create(rewriter, loc, type, arith::AddIOp::create(rewriter, loc, exponent, number(lift)));
     Value rounded = arith::SubFOp::create(rewriter, loc, arith::AddFOp::create(rewriter, loc, value, large), large);
-    rewriter.replaceOpWithNewOp<math::CopySignOp>(op, rounded, value); // what rounds to zero keeps its sign
+    rewriter.replaceOpWithNewOp<math::CopySignOp>(op, rounded, value); // a number that rounds to zero keeps its sign
     return success();
   }
 };

@@ -68,7 +68,7 @@ Value KernelBuilder::fsub(Value a, Value c) { return arith::SubFOp::create(b, a,
 Value KernelBuilder::fmul(Value a, Value c) { return arith::MulFOp::create(b, a, c); }
 Value KernelBuilder::fdiv(Value a, Value c) { return arith::DivFOp::create(b, a, c); }
 Value KernelBuilder::fmax(Value a, Value c) {
-  // nsz: which zero wins does not matter, and saves three instructions on x86.
+  // nsz: the sign of a zero does not matter, and this saves three instructions on x86.
   return arith::MaximumFOp::create(b, a, c, arith::FastMathFlags::nsz);
 }
 Value KernelBuilder::fma(Value a, Value c, Value d) { return math::FmaOp::create(b, a, c, d); }
@@ -92,7 +92,7 @@ Value KernelBuilder::splat(Value scalar, int64_t lanes) {
 }
 
 namespace {
-// Halves onto halves, so the order is the same whatever LLVM does with a reduction intrinsic.
+// One half is added to the other, so the order does not depend on how LLVM expands a reduction intrinsic.
 Value foldLanes(ImplicitLocOpBuilder &b, Value vector, llvm::function_ref<Value(Value, Value)> join) {
   int64_t lanes = KernelBuilder::lanesOf(vector.getType());
   if (!isa<VectorType>(vector.getType()))
@@ -134,7 +134,7 @@ Value KernelBuilder::orderedKey(Value a) {
   };
   Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, a, a);
   Value bits = arith::BitcastOp::create(b, shaped(bitsType), fadd(a, constant(a.getType(), 0))); // -0 + 0 is +0
-  // Negative floats are ordered by falling magnitude: flip all bits but the sign.
+  // Negative floats are ordered by descending magnitude, so all bits except the sign are flipped.
   Value sign = arith::ShRSIOp::create(b, bits, bitsConstant(width - 1));
   int64_t magnitude = width == 64 ? std::numeric_limits<int64_t>::max() : std::numeric_limits<int32_t>::max();
   Value key = arith::XOrIOp::create(b, bits, arith::AndIOp::create(b, sign, bitsConstant(magnitude)));
@@ -153,10 +153,11 @@ Value KernelBuilder::selectionKey(Value a) {
   };
   Value isNan = arith::CmpFOp::create(b, arith::CmpFPredicate::UNO, a, a);
   Value bits = arith::BitcastOp::create(b, type, fadd(a, constant(a.getType(), 0))); // -0 + 0 is +0
-  // All ones become 0 below. Not a choice at the end: comparisons of keys would choose again, and keep the float for
-  // it.
+  // All ones become 0 below. The select is not at the end, because LLVM would then repeat it at comparisons of keys,
+  // and keep the float for it.
   bits = select(isNan, number(APInt::getAllOnes(width)), bits);
-  // Above all negative floats, which are ordered by falling magnitude: flip the sign, and theirs flip whole.
+  // Positive floats get the sign bit, so that they are above negative ones. Negative floats are ordered by descending
+  // magnitude, so all their bits are flipped.
   Value sign = arith::ShRSIOp::create(b, bits, number(APInt(width, width - 1)));
   Value flips = arith::OrIOp::create(b, sign, number(APInt::getSignMask(width)));
   return arith::XOrIOp::create(b, bits, flips);

@@ -1,8 +1,8 @@
 // A small embedded language for writing one kernel as scf/arith/math/vector/llvm IR: loops, loads, stores, vector
 // arithmetic.
 //
-// Everything inside is i64 indices, LLVM pointers and scalars or 1-D vectors; there are no memrefs, so what is written
-// here is what LLVM sees. How a kernel begins and ends is its target's business: CPU/CpuKernelBuilder.h has one ABI of
+// All values are i64 indices, LLVM pointers, and scalars or 1-D vectors. There are no memrefs, so LLVM sees exactly
+// what is written here. The target defines how a kernel begins and ends: CPU/CpuKernelBuilder.h has one ABI of
 // docs/plan-format.md, GPU/SimtBuilder.h the other.
 #ifndef MOEC_COMPILER_TARGET_KERNEL_KERNELBUILDER_H
 #define MOEC_COMPILER_TARGET_KERNEL_KERNELBUILDER_H
@@ -59,8 +59,8 @@ public:
   /// bits.
   Value orderedKey(Value a);
   static constexpr int64_t kNanKey = std::numeric_limits<int64_t>::min() + 1;
-  /// The same order as unsigned integers of the float's width: 0 for NaN, which no number has. For searching bit by
-  /// bit; and the float (a scalar) that has a key.
+  /// The same order as unsigned integers of the float's width; 0, which no number has, is for NaN. For searching bit by
+  /// bit. And the inverse: the float (a scalar) that has a key.
   Value selectionKey(Value a);
   Value fromSelectionKey(Value key, mlir::Type element);
   Value iota(int64_t lanes); // i64: 0, 1, ...
@@ -75,8 +75,8 @@ public:
   Value loadPart(mlir::Type element, Value pointer, Value offset, int64_t lanes, Value count);
   void storePart(Value value, Value pointer, Value offset, Value count);
   void fillZero(Value pointer, mlir::Type element, int64_t count);
-  /// From here on, vectors that are loaded and stored whole lie at multiples of their size (or of a full vector's, when
-  /// that is less), so that a target which must know it can use wide accesses.
+  /// Promises that from here on, vectors that are loaded and stored whole lie at multiples of their size (or of a full
+  /// vector's size, if that is smaller), so that a target that needs the alignment can use wide accesses.
   void promiseAlignedVectors() { vectorsAligned = true; }
 
   /// A piece of a row: `lanes` lanes of which the first `count` exist.
@@ -91,7 +91,8 @@ public:
   //===--- Control ---===//
   void loop(Value from, Value to, int64_t step, Body body);
   llvm::SmallVector<Value> loop(Value from, Value to, int64_t step, mlir::ValueRange carried, CarryBody body);
-  /// At most `most` times `body`, as long as `goesOn` (an i1), which runs before each and after the last.
+  /// Runs `body` at most `most` times, as long as `goesOn` (an i1) holds; `goesOn` is evaluated before each iteration
+  /// and after the last.
   void repeat(int64_t most, llvm::function_ref<Value()> goesOn, llvm::function_ref<void()> body);
   /// 0 <= i < count in full vectors, then the rest one by one: body(i, lanes). `count` is a compile-time number.
   void loopVectors(mlir::Type element, int64_t count, llvm::function_ref<void(Value, int64_t)> body);
@@ -111,9 +112,9 @@ public:
   llvm::SmallVector<Value> choose(mlir::TypeRange types, Value condition,
                                   llvm::function_ref<llvm::SmallVector<Value>()> then,
                                   llvm::function_ref<llvm::SmallVector<Value>()> otherwise);
-  /// What LLVM loads and stores for an element: it knows no 8-bit floats.
+  /// The type that LLVM loads and stores for an element, since LLVM has no 8-bit floats.
   static mlir::Type memoryType(mlir::Type element);
-  /// Between an element (or a vector of such) and what is loaded and stored for it.
+  /// Converts between an element (or a vector of elements) and the value that is loaded or stored for it.
   Value fromMemory(Value loaded, mlir::Type element);
   Value toMemory(Value value);
   /// The element type of a scalar or a vector.

@@ -19,14 +19,15 @@ namespace moec::kernel {
 
 namespace {
 
-// An entry: this line, five 64-bit little-endian numbers (hash of all that follows it, bytes of the key, the text, the
-// code and the log), then those four. The key is there in full, so a collision of file names is no hit.
+// An entry has this line, then five 64-bit little-endian numbers (the hash of everything after the hash, and the sizes
+// of the key, the text, the code and the log), then these four parts. The entry holds the full key, so a collision of
+// file names is not a hit.
 constexpr StringRef kMagic = "moec kernel 1\n";
 constexpr StringRef kSuffix = ".kernel";
 constexpr size_t kSections = 4;
 constexpr size_t kHeaderBytes = kMagic.size() + 8 * (1 + kSections);
 
-/// The folder may be named by the user and hold other files.
+/// The user may choose a folder that also holds other files.
 bool isEntry(StringRef name) {
   return name.consume_back(kSuffix) && name.size() == 32 && llvm::all_of(name, llvm::isHexDigit);
 }
@@ -110,7 +111,7 @@ void KernelCache::store(StringRef key, const CompiledKernel &kernel) const {
     body += section;
   std::string head = kMagic.str();
   append(head, llvm::xxh3_64bits(StringRef(body)));
-  // Written beside and renamed: a reader sees a whole entry or none.
+  // The entry is written to a temporary file and renamed, so a reader sees a whole entry or none.
   llvm::Expected<fs::TempFile> file = fs::TempFile::create(folder + "/new-%%%%%%%%");
   if (!file)
     return llvm::consumeError(file.takeError());

@@ -13,7 +13,7 @@ namespace moec::kernel {
 
 namespace {
 
-/// `kernel` in a module of its own, with copies of what it names: globals, and declarations of functions.
+/// `kernel` in a module of its own, with copies of the globals and function declarations that it names.
 OwningOpRef<ModuleOp> isolate(LLVM::LLVMFuncOp kernel, const SymbolTable &symbols) {
   llvm::SmallSetVector<Operation *, 4> used;
   kernel.walk([&](Operation *op) {
@@ -29,13 +29,13 @@ OwningOpRef<ModuleOp> isolate(LLVM::LLVMFuncOp kernel, const SymbolTable &symbol
   return module;
 }
 
-/// "moec_row_12" -> "moec_row": what numbers a kernel within its plan must not tell it from its equals.
+/// "moec_row_12" -> "moec_row". The number of a kernel within its plan must not distinguish it from equal kernels.
 StringRef stemOf(StringRef symbol) {
   StringRef stem = symbol.rtrim("0123456789");
   return stem.size() < symbol.size() && stem.ends_with("_") ? stem.drop_back() : symbol;
 }
 
-/// Everything that the machine code depends on, as text.
+/// Everything on which the machine code depends, as text.
 std::string describe(const llvm::Module &module, StringRef machine) {
   std::string text;
   llvm::raw_string_ostream stream(text);

@@ -1,4 +1,4 @@
-// Kernels on their way from the llvm dialect to machine code: one LLVM module each, compiled side by side, or found in
+// From kernels in the llvm dialect to machine code: one LLVM module for each kernel, compiled in parallel or taken from
 // the cache. Shared by all targets.
 #ifndef MOEC_COMPILER_TARGET_KERNEL_KERNELPARTS_H
 #define MOEC_COMPILER_TARGET_KERNEL_KERNELPARTS_H
@@ -12,8 +12,8 @@
 
 namespace moec::kernel {
 
-/// Kernels of equal code. Each part stands alone in its module: the bytes of a plan must not depend on who compiled it,
-/// and kernels that did not change need not be compiled again.
+/// Kernels of equal code. Each part has a module of its own, so that the bytes of a plan do not depend on how parts are
+/// distributed among threads, and kernels that did not change need not be compiled again.
 struct KernelPart {
   explicit KernelPart(mlir::Location loc) : loc(loc) {}
 
@@ -27,12 +27,13 @@ struct KernelPart {
   std::string error;
 };
 
-/// Cuts `kernels` (llvm dialect) into parts, in the order of the kernels. `machine` says in words what else than the IR
-/// the code depends on: target, versions. An entry is called "<symbol without number>_<hash>". Fails with a diagnostic.
+/// Cuts `kernels` (llvm dialect) into parts, in the order of the kernels. `machine` is a text with everything besides
+/// the IR on which the code depends: target, versions. The name of an entry is "<symbol without number>_<hash>". Fails
+/// with a diagnostic.
 mlir::FailureOr<std::vector<std::unique_ptr<KernelPart>>> cutKernels(mlir::ModuleOp kernels, llvm::StringRef machine);
 
-/// Fills `compiled` of all parts on `threads` threads: from the cache, or by `compile`, which may leave `error`
-/// instead. What was compiled is stored, and the cache trimmed. Fails with a diagnostic.
+/// Fills `compiled` of all parts on `threads` threads: from the cache, or by `compile`, which may set `error` instead.
+/// Stores newly compiled parts in the cache and trims it. Fails with a diagnostic.
 mlir::LogicalResult compileParts(llvm::ArrayRef<std::unique_ptr<KernelPart>> parts, unsigned threads,
                                  const KernelCache &cache, llvm::function_ref<void(KernelPart &)> compile);
 

@@ -1,5 +1,5 @@
-// What a "matmul" dispatch computes: its products, what they read, and what follows them. Shared by the targets'
-// templates.
+// The analysis of a "matmul" dispatch: its products, their operands, and the maps and sinks after them. Shared by the
+// targets' templates.
 #ifndef MOEC_COMPILER_TARGET_KERNEL_PRODUCTBODY_H
 #define MOEC_COMPILER_TARGET_KERNEL_PRODUCTBODY_H
 
@@ -20,8 +20,8 @@ struct Product {
   mlir::Value value;
   Factor a, b;
   bool ta = false, tb = false;
-  int64_t depth = 0; // for grouped_outer the most it can be
-  /// Parameters of the factors of each row, and of each column of each group; given together.
+  int64_t depth = 0; // for grouped_outer the largest possible
+  /// Parameters that hold a scale for each row, and for each column of each group; both or none.
   std::optional<unsigned> rowScale, columnScale;
 };
 
@@ -39,8 +39,8 @@ class ProductBody {
 public:
   explicit ProductBody(moe::DispatchOp dispatch) : dispatch(dispatch), body(dispatch) {}
 
-  /// Fails with a diagnostic when the body is not products of one shape, maps of that shape, sums of parts of their
-  /// rows, and sinks.
+  /// Fails with a diagnostic if the body has anything except products of one shape, maps of that shape, sums of parts
+  /// of their rows, and sinks.
   mlir::LogicalResult analyse();
   /// Rows of the results and of maps on them.
   int64_t resultRows() const { return rows * (grouping == Grouping::Depth ? experts : 1); }

@@ -1,4 +1,4 @@
-// The words of moe.random_normal (dialects/Moe/IR/MoeComputeOps.td), for all targets.
+// The random numbers of moe.random_normal (dialects/Moe/IR/MoeComputeOps.td), for all targets.
 #ifndef MOEC_COMPILER_TARGET_KERNEL_RANDOMNORMAL_H
 #define MOEC_COMPILER_TARGET_KERNEL_RANDOMNORMAL_H
 

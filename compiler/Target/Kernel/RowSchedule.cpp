@@ -40,14 +40,14 @@ bool isRowAligned(Operation *op, unsigned operand) {
   return rows == moe::Rows::aligned || rows == moe::Rows::reduced;
 }
 
-/// Of the value whose rows the kernel walks.
+/// The rows of the value through which the kernel walks.
 int64_t rowsWalked(Operation *op) {
   return tensorRows(isa<moe::ColReduceOp>(op) ? op->getOperand(0) : op->getResult(0));
 }
 
 int64_t elements(Value value) { return cast<RankedTensorType>(value.getType()).getNumElements(); }
 
-// Elementwise on one shape: row borders mean nothing.
+// If all ops are elementwise on one shape, the borders of rows do not matter.
 bool canFlatten(ArrayRef<Operation *> ops, ArrayRef<DispatchBody::Sink> sinks) {
   RankedTensorType shape;
   for (Operation *op : ops) {
@@ -83,7 +83,7 @@ double RowSchedule::flops() const {
         count += double(columnsOf(map.getResult(0))) * (double(map.getBlock()->getOperations().size()) - 1);
         continue;
       }
-      // The work is that of the widest side: a row that is reduced, or a result that comes from nothing.
+      // The work is counted on the wider side: the row that is reduced, or the result of an op without operands.
       bool hasInput = item.op->getNumOperands() && isa<RankedTensorType>(item.op->getOperand(0).getType());
       count += double(columnsOf(hasInput ? item.op->getOperand(0) : item.op->getResult(0)));
     }
@@ -268,7 +268,7 @@ void RowSchedule::placeSinks() {
     RowValue &value = values[sink.value];
     bool isScalar = columnsOf(sink.value) == 1;
     bool inLoop = stages[value.stage].isLoop && !isScalar;
-    // A scalar waits in its register: nothing is gained by storing it early.
+    // A scalar waits in its register; storing it early has no benefit.
     bool mustWait = isScalar;
     for (const Access &access : accesses)
       if (access.param == sink.param)

@@ -1,5 +1,5 @@
-// What a "row" dispatch does to one row, as a list of stages: loops over columns, each of which runs as many ops as can
-// share it, and serial ops between them. Pure analysis; RowKernel.cpp emits it.
+// The work of a "row" dispatch on one row, as a list of stages: loops over columns, each of which runs as many ops as
+// can share it, and serial ops between them. This is only the analysis; RowKernel.cpp emits the code.
 //
 // Terms. A computed value is "wide" (more than one column) or a scalar (one column; lives in a register). An op of a
 // loop stage makes one vector of columns of its result from the same columns of its operands. Values that cross stages
@@ -33,7 +33,8 @@ struct RowSink {
 struct RowValue {
   unsigned stage = 0;
   bool needsMemory = false;
-  /// The parameter that is this value's memory, when it needs any and a sink can be it; else a row of scratch.
+  /// The parameter that serves as the memory of this value, if it needs memory and a sink can be used; otherwise it
+  /// gets a row of scratch.
   std::optional<unsigned> home;
   llvm::SmallVector<RowSink> direct;   // stored as soon as computed
   llvm::SmallVector<RowSink> deferred; // stored at the end of the row, since later stages still read the old contents
@@ -47,14 +48,14 @@ struct RowSum {
 
 class RowSchedule {
 public:
-  /// Fails with a diagnostic when the body is not a sequence of row ops.
+  /// Fails with a diagnostic if the body is not a sequence of row ops.
   static mlir::FailureOr<RowSchedule> create(DispatchBody &body);
 
-  /// Rows that the kernel walks. Bodies of nothing but elementwise maps on one shape are flattened to one row.
+  /// Rows through which the kernel walks. Bodies of only elementwise maps on one shape are flattened to one row.
   int64_t rows = 1;
   bool flat = false;
-  /// Columns may be shared out among workgroups: one loop width, no reductions, nothing left over for the end of the
-  /// row.
+  /// Whether columns may be divided among workgroups: there is one loop width, no reduction, and no work at the end of
+  /// a row.
   bool splitsColumns = false;
   llvm::SmallVector<RowStage> stages;
   llvm::MapVector<mlir::Value, RowValue> values; // keys without views
@@ -85,12 +86,13 @@ private:
   llvm::SmallVector<Access> accesses;
 };
 
-/// The constant that every element of `value` has, looking through views; null when it is no splat constant.
+/// The constant that every element of `value` has, looking through views; null if it is not a splat constant.
 mlir::TypedAttr splatOf(mlir::Value value);
 /// Rows and columns of a tensor; a stack [E, R, C] counts as [E * R, C].
 int64_t tensorRows(mlir::Value value);
 int64_t tensorColumns(mlir::Value value);
-/// Ops that make their row column by column, and so join loops (moe.row_reduce and moe.col_reduce only read that way).
+/// Ops that make their row column by column, and so join loops (moe.row_reduce and moe.col_reduce only read column by
+/// column).
 bool isLoopOp(mlir::Operation *op);
 
 } // namespace moec::kernel

@@ -79,6 +79,7 @@ private:
   Json kernels();
   Json buffers();
   Json states();
+  Json stateAxes(plan::StateOp state);
   Json metrics();
   Json functions();
   Json programs();
@@ -151,9 +152,14 @@ Place TableBuilder::resolve(Value buffer, ArrayRef<Value> indices) {
     Value index = slice.getIndex();
     if (!index)
       return place;
-    if (auto coordinate = index.getDefiningOp<plan::CoordinateOp>())
-      place.strides[mesh.indexOf(coordinate.getAxisAttr())] += slice.getStride();
-    else
+    if (auto coordinate = index.getDefiningOp<plan::CoordinateOp>()) {
+      int64_t stride = slice.getStride();
+      for (Attribute axis : llvm::reverse(coordinate.getAxes())) {
+        int64_t number = mesh.indexOf(cast<StringAttr>(axis));
+        place.strides[number] += stride;
+        stride *= mesh.getSizes()[number];
+      }
+    } else
       place.strides[numAxes() + (llvm::find(indices, index) - indices.begin())] += slice.getStride();
     return place;
   }
@@ -247,13 +253,26 @@ Json TableBuilder::buffers() {
                         {"last", number(last)},
                         {"loc", Json::string(describeLocation(op->getLoc()))}}));
   };
-  for (auto state : module.getOps<plan::StateOp>())
-    add(state, state.getSymName(), "", state.getOffset(), state.getBytes(), state.getType(), 0, 0);
+  for (auto state : module.getOps<plan::StateOp>()) {
+    RankedTensorType type = state.getTensorType();
+    if (state.getDivided() && !state.getEach()) // a run has no shape of its own
+      type = RankedTensorType::get({state.getBytes() / (type.getElementTypeBitWidth() / 8)}, type.getElementType());
+    add(state, state.getSymName(), "", state.getOffset(), state.getBytes(), type, 0, 0);
+  }
   for (auto function : module.getOps<plan::FuncOp>())
     function.walk([&](plan::AllocOp alloc) {
       add(alloc, alloc.getName(), function.getSymName(), alloc.getOffset(), alloc.getResult().getType().getBytes(),
           alloc.getType(), alloc.getFirst().value_or(0), alloc.getLast().value_or(0));
     });
+  return list;
+}
+
+/// The axes along which ranks keep a run of the elements each; empty: every rank has them all.
+Json TableBuilder::stateAxes(plan::StateOp state) {
+  Json list = Json::array();
+  if (ArrayAttr axes = state.getAxesAttr())
+    for (auto axis : axes.getAsRange<StringAttr>())
+      list.append(number(mesh ? mesh.indexOf(axis) : -1));
   return list;
 }
 
@@ -267,6 +286,8 @@ Json TableBuilder::states() {
     ArrayRef<int64_t> layers = state.getLayers().value_or(ArrayRef<int64_t>{0, 1});
     // Copies that are not named by layer are one tensor.
     SmallVector<int64_t> shape(state.getTensorType().getShape());
+    if (state.getEach()) // over all ranks
+      shape.front() *= *state.getDivided();
     int64_t count = state.getCount();
     if (count > 1 && !state.hasCopyNames()) {
       shape.insert(shape.begin(), count);
@@ -280,6 +301,8 @@ Json TableBuilder::states() {
                         {"first", number(layers[0])},
                         {"step", number(layers[1])},
                         {"kind", text(stringifyEnum(state.getKind()))},
+                        {"axes", stateAxes(state)},
+                        {"each", Json::boolean(state.getEach())},
                         {"role", role ? text(stringifyEnum(*role)) : Json()},
                         {"checkpoint", Json::boolean(state.getSaved())}}));
   }
@@ -335,6 +358,24 @@ Json TableBuilder::start(plan::StartOp start, ArrayRef<Value> indices) {
   int64_t bytes = bytesOf(start.getSrc());
   if (start.getExchange() == plan::Exchange::all_to_all)
     bytes /= mesh.sizeAlong(start.getAxes());
+  if (start.getExchange() == plan::Exchange::rows) {
+    auto rowBytes = static_cast<int64_t>(*start.getRowBytes());
+    auto counts = [&](size_t which) {
+      Value buffer = start.getCounts()[which];
+      return record({{"at", operand(buffer, indices)}, {"numbers", number(bytesOf(buffer) / 4)}});
+    };
+    return record({{"op", text("start")},
+                   {"exchange", text(stringifyEnum(start.getExchange()))},
+                   {"axes", std::move(axes)},
+                   {"dst", operand(start.getDst(), indices)},
+                   {"src", operand(start.getSrc(), indices)},
+                   {"bytes", number(rowBytes)},
+                   {"rows", numbers({bytesOf(start.getDst()) / rowBytes, bytes / rowBytes})},
+                   {"sends", counts(0)},
+                   {"receives", counts(1)},
+                   {"request", number(request)},
+                   {"at", locationOf(start)}});
+  }
   return record({{"op", text("start")},
                  {"exchange", text(stringifyEnum(start.getExchange()))},
                  {"axes", std::move(axes)},

@@ -18,12 +18,12 @@ struct ManifestInputs {
   llvm::ArrayRef<CodeBlob> code;
 };
 
-/// What the manifest says of the plan alone: kernels, buffers, state, metrics, functions, programs, locations. Reports
-/// an op that has no instruction, and memory that has no place, at the op.
+/// The parts of the manifest that come from the plan alone: kernels, buffers, state, metrics, functions, programs,
+/// locations. Reports, at the op, an op that has no instruction and memory that has no place.
 mlir::FailureOr<rt::Json> buildPlanTables(mlir::ModuleOp plan, llvm::ArrayRef<CodeBlob> code);
 
-/// The manifest without "format", "spec_hash" and "blobs", which the plan file's writer adds. Reports what is missing
-/// at its place.
+/// The manifest without "format", "spec_hash" and "blobs", which the writer of the plan file adds. Reports missing
+/// parts at their places.
 mlir::FailureOr<rt::Json> buildManifest(mlir::ModuleOp plan, const ManifestInputs &inputs);
 
 /// "/model/attention (specs/tiny.json:9:5)" for a location that names a place in a spec; else file:line:col.

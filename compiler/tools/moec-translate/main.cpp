@@ -1,4 +1,4 @@
-// What the last steps of a compilation make of IR: machine code of a module of kernels, tables of a plan. For tests.
+// Runs the last steps of a compilation on IR: machine code of a module of kernels, tables of a plan. For tests.
 #include "compiler/Target/All/Targets.h"
 #include "compiler/Target/Plan/ManifestBuilder.h"
 #include "compiler/tools/RegisterAll.h"

@@ -23,7 +23,7 @@ struct Options {
   CompileOptions compile;
 };
 
-/// A run keeps the plan that it was made with: D.moec of the run folder D.
+/// A run keeps the plan with which it began: the plan of run folder D is D.moec.
 rt::Status checkRunBeside(const std::string &output, const std::string &bytes) {
   std::filesystem::path folder = std::filesystem::path(output).replace_extension();
   if (!std::filesystem::exists(output) || !isPlan(output))

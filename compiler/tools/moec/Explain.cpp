@@ -36,11 +36,12 @@ static int runExplain(const ExplainOptions &options) {
     llvm::outs() << *text;
     return kOk;
   }
-  // Codes of the runtime live with what they are about.
+  // Codes of the runtime are documented on the pages about their subjects.
   static constexpr std::pair<const char *, const char *> runtimeCodes[] = {
       {"MOEC-P", "a plan file that cannot be used: docs/plan-format.md, Errors"},
       {"MOEC-C", "a checkpoint that cannot be used: docs/checkpoint-format.md"},
       {"MOEC-D", "data that cannot be used: docs/data.md"},
+      {"MOEC-N", "ranks that run a plan together: runtime/README.md"},
       {"MOEC-R", "the run folder: runtime/README.md"},
       {"MOEC-I", "reading or writing a file: runtime/README.md"},
   };

@@ -37,7 +37,7 @@ static int runExport(const ExportOptions &options) {
   auto module = spec::readExperiment(context.get(), options.path, how);
   if (!module)
     return kUserError;
-  // Nobody knows where standard output goes; a spec of the current folder most likely stays there.
+  // The destination of standard output is unknown; a spec of the current folder most likely stays there.
   namespace fs = std::filesystem;
   std::string from = fs::path(options.path).parent_path().string();
   std::string to = options.output == "-" ? std::string() : fs::absolute(options.output).parent_path().string();
@@ -63,7 +63,7 @@ static int runExport(const ExportOptions &options) {
       llvm::errs() << "error: the output would overwrite its input \"" << input << "\"; give -o another name\n";
       return kUsage;
     }
-  // Of all else that there may be, only a plan is known to be no spec.
+  // Among other files, only a plan is known not to be a spec.
   if (rt::checkOutput(options.output, "a plan", rt::kPlanMagic).isOk() && isFilled(options.output)) {
     llvm::errs() << "error: \"" << options.output << "\" is a plan; give -o another name\n";
     return kUsage;

@@ -18,7 +18,7 @@ struct Options {
   CompileOptions compile;
 };
 
-/// Views that are no phase: parts of the module that the last phases make.
+/// Views that are not phases: parts of the module that the last phases make.
 constexpr std::pair<const char *, const char *> views[] = {
     {"kernels", "the kernels alone, as scf/arith/vector over pointers"},
     {"llvm", "the kernels in the llvm dialect, as they go to LLVM"},

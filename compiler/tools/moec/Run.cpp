@@ -78,6 +78,7 @@ int compileAndLook(Options options, const std::string &verb, const std::vector<s
   if (std::optional<int> code =
           rt::parseCommandLine(argumentsFor(options.input, verb, options.runDir, rest), runOptions))
     return *code;
+  options.compile.oneRank = true; // checkpoints hold all of every state
   std::optional<std::string> plan = compileInMemory(options.input, options.compile);
   if (!plan)
     return kUserError;

@@ -1,5 +1,5 @@
-// What a subcommand of moec is. To add one: a file with its `add` function, a declaration here, a line in the table of
-// main.cpp.
+// The subcommands of moec. A new one needs a file with its `add` function, a declaration here, and a line in the table
+// of main.cpp.
 #ifndef MOEC_COMPILER_TOOLS_MOEC_SUBCOMMANDS_H
 #define MOEC_COMPILER_TOOLS_MOEC_SUBCOMMANDS_H
 
@@ -22,7 +22,7 @@ namespace moec::tool {
 /// Exit codes; docs/cli.md. 3 to 7 are those of the runtime (runtime/api/moec.h).
 enum ExitCode { kOk = 0, kUserError = 1, kUsage = 2, kInternal = 8 };
 
-/// Declares options on the subcommand and returns what to run when it is chosen.
+/// Declares options on the subcommand and returns the function to run if it is chosen.
 using Action = std::function<int()>;
 Action addCheck(CLI::App &app);
 Action addExport(CLI::App &app);
@@ -35,10 +35,11 @@ Action addRun(CLI::App &app);
 Action addTrain(CLI::App &app);
 Action addEval(CLI::App &app);
 Action addGenerate(CLI::App &app);
+Action addVerify(CLI::App &app);
 
-/// --target, --dump-to, ...: what every command that compiles takes.
+/// --target, --dump-to, ...: the options of every command that compiles.
 void addCompileOptions(CLI::App &app, CompileOptions &options);
-/// --member, of every command that wants one experiment.
+/// --member, for every command that needs a single experiment.
 void addMemberOption(CLI::App &app, std::string &member);
 
 /// Long names of the options, with their dashes.

@@ -1,4 +1,4 @@
-// moec train: a spec, or the members of a sweep one after another. What is done stays done.
+// moec train: trains a spec, or the members of a sweep one after another. Finished members are not trained again.
 #include "compiler/Driver/CompileSession.h"
 #include "compiler/Driver/IdleKeys.h"
 #include "compiler/Spec/Diagnostics.h"
@@ -33,7 +33,7 @@ int fail(const rt::Status &status) {
   return rt::exitCode(status);
 }
 
-/// Beside the run folder, not inside: the runtime owns what is inside.
+/// The plan is beside the run folder, not inside, because the runtime owns the folder.
 std::string planPathFor(const std::string &runDir) {
   std::string path = std::filesystem::path(runDir).lexically_normal().string();
   while (path.size() > 1 && path.back() == '/')
@@ -42,10 +42,10 @@ std::string planPathFor(const std::string &runDir) {
 }
 
 /// Compiles one experiment and trains it in `runDir`; `rest` are options of the runtime. The plan stays in memory until
-/// the runtime knows that the run can begin: an old run keeps the plan that it was made with.
+/// the runtime knows that the run can begin; until then, an old run keeps its plan.
 int trainOne(mlir::MLIRContext &context, const Options &options, mlir::OwningOpRef<mlir::ModuleOp> module,
              const std::string &runDir, const std::vector<std::string> &rest, bool beginAgain = false) {
-  // The runtime checks all this again, but compiling takes its time.
+  // The runtime checks all this again; checking here avoids a compilation in vain.
   rt::RunOptions runOptions;
   if (std::optional<int> code = rt::parseCommandLine(argumentsFor(options.input, "train", runDir, rest), runOptions))
     return *code;
@@ -107,7 +107,7 @@ private:
     int code = 0;
   };
 
-  /// Everything that is in the way is found before anything is trained.
+  /// Finds all obstacles before anything is trained.
   int lookAtMembers() {
     int result = 0;
     for (spec::SpecMember &member : spec.members) {
@@ -156,7 +156,7 @@ private:
     int result = kOk;
     for (size_t i = 0; i < runs.size(); ++i) {
       Run &run = runs[i];
-      // Again: another process may be at the same sweep.
+      // Look again: another process may be training the same sweep.
       if (auto found = rt::lookAtRun(run.folder); found.isOk())
         setState(run, *found);
       if (run.state == State::Done)
@@ -187,7 +187,7 @@ private:
     return found.isOk() && found->step >= run.steps;
   }
 
-  /// A run that came to no checkpoint has nothing to go on from; its metrics are kept.
+  /// A run without a checkpoint starts again; its metrics are kept.
   bool beginsAgain(const Run &run) const {
     return !runOptions.overwrite && run.state == State::Started && run.step < 0;
   }
@@ -195,7 +195,7 @@ private:
   std::vector<std::string> argumentsOf(const Run &run) const {
     bool resumes = !runOptions.overwrite && run.state == State::Started && run.step >= 0;
     std::vector<std::string> arguments;
-    for (const std::string &word : rest) // what goes with --resume goes where it goes
+    for (const std::string &word : rest) // options that need --resume are passed only with it
       if (word != "--resume" && (resumes || (word != "--allow-other-spec" && word != "--restart-data")))
         arguments.push_back(word);
     if (resumes)
@@ -262,7 +262,7 @@ int compileAndTrain(Options options, const std::vector<std::string> &rest) {
   DiagnosticPrinter printer(context.get(), llvm::errs());
   spec::ReadOptions how;
   how.members = options.members;
-  how.examine = makeExaminer(); // of the last member too before the first is trained
+  how.examine = makeExaminer(); // all members are examined before the first is trained
   how.inputs = &options.compile.inputs;
   auto read = spec::readMembers(context.get(), options.input, how);
   if (!read)

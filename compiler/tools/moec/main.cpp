@@ -35,6 +35,8 @@ const Subcommand subcommands[] = {
      "moec inspect specs/base/tiny.json --to=dispatch", addInspect},
     {"plan", "Print the memory map: every buffer with offset, size and lifetime", "moec plan specs/base/tiny.json",
      addPlan},
+    {"verify", "Compare every layout of ranks with one rank, number by number",
+     "moec verify specs/base/tiny.json --layouts", addVerify},
 };
 } // namespace
 
@@ -102,7 +104,7 @@ int main(int argc, char **argv) {
     for (auto &[sub, action] : actions)
       if (sub->parsed()) {
         int code = action();
-        // What was lost on the way out has been told, or nobody listens. LLVM would end the program for it.
+        // Lost output was already reported, or nobody reads it. LLVM would end the program because of it.
         llvm::errs().clear_error();
         if (code != kOk || sub->get_name() == "train")
           llvm::outs().clear_error();

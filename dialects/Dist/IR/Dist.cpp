@@ -111,15 +111,22 @@ static LogicalResult verifyElements(Operation *op, RankedTensorType one, int64_t
 }
 
 LogicalResult CoordinateOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  return groupSize(*this, ArrayAttr::get(getContext(), getAxisAttr()), symbols);
+  return groupSize(*this, getAxes(), symbols);
+}
+
+/// (C1) of sums.
+static LogicalResult verifyPartial(Operation *op, Value input, ArrayAttr axes) {
+  PartialAttr partial = partialOf(input.getType());
+  if (partial && llvm::equal(partial.getAxes(), axes.getAsRange<StringAttr>()))
+    return success();
+  return op->emitOpError("sums along ") << axes << " a value of type " << input.getType()
+                                        << ", expected one that is partial along these axes";
 }
 
 LogicalResult SumOp::verify() {
   // (C1)
-  PartialAttr partial = partialOf(getInput().getType());
-  if (!partial || !llvm::equal(partial.getAxes(), getAxes().getAsRange<StringAttr>()))
-    return emitOpError("sums along ") << getAxes() << " a value of type " << getInput().getType()
-                                      << ", expected one that is partial along these axes";
+  if (failed(verifyPartial(*this, getInput(), getAxes())))
+    return failure();
   // (C2)
   if (getResult().getType() != wholeType(tensorOf(getInput())))
     return emitOpError("returns ") << getResult().getType() << ", expected " << wholeType(tensorOf(getInput()));
@@ -128,11 +135,64 @@ LogicalResult SumOp::verify() {
 
 LogicalResult SumOp::verifySymbolUses(SymbolTableCollection &symbols) { return groupSize(*this, getAxes(), symbols); }
 
+LogicalResult SumPartOp::verify() { return verifyPartial(*this, getInput(), getAxes()); }
+
+LogicalResult SumPartOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);
+  // (C2)
+  return failed(ranks) ? failure()
+                       : verifyElements(*this, tensorOf(getResult()), *ranks, tensorOf(getInput()), "an operand");
+}
+
+LogicalResult AllSumOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  return groupSize(*this, getAxes(), symbols);
+}
+
+LogicalResult AllSumOp::buildBackward(OpBuilder &, ValueRange resultGrads, ArrayRef<bool>,
+                                      SmallVectorImpl<Value> &operandGrads) {
+  operandGrads[0] = resultGrads[0];
+  return success();
+}
+
+LogicalResult ShareOp::verifySymbolUses(SymbolTableCollection &symbols) { return groupSize(*this, getAxes(), symbols); }
+
+LogicalResult ShareOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
+                                     SmallVectorImpl<Value> &operandGrads) {
+  operandGrads[0] = AllSumOp::create(builder, getLoc(), resultGrads[0].getType(), resultGrads[0], getAxes());
+  return success();
+}
+
+LogicalResult ExchangeRowsOp::verifySymbolUses(SymbolTableCollection &symbols) {
+  FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);
+  if (failed(ranks))
+    return failure();
+  // (C1)
+  RankedTensorType from = tensorOf(getRows()), to = tensorOf(getResult());
+  if (from.getRank() != 2 || to.getRank() != 2 || from.getDimSize(1) != to.getDimSize(1) ||
+      from.getElementType() != to.getElementType())
+    return emitOpError("moves rows of ") << from << " into " << to << ", expected rows of one width and type";
+  // (C2)
+  for (Value counts : {getSends(), getReceives()})
+    if (!tensorOf(counts).getElementType().isInteger(32) || tensorOf(counts).getNumElements() % *ranks != 0)
+      return emitOpError("has counts of type ")
+             << counts.getType() << ", expected i32, as many for each of " << *ranks << " ranks";
+  return success();
+}
+
+LogicalResult ExchangeRowsOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
+                                            SmallVectorImpl<Value> &operandGrads) {
+  operandGrads[0] = ExchangeRowsOp::create(builder, getLoc(), getRows().getType(), resultGrads[0], getReceives(),
+                                           getSends(), getAxes());
+  return success();
+}
+
 LogicalResult AllToAllOp::verifySymbolUses(SymbolTableCollection &symbols) {
   FailureOr<int64_t> ranks = groupSize(*this, getAxes(), symbols);
   if (failed(ranks))
     return failure();
   // (C1)
+  if (getNumResults() == 1)
+    return verifyElements(*this, tensorOf(getInput()), 1, tensorOf(getResult(0)), "a result");
   if (static_cast<int64_t>(getNumResults()) != *ranks || !llvm::all_equal(getResultTypes()))
     return emitOpError("has ") << getNumResults() << " results, expected one for each of " << *ranks
                                << " ranks, all of one type";

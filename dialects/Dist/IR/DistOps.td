@@ -69,20 +69,20 @@ class Dist_Collective<string mnemonic, list<Trait> traits = []>
     : Dist_Op<mnemonic, !listconcat([DeclareOpInterfaceMethods<SymbolUserOpInterface>], traits)>;
 
 def Dist_CoordinateOp : Dist_Collective<"coordinate", [Pure, Moe_Facts<"apart", "whole", "wide">]> {
-  let summary = "Where this rank stands along an axis: 0 to size - 1";
+  let summary = "Where this rank stands along the axes, the last counting fastest: 0 to the number of ranks - 1";
   let description = [{
     It indexes the copies of a state, as the index of a repeat does. The plan keeps it as a stride of operands, so all
     ranks run one plan.
 
-    Constraints: (C1) the mesh has the axis.
+    Constraints: (C1) the mesh has the axes.
     ```mlir
-    %c = dist.coordinate "data" : index
+    %c = dist.coordinate ["data"] : index
     %first = moe.read @first_micro_batch[%c] : tensor<1x1xi64>
     ```
   }];
-  let arguments = (ins StrAttr:$axis);
+  let arguments = (ins StrArrayAttr:$axes);
   let results = (outs Index:$result);
-  let assemblyFormat = "$axis attr-dict `:` type($result)";
+  let assemblyFormat = "$axes attr-dict `:` type($result)";
 }
 
 def Dist_SumOp : Dist_Collective<"sum", [Pure, Moe_Facts<"expanded", "aligned", "wide">]> {
@@ -105,13 +105,91 @@ def Dist_SumOp : Dist_Collective<"sum", [Pure, Moe_Facts<"expanded", "aligned", 
   let hasVerifier = 1;
 }
 
+def Dist_SumPartOp : Dist_Collective<"sum_part", [Pure, Moe_Facts<"expanded", "whole", "wide">]> {
+  let summary = "This rank's run of the sum of the parts that the ranks hold";
+  let description = [{
+    What `dist.sum` returns, cut into as many equal runs of elements as the group has ranks: rank r gets run r. It costs
+    one exchange where the whole sum takes two.
+
+    Constraints: (C1) the operand is partial along exactly these axes; (C2) the result has the elements of one run, of
+    the operand's type; (C3) the mesh has the axes.
+    ```mlir
+    %g = moe.read @grad.head : tensor<64x256xf32, #dist.partial<["data"]>>
+    %s = dist.sum_part %g along ["data"] : tensor<64x256xf32, #dist.partial<["data"]>> -> tensor<32x256xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$input, StrArrayAttr:$axes);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input `along` $axes attr-dict `:` type($input) `->` type($result)";
+  let hasVerifier = 1;
+}
+
+def Dist_AllSumOp : Dist_Collective<"all_sum", [Pure, AllTypesMatch<["input", "result"]>, differentiable,
+    Moe_Facts<"expanded", "aligned", "wide">]> {
+  let summary = "The sum of what the ranks have, as a part of a computation that goes on: every rank gets all of it";
+  let description = [{
+    The same tree as `dist.sum`. Where the tokens of a micro-batch are divided, what one rank adds up over its tokens is
+    a part of the number that a loss means. The adjoint of a sum is the identity: a change of a part changes the sum as
+    much.
+
+    Constraints: (C1) the mesh has the axes.
+    ```mlir
+    %s = dist.all_sum %x along ["expert"] : tensor<1x4xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$input, StrArrayAttr:$axes);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input `along` $axes attr-dict `:` type($input)";
+}
+
+def Dist_ShareOp : Dist_Collective<"share", [Pure, AllTypesMatch<["input", "result"]>, differentiable,
+    Moe_Facts<"expanded", "aligned", "likeInput">]> {
+  let summary = "The same value, used by ops of which each rank computes a part";
+  let description = [{
+    The adjoint of `dist.all_sum`. It computes nothing, but its own adjoint is a sum over the ranks: each of them has a
+    part of the gradient of a value that all of them have.
+
+    Constraints: (C1) the mesh has the axes.
+    ```mlir
+    %y = dist.share %x along ["expert"] : tensor<1x4xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$input, StrArrayAttr:$axes);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input `along` $axes attr-dict `:` type($input)";
+}
+
+def Dist_ExchangeRowsOp : Dist_Collective<"exchange_rows", [Pure, differentiable,
+    Moe_Facts<"apart", "whole", "likeInput">]> {
+  let summary = "Sends rows to the ranks that want them, and receives those that this rank wants";
+  let description = [{
+    The first rows of `rows` go to rank 0 of the group, the next ones to rank 1, and so on; how many, `sends` says:
+    the elements of `sends` are cut into one run for each rank, and a run is added up. `receives` says the same of the
+    rows that arrive, which lie in the order of the ranks they come from. Rows of the result after the last one that
+    arrived are undefined. The adjoint sends the rows back.
+
+    Constraints: (C1) both have rows of one width and type; (C2) the ranks of the group divide the elements of `sends`
+    and those of `receives`; (C3) the mesh has the axes.
+    ```mlir
+    %y = dist.exchange_rows %x sends %s receives %r along ["expert"]
+        : tensor<8x4xf32>, tensor<1x6xi32>, tensor<2x3xi32> -> tensor<16x4xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$rows, AnyRankedTensor:$sends, AnyRankedTensor:$receives, StrArrayAttr:$axes);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = [{
+    $rows `sends` $sends `receives` $receives `along` $axes attr-dict
+    `:` type($rows) `,` type($sends) `,` type($receives) `->` type($result)
+  }];
+}
+
 def Dist_AllToAllOp : Dist_Collective<"all_to_all", [Pure, Moe_Facts<"apart", "whole", "likeInput">]> {
   let summary = "Sends part r of the operand to rank r; result s is what rank s sent here";
   let description = [{
     The operand is cut into as many equal parts of consecutive elements as the group has ranks.
 
-    Constraints: (C1) one result per rank of the group, all of one type; (C2) together they have the elements of the
-    operand, of its element type; (C3) the mesh has the axes.
+    Constraints: (C1) one result per rank of the group, all of one type, or one result that holds them one after
+    another; (C2) together they have the elements of the operand, of its element type; (C3) the mesh has the axes.
     ```mlir
     %0, %1 = dist.all_to_all %x along ["data"] : tensor<64x4xf32> -> tensor<32x4xf32>, tensor<32x4xf32>
     ```

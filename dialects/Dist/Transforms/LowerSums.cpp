@@ -33,6 +33,19 @@ public:
         state.setType(wholeType(state.getTensorType()));
   }
 
+  /// One exchange: part r of every rank's operand comes to rank r, which adds them up.
+  LogicalResult lower(SumPartOp sum) {
+    int64_t ranks = findMesh(sum).sizeAlong(sum.getAxes());
+    OpBuilder b(sum);
+    auto type = cast<RankedTensorType>(sum.getInput().getType());
+    SmallVector<Type> parts(ranks, sum.getResult().getType());
+    Value rows = reshaped(b, sum.getInput(), rowsOf(type, type.getNumElements()));
+    auto exchanged = AllToAllOp::create(b, sum.getLoc(), parts, rows, sum.getAxes());
+    sum.getResult().replaceAllUsesWith(addAsTree(b, sum.getLoc(), exchanged.getResults()));
+    sum.erase();
+    return success();
+  }
+
   LogicalResult lower(SumOp sum) {
     auto read = moe::underReshapes(sum.getInput()).getDefiningOp<moe::ReadOp>();
     if (!read)
@@ -71,13 +84,40 @@ private:
   llvm::StringMap<int> numReads; // of each state, in all functions
 };
 
+/// Within a computation sums are small: statistics of tokens. Every rank adds up all parts.
+void lowerAllSum(AllSumOp sum) {
+  int64_t ranks = findMesh(sum).sizeAlong(sum.getAxes());
+  auto type = cast<RankedTensorType>(sum.getInput().getType());
+  OpBuilder b(sum);
+  RankedTensorType rows = rowsOf(type, type.getNumElements());
+  SmallVector<Type> copies(ranks, rows);
+  auto gathered = AllGatherOp::create(b, sum.getLoc(), copies, reshaped(b, sum.getInput(), rows), sum.getAxes());
+  sum.getResult().replaceAllUsesWith(reshaped(b, addAsTree(b, sum.getLoc(), gathered.getResults()), type));
+  sum.erase();
+}
+
 struct DistLowerSumsPass : impl::DistLowerSumsBase<DistLowerSumsPass> {
   void runOnOperation() override {
     SmallVector<SumOp> sums;
-    getOperation().walk([&](SumOp sum) { sums.push_back(sum); });
-    if (sums.empty())
+    SmallVector<SumPartOp> sumParts;
+    getOperation().walk([&](Operation *op) {
+      if (auto sum = dyn_cast<SumOp>(op))
+        sums.push_back(sum);
+      else if (auto part = dyn_cast<SumPartOp>(op))
+        sumParts.push_back(part);
+      else if (auto sum = dyn_cast<AllSumOp>(op))
+        lowerAllSum(sum);
+      else if (auto share = dyn_cast<ShareOp>(op)) {
+        share.getResult().replaceAllUsesWith(share.getInput());
+        share.erase();
+      }
+    });
+    if (sums.empty() && sumParts.empty())
       return;
     SumLowering lowering(getOperation());
+    for (SumPartOp sum : sumParts)
+      if (failed(lowering.lower(sum)))
+        return signalPassFailure();
     for (SumOp sum : sums)
       if (failed(lowering.lower(sum)))
         return signalPassFailure();

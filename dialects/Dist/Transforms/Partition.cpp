@@ -1,5 +1,7 @@
-// Divides a step over ranks. So far along one axis: `data`, which deals out micro-batches.
+// Divides a step over ranks: along `data`, which deals out micro-batches, and along `expert`, which divides one
+// (TokenPartition.cpp). Here are the mesh and what micro-batches and ranks add up in states.
 #include "dialects/Dist/Transforms/Passes.h"
+#include "dialects/Dist/Transforms/TokenPartition.h"
 #include "dialects/Moe/IR/FunctionNames.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -14,7 +16,7 @@ namespace moec::dist {
 
 namespace {
 
-constexpr char dataAxis[] = "data";
+constexpr char dataAxis[] = "data", expertAxis[] = "expert";
 
 /// What the functions do with one state.
 struct StateUse {
@@ -25,21 +27,16 @@ struct StateUse {
   SmallVector<moe::WriteOp> writesElsewhere;
 };
 
-class DataPartition {
+/// What ranks add up in states.
+class StatePartition {
 public:
-  DataPartition(ModuleOp module, int64_t ranks, int64_t microBatches)
-      : module(module), b(module.getContext()), axes(b.getStrArrayAttr({dataAxis})), ranks(ranks),
+  StatePartition(ModuleOp module, int64_t microBatches)
+      : module(module), b(module.getContext()), ranks(findMesh(module).sizeAlong(b.getStrArrayAttr({dataAxis}))),
         microBatches(microBatches) {}
 
   LogicalResult run() {
     forward = module.lookupSymbol<func::FuncOp>(moe::kForwardBackwardFunction);
     update = module.lookupSymbol<func::FuncOp>(moe::kUpdateFunction);
-    if (!forward || !update)
-      return module.emitError("has no function ")
-             << moe::kForwardBackwardFunction << " or " << moe::kUpdateFunction << " to divide";
-    b.setInsertionPointToStart(module.getBody());
-    MeshOp::create(b, module.getLoc(), MeshOp::symbol, axes, b.getDenseI64ArrayAttr({ranks}),
-                   b.getStringAttr(dataAxis));
     collectUses();
     for (auto &[name, use] : uses)
       if (failed(divide(use)))
@@ -64,12 +61,21 @@ private:
   }
 
   LogicalResult divide(StateUse &use) {
-    if (use.state->hasAttr(moe::kMicroBatchIndex))
+    // Weights that all ranks use get parts of their gradient everywhere; their owners alone use those of experts.
+    bool isGradient = use.state.getKind() == moe::StateKind::gradient;
+    SmallVector<StringRef> names;
+    for (auto axis : findMesh(module).getAxes().getAsRange<StringAttr>())
+      if (axis == dataAxis || (isGradient && !use.state.getEach()))
+        names.push_back(axis.getValue());
+    axes = b.getStrArrayAttr(names);
+    if (names.empty())
+      return success();
+    if (ranks > 1 && use.state->hasAttr(moe::kMicroBatchIndex))
       return startAtOwnMicroBatch(use);
     bool changes = !use.sums.empty() || !use.writes.empty();
-    if (changes && (!use.reads.empty() || !use.writes.empty()))
+    if (ranks > 1 && changes && (!use.reads.empty() || !use.writes.empty()))
       return reportRounds(use);
-    if (use.sums.empty() && use.state.getKind() != moe::StateKind::gradient)
+    if (use.sums.empty() && !isGradient)
       return success();
     if (use.state.getLogName())
       splitLogged(use);
@@ -87,17 +93,15 @@ private:
            << "scope whose state changes once per step";
   }
 
-  RankedTensorType partialType(moe::StateOp state) {
-    RankedTensorType type = state.getTensorType();
-    auto axis = b.getStringAttr(dataAxis);
-    return RankedTensorType::get(type.getShape(), type.getElementType(), PartialAttr::get(b.getContext(), axis));
+  RankedTensorType partialType(RankedTensorType type) {
+    SmallVector<StringAttr> names(axes.getAsRange<StringAttr>());
+    return RankedTensorType::get(type.getShape(), type.getElementType(), PartialAttr::get(b.getContext(), names));
   }
 
   /// `read` returns a part from now on; who read it reads the sum.
   void sumAfter(moe::ReadOp read) {
     auto whole = cast<RankedTensorType>(read.getType());
-    PartialAttr partial = PartialAttr::get(b.getContext(), b.getStringAttr(dataAxis));
-    read.getResult().setType(RankedTensorType::get(whole.getShape(), whole.getElementType(), partial));
+    read.getResult().setType(partialType(whole));
     b.setInsertionPointAfter(read);
     auto sum = SumOp::create(b, read.getLoc(), whole, read.getResult(), axes);
     read.getResult().replaceAllUsesExcept(sum.getResult(), sum);
@@ -105,7 +109,7 @@ private:
 
   /// One sum per function, where the state is first read; reads of single copies, in loops, have sums of their own.
   void sumWhereRead(StateUse &use) {
-    use.state.setType(partialType(use.state));
+    use.state.setType(partialType(use.state.getTensorType()));
     llvm::SmallDenseMap<Operation *, moe::ReadOp> first;
     for (moe::ReadOp read : use.readsElsewhere) {
       auto function = read->getParentOfType<func::FuncOp>();
@@ -130,7 +134,7 @@ private:
     b.setInsertionPoint(state);
     auto parts = moe::StateOp::create(b, state.getLoc(), b.getStringAttr("parts." + state.getSymName()),
                                       moe::StateKindAttr::get(b.getContext(), moe::StateKind::counter),
-                                      TypeAttr::get(partialType(state)), state.getCountAttr(), state.getLayersAttr(),
+                                      TypeAttr::get(partialType(state.getTensorType())), state.getCountAttr(), state.getLayersAttr(),
                                       FlatSymbolRefAttr());
     auto symbol = FlatSymbolRefAttr::get(parts);
     for (moe::StateAccessOpInterface sum : use.sums)
@@ -161,10 +165,10 @@ private:
     moe::WriteOp clear = *clears.begin();
     Location loc = use.state.getLoc();
     b.setInsertionPoint(use.state);
-    auto table =
-        moe::StateOp::create(b, loc, b.getStringAttr("constant.first_micro_batch"),
-                             moe::StateKindAttr::get(b.getContext(), moe::StateKind::constant), use.state.getTypeAttr(),
-                             b.getI64IntegerAttr(ranks), DenseI64ArrayAttr(), FlatSymbolRefAttr());
+    auto table = moe::StateOp::create(b, loc, b.getStringAttr("constant.first_micro_batch"),
+                                      moe::StateKindAttr::get(b.getContext(), moe::StateKind::constant),
+                                      use.state.getTypeAttr(), b.getI64IntegerAttr(ranks), DenseI64ArrayAttr(),
+                                      FlatSymbolRefAttr());
     b.setInsertionPoint(init.getBody().back().getTerminator());
     auto i64 = b.getI64Type();
     auto numbers = moe::MapOp::create(
@@ -177,7 +181,7 @@ private:
     Value copies = moe::ReshapeOp::create(b, loc, RankedTensorType::get({ranks, 1, 1}, i64), numbers.getResult(0));
     moe::WriteOp::create(b, loc, FlatSymbolRefAttr::get(table), /*index=*/Value(), copies);
     b.setInsertionPoint(clear);
-    Value rank = CoordinateOp::create(b, loc, b.getIndexType(), dataAxis);
+    Value rank = CoordinateOp::create(b, loc, b.getIndexType(), axes);
     Value first = moe::ReadOp::create(b, loc, use.state.getTensorType(), FlatSymbolRefAttr::get(table), rank);
     clear.getValueMutable().assign(first);
     return success();
@@ -185,7 +189,7 @@ private:
 
   ModuleOp module;
   OpBuilder b;
-  ArrayAttr axes;
+  ArrayAttr axes; // over which the state at hand is added up
   int64_t ranks, microBatches;
   func::FuncOp forward, update;
   llvm::MapVector<StringRef, StateUse> uses;
@@ -196,7 +200,27 @@ struct DistPartitionPass : impl::DistPartitionBase<DistPartitionPass> {
   using Base::Base;
 
   void runOnOperation() override {
-    if (data > 1 && failed(DataPartition(getOperation(), data, microBatches).run()))
+    ModuleOp module = getOperation();
+    OpBuilder b = OpBuilder::atBlockBegin(module.getBody());
+    SmallVector<StringRef> axes;
+    SmallVector<int64_t> sizes;
+    for (auto [axis, size] : {std::pair(dataAxis, data.getValue()), {expertAxis, experts.getValue()}})
+      if (size > 1) {
+        axes.push_back(axis);
+        sizes.push_back(size);
+      }
+    if (axes.empty())
+      return;
+    for (const char *name : {moe::kForwardBackwardFunction, moe::kUpdateFunction})
+      if (!module.lookupSymbol<func::FuncOp>(name)) {
+        module.emitError("has no function ") << name << " to divide";
+        return signalPassFailure();
+      }
+    MeshOp::create(b, module.getLoc(), MeshOp::symbol, b.getStrArrayAttr(axes), b.getDenseI64ArrayAttr(sizes),
+                   data > 1 ? b.getStringAttr(dataAxis) : StringAttr());
+    if (experts > 1 && failed(partitionTokens(module, expertAxis)))
+      return signalPassFailure();
+    if (failed(StatePartition(module, microBatches).run()))
       signalPassFailure();
   }
 };

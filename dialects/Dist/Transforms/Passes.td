@@ -13,6 +13,12 @@ def DistPartition : Pass<"dist-partition", "::mlir::ModuleOp"> {
     `dist.sum`. A state that is logged stays whole; its parts get a state of their own, and `update` writes the sum. The
     index of a micro-batch starts at the rank's first.
 
+    Along the axis `expert` ranks divide one micro-batch: each takes some of its sequences, and owns some of the experts
+    of every layer (states `divided ... each`). A row of tokens stays on its rank, except in the experts: rows are sorted
+    by expert, go to the owner (`dist.exchange_rows`), are computed there as on one rank, and come back. Whatever is
+    added up over tokens is a part of a sum (`dist.all_sum`). Weights that all ranks use get parts of their gradient
+    everywhere. An op without a rule for divided rows is an error at the op (MOEC-S084).
+
     A state that one micro-batch writes and another reads has no order when they run side by side: that is an error at
     the reader (MOEC-S083).
 
@@ -26,7 +32,37 @@ def DistPartition : Pass<"dist-partition", "::mlir::ModuleOp"> {
   }];
   let options = [
     Option<"data", "data", "int64_t", "1", "ranks that deal out the micro-batches of a step">,
+    Option<"experts", "experts", "int64_t", "1", "ranks that divide the tokens of a micro-batch and its experts">,
     Option<"microBatches", "micro-batches", "int64_t", "1", "of a step, over all ranks">];
+  let dependentDialects = ["::moec::dist::DistDialect", "::mlir::arith::ArithDialect"];
+}
+
+def DistShardStates : Pass<"dist-shard-states", "::mlir::ModuleOp"> {
+  let summary = "Divides the update of a parameter over the data ranks (ZeRO-1)";
+  let description = [{
+    Before: `update` sums each gradient over the ranks, and every rank updates all of every parameter.
+    After: where an update computes element by element, or row by row, each rank does it for one run of the rows: it
+    sums its run of the gradient alone (`dist.sum_part`), keeps its run of the optimizer's state (`divided`), and the
+    new parameter is put together by `dist.gather_into`. That moves as many bytes as the whole sum did. Sums over the
+    rows of a column, such as those of the gradient norm, are gathered and added up whole, as on one rank: no bit
+    changes.
+
+    An update that needs the whole matrix (an orthogonal step, a basis), or whose number of rows the ranks do not
+    divide, stays whole on every rank.
+
+    Why here: after `dist-partition`, whose sums it starts from; before dispatches are formed, which fuse the update.
+    ```mlir
+    %s = dist.sum %g along ["data"] : tensor<64x256xf32, #dist.partial<["data"]>> -> tensor<64x256xf32>
+    %w = moe.read @head : tensor<64x256xf32>
+    ... %new = w - s ...
+    moe.write @head, %new : tensor<64x256xf32>
+    // becomes
+    %s = dist.sum_part %g along ["data"] : tensor<64x256xf32, #dist.partial<["data"]>> -> tensor<32x256xf32>
+    %w = moe.read @head[%rank] of 2 : tensor<32x256xf32>
+    ... %new = w - s ...
+    dist.gather_into @head, %new along ["data"] : tensor<32x256xf32>
+    ```
+  }];
   let dependentDialects = ["::moec::dist::DistDialect", "::mlir::arith::ArithDialect"];
 }
 

@@ -1,5 +1,5 @@
-// Choices among words: what a spec writes as text, code compares as enum values. Of sections the enums stand in
-// ExpEnums.td; methods declare theirs beside their fields.
+// Choices among words: text in a spec, enum values in code. The enums of sections are in ExpEnums.td; methods declare
+// theirs beside their fields.
 #ifndef MOEC_DIALECTS_EXP_IR_CHOICE_H
 #define MOEC_DIALECTS_EXP_IR_CHOICE_H
 
@@ -11,17 +11,17 @@
 
 namespace moec::exp {
 
-/// Position among `words` of the value that `attr` has under `key`. The verifier has seen to it that it is one of them;
-/// on IR that was not verified this ends the program rather than stand for some other word.
+/// Position among `words` of the value that `attr` has under `key`. On verified IR the value is one of them; otherwise
+/// this ends the program, rather than return another word's position.
 size_t findWord(const MethodAttr &attr, const std::string &key, const std::string_view *words, size_t count);
 
 /// A key of methods that takes one of a few words, each of which stands for a value of the enum E. The field, its
-/// default and whoever reads it come from this one table.
+/// default and the code that reads the value all use this one table.
 ///
 ///   enum class Scope { Micro, Global };
 ///   constexpr exp::Choice<Scope> kScope = {"scope", {{Scope::Micro, "micro"}, {Scope::Global, "global"}}};
 ///   ... kScope.field(Scope::Micro, "tokens that are counted")      in fields()
-///   ... kScope.in(attr) == Scope::Global                           where it is read
+///   ... kScope.in(attr) == Scope::Global                           where the value is read
 template <typename E> class Choice {
 public:
   struct Word {

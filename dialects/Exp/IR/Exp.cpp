@@ -57,7 +57,7 @@ std::vector<const Method *> MethodRegistry::all(const std::string &category) con
 
 //===--- Method fields ---===//
 
-// The verifier has seen to it that the field is there and of its type, so these never fail on verified IR.
+// The verifier checks that the field exists and has its type, so these functions never fail on verified IR.
 double MethodAttr::getFloat(llvm::StringRef name) const {
   auto value = getFields().getAs<FloatAttr>(name);
   return value ? value.getValueAsDouble() : 0.0;

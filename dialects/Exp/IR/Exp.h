@@ -19,10 +19,10 @@
 
 namespace moec::exp {
 
-/// Reports an internal error and ends the program: `word` is none that the verifier lets through.
+/// Reports an internal error and ends the program: the verifier does not accept `word`.
 [[noreturn]] void failOnWord(llvm::StringRef word);
 
-/// The enum value of a choice of a section. On verified IR there always is one.
+/// The enum value of a choice of a section. On verified IR this never fails.
 template <typename E> E valueOf(mlir::StringAttr word) {
   std::optional<E> value = symbolizeEnum<E>(word.getValue());
   if (!value)
@@ -42,9 +42,9 @@ namespace moec::exp {
 /// The registry of the context's exp dialect (loads the dialect). compiler/Methods fills it once.
 MethodRegistry &getMethods(mlir::MLIRContext *context);
 
-/// Where the value of `field` (an attribute of the section; "score.order" for a field of the method in `score`; fields
-/// of a method that stands in the section itself go by their own name) was written. The op's location when it was not:
-/// a default.
+/// The place where the value of `field` was written; the op's location for a default. `field` is an attribute of the
+/// section, or "score.order" for a field of the method in `score`, or the plain name of a field of the section's own
+/// method.
 mlir::Location fieldLoc(mlir::Operation *section, llvm::StringRef field);
 
 /// True when the spec gave the field a value; false for a default and for hand-written IR.
@@ -59,7 +59,7 @@ std::string pointerOf(mlir::Operation *section);
 /// True when layer i of an experiment with this moe section is a mixture.
 bool isMoeLayer(MoeOp moe, int64_t layer);
 
-/// The least number of experts that a token chooses in any mixture at any step: where it was asked for.
+/// The smallest number of experts that a token chooses in any mixture at any step, and the place that sets it.
 struct TopKPlace {
   int64_t topK;
   mlir::Operation *section;
@@ -69,20 +69,21 @@ struct TopKPlace {
   std::string text() const { return (field == "top_k" ? "top_k is " : "a layer has top_k ") + std::to_string(topK); }
 };
 
-/// Over top_k, top_k_per_layer and all changes of it. The experiment has a mixture.
+/// Considers top_k, top_k_per_layer and all changes of it. The experiment must have a mixture.
 TopKPlace findSmallestTopK(ExperimentOp experiment);
 
-/// What is wrong with a value of a field, if anything: its type, range, choices, length, characters. Methods' fields
-/// are checked too.
+/// The problem with a value of a field, if there is one: its type, range, choices, length or characters. If the value
+/// is a method, its fields are checked too.
 std::optional<Problem> checkValue(const Field &field, mlir::Attribute value, mlir::MLIRContext *context);
 
-/// Names become names of files and folders, which have 255 bytes at most, with endings of ours ("-00000100.moec.new").
+/// Names become names of files and folders, which have at most 255 bytes, and moec appends endings
+/// ("-00000100.moec.new").
 inline constexpr size_t kMaxName = 200;
 
-/// What is wrong with a text that names a file: no file can have such a name.
+/// The problem with a text that names a file, if no file can have such a name.
 std::optional<Problem> checkPath(llvm::StringRef path);
 
-/// "did you mean ..." in the form `; did you mean "top_k"?`, or empty when no candidate is near.
+/// `; did you mean "top_k"?` with the nearest candidate, or empty if no candidate is near.
 std::string suggest(llvm::StringRef given, llvm::ArrayRef<std::string> candidates);
 
 /// An error (or warning) at a field, in the form that the diagnostic printer understands: code first, pointer in the
@@ -92,12 +93,12 @@ mlir::InFlightDiagnostic report(mlir::Operation *section, llvm::StringRef attrib
 /// Location of a field for notes, with its JSON pointer also where the field was not given.
 mlir::Location placeOf(mlir::Operation *section, llvm::StringRef attribute);
 
-/// Lengths of training against the run: moments that never come (C9), two changes of one key at one step (C10); with
-/// `warnings` also cadences and lengths that are longer than it.
+/// Checks lengths of training against the run: moments after its end (C9), two changes of one key at one step (C10).
+/// With `warnings` it also warns of cadences and lengths that are longer than the run.
 llvm::LogicalResult checkLengths(ExperimentOp experiment, bool warnings);
 
-/// Runs every check of every section and then, when these pass and the experiment is complete, those between sections,
-/// without stopping at the first that fails. Unlike the verifier it also warns.
+/// Runs every check of every section. If all pass and the experiment is complete, it then runs the checks between
+/// sections. It does not stop at the first failure. Unlike the verifier it also warns.
 llvm::LogicalResult checkAll(ExperimentOp experiment, bool complete = true);
 
 } // namespace moec::exp

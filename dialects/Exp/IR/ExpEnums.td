@@ -3,8 +3,8 @@
 
 include "mlir/IR/EnumAttr.td"
 
-// What sections may choose among. The words stand here once: the field table (Fields.cpp) takes its choices, and the
-// reference page its lists, from these enums.
+// The words that fields of sections choose among. They are defined only here: the field table (Fields.cpp) and the
+// lists of the reference page are made from these enums.
 //
 // In IR a choice is the word itself, `norm_placement = "pre"`, as in JSON: an experiment written by hand reads like a
 // spec, and a wrong word gets the error of the field table (MOEC-S014 with its place and the nearest word), not one of

@@ -12,9 +12,9 @@ def Exp_Dialect : Dialect {
   let cppNamespace = "::moec::exp";
   let summary = "The experiment as its author declared it";
   let description = [{
-    One `exp.experiment` holds one section op for each section of the JSON spec. No tensors: this is what the user said,
-    with every default filled in. The JSON reader makes it; a hand-written `.mlir` file with the same ops compiles the
-    same way. compiler/Model removes it.
+    One `exp.experiment` holds one section op for each section of the JSON spec. The dialect has no tensors: it holds
+    the user's declaration, with every default filled in. The JSON reader makes the experiment; a hand-written `.mlir`
+    file with the same ops is compiled in the same way. `moec-build-programs` removes the experiment.
 
     Sections are ops, and fields are their attributes (listed once, in dialects/Exp/IR/Fields.cpp). Methods are
     `#exp.method` attributes; the file of each method declares its fields. Every op's location names the JSON pointer
@@ -54,7 +54,8 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
   let extraClassDeclaration = [{
     double getFloat(::llvm::StringRef name) const;
     int64_t getInt(::llvm::StringRef name) const;
-    bool has(::llvm::StringRef name) const { return getFields().contains(name); } // of a derived field: it was written
+    // Of a field with a derived default: whether the user gave it.
+    bool has(::llvm::StringRef name) const { return getFields().contains(name); }
     bool getBool(::llvm::StringRef name) const;
     ::llvm::StringRef getString(::llvm::StringRef name) const;
     ::llvm::ArrayRef<double> getFloats(::llvm::StringRef name) const;
@@ -64,11 +65,11 @@ def Exp_MethodAttr : AttrDef<Exp_Dialect, "Method"> {
 def Exp_ExperimentOp : Exp_Op<"experiment", [Symbol, NoTerminator, SingleBlock, IsolatedFromAbove]> {
   let summary = "One experiment";
   let description = [{
-    Constraints across sections: (C1) exactly one of model, attention, optimizer, data, batch, duration, precision,
-    memory, evaluate, checkpoint, metrics; at most one ffn, moe, multi_token, parallel; (C2) router is there exactly
-    when moe is; (C3) loss, group and dataset names are unique; (C4) micro_sequences divides sequences; (C5) ffn is
-    there exactly when some layer is not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts; (C8) no method
-    finds a conflict with another part; (C9) no moment (`at`, `until`, ...) lies after the last step; (C10) no two
+    Constraints across sections: (C1) there is exactly one of model, attention, optimizer, data, batch, duration,
+    precision, memory, evaluate, checkpoint, metrics; at most one ffn, moe, multi_token, parallel; (C2) router is there
+    exactly when moe is; (C3) loss, group and dataset names are unique; (C4) micro_sequences divides sequences; (C5) ffn
+    is there exactly when some layer is not MoE; (C6) losses on routers need moe; (C7) so do fp8 experts; (C8) no method
+    finds a conflict with another part; (C9) no step number (`at`, `until`, ...) lies after the last step; (C10) no two
     changes of one key are at one step.
   }];
   let arguments = (ins SymbolNameAttr:$sym_name, I64Attr:$version, I64Attr:$seed);
@@ -108,7 +109,8 @@ def Exp_MoeOp : Exp_Section<"moe"> {
   let description = [{
     Layer i is MoE when i >= first_layer and (i - first_layer) % every == 0. capacity_factor 0 = dropless.
     zero_experts: outputs of the router beyond num_experts, whose expert is the identity. top_k_per_layer: for each
-    mixture layer; empty = top_k everywhere. (moe_c3) each is whole, from 1 to top_k, one for each mixture layer.
+    mixture layer; empty = top_k everywhere. (moe_c3) there is one number for each mixture layer, a whole number from 1
+    to top_k.
   }];
   let arguments = (ins I64Attr:$first_layer, I64Attr:$every, I64Attr:$num_experts, I64Attr:$top_k,
     Exp_Choice<Exp_BlockShape>:$expert_kind, I64Attr:$expert_inner_size, I64Attr:$shared_experts,
@@ -119,8 +121,8 @@ def Exp_MoeOp : Exp_Section<"moe"> {
 def Exp_RouterOp : Exp_Section<"router"> {
   let summary = "/model/router: how tokens choose experts";
   let description = [{
-    method: who chooses. groups 0 = none; (router_c2) groups divides the outputs of the router, top_groups of them have
-    top_k experts or more. jitter 0 = none. balance, forced: absent = none.
+    method: whether tokens or experts choose. groups 0 = none; (router_c2) groups divides the number of the router's
+    outputs, and top_groups groups together have top_k experts or more. jitter 0 = none. balance, forced: absent = none.
   }];
   let arguments = (ins Exp_MethodAttr:$method, Exp_MethodAttr:$score, BoolAttr:$normalize, F64Attr:$scale,
     DefaultValuedAttr<I64Attr, "0">:$groups, DefaultValuedAttr<I64Attr, "1">:$top_groups,
@@ -145,8 +147,8 @@ def Exp_OptimizerOp : Exp_Section<"optimizer"> {
 def Exp_GroupOp : Exp_Section<"group"> {
   let summary = "/optimizer/groups/<name>: parameters by name pattern with their own method, or changed fields";
   let description = [{
-    Patterns know `*` (any run of characters), `{a,b}` and `{0..3}`. The first group that matches wins; groups keep the
-    order of the file.
+    Patterns know `*` (any run of characters), `{a,b}` and `{0..3}`. The first group that matches a parameter takes it;
+    groups keep the order of the file.
   }];
   let arguments = (ins StrAttr:$name, StrArrayAttr:$match, Exp_MethodAttr:$method, F64Attr:$lr);
 }
@@ -187,9 +189,11 @@ def Exp_PrecisionOp : Exp_Section<"precision"> {
 def Exp_ParallelOp : Exp_Section<"parallel"> {
   let summary = "/parallel: how the work of a step is divided over ranks";
   let description = [{
-    Absent: one rank. (parallel_c1) data divides the micro-batches of a step.
+    Absent: one rank. (parallel_c1) data divides the micro-batches of a step; (parallel_c2) experts divides the
+    experts of a layer and the sequences of a micro-batch.
   }];
-  let arguments = (ins DefaultValuedAttr<I64Attr, "1">:$data);
+  let arguments = (ins DefaultValuedAttr<I64Attr, "1">:$data, DefaultValuedAttr<I64Attr, "1">:$experts,
+    DefaultValuedAttr<I64Attr, "1">:$zero);
 }
 def Exp_MemoryOp : Exp_Section<"memory"> {
   let summary = "/memory: what is kept for the backward";
@@ -208,7 +212,7 @@ def Exp_MetricsOp : Exp_Section<"metrics"> {
   let arguments = (ins I64Attr:$every_steps);
 }
 def Exp_WatchOp : Exp_Section<"watch"> {
-  let summary = "/metrics/watch/<name>: a measure of the routers that the log is to have";
+  let summary = "/metrics/watch/<name>: a measure of the routers, for the log";
   let arguments = (ins StrAttr:$name, Exp_MethodAttr:$method);
 }
 

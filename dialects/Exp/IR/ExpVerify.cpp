@@ -1,6 +1,6 @@
 // The rules of the exp dialect. Labels (C1), (attention_c1), ... are those of the ODS descriptions,
-// docs/dialects/Exp.md and test/dialects/Exp. No check stops at the first failure: an author wants to hear of all of
-// them.
+// docs/dialects/Exp.md and test/dialects/Exp. No check stops at the first failure, so that an author sees all errors at
+// once.
 #include "dialects/Exp/IR/Exp.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -15,7 +15,7 @@ static int64_t asInt(uint64_t value) { return static_cast<int64_t>(value); }
 
 //===--- One section ---===//
 
-/// Every attribute against the field table (fields_c1: type, range, choice) and names (fields_c2).
+/// Checks every attribute against the field table (fields_c1: type, range, choice), and names (fields_c2).
 static LogicalResult checkFields(Operation *op) {
   std::string split;
   if (auto dataset = dyn_cast<DatasetOp>(op))
@@ -184,7 +184,7 @@ namespace {
 /// The checks of one experiment; each sets `ok` to false when it reports.
 struct ExperimentCheck {
   ExperimentOp experiment;
-  bool warnings; // not from the verifier, which runs again and again
+  bool warnings; // false from the verifier, which runs many times
   bool ok = true, complete = true;
 
   InFlightDiagnostic error(Operation *section, llvm::StringRef attribute, Rule rule) {
@@ -304,6 +304,19 @@ void ExperimentCheck::checkParallel(BatchOp batch) {
   int64_t micro = asInt(batch.getMicroSequences());
   if (!parallel || micro == 0 || asInt(batch.getSequences()) % micro != 0)
     return;
+  if (int64_t owners = asInt(parallel.getExperts()); owners > 1) { // parallel_c2
+    auto moe = experiment.section<MoeOp>();
+    int64_t experts = moe ? asInt(moe.getNumExperts()) : 1, nearest = std::min({owners, experts, micro});
+    while (experts % nearest != 0 || micro % nearest != 0)
+      --nearest;
+    if (nearest != owners)
+      error(parallel, "experts", Rule::ExpertRanks)
+              .append("expert is ", owners, ", which does not divide ",
+                      moe ? std::to_string(experts) + " experts and " : std::string("a model without experts, or "),
+                      micro, " sequences of a micro-batch; the nearest number that does is ", nearest)
+              .attachNote(placeOf(batch, "micro_sequences"))
+          << "a micro-batch has " << micro << " sequences";
+  }
   int64_t microBatches = asInt(batch.getSequences()) / micro, data = asInt(parallel.getData());
   if (data < 1 || microBatches % data == 0)
     return;
@@ -362,7 +375,7 @@ void ExperimentCheck::checkRouting(MoeOp moe, RouterOp router) {
       << least.text();
 }
 
-// moe_c3 and the like of changes.
+// moe_c3, and the same for the lists of changes.
 void ExperimentCheck::checkTopKList(Operation *section, llvm::ArrayRef<double> list, ModelOp model, MoeOp moe) {
   int64_t layers = 0, numLayers = model.getNumLayers();
   for (int64_t i = 0; i < numLayers; ++i)
@@ -391,7 +404,7 @@ void ExperimentCheck::checkTopKLists(ModelOp model, MoeOp moe) {
     checkTopKList(change, change.getTopKPerLayer(), model, moe);
 }
 
-// (C8). Every method of every section says for itself what it does not go with.
+// (C8). Every method of every section reports its own conflicts.
 void ExperimentCheck::checkConflicts() {
   MethodRegistry &methods = getMethods(experiment.getContext());
   for (Operation &section : experiment.getBody().front())
@@ -467,7 +480,7 @@ void ExperimentCheck::checkData() {
       error(sources.first, "weight", Rule::NoWeight)
           << "all sources of data." << stringifyEnum(split) << " have weight 0";
   Operation *validation = splits[Split::validation].first;
-  // Each source of an evaluation has a say in its loss.
+  // Each source contributes to the loss of an evaluation, so each needs a window.
   int64_t read = llvm::count_if(experiment.sections<DatasetOp>(), [](DatasetOp dataset) {
     return dataset.getSplit() == Split::validation && dataset.getWeight().convertToDouble() > 0;
   });
@@ -489,7 +502,7 @@ void ExperimentCheck::checkData() {
         << "validation data is given, but evaluate.every is not: only `moec eval` reads it";
 }
 
-// experiment_c1. In double: the point is to find products that do not fit an integer.
+// experiment_c1. Computed in double, because the products may not fit an integer.
 void ExperimentCheck::checkSizes() {
   constexpr double limit = 281474976710656.0; // 2^48
   auto model = experiment.section<ModelOp>();

@@ -1,4 +1,4 @@
-// Values against the field table, and how rules are reported.
+// Checks values against the field table, and reports broken rules.
 #include "dialects/Exp/IR/Exp.h"
 
 #include "llvm/ADT/StringExtras.h"
@@ -29,7 +29,7 @@ std::string moec::exp::suggest(llvm::StringRef given, llvm::ArrayRef<std::string
   unsigned bestDistance = 0;
   for (const std::string &candidate : candidates) {
     unsigned distance = given.edit_distance_insensitive(candidate);
-    // A name inside the other ("heads" for "num_heads") is near as well.
+    // A name that is a part of the other ("heads" for "num_heads") also counts as near.
     if (given.size() >= 3 && (llvm::StringRef(candidate).contains(given) || given.contains(candidate)))
       distance = std::min(distance, 2u);
     if (distance <= std::max<size_t>(given.size(), candidate.size()) / 3 + 1 && distance < candidate.size() &&
@@ -44,7 +44,7 @@ std::string moec::exp::suggest(llvm::StringRef given, llvm::ArrayRef<std::string
 //===--- Values ---===//
 
 static std::optional<Problem> outOfRange(const Field &field, double value, const std::string &shown) {
-  // What f32 would round to 0 would switch off what it is meant to weaken.
+  // A factor that f32 rounds to 0 would switch off what it is meant to weaken.
   constexpr double kSmallest = 1.2e-38;
   if (field.type != FieldType::Integer && field.minimum <= 0 && value != 0 && std::abs(value) < kSmallest)
     return Problem{Rule::Range, shown + " is too small for f32; expected " + text(kSmallest) + " or more" +
@@ -103,7 +103,7 @@ static std::optional<Problem> checkPattern(llvm::StringRef pattern) {
 
 /// The name of the experiment: runs/<name> is the folder of its run and runs/<name>.moec its plan.
 static std::optional<Problem> checkName(llvm::StringRef name) {
-  constexpr size_t kMaxName = 240; // of a member of a sweep it is the spec's and the member's
+  constexpr size_t kMaxName = 240; // the name of a sweep's member holds the spec's name and the member's
   auto bad = [&](const std::string &expected) {
     return Problem{Rule::Name, "\"" + name.take_front(kMaxName).str() + "\" is not a name; expected " + expected};
   };
@@ -167,7 +167,7 @@ static std::optional<Problem> checkMethod(llvm::StringRef category, llvm::String
   return std::nullopt;
 }
 
-/// 0 stands for null in fields that can be switched off; readers refuse a 0 that was written.
+/// 0 stands for null in fields that can be switched off; readers refuse a 0 in the spec.
 static bool isOff(const Field &field, Attribute value) {
   auto number = dyn_cast<FloatAttr>(value);
   auto integer = dyn_cast<IntegerAttr>(value);

@@ -1,4 +1,4 @@
-// The field table. Adding a key to the language = one line here and one attribute in ExpOps.td.
+// The field table. A new key of the language takes one line here and one attribute in ExpOps.td.
 #include "dialects/Exp/IR/Exp.h"
 
 using namespace moec::exp;
@@ -22,7 +22,7 @@ Field integer(std::string key, std::string attribute, std::string fallback, doub
           .attribute = std::move(attribute)};
 }
 
-/// Minimum 0 and excluded unless `zero`.
+/// The minimum is 0; 0 itself is refused unless `zero`.
 Field number(std::string key, std::string attribute, std::string fallback, bool zero, double maximum, std::string doc) {
   return {.key = std::move(key),
           .type = FieldType::Number,
@@ -62,7 +62,7 @@ template <typename E> Field choice(std::string key, std::string attribute, E fal
           .attribute = std::move(attribute)};
 }
 
-/// A kind of which there is one: checked, and not kept.
+/// A kind with a single choice: it is checked, but the op has no attribute for it.
 Field onlyKind(std::string key, const char *kind, std::string doc) {
   return {.key = std::move(key),
           .type = FieldType::Choice,
@@ -162,16 +162,14 @@ std::vector<Section> modelSections() {
                 "capacity.factor", "capacity_factor", "0", false, 65536,
                 "Rows of an expert = factor * tokens * top_k / num_experts; with capacity null no token is dropped."),
             choice("capacity.drop", "drop", DropRule::lowest_weight,
-                   "What an overfull expert drops: tokens of the lowest weight, or the last ones; random2 (GShard): "
-                   "second "
-                   "choices first, and in training a second choice is only made with the chance min(1, k times its "
-                   "share)."),
+                   "Which slots an overfull expert drops. lowest_weight: those of the lowest weight; position: the "
+                   "last ones; random2 (GShard): second choices before first ones, and in training a second choice "
+                   "takes part only with the probability min(1, k times its share)."),
             integer("zero_experts", "zero_experts", "0", 0, 65536, "experts",
                     "Further outputs of the router whose expert returns its input, at no cost."),
-            choice(
-                "block", "block", LayerShape::standard,
-                "standard: attention, then the mixture. shortcut: two attentions and two dense blocks, with a mixture "
-                "beside them that enters at the end."),
+            choice("block", "block", LayerShape::standard,
+                   "standard: attention, then the mixture. shortcut: attention and a dense block twice; a mixture's "
+                   "result is added at the end."),
             orNull(numbers("top_k_per_layer", "top_k_per_layer", "null", 1, 1024, "experts",
                            "top_k of each mixture layer, at most top_k; null: top_k everywhere."))},
        .optional = true,
@@ -180,24 +178,24 @@ std::vector<Section> modelSections() {
       {.pointer = "/model/router",
        .op = "exp.router",
        .summary = "How tokens choose experts.",
-       .fields = {method("score", "score", "score", "\"softmax\"", "What turns router logits into scores."),
+       .fields = {method("score", "score", "score", "\"softmax\"", "How router logits become scores."),
                   other(FieldType::Boolean, "normalize", "normalize", "false",
                         "Whether the weights of the chosen experts are made to sum to 1."),
                   number("scale", "scale", "1", false, 1e6, "Factor on the weights of the chosen experts."),
                   integer("groups.count", "groups", "0", 1, 65536, "groups",
                           "Equal groups of consecutive experts, for example those of a node; groups null: none."),
                   integer("groups.top", "top_groups", "1", 1, 65536, "groups",
-                          "Groups that a token's experts are chosen from."),
+                          "Groups from which a token's experts are chosen."),
                   choice("groups.score", "group_score", GroupScore::max,
-                         "What groups are ordered by: their best expert, or the sum of their best two."),
+                         "The score of a group: that of its best expert, or the sum of its best two."),
                   number(
                       "jitter", "jitter", "0", true, 0.5,
                       "In training, elements of the router's input are multiplied by uniform numbers from 1 - jitter "
                       "to 1 + jitter."),
                   orNull(method("balance", "balance", "balance", "null",
-                                "What keeps the loads of experts alike without a loss; null: nothing.")),
+                                "Method that keeps the loads of experts similar without a loss; null: none.")),
                   orNull(method("debug", "forced", "forced", "null",
-                                "Routes that do not follow the router, to measure systems; null: the router's."))},
+                                "Routes that do not follow the router, for measurements; null: the router decides."))},
        .optional = true,
        .category = "routing",
        .nullableKey = "groups",
@@ -244,7 +242,7 @@ std::vector<Section> trainingSections() {
        .category = "optimizer"},
       {.pointer = "/data",
        .op = "exp.data",
-       .summary = "What is read.",
+       .summary = "The text that a run reads.",
        .fields = {choice("tokenizer", "tokenizer", Tokenizer::byte, "byte: each byte of the text is a token."),
                   integer("seq_len", "seq_len", "", 1, kMaxSize, "tokens", "Tokens of a sequence.")}},
       {.pointer = "/data/train/*",
@@ -281,16 +279,15 @@ std::vector<Section> trainingSections() {
        .op = "exp.precision",
        .summary = "Number formats.",
        .fields =
-           {choice("compute", "compute", ComputeFormat::f32,
-                   "bf16: activations and what products read lie in memory as bf16, sums are f32. f64: for proofs."),
+           {choice(
+                "compute", "compute", ComputeFormat::f32,
+                "bf16: activations and operands of products are bf16 in memory, sums are f32. f64: to check results."),
             choice("master", "master", StateFormat::f32, "With compute bf16: parameters as the optimizer sees them."),
-            choice("optimizer", "optimizer", StateFormat::f32,
-                   "With compute bf16: what the optimizer keeps (moments)."),
+            choice("optimizer", "optimizer", StateFormat::f32, "With compute bf16: states of the optimizer (moments)."),
             choice("gradients", "gradients", StateFormat::f32, "With compute bf16: sums of gradients."),
-            choice(
-                "experts", "experts", ExpertFormat::compute,
-                "fp8, with compute bf16: products of the experts and the gradients of their inputs take e4m3, scaled "
-                "by row and column. compute: as everything else."),
+            choice("experts", "experts", ExpertFormat::compute,
+                   "fp8, with compute bf16: products of the experts, and those for the gradients of their inputs, have "
+                   "operands in e4m3, scaled by row and column. compute: the format of `compute`."),
             choice("reduce", "reduce", SumOrder::fast,
                    "ordered: sums over the micro-batches of a step have one order, whatever number of ranks makes them "
                    "(see [parallel](../parallel.md#orders-of-sums)); takes memory for log2(micro-batches of a rank) "
@@ -299,11 +296,17 @@ std::vector<Section> trainingSections() {
        .op = "exp.parallel",
        .summary = "How the work of a step is divided over ranks; see [parallel](../parallel.md). null: one rank.",
        .fields = {integer("data", "data", "1", 1, 4096, "ranks",
-                          "Ranks that deal out the micro-batches of a step; divides them.")},
+                          "Ranks that deal out the micro-batches of a step; divides them."),
+                  integer("experts.expert", "experts", "1", 1, 4096, "ranks",
+                          "Ranks that own some of the experts of each layer each, and take some of the sequences of a "
+                          "micro-batch; divides both."),
+                  integer("zero", "zero", "1", 0, 1, "",
+                          "1: data ranks divide the state of elementwise optimizers and update a part of each parameter "
+                          "each (ZeRO-1). 0: every rank keeps all of it. The numbers are the same.")},
        .optional = true},
       {.pointer = "/memory",
        .op = "exp.memory",
-       .summary = "Memory against time.",
+       .summary = "Memory or time.",
        .fields = {choice("remat", "remat", Remat::selective,
                          "What the backward computes again instead of keeping it.")}},
       {.pointer = "/evaluate",
@@ -383,8 +386,10 @@ const std::vector<Unsupported> &moec::exp::unsupportedKeys() {
       {"/merge", ""},
       {"/parallel/pipeline", "1"},
       {"/parallel/attention", ""},
-      {"/parallel/experts", ""},
-      {"/parallel/zero", "0"},
+      {"/parallel/experts/tensor", "1"},
+      {"/parallel/experts/dispatch", "\"auto\""},
+      {"/parallel/experts/balance", "{\"kind\":\"none\"}"},
+      {"/parallel/experts/placement", "{\"kind\":\"contiguous\"}"},
       {"/parallel/wire", ""},
       {"/parallel/overlap", ""},
       {"/parallel/outer", ""},

@@ -1,5 +1,5 @@
-// The field table: every key of the spec language, once. The JSON reader, the checks, the defaults and the reference
-// page read it.
+// The field table lists every key of the spec language once. The JSON reader, the checks, the defaults and the
+// reference page use it.
 #ifndef MOEC_DIALECTS_EXP_IR_FIELDS_H
 #define MOEC_DIALECTS_EXP_IR_FIELDS_H
 
@@ -24,22 +24,24 @@ class MethodAttr;
 /// the kind alone, and becomes #exp.method.
 enum class FieldType { Integer, Number, Boolean, Text, Choice, TextList, NumberList, Steps, Method };
 
-/// What a field of type Steps says. A step has the number under which the log has it: the first is 1.
-/// Length: so many steps. Moment: the number of the first step at which something holds. Cadence: at the steps whose
-/// number it divides.
+/// The meaning of a field of type Steps. Steps are numbered as in the log: the first is 1. Length: a number of
+/// steps. Moment: the number of the first step at which something holds. Cadence: n means every step whose number is a
+/// multiple of n.
 enum class StepsKind { Length, Moment, Cadence };
 
-/// The least eps beside a root of mean squares: below it the square of what it guards is 0 in f32, and the quotient
-/// would be that of a gradient that rounding has taken away (0 / 0 where there was none). One bound for all precisions.
+/// The smallest eps that may be added to a root of mean squares. In f32 the square of a smaller number is 0, so the
+/// root would be 0 although the gradient is not; and a gradient of 0 would give 0 / 0. The bound is the same for all
+/// precisions.
 inline constexpr double kLeastEps = 1e-18;
 
-/// One key: where it stands, what it may hold, what it is when absent. Written with the names of the members
-/// ({.key = "rate", .type = FieldType::Number, ...}), so that a table of fields reads by itself.
+/// One key: its place in the spec, the values that it may hold, and its default. Initialise it with the names of the
+/// members ({.key = "rate", .type = FieldType::Number, ...}), so that a table of fields can be read without this
+/// header.
 struct Field {
   std::string key; // JSON key, for example "inner_size"
   FieldType type;
   std::string fallback; // default as JSON text; empty: required; "=a.b" or "=a.b / c.d": that field, or the exact
-                        // quotient of two; of methods, "=words": the method makes it from its other fields and the
+                        // quotient of two; of methods, "=words": the method derives it from its other fields and the
                         // run, so that it is absent from #exp.method unless it was written
   double minimum = 0, maximum = 0;       // numbers, when minimum < maximum
   std::vector<std::string> choices = {}; // FieldType::Choice
@@ -47,7 +49,7 @@ struct Field {
   std::string doc = {};                  // one sentence
 
   bool openMinimum = false, openMaximum = false; // the bound itself is refused
-  int64_t length = 0;                            // lists: the exact length, 0 for any but empty
+  int64_t length = 0;                            // lists: the exact length; 0: any length from 1 on
   bool nullable = false;                         // null is "off": 0, an empty list, no method
   StepsKind stepsKind = StepsKind::Length;       // FieldType::Steps
   bool isDerived() const { return fallback.starts_with("="); }
@@ -61,8 +63,8 @@ struct Field {
 /// null switches it off.
 Field stepsField(std::string key, StepsKind kind, std::string fallback, std::string doc);
 
-/// One object of the spec and the op it becomes. In keys of fields a dot is nesting: "norm.eps" is {"norm": {"eps":
-/// ...}}; the key "" is the section's own value.
+/// One object of the spec and the op that it becomes. A dot in the key of a field stands for a nested object:
+/// "norm.eps" is {"norm": {"eps": ...}}. The key "" is the section's own value.
 struct Section {
   std::string pointer; // "/model/moe"; a last part "*" makes it a map of named objects
   std::string op;      // "exp.moe"
@@ -73,7 +75,7 @@ struct Section {
       {}; // "kind" and the fields of a method of this category stand in the section itself (attribute `method`)
   std::string nullableKey = {}; // an inner object that may be null, and
   std::string nullSwitch = {};  // its field that is 0 when so
-  std::string presentWith = {}; // pointer of the section with which this one appears, when it is not given
+  std::string presentWith = {}; // pointer: if that section is there, this one is too, even if the spec does not give it
   std::string defaultKind = {}; // of the method that stands in the section; empty: "kind" is required
 
   bool isMap() const { return pointer.ends_with("/*"); }
@@ -85,21 +87,21 @@ const Section *findSection(const std::string &pointer);
 const Section *findSectionOfOp(const std::string &op, const std::string &split = "train");
 const Field *findField(const Section &section, const std::string &attribute);
 
-/// Keys of the language that this version does not do. `neutral` is the JSON text that asks for nothing and is
-/// accepted, beside null.
+/// Keys of the language that this version does not support. `neutral` is the JSON text that has no effect; it is
+/// accepted, as null is.
 struct Unsupported {
   std::string pointer, neutral;
 };
 const std::vector<Unsupported> &unsupportedKeys();
 
-/// Two parts of an experiment that do not go together, as a method sees it. Reported at `field` of the method's own
+/// Two parts of an experiment that a method finds in conflict. The conflict is reported at `field` of the method's own
 /// section, with a note at the other place.
 struct Conflict {
-  std::string field;                // of the section in which the method stands; empty: the section
-  std::string text;                 // what does not go together, why, and what to do
-  mlir::Operation *other = nullptr; // a section, with
-  std::string otherField = {};      // its field, and
-  std::string otherText = {};       // what it says ("num_experts is 8")
+  std::string field;                // of the section that holds the method; empty: the section itself
+  std::string text;                 // the conflict, its reason, and the remedy
+  mlir::Operation *other = nullptr; // the section of the other part
+  std::string otherField = {};      // its field
+  std::string otherText = {};       // the text of the note ("num_experts is 8")
   bool isWarning = false;
 };
 
@@ -113,21 +115,21 @@ public:
   virtual std::string summary() const = 0; // one sentence
   virtual std::string source() const = 0;  // paper or "ours"
   virtual std::vector<Field> fields() const { return {}; }
-  /// Whether there is nothing for it to do without a mixture.
+  /// Whether the method has nothing to do in a model without a mixture.
   virtual bool needsMixture() const { return category() == "loss"; }
-  /// Of a score function: the router's field by which the only expert of a token has the same weight whatever its
-  /// score, so that the router learns nothing; empty: its weight follows its score.
+  /// Of a score function: with one expert per token, the weight may not depend on the score, so that the router learns
+  /// nothing. Returns the router's field that causes this, or an empty string if the weight depends on the score.
   virtual std::string findConstantWeight(MethodAttr attr, bool normalize) const;
-  /// Of a routing method: whether top_k is how many experts a token has.
+  /// Of a routing method: whether a token has top_k experts.
   virtual bool hasTopK() const { return true; }
-  /// Checked once all sections have been read; `section` is the op in which the method stands.
+  /// Called when all sections have been read; `section` is the op that holds the method.
   virtual std::vector<Conflict> findConflicts(MethodAttr attr, mlir::Operation *section, ExperimentOp experiment) const;
 };
 
 /// All methods by category and kind.
 class MethodRegistry {
 public:
-  /// Ends the program when there is a method of this category and kind already.
+  /// Ends the program if there already is a method of this category and kind.
   void add(std::unique_ptr<Method> method);
   const Method *find(const std::string &category, const std::string &kind) const;
   std::vector<const Method *> all(const std::string &category) const; // in order of kind

@@ -1,5 +1,5 @@
-// Lengths of training against the run. Every field of type Steps passes here, of sections and of methods alike, so a
-// new one is held to the same rules.
+// Checks lengths of training against the run. Every field of type Steps is checked here, of sections and of methods
+// alike, so the rules also hold for new fields.
 #include "dialects/Exp/IR/Exp.h"
 
 #include "llvm/ADT/STLFunctionalExtras.h"
@@ -9,8 +9,8 @@
 using namespace mlir;
 using namespace moec::exp;
 
-/// A length in an experiment: a field of type Steps, or a whole number of steps between two acts of a method.
-/// `attribute` is its name for report().
+/// Visits a length in an experiment: a field of type Steps, or a method's own interval in steps. `attribute` is its
+/// name for report().
 using Visit =
     llvm::function_ref<void(Operation *section, const std::string &attribute, const Field &field, int64_t steps)>;
 
@@ -78,8 +78,8 @@ LogicalResult moec::exp::checkLengths(ExperimentOp experiment, bool warnings) {
       result = failure();
       return;
     }
-    // Parts of the schedule have a rule of their own. Validation, checkpoints and the log come at the last step too. A
-    // default is nobody's wish.
+    // Parts of the schedule have a rule of their own. Validation, checkpoints and the log also come at the last step. A
+    // default is not reported, because nobody asked for it.
     std::string number = std::to_string(steps);
     bool isDefault = field.fallback == "{\"steps\": " + number + "}" || field.fallback == number;
     if (!warnings || attribute.starts_with("schedule.") || isa<EvaluateOp, CheckpointOp, MetricsOp>(section) ||

@@ -1,4 +1,4 @@
-// Words of every rule; docs/spec/errors.md is written from them.
+// The texts of every rule; docs/spec/errors.md is written from them.
 #include "dialects/Exp/IR/Rules.h"
 
 #include <cctype>
@@ -15,15 +15,15 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::Number, "a number is malformed",
        "Numbers are those of JSON: no leading zero or plus, a digit on both sides of the point, inside the range of a "
        "double."},
-      {Rule::DuplicateKey, "a key is there twice in one object",
-       "JSON readers silently take the last; here it is an error."},
+      {Rule::DuplicateKey, "one object has a key twice", "JSON readers silently take the last; here it is an error."},
       {Rule::Depth, "values are nested too deep", "At most 64 levels."},
-      {Rule::Unreadable, "a file cannot be read", "The spec, or a file it extends, is missing or may not be read."},
+      {Rule::Unreadable, "a file cannot be read",
+       "The spec, or a file that it extends, is missing or may not be read."},
       {Rule::Extends, "`extends` does not name a file", "One path, relative to the file in which it stands."},
       {Rule::ExtendsCycle, "files extend each other in a circle",
        "A file may not extend itself, directly or through others."},
       {Rule::UnknownKey, "a key is not in the language",
-       "Every key is known, or refused: a typo must not turn into a default."},
+       "Unknown keys are refused, so that a typo does not turn into a default."},
       {Rule::MissingKey, "a required key is missing", "The key has no default."},
       {Rule::WrongType, "a value is of the wrong type", "The message says which type is expected."},
       {Rule::Range, "a number is out of range", "The message says which range is accepted."},
@@ -33,7 +33,7 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "and `.` too, begins with a letter, a digit or _, and does not end in .moec or .new. At most 200 characters, "
        "the experiment's 240. "
        "They name metrics and files."},
-      {Rule::Unsupported, "the language has this key, this version does not do it",
+      {Rule::Unsupported, "the language has this key, but this version does not support it",
        "Remove it, or set it to null. It is refused because ignoring it would train another experiment than the one "
        "declared."},
       {Rule::UnknownKind, "no method has this kind", "The message lists the methods of the category."},
@@ -43,7 +43,7 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::Version, "the language version is not one this compiler reads", "Write \"moec\": 1."},
       {Rule::Length, "a list has the wrong number of elements", "The message says how many are expected."},
       {Rule::Derived, "a default cannot be computed", "The default is a quotient that is not whole; give the value."},
-      {Rule::Sections, "a section is missing or there twice", "Met only in hand-written exp IR."},
+      {Rule::Sections, "a section is missing, or there are two", "Met only in hand-written exp IR."},
       {Rule::Repeated, "two sections have the same name", "Met only in hand-written exp IR."},
       {Rule::SweepAxis, "an axis of a sweep is malformed",
        "An axis has a field and a list of values for it, or named variants. The axes multiply to at most 1000 "
@@ -52,8 +52,7 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "One would overwrite the other. Put both changes into the variants of one axis."},
       {Rule::SweepName, "members of a sweep cannot be told apart by name",
        "Names of members, and of their folders, are made of values. Values whose names would be equal, empty or too "
-       "long "
-       "need variants, which are named by you."},
+       "long need variants, which you name."},
       {Rule::SweepMember, "a sweep is given where one experiment is wanted",
        "Name a member with --member; the message lists them, and `moec check --explain` says what each changes."},
       {Rule::KvHeads, "num_kv_heads does not divide num_heads",
@@ -66,7 +65,7 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "Normalise before choosing, or do not normalise."},
       {Rule::FirstLayer, "no layer is a mixture",
        "layers.from must be smaller than num_layers; for a dense model set moe to null."},
-      {Rule::FfnMissing, "dense layers have no ffn", "Some layers are not mixtures, and model.ffn says what they are."},
+      {Rule::FfnMissing, "dense layers have no ffn", "Some layers are not mixtures; model.ffn declares their block."},
       {Rule::FfnUnused, "ffn is given, but every layer is a mixture",
        "Nothing would read it. Remove it or set it to null."},
       {Rule::RouterUnused, "router is given, but there is no mixture",
@@ -74,7 +73,7 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::LossUnused, "a loss on routers is given, but there is no mixture",
        "Nothing would read it. Remove it or set it to null."},
       {Rule::MicroBatch, "micro_sequences does not divide sequences", "A step is a whole number of micro-batches."},
-      {Rule::Warmup, "a part of the schedule is longer than the run", "The learning rate would never get there."},
+      {Rule::Warmup, "a part of the schedule is longer than the run", "The run would end before this part."},
       {Rule::Vocabulary, "vocab_size is too small for the tokenizer", "The byte tokenizer makes 256 different tokens."},
       {Rule::TooLarge, "sizes multiply to more than the compiler can count",
        "One tensor may have at most 2^48 elements."},
@@ -82,12 +81,12 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::NoTrainingData, "there is nothing to train on", "data.train has no source."},
       {Rule::NoValidationData, "there is nothing to validate on",
        "evaluate.every is given, but data.validation has no source."},
-      {Rule::NoWeight, "all sources have weight 0", "Their weights are shares, and something must have one."},
+      {Rule::NoWeight, "all sources have weight 0", "Weights are shares, so at least one must be larger than 0."},
       {Rule::NarrowState, "a state is bf16, but compute is not",
-       "precision.master, optimizer and gradients say what lies in memory as bf16 beside activations. Set compute to "
-       "bf16, or leave them at f32."},
+       "precision.master, optimizer and gradients may be bf16 only if compute is bf16. Set compute to bf16, or leave "
+       "them at f32."},
       {Rule::NarrowExperts, "experts are fp8, but compute is not bf16",
-       "precision.experts fp8 narrows what would be bf16. Set compute to bf16, or experts to compute."},
+       "precision.experts may be fp8 only if compute is bf16. Set compute to bf16, or experts to compute."},
       {Rule::NarrowExpertsUnused, "experts are fp8, but there is no mixture",
        "Nothing would read precision.experts. Remove it, or set it to compute."},
       {Rule::Excluded, "two parts of the experiment exclude each other",
@@ -100,14 +99,14 @@ const std::vector<RuleInfo> &moec::exp::rules() {
       {Rule::PatternUnmatched, "a pattern of a group matches no parameter",
        "Patterns are held against full names (`layers.3.attention.q`). A group that selects nothing is most "
        "likely a typo, and would train another experiment than the one meant."},
-      {Rule::PatternSplits, "a group has some layers of what is updated together",
+      {Rule::PatternSplits, "a group has only some of the layers that are updated together",
        "One kernel updates all layers of a kind, so they are in one group. Write `*` where the number of the layer "
        "stands."},
       {Rule::OptimizerRefuses, "an optimizer cannot update a parameter",
        "Some methods want matrices, or matrices of layers. The message says why, and which patterns are meant."},
-      {Rule::MetricName, "two numbers of the log would have one name",
-       "Losses and measures are logged under their names, and so are the numbers of every step. Give the loss or the "
-       "measure another name; the message says what has this one."},
+      {Rule::MetricName, "two numbers of the log would have the same name",
+       "Losses and measures are logged under their names, beside the numbers that every step has. Give the loss or the "
+       "measure another name; the message says which number has this one."},
       {Rule::UnusedValidation, "validation data is given, but training never evaluates it",
        "A warning: only `moec eval` reads it. Give evaluate.every to see its loss during the run as well."},
       {Rule::MissingFile, "a data file does not exist",
@@ -122,24 +121,23 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "under "
        "two names: a pass would read it twice. Name each file of a split once; weights say how often it is read."},
       {Rule::RoundsToNothing, "a length is less than one step",
-       "A share of the run is rounded to whole steps, and 0 of them would pass for null. Give a larger share, "
+       "A share of the run is rounded to whole steps, and 0 steps would look like null. Give a larger share, "
        "{\"steps\": 1}, or null to switch it off."},
       {Rule::NeverComes, "a moment lies after the end of the run",
-       "Moments are numbers of steps, as the log has them: the first step is 1, and what is at step n holds in step n "
-       "and after. The message says which step is the last."},
+       "Moments are step numbers, as in the log: the first step is 1, and a change at step n applies to step n and all "
+       "later steps. The message says which step is the last."},
       {Rule::SameMoment, "two changes of one key are at one step",
        "One would overwrite the other. Lengths in tokens or shares of the run can round to the same step."},
-      {Rule::GroupEmpty, "a pattern of a group takes no parameter, because all are taken",
-       "The first group that matches a parameter takes it, and of a group the first pattern. Put the group or pattern "
-       "that names fewer parameters first, or remove it."},
+      {Rule::GroupEmpty, "a pattern of a group takes no parameter, because others have taken all that match",
+       "The first group that matches a parameter takes it; within a group, the first pattern does. Put the group or "
+       "pattern that names fewer parameters first, or remove it."},
       {Rule::BeyondRun, "a cadence or a length of a method is longer than the run",
-       "A warning: what it asks for never happens, or never ends. Give a shorter one, or null; a default that is too "
+       "A warning: what is scheduled never happens, or never ends. Give a shorter one, or null; a default that is too "
        "long is not reported. Validation, checkpoints and the log come at the last step whatever their cadence."},
       {Rule::NoEffect, "a key has no effect in this spec",
        "A warning: the model that is trained, or the run, is the same with the default of the key. Remove the key or "
-       "set it to its "
-       "default. Of a sweep, only what has no effect in any member is reported; what a weight or a learning rate of 0 "
-       "switches off is not."},
+       "set it to its default. In a sweep, only keys without effect in every member are reported. Keys that a weight "
+       "or a learning rate of 0 switches off are not."},
       {Rule::ImpossiblePath, "a path that no file can have",
        "It holds the character \\u0000, or is longer than the system allows (4095 bytes, 255 between two slashes)."},
       {Rule::DataRanks, "the micro-batches of a step cannot be dealt out evenly",
@@ -149,6 +147,13 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "With parallel.data above 1, micro-batches of one step run side by side. A balance or loss that reads in one "
        "micro-batch what another one wrote has no defined result then. Use one rank, or a method or scope whose "
        "state changes once per step."},
+      {Rule::NotDivided, "a part of the experiment cannot be divided over ranks yet",
+       "Ranks of parallel.experts divide the tokens of a micro-batch. What needs all of these tokens at once, or all "
+       "experts of a layer, is not supported by this version. The message names it; set parallel.experts to null, or "
+       "use data ranks."},
+      {Rule::ExpertRanks, "ranks do not divide the experts, or the sequences of a micro-batch",
+       "Each rank owns as many experts and takes as many sequences: parallel.experts.expert divides both. The message "
+       "names the nearest number that does."},
   };
   return table;
 }

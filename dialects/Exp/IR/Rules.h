@@ -1,4 +1,4 @@
-// The rules a spec is held to. Codes are stable: users search for them, so a rule that goes leaves a hole.
+// The rules for specs. Codes are stable, because users search for them: the code of a removed rule is not used again.
 #ifndef MOEC_DIALECTS_EXP_IR_RULES_H
 #define MOEC_DIALECTS_EXP_IR_RULES_H
 
@@ -39,7 +39,7 @@ enum class Rule {
   SweepTwice = 26,
   SweepName = 27,
   SweepMember = 28,
-  // Sense between fields.
+  // Fields against each other.
   KvHeads = 30,
   HeadDim = 31,
   TopK = 32,
@@ -71,10 +71,10 @@ enum class Rule {
   UnusedValidation = 60,
   MissingFile = 61,
   Discouraged = 62,
-  // What a look at the data files shows.
+  // Data files.
   NoFileMatches = 63,
   FileTwice = 64,
-  // What would pass in silence.
+  // Settings that would silently have no effect.
   RoundsToNothing = 75,
   NeverComes = 76,
   SameMoment = 77,
@@ -85,11 +85,13 @@ enum class Rule {
   // Many ranks.
   DataRanks = 82,
   Rounds = 83,
+  NotDivided = 84,
+  ExpertRanks = 85,
 };
 
 struct RuleInfo {
   Rule rule;
-  std::string_view title, text; // one line; what it asks, why, and what to do
+  std::string_view title, text; // one line; the rule, its reason, and the remedy
 };
 
 /// All rules in order of code.
@@ -99,7 +101,7 @@ std::string codeOf(Rule rule);
 /// By code, upper or lower case, with or without "MOEC-".
 const RuleInfo *findRule(std::string code);
 
-/// A rule that a value breaks, and the words for it.
+/// A rule that a value breaks, and the message.
 struct Problem {
   Rule rule;
   std::string text;

@@ -1,4 +1,4 @@
-// What kind of formula a moe.map is: questions that passes ask before they move one.
+// Questions about the formula of a moe.map, which passes ask before they move the map.
 #ifndef MOEC_DIALECTS_MOE_ANALYSIS_MAPFORM_H
 #define MOEC_DIALECTS_MOE_ANALYSIS_MAPFORM_H
 

@@ -79,7 +79,7 @@ LogicalResult ScalarBackward::visit(Operation *op) {
     return success();
   Scalars s(builder, op->getLoc());
   auto in = [&](unsigned i) { return op->getOperand(i); };
-  // Skips terms that nobody asks for, so that no dead scalar op is made.
+  // Skips terms that nobody needs, so that no dead scalar op is made.
   auto give = [&](unsigned i, llvm::function_ref<Value()> term) {
     if (active.contains(in(i)))
       add(in(i), term());
@@ -239,7 +239,7 @@ LogicalResult MapOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, A
         SmallVector<Operation *> ops;
         for (Operation &op : getBlock()->without_terminator()) {
           Operation *clone = ops.emplace_back(b.clone(op, mapping));
-          // What leaves the floats (comparisons, casts to and from integers) carries no gradient, nor does a condition.
+          // Results that are not floats (comparisons, casts to integers) carry no gradient, nor does a condition.
           auto carries = [&](Value v) { return active.contains(v) && isa<FloatType>(v.getType()); };
           if (llvm::any_of(clone->getOperands(), carries))
             for (Value result : clone->getResults())
@@ -266,7 +266,7 @@ LogicalResult MapOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, A
   if (failed(status))
     return failure();
 
-  // A gradient that is just a result's gradient, or zero, needs no map.
+  // A gradient that equals a result's gradient, or is zero, needs no map.
   SmallVector<Value> values(backward.getYield().getValues()), kept;
   SmallVector<Value> fullGrads(wanted.size());
   SmallVector<Type> keptTypes;
@@ -284,7 +284,7 @@ LogicalResult MapOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, A
   if (!kept.empty()) {
     backward.getYield().getValuesMutable().assign(kept);
     eraseDeadOps(*backward.getBlock());
-    // Operands that the gradients do not read must not be kept for them.
+    // The forward must not keep operands that the gradients do not read.
     llvm::BitVector dead(backward.getBlock()->getNumArguments());
     SmallVector<Value> liveInputs;
     for (auto [index, input] : llvm::enumerate(inputs)) {

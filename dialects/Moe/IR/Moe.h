@@ -24,12 +24,12 @@
 #include "dialects/Moe/IR/MoeOps.h.inc"
 
 namespace moec::moe {
-/// The value under any number of moe.reshape: the one that has memory.
+/// The value under any number of moe.reshape; it is the one that has memory.
 mlir::Value underReshapes(mlir::Value value);
 
-/// The facts of an op; null when it has none: ops of other dialects, and those that hold others (repeat, dispatch).
+/// The facts of an op; null for ops of other dialects and for ops that hold other ops (repeat, dispatch).
 const OpFacts *factsOf(mlir::Operation *op);
-// Questions about them, all false for null and for an op without facts.
+// Questions about facts. The answer is false for null and for an op without facts.
 bool isView(mlir::Operation *op);
 bool isRowOp(mlir::Operation *op);
 bool isProduct(mlir::Operation *op);
@@ -45,7 +45,7 @@ inline constexpr llvm::StringLiteral kMicroBatchIndex = "moe.micro_batch_index";
 
 /// Kinds of dispatches (see Kernel). The others are mnemonics.
 inline constexpr llvm::StringLiteral kRowKind = "row", kProductKind = "matmul";
-/// The kind of a dispatch that computes the op; empty when no kernel does.
+/// The kind of a dispatch that computes the op; empty if no kernel does.
 llvm::StringRef kernelKind(mlir::Operation *op);
 /// FactsOpInterface::getPickedRows; none for null and for an op without facts.
 std::optional<PickedRows> pickedRows(mlir::Operation *op);

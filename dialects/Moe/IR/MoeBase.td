@@ -21,10 +21,10 @@ def Moe_Dialect : Dialect {
     Conventions. N = tokens of a micro-batch, D = hidden size, E = experts, K = experts per token, R = rows after
     permutation. Tensors have rank 2, `[rows, columns]`, except stacked expert weights `[E, K, M]`; a scalar is `[1,
     1]`. "Row ops" compute each row of their result from the same row of their row-aligned operands, so they can be
-    fused freely. Floating types are f32, or f64 in proofs; ids are i32; counters are i64.
+    fused freely. Floating types are f32, or f64 where results are checked; ids are i32; counters are i64.
 
-    What lives beyond one function call is a `moe.state`, addressed by its symbol. A state that is a stack, with one
-    copy for each layer of a segment, also takes an index. So neither the IR nor the kernels grow with depth.
+    A value that outlives a function call is a `moe.state`, addressed by its symbol. If the state has one copy for each
+    layer of a segment, an index selects the copy. So neither the IR nor the kernels grow with depth.
   }];
   let dependentDialects = ["::mlir::arith::ArithDialect", "::mlir::math::MathDialect", "::mlir::func::FuncDialect"];
   let useDefaultAttributePrinterParser = 1;
@@ -47,7 +47,7 @@ def Moe_Stack : Moe_Tensor<[F32, F64], [3]>;
 def Moe_Ids : Moe_Tensor<[I32], [2]>;
 // Counters.
 def Moe_Counts : Moe_Tensor<[I64], [2]>;
-// Whatever a map may read or make.
+// Types that a map may read or make.
 def Moe_MapTensor : Moe_Tensor<[F32, F64, I32, I64], [2]>;
 // BF16 and F8E4M3FN are how some tensors lie in memory; ops compute with F32 and F64 (see moe.cast).
 def Moe_AnyTensor : RankedTensorOf<[F32, F64, BF16, F8E4M3FN, I32, I64], [Moe_IsWholePred], "whole tensor">;

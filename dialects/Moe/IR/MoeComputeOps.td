@@ -18,7 +18,7 @@ defvar productFacts = Moe_Facts<"product", "whole", "narrow", ".sinks = Sinks::a
 def Moe_ReshapeOp : Moe_Op<"reshape", [Pure, differentiable, Moe_PartialOpInterface,
     Moe_Facts<"view", "whole", "likeInput", ".isCheap = true">]> {
   let summary = "The same elements in the same order under another shape";
-  let description = "Never moves data. (C1) both shapes have as many elements.";
+  let description = "Never moves data. (C1) both shapes have the same number of elements.";
   let arguments = (ins Moe_AnyTensor:$input);
   let results = (outs Moe_AnyTensor:$result);
   let assemblyFormat = "$input attr-dict `:` type($input) `->` type($result)";
@@ -49,16 +49,16 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, differentia
   let summary = "Elementwise computation, as a region of scalar arith and math";
   let description = [{
     All results have the same shape [rows, columns]. An operand of shape [r, c] is read at row `row * r / rows`, where r
-    divides rows (r = 1: one row for all; r = rows: row by row), and at column `column` (c = columns) or 0 (c = 1). The
-    region's arguments are the scalars, followed by row and column as i64 when `position` is set. The body may hold
-    arith and math ops on scalars, and `moe.sigmoid`. The canonicalizer drops operands and results without a use, merges
-    equal operands, and moves constants of one number inside. The backward is derived from the region (see
-    MapBackward.cpp for the scalar rules).
+    divides rows. So with r = 1 one row serves all rows, and with r = rows each row is read for itself. The operand is
+    read at column `column` if c = columns, and at column 0 if c = 1. The region's arguments are the scalars, followed
+    by row and column as i64 if `position` is set. The body may hold arith and math ops on scalars, and `moe.sigmoid`.
+    The canonicalizer drops operands and results without a use, merges equal operands, and moves constants of one number
+    inside. The backward is derived from the region (see MapBackward.cpp for the scalar rules).
 
     Where an operand is undefined (a row that a `moe.grouped_matmul` leaves out), every result computed from it is
-    undefined too. A `select` on another condition is the exception: it is as defined as the value that it takes.
-    `partial` says that nobody reads the results in rows that belong to no group (moe-join-maps), so a kernel that
-    leaves those rows out may compute this map.
+    undefined too. A `select` on another condition is the exception: it is undefined only where the value that it
+    selects is undefined. `partial` says that nobody reads the results in rows that belong to no group (moe-join-maps),
+    so a kernel that leaves those rows out may compute this map.
 
     Constraints: (C1) r divides rows, and c is 1 or columns; (C2) the body yields one scalar per result, of that
     result's element type; (C3) the body holds only arith and math ops and `moe.sigmoid`.
@@ -80,7 +80,7 @@ def Moe_MapOp : Moe_Op<"map", [Pure, SingleBlock, IsolatedFromAbove, differentia
   let hasVerifier = 1;
   let hasCanonicalizer = 1;
   // `body` gets the scalars of the inputs (then row and column when `position`) and returns one scalar per result.
-  let skipDefaultBuilders = 1; // with two flags they would take a lambda for one
+  let skipDefaultBuilders = 1; // with two flags, a lambda would convert to one of them
   let builders = [OpBuilder<(ins "::mlir::TypeRange":$resultTypes, "::mlir::ValueRange":$inputs,
     "::llvm::function_ref<::llvm::SmallVector<::mlir::Value>(::mlir::OpBuilder &, ::mlir::Location, "
     "::mlir::ValueRange)>":$body,
@@ -96,9 +96,9 @@ def Moe_SigmoidOp : Moe_Op<"sigmoid", [Pure, SameOperandsAndResultType]> {
   let summary = "1 / (1 + exp(-x)) of a scalar, inside a map";
   let description = [{
     Neither the value nor its derivative s (1 - s) becomes infinite or NaN for large |x|. Written out in arith and math
-    it would be a choice between two forms, whose derivative has three divisions. As one op it lets each target use what
-    it has: a stable form on CPUs, two instructions of the special-function unit on GPUs. Kernels also compute it on
-    vectors.
+    it would be a choice between two forms, whose derivative has three divisions. As one op, each target can compute it
+    in its own way: CPUs in a stable form, GPUs with two instructions of the special-function unit. Kernels also compute
+    it on vectors.
     ```mlir
     %s = moe.sigmoid %x : f32
     ```
@@ -122,9 +122,9 @@ def Moe_RowReduceOp : Moe_Op<"row_reduce", [Pure, differentiable, Moe_PartialOpI
     The order of additions is fixed for each target and shape. `max` has no gradient: it counts as a constant, as in a
     stable softmax.
 
-    With `every` n the result holds the sum of every n adjacent columns: [N, C] -> [N, C / n]. The kernel of a product
-    has no whole row in hand, but it can make these sums of its results (`moe-form-dispatches`). Row kernels refuse
-    `every`, and it has no backward.
+    With `every` n the result holds the sum of every n adjacent columns: [N, C] -> [N, C / n]. No block of a product's
+    kernel has a whole row, but the kernel can make these sums of its results (`moe-form-dispatches`). Row kernels
+    refuse `every`, and it has no backward.
   }];
   let arguments = (ins Moe_ReductionAttr:$kind, Moe_Matrix:$input, OptionalAttr<I64Attr>:$every);
   let results = (outs Moe_Matrix:$result);
@@ -169,7 +169,8 @@ def Moe_LogSumExpOp : Moe_Op<"log_sum_exp", [Pure, differentiable,
 def Moe_TopKOp : Moe_Op<"top_k", [Pure, Moe_RowFacts<"aligned", "wide", ".isBusy = true, .isDecision = true">]> {
   let summary = "Columns of the K largest entries of each row, largest first; ties go to the lowest column";
   let description = [{
-    [N, E] -> i32 [N, K]. NaN counts as smaller than every number. No gradient: the choice counts as a constant.
+    [N, E] -> i32 [N, K]. NaN counts as smaller than every number. The op has no gradient: the choice counts as a
+    constant.
 
     Constraints: (C1) 1 <= K <= E.
   }];
@@ -221,9 +222,9 @@ def Moe_GatherRowsOp : Moe_Op<"gather_rows", [Pure, differentiable,
     Moe_RowFacts<"permuted", "likeInput", ".isCheap = true", ["getOperandRows", "getPickedRows"]>]> {
   let summary = "result[r] = input[rows[r]]; a row number of -1 gives zeros";
   let description = [{
-    input [N, D] is a whole operand, rows i32 [R, 1]. `slot_row` i32 [N, K] (from `moe.permute`) says where each input
-    row went. The backward needs it, so it is given when the op will be differentiated: dinput[n] = sum over k of
-    dresult[slot_row[n, k]].
+    input [N, D] is a whole operand, rows i32 [R, 1]. `slot_row` i32 [N, K] (from `moe.permute`) holds the rows of the
+    result that each input row went to. The backward needs it, so it is given if the op will be differentiated:
+    dinput[n] = sum over k of dresult[slot_row[n, k]].
   }];
   let arguments = (ins Moe_Matrix:$input, Moe_Ids:$rows, Optional<Moe_Ids>:$slot_row);
   let results = (outs Moe_Matrix:$result);
@@ -240,7 +241,7 @@ def Moe_CombineRowsOp : Moe_Op<"combine_rows", [Pure, AttrSizedOperandSegments, 
   let description = [{
     rows [R, D] is a whole operand. slot_row i32 [N, K] names the row of each slot; -1 is a dropped slot and adds
     nothing. weights are [N, K]; without them every weight is 1. The sum is a segmented gather-sum in the order of k,
-    never an atomic add. `row_slot` i32 [R, 1] (n*K + k, or -1 for padding) is given when the op will be differentiated.
+    never an atomic add. `row_slot` i32 [R, 1] (n*K + k, or -1 for padding) is given if the op will be differentiated.
   }];
   let arguments = (ins Moe_Matrix:$rows, Moe_Ids:$slot_row, Optional<Moe_Ids>:$row_slot, Optional<Moe_Matrix>:$weights);
   let results = (outs Moe_Matrix:$result);
@@ -281,7 +282,7 @@ def Moe_DotRowsOp : Moe_Op<"dot_rows", [Pure, Moe_RowFacts<"permuted", "wide", "
 def Moe_EmbedOp : Moe_Op<"embed", [Pure, differentiable,
     Moe_RowFacts<"permuted", "narrow", "", ["getOperandRows"]>]> {
   let summary = "result[n] = table[ids[n]]";
-  let description = "table [V, D] is a whole operand, ids i32 [N, 1] in range (the data reader checks).";
+  let description = "table [V, D] is a whole operand; ids i32 [N, 1] are in range, which the data reader checks.";
   let arguments = (ins Moe_Matrix:$table, Moe_Ids:$ids);
   let results = (outs Moe_Matrix:$result);
   let assemblyFormat = "$table `,` $ids attr-dict `:` type($table) `,` type($ids) `->` type($result)";
@@ -297,8 +298,8 @@ def Moe_ColReduceOp : Moe_Op<"col_reduce", [Pure, differentiable,
     The order of additions is a function of the shapes alone: row by row on CPUs; on GPUs as docs/codegen-gpu.md says.
     (C1) G divides N.
 
-    A dispatch of kind "row" may end with it: the kernel then adds up groups of rows that it holds anyway, and leaves a
-    short sum (see moe-form-dispatches).
+    A dispatch of kind "row" may end with this op. Its kernel then adds up groups of rows that it holds anyway, and a
+    second `col_reduce` adds up these few sums (see moe-form-dispatches).
   }];
   let arguments = (ins Moe_Matrix:$input);
   let results = (outs Moe_Matrix:$result);
@@ -312,15 +313,15 @@ def Moe_ColumnKthOp : Moe_Op<"column_kth", [Pure, differentiable,
   let summary = "The n-th largest entry of each column: [N, E] -> [G, E], G equal groups of consecutive rows";
   let description = [{
     result[g, e] is the n-th largest of input[r, e] over the N/G rows r of group g. Equal entries count one by one. NaN
-    counts as smaller than every number; -0 equals +0, and a zero comes out as +0. The result is exact: no order of
-    evaluation changes it. No gradient: it counts as a constant, as a choice does.
+    counts as smaller than every number; -0 equals +0, and a zero comes out as +0. The result is exact: it does not
+    depend on the order of evaluation. The op has no gradient: its result counts as a constant.
 
-    When entries are equal, more than n of them may be larger than or equal to the result. `row` i32 [G, E] tells them
-    apart: it is the row, within its group, of the n-th entry when earlier rows come first among equals. So exactly n
-    entries are larger, or equal and in no later row.
+    If entries are equal, more than n of them may be larger than or equal to the result. `row` i32 [G, E] decides
+    between them: it is the row, within its group, of the n-th entry, if among equal entries the earlier row comes
+    first. So exactly n entries are larger, or equal and in no later row.
 
-    `rank` i64 [1, 1] serves when the rank is known only at run time: the op then takes the rank-th entry, and n is the
-    largest rank allowed. A rank outside 1..n counts as the nearest of these.
+    `rank` i64 [1, 1] is given if the rank is known only at run time. The op then takes the rank-th entry, and n is the
+    largest rank allowed. A rank below 1 counts as 1, and a rank above n as n.
 
     Constraints: (C1) G divides N; (C2) 1 <= n <= N/G; (C3) the result has the input's columns and element type; (C4)
     row has the shape of the result; (C5) rank is [1, 1].
@@ -363,13 +364,13 @@ def Moe_GroupedMatmulOp : Moe_Op<"grouped_matmul", [Pure, differentiable, leaves
   let summary = "One matrix product for each expert over its own rows";
   let description = [{
     a is [R, K], w [E, K, N] (with `tb`: [E, N, K]); offsets i32 [1, E+1] and counts i32 [1, E] come from `moe.permute`.
-    Rows offsets[e] .. offsets[e+1] of the result are a's rows times w[e]. This includes rows of padding (from
-    offsets[e] + counts[e] on): `gather_rows` and `spread_rows` make them zeros, since their row number is -1 there, and
-    products of zeros are zeros. A group without rows costs nothing. Rows beyond offsets[E] are not written and are
-    undefined. `all_rows` promises that there are none, that is offsets[E] = R. Only then may the product's kernel hold
-    ops that have to happen for all rows, such as `moe.write`.
+    Rows offsets[e] .. offsets[e+1] - 1 of the result are the same rows of a times w[e]. This includes rows of padding
+    (from offsets[e] + counts[e] on). `gather_rows` and `spread_rows` make these rows zeros, since their row number is
+    -1, so their products are zeros too. A group without rows costs nothing. Rows beyond offsets[E] are not written and
+    are undefined. `all_rows` promises that there are no such rows, that is, offsets[E] = R. Only then may the product's
+    kernel hold ops that have to happen for all rows, such as `moe.write`.
 
-    `scales` are given when the operands were quantised: element (r, n) of the result, where r is a row of expert e, is
+    `scales` are given if the operands are quantised. Element (r, n) of the result, where r is a row of expert e, is
     then the sum times rows[r] times columns[e, n]. Such a product has no backward of its own, because quantising comes
     after differentiation (moe-quantize-experts).
 
@@ -399,8 +400,8 @@ def Moe_GroupedOuterOp : Moe_Op<"grouped_outer", [Pure, productFacts]> {
   let summary = "The weight gradient of grouped_matmul: result[e] = a_e^T b_e over the rows of expert e";
   let description = [{
     a [R, K], b [R, N], result [E, K, N]. The sum runs over the counts[e] rows of each group; an expert without rows
-    gets zeros. A kernel may also read the rows of padding: wherever this op is used, one of a and b is zero there (see
-    `moe.grouped_matmul`) and the other is finite.
+    gets zeros. A kernel may also read the rows of padding: whoever makes this op guarantees that one of a and b is zero
+    there (see `moe.grouped_matmul`) and the other is finite.
   }];
   let arguments = (ins Moe_Matrix:$a, Moe_Matrix:$b, Moe_Ids:$offsets, Moe_Ids:$counts);
   let results = (outs Moe_Stack:$result);
@@ -417,12 +418,12 @@ def Moe_QuantizeRowsOp : Moe_Op<"quantize_rows", [Pure, Moe_Facts<"expanded", "a
   let summary = "Rounds rows to numbers that f8E4M3FN can hold, with one scale per row";
   let description = [{
     values[n, c] = input[n, c] / scale[n], rounded to the nearest number of f8E4M3FN, ties to even. scale [N, 1] is a
-    power of two: the smallest one, 2^-100 or larger, that keeps the largest magnitude of row n within 448. Several
-    inputs share one scale per row, so that products with them can be added up before they are scaled. Dividing and
-    multiplying by a power of two is exact, so every target gets the same values, however it fuses or divides. A row
+    power of two: the smallest one, 2^-100 or larger, for which the largest magnitude of row n divided by it is at
+    most 448. Several inputs share one scale per row, so that their products can be added up before they are scaled.
+    Dividing and multiplying by a power of two is exact, so every target gets the same values, whatever it fuses. A row
     with an infinity or a NaN becomes NaN, and so does its scale.
 
-    The values are floats that an f8 can hold; `moe-narrow-storage` decides where they lie in memory as f8.
+    The values are f32 or f64 numbers that an f8 can hold; `moe-narrow-storage` decides where they lie in memory as f8.
     `moe-decompose` expands the op into `map` and `row_reduce`.
 
     Constraints: (C1) at least one input, as many values, all of one type; (C2) scale has their rows and element type.
@@ -459,7 +460,7 @@ def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<[
   let summary = "Causal softmax attention by blocks; grouped queries";
   let description = [{
     q [B*S, H*dh], k and v [B*S, G*dh], with H = heads, G = kv_heads and S = seq_len. Query head h reads key head h /
-    (H/G). Scores are scaled by 1/sqrt(dh). No kernel holds a full matrix of scores (Dao et al. 2022). lse [B*S, H] is
+    (H/G). Scores are scaled by 1/sqrt(dh). No kernel stores a full matrix of scores (Dao et al. 2022). lse [B*S, H] is
     the log-sum-exp of the scaled scores; the backward needs it. The query at position i sees the keys max(0, i -
     window + 1) .. i; without `window` it sees all keys up to its own. A window of seq_len or more hides nothing, so
     canonicalization drops it.
@@ -479,7 +480,7 @@ def Moe_AttentionOp : Moe_Op<"attention", [Pure, differentiable, AllTypesMatch<[
 
 def Moe_AttentionGradOp : Moe_Op<"attention_grad", [Pure, AllTypesMatch<["k", "v", "dk", "dv"]>,
     AllTypesMatch<["q", "result", "grad", "dq"]>, Moe_Facts<"own", "whole", "narrow", "", ["isFactor"]>]> {
-  let summary = "Gradients of attention in q, k and v, recomputing the scores block by block";
+  let summary = "Gradients of attention with respect to q, k and v; recomputes the scores block by block";
   let description = "Sizes and `window` are those of the `moe.attention` whose backward it is.";
   let arguments = (ins Moe_Matrix:$q, Moe_Matrix:$k, Moe_Matrix:$v, Moe_Matrix:$result, Moe_Matrix:$lse,
                        Moe_Matrix:$grad,
@@ -497,7 +498,7 @@ def Moe_AttentionGradOp : Moe_Op<"attention_grad", [Pure, AllTypesMatch<["k", "v
 //===--- Sources --------------------------------------------------------------------------------------------------===//
 
 def Moe_SliceColumnsOp : Moe_Op<"slice_columns", [Pure,
-    // Rows are sequences: too few for a kernel to look for company.
+    // Rows are sequences; these are too few to look for a kernel that reads the same rows.
     Moe_Facts<"row", "aligned", "wide", ".sinks = Sinks::any, .takesConstants = true, .isCheap = true">]> {
   let summary = "Columns first .. first+C-1 of an id matrix, by row: the inputs or targets of a batch";
   let description = "i32 [B, S+1] -> i32 [B, C].";

@@ -7,10 +7,10 @@ def Moe_DifferentiableOpInterface : OpInterface<"DifferentiableOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{
     An op that knows its own backward. `moe-differentiate` calls `buildBackward` once for each op, from the last to the
-    first, with the gradient of each result (null when nothing flows there). The op adds IR at the builder's point and
-    sets the gradient of each operand (null: none, for ids or constants). `needed` tells which operands' gradients have
-    a use; others may be left null. It may use its own operands and results: the pass sees to it that they are saved or
-    recomputed.
+    first, with the gradient of each result (null if the loss does not depend on the result). The op adds IR at the
+    builder's point and sets the gradient of each operand (null: none, for ids or constants). `needed` tells which
+    operands' gradients have a use; others may be left null. It may use its own operands and results: the pass sees to
+    it that they are saved or recomputed.
   }];
   let methods = [
     InterfaceMethod<[{Builds the vector-Jacobian product. `resultGrads` has one entry per result,
@@ -27,12 +27,12 @@ def Moe_FactsOpInterface : OpInterface<"FactsOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{
     An op whose facts passes and targets may ask: which kernel computes it, how rows of its operands relate to those of
-    its results, how results lie in memory, and what else is in OpFacts.h. Ops get it by `Moe_Facts`. There is no
-    default: an op without facts is in no kernel, and a pass that meets one reports it.
+    its results, how results lie in memory, and the other facts of OpFacts.h. An op declares its facts with `Moe_Facts`.
+    There is no default: an op without facts cannot be in a kernel, and a pass that meets one reports an error.
   }];
   let methods = [
-    StaticInterfaceMethod<"What is true of every op of this name.", "const ::moec::moe::OpFacts &", "getFacts", (ins),
-      [{ return ConcreteOp::facts; }]>,
+    StaticInterfaceMethod<"The facts that hold for every op of this name.", "const ::moec::moe::OpFacts &",
+      "getFacts", (ins), [{ return ConcreteOp::facts; }]>,
     InterfaceMethod<"How rows of operand `index` relate to those of the results.", "::moec::moe::Rows",
       "getOperandRows", (ins "unsigned":$index), [{}], [{ return ConcreteOp::facts.rows; }]>,
     InterfaceMethod<"How result `index` lies in memory where storage is narrow.", "::moec::moe::Storage",
@@ -41,8 +41,8 @@ def Moe_FactsOpInterface : OpInterface<"FactsOpInterface"> {
       "bool", "isFactor", (ins "unsigned":$index), [{}], [{ return false; }]>,
     InterfaceMethod<"Whether the op decides which rows meet which expert.", "bool", "isDecision", (ins), [{}],
       [{ return ConcreteOp::facts.isDecision; }]>,
-    InterfaceMethod<[{The rows that the result consists of, where these are rows of an operand; loads of products can
-      pick them themselves. None for other ops.}],
+    InterfaceMethod<[{Which rows of an operand the result consists of, so that loads of products can pick these rows
+      themselves. None if the result does not consist of rows of an operand.}],
       "::std::optional<::moec::moe::PickedRows>", "getPickedRows", (ins), [{}], [{ return ::std::nullopt; }]>,
   ];
 }
@@ -84,12 +84,12 @@ def Moe_PartialOpInterface : OpInterface<"PartialOpInterface"> {
   let cppNamespace = "::moec::moe";
   let description = [{
     An op whose results need not exist in every row. A product of groups computes the rows of its groups and leaves the
-    others undefined. Whatever is computed from it row by row is undefined there too, so its kernel may skip these rows.
-    An op without this interface (a state write, for example) has to happen for all its rows, so it cannot be part of a
-    kernel that leaves some out.
+    other rows undefined. A value that is computed from it row by row is undefined in these rows too, so the kernel of
+    that value may skip them. An op without this interface (a state write, for example) has to happen for all its rows,
+    so it cannot be part of a kernel that leaves some out.
   }];
   let methods = [
-    InterfaceMethod<"Whether a kernel of this op may leave rows of its results out: the rows that no group has.",
+    InterfaceMethod<"Whether a kernel of this op may leave out the rows of its results that belong to no group.",
       "bool", "leavesRows", (ins), [{}], [{ return false; }]>,
     InterfaceMethod<[{Whether no result is needed in the rows that the operands for which `isLeft` holds do not have:
       each of them is undefined there as well, or nobody reads it.}],

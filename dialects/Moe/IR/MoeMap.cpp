@@ -74,7 +74,8 @@ struct SimplifyMapSignature : OpRewritePattern<MapOp> {
   using OpRewritePattern::OpRewritePattern;
   LogicalResult matchAndRewrite(MapOp op, PatternRewriter &rewriter) const override {
     Block *block = op.getBlock();
-    // Constants of one number become scalars inside, equal operands one; then operands without a use go.
+    // Constants of one number become scalars of the region, and equal operands become one. Then operands without a use
+    // are removed.
     bool changed = false;
     for (auto [argument, input] : llvm::zip(block->getArguments(), op.getInputs())) {
       SplatElementsAttr splat;
@@ -149,7 +150,8 @@ bool MapOp::isLeftWith(function_ref<bool(Value)> isLeft) {
       undefined.insert(argument);
   auto isUndefined = [&](Value value) { return undefined.contains(value); };
   for (Operation &op : getBlock()->without_terminator()) {
-    // A choice may take the other value, and one operand may settle a product of integers. Everything else needs all.
+    // A select may take the other value, and one operand may decide a product of integers. All other ops need all
+    // operands.
     auto select = dyn_cast<arith::SelectOp>(op);
     bool isSettled = isa<arith::AndIOp, arith::OrIOp, arith::MulIOp>(op);
     if (select && !isUndefined(select.getCondition())

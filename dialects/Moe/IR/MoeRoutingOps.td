@@ -22,9 +22,9 @@ def Moe_PermuteOp : Moe_Op<"permute", [Pure, AllTypesMatch<["ids", "slot_row"]>,
     - slot_row i32 [N, K]: the row of a slot, or -1
 
     R = S + E*(align-1), rounded up to `align`, with S = N*K slots: enough for every routing. `limit` promises that at
-    most `limit` ids are not -1; then S = limit. Routing by experts uses it, whose ids [N, E] have E*n entries set. If
-    there are more after all, those that would come after row R - 1 are dropped: they have no row (slot_row is -1), and
-    offsets and counts end there.
+    most `limit` ids are not -1; then S = limit. Routing by experts uses it: its ids [N, E] have only E*n entries that
+    are not -1. If there are more than promised, those that would come after row R - 1 are dropped: they have no row
+    (slot_row is -1), and offsets and counts end there.
 
     Constraints: (C1) at least one expert and an alignment of at least 1; (C2) 1 <= limit <= N*K; (C3) the shapes are
     these.
@@ -61,8 +61,8 @@ def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", 
     keeps its `capacity` slots of highest weight, the earlier slot among equals. `position` keeps the first `capacity`
     slots in token order.
 
-    `room` i64 [1, 1] is for capacities that are known only at run time, as in a layer with a top_k of its own. An
-    expert keeps min(room, capacity) slots, and none when that is 0 or less.
+    `room` i64 [1, 1] is for capacities that are known only at run time, as in a layer whose top_k differs from that of
+    other layers. An expert keeps min(room, capacity) slots, and none if that is 0 or less.
 
     Constraints: (C1) at least one expert and a capacity of at least 1; (C2) weights have the shape of ids; (C3) room is
     [1, 1].
@@ -84,7 +84,7 @@ def Moe_LimitCapacityOp : Moe_Op<"limit_capacity", [Pure, AllTypesMatch<["ids", 
 def Moe_CountIdsOp : Moe_Op<"count_ids", [Pure,
     Moe_Facts<"own", "reduced", "wide", ".sinks = Sinks::accumulate, .isDecision = true">]> {
   let summary = "How often each expert was chosen: i32 [N, K] -> i64 [G, E], G equal groups of consecutive rows";
-  let description = "Negative ids are not counted. Integers, so the order of counting never matters.";
+  let description = "Negative ids are not counted. Counts are integers, so the order of counting does not matter.";
   let arguments = (ins Moe_Ids:$ids);
   let results = (outs Moe_Counts:$result);
   let assemblyFormat = "$ids attr-dict `:` type($ids) `->` type($result)";
@@ -93,14 +93,14 @@ def Moe_CountIdsOp : Moe_Op<"count_ids", [Pure,
 
 def Moe_SinkhornOp : Moe_Op<"sinkhorn", [Pure, differentiable, AllTypesMatch<["scores", "plan"]>,
     Moe_Facts<"own", "whole", "wide", ".sinks = Sinks::write, .takesConstants = true, .isDecision = true">]> {
-  let summary = "The balanced plan nearest to scores: entropic optimal transport between rows and columns";
+  let summary = "The balanced transport plan nearest to scores: entropic optimal transport between rows and columns";
   let description = [{
     plan [N, E] maximises <plan, scores> - xi <plan, log plan> under row sums of 1 and column sums of N/E (Cuturi 2013).
     The iteration runs in the log domain with K = scores/xi, from log u = 0. It alternates log v_e = log(N/E) -
     logsumexp_r(K + log u) and log u_r = -logsumexp_e(K + log v), until the 2-norm of all errors of the sums is below
     `tol` or `max_iters` such pairs are done. The row update comes last, so rows sum to 1 and the plan is the softmax of
-    the rows of K + log v. Adding a number to a row or a column of scores changes nothing. When `enabled` is 0 the plan
-    is zeros, at no cost. No gradient: the plan counts as a constant.
+    the rows of K + log v. Adding a number to a row or a column of scores does not change the plan. If `enabled` is 0
+    the plan is zeros, at the cost of writing them. The op has no gradient: the plan counts as a constant.
 
     Constraints: (C1) enabled is [1, 1]; (C2) xi > 0, tol >= 0 and max_iters >= 1.
     ```mlir
@@ -126,12 +126,12 @@ def Moe_EighOp : Moe_Op<"eigh", [Pure, AllTypesMatch<["input", "previous", "vect
     input [B, n, n] is symmetric. vectors [B, n, n] holds an eigenvector of norm 1 in each column; values [B, n]
     descend. The method is cyclic Jacobi rotations over a fixed order of disjoint pairs (Golub and Van Loan, 8.5), until
     the norm of the off-diagonal part is below the resolution of the element type times the norm of the matrix. That
-    takes about 10 sweeps of 9 n^3 flops: the op is meant for some hundreds of rows now and then, not for every step.
-    The sign of an eigenvector, and the basis of equal eigenvalues, are those that the rotations of the unit matrix
-    give.
+    takes about 10 sweeps of 9 n^3 flops. So the op is meant for matrices of some hundreds of rows, and not for every
+    step. The sign of an eigenvector, and the basis of equal eigenvalues, are those that result from applying the
+    rotations to the unit matrix.
 
-    When `enabled` is 0, vectors = previous and values = 0. If `previous` is read from the state that vectors are
-    written to, nothing is moved in that case.
+    If `enabled` is 0, vectors = previous and values = 0. If `previous` is also read from the state that vectors are
+    written to, nothing is copied then.
 
     Constraints: (C1) matrices are square; (C2) values are [B, n], of the same element type; (C3) enabled is [1, 1].
     ```mlir
@@ -150,11 +150,12 @@ def Moe_QrOp : Moe_Op<"qr", [Pure, AllTypesMatch<["input", "previous", "result"]
   let summary = "The orthonormal factor of matrices: input = result * R, R upper triangular with a positive diagonal";
   let description = [{
     input [B, m, n], m >= n. The method is Gram-Schmidt, column by column, with each column projected twice: columns are
-    then orthogonal up to rounding (Giraud et al. 2005). A column that lies, up to rounding, in the span of those before
-    it is replaced by the unit vector farthest from that span, which is made orthogonal in the same way.
+    then orthogonal up to rounding (Giraud et al. 2005). If a column lies, up to rounding, in the span of the columns
+    before it, it is replaced by the unit vector farthest from that span. This vector is made orthogonal in the same
+    way.
 
-    When `enabled` is 0, result = previous. If `previous` is read from the state that the result is written to, nothing
-    is moved in that case.
+    If `enabled` is 0, result = previous. If `previous` is also read from the state that the result is written to,
+    nothing is copied then.
 
     Constraints: (C1) matrices have as many rows as columns or more; (C2) enabled is [1, 1].
     ```mlir

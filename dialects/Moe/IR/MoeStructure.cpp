@@ -29,7 +29,7 @@ void StateOp::build(OpBuilder &, OperationState &state, StringAttr name, StateKi
 
 namespace {
 
-/// What a state with a role must be.
+/// The kind and element type that a role asks for.
 struct RoleRule {
   StateKind kind;
   unsigned integerBits; // 0: floats
@@ -108,6 +108,11 @@ LogicalResult StateOp::verify() {
     if (!getCount())
       return emitOpError("has layers but no count");
   }
+  // (C7)
+  if (getDivided() && (static_cast<int64_t>(*getDivided()) < 2 ||
+                       (!getEach() && getTotalElements() % static_cast<int64_t>(*getDivided()) != 0)))
+    return emitOpError("is divided by ") << *getDivided() << ", expected 2 or more that divides its "
+                                         << getTotalElements() << " elements";
   // (C1)
   if (getGradient() && getKind() != StateKind::parameter)
     return emitOpError("is of kind ") << stringifyStateKind(getKind()) << ", only a parameter names a gradient";
@@ -138,6 +143,18 @@ LogicalResult StateOp::verifySymbolUses(SymbolTableCollection &symbols) {
   return success();
 }
 
+/// Of one of `runs` equal runs of the elements of a state, seen as rows.
+static LogicalResult verifyRun(InFlightDiagnostic error, StateOp state, int64_t runs, RankedTensorType type) {
+  if (type.getNumElements() * runs == state.getTotalElements() &&
+      type.getElementType() == state.getTensorType().getElementType()) {
+    error.abandon();
+    return success();
+  }
+  return error << "has type " << type << ", expected one of " << runs << " equal runs of the "
+               << state.getTotalElements() << " elements of state @" << state.getSymName() << ", of "
+               << state.getTensorType().getElementType();
+}
+
 static LogicalResult verifyAccess(Operation *op, FlatSymbolRefAttr symbol, Value index, Value value,
                                   SymbolTableCollection &symbols) {
   auto state = symbols.lookupNearestSymbolFrom<StateOp>(op, symbol);
@@ -149,6 +166,16 @@ static LogicalResult verifyAccess(Operation *op, FlatSymbolRefAttr symbol, Value
     return diag;
   };
   RankedTensorType expected = state.getTensorType();
+  auto read = dyn_cast<ReadOp>(op);
+  std::optional<uint64_t> runs = read ? read.getRuns() : std::nullopt;
+  bool isRun = state.getDivided() && !state.getEach();
+  if (isRun && (index || runs))
+    return error() << "has an index, but each rank has one run of state " << symbol;
+  if (runs && !index)
+    return error() << "reads one of " << *runs << " runs, expected an index that says which";
+  if (runs || isRun)
+    return verifyRun(error(), state, static_cast<int64_t>(runs ? *runs : *state.getDivided()),
+                     cast<RankedTensorType>(value.getType()));
   if (index && !state.getCount())
     return error() << "has an index, but state " << symbol << " has no count";
   if (!index && state.getCount()) {
@@ -160,7 +187,7 @@ static LogicalResult verifyAccess(Operation *op, FlatSymbolRefAttr symbol, Value
     expected = RankedTensorType::get(expected.getShape(), expected.getElementType());
   if (value.getType() == expected)
     return success();
-  // Inside a dispatch a state is memory: any shape with as many elements of the same type will do.
+  // Inside a dispatch a state is memory, so any shape with the same number of elements of the same type is allowed.
   auto type = cast<RankedTensorType>(value.getType());
   if (op->getParentOfType<DispatchOp>() && type.getElementType() == expected.getElementType() &&
       type.getNumElements() == expected.getNumElements())

@@ -21,7 +21,7 @@ def Moe_StateKindAttr : EnumAttr<Moe_Dialect, Moe_StateKind, "kind"> {
   let assemblyFormat = "$value";
 }
 
-// The runtime finds by its role what it works with itself; runtime/plan/Plan.h says what each is.
+// The runtime finds the states that it uses itself by their role; runtime/plan/Plan.h describes each role.
 def Moe_StateRole : I32EnumAttr<"StateRole", "what the runtime itself does with a state", [
     I32EnumAttrCase<"step_counter", 0>, I32EnumAttrCase<"batch_tokens", 1>, I32EnumAttrCase<"batch_sources", 2>,
     I32EnumAttrCase<"generate_tokens", 3>, I32EnumAttrCase<"generate_position", 4>,
@@ -37,20 +37,26 @@ def Moe_StateRoleAttr : EnumAttr<Moe_Dialect, Moe_StateRole, "role"> {
 def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
   let summary = "Declares memory that outlives one function call";
   let description = [{
-    A state has a kind, a tensor type and, when `count` is given, that many copies back to back (one for each layer of a
-    segment). Its logical name is what checkpoints and people call it: `named`, or the symbol where that is absent.
+    A state has a kind and a tensor type. With `count` it has that many copies back to back, one for each layer of a
+    segment. Checkpoints and people use its logical name, which is `named`, or the symbol if `named` is absent.
     `layers` = [first, step] gives copy i the name with `<first + step*i>` in place of `{}`. Parameters name their
-    gradient state. `balance` is what balancing methods and measures keep from step to step, such as a bias for each
-    expert. A `copy` holds a parameter once more in a narrower type, which products read (see `moe-narrow-storage`), or
-    the scales of such a copy (see `moe-quantize-experts`).
+    gradient state. A `balance` state holds what balancing methods and measures keep from step to step, such as a bias
+    for each expert. A `copy` holds a parameter a second time, in the narrower type that products read (see
+    `moe-narrow-storage`), or the scales of such a copy (see `moe-quantize-experts`).
 
     Passes and the runtime read attributes, never names. `saved`: the state goes into checkpoints. `logged`: the log has
     the metric under this key. `role`: the runtime itself uses the state, as the batch, the step counter, and so on.
 
     Constraints: (C1) a parameter names a gradient state of the same shape and count, or none if it is frozen; (C2)
-    `count` >= 1; (C3) only parameter, optimizer, balance and counter states are saved: the others are made anew; (C4)
-    a metric is logged, and nothing else; (C5) a state has the kind and the element type that its role asks for, and the
-    step counter is saved; (C6) a logical name is not empty, and has one `{}` at most, with `layers` to fill it.
+    `count` >= 1; (C3) only parameter, optimizer, balance and counter states are saved, since a run makes the others
+    again; (C4) every metric is logged, and no other state is; (C5) a state has the kind and the element type that its
+    role asks for, and the step counter is saved; (C6) a logical name is not empty, and has one `{}` at most, with
+    `layers` to fill it; (C7) `divided` is at least 2 and divides the number of elements of all copies together.
+
+    `divided n along [axes]`: the elements of all copies, in their order, are cut into n equal runs. Each rank along
+    these axes keeps one run. Such a state is read and written without an index, as `[rows, columns]` of one run. With
+    `each`, every copy is cut into n runs of its outermost dimension instead, and the type is that of one run: ranks own
+    some of the experts of each layer.
 
     ```mlir
     moe.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1]
@@ -63,10 +69,12 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
   let arguments = (ins SymbolNameAttr:$sym_name, Moe_StateKindAttr:$kind, TypeAttr:$type,
                        OptionalAttr<I64Attr>:$count, OptionalAttr<DenseI64ArrayAttr>:$layers,
                        OptionalAttr<FlatSymbolRefAttr>:$gradient, OptionalAttr<StrAttr>:$logical_name,
-                       OptionalAttr<StrAttr>:$log_name, OptionalAttr<Moe_StateRoleAttr>:$role, UnitAttr:$saved);
+                       OptionalAttr<StrAttr>:$log_name, OptionalAttr<Moe_StateRoleAttr>:$role, UnitAttr:$saved,
+                       OptionalAttr<I64Attr>:$divided, OptionalAttr<StrArrayAttr>:$axes, UnitAttr:$each);
   let assemblyFormat = [{
     $sym_name `` $kind `:` $type (`count` $count^)? (`layers` $layers^)? (`gradient` $gradient^)?
-    (`named` $logical_name^)? (`logged` $log_name^)? (`role` `` $role^)? (`saved` $saved^)? attr-dict
+    (`named` $logical_name^)? (`logged` $log_name^)? (`role` `` $role^)? (`saved` $saved^)?
+    (`divided` $divided^ `along` $axes (`each` $each^)?)? attr-dict
   }];
   // The other attributes are set afterwards.
   let builders = [OpBuilder<(ins "::mlir::StringAttr":$sym_name, "StateKindAttr":$kind, "::mlir::TypeAttr":$type,
@@ -74,10 +82,12 @@ def Moe_StateOp : Moe_Op<"state", [Symbol, DeclareOpInterfaceMethods<SymbolUserO
                                  "::mlir::FlatSymbolRefAttr":$gradient)>];
   let hasVerifier = 1;
   let extraClassDeclaration = [{
-    /// What people and checkpoints call it; {} stands for the layer.
+    /// The name that people and checkpoints use; {} stands for the layer.
     ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopies() { return getCount().value_or(1); }
+    /// Of all copies, over all ranks.
+    int64_t getTotalElements() { return getTensorType().getNumElements() * getCopies(); }
     /// Bytes of one copy.
     int64_t getCopyBytes();
   }];
@@ -91,16 +101,20 @@ def Moe_ReadOp : Moe_StateAccess<"read", [MemoryEffects<[MemRead]>,
     DeclareOpInterfaceMethods<Moe_DifferentiableOpInterface, ["buildBackward"]>]> {
   let summary = "The value of a state, or of one copy of a stacked state";
   let description = [{
-    With an index the result has the state's type. Without one a state of count L reads as `[L, ...]`. The backward of
+    With an index the result has the state's type. Without one a state of count L reads as `[L, ...]`. With `of n` the
+    elements of all copies are cut into n equal runs, and the index says which of them is read. The backward of
     reading a parameter adds to its gradient state. Of a state that ranks hold in parts (`dist.partial`), the read has
     that type too; what is written or added to it is this rank's part.
     ```mlir
     %w = moe.read @"layers.{}.attention.q"[%layer] : tensor<128x128xf32>
+    %run = moe.read @"layers.{}.attention.q"[%rank] of 8 : tensor<64x128xf32>
     ```
   }];
-  let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index);
+  let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index, OptionalAttr<I64Attr>:$runs);
   let results = (outs Moe_StateTensor:$result);
-  let assemblyFormat = "$state (`[` $index^ `]`)? attr-dict `:` type($result)";
+  let assemblyFormat = "$state (`[` $index^ `]`)? (`of` $runs^)? attr-dict `:` type($result)";
+  let builders = [OpBuilder<(ins "::mlir::Type":$result, "::mlir::FlatSymbolRefAttr":$state, "::mlir::Value":$index),
+                            [{ build($_builder, $_state, result, state, index, /*runs=*/::mlir::IntegerAttr()); }]>];
 }
 
 def Moe_WriteOp : Moe_StateAccess<"write", [MemoryEffects<[MemWrite]>]> {
@@ -124,8 +138,7 @@ def Moe_LossOp : Moe_Op<"loss", [MemoryEffects<[MemWrite]>]> {
   let summary = "The scalar to minimise";
   let description = [{
     `moe-differentiate` seeds the gradient of `total` with `scale` (1 / micro_batches, see docs/architecture.md) and
-    removes the op. The op claims to write memory, so that nothing that it needs is removed as dead code before that
-    pass.
+    removes the op. The op claims to write memory, so that its operands are not removed as dead code before that pass.
   }];
   let arguments = (ins Moe_Matrix:$total, F64Attr:$scale);
   let assemblyFormat = "$total `scale` $scale attr-dict `:` type($total)";
@@ -185,14 +198,15 @@ def Moe_RepeatOp : Moe_Op<"repeat", [SingleBlock, RecursiveMemoryEffects]> {
 def Moe_DispatchOp : Moe_Op<"dispatch", [SingleBlock, IsolatedFromAbove, RecursiveMemoryEffects]> {
   let summary = "A group of ops that becomes one kernel launch";
   let description = [{
-    Made by `moe-form-dispatches`, read by the code generators. `kind` names the template that can emit the body (see
-    docs/codegen-cpu.md): `row`, `matmul`, or the mnemonic of a single op. Operands are tensors and at most one index
-    per enclosing repeat; block arguments mirror them. The body reads and writes states through `moe.read`, `moe.write`
-    and `moe.accumulate`. `note "..."`, after the kind, says why the first op that could have followed was not fused.
+    `moe-form-dispatches` makes it, and the code generators read it. `kind` names the template that can emit the body
+    (see docs/codegen-cpu.md): `row`, `matmul`, or the mnemonic of a single op. Operands are tensors and at most one
+    index per enclosing repeat; block arguments mirror them. The body reads and writes states through `moe.read`,
+    `moe.write` and `moe.accumulate`. `note "..."`, after the kind, says why the first op that could have followed was
+    not fused.
 
     Constraints: (C1) block arguments mirror the operands; (C2) the body yields the results; (C3) an index into a state
-    is a block argument; (C4) where an op leaves rows out (PartialOpInterface: a product of groups), nothing that leaves
-    the kernel is needed in these rows: no state is written, and the yielded values are undefined there too.
+    is a block argument; (C4) if an op of the body leaves rows out (PartialOpInterface: a product of groups), the kernel
+    writes no state in these rows, and the yielded values are undefined there too.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xf32>, index) -> tensor<8x16xf32> {
       %w = moe.read @"layers.{}.up"[%l] : tensor<4x16xf32>

@@ -1,4 +1,4 @@
-// Shape checks with one wording: what, what it is, what was expected.
+// Shape checks. Their messages have one form: the value, its shape, the expected shape.
 #ifndef MOEC_DIALECTS_MOE_IR_MOEVERIFY_H
 #define MOEC_DIALECTS_MOE_IR_MOEVERIFY_H
 

@@ -75,10 +75,10 @@ Rows SpreadRowsOp::getOperandRows(unsigned index) { return index == 1 ? Rows::al
 Rows DotRowsOp::getOperandRows(unsigned index) { return index == 1 ? Rows::permuted : Rows::aligned; }
 Rows EmbedOp::getOperandRows(unsigned index) { return index == 0 ? Rows::permuted : Rows::aligned; }
 
-// `rank` is one number for all.
+// `rank` is one number for all rows.
 Rows ColumnKthOp::getOperandRows(unsigned index) { return index == 0 ? Rows::reduced : Rows::whole; }
 
-// With `ta` the depth is what both have as rows.
+// With `ta` the rows of both operands are the depth.
 Rows MatmulOp::getOperandRows(unsigned index) {
   if (getTa())
     return index == 1 && getTb() ? Rows::whole : Rows::reduced;
@@ -90,7 +90,7 @@ Rows GroupedMatmulOp::getOperandRows(unsigned index) {
 }
 Rows GroupedOuterOp::getOperandRows(unsigned index) { return index < 2 ? Rows::reduced : Rows::whole; }
 
-// One matrix is computed from the same one of the stacks.
+// Each matrix of a result is computed from the matrix at the same place of the stacks.
 Rows EighOp::getOperandRows(unsigned index) { return index < 2 ? Rows::aligned : Rows::whole; }
 Rows QrOp::getOperandRows(unsigned index) { return index < 2 ? Rows::aligned : Rows::whole; }
 
@@ -129,7 +129,7 @@ Storage QuantizeColumnsOp::getStorage(unsigned result) {
 
 //===--- Decisions ------------------------------------------------------------------------------------------------===//
 
-// Floats decide on integers: ids from a comparison of scores.
+// Integers that are computed from floats, such as ids from a comparison of scores, are decisions.
 bool MapOp::isDecision() {
   auto isFloat = [](Value value) { return isa<FloatType>(elementType(value)); };
   return llvm::any_of(getInputs(), isFloat) && !llvm::all_of(getResults(), isFloat);

@@ -13,8 +13,9 @@ Type likeWith(Type type, Type element) {
 }
 } // namespace
 
-// With largest = m * 2^e, 1 <= m < 2, the scale is 2^(e - 8), or 2^(e - 7) when m is more than 1.75 (448 = 1.75 * 2^8):
-// adding one below a quarter of the mantissa's range carries into the exponent just then.
+// With largest = m * 2^e, 1 <= m < 2, the scale is 2^(e - 8), or 2^(e - 7) if m is more than 1.75 (448 = 1.75 * 2^8).
+// To get this, the code adds to the bits of `largest` one less than a quarter of the mantissa's range: the sum carries
+// into the exponent exactly if m is more than 1.75.
 QuantizationScale buildQuantizationScale(OpBuilder &builder, Location loc, Value largest) {
   constexpr int64_t kLargestExponent = 8, kLeastExponent = -100;
   Type type = largest.getType();
@@ -35,7 +36,7 @@ QuantizationScale buildQuantizationScale(OpBuilder &builder, Location loc, Value
   bits = arith::SubIOp::create(builder, loc, bits, number(kLargestExponent << mantissa));
   bits = arith::MaxSIOp::create(builder, loc, bits, exponent(kLeastExponent));
   Value inverse = arith::SubIOp::create(builder, loc, number((2 * bias) << mantissa), bits);
-  // Zero, but NaN where anything is infinite or NaN: a scale made of such bits would be a number.
+  // Zero, or NaN if `largest` is infinite or NaN. Without it, a scale made from such bits would be a number.
   Value nothing = arith::SubFOp::create(builder, loc, largest, largest);
   auto finish = [&](Value made) -> Value {
     return arith::AddFOp::create(builder, loc, arith::BitcastOp::create(builder, loc, type, made), nothing);

@@ -10,12 +10,12 @@ struct QuantizationScale {
   mlir::Value scale, inverse; // powers of two
 };
 
-/// The scale of numbers whose largest magnitude is `largest` (f32 or f64); NaN when that is not finite.
+/// The scale of numbers whose largest magnitude is `largest` (f32 or f64); NaN if that is not finite.
 QuantizationScale buildQuantizationScale(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value largest);
-/// `value`, of at most 448, as the nearest number that an f8E4M3FN can hold, in its own type: arith.truncf and
-/// arith.extf, which targets lower.
+/// The f8E4M3FN number that is nearest to `value` (of magnitude 448 at most), in the type of `value`. It consists of
+/// arith.truncf and arith.extf, which targets lower.
 mlir::Value buildRounding(mlir::OpBuilder &builder, mlir::Location loc, mlir::Value value);
-/// The type that `value` was rounded to, so that nothing is lost when it is stored as that; null when it was not.
+/// The type that `value` was rounded to, in which it can be stored without loss; null if it was not rounded.
 mlir::FloatType roundedTo(mlir::Value value);
 
 } // namespace moec::moe

@@ -19,7 +19,7 @@ LogicalResult RowReduceOp::buildBackward(OpBuilder &builder, ValueRange resultGr
                                          SmallVectorImpl<Value> &operandGrads) {
   if (getEvery())
     return emitOpError("of parts of rows has no backward");
-  // A maximum only shifts what is exponentiated; it counts as a constant.
+  // The maximum only shifts the exponents of a softmax, so it counts as a constant.
   if (getKind() == Reduction::sum)
     operandGrads[0] =
         buildMap(builder, getLoc(), getInput().getType(), resultGrads[0], [](Scalars &, ValueRange v) { return v[0]; });
@@ -40,7 +40,8 @@ LogicalResult RmsNormOp::buildBackward(OpBuilder &builder, ValueRange resultGrad
   Value x = getInput(), scale = getScale(), g = resultGrads[0];
   double eps = getEps().convertToDouble(), perColumn = 1.0 / cols(x);
   auto rsqrt = [&](Scalars &s, Value sum) { return s.rsqrt(s.add(s.mul(sum, perColumn), eps)); };
-  // First what reads the gradient too: x alone could have a kernel of its own (siblings, in moe-form-dispatches).
+  // The op that also reads the gradient comes first: an op that reads x alone could get a kernel of its own (siblings,
+  // in moe-form-dispatches).
   Value dot;
   if (needed[0]) {
     Value products = buildMap(builder, loc, x.getType(), {x, scale, g},
@@ -125,7 +126,7 @@ LogicalResult CombineRowsOp::buildBackward(OpBuilder &builder, ValueRange result
   return success();
 }
 
-// What was chosen is a constant.
+// The chosen entry counts as a constant.
 LogicalResult ColumnKthOp::buildBackward(OpBuilder &, ValueRange, ArrayRef<bool>, SmallVectorImpl<Value> &) {
   return success();
 }

@@ -11,7 +11,8 @@ namespace moec::moe {
 
 namespace {
 
-// Kept under every policy: it is small, and a second one could differ when another kernel rounds otherwise.
+// Every policy keeps it: it is small, and a second computation could differ, because another kernel may round
+// differently.
 bool isRoutingDecision(Operation *op) {
   auto facts = dyn_cast<FactsOpInterface>(op);
   return facts && facts.isDecision();
@@ -22,8 +23,8 @@ bool isCheap(Operation *op) {
   return facts && facts->isCheap;
 }
 
-/// A sum that ends a product, or what else is not cheap: keeping it costs as much as keeping what that made, and its
-/// backward needs neither.
+/// Whether the op adds the result of a product (or of another op that is not cheap) to another value. Keeping the sum
+/// costs as much as keeping that result, and the backward of the product needs neither.
 bool endsProduct(Operation &op) {
   auto map = dyn_cast<MapOp>(op);
   return map && isSum(map) && llvm::any_of(map.getInputs(), [](Value input) {
@@ -40,11 +41,11 @@ struct AssignRematPass : impl::MoeAssignRematBase<AssignRematPass> {
     UnitAttr mark = UnitAttr::get(&getContext());
     WalkResult walked = getOperation().walk([&](RepeatOp repeat) -> WalkResult {
       for (Operation &op : repeat.getBlock()->without_terminator()) {
-        if (isa<RepeatOp>(op)) // decides for its own body
+        if (isa<RepeatOp>(op)) // its body is visited by itself
           continue;
         if (!factsOf(&op) && !op.hasTrait<OpTrait::ConstantLike>())
           return op.emitOpError("internal: has no facts, so nothing says whether it may be computed again");
-        // Reads are always done again.
+        // Reads are always repeated.
         if (isRoutingDecision(&op) || !isMemoryEffectFree(&op) || op.getNumResults() == 0)
           continue;
         if (policy == RematPolicy::full || (isCheap(&op) && !endsProduct(op)))

@@ -1,4 +1,4 @@
-// Expands ops that stand for a few maps and row reductions.
+// Expands ops that are short for a few maps and row reductions.
 #include "dialects/Moe/IR/MoeBuild.h"
 #include "dialects/Moe/IR/Quantization.h"
 #include "dialects/Moe/Transforms/Passes.h"
@@ -43,7 +43,7 @@ struct Exponentials {
 void decompose(SoftmaxOp op) {
   OpBuilder builder(op);
   Exponentials parts(builder, op.getLoc(), op.getInput());
-  // One division a row, then products: what the row template vectorises best.
+  // One division per row, then multiplications, which the row template vectorises best.
   Value y = buildMap(builder, op.getLoc(), op.getType(), {parts.exp, parts.sum},
                      [](Scalars &s, ValueRange v) { return s.mul(v[0], s.div(s.constant(v[1].getType(), 1), v[1])); });
   op.replaceAllUsesWith(y);

@@ -1,5 +1,6 @@
-// Appends the backward of a function's loss. The body of the pass is in three parts: which values have a gradient
-// (activity), the reverse walk over one block, and the backward of moe.repeat with what it keeps of the forward.
+// Appends the backward of a function's loss. The pass has three parts: it finds the values that have a gradient
+// (activity), walks over one block in reverse, and makes the backward of moe.repeat with the values that the forward
+// keeps for it.
 #include "dialects/Moe/IR/MoeBuild.h"
 #include "dialects/Moe/Transforms/Passes.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
@@ -61,7 +62,7 @@ private:
 void Differentiator::markActive(Block &block) {
   for (Operation &op : block) {
     if (auto repeat = dyn_cast<RepeatOp>(op)) {
-      // What is carried may become active by the body: until nothing is added.
+      // The body may make carried values active, so repeat until no value is added.
       auto copy = [&](auto from, auto to) {
         for (auto [source, target] : llvm::zip_equal(from, to))
           if (active.contains(source))
@@ -91,7 +92,7 @@ void Differentiator::markActive(Block &block) {
   }
 }
 
-// Adds to `reached` whatever in the block has a gradient, given that the values in `reached` have one.
+// Adds to `reached` the values of the block that have a gradient, given that the values in `reached` have one.
 void Differentiator::markReached(Block &block, ValueSet &reached) {
   auto reach = [&](Value value) {
     if (active.contains(value))
@@ -101,7 +102,7 @@ void Differentiator::markReached(Block &block, ValueSet &reached) {
     if (llvm::none_of(op.getResults(), [&](Value v) { return reached.contains(v); }))
       continue;
     llvm::for_each(op.getOperands(), reach);
-    // All that a nested repeat reads; more than needed only costs zeros.
+    // All values that a nested repeat reads. A value too many only costs a gradient of zeros.
     if (auto repeat = dyn_cast<RepeatOp>(op))
       for (Value value : getCaptured(repeat))
         reach(value);
@@ -244,7 +245,7 @@ LogicalResult Differentiator::visitRepeat(RepeatOp forward, OpBuilder &builder, 
 // kept.
 void Differentiator::provideForwardValues(RepeatOp forward, RepeatOp backward) {
   Block *from = forward.getBlock(), *to = backward.getBlock();
-  // Only what is still used may count as needed.
+  // Only values that are still used may count as needed.
   eraseDeadOps(*to);
 
   IRMapping mapping;

@@ -9,10 +9,10 @@ namespace moec::moe {
 
 namespace {
 
-constexpr unsigned maxProducts = 2; // gate and up, key and value: more have not been seen to help
+constexpr unsigned maxProducts = 2; // gate and up, key and value: no case is known where more help
 constexpr unsigned maxTerms = 4;    // products that a kernel adds up
 
-/// Of a group that begins with a state write: its kernel copies or fills.
+/// Facts of a group that begins with a state write: its kernel copies or fills.
 constexpr OpFacts storingFacts = {.kernel = Kernel::row,
                                   .rows = Rows::aligned,
                                   .storage = Storage::wide,
@@ -21,8 +21,8 @@ constexpr OpFacts storingFacts = {.kernel = Kernel::row,
 
 StringRef stateOf(Operation *op) { return cast<StateAccessOpInterface>(op).getStateAttr().getValue(); }
 
-/// Epilogues and the terms of sums have no place for a constant (the canonicalizer takes those of one number inside
-/// maps).
+/// Epilogues and the terms of sums cannot hold a constant tensor. (The canonicalizer moves constants of one number into
+/// maps.)
 bool isConstant(Value value) { return isa_and_present<arith::ConstantOp>(underReshapes(value).getDefiningOp()); }
 
 int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }
@@ -79,7 +79,7 @@ DispatchGroups::DispatchGroups(Block &block, const DispatchTraits &traits) : blo
 bool DispatchGroups::isCloned(Operation *op) const {
   if (isa<arith::ConstantOp, ReadOp>(op) || isView(op))
     return true;
-  // A sum over rows computes its terms itself: reading two tensors again costs no more than writing one and reading it.
+  // A sum over rows computes its terms itself: reading two tensors costs no more than writing one and reading it.
   if (auto map = dyn_cast<MapOp>(op); map && !groupOf.contains(op))
     return map->getNumResults() == 1 && !map.getPosition() && map.getShapeType().getDimSize(1) > 1 &&
            !map->use_empty() && llvm::none_of(map.getInputs(), isConstant) && countFullInputs(map) > 0 &&
@@ -90,12 +90,12 @@ bool DispatchGroups::isCloned(Operation *op) const {
   return picksRowsInLoads(op);
 }
 
-/// Whether `op` makes rows of a matrix by a map of row numbers which the loads of products can follow themselves.
+/// Whether `op` picks rows of a matrix by row numbers, so that the loads of products can pick them themselves.
 bool DispatchGroups::picksRowsInLoads(Operation *op) const {
   std::optional<PickedRows> picked = pickedRows(op);
   if (!picked || (picked->bySlot && !traits.spreadInLoads))
     return false;
-  int64_t columns = 0; // of the products, across the rows: how often these are read
+  int64_t columns = 0; // of the products together: the rows are read once for each tile of columns
   for (OpOperand &use : op->getUses()) {
     Operation *user = use.getOwner();
     if (!isa<GroupedMatmulOp, GroupedOuterOp>(user))
@@ -148,7 +148,7 @@ bool DispatchGroups::writeFits(Operation *write, unsigned index) const {
   auto found = accesses.find(stateOf(write));
   if (found == accesses.end())
     return true;
-  // Ops come in program order: what has been placed by now comes before the write.
+  // Ops come in program order, so all accesses placed so far come before the write.
   for (const Access &access : found->second) {
     if (access.group > index)
       return false;
@@ -205,7 +205,8 @@ bool DispatchGroups::acceptsKind(Operation *op, const DispatchGroup &group, std:
   return false;
 }
 
-/// Whether somebody reads the value from memory, wherever it is made: all but row ops, which may take it along.
+/// Whether the value must be stored, wherever it is made. Every user except a row op reads it from memory; a row op may
+/// be fused with it.
 bool DispatchGroups::mustBeStored(Value value) const {
   SmallVector<Value> views{value};
   while (!views.empty())
@@ -219,7 +220,7 @@ bool DispatchGroups::mustBeStored(Value value) const {
   return false;
 }
 
-/// A product's kernel takes a map when it then stores no more than the two would have stored apart.
+/// A product's kernel takes a map if it then stores no more than two separate kernels would.
 bool DispatchGroups::earnsEpilogue(MapOp map, const DispatchGroup &group) const {
   unsigned outside = llvm::count_if(map.getInputs(), [&](Value input) {
     return cast<RankedTensorType>(input.getType()).getShape() == map.getShapeType().getShape() && !group.makes(input);
@@ -230,8 +231,8 @@ bool DispatchGroups::earnsEpilogue(MapOp map, const DispatchGroup &group) const 
                     return !group.makes(input) ||
                            llvm::all_of(input.getUsers(), [&](Operation *user) { return user == map.getOperation(); });
                   });
-  // Two passes over memory are saved: the product's result out, and in again. A row kernel that follows the map makes
-  // one for each result that it reads.
+  // Fusion saves two passes over memory: storing the product's result and reading it again. A row kernel that follows
+  // the map reads one tensor more for each result of the map that it uses.
   auto isReadByRows = [&](Value result) {
     return llvm::any_of(result.getUses(), [&](OpOperand &use) {
       Operation *user = use.getOwner();
@@ -318,8 +319,8 @@ unsigned DispatchGroups::open(Operation *op) {
 }
 
 /// Products of the same A with the same result shape share a kernel: A stays in cache between them, and one epilogue
-/// sees both. So do products that are only added up. What the group writes by now is no obstacle: its accesses say
-/// whether the other product reads it.
+/// takes both results. Products that are only added up also share a kernel. The group may already contain writes: its
+/// accesses tell whether the other product reads those states.
 int DispatchGroups::findMatmulPartner(Operation *op) const {
   if (groups.empty())
     return -1;
@@ -388,8 +389,8 @@ int DispatchGroups::findSibling(Operation *op) const {
   return -1;
 }
 
-/// A repeat, or an op that stays apart, is a group of its own. It reads what is read inside, and each state whose value
-/// it takes or captures.
+/// A repeat, or an op that stays apart, is a group of its own. It reads the states that its body reads, and each state
+/// whose value it takes or captures.
 void DispatchGroups::addStaying(Operation *op) {
   unsigned index = open(op);
   groups[index].ops.push_back(op);

@@ -7,7 +7,7 @@
 
 namespace moec::moe {
 
-/// What a sink stores.
+/// The value that a sink stores.
 inline mlir::Value sinkValue(mlir::Operation *op) { return llvm::cast<StateAccessOpInterface>(op).getStored(); }
 
 /// Whether no dispatch holds the op: a repeat, and what stays apart.
@@ -27,7 +27,7 @@ struct DispatchGroup {
   bool makes(mlir::Value value) const { return llvm::is_contained(ops, value.getDefiningOp()); }
 };
 
-/// What depends on the target.
+/// The properties of a target that decide what is fused.
 struct DispatchTraits {
   unsigned epilogueTensors = 0; // see moe-form-dispatches, for all
   int64_t rowSums = 0;
@@ -37,20 +37,20 @@ struct DispatchTraits {
   bool apart = false;
 };
 
-/// Whether the kernel that starts with `op` reads every operand from memory: it has no place for a constant.
+/// Whether the kernel that starts with `op` reads every operand from memory and cannot hold a constant.
 bool takesNoConstants(mlir::Operation *op);
 
 class DispatchGroups {
 public:
   DispatchGroups(mlir::Block &block, const DispatchTraits &traits);
 
-  /// Puts the next op, in program order. Fails with a diagnostic when no kernel computes it.
+  /// Puts the next op, in program order, into a group. Fails with a diagnostic if no kernel computes the op.
   llvm::LogicalResult place(mlir::Operation *op);
   /// Replaces the block's ops by dispatches.
   void rewrite();
 
 private:
-  /// One read or write of a state by a group. `version` = writes before it in program order.
+  /// One read or write of a state by a group. `version` is the number of writes before it in program order.
   struct Access {
     unsigned group;
     bool isWrite;
@@ -92,7 +92,7 @@ private:
   const DispatchTraits &traits;
   llvm::SmallVector<DispatchGroup> groups;
   llvm::DenseMap<mlir::Operation *, unsigned> groupOf;
-  llvm::DenseMap<mlir::Operation *, unsigned> versionOf; // reads and writes: writes of the same state before them
+  llvm::DenseMap<mlir::Operation *, unsigned> versionOf; // of an access: earlier writes of its state
   llvm::StringMap<llvm::SmallVector<Access>> accesses;
 };
 

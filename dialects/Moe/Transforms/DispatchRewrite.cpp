@@ -1,4 +1,5 @@
-// Groups become dispatches: the ops of a block move into bodies, with copies of what each body reads for itself.
+// Groups become dispatches: the ops of a block move into bodies. Each body gets its own copies of reads, views and
+// constants.
 #include "dialects/Moe/Transforms/DispatchGroups.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -8,7 +9,7 @@ using namespace mlir;
 
 namespace moec::moe {
 
-/// Whatever somebody outside the group reads, seen through the reshapes that users look through.
+/// The values that ops outside the group read, looking through the reshapes that users look through.
 SmallVector<Value> DispatchGroups::escapingResults(const DispatchGroup &group) {
   SmallVector<Value> escaping;
   for (Operation *op : group.ops)
@@ -21,7 +22,7 @@ SmallVector<Value> DispatchGroups::escapingResults(const DispatchGroup &group) {
           if (llvm::is_contained(group.ops, user))
             continue;
           if (user->getBlock() == &block && isa<ReshapeOp>(user)) {
-            // A reshape may feed only sinks of this very group.
+            // A reshape may feed only sinks of the same group.
             pending.push_back(user->getResult(0));
             continue;
           }
@@ -56,7 +57,7 @@ Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &
       Value base = underReshapes(value);
       if (auto read = base.getDefiningOp<ReadOp>()) { // a state may be read under any shape
         Value copy = read.getIndex() ? enter(read.getIndex()) : Value();
-        Value result = ReadOp::create(inside, read.getLoc(), value.getType(), read.getStateAttr(), copy);
+        Value result = ReadOp::create(inside, read.getLoc(), value.getType(), read.getStateAttr(), copy, read.getRunsAttr());
         inner.map(value, result);
         return result;
       }
@@ -91,7 +92,7 @@ Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &
     IRMapping operands;
     for (Value operand : op->getOperands()) {
       Value source = operand;
-      // Stored bytes do not depend on the shape: write what the group made, as it made it.
+      // Stored bytes do not depend on the shape, so the group's value is written in the shape in which it was made.
       if (isSink(op) && operand == sinkValue(op) && inner.lookupOrNull(underReshapes(operand)))
         source = underReshapes(operand);
       operands.map(operand, enter(source));

@@ -1,5 +1,5 @@
-// Sums in two steps: parts in the kernel that has what is summed anyway, and a small sum of these parts. Sums over rows
-// begin in row kernels, sums of a row in kernels of products.
+// Sums in two steps: a kernel that has the terms in registers makes partial sums, and a small kernel adds up these. Row
+// kernels begin sums over rows; kernels of products begin sums of a row.
 #include "dialects/Moe/Transforms/DispatchGroups.h"
 
 using namespace mlir;
@@ -10,9 +10,10 @@ namespace {
 
 int64_t rowsOf(Value value) { return cast<RankedTensorType>(value.getType()).getDimSize(0); }
 
-/// How many rows a row kernel adds up before a kernel of sums goes on: few enough that the parts fill a device, many
-/// enough that these are little beside the rows. 0: neither fits. Fewer threads share a row that is narrow, so more
-/// parts are needed; of up to 256 columns several rows are added up side by side.
+/// The number of rows that a row kernel adds up into one part; another kernel adds up the parts. The number is so small
+/// that the parts fill a device, and so large that the parts are few compared with the rows. 0: no number does both.
+/// Fewer threads share a narrow row, so narrow rows need more parts. With up to 256 columns several rows are added up
+/// side by side.
 int64_t rowsOfPart(int64_t rows, int64_t groups, int64_t columns) {
   constexpr int64_t leastParts = 256, leastRows = 8;
   int64_t mostParts = columns > 256 && columns <= 1024 ? 1024 : 512;
@@ -25,14 +26,14 @@ int64_t rowsOfPart(int64_t rows, int64_t groups, int64_t columns) {
 
 } // namespace
 
-/// The row kernel that makes or reads all rows that the sum is made of; `terms` is the map before the sum, or null.
+/// The row kernel that makes or reads all rows of the sum, or -1; `terms` is the map before the sum, or null.
 int DispatchGroups::findHolder(ColReduceOp sum, MapOp terms, int64_t parts) const {
   for (int index = groups.size() - 1; index >= 0; --index) {
     const DispatchGroup &group = groups[index];
     auto holds = [&](Value value) {
       return llvm::is_contained(group.ops, value.getDefiningOp()) || readsWith(value, index);
     };
-    // A busy kernel has no time for sums. All parts of a kernel are of as many rows.
+    // In a busy kernel the sums would take additional time. All parts that a kernel makes have the same number of rows.
     auto isInTheWay = [&](Operation *op) {
       const OpFacts *facts = factsOf(op);
       return (facts && facts->isBusy) || (isa<ColReduceOp>(op) && rowsOf(op->getResult(0)) != parts);
@@ -52,7 +53,7 @@ int DispatchGroups::findHolder(ColReduceOp sum, MapOp terms, int64_t parts) cons
   return -1;
 }
 
-/// A sum over rows that some row kernel holds anyway begins there, with parts of a few rows each; `sum` adds up these.
+/// If a row kernel holds the rows of the sum anyway, it makes parts of a few rows each, and `sum` adds up these parts.
 void DispatchGroups::splitSum(ColReduceOp sum) {
   auto type = cast<RankedTensorType>(sum.getInput().getType());
   int64_t each = rowsOfPart(type.getDimSize(0), rowsOf(sum.getResult()), type.getDimSize(1));
@@ -73,14 +74,15 @@ void DispatchGroups::splitSum(ColReduceOp sum) {
   sum.getInputMutable().assign(part.getResult());
 }
 
-/// Whether a kernel of products may begin this sum of its rows: it sums up parts of them, which are stored.
+/// Whether a kernel of products may begin this sum of its rows: it sums and stores parts of them.
 bool DispatchGroups::sumsRows(Operation *op, const DispatchGroup &group) const {
   auto reduce = dyn_cast<RowReduceOp>(op);
   return reduce && reduce.getKind() == Reduction::sum && traits.rowSums != 0 && group.shape.getRank() == 2 &&
          reduce.getInput().getType() == group.shape && group.shape.getDimSize(1) % traits.rowSums == 0;
 }
 
-/// A sum of rows that a kernel of products makes and nobody stores begins there; `sum` adds up the parts.
+/// If a kernel of products makes the rows of the sum and nobody stores them, the kernel makes parts, and `sum` adds up
+/// these parts.
 void DispatchGroups::splitSum(RowReduceOp sum) {
   auto terms = sum.getInput().getDefiningOp<MapOp>();
   if (!terms || terms->getBlock() != &block || mustBeStored(sum.getInput()))

@@ -1,8 +1,8 @@
 // Groups the ops of every block into moe.dispatch: one dispatch is one kernel.
 //
-// Ops are taken in program order and put into the latest group that may hold them, else into a new one. Constants,
-// state reads, reshapes, and gathered or spread rows that only feed products are not grouped: each user gets its own
-// copy (the rows are then picked in the product's loads).
+// Each op, in program order, goes into the latest group that may hold it, or into a new one. Constants, state reads,
+// reshapes, and gathered or spread rows that only feed products are not grouped: each user gets its own copy. (The
+// loads of the product then pick the rows.)
 #include "dialects/Moe/Transforms/DispatchGroups.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
@@ -50,7 +50,7 @@ void materializeStaleReads(Block &block) {
     SmallVector<Value> values{read.getResult()};
     while (!values.empty())
       for (Operation *user : values.pop_back_val().getUsers()) {
-        // Picked rows, or a term of a sum over rows, may be made as late as by their users.
+        // Picked rows, or a term of a sum over rows, may be computed only by their users, so a later user counts.
         bool isTerm = isa<MapOp>(user) && llvm::any_of(user->getUsers(), [](Operation *sum) {
                         const OpFacts *facts = factsOf(sum);
                         return facts && facts->takesTerms;
@@ -61,7 +61,7 @@ void materializeStaleReads(Block &block) {
         users.push_back(block.findAncestorOpInBlock(*user));
       }
     bool stale = llvm::any_of(found->second, [&](Operation *write) {
-      // A repeat that writes what it captures would meet its own writes in the next iteration.
+      // A repeat that writes a state whose value it captures would see its own writes in the next iteration.
       return read->isBeforeInBlock(write) && llvm::any_of(users, [&](Operation *user) {
                return write->isBeforeInBlock(user) || (write == user && isa<RepeatOp>(user));
              });

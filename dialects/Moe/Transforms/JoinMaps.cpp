@@ -1,4 +1,4 @@
-// Merges a map that makes a factor of a product into the epilogue of another product that reads the same tensors.
+// Merges a map that makes an operand of a product into the epilogue of another product that reads the same tensors.
 #include "dialects/Moe/Analysis/MapForm.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
@@ -23,7 +23,7 @@ Operation *productBefore(MapOp map) {
   return nullptr;
 }
 
-/// Whether `op` could stand before `place` as far as its operands go; `skipped` moves along with it.
+/// Whether the operands of `op` allow it to move before `place`; `skipped` moves with it.
 bool mayMoveBefore(Operation *op, Operation *place, Operation *skipped = nullptr) {
   return llvm::all_of(op->getOperands(), [&](Value operand) {
     Operation *maker = operand.getDefiningOp();
@@ -31,7 +31,7 @@ bool mayMoveBefore(Operation *op, Operation *place, Operation *skipped = nullptr
   });
 }
 
-/// Whether `first` stores a factor of products, and reads no tensor of its shape that `second` does not read.
+/// Whether `first` makes an operand of products, and reads no tensor of its shape that `second` does not read.
 bool isMadeAlong(MapOp first, MapOp second) {
   ArrayRef<int64_t> shape = second.getShapeType().getShape();
   if (first.getPosition() || first.getShapeType().getShape() != shape || countFullInputs(first) == 0)
@@ -43,7 +43,7 @@ bool isMadeAlong(MapOp first, MapOp second) {
          });
 }
 
-/// Whether the map's results are only read in the rows that the groups of `product` have.
+/// Whether the map's results are read only in rows that belong to a group of `product`.
 bool isReadInGroups(MapOp map, GroupedMatmulOp product) {
   return llvm::all_of(map->getUses(), [&](OpOperand &use) {
     unsigned number = use.getOperandNumber();
@@ -54,7 +54,7 @@ bool isReadInGroups(MapOp map, GroupedMatmulOp product) {
   });
 }
 
-/// Whether the kernel of `product` may make what both maps make, as far as the rows go that it leaves out.
+/// Whether the kernel of `product` may compute both maps although it leaves rows out.
 bool mayLeaveRows(MapOp first, MapOp second, Operation *product) {
   auto partial = dyn_cast<PartialOpInterface>(product);
   if (!partial || !partial.leavesRows())
@@ -64,7 +64,7 @@ bool mayLeaveRows(MapOp first, MapOp second, Operation *product) {
   return isReadInGroups(first, grouped) && (second.isLeftWith(isLeft) || isReadInGroups(second, grouped));
 }
 
-/// One map, where `first` stands, with the results of `second` and then those of `first`.
+/// Makes one map at the place of `first`, with the results of `second` and then those of `first`.
 void join(MapOp first, MapOp second, Operation *product) {
   OpBuilder b(first);
   SmallVector<Value> inputs(second.getInputs());
@@ -95,7 +95,7 @@ void join(MapOp first, MapOp second, Operation *product) {
   first->replaceAllUsesWith(joined->getResults().drop_front(count));
   second.erase();
   first.erase();
-  // Up or down: it has no effect, one user, and operands that are made before (mayMoveBefore).
+  // The product may move up or down: it has no effect, one user, and operands that are made before (mayMoveBefore).
   product->moveBefore(joined);
 }
 

@@ -1,4 +1,4 @@
-// Brings products together that only serve to be added up, so that one kernel adds them in its accumulators.
+// Brings products together that are only added up, so that one kernel adds them in its accumulators.
 #include "dialects/Moe/Analysis/MapForm.h"
 #include "dialects/Moe/IR/MoeBuild.h"
 #include "dialects/Moe/Transforms/Passes.h"
@@ -57,7 +57,7 @@ void join(MapOp sum) {
       nested.erase();
     sum = total.getDefiningOp<MapOp>();
   }
-  // A product has no effect and one user: it may run as late as that.
+  // A product has no effect and one user, so it may move down to that user.
   for (Operation *product : products)
     product->moveBefore(sum);
 }

@@ -54,6 +54,8 @@ public:
         redirect(read);
       else if (auto write = dyn_cast<WriteOp>(op))
         follow(write);
+      else if (staysApart(op) && isSink(op))
+        followGathered(op);
     });
     if (!copied.empty())
       buildRefresh();
@@ -100,6 +102,29 @@ private:
     WriteOp::create(b, write.getLoc(), copy, write.getIndex(), write.getValue());
   }
 
+  // What arrived from other ranks is rounded where it lies.
+  void followGathered(Operation *op) {
+    StringRef name = cast<StateAccessOpInterface>(op).getStateAttr().getValue();
+    if (!copyOf(name))
+      return;
+    OpBuilder b(op);
+    b.setInsertionPointAfter(op);
+    buildCopy(b, parameters.lookup(name));
+  }
+
+  /// A dispatch that rounds all of a parameter into its copy.
+  void buildCopy(OpBuilder &b, StateOp parameter) {
+    Location loc = parameter.getLoc();
+    auto dispatch = DispatchOp::create(b, loc, TypeRange(), ValueRange(), b.getStringAttr(kRowKind), StringAttr());
+    OpBuilder inside = OpBuilder::atBlockBegin(&dispatch.getBody().emplaceBlock());
+    RankedTensorType type = parameter.getTensorType();
+    int64_t columns = type.getShape().back();
+    auto rows = RankedTensorType::get({parameter.getTotalElements() / columns, columns}, type.getElementType());
+    Value value = ReadOp::create(inside, loc, rows, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), Value());
+    WriteOp::create(inside, loc, copyOf(parameter.getSymName()), Value(), value);
+    YieldOp::create(inside, loc, ValueRange());
+  }
+
   void buildRefresh() {
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
     auto function = module.lookupSymbol<func::FuncOp>("refresh");
@@ -111,18 +136,8 @@ private:
       func::ReturnOp::create(b, module.getLoc());
       b.setInsertionPointToStart(&function.getBody().front());
     }
-    for (StateOp parameter : copied) {
-      Location loc = parameter.getLoc();
-      auto dispatch = DispatchOp::create(b, loc, TypeRange(), ValueRange(), b.getStringAttr(kRowKind), StringAttr());
-      OpBuilder inside = OpBuilder::atBlockBegin(&dispatch.getBody().emplaceBlock());
-      RankedTensorType type = parameter.getTensorType();
-      int64_t columns = type.getShape().back();
-      auto rows = RankedTensorType::get({parameter.getCopies() * type.getNumElements() / columns, columns},
-                                        type.getElementType());
-      Value value = ReadOp::create(inside, loc, rows, FlatSymbolRefAttr::get(parameter.getSymNameAttr()), Value());
-      WriteOp::create(inside, loc, copyOf(parameter.getSymName()), Value(), value);
-      YieldOp::create(inside, loc, ValueRange());
-    }
+    for (StateOp parameter : copied)
+      buildCopy(b, parameter);
   }
 
   ModuleOp module;
@@ -195,7 +210,7 @@ private:
     }
   }
   void join(Value a, Value b) {
-    if (isFloat(a))
+    if (isFloat(a) && isFloat(b))
       classes.join(numbers.lookup(a), numbers.lookup(b));
   }
   void joinRepeat(RepeatOp repeat) {

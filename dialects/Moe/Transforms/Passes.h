@@ -1,4 +1,4 @@
-// Passes over moe; what each is for stands in Passes.td.
+// Passes over moe; Passes.td describes each.
 #ifndef MOEC_DIALECTS_MOE_TRANSFORMS_PASSES_H
 #define MOEC_DIALECTS_MOE_TRANSFORMS_PASSES_H
 
@@ -7,7 +7,7 @@
 
 namespace moec::moe {
 
-/// What the backward computes again instead of keeping.
+/// Which values the backward computes again instead of keeping.
 enum class RematPolicy { none, selective, full };
 
 #define GEN_PASS_DECL

@@ -9,10 +9,10 @@ def MoeAssignRemat : Pass<"moe-assign-remat", "::mlir::func::FuncOp"> {
     Before: `moe-differentiate` would keep every forward value of a `moe.repeat` that its backward needs, one copy per
     layer.
     After: ops inside repeats that are cheap to run again carry the unit attribute `moe.remat`. `selective` marks the
-    ops whose facts call them cheap (maps, norms, softmax, gathers, views): they cost one pass over memory, which is
-    what loading a saved copy costs. `full` marks everything except the routing decision, by the facts of the ops: it
-    decides which rows meet which expert, and its integers are small.
-    Why here: the choice is about forward values, and differentiation, which comes next, wires them to the backward.
+    ops that are cheap according to their facts (maps, norms, softmax, gathers, views). Such an op costs one pass over
+    memory, as much as loading a saved copy. `full` marks all ops except those that decide routing according to their
+    facts: these decide which rows meet which expert, and their results are small integers. Why here: the choice is
+    about forward values, and differentiation, which comes next, connects them to the backward.
     ```mlir
     %n = moe.rms_norm %x, %s {eps = 1.0e-06 : f64, moe.remat} : tensor<8x4xf32>, tensor<1x4xf32>
     ```
@@ -54,7 +54,7 @@ def MoeDecompose : Pass<"moe-decompose"> {
     After: `moe.rms_norm`, `moe.softmax`, `moe.log_sum_exp` and `moe.quantize_rows` are written as `moe.map` and
     `moe.row_reduce`, so the row template of a target only has to know those two.
     Why here: after differentiation, which has shorter rules for the whole ops; before dispatches are formed, because
-    they fuse the parts.
+    forming them fuses the parts.
     ```mlir
     %m = moe.row_reduce max %x : tensor<8x4xf32> -> tensor<8x1xf32>
     %e = moe.map(%x, %m) : (tensor<8x4xf32>, tensor<8x1xf32>) -> tensor<8x4xf32> { ... exp(x - m) ... }
@@ -71,8 +71,8 @@ def MoeSplitSums : Pass<"moe-split-sums", "::mlir::func::FuncOp"> {
     After: each product is added to the state by itself, starting with the one made last; the other terms of the sum
     follow.
     Why here: after differentiation, which makes the sums; before `moe-write-first`, which turns the first addition into
-    a write. The kernel of a product can add to a state in its epilogue. For a sum, each product would be stored and
-    read again by a kernel that only adds.
+    a write. The kernel of a product can add to a state in its epilogue. Without the pass, each product would be stored
+    and read again by a kernel that only adds.
     ```mlir
     %s = moe.map(%dw, %loss) : ... { ... dw + loss ... }
     moe.accumulate @grad.w, %s : tensor<4x4xf32>
@@ -89,10 +89,9 @@ def MoeWriteFirst : Pass<"moe-write-first", "::mlir::ModuleOp"> {
   let description = [{
     Before: one function writes zeros to each gradient state. Another, which runs once after it (a step has one
     micro-batch), adds to it.
-    After: where the first addition meets each copy exactly once, it is a `moe.write`, and the zeros are gone. Later
-    additions (a parameter with two uses) stay.
-    Why here: after differentiation, which makes the additions; before dispatches are formed, whose kernels do the
-    writes. It saves two passes over all gradients.
+    After: if the first addition reaches each copy exactly once, it is a `moe.write`, and the zeros are gone. Later
+    additions (a parameter with two uses) stay. Why here: after differentiation, which makes the additions; before
+    dispatches are formed, whose kernels do the writes. It saves two passes over all gradients.
     ```mlir
     moe.write @grad.w, %zero : tensor<4x4xf32>            // in begin_step: erased
     moe.accumulate @grad.w, %dw : tensor<4x4xf32>         // in forward_backward: becomes
@@ -111,11 +110,10 @@ def MoeQuantizeExperts : Pass<"moe-quantize-experts", "::mlir::ModuleOp"> {
     The copies are states. `copy.<parameter>.columns` is the parameter transposed, for products that read it as [E, K,
     N]; `copy.<parameter>.rows` is laid out as the parameter is, for products that read it with `tb`. Either name with
     `.scale` appended holds the scales. The copies are made again at the end of each function that writes the parameter,
-    and by `refresh` after a checkpoint was read. Products that are only added up share their scales, so that they can
+    and by `refresh` after a checkpoint is loaded. Products that are only added up share their scales, so that they can
     still be added up in one accumulator (`moe-join-sums`). `moe.grouped_outer`, the gradient of a weight, stays as it
-    was.
-    Why here: after differentiation, so that gradients treat the rounding as the identity (straight-through); before
-    `moe-decompose`, which expands `moe.quantize_rows`.
+    was. Why here: after differentiation, so that gradients treat the rounding as the identity (straight-through);
+    before `moe-decompose`, which expands `moe.quantize_rows`.
     ```mlir
     %w = moe.read @w : tensor<2x4x6xf32>
     %y = moe.grouped_matmul %x, %w, %o, %c : ...
@@ -148,16 +146,16 @@ def MoeJoinSums : Pass<"moe-join-sums", "::mlir::func::FuncOp"> {
 }
 
 def MoeJoinMaps : Pass<"moe-join-maps", "::mlir::func::FuncOp"> {
-  let summary = "Merges a map that makes a factor of a product into the epilogue of another product";
+  let summary = "Merges a map that makes an operand of a product into the epilogue of another product";
   let description = [{
-    Before: the backward of SwiGLU has two maps. One computes the activation h again, which is a factor of the gradient
-    of the down projection. The other computes the gradients of gate and up from the same gate and up projections and
-    from the gradient of h, a product that nothing else reads.
-    After: one map has all these results. It stands where the first map stood, right after the product.
-    Why here: before dispatches are formed, because the merged map becomes the product's epilogue: gate and up are read
-    once, where a row kernel would read both again. A map joins another only if it makes a factor of products (which is
-    stored in any case), if it reads no tensor of its shape that the other does not read, and if the operands of the
-    other map and of its product are made before it.
+    Before: the backward of SwiGLU has two maps. One computes the activation h again, which is an operand of the product
+    for the gradient of the down projection. The other computes the gradients of gate and up from the same gate and up
+    projections and from the gradient of h, a product that nothing else reads. After: one map has all these results. It
+    stands where the first map stood, right after the product. Why here: before dispatches are formed, because the
+    merged map becomes the product's epilogue. So gate and up are read once; otherwise a row kernel would read both
+    again. A map joins another map only under three conditions. It makes an operand of products, which is stored in any
+    case. It reads no tensor of its shape that the other map does not read. And the operands of the other map and of its
+    product are made before it.
     ```mlir
     %dh = moe.matmul tb %dy, %down : ...
     %h = moe.map(%gate, %up) : ...
@@ -187,25 +185,25 @@ def MoeFormDispatches : Pass<"moe-form-dispatches", "::mlir::func::FuncOp"> {
     - `note` of a dispatch says why the first op that could have followed was not fused.
 
     The options say what a target's kernels can do:
-    - `epilogue-tensors`: an epilogue reads at most this many tensors of its own shape. On a GPU that is what one stage
-      of a product has room for.
+    - `epilogue-tensors`: an epilogue reads at most this many tensors of its own shape. On a GPU, one stage of a product
+      has room for so many.
     - `row-sums` n: the kernel of a product also begins the sums of its rows. It sums every n columns, and a row kernel
       that follows adds up these sums.
     - `gather-once`: every product gathers rows in its own loads, unless the products that multiply the rows have this
       many columns or more together. Then the gather is a dispatch of its own, and its rows are stored.
-    - `spread-in-loads`: the same choice for `moe.spread_rows` without weights, the gradient of rows that were combined.
-      Here a `moe.grouped_outer` may also read the rows as its right operand, if its result is only stored; it counts
-      with the columns of its left operand.
+    - `spread-in-loads`: the same rule for `moe.spread_rows` without weights, which is the gradient of rows that were
+      combined. Here a `moe.grouped_outer` may also read the rows as its right operand, if its result is only stored; it
+      counts with the columns of its left operand.
     - `summed-columns`: splits a sum over rows that has 2 columns up to this many, if its terms are made from rows that
       one row dispatch makes or reads. That dispatch adds up N adjacent rows at a time, and a small dispatch adds up
-      these parts. N is the smallest divisor of the number of rows that is at least 8 and leaves at most 512 parts, or
-      1024 parts of 257 to 1024 columns, since fewer threads share such a row. If fewer than 256 parts would be left, or
-      if no dispatch without `top_k` has all rows, the sum reads the rows again, as every sum does without this option.
-      GPUs set it: their blocks keep the sums of a row in registers, whereas a CPU would go over sums in cache for each
-      row.
+      these parts. N is the smallest divisor of the number of rows that is at least 8 and leaves at most 512 parts. With
+      257 to 1024 columns it may leave up to 1024 parts, since fewer threads share such a row. If fewer than 256 parts
+      would be left, or if no dispatch without busy ops (`top_k`, `random_normal`) has all rows, the sum reads the rows
+      again, as every sum does without this option. GPUs set it, because their blocks keep the sums of a row in
+      registers; a CPU would go through sums in cache for each row.
 
-    Why here: both directions of the model are in one function by now, and shapes are final. After this pass only the
-    code generators look inside a group.
+    Why here: forward and backward are now in one function, and shapes are final. After this pass only the code
+    generators look inside a group.
     ```mlir
     %h = moe.dispatch "matmul" (%a = %x) : (tensor<8x4xf32>) -> tensor<8x16xf32> { ... moe.matmul ... moe.map ... }
     ```
@@ -241,10 +239,10 @@ def MoeNarrowStorage : Pass<"moe-narrow-storage", "::mlir::ModuleOp"> {
 
     A parameter that products read gets a state `copy.<name>`, which is written wherever the parameter is. The function
     `refresh` makes all copies again after the parameters came from a checkpoint. `master` makes the parameters
-    themselves narrow instead. With `narrow=false` only the copies are made, in the type of the parameters: the same
-    program for a machine without bf16.
+    themselves narrow instead. With `narrow=false` only the copies are made, in the type of the parameters. This gives
+    the same program for a machine without bf16.
 
-    Why here: what is stored is known only once dispatches are formed.
+    Why here: only formed dispatches show which values are stored.
     ```mlir
     %y = moe.dispatch "matmul" (%a = %x, %l = %layer) : (tensor<8x4xbf16>, index) -> tensor<8x4xbf16> {
       %af = moe.cast %a : tensor<8x4xbf16> -> tensor<8x4xf32>

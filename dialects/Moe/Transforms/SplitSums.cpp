@@ -54,7 +54,7 @@ struct SplitSumsPass : impl::MoeSplitSumsBase<SplitSumsPass> {
       else
         others.push_back(term);
     }
-    // One product takes the rest of the sum into its epilogue.
+    // A single product takes the rest of the sum into its epilogue.
     if (products.size() < 2)
       return;
     OpBuilder b(accumulate);
@@ -63,8 +63,8 @@ struct SplitSumsPass : impl::MoeSplitSumsBase<SplitSumsPass> {
       Value shaped = value.getType() == type ? value : Value(ReshapeOp::create(b, value.getLoc(), type, value));
       AccumulateOp::create(b, accumulate.getLoc(), accumulate.getStateAttr(), accumulate.getIndex(), shaped);
     };
-    // The last one stays beside its neighbours, which may share a kernel with it. The others, made earlier, run as late
-    // as they are added: a product has no effect and one user.
+    // The last product stays beside its neighbours, which may share a kernel with it. The others were made earlier and
+    // move down to their additions, which is allowed because a product has no effect and one user.
     llvm::sort(products, [](Operation *x, Operation *y) { return y->isBeforeInBlock(x); });
     for (Operation *product : products) {
       if (product != products.front())
@@ -75,7 +75,7 @@ struct SplitSumsPass : impl::MoeSplitSumsBase<SplitSumsPass> {
     eraseSum(accumulate);
   }
 
-  /// The sum without its terms, which are in use elsewhere now.
+  /// Erases the sum but not its terms, which have other users now.
   static void eraseSum(AccumulateOp accumulate) {
     SmallVector<Value> unused{accumulate.getValue()};
     accumulate.erase();

@@ -14,7 +14,7 @@ namespace moec::moe {
 
 namespace {
 
-/// What the module does with one gradient state, in program order.
+/// The ops of the module that use one gradient state, in program order.
 struct GradientUse {
   StateOp state;
   SmallVector<WriteOp> writes;
@@ -24,14 +24,14 @@ struct GradientUse {
 
 func::FuncOp functionOf(Operation *op) { return op->getParentOfType<func::FuncOp>(); }
 
-/// Whether a call of the function runs `sum` exactly once for each copy, before anything else touches that copy.
+/// Whether a call of the function runs `sum` exactly once for each copy, before any other access to that copy.
 bool meetsEachCopyFirst(AccumulateOp sum, GradientUse &use) {
   auto repeat = dyn_cast<RepeatOp>(sum->getParentOp());
   if (!repeat)
     return isa<func::FuncOp>(sum->getParentOp()) && !sum.getIndex() && !use.state.getCount();
   bool eachOnce = isa<func::FuncOp>(repeat->getParentOp()) && sum.getIndex() == repeat.getIndexArgument() &&
                   static_cast<int64_t>(repeat.getCount()) == use.state.getCopies();
-  // Another copy touched in the same loop could be one whose turn comes later.
+  // Another access in the same loop could use a copy that `sum` reaches only in a later iteration.
   return eachOnce && llvm::all_of(use.sums, [&](AccumulateOp other) {
            return !repeat->isAncestor(other) || other.getIndex() == sum.getIndex();
          });

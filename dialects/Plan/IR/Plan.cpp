@@ -88,6 +88,9 @@ LogicalResult StateOp::verify() {
     return emitOpError("stands at byte ") << *getOffset() << ", which is not a multiple of " << alignment;
   if (getLayers() && getLayers()->size() != 2)
     return emitOpError("layers has ") << getLayers()->size() << " numbers; expected first and step";
+  if (getDivided() && !getEach() &&
+      (*getDivided() < 1 || type.getNumElements() * getCount() % *getDivided() != 0)) // C6
+    return emitOpError("is divided by ") << *getDivided() << "; expected a number that divides its elements";
   if (getSaved() && !maySave(getKind())) // C3
     return emitOpError("is saved, and of kind ")
            << stringifyEnum(getKind()) << "; expected parameter, optimizer, balance or counter";
@@ -144,7 +147,7 @@ static FailureOr<int64_t> groupSize(Operation *op, ArrayAttr axes, SymbolTableCo
 }
 
 LogicalResult CoordinateOp::verifySymbolUses(SymbolTableCollection &tables) {
-  return groupSize(*this, ArrayAttr::get(getContext(), getAxisAttr()), tables); // C1
+  return groupSize(*this, getAxes(), tables); // C1
 }
 
 LogicalResult StartOp::verify() {
@@ -160,6 +163,16 @@ LogicalResult StartOp::verifySymbolUses(SymbolTableCollection &tables) {
   if (failed(ranks))
     return failure();
   int64_t dst = getDst().getType().getBytes(), src = getSrc().getType().getBytes();
+  if (getExchange() == Exchange::rows) {
+    bool areCounts = getCounts().size() == 2 && llvm::all_of(getCounts(), [&](Value counts) {
+                       return cast<BufferType>(counts.getType()).getBytes() % (4 * *ranks) == 0;
+                     });
+    int64_t row = getRowBytes().value_or(0);
+    if (!areCounts || row < 1 || dst % row != 0 || src % row != 0) // C2
+      return emitOpError("moves rows of ") << row << " bytes among " << *ranks << " ranks with " << getCounts().size()
+                                           << " counts; expected whole rows, and two counts with as many for each rank";
+    return success();
+  }
   bool isGather = getExchange() == Exchange::all_gather;
   if (isGather ? dst != src * *ranks : (dst != src || src % *ranks != 0)) // C2
     return emitOpError("moves ") << src << " bytes into " << dst << " among " << *ranks << " ranks; expected "

@@ -1,4 +1,4 @@
-// The plan dialect: what the runtime does.
+// The plan dialect: the instructions and memory of the runtime.
 #ifndef MOEC_DIALECTS_PLAN_IR_PLAN_H
 #define MOEC_DIALECTS_PLAN_IR_PLAN_H
 

@@ -16,9 +16,9 @@ def Plan_Dialect : Dialect {
     The lowest dialect: one op for each instruction of docs/plan-format.md. `moec-moe-to-plan` makes it from `moe`,
     `moec-plan-place` gives it addresses, and it becomes the manifest of a plan file.
 
-    Memory is one arena. `plan.state` declares what outlives a call, `plan.alloc` a value inside a function, and
-    `plan.slice` a part of either, which may depend on loop indices. Before `moec-plan-place` offsets are absent; after
-    it every state and alloc has one.
+    Memory is one arena. `plan.state` declares memory that outlives a call, `plan.alloc` memory of one value inside a
+    function, and `plan.slice` a part of either; its offset may depend on loop indices. Before `moec-plan-place` states
+    and allocs have no offsets; after it each has one.
   }];
   let useDefaultTypePrinterParser = 1;
   let useDefaultAttributePrinterParser = 1;
@@ -71,8 +71,11 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
     The kind, `layers`, `named`, `logged`, `role` and `saved` are those of `moe.state`.
 
     Constraints: (C1) count >= 1; (C2) offset, when placed, is a multiple of 64; (C3) only parameter, optimizer, balance
-    and counter states are saved; (C4) a metric is logged, and nothing else; (C5) a state has the kind that its role
-    asks for.
+    and counter states are saved; (C4) every metric is logged, and no other state is; (C5) a state has the kind that its
+    role asks for; (C6) `divided` divides the number of elements of all copies together.
+
+    `divided n along [axes]`: the elements of all copies are cut into n equal runs, and this rank has one of them. With
+    `each`, the outermost dimension of each copy is cut, and the type is that of a run.
     ```mlir
     plan.state @"layers.{}.attention.q" parameter : tensor<128x128xf32> count 4 layers [0, 1] saved at 131072
     plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss at 393216
@@ -81,10 +84,12 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let arguments = (ins SymbolNameAttr:$sym_name, Plan_StateKindAttr:$kind, TypeAttr:$type, I64Attr:$count,
                        OptionalAttr<DenseI64ArrayAttr>:$layers, OptionalAttr<StrAttr>:$logical_name,
                        OptionalAttr<StrAttr>:$log_name, OptionalAttr<Plan_StateRoleAttr>:$role, UnitAttr:$saved,
+                       OptionalAttr<I64Attr>:$divided, OptionalAttr<StrArrayAttr>:$axes, UnitAttr:$each,
                        OptionalAttr<I64Attr>:$offset);
   let assemblyFormat = [{
     $sym_name `` $kind `:` $type `count` $count (`layers` $layers^)? (`named` $logical_name^)? (`logged` $log_name^)?
-    (`role` `` $role^)? (`saved` $saved^)? (`at` $offset^)? attr-dict
+    (`role` `` $role^)? (`saved` $saved^)? (`divided` $divided^ `along` $axes (`each` $each^)?)?
+    (`at` $offset^)? attr-dict
   }];
   // The other attributes are set afterwards.
   let builders = [OpBuilder<(ins "::mlir::StringRef":$sym_name, "StateKind":$kind, "::mlir::RankedTensorType":$type,
@@ -93,10 +98,12 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
   let extraClassDeclaration = [{
     ::mlir::RankedTensorType getTensorType() { return ::llvm::cast<::mlir::RankedTensorType>(getType()); }
     int64_t getCopyBytes();
-    int64_t getBytes() { return getCopyBytes() * getCount(); }
-    /// What people and checkpoints call it; {} stands for the layer.
+    /// The bytes that this rank keeps.
+    int64_t getBytes() { return getCopyBytes() * getCount() / (getEach() ? 1 : getDivided().value_or(1)); }
+    /// The name that people and checkpoints use; {} stands for the layer.
     ::llvm::StringRef getName() { return getLogicalName().value_or(getSymName()); }
-    /// Whether each copy has a name of its own, that of its layer. Else all copies are one tensor.
+    /// Whether each copy has a name of its own, with its layer in it. Otherwise all copies together are one named
+    /// tensor.
     bool hasCopyNames() { return getName().contains("{}"); }
   }];
 }
@@ -104,8 +111,8 @@ def Plan_StateOp : Plan_Op<"state", [Symbol]> {
 def Plan_KernelOp : Plan_Op<"kernel", [Symbol]> {
   let summary = "A kernel of the plan: its symbol in the object code and its launch record";
   let description = [{
-    `summary` lists the ops that were fused into the kernel; `note` says why the next op was not; `launch` says how a
-    GPU starts it.
+    `summary` lists the ops that were fused into the kernel. `note` says why the next op was not fused. `launch` says
+    how a GPU starts the kernel.
 
     Constraints: (C1) grid >= 1 and params >= 0.
   }];
@@ -162,9 +169,9 @@ def Plan_AddressOp : Plan_Op<"address", [Pure, DeclareOpInterfaceMethods<SymbolU
 def Plan_AllocOp : Plan_Op<"alloc"> {
   let summary = "Memory of one function";
   let description = [{
-    It lives from its first to its last use. Inside a `plan.repeat` it lives within one iteration; if an inner repeat
-    uses it, it lives for all of that repeat. `moec-plan-place` sets `offset`, `first` and `last` (positions in the
-    function).
+    The buffer lives from its first to its last use. Inside a `plan.repeat` it lives within one iteration. If an inner
+    repeat uses it, it lives during all of that repeat. `moec-plan-place` sets `offset`, `first` and `last` (positions
+    in the function).
 
     Constraints: (C1) the buffer holds exactly the tensor.
   }];
@@ -178,7 +185,7 @@ def Plan_AllocOp : Plan_Op<"alloc"> {
 }
 
 def Plan_SliceOp : Plan_Op<"slice", [Pure]> {
-  let summary = "A part of a buffer: `size` bytes from offset + stride * index on";
+  let summary = "A part of a buffer, as many bytes as its type says, starting at offset + stride * index";
   let description = "(C1) offset and size lie inside the source. The runtime checks every index before it starts.";
   let arguments = (ins Plan_BufferType:$source, Optional<Index>:$index, I64Attr:$offset, I64Attr:$stride);
   let results = (outs Plan_BufferType:$result);
@@ -215,15 +222,15 @@ def Plan_CopyOp : Plan_Op<"copy"> {
 }
 
 def Plan_CoordinateOp : Plan_Op<"coordinate", [Pure, DeclareOpInterfaceMethods<SymbolUserOpInterface>]> {
-  let summary = "Where this rank stands along an axis of the mesh; an index for slices";
-  let description = "(C1) the mesh has the axis.";
-  let arguments = (ins StrAttr:$axis);
+  let summary = "The place of this rank along axes of the mesh, the last counting fastest; an index for slices";
+  let description = "(C1) the mesh has the axes.";
+  let arguments = (ins StrArrayAttr:$axes);
   let results = (outs Index:$result);
-  let assemblyFormat = "$axis attr-dict `:` type($result)";
+  let assemblyFormat = "$axes attr-dict `:` type($result)";
 }
 
 def Plan_Exchange : I32EnumAttr<"Exchange", "what ranks exchange", [
-    I32EnumAttrCase<"all_gather", 0>, I32EnumAttrCase<"all_to_all", 1>]> {
+    I32EnumAttrCase<"all_gather", 0>, I32EnumAttrCase<"all_to_all", 1>, I32EnumAttrCase<"rows", 2>]> {
   let cppNamespace = "::moec::plan";
   let genSpecializedAttr = 0;
 }
@@ -235,21 +242,26 @@ def Plan_StartOp : Plan_Op<"start", [DeclareOpInterfaceMethods<SymbolUserOpInter
   let summary = "Starts an exchange among the ranks along `axes`";
   let description = [{
     `all_gather`: the source of each rank goes to all, and arrives in the order of the ranks. `all_to_all`: part r of
-    the source goes to rank r, and part s of the destination comes from rank s. Until it was waited for, the source
+    the source goes to rank r, and part s of the destination comes from rank s. `rows`: the source is rows of
+    `row_bytes` bytes, the first of which go to rank 0, the next to rank 1, and so on; the first of `counts` says how
+    many go to each rank, the second how many come from each (i32, added up by as many equal runs as there are ranks);
+    rows arrive in the order of the ranks. Until it was waited for, the source
     keeps its value and nobody touches the destination.
 
     Constraints: (C1) the mesh has the axes; (C2) all_gather: the destination has the source's bytes once for each rank;
-    all_to_all: both have the same bytes, a multiple of the number of ranks; (C3) exactly one `plan.wait` follows, in
-    the same block.
+    all_to_all: both have the same bytes, a multiple of the number of ranks; rows: two counts, of 4 bytes times a
+    multiple of the number of ranks, and whole rows; (C3) exactly one `plan.wait` follows, in the same block.
     ```mlir
     %r = plan.start all_gather along ["data"] %all, %mine : !plan.buffer<128>, !plan.buffer<64>
     plan.wait %r
     ```
   }];
-  let arguments = (ins Plan_ExchangeAttr:$exchange, StrArrayAttr:$axes, Plan_BufferType:$dst, Plan_BufferType:$src);
+  let arguments = (ins Plan_ExchangeAttr:$exchange, StrArrayAttr:$axes, Plan_BufferType:$dst, Plan_BufferType:$src,
+                       Variadic<Plan_BufferType>:$counts, OptionalAttr<I64Attr>:$row_bytes);
   let results = (outs Plan_RequestType:$request);
   let assemblyFormat = [{
-    `` $exchange `along` $axes $dst `,` $src attr-dict `:` qualified(type($dst)) `,` qualified(type($src))
+    `` $exchange `along` $axes $dst `,` $src (`counts` $counts^ `row_bytes` $row_bytes)? attr-dict
+    `:` qualified(type($dst)) `,` qualified(type($src)) (`,` qualified(type($counts))^)?
   }];
   let hasVerifier = 1;
 }
@@ -272,14 +284,14 @@ def Plan_RepeatOp : Plan_Op<"repeat", [NoTerminator, SingleBlock]> {
 //===--- Programs -------------------------------------------------------------------------------------------------===//
 
 def Plan_ProgramOp : Plan_Op<"program", [NoTerminator, SingleBlock]> {
-  let summary = "What a run does: init, train or evaluate";
-  let description = "A program is not a symbol: only the runtime starts it, and `init` is the name of a function too.";
+  let summary = "The instructions that the runtime executes for one purpose: init, restore or train";
+  let description = "A program is not a symbol: only the runtime starts it, and `init` is also the name of a function.";
   let arguments = (ins StrAttr:$name);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$name attr-dict-with-keyword $body";
 }
 def Plan_StepsOp : Plan_Op<"steps", [NoTerminator, SingleBlock]> {
-  let summary = "The training loop: until the step counter reaches `count`";
+  let summary = "The training loop, which ends when the step counter reaches `count`";
   let arguments = (ins I64Attr:$count);
   let regions = (region SizedRegion<1>:$body);
   let assemblyFormat = "$count attr-dict-with-keyword $body";

@@ -1,4 +1,4 @@
-// When the values of a function are alive.
+// Lifetimes of the values of a function.
 #ifndef MOEC_DIALECTS_PLAN_TRANSFORMS_LIFETIMES_H
 #define MOEC_DIALECTS_PLAN_TRANSFORMS_LIFETIMES_H
 

@@ -15,7 +15,7 @@ struct Placed {
   int64_t first, last;
 };
 
-/// Largest first, each at the lowest free offset. `moec plan` prints how much the values share.
+/// Places values largest first, each at the lowest free offset. `moec plan` prints how much memory they share.
 int64_t placeValues(FuncOp function, int64_t base) {
   SmallVector<Lifetime> lifetimes = computeLifetimes(function);
   // No two allocs start at one position, so this order is total.

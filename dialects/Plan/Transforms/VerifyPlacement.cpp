@@ -33,7 +33,7 @@ struct VerifyPlacement : impl::VerifyPlacementBase<VerifyPlacement> {
         state.emitOpError("is not placed inside the ") << stateBytes.getInt() << " bytes of state";
         return signalPassFailure();
       }
-    // By place: when two overlap, so do two neighbours, since no state is empty.
+    // Sorted by place: if two states overlap, two neighbours do, since no state is empty.
     llvm::sort(states, [](StateOp a, StateOp b) { return *a.getOffset() < *b.getOffset(); });
     for (size_t i = 1; i < states.size(); ++i) {
       StateOp before = states[i - 1], state = states[i];

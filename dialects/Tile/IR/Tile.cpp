@@ -66,7 +66,7 @@ WorkOpInterface KernelOp::getWork() {
 }
 
 LogicalResult KernelOp::verifyRegions() {
-  // What a thread of a block is started with; setmaxnreg can only hand on what others gave back.
+  // Registers with which a thread of a block starts; setmaxnreg can only hand out registers that others gave back.
   constexpr int64_t kStartRegisters = 168;
   ScheduleAttr schedule = getSchedule();
   int64_t registers = schedule.getProducer() + schedule.getConsumers() * schedule.getConsumer();

@@ -1,4 +1,4 @@
-// The tile dialect: tensor-core kernels, declared.
+// The tile dialect: declarations of tensor-core kernels.
 #ifndef MOEC_DIALECTS_TILE_IR_TILE_H
 #define MOEC_DIALECTS_TILE_IR_TILE_H
 
@@ -23,15 +23,15 @@
 
 namespace moec::tile {
 constexpr int64_t kMaxSharedBytes = 232448; // of a block of sm_90
-constexpr int64_t kBoxBytes = 64 * 64 * 2;  // what one store by TMA moves, and a block of 64 MN-major rows
+constexpr int64_t kBoxBytes = 64 * 64 * 2;  // of one store by TMA, and of a block of 64 MN-major rows
 constexpr int64_t kBoxRows = 64;            // of a store
 constexpr int64_t kSwizzleBytes = 128;
 constexpr int64_t kChunkColumns = 64; // that an epilogue works on at a time
 /// Columns of a store's box: a row of it fills the swizzle.
 inline int64_t boxColumns(mlir::Type element) { return 8 * kSwizzleBytes / element.getIntOrFloatBitWidth(); }
 
-/// Boxes of 64 columns of results that do not take the place of a fetched matrix: one for each result in bf16 that is
-/// left over, two for one in f32.
+/// Boxes for 64 columns of the results that do not take the place of a fetched matrix: one box for each such result in
+/// bf16, two for each in f32.
 int64_t boxesBesideFetches(KernelOp kernel);
 
 /// The kernel's tensor maps, in the order of its last parameters.

@@ -26,8 +26,8 @@ LogicalResult verifyMap(Operation *op, Value value, AttentionAttr shape, int64_t
   return success();
 }
 
-/// The rules of all; `n` rows of the other side's blocks, `accumulators` of them and of the head's columns live at
-/// once.
+/// The rules that all attention ops share. `n` is the number of rows in a block of the other side; `registers` is what
+/// accumulators and operands take per consumer thread; a section counts `countedHeads` heads.
 LogicalResult verifyAttention(Operation *op, AttentionAttr shape, int64_t n, int64_t registers, int64_t countedHeads) {
   ScheduleAttr schedule = op->getParentOfType<KernelOp>().getSchedule();
   int64_t headSize = shape.getHeadSize();

@@ -1,4 +1,4 @@
-// Causal softmax attention: named templates. Each is the whole work of its kernel.
+// Causal softmax attention. Each op is the whole work of its kernel and has a template of its own.
 #ifndef MOEC_DIALECTS_TILE_IR_TILEATTENTIONOPS_TD
 #define MOEC_DIALECTS_TILE_IR_TILEATTENTIONOPS_TD
 
@@ -30,11 +30,11 @@ def Tile_AttentionAttr : AttrDef<Tile_Dialect, "Attention"> {
     int64_t getBlocks() const { return (getPositions() + 127) / 128; }
     int64_t getPaddedPositions() const { return getBlocks() * 128; }
     bool isWindowed() const { return getWindow() > 0; }
-    /// The row statistics that the gradient of q leaves for those of k and v: -log2 e * lse, then rowsum(dO * O), f32
-    /// [sequences * heads, padded positions] each, at the start of the workspace.
+    /// The row statistics that the kernel of q's gradient leaves for those of k and v: -log2 e * lse, then rowsum(dO *
+    /// O), f32 [sequences * heads, padded positions] each, at the start of the workspace.
     int64_t getStatisticsBytes() const { return 2 * getSequences() * getHeads() * getPaddedPositions() * 4; }
-    /// What `tile.attention_grad` keeps after them: a word for each block of 64 queries of the heads in flight,
-    /// then f32 sums of gradients, 64 x head_size each. Heads of two sections are in flight at once.
+    /// After them, `tile.attention_grad` keeps a word for each block of 64 queries of the heads in flight, then f32
+    /// sums of gradients, 64 x head_size each. Heads of two sections are in flight at once.
     int64_t getQueryBlocks() const { return (getPositions() + 63) / 64; }
     int64_t getHeadsInFlight() const { return std::min(getSequences() * getKvHeads(), 2 * getSection()) * getGroup(); }
     int64_t getTurns() const { return getHeadsInFlight() * getQueryBlocks(); }
@@ -47,8 +47,8 @@ class Tile_AttentionOp<string mnemonic>
     : Tile_Op<mnemonic, [DeclareOpInterfaceMethods<Tile_WorkOpInterface, ["verifyWork"]>]> {
   code constraints = [{
     Constraints: (C1) head_size is 64 or 128; (C2) maps are bf16 [head_size, positions, heads, sequences] with
-    boxes of 64 columns, swizzle 128; (C3) the schedule's m is 128, n what the op says, k the head size; (C4)
-    accumulators and operands in registers leave 8 of a consumer's for addresses.
+    boxes of 64 columns, swizzle 128; (C3) the schedule's m is 128, its n is the number of rows in a block (see the op),
+    its k the head size; (C4) accumulators and operands leave at least 8 of a consumer's registers for addresses.
   }];
 }
 
@@ -64,7 +64,7 @@ def Tile_AttentionFwdOp : Tile_AttentionOp<"attention_fwd"> {
 }
 
 def Tile_AttentionDqOp : Tile_AttentionOp<"attention_dq"> {
-  let summary = "Work: the gradient of attention in q, and the row statistics for those in k and v";
+  let summary = "Work: the gradient of attention with respect to q, and row statistics for those of k and v";
   let description = [{
     Blocks are as in `tile.attention_fwd`. `result` and `grad_rows` are the result and its gradient as rows: a tile
     begins by computing rowsum(dO * O) from them.
@@ -79,13 +79,13 @@ def Tile_AttentionDqOp : Tile_AttentionOp<"attention_dq"> {
 }
 
 def Tile_AttentionDkvOp : Tile_AttentionOp<"attention_dkv"> {
-  let summary = "Work: the gradients of attention in k and v, one tile for each 128 keys of a key head";
+  let summary = "Work: the gradients of attention with respect to k and v, one tile for each 128 keys of a key head";
   let description = [{
     Queries come in blocks of n = 64 rows, over the query heads of the group, from the diagonal up to the last block
     that the window reaches. So every sum has one owner and one order. The row statistics are in the workspace, where
-    `tile.attention_dq` left them. (C5) the schedule has 3 stages or more. With 2, the second warpgroup would wait
-    forever: it skips the first block of a head while it holds a stage. The first warpgroup would do the same at the end
-    of a window.
+    `tile.attention_dq` left them. (C5) the schedule has 3 stages or more. With 2 stages, the second warpgroup would
+    wait forever, because it skips the first block of a head while it holds a stage. The first warpgroup would wait
+    forever in the same way at the end of a window.
   }] # constraints;
   let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v,
                        Tile_MapType:$grad, Tile_MapType:$dk, Tile_MapType:$dv);
@@ -97,7 +97,7 @@ def Tile_AttentionGradOp : Tile_AttentionOp<"attention_grad"> {
   let description = [{
     Queries come in blocks of n = 64 rows, with all query heads of the group at each block. So the sums of k and v have
     one owner and one order. Parts of the gradient of q are added in the workspace, in the order of the tiles. The
-    workspace must hold the row statistics, followed by words that are zero. There is no window.
+    workspace must hold the row statistics, followed by words that are zero. A window is not supported.
   }] # constraints;
   let arguments = (ins Tile_AttentionAttr:$shape, Tile_MapType:$q, Tile_MapType:$k, Tile_MapType:$v, Tile_MapType:$grad,
                        Tile_MapType:$dq, Tile_MapType:$dk, Tile_MapType:$dv);

@@ -46,8 +46,8 @@ def Tile_RaggedOp : Tile_Op<"ragged", [workOp]> {
 def Tile_LoadOp : Tile_Op<"load", [Pure]> {
   let summary = "Streams the k-slices of an operand's tile to shared memory by TMA";
   let description = [{
-    K-major slices take boxes of [k, rows], 128 bytes wide; MN-major slices take boxes of [64 rows, k]. What lies
-    outside the map reads as zero.
+    K-major slices take boxes of [k, rows], 128 bytes wide; MN-major slices take boxes of [64 rows, k]. Elements outside
+    the map read as zero.
 
     Constraints: (C1) map and slices have the same element type; (C2) swizzle 128; (C3) the box is the tile's (K-major)
     or 64 wide (MN-major).

@@ -5,7 +5,7 @@ include "mlir/IR/OpBase.td"
 
 def Tile_WorkOpInterface : OpInterface<"WorkOpInterface"> {
   let cppNamespace = "::moec::tile";
-  let description = "The op of a kernel that says what its tiles are; each kernel has one.";
+  let description = "The op of a kernel that defines its tiles; each kernel has one.";
   let methods = [
     InterfaceMethod<"Bytes of shared memory that the template takes with this schedule", "int64_t", "getSharedBytes",
                     (ins "::moec::tile::ScheduleAttr":$schedule)>,

@@ -7,11 +7,11 @@ include "dialects/Tile/IR/TileInterfaces.td"
 //===--- Kernel and memory ----------------------------------------------------------------------------------------===//
 
 def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, NoTerminator, SingleBlock]> {
-  let summary = "A kernel: what one output tile is, and the schedule of all tiles";
+  let summary = "A kernel: the computation of one output tile, and the schedule of all tiles";
   let description = [{
     It has the GPU kernel ABI of docs/plan-format.md: `params` pointers, the scratch pointer, then one tensor map for
-    each `tile.map` of its body, in order. The schedule is an attribute of its own, so that templates of other shapes
-    (attention) share the op.
+    each `tile.map` of its body, in order. The schedule is a separate attribute, so that the templates of attention
+    share the op.
 
     Constraints: (C1) producer + consumers x consumer registers stay within 3 x 168, the registers that a block of 384
     threads starts with (with more the device hangs); (C2) the body has exactly one work op; (C3) shared memory <=
@@ -43,7 +43,7 @@ def Tile_KernelOp : Tile_Op<"kernel", [Symbol, IsolatedFromAbove, NoTerminator, 
 }
 
 def Tile_MapOp : Tile_Op<"map", [Pure]> {
-  let summary = "A tensor map over a parameter, as the plan's launch record has it";
+  let summary = "A tensor map over a parameter; the plan's launch record holds the same";
   let description = [{
     The innermost dimension comes first. `strides` are in bytes, for all dimensions except the innermost.
 

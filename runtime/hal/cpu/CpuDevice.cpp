@@ -18,7 +18,7 @@ namespace moec::rt {
 
 namespace {
 
-/// Fills and copies below this many bytes are not worth waking threads for.
+/// Fills and copies of fewer bytes run on one thread, because waking threads would take longer.
 constexpr uint64_t kParallelBytes = 1u << 20;
 
 class Mapping {
@@ -108,7 +108,7 @@ public:
   std::optional<DeviceSensors> sensors() override { return std::nullopt; }
 
 private:
-  /// body(begin, size) over pieces of [0, bytes), on all threads when there is enough to do.
+  /// body(begin, size) over pieces of [0, bytes), on all threads if there are enough bytes.
   template <typename Body> void inChunks(uint64_t bytes, Body body) {
     if (bytes < kParallelBytes)
       return body(0, bytes);
@@ -138,7 +138,7 @@ private:
 
 Result<std::unique_ptr<Mapping>> allocate(const Plan &plan, unsigned threads) {
   uint64_t bytes = std::max<uint64_t>(plan.peakBytes(threads), kPlanMemoryAlignment);
-  // Linux promises more than it has, and kills later: what can never fit is refused here.
+  // Linux grants more memory than it has and kills processes later, so a size that can never fit is refused here.
   uint64_t physical = static_cast<uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<uint64_t>(::sysconf(_SC_PAGESIZE));
   if (bytes > physical)
     return Status::error("MOEC-P011", plan.path, "the plan needs ", formatBytes(bytes), " (arena ",
@@ -148,7 +148,7 @@ Result<std::unique_ptr<Mapping>> allocate(const Plan &plan, unsigned threads) {
   if (data == MAP_FAILED)
     return Status::error("MOEC-P011", plan.path, "cannot get the ", formatBytes(bytes),
                          " that the plan needs: ", std::strerror(errno));
-  (void)::madvise(data, bytes, MADV_HUGEPAGE); // a wish, its failure costs only speed
+  (void)::madvise(data, bytes, MADV_HUGEPAGE); // optional: a failure costs only speed
   return std::make_unique<Mapping>(data, bytes);
 }
 

@@ -11,7 +11,7 @@
 
 namespace moec::rt {
 
-/// MOEC-P010 when the kernels cannot be loaded, MOEC-P011 when memory or threads cannot be had.
+/// MOEC-P010 if the kernels cannot be loaded, MOEC-P011 if there is not enough memory or a thread cannot be started.
 Result<std::unique_ptr<Device>> createCpuDevice(const Plan &plan, unsigned threads);
 
 } // namespace moec::rt

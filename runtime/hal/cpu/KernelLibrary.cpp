@@ -8,7 +8,7 @@
 
 namespace moec::rt {
 
-/// The usual way: an anonymous file that nobody else can reach.
+/// The usual way: an anonymous file to which no other process has access.
 static void *openFromMemory(std::span<const std::byte> image, UniqueFd &file) {
   file = UniqueFd(::memfd_create("moec-kernels", MFD_CLOEXEC));
   if (file.get() < 0 || !writeAll(file.get(), image.data(), image.size(), "memfd").isOk())
@@ -17,7 +17,8 @@ static void *openFromMemory(std::span<const std::byte> image, UniqueFd &file) {
   return ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
 }
 
-/// Where the system forbids running memory files: a folder of our own (mkdtemp makes it 0700), gone right after.
+/// If the system forbids executing anonymous files: a temporary folder (mkdtemp makes it 0700), removed right
+/// afterwards.
 static void *openFromTempFile(std::span<const std::byte> image, const Plan &plan) {
   const char *base = std::getenv("TMPDIR");
   std::string directory = std::string(base && *base ? base : "/tmp") + "/moec-XXXXXX";

@@ -15,7 +15,7 @@ using KernelFunction = void (*)(void *const *args, int64_t workgroup, void *scra
 
 class KernelLibrary {
 public:
-  /// MOEC-P010 when the image does not load or lacks a symbol.
+  /// MOEC-P010 if the image cannot be loaded or lacks a symbol.
   static Result<KernelLibrary> load(std::span<const std::byte> image, const Plan &plan);
   ~KernelLibrary();
   KernelLibrary(KernelLibrary &&other) noexcept;
@@ -27,8 +27,8 @@ private:
   KernelLibrary() = default;
 
   void *handle = nullptr;
-  // Open as long as the library is: the loader knows it by the name /proc/self/fd/N, which must not come to mean
-  // another.
+  // Stays open as long as the library: the loader knows the library as /proc/self/fd/N, and this name must not refer to
+  // another file.
   UniqueFd file;
   std::vector<KernelFunction> functions;
 };

@@ -8,7 +8,8 @@ namespace moec::rt {
 /// Kernels keep small tiles on the stack; this is far more than they use and no more than the usual default.
 static constexpr size_t kStackBytes = 8u << 20;
 
-/// Looks before sleeping: launches follow each other within microseconds. Short enough to do no harm on a shared core.
+/// Spins before sleeping, because launches follow each other within microseconds; few enough to do no harm on a shared
+/// core.
 static constexpr int kSpins = 2000;
 
 static void pauseCpu() {
@@ -75,7 +76,7 @@ void WorkerPool::loop(unsigned index) {
 
 void WorkerPool::runPart(unsigned index) {
   int64_t base = count / numThreads, rest = count % numThreads;
-  // Equal parts, the first `rest` threads take one more; no product that could overflow.
+  // Equal parts; the first `rest` threads take one index more. No product can overflow.
   int64_t begin = base * index + std::min<int64_t>(index, rest);
   int64_t end = begin + base + (index < rest ? 1 : 0);
   if (begin < end)

@@ -1,5 +1,5 @@
-// Threads that share out the indices of a loop by a fixed rule: one contiguous, equal part for each thread. No
-// stealing, so a run is the same every time and each thread meets the same memory in every step.
+// Threads that divide the indices of a loop by a fixed rule: each thread gets one contiguous part, all of equal size.
+// There is no stealing, so every run is the same, and each thread uses the same memory in every step.
 #ifndef MOEC_RUNTIME_HAL_CPU_WORKERPOOL_H
 #define MOEC_RUNTIME_HAL_CPU_WORKERPOOL_H
 
@@ -25,7 +25,7 @@ public:
 
   unsigned threads() const { return numThreads; }
 
-  /// Returns when all of [0, count) is done. One index runs on the caller without waking anybody.
+  /// Returns when all of [0, count) is done. A single index runs on the caller without waking a thread.
   void run(Task task, void *context, int64_t count);
 
 private:
@@ -48,7 +48,7 @@ private:
   int64_t count = 0;
   bool stopping = false;
 
-  // On lines of their own: one is written by the caller, the other by every worker.
+  // On separate cache lines: the caller writes one, every worker the other.
   alignas(64) std::atomic<uint32_t> generation{0};
   alignas(64) std::atomic<uint32_t> pending{0};
 };

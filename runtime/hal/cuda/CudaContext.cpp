@@ -9,7 +9,7 @@ namespace moec::rt::cu {
 
 namespace {
 
-/// Dense bf16 products of one multiprocessor at the boost clock that the vendor's figures are stated for.
+/// Peak rate of dense bf16 products of one multiprocessor, at the boost clock of the vendor's figures.
 struct Peak {
   int major, minor;
   double teraflopsEach;
@@ -24,7 +24,8 @@ bool onlyText(const Plan &plan) {
                      [](const PlanKernel &kernel) { return kernel.launch.module.ends_with(kPtxSuffix); });
 }
 
-/// Machine code runs within its major version, upwards; text on all that came later; "a" code on that chip alone.
+/// Machine code runs on its own and higher minor versions of its major version; PTX on all later versions; "a" code
+/// only on its own version.
 bool runsOn(const Plan &plan, int major, int minor) {
   int wantMajor = static_cast<int>(plan.target.major), wantMinor = static_cast<int>(plan.target.minor);
   if (plan.target.arch.ends_with("a"))
@@ -90,7 +91,7 @@ DeviceLimits GpuContext::limits() const {
   for (const Peak &peak : kPeaks)
     if (peak.major == attribute(kCapabilityMajor) && peak.minor == attribute(kCapabilityMinor))
       limits.flops = peak.teraflopsEach * 1e12 * attribute(kMultiprocessors);
-  // Two transfers a clock.
+  // Two transfers per clock.
   limits.bytesPerSecond = 2e3 * attribute(kMemoryClockRateKHz) * attribute(kMemoryBusBits) / 8;
   return limits;
 }

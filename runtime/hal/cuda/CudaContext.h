@@ -1,5 +1,5 @@
-// Which GPU, whether it can run a plan, and what lives as long as the device: context, stream, memory. Each is given
-// back in the opposite order.
+// Chooses the GPU, checks that it can run a plan, and holds the objects that live as long as the device: context,
+// stream, memory. They are released in the opposite order.
 #ifndef MOEC_RUNTIME_HAL_CUDA_CUDACONTEXT_H
 #define MOEC_RUNTIME_HAL_CUDA_CUDACONTEXT_H
 
@@ -13,7 +13,7 @@ namespace moec::rt::cu {
 
 class GpuContext {
 public:
-  /// MOEC-P012 without a driver, MOEC-P013 when the GPU cannot run the plan, MOEC-P014.
+  /// MOEC-P012 without a driver, MOEC-P013 if the GPU cannot run the plan, MOEC-P014 if a call of the driver fails.
   static Result<std::unique_ptr<GpuContext>> create(const Plan &plan);
   ~GpuContext();
   GpuContext(const GpuContext &) = delete;
@@ -39,7 +39,7 @@ private:
 /// The one allocation of a plan, all zeros.
 class GpuMemory {
 public:
-  /// MOEC-P011 with what is needed, free and there in all.
+  /// MOEC-P011 with the needed, free and total memory.
   static Result<std::unique_ptr<GpuMemory>> create(const GpuContext &context, const Plan &plan);
   ~GpuMemory();
   GpuMemory(const GpuMemory &) = delete;

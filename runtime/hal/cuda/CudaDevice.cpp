@@ -17,7 +17,7 @@ namespace {
 
 using namespace cu;
 
-/// Pinned memory through which read() and write() go.
+/// Pinned memory that read() and write() use for copies.
 constexpr uint64_t kStagingBytes = 8u << 20;
 
 class CudaDevice final : public Device {
@@ -168,7 +168,7 @@ public:
   uint32_t endRecording(const std::string &name) override {
     recording = false;
     Graph graph = nullptr;
-    // Also after a failure: the stream must not stay in capture.
+    // Also called after a failure, because the stream must not stay in capture mode.
     Code ended = driver.streamEndCapture(stream, &graph);
     GraphExec exec = nullptr;
     if (failure.isOk() && check(ended, "cuStreamEndCapture", name) &&
@@ -204,14 +204,14 @@ public:
   }
 
 private:
-  /// Keeps the first failure. Whether there was none.
+  /// Keeps the first failure. Returns whether there was none.
   bool check(Code code, const char *call, const std::string &purpose = {}) {
     if (failure.isOk())
       failure = driver.check(code, call, plan.path, purpose);
     return code == kSuccess;
   }
 
-  /// For calls that wait: what they report went wrong in something launched before.
+  /// For calls that wait: they report failures of earlier launches.
   void checkWork(Code code, const char *call) {
     if (code != kSuccess && failure.isOk()) {
       std::string names;
@@ -239,7 +239,7 @@ private:
     launched.push_back(name);
   }
 
-  // In the order in which they must come to be; they go in the opposite one.
+  // Members are constructed in this order and destroyed in the opposite order.
   const Plan &plan;
   std::unique_ptr<GpuContext> context;
   const Driver &driver;
@@ -258,7 +258,7 @@ private:
   std::vector<Event> marks;
   std::vector<GraphExec> recordings;
   std::vector<std::string> recordingNames;
-  // Of the launch at hand.
+  // Of the current launch.
   std::vector<Pointer> pointers;
   std::vector<void *> params;
 };

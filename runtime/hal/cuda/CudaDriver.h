@@ -1,4 +1,4 @@
-// libcuda, opened when a plan needs it: the table of its functions, and its errors as ours.
+// libcuda, opened when a plan needs it: the table of its functions, and the conversion of its errors to Status.
 #ifndef MOEC_RUNTIME_HAL_CUDA_CUDADRIVER_H
 #define MOEC_RUNTIME_HAL_CUDA_CUDADRIVER_H
 
@@ -10,12 +10,12 @@
 
 namespace moec::rt::cu {
 
-/// The environment variable that names another library than libcuda.so.1.
+/// The environment variable that names a library to open instead of libcuda.so.1.
 inline constexpr char kDriverVariable[] = "MOEC_CUDA_DRIVER";
 
 class Driver {
 public:
-  /// MOEC-P012 when there is no driver, or none that sees a GPU. `place` is for messages.
+  /// MOEC-P012 if there is no driver, or if it finds no GPU. `place` is for messages.
   static Result<std::unique_ptr<Driver>> open(const std::string &place);
   ~Driver();
   Driver(const Driver &) = delete;
@@ -26,9 +26,9 @@ public:
 
   /// "CUDA_ERROR_OUT_OF_MEMORY (out of memory)".
   std::string describe(Code code) const;
-  /// "13.0", the newest CUDA that the driver serves.
+  /// "13.0", the newest CUDA version that the driver supports.
   std::string version() const;
-  /// Ok, or MOEC-P014 with the call's name and what it was for.
+  /// Ok, or MOEC-P014 with the name of the call and its purpose.
   Status check(Code code, const char *call, const std::string &place, const std::string &purpose = {}) const;
 
 private:

@@ -8,7 +8,7 @@
 
 namespace moec::rt::cu {
 
-/// What the driver's assembler said, without the blank end.
+/// The log of the driver's assembler, without blanks at its end.
 static std::string trimmed(const std::vector<char> &log) {
   std::string text(log.data(), ::strnlen(log.data(), log.size()));
   text.erase(text.find_last_not_of(" \n\t") + 1);

@@ -11,8 +11,8 @@ namespace moec::rt::cu {
 
 class Modules {
 public:
-  /// MOEC-P010 when a module or symbol is not there or cannot run as its launch record says, MOEC-P013 when the code
-  /// is not for this GPU or driver.
+  /// MOEC-P010 if a module or symbol is missing or cannot run as its launch record says, MOEC-P013 if the code is not
+  /// for this GPU or driver.
   static Result<Modules> load(const Driver &driver, const Plan &plan);
   ~Modules();
   Modules(Modules &&other) noexcept = default;

@@ -1,5 +1,5 @@
-// The few types and constants of the CUDA driver that we use, under names of our own: building needs no CUDA headers.
-// Values are those of the driver's binary interface, which never change.
+// The types and constants of the CUDA driver that the runtime uses, declared here so that the build needs no CUDA
+// headers. Values are those of the driver's binary interface, which never change.
 #ifndef MOEC_RUNTIME_HAL_CUDA_CUDATYPES_H
 #define MOEC_RUNTIME_HAL_CUDA_CUDATYPES_H
 
@@ -52,7 +52,7 @@ inline constexpr unsigned kStreamNonBlocking = 1;
 inline constexpr unsigned kEventDefault = 0;
 inline constexpr int kCaptureThreadLocal = 1;
 
-// CUtensorMap*: data types, swizzles, and the rest that is the same for all of ours.
+// CUtensorMap*: data types, swizzles, and the settings that are the same for all maps.
 inline constexpr int kMapF16 = 6;
 inline constexpr int kMapF32 = 7;
 inline constexpr int kMapBF16 = 9;

@@ -1,4 +1,4 @@
-// Clock and power of a GPU, from libnvidia-ml; without it there is nothing to tell.
+// Clock and power of a GPU, from libnvidia-ml; unknown without this library.
 #ifndef MOEC_RUNTIME_HAL_CUDA_NVML_H
 #define MOEC_RUNTIME_HAL_CUDA_NVML_H
 
@@ -14,7 +14,7 @@ public:
   ~Nvml();
   Nvml(const Nvml &) = delete;
 
-  /// Zeros where the library does not tell.
+  /// Values that the library does not give are 0.
   DeviceSensors read() const;
 
 private:

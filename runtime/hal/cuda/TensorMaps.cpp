@@ -10,7 +10,7 @@ static int dataType(MapElement element) {
     return kMapF16;
   case MapElement::F32:
     return kMapF32;
-  case MapElement::F8E4M3: // copied as bytes: the engine knows no 8-bit floats
+  case MapElement::F8E4M3: // copied as bytes, since the engine has no 8-bit floats
     return kMapU8;
   }
   return kMapU8;

@@ -13,7 +13,7 @@ class TensorMaps {
 public:
   TensorMaps(const Driver &driver, const Plan &plan) : driver(driver), plan(plan) {}
 
-  /// Map `index` of a kernel, describing memory at `address`. The pointer stays good.
+  /// Map `index` of a kernel, describing memory at `address`. The pointer stays valid.
   Result<TensorMap *> get(uint32_t kernel, uint32_t index, Pointer address);
 
 private:

@@ -13,7 +13,7 @@ namespace moec::sm90 {
 
 namespace {
 
-/// An attention, or its gradients, and where its operands and results are.
+/// An attention, or its gradients, with the parameters of its operands and results.
 struct Attention : kernel::AttentionSizes {
   Attention(const kernel::AttentionSizes &sizes, moe::DispatchOp dispatch) : AttentionSizes(sizes), body(dispatch) {}
 
@@ -21,7 +21,7 @@ struct Attention : kernel::AttentionSizes {
   SmallVector<unsigned> inputs; // by operand
   SmallVector<std::optional<unsigned>> results;
 
-  /// None when no template here covers the dispatch.
+  /// None if no template of this file covers the dispatch.
   static std::optional<Attention> read(moe::DispatchOp dispatch);
 };
 
@@ -89,7 +89,8 @@ public:
   Value rows(unsigned param) {
     return tile::OperandOp::create(b, attention.body.params[param].type, static_cast<int64_t>(param));
   }
-  /// `products`: of the attention's useful ones, each the seen pairs of a query and a key times the head size.
+  /// `products`: the number of useful products; each takes as many multiplications as there are visible pairs of a
+  /// query and a key, times the head size.
   KernelInfo info(double products, int64_t workspace);
 
 private:
@@ -130,7 +131,7 @@ int64_t sectionOf(int64_t count, int64_t least) {
   return size;
 }
 
-/// Sections of query heads whose keys and values, as many as a tile visits, stay in the second-level cache.
+/// The query heads of a section, so few that the keys and values that their tiles visit stay in the second-level cache.
 int64_t querySection(const Attention &attention) {
   constexpr int64_t kCacheBytes = 32 << 20;
   constexpr int64_t kBlock = 128;
@@ -168,7 +169,8 @@ KernelInfo writeQueryGradient(const Attention &attention, ModuleOp kernels, Stri
 
 KernelInfo writeKeyGradients(const Attention &attention, ModuleOp kernels, StringRef symbol,
                              const gpu::GpuTarget &target) {
-  // A tile is as long as all heads of a group: smaller sections spoil the order of tiles, longest first.
+  // A tile takes as long as all heads of a group. In smaller sections, the order "longest first" would have little
+  // effect.
   constexpr int64_t kSection = 16;
   int64_t section = sectionOf(attention.sequences * attention.kvHeads, kSection);
   ArrayRef<unsigned> in = attention.inputs;
@@ -179,9 +181,10 @@ KernelInfo writeKeyGradients(const Attention &attention, ModuleOp kernels, Strin
   return w.info(3, w.shape.getStatisticsBytes());
 }
 
-/// One kernel for all gradients computes scores once instead of twice, but its tiles wait for each other. Measured with
-/// heads of 128 columns: 7 to 11 % less time from 2048 positions on, 3 % more with 1024 (docs/performance.md). Of few
-/// tiles many wait (simulated, not measured). It knows no windows.
+/// Whether one kernel for all gradients is used. It computes scores once instead of twice, but its tiles wait for each
+/// other. Measured with heads of 128 columns: 7 to 11 % less time from 2048 positions on, 3 % more with 1024
+/// (docs/performance.md). If there are few tiles, many of them wait (simulated, not measured). The kernel does not
+/// support windows.
 bool joinsGradients(const Attention &attention, const gpu::GpuTarget &target) {
   constexpr int64_t kLeastPositions = 2048, kLeastRounds = 3, kBlock = 128;
   int64_t tiles = attention.sequences * attention.kvHeads * llvm::divideCeil(attention.positions, kBlock);
@@ -192,8 +195,8 @@ bool joinsGradients(const Attention &attention, const gpu::GpuTarget &target) {
 /// Row statistics, then one kernel for all gradients.
 std::vector<KernelInfo> writeGradients(const Attention &attention, ModuleOp kernels, StringRef symbol,
                                        const gpu::GpuTarget &target) {
-  // Without groups, two tiles of a section for each multiprocessor: a head's short ones, then its long ones. In groups,
-  // so many heads that tiles of one are drawn at different times.
+  // Without groups, a section has two tiles for each multiprocessor: short ones of a head, then long ones. With groups,
+  // it has so many heads that the tiles of one head are drawn at different times.
   constexpr int64_t kSection = 8, kBlock = 128;
   int64_t blocks = llvm::divideCeil(attention.positions, kBlock);
   int64_t least = attention.heads == attention.kvHeads ? std::max<int64_t>(1, 2 * target.numSms / blocks) : kSection;

@@ -67,7 +67,7 @@ Values AttentionBuilder::loop(Value count, Registers carried,
 Values AttentionBuilder::loopWhile(Registers carried,
                                    llvm::function_ref<std::pair<Value, Values>(Registers carried)> test,
                                    llvm::function_ref<Values(Registers)> body) {
-  // The types of the results are known once the test is written.
+  // The types of the results are known only after the test has been emitted.
   Block written;
   for (Value value : carried)
     written.addArgument(value.getType(), b.getLoc());
@@ -181,8 +181,8 @@ SmallVector<int64_t> AttentionBuilder::stepsTransposed(int64_t depth) {
   return offsets;
 }
 
-// One block of assembly from the fence to the commit: no copy of a register can come in between. The first step ignores
-// what the accumulators hold.
+// One block of assembly from the fence to the commit, so that no copy of a register can come in between. The first step
+// ignores the contents of the accumulators.
 Values AttentionBuilder::multiplyTiles(int64_t columns, Value a, ArrayRef<int64_t> aSteps, Value c,
                                        ArrayRef<int64_t> cSteps, bool transposed) {
   size_t count = columns / 2;

@@ -1,9 +1,9 @@
-// What the attention templates need beyond the PipelineBuilder: i32 arithmetic with plain numbers, loops with many
+// Additions to the PipelineBuilder for the attention templates: i32 arithmetic with plain numbers, loops with many
 // carried values, and products whose left operand and accumulators are registers.
 //
-// Accumulators are lists of f32 values, one for each register. A product runs in the background from where it is issued
-// to the awaitProducts() that its accumulators are passed through; nothing may touch them, or the registers it reads,
-// in between.
+// Accumulators are lists of f32 values, one for each register. A product runs asynchronously from its issue to the
+// awaitProducts() that takes its accumulators. Between these, nothing may use the accumulators or the registers that
+// the product reads.
 #ifndef MOEC_COMPILER_TARGET_GPU_SM90_ATTENTIONBUILDER_H
 #define MOEC_COMPILER_TARGET_GPU_SM90_ATTENTIONBUILDER_H
 
@@ -36,8 +36,8 @@ public:
   Value compare(Predicate predicate, Int x, Int y);
   Value equal(Int x, Int y) { return compare(Predicate::eq, x, y); }
   Value less(Int x, Int y) { return compare(Predicate::slt, x, y); }
-  /// The same i32, but LLVM cannot see where it comes from. Otherwise each address computed from a loop's counter
-  /// becomes a counter of its own, and where accumulators fill the registers they spill.
+  /// The same i32, but LLVM cannot see how it was computed. Otherwise LLVM makes a counter of each address that is
+  /// computed from a loop's counter, and these spill if accumulators fill the registers.
   Value opaque(Value x);
   Value f32(double value) { return constant(b.getF32Type(), value); }
   Value larger(Value x, Value y) { return mlir::arith::MaxNumFOp::create(b, x, y); } // one instruction; drops NaN
@@ -51,7 +51,7 @@ public:
   Values choose(Value condition, llvm::function_ref<Values()> then, llvm::function_ref<Values()> otherwise);
   /// for (i = 0; i < count; ++i)
   Values loop(Value count, Registers carried, llvm::function_ref<Values(Value i, Registers carried)> body);
-  /// `test` returns whether to go on and what `body` gets; the result is what it returned last.
+  /// `test` returns whether to go on, and the arguments of `body`. The result is what `test` returned last.
   Values loopWhile(Registers carried, llvm::function_ref<std::pair<Value, Values>(Registers carried)> test,
                    llvm::function_ref<Values(Registers)> body);
 
@@ -62,12 +62,13 @@ public:
   Value loadAligned(mlir::Type type, Value pointer, int64_t alignment, bool isInvariant);
   Value loadVolatile(mlir::Type type, Value pointer); // others write there
   void storeWord(Value value, Value pointer);
-  /// Adds 1 to a counter in global memory, and returns what it was.
+  /// Adds 1 to a counter in global memory, and returns its old value.
   Value draw(Value pointer, mlir::LLVM::AtomicOrdering ordering);
-  /// A word in global memory by which blocks take turns: what the writer saw, the one who reads its value sees.
+  /// A word in global memory by which blocks take turns. Memory that the writer had seen is visible to a block that
+  /// reads the written value.
   Value loadAcquire(Value pointer);
   void storeRelease(Value value, Value pointer);
-  /// Four neighbouring f32 in global memory, past the first-level cache: stored, loaded, or added to what is there.
+  /// Four neighbouring f32 in global memory, bypassing the first-level cache: stored, loaded, or added to memory.
   void storeFour(Value pointer, Registers four);
   Values loadFour(Value pointer);
   void addFour(Value pointer, Registers four);
@@ -80,14 +81,14 @@ public:
   /// Offsets of the steps of `depth` in a tile of panels of 64 columns: along its rows, or (transposed) down them.
   static llvm::SmallVector<int64_t> steps(int64_t depth, int64_t panelBytes);
   static llvm::SmallVector<int64_t> stepsTransposed(int64_t depth);
-  /// A B^T of tiles in shared memory, into fresh accumulators; `transposed`: both are read down their rows, A^T B.
+  /// A B^T of tiles in shared memory, into new accumulators; `transposed`: both are read along their rows, A^T B.
   Values multiplyTiles(int64_t columns, Value a, llvm::ArrayRef<int64_t> aSteps, Value c,
                        llvm::ArrayRef<int64_t> cSteps, bool transposed = false);
-  /// accumulators + A B. A is in registers: accumulators of another product packed pairwise are such an operand. B is a
-  /// tile that is read transposed.
+  /// accumulators + A B. A is in registers; the accumulators of another product, packed pairwise, have the right form.
+  /// B is a tile that is read transposed.
   Values multiplyRegisters(Registers a, Value c, llvm::ArrayRef<int64_t> cSteps, Registers accumulators);
-  /// Until at most `pending` products run. `accumulators` come out finished; `read` are registers that products still
-  /// read: they keep their place until here.
+  /// Waits until at most `pending` products run, and returns the finished `accumulators`. `read` are registers that
+  /// products still read; they keep their place until here.
   Values awaitProducts(int64_t pending, Registers accumulators, Registers read = {});
 
 private:

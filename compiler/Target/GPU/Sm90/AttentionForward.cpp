@@ -5,8 +5,8 @@
 //   for each further block i:  issue S = Q K[i]^T; issue O += P V[i-1]; wait for S; new m, P; wait for O; O *= exp2(..)
 //   O += P V; result = O / l; lse = ln 2 (c m + log2 l)          c = scale * log2 e
 //
-// The products of the next block and of this one run while the exponentials are computed; the two warpgroups drift
-// apart by themselves, so that one's products fill the other's gaps. Registers: S, O 64 each, P 32.
+// The products of the next block and of this one run while the exponentials are computed. The two warpgroups run at
+// different points of the loop, so the products of one fill the gaps of the other. Registers: S, O 64 each, P 32.
 #include "compiler/Target/GPU/Sm90/AttentionParts.h"
 
 #include <cmath>
@@ -67,7 +67,7 @@ Value Forward::produce(Value tileNumber, Value step) {
     acquire(to, tile);
     copyTile(map, to.data, to.full, kBlock, row, keyHead, at.sequence);
   };
-  // In the order of use: the keys of a block come before the values of the one before.
+  // In the order of use: the keys of a block come before the values of the previous block.
   copy(k.map(op.getK()), keys, step, firstRow);
   Value earlier = earlierBlocks(at.block);
   Value last = k.loop(earlier, {firstRow}, [&](Value i, ArrayRef<Value> before) {
@@ -96,7 +96,7 @@ Value Forward::perRow(ArrayRef<Value> registers, int64_t row, llvm::function_ref
   return joined;
 }
 
-// Scores -> probabilities; `rows` follow, with the factor for what was summed under the old maximum.
+// Scores -> probabilities. Also updates `rows`, with the factor for the sums under the old maximum.
 AttentionBuilder::Values Forward::softmax(ArrayRef<Value> scores, Rows &rows, bool first) {
   auto larger = [&](Value x, Value y) { return k.larger(x, y); };
   Value shift[2];
@@ -124,7 +124,7 @@ void Forward::storeLse(const Position &at, const Rows &rows) {
   for (int64_t r : {0, 1}) {
     Value position = k.add(k.add(k.mul(at.block, kBlock), k.mul(consumer, 64)), k.add(row, 8 * r));
     Value value = k.fmul(k.fma(rows.most[r], scale, k.log2Fast(rows.sum[r])), k.f32(M_LN2));
-    // One of the four threads that share the row.
+    // One of the four threads that share the row stores.
     k.when(k.both(k.less(position, shape.getPositions()), k.equal(column, 0)), [&] {
       Value index = k.add(k.mul(k.add(k.mul(at.sequence, shape.getPositions()), position), shape.getHeads()), at.head);
       k.storeWord(value, k.at(k.operand(op.getLse()), index, f32));

@@ -10,26 +10,29 @@
 //
 // nlse and D come from the kernel of row statistics.
 //
-// dQ of a block has a part from each tile of keys that it sees. They are added in f32 in the workspace, in the order in
-// which the tiles are drawn, so the bits repeat: a word for each block counts the parts that are there, a tile adds its
-// own when the count is its turn, and the last adds the sum to its registers and writes the result. An accumulator is
-// added by the same thread of whatever block, so a block's sums lie in the order of registers. Heads take places in the
-// workspace in turn; the count goes on where the head before ended.
+// dQ of a block has a part from each tile of keys that the block sees. The parts are added in f32 in the workspace, in
+// the order in which the tiles are drawn, so every run gives the same bits. A word for each block counts the parts
+// added so far. A tile adds its part when the count reaches its turn; the last tile adds the sum to its registers and
+// writes the result. An accumulator is always added by the thread with the same number, so the sums of a block are in
+// the order of registers. Heads take places in the workspace in turn; the count of a place goes on where the previous
+// head ended.
 //
-// Orders: what costs is waiting for turns, so tiles of one head that run at once should be at different queries.
+// Orders: waiting for turns costs time, so tiles of one head that run at the same time should be at different queries.
 //   rising    tiles from the last keys to the first, blocks from the diagonal to the last query: tiles that start
 //             together are two blocks apart and stay so; shorter ones end, and are followed, earlier, in the same
 //             distance. But the longest tile comes last.
 //   falling   tiles from the first keys to the last, blocks from the last query to the diagonal, at each of them the
 //             heads of a group: longest tiles first. Tiles that start together want the same block, and wait once for
 //             each other.
-// With one query head for each key head all sections but the last rise. In a group a tile is that much longer, so that
-// waiting once is little, and tiles that are at the same queries find them in the second-level cache: all fall.
+// With one query head for each key head, all sections except the last are rising. With groups, a tile takes as many
+// times longer as the group has heads, so a single wait matters little, and tiles that are at the same queries find
+// them in the second-level cache. So all sections are falling.
 //
-// Waiting ends: a tile waits only for tiles that were drawn before (of its head, or of a head two sections earlier),
-// whose blocks run, for a block draws its tiles itself and works on them in that order. The tile drawn first of those
-// unfinished thus waits for none. One thread of the producer's warpgroup, the turn keeper, reads and raises the counts;
-// consumers go on meanwhile, and wait for it at barriers of the block, one block of queries later.
+// Why every wait ends: a tile waits only for tiles that were drawn earlier (of its head, or of a head two sections
+// earlier). The blocks of these tiles are running, because a block draws its tiles itself and works on them in that
+// order. So the earliest unfinished tile waits for no other. One thread of the producer's warpgroup, the turn keeper,
+// reads and increments the counts. Consumers go on meanwhile, and wait for it at barriers of the block, one block of
+// queries later.
 //
 // Registers: dV, dK 64 each, S^T, dP^T 32 each, P^T, dS^T 16 each, or dQ 32 in the place of one of S^T and dP^T.
 #include "compiler/Target/GPU/Sm90/AttentionParts.h"
@@ -79,7 +82,7 @@ private:
 
   /// Tile number `tile`, in the order of its head.
   Position tileAt(Value tile);
-  /// Key heads from the first on whose tiles rise.
+  /// The number of key heads, from the first on, whose tiles are rising.
   int64_t risingHeads() const {
     return shape.getGroup() > 1 ? 0 : shape.getSequences() * shape.getKvHeads() - shape.getSection();
   }
@@ -88,7 +91,7 @@ private:
     Value count, first, end, rises;
   };
   Walk walk(const Position &at);
-  /// One of them: which block of queries of which query head, and by how many blocks it is after the tile's first key.
+  /// A block of a walk: the block of queries, its query head, and its distance in blocks from the tile's first key.
   struct Block {
     Value query, flatHead, head, distance;
     Value turn, order; // the word, as a number; its value when it is this tile's turn
@@ -96,17 +99,18 @@ private:
   };
   Block blockAt(const Position &at, const Walk &walk, Value i);
 
-  /// What the turn keeper tells consumers of a block, four words: which part this tile has in its dQ, the number of the
-  /// block's place, its first row and its head. So they need not keep what that is computed from.
+  /// The turn keeper passes four words to the consumers of a block: which part this tile has in its dQ, the number of
+  /// the block's place, its first row and its head. So consumers need not keep the values from which these are
+  /// computed.
   enum Part { kFirst, kBetween, kLast, kOnly };
   static constexpr int64_t kNotice = 16;
 
-  /// What the next block must wait for, and the sums.
+  /// The values for which the next block must wait, and the sums.
   struct Running {
     Values dk, dv, scoreGrads; // dk runs and reads scoreGrads
   };
   Running runBlock(const Position &at, const Walk &walk, Value i, Value step, const Running &before);
-  /// Adds dQ of a block to its sums, or writes the result, when it is its turn.
+  /// When the turn of this tile comes, adds its dQ of a block to the block's sums, or writes the result.
   void finishQueries(const Position &at, Value number, Values dq);
   Value statisticsOf(const Stage &stage) { return k.add(address(columnData), k.mul(stage.index, 2 * kStatistics)); }
   Values columnValues(const Stage &stage, int64_t offset);
@@ -271,8 +275,8 @@ Gradients::Running Gradients::runBlock(const Position &at, const Walk &walk, Val
   for (auto [i, gradient] : llvm::enumerate(gradients))
     gradient = k.fmul(p[i], k.fsub(gradient, rowSum[columnOf(i)]));
   next.scoreGrads = k.packBf16(gradients);
-  // Rows of keys, 64 queries each. When the warpgroups meet, both have finished dQ of the block before: its dS is free
-  // from then on.
+  // Rows of keys, 64 queries each. When the warpgroups meet, both have finished dQ of the previous block, so its dS is
+  // free.
   Value buffer = k.mul(k.bitAnd(number, kScoreBuffers - 1), kScoreTile);
   stagePacked(k.add(scoreTo, buffer), next.scoreGrads);
   k.fenceAsync();
@@ -281,7 +285,8 @@ Gradients::Running Gradients::runBlock(const Position &at, const Walk &walk, Val
   Values dq = k.multiplyTiles(shape.getHeadSize() / kConsumers, scoreColumns, downKeys, keyColumns, downKeys,
                               /*transposed=*/true);
   next.dk = k.multiplyRegisters(next.scoreGrads, k.descriptor(here.data, queryPanel), downQueries, next.dk);
-  // Read in the block that issued it: past the loop's edge the assembler would take it for unfinished.
+  // The products are read in the block that issued them: after the next branch of the loop, the assembler would treat
+  // them as unfinished.
   finished.assign(next.dv.begin(), next.dv.end());
   finished.append(dq);
   finished = k.awaitProducts(1, finished, probabilities);

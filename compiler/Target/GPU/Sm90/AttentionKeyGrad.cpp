@@ -7,10 +7,10 @@
 //                    dS^T = P^T (dP^T - D); issue dK += dS^T Q; wait for dV
 //   results: dV, scale dK                                          c = scale * log2 e
 //
-// nlse and D come from the kernel of dQ. A warpgroup has exactly one block on the diagonal in each head: the second one
-// skips the first block, which lies above its keys, while its dK may still read an older stage; two stages would lock
-// up. With a window the first one likewise skips the last block, unless the sequence ends before.
-// Registers: dV, dK 64 each, S^T, dP^T 32 each, P^T, dS^T 16 each: they just fit.
+// nlse and D come from the kernel of dQ. In each head, a warpgroup has exactly one block on the diagonal. The second
+// warpgroup skips the first block, whose queries come before its keys, while its dK may still read an older stage; so
+// with two stages the kernel would deadlock. With a window, the first warpgroup skips the last block in the same way,
+// unless the sequence ends before. Registers: dV, dK 64 each, S^T, dP^T 32 each, P^T, dS^T 16 each: they just fit.
 #include "compiler/Target/GPU/Sm90/AttentionParts.h"
 
 #include <cmath>
@@ -44,7 +44,7 @@ private:
   Value consume(Value tileNumber, Value step) override;
   void prepareConsumer() override;
 
-  /// What the next block must wait for, and the sums.
+  /// The values for which the next block must wait, and the sums.
   struct Running {
     Values dk, dv, scoreGrads; // dk runs and reads scoreGrads
     Value empty;               // barrier of the stage that it reads; 0: none
@@ -55,7 +55,7 @@ private:
   /// The block of queries `distance` blocks after the diagonal (null: on it).
   Running block(Value number, const Running &before, bool diagonal, Value distance);
   Value statisticsOf(const Stage &stage) { return k.add(address(columnData), k.mul(stage.index, 2 * kStatistics)); }
-  /// All threads read the statistics, so each says that it has.
+  /// All threads read the statistics, so each thread arrives.
   void releaseColumns(Value barrier) { k.arrive(barrier); }
   Values columnValues(const Stage &stage, int64_t offset);
 

@@ -47,7 +47,7 @@ AttentionKernel::Stage AttentionKernel::stage(const Ring &ring, Value step) {
 }
 
 void AttentionKernel::acquire(const Stage &stage, int64_t bytes) {
-  // Of a fresh barrier, the phase before the first counts as over.
+  // On a new barrier, the phase before the first counts as complete.
   k.wait(stage.empty, k.bitXor(stage.parity, 1));
   k.expect(stage.full, k.i32(bytes));
 }
@@ -99,8 +99,8 @@ void AttentionKernel::emitProducer() {
       {isOrdered ? draw() : k.block(), k.i32(0), k.i32(1)},
       [&](ArrayRef<Value> carried) { return std::pair(k.less(carried[0], tiles), Values(carried)); },
       [&](ArrayRef<Value> carried) {
-        // Drawn ahead of time: the answer comes while copies run. But not a tile that others may wait for: it would
-        // stay undone for as long as this one takes.
+        // The next tile is drawn ahead of time, so that its number arrives while copies run. A tile for which others
+        // may wait is not drawn ahead, because it would stay undone while this tile runs.
         Value next = isOrdered ? Value() : k.add(draw(), grid);
         announce(carried[0], carried[2]);
         Value step = produce(carried[0], carried[1]);
@@ -133,7 +133,8 @@ void AttentionKernel::emitConsumer() {
   for (int64_t i = 0; i < kPanel / 16; ++i)
     matrixOffsets.push_back(k.add(k.mul(matrixRow, 128), k.bitXor(chunk, i << 5)));
   prepareConsumer();
-  // Read by the lane that later arrives for the warp, so that no other thread's read can be overtaken.
+  // The lane that later arrives for the warp reads the number, so that the slot is not overwritten before another
+  // lane's read.
   auto readByLane = [&] {
     return k.firstLane(
         k.choose(k.equal(lane, 0), [&] { return Values{readSlot()}; }, [&] { return Values{k.i32(0)}; })[0]);
@@ -203,8 +204,8 @@ AttentionKernel::Values AttentionKernel::maskScores(ArrayRef<Value> scores, Valu
   return masked;
 }
 
-// A key is hidden from queries that are `window` or more after it. Of the first window / width blocks, the one on the
-// diagonal included, every pair is near enough.
+// A key is hidden from queries that are `window` or more positions after it. In the first window / width blocks,
+// including the one on the diagonal, every pair is near enough.
 AttentionKernel::Values AttentionKernel::maskWindow(Values scores, Value firstRow, Value distance, int64_t width,
                                                     AttentionBuilder::Predicate hidden) {
   int64_t whole = shape.getWindow() / width;
@@ -219,7 +220,7 @@ AttentionKernel::Values AttentionKernel::maskWindow(Values scores, Value firstRo
   };
   if (whole <= 1)
     return mask();
-  // The same for all threads: blocks inside of the window pay for a branch only.
+  // The branch is the same for all threads, so blocks inside of the window cost only a branch.
   return k.choose(k.compare(arith::CmpIPredicate::sge, distance, whole), mask, [&] { return scores; });
 }
 

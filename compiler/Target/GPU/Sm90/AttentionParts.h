@@ -1,9 +1,9 @@
-// What the tensor-core attention kernels share: the persistent skeleton of a producer and two consumer
-// warpgroups, rings of tiles, and the way from accumulators to memory.
+// Code shared by the tensor-core attention kernels: the persistent skeleton of a producer and two consumer warpgroups,
+// rings of tiles, and the stores of accumulators.
 //
 //   q [B*S, H*dh]   k, v [B*S, G*dh]   H query heads read G key heads   S positions   B sequences   blocks of 128 rows
 //
-// With a window, tiles visit only blocks that hold a pair that is seen, and mask those at the window's far edge.
+// With a window, tiles visit only blocks that hold a visible pair, and mask the blocks at the window's far edge.
 //
 // A block of threads takes tiles (a block of rows of one head) until there are none left. The producer's first thread
 // draws the next tile from a counter, writes its number to the tile slot and starts all copies; each consumer warpgroup
@@ -15,7 +15,7 @@
 
 namespace moec::sm90 {
 
-/// A template: expands its tile.kernel to an llvm.func where that op stands.
+/// A template: replaces its tile.kernel by an llvm.func.
 class AttentionKernel {
 protected:
   using Value = mlir::Value;
@@ -29,7 +29,7 @@ protected:
   /// result is the new count. produce() arrives at the tile barrier with its first copies.
   virtual Value produce(Value tile, Value step) = 0;
   virtual Value consume(Value tile, Value step) = 0;
-  /// What consumers compute once.
+  /// Emits the values that consumers compute once.
   virtual void prepareConsumer() = 0;
   /// The turn keeper's work on a tile, as consume(): one thread beside the producer, of templates with isOrdered.
   virtual Value keepTurns(Value tile, Value step) { return step; }
@@ -46,16 +46,17 @@ protected:
     int64_t data, stageBytes, stages, full, empty;
   };
   int64_t reserveBarrier(int64_t arrivals);
-  /// A ring of the schedule's stages of `stageBytes` at `data`, given back by `arrivals`; after all data is reserved.
+  /// A ring of the schedule's stages of `stageBytes` at `data`; `arrivals` threads give a stage back. Call it after all
+  /// data is reserved.
   Ring reserveRing(int64_t data, int64_t stageBytes, int64_t arrivals = kConsumers * kWarps);
   int64_t tileBytes(int64_t rows) const { return rows * shape.getHeadSize() * 2; }
   Value address(int64_t offset) { return k.add(k.sharedAddress(), offset); }
 
   //===--- Skeleton ---===//
-  /// The whole kernel; reserve everything before. Tiles are drawn from the first counter of scratch.
+  /// Emits the whole kernel; reserve all memory before. Tiles are drawn from the first counter of scratch.
   void emitRoles();
-  /// Tiles may wait for tiles of smaller numbers. Then each tile is drawn, the first of a block too, so that the block
-  /// of a tile that others wait for runs.
+  /// Whether tiles may wait for tiles of smaller numbers. Then every tile is drawn, even the first of a block, so that
+  /// a tile for which others wait belongs to a running block.
   bool isOrdered = false;
 
   struct Stage {
@@ -71,9 +72,9 @@ protected:
   struct Position {
     Value block, flatHead, sequence, head; // flatHead = sequence * heads + head
   };
-  /// Which block of which head tile `tile` is.
+  /// The block and the head of tile `tile`.
   Position position(Value tile, int64_t heads, bool descending);
-  /// One arrival of each warp: what its products, or its first lane, read is free.
+  /// Each warp arrives once: the memory that its products, or its first lane, have read is free.
   void release(Value barrier);
   void releaseTile() { release(address(tileEmpty)); }
   /// Joins over the four threads that share a row.
@@ -81,15 +82,16 @@ protected:
   /// Accumulators of a block, -inf where `hidden` holds for (column, row); `firstRow` is the thread's first row counted
   /// as columns are on the diagonal.
   Values maskScores(llvm::ArrayRef<Value> scores, Value firstRow, AttentionBuilder::Predicate hidden);
-  /// The same for the pairs that the window hides, of the block that is `distance` blocks of `width` from the diagonal
-  /// (null: on it). `hidden`: slt where columns are keys, sgt where they are queries.
+  /// The same for the pairs that the window hides, in the block that is `distance` blocks of `width` from the diagonal
+  /// (null: on it). `hidden`: slt if columns are keys, sgt if they are queries.
   Values maskWindow(Values scores, Value firstRow, Value distance, int64_t width, AttentionBuilder::Predicate hidden);
-  /// How many blocks of keys before its diagonal block a tile of queries visits.
+  /// The number of blocks of keys that a tile of queries visits before its diagonal block.
   Value earlierBlocks(Value block);
-  /// Rounds 64 rows of accumulators to bf16 and lays them out as panels at `to`.
+  /// Rounds 64 rows of accumulators to bf16 and writes them as panels at `to`.
   void stageRows(Value to, llvm::ArrayRef<Value> accumulators) { stagePacked(to, k.packBf16(accumulators)); }
   void stagePacked(Value to, llvm::ArrayRef<Value> packed); // the same, rounded already
-  /// Waits until staging memory may be written again / hands it to copies out.
+  /// beginStaging waits until staging memory may be written again; the other function starts the copies to global
+  /// memory.
   void beginStaging();
   void endStaging(llvm::function_ref<void()> copies);
   void copyRowsOut(Value map, Value from, Value row, Value head, Value sequence);
@@ -126,7 +128,7 @@ private:
   Values matrixOffsets; // of this thread's address for storeMatrix, by 16 columns of a panel
 };
 
-/// Each leaves the llvm.func of `kernel` where that op stands.
+/// Each replaces `kernel` by its llvm.func.
 void expandAttentionFwd(tile::KernelOp kernel, tile::AttentionFwdOp op);
 void expandAttentionDq(tile::KernelOp kernel, tile::AttentionDqOp op);
 void expandAttentionDkv(tile::KernelOp kernel, tile::AttentionDkvOp op);

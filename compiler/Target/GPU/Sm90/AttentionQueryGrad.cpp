@@ -1,7 +1,7 @@
 // Causal attention, backward: dQ, and the row statistics for dK and dV. A tile is 128 query rows of one head, its
 // blocks of 128 keys run from the diagonal to the first, or to the window's far edge.
 //
-//   D = rowsum(dO * O), nlse = -log2 e * lse; written to the workspace, a row of padding has 0 and -inf
+//   D = rowsum(dO * O), nlse = -log2 e * lse are written to the workspace; a row of padding has 0 and -inf
 //   for each block:  issue S = Q K^T (dQ of the block before still runs); wait for that dQ; issue dP = dO V^T
 //                    P = exp2(c S + nlse); dS = P (dP - D); issue dQ += dS K
 //   result = scale dQ                                              c = scale * log2 e
@@ -40,12 +40,13 @@ private:
     Value shift[2], rowSum[2];
   };
   Rows rowStatistics(const Position &at);
-  /// What the next block must wait for.
+  /// The values for which the next block must wait.
   struct Running {
     Values sums, scoreGrads; // dQ and the dS that it reads
     Value keysEmpty;         // barrier of the keys that it reads
   };
-  /// The block of keys `distance` blocks before the diagonal; there is none `before` the one on it.
+  /// The block of keys `distance` blocks before the diagonal. `before` is the previous block; null for the block on the
+  /// diagonal.
   Running block(Value number, const Running *before, const Rows &rows, Value distance);
 
   tile::AttentionDqOp op;

@@ -1,4 +1,4 @@
-// What the gradients of attention need of each row before they begin, and the words by which their tiles take turns.
+// The statistics of each row that the gradients of attention need, and the words by which their tiles take turns.
 //
 //   nlse = -log2 e * lse, D = rowsum(dO * O)     f32 [B*H, padded S] each; a row of padding has -inf and 0
 //

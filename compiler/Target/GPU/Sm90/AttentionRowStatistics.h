@@ -1,4 +1,4 @@
-// The light kernel before the gradients of attention.
+// The small kernel that runs before the gradients of attention.
 #ifndef MOEC_COMPILER_TARGET_GPU_SM90_ATTENTIONROWSTATISTICS_H
 #define MOEC_COMPILER_TARGET_GPU_SM90_ATTENTIONROWSTATISTICS_H
 

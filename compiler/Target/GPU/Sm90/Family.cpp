@@ -18,16 +18,17 @@ public:
     h200.computeMajor = 9;
     h200.numSms = 132;
     h200.sharedBytes = tile::kMaxSharedBytes;
-    // Rows of a consumer warpgroup: a group of tokens is whole tiles of 64, so no tile needs a masked row.
+    // The rows of a consumer warpgroup: a group of tokens consists of whole tiles of 64, so no tile needs a masked row.
     h200.structure.rowAlign = 64;
-    // What a stage of the products' template has room for, and columns that it works on at a time.
+    // The tensors for which a stage of the products' template has room, and the columns that its epilogue takes at a
+    // time.
     h200.structure.tensorsOfEpilogue = 3;
     h200.structure.columnsOfRowSums = tile::kChunkColumns;
-    // Copies of rows cost a product about 5 % of its time on an H200, which grows with its columns; writing and reading
-    // the rows once more costs the same for any number of them. Both are alike at about 6000 columns.
+    // Copies of rows cost a product about 5 % of its time on an H200, so their cost grows with the columns. Writing and
+    // reading the rows once more costs the same for any number of columns. Both costs are equal at about 6000 columns.
     h200.structure.columnsToGatherOnce = 6000;
     h200.structure.spreadsInLoads = true;
-    // A pass over memory less; up to here a block keeps a row's sums in registers, whatever else it holds.
+    // This saves a pass over memory. Up to this width a block keeps a row's sums in registers, whatever else it holds.
     h200.structure.columnsToSumInRows = 8192;
     h200.family = this;
   }

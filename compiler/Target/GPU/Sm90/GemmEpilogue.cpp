@@ -1,6 +1,5 @@
-// From accumulators to memory: the epilogue's region on each element, 64 columns at a time, then the stores. What is
-// added to memory is added in the cache: an element has one adder in a launch, so there is one result whatever the
-// order.
+// From accumulators to memory: the epilogue's region on each element, 64 columns at a time, then the stores. Additions
+// to memory happen in the cache. A launch adds to each element only once, so the result does not depend on the order.
 #include "compiler/Target/GPU/Sm90/Gemm.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -16,7 +15,7 @@ constexpr int64_t kChunk = tile::kChunkColumns;
 constexpr int64_t kBlocks = kChunk / 8;  // of 8 columns in a chunk
 constexpr int64_t kValues = 4 * kBlocks; // of a thread in a chunk
 constexpr int64_t kThreads = 128;
-// Registers for operands of the chunk after the one at work; with more they would spill.
+// Registers for operands of the next chunk; with more, they would spill.
 constexpr int64_t kOperandsAhead = 64;
 
 /// [groups, 1, columns]: one row for each group of grouped work.
@@ -51,8 +50,9 @@ int64_t GemmEmitter::operandRegisters() {
   return registers;
 }
 
-/// Starts to load the operands of a chunk: for each, pairs of neighbours (8 of its one row, or 8 of each of two rows),
-/// or one value per row, which stays from chunk to chunk: `before` is what the chunk before has.
+/// Starts to load the operands of a chunk. For each operand these are pairs of neighbours (8 of its one row, or 8 of
+/// each of two rows), or one value per row, which does not change from chunk to chunk: `before` has the values of the
+/// previous chunk.
 SmallVector<GemmEmitter::Values> GemmEmitter::loadOperands(const Place &place, int64_t chunk, ArrayRef<Values> before) {
   SmallVector<Values> fetched;
   if (!gemm.epilogue)
@@ -73,7 +73,7 @@ SmallVector<GemmEmitter::Values> GemmEmitter::loadOperands(const Place &place, i
       continue;
     }
     Values &values = fetched.emplace_back();
-    // Rows and columns that do not exist read an element that does; what becomes of it is not stored.
+    // For rows and columns that do not exist, an existing element is read; its result is not stored.
     auto rowAt = [&](int64_t h) { return k.wide(k.min(place.row[h], k.i32(rows - 1))); };
     if (isColumn) {
       for (int64_t h = 0; h < 2; ++h)
@@ -96,7 +96,7 @@ SmallVector<GemmEmitter::Values> GemmEmitter::loadOperands(const Place &place, i
   return fetched;
 }
 
-/// The 32 values of what loadOperands loaded of one operand, as f32.
+/// The 32 values of one operand that loadOperands loaded, as f32.
 GemmEmitter::Values GemmEmitter::spread(ArrayRef<Value> fetched) {
   Type f32 = k.b.getF32Type();
   auto widen = [&](Value value) -> Value {
@@ -125,7 +125,7 @@ GemmEmitter::Values GemmEmitter::evaluate(ArrayRef<Value> inputs) {
   constexpr double kLog2E = 1.4426950408889634;
   Block &region = gemm.epilogue.getBody().front();
   IRMapping values;
-  llvm::DenseMap<Value, Value> reciprocals; // divisions by one value share it: the unit for them is narrow
+  llvm::DenseMap<Value, Value> reciprocals; // shared by divisions by one value, because their unit is slow
   for (auto [argument, input] : llvm::zip_equal(region.getArguments(), inputs))
     values.map(argument, input);
   for (Operation &op : region.without_terminator()) {
@@ -147,8 +147,8 @@ GemmEmitter::Values GemmEmitter::evaluate(ArrayRef<Value> inputs) {
   return results;
 }
 
-/// Writes 16 columns of results for TMA to take: quarter `quarter` of 64 columns of bf16, or half one of a box of 32 of
-/// f32. `place`: bytes from the first buffer.
+/// Writes 16 columns of results to staging memory, for TMA: quarter `quarter` of 64 columns of bf16, or half of a box
+/// of 32 columns of f32. `place`: bytes from the first buffer.
 void GemmEmitter::writeStaging(ArrayRef<Value> values, Type element, int64_t quarter, Value place) {
   if (!element.isF32()) {
     Values packed;
@@ -164,7 +164,7 @@ void GemmEmitter::writeStaging(ArrayRef<Value> values, Type element, int64_t qua
                   values[4 * j + 2 * h], values[4 * j + 2 * h + 1]);
 }
 
-/// Where this thread's part of a transposed box is: rows of the box are columns of the fragment.
+/// Computes the place of this thread's part of a transposed box; rows of the box are columns of the fragment.
 void GemmEmitter::prepareTransposed() {
   Value row = k.bitAnd(lane, 7), right = k.shiftRight(lane, 4), down = k.bitAnd(k.shiftRight(lane, 3), 1);
   Value chunk = k.add(k.shiftLeft(warp, 1), down);
@@ -214,8 +214,8 @@ void GemmEmitter::sendBox(const Tile &tile, const Place &place, const Gemm::Sink
     send(k.i32add(from, row * tile::kSwizzleBytes), {k.i32add(place.firstRow, row), first});
 }
 
-/// Chunk `number` with its products and operands; those of the next chunk start to come if there are registers for
-/// them.
+/// Chunk `number` with its products and operands. Also starts to load the operands of the next chunk, if there are
+/// registers for them.
 GemmEmitter::Chunk GemmEmitter::beginChunk(const Place &place, ArrayRef<Value> accumulators, int64_t number,
                                            Operands &operands) {
   int64_t columns = gemm.columnsOfProduct();
@@ -237,7 +237,7 @@ GemmEmitter::Chunk GemmEmitter::beginChunk(const Place &place, ArrayRef<Value> a
   return chunk;
 }
 
-/// The region on element `i`, and what it adds to sums of rows.
+/// Applies the region to element `i`, and adds its results to sums of rows.
 void GemmEmitter::compute(Chunk &chunk, int64_t i) {
   if (gemm.epilogue) {
     Values scalars;
@@ -274,8 +274,8 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
   int64_t chunks = gemm.columnsOfProduct() / kChunk, buffers = gemm.schedule.getBuffers(), boxes = 0;
   for (const Gemm::Sink &sink : gemm.sinks)
     boxes += chunks * kChunk / tile::boxColumns(sink.element);
-  // Boxes go out in rounds: all of the tile if there are buffers for so many, else as many as leave buffers to write to
-  // while a round is under way.
+  // Boxes are stored in rounds. A round has all boxes of the tile if there are enough buffers; otherwise half of the
+  // buffers, so that the other half can be written meanwhile.
   int64_t boxesOfRound = boxes <= buffers ? boxes : std::max<int64_t>(1, buffers / 2);
   int64_t roundsInFlight = buffers / boxesOfRound;
   struct Box {
@@ -287,7 +287,8 @@ void GemmEmitter::store(const Tile &tile, const Place &place, ArrayRef<Value> ac
   int64_t rounds = 0, staged = 0;
   auto stageBox = [&](const Gemm::Sink &sink, int64_t column, ArrayRef<Value> values) {
     if (round.empty()) {
-      // Rounds begin with the first buffer in each tile, so the last tile's must have left all of them.
+      // In each tile, rounds begin with the first buffer, so the stores of the previous tile must have read all
+      // buffers.
       int64_t pending = rounds == 0 ? 0 : roundsInFlight - 1;
       k.when(isLeader, [&] { k.waitStores(pending, /*readOnly=*/true); });
       k.sync(barrierId, kThreads);

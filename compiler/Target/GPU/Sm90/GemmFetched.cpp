@@ -3,8 +3,9 @@
 //   for each 64 columns: wait full; for each 16 of them: ldmatrix, the region, stmatrix to where the matrices were;
 //                        stores by TMA; give the stage back when they have read it
 //
-// Results take the places of what was read, and every 16 columns are finished before the next are loaded, so that few
-// values live beside the accumulators. Results beyond the fetched matrices have two sets of buffers in turn.
+// Results overwrite the fetched matrices, and every 16 columns are finished before the next are loaded, so that few
+// values are alive besides the accumulators. If there are more results than fetched matrices, the others use two sets
+// of buffers in turn.
 #include "compiler/Target/GPU/Sm90/Gemm.h"
 
 using namespace mlir;
@@ -17,7 +18,7 @@ GemmEmitter::Value GemmEmitter::boxAt(int64_t number, Value stage) {
                      : k.i32add(k.add(rhsBase, k.i32mul(stage, rhsBytes)), (number - 1) * lhsBytes);
 }
 
-/// The producer asks for 64 columns of each matrix a stage: one box, the rows of both consumers.
+/// The producer requests 64 columns of each matrix per stage: one box with the rows of both consumers.
 GemmEmitter::Values GemmEmitter::produceFetches(const Tile &tile, ValueRange ring) {
   int64_t bytes = static_cast<int64_t>(gemm.fetches.size()) * lhsBytes;
   return k.loop32(k.i32(0), k.i32(gemm.stagesOfFetches()), k.i32(1), ring, [&](Value chunk, ValueRange state) {
@@ -30,7 +31,7 @@ GemmEmitter::Values GemmEmitter::produceFetches(const Tile &tile, ValueRange rin
         k.loadBox(k.map(fetch.getMap()), boxAt(i, stage), barrier, {column, tile.row});
     };
     gemm.gathers ? k.when(k.is(k.thread(), 0), ask) : ask();
-    if (gemm.gathers) // all producers count, with nothing to copy
+    if (gemm.gathers) // all producers must arrive, although they copy nothing
       k.arrive(barrier);
     auto [nextStage, nextParity] = next(stage, parity);
     return Values{nextStage, nextParity};
@@ -59,7 +60,7 @@ GemmEmitter::Values GemmEmitter::placesOverFetched(int64_t chunk, Value stage) {
   return places;
 }
 
-/// This thread's values of 16 columns of what lies at `place`.
+/// This thread's values of the 16 columns at `place`.
 GemmEmitter::Values GemmEmitter::takeFetched(Value place, int64_t quarter) {
   Values values;
   for (Value packed : k.loadMatrix(k.add(matrixRows[quarter], place))) {
@@ -87,7 +88,7 @@ GemmEmitter::Values GemmEmitter::storeOverFetched(const Tile &tile, const Place 
         writeStaging(ArrayRef(chunk.values[sink.value]).slice(quarter * kQuarter, kQuarter), sink.element, quarter, to);
     }
     storeRowSums(tile, place, chunk);
-    // Stores of the chunk before have read their stage and buffers, or are waited for; then all may go on.
+    // Waits until the stores of the previous chunk have read their stage and buffers; then all threads go on.
     k.fenceAsync();
     k.when(isLeader, [&] { k.waitStores(0, /*readOnly=*/true); });
     k.sync(barrierId, kThreads);

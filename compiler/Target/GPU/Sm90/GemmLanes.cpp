@@ -1,8 +1,8 @@
-// Lanes: a block goes down one column of tiles while a lane's rows pass. The right side's slices are read once for each
-// group, and a consumer's epilogue runs beside the other's products.
+// Lanes: a block goes down one column of tiles of a lane. It reads the right side's slices once for each group, and the
+// epilogue of one consumer runs at the same time as the products of the other.
 //
-// Tiles are numbered through all that a block does: even ones are the first consumer's, odd ones the second's. A tile's
-// products begin when those of the tile before have all been asked for, so slices of the left side are used in order.
+// The tiles of a block are numbered: even ones belong to the first consumer, odd ones to the second. The products of a
+// tile begin when those of the previous tile have all been issued, so slices of the left side are used in order.
 #include "compiler/Target/GPU/Sm90/Gemm.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
@@ -12,11 +12,12 @@ using namespace mlir;
 
 namespace moec::sm90 {
 
-/// The last group that begins at `row` or before: it has the row, when some group has.
+/// The last group that begins at `row` or before. If any group has the row, it is this one.
 GemmEmitter::Value GemmEmitter::groupOfRow(Value row) {
   Values found = k.loop32(k.i32(0), k.i32(llvm::Log2_64_Ceil(gemm.groups)), k.i32(1), {k.i32(0), k.i32(gemm.groups)},
                           [&](Value, ValueRange state) {
-                            // In the first and not in the second; when they are neighbours the first stays.
+                            // Binary search: the first group begins at `row` or before, the second does not. It ends
+                            // when they are neighbours.
                             Value middle = k.shiftRight(k.add(state[0], state[1]), 1);
                             Value isIn = k.compare(arith::CmpIPredicate::ule, offsetOf(middle), row);
                             return Values{k.select(isIn, middle, state[0]), k.select(isIn, state[1], middle)};
@@ -24,9 +25,9 @@ GemmEmitter::Value GemmEmitter::groupOfRow(Value row) {
   return found[0];
 }
 
-/// Blocks beside each other have the columns of tiles of one lane, so that they read its rows at about the same time.
-/// Lanes are equal to one tile, whatever the sizes of groups. `body` is called for each run: the tiles of the lane that
-/// belong to one group.
+/// Neighbouring blocks have the columns of tiles of one lane, so that they read its rows at about the same time. The
+/// lengths of lanes differ by at most one tile, whatever the sizes of groups. `body` is called for each run: the tiles
+/// of the lane that belong to one group.
 void GemmEmitter::walkLanes(ValueRange carried, TileBody body) {
   int64_t m = gemm.schedule.getM(), n = gemm.columnsOfProduct(), lanes = gemm.schedule.getLanes();
   int64_t across = llvm::divideCeil(gemm.columns, n);
@@ -121,8 +122,8 @@ GemmEmitter::Values GemmEmitter::pass(ValueRange ring, int64_t slices) {
   return {k.select(wraps, k.i32add(stage, -stages), stage), k.select(wraps, k.bitXor(parity, k.i32(1)), parity)};
 }
 
-/// Gives back the right side of a run of which this consumer has no tile. It waits for the slices first: if it ran
-/// ahead, its word for the next run could be taken for the other's for this one.
+/// Gives back the right side of a run in which this consumer has no tile. It waits for the slices first. If it ran
+/// ahead, its arrival for the next run could be counted as the other consumer's arrival for this run.
 void GemmEmitter::skipRight(Value parity) {
   for (int64_t i = 0; i < gemm.slicesOfTile(); ++i)
     k.wait(rightFull(k.i32(i)), parity);
@@ -135,7 +136,7 @@ void GemmEmitter::skipRight(Value parity) {
 
 void GemmEmitter::consumeLanes(llvm::function_ref<Values(const Tile &, ValueRange)> work) {
   int64_t slices = gemm.slicesOfTile();
-  // Where this consumer's first tile is in the ring. The first consumer's first turn has come.
+  // The place of this consumer's first tile in the ring. The first consumer starts with the turn.
   Values second = pass({k.i32(0), k.i32(0)}, slices), start;
   Value isFirst = k.is(consumer, 0), one = k.i32(1);
   for (Value value : second)

@@ -21,7 +21,7 @@ void GemmEmitter::produce() {
       return gemm.fetches.empty() ? state : produceFetches(tile, state);
     });
   };
-  // One thread can ask for all boxes; only gathered rows need the others.
+  // One thread can request all boxes; only gathered rows need the other threads.
   gemm.gathers ? all() : k.when(k.is(k.thread(), 0), all);
 }
 
@@ -103,7 +103,7 @@ GemmEmitter::Values GemmEmitter::gatherPrepare(const Gemm::Side &side, const Til
   Value chunk = k.bitAnd(k.thread(), 7), row = k.shiftRight(k.thread(), 3);
   Values prepared;
   for (int64_t i = 0; i < 8; ++i) {
-    // A tile may reach over the last row; what it makes of it is not stored.
+    // A tile may extend beyond the last row; these results are not stored.
     Value at = k.min(k.add(tile.row, k.i32add(row, 16 * i)), k.i32(side.count - 1));
     Value number = k.loadInvariant(k.b.getI32Type(), k.param(side.numbers), k.wide(at));
     Value exists = k.compare(arith::CmpIPredicate::sge, number, k.i32(0));

@@ -1,4 +1,4 @@
-// From a "matmul" dispatch to a tile.kernel: what the dispatch multiplies, and the schedule for it.
+// From a "matmul" dispatch to a tile.kernel: the products of the dispatch, and the schedule for them.
 #ifndef MOEC_COMPILER_TARGET_GPU_SM90_MATMUL_H
 #define MOEC_COMPILER_TARGET_GPU_SM90_MATMUL_H
 
@@ -27,18 +27,18 @@ struct MatmulTerm {
   int64_t depth = 0;
 };
 
-/// A sum of terms, and the value of the dispatch that it is.
+/// A sum of terms, and the value of the dispatch that holds it.
 struct MatmulSum {
   mlir::Value value;
   llvm::SmallVector<MatmulTerm> terms;
-  /// Parameters of the factors of each row, and of each column of each group; given together.
+  /// Parameters that hold a scale for each row, and for each column of each group; both or none.
   std::optional<unsigned> rowScale, columnScale;
 };
 
-/// What a dispatch computes, when the template covers it.
+/// The analysis of a dispatch that the template covers.
 class MatmulProblem {
 public:
-  /// None when it does not; no diagnostic.
+  /// None if the template does not cover the dispatch; no diagnostic.
   static std::optional<MatmulProblem> create(moe::DispatchOp dispatch);
 
   kernel::DispatchBody body;
@@ -50,7 +50,7 @@ public:
   llvm::SmallVector<MatmulSum> sums;
   llvm::SmallVector<moe::MapOp> maps; // the epilogue, in order
   llvm::SmallVector<kernel::DispatchBody::Sink> sinks;
-  llvm::SmallVector<kernel::DispatchBody::Sink> rowSums; // value: what is summed, 64 columns at a time
+  llvm::SmallVector<kernel::DispatchBody::Sink> rowSums; // value: the terms, summed 64 columns at a time
 
   double flops() const;
   /// Elements of a factor in `bytes`.

@@ -1,4 +1,4 @@
-// What a "matmul" dispatch multiplies, and whether the tensor-core template covers it.
+// Analyses a "matmul" dispatch, and decides whether the tensor-core template covers it.
 #include "compiler/Target/GPU/Sm90/Matmul.h"
 
 #include "compiler/Target/Kernel/RowSchedule.h"
@@ -96,7 +96,7 @@ bool MatmulProblem::addProduct(Operation *op) {
   return true;
 }
 
-/// A map that only adds sums which nobody else reads is one longer sum. False: it belongs to the epilogue.
+/// A map that only adds sums, which nobody else reads, becomes one longer sum. False: the map belongs to the epilogue.
 bool MatmulProblem::joinSum(moe::MapOp map) {
   if (map.getPosition() || map.getNumResults() != 1 || !maps.empty() || grouping == Grouping::Depth)
     return false;
@@ -132,8 +132,8 @@ bool MatmulProblem::joinSum(moe::MapOp map) {
   return true;
 }
 
-/// Rows are gathered for left sides alone: a tile's left side is the smaller one, and copies by threads cost more than
-/// TMA. A gradient of weights whose right side is gathered is computed as its transpose. False: it cannot be.
+/// Rows are gathered only on the left side: it is the smaller side of a tile, and copies by threads cost more than TMA.
+/// A gradient of weights whose right side is gathered is computed as its transpose. False: this is not possible.
 bool MatmulProblem::gatherOnTheLeft() {
   MatmulTerm &term = sums.front().terms.front();
   if (!term.rhs.rowMap)
@@ -146,8 +146,8 @@ bool MatmulProblem::gatherOnTheLeft() {
   return true;
 }
 
-/// Rows of 16 bytes, as TMA and the copies of gathered rows need; one left side for all sums. Tensor cores take 8-bit
-/// factors only with their depth contiguous.
+/// Rows must be multiples of 16 bytes, as TMA and the copies of gathered rows need, and all sums must have one left
+/// side. Tensor cores take 8-bit factors only if their depth is contiguous.
 bool MatmulProblem::checkTerms() const {
   constexpr int64_t kResultElements = 8, kMostSums = 4;
   int64_t elements = elementsIn(16);
@@ -165,7 +165,7 @@ bool MatmulProblem::checkTerms() const {
         return false;
       if (term.lhs.columns % elements != 0 || term.rhs.columns % elements != 0 || term.rhs.rowMap)
         return false;
-      // Gathered rows are those of the tile, or the depth of ragged work.
+      // Gathered rows are the rows of the tile, or the depth of ragged work.
       if (term.lhs.rowMap && term.ta != (grouping == Grouping::Depth))
         return false;
       if (grouping == Grouping::None && (term.lhs.experts != 1 || term.rhs.experts != 1))

@@ -9,7 +9,7 @@ def TileToNvvm : Pass<"moec-tile-to-nvvm", "::mlir::ModuleOp"> {
     Before: a module of kernels, some of them `tile.kernel`.
     After: each is an `llvm.func` of the same name with the GPU kernel ABI: a persistent pipeline of a producer and
     consumer warpgroups.
-    Why here: first of the kernel lowering; all other passes of it work on what this one makes.
+    Why here: it is the first pass of the kernel lowering; the other passes work on its results.
     ```mlir
     tile.kernel @gemm params 3
         <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, buffers = 2> { ... }

@@ -103,11 +103,11 @@ void PipelineBuilder::publishBarriers() {
 }
 
 void PipelineBuilder::wait(Value barrier, Value parity) {
-  constexpr int64_t kTicks = 10000000; // of one try; the op tries again for ever
+  constexpr int64_t kTicks = 10000000; // of one try; the op repeats until it succeeds
   NVVM::MBarrierTryWaitParityOp::create(b, pointer(barrier), parity, i32(kTicks));
 }
 
-// The default scope gives the plain arrive; `cluster` would add a fence of the whole device to each stage.
+// The default scope gives the plain arrive; scope `cluster` would add a fence of the whole device to each stage.
 void PipelineBuilder::arrive(Value barrier) { NVVM::MBarrierArriveOp::create(b, Type(), pointer(barrier), Value()); }
 
 void PipelineBuilder::expect(Value barrier, Value bytes) {
@@ -147,7 +147,7 @@ void PipelineBuilder::loadBox(Value map, Value shared, Value barrier, ValueRange
 }
 
 void PipelineBuilder::storeBox(Value map, Value shared, ValueRange coordinates, bool leavesCache) {
-  constexpr int64_t kEvictFirst = 0x12F0000000000000; // what createpolicy.fractional makes of evict_first
+  constexpr int64_t kEvictFirst = 0x12F0000000000000; // the result of createpolicy.fractional for evict_first
   NVVM::CpAsyncBulkTensorSharedCTAToGlobalOp::create(b, map, pointer(shared), coordinates,
                                                      leavesCache ? i64(kEvictFirst) : Value(), NVVM::TMAStoreMode::TILE,
                                                      Value());

@@ -1,9 +1,9 @@
-// A warp-specialised kernel under construction: what the templates of this folder need of Hopper, on top of the shared
-// KernelBuilder. Shared-memory addresses and all counters are i32; barriers are named by their address.
+// A builder for warp-specialised kernels: the features of Hopper that the templates of this folder need, on top of the
+// shared KernelBuilder. Shared-memory addresses and all counters are i32; an address names a barrier.
 //
-// Roles: warpgroup 0 (threads 0..127) produces, the others consume. Stages go round in a ring; "full" of a stage says
-// that its data has come, "empty" that every consumer has read it. A producer waits for empty with the parity before
-// the ring's first (1), so that its first round passes.
+// Roles: warpgroup 0 (threads 0..127) produces, the others consume. Stages form a ring. The barrier "full" of a stage
+// completes when its data has arrived, "empty" when every consumer has read it. A producer first waits for "empty" with
+// parity 1, the parity of the phase before the first, so that its first round passes.
 #ifndef MOEC_COMPILER_TARGET_GPU_SM90_PIPELINEBUILDER_H
 #define MOEC_COMPILER_TARGET_GPU_SM90_PIPELINEBUILDER_H
 
@@ -18,12 +18,12 @@ class PipelineBuilder : public kernel::KernelBuilder {
 public:
   using Values = llvm::SmallVector<Value>;
 
-  /// Opens the llvm.func of `kernel` where that op stands.
+  /// Opens the llvm.func of `kernel` at the place of that op.
   explicit PipelineBuilder(tile::KernelOp kernel);
   void finish(); // adds the return
 
   Value scratch() const { return scratchBase; }
-  /// The parameter that a tile.map's result is in the kernel.
+  /// The kernel's parameter for the result of a tile.map.
   Value map(Value tileMap) const { return maps.lookup(tileMap); }
   Value thread() const { return threadId; }
   Value block() const { return blockId; }
@@ -44,7 +44,7 @@ public:
   Value wide(Value i32Value); // unsigned, to i64
   /// `carried` is not empty.
   Values loop32(Value from, Value to, Value step, mlir::ValueRange carried, CarryBody body);
-  /// Both give values of `types`.
+  /// Both branches return values of `types`.
   Values choose(mlir::TypeRange types, Value condition, llvm::function_ref<Values()> then,
                 llvm::function_ref<Values()> otherwise);
 
@@ -65,9 +65,9 @@ public:
 
   //===--- Copies ---===//
   void loadBox(Value map, Value shared, Value barrier, mlir::ValueRange coordinates);
-  /// `leavesCache`: the second-level cache gives these bytes up before others.
+  /// `leavesCache`: the second-level cache evicts these bytes before others.
   void storeBox(Value map, Value shared, mlir::ValueRange coordinates, bool leavesCache = false);
-  /// Adds the box to what is there; the cache does it, in the map's type.
+  /// Adds the box to memory; the cache does the addition, in the map's type.
   void addBox(Value map, Value shared, mlir::ValueRange coordinates);
   void commitStores();
   /// Waits until at most `pending` commits are under way; `readOnly`: until their shared memory was read.
@@ -90,7 +90,7 @@ public:
   /// One stage: 128 bytes of depth. Issues and commits; the result is usable after waitProducts.
   Value multiply(Value accumulators, int64_t columns, Operand a, Operand b, mlir::Type element);
   void waitProducts(int64_t pending);
-  /// Waits for all and returns the registers; nothing that uses them can move above.
+  /// Waits for all products and returns the registers; code that uses them cannot move before this call.
   Values finishProducts(Value accumulators);
 
   //===--- Registers ---===//

@@ -27,7 +27,7 @@ std::string exact(double value) {
   return text;
 }
 
-/// One axis: values from low to high onto pixels from start to end.
+/// One axis: maps values from low to high to pixels from start to end.
 struct Axis {
   double low = 0, high = 1, start = 0, end = 1;
 
@@ -53,7 +53,7 @@ struct Extent {
   bool empty() const { return low > high; }
 };
 
-/// What the axis should show: everything, unless a few values are so far out that the rest would be a flat line.
+/// The range that the axis shows: all values, unless a few are so far away that the rest would be a flat line.
 Extent shownRange(std::vector<double> values) {
   Extent all;
   for (double value : values)
@@ -128,7 +128,7 @@ std::string lineChart(const ChartText &text, const std::vector<Line> &lines) {
   auto beyond = std::count_if(values.begin(), values.end(), [&](double v) { return v < ys.low || v > ys.high; });
   if (xs.low == xs.high)
     xs.high = xs.low + 1;
-  // A constant is one within rounding too: axes and ticks of 1e-16 mean nothing.
+  // Values that differ only by rounding count as constant: ticks of 1e-16 have no meaning.
   double size = std::max(std::fabs(ys.low), std::fabs(ys.high));
   double pad = ys.high - ys.low <= size * 1e-9 ? std::max(size * 0.1, 1e-9) : (ys.high - ys.low) * 0.05;
   bool fromZero = ys.low >= 0 && ys.low - pad < 0;
@@ -161,7 +161,7 @@ std::string lineChart(const ChartText &text, const std::vector<Line> &lines) {
   if (!text.yLabel.empty())
     out += textAt(12, (y.start + y.end) / 2, "middle", text.yLabel,
                   (" transform=\"rotate(-90 12 " + pixel((y.start + y.end) / 2) + ")\"").c_str());
-  // An inner svg clips, and needs no name for that.
+  // An inner svg element clips, and needs no id for that.
   std::string box = pixel(x.start) + " " + pixel(y.end) + " " + pixel(x.end - x.start) + " " + pixel(y.start - y.end);
   out += "<svg x=\"" + pixel(x.start) + "\" y=\"" + pixel(y.end) + "\" width=\"" + pixel(x.end - x.start) +
          "\" height=\"" + pixel(y.start - y.end) + "\" viewBox=\"" + box + "\">";
@@ -286,7 +286,7 @@ void thin(std::vector<double> &x, std::vector<double> &y, size_t maxPoints) {
         most = i;
     }
     if (least == end) {
-      keep(begin); // a gap stays one
+      keep(begin); // a gap stays a gap
       continue;
     }
     keep(std::min(least, most));

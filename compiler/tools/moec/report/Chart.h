@@ -1,4 +1,4 @@
-// Charts as inline SVG: they stand without a script; the page's script adds values under the pointer.
+// Charts as inline SVG. They need no script; the page's script adds the values under the pointer.
 #ifndef MOEC_COMPILER_TOOLS_MOEC_REPORT_CHART_H
 #define MOEC_COMPILER_TOOLS_MOEC_REPORT_CHART_H
 
@@ -11,7 +11,7 @@ namespace moec::report {
 struct Line {
   std::string label;
   size_t run = 0;           // gives the colour; the legend of the page switches lines of a run off
-  bool faint = false;       // behind the others, and not named under the pointer
+  bool faint = false;       // drawn behind the others, and not listed under the pointer
   bool dots = false;        // a mark at each point
   std::vector<double> x, y; // in order of x; NaN: a gap
 };
@@ -19,14 +19,14 @@ struct Line {
 struct ChartText {
   std::string title, xLabel, yLabel;
   int width = 460, height = 250;
-  bool legend = false; // of its own: `run` counts something else than runs
+  bool legend = false; // a legend of its own, because `run` does not count runs
   double lead = 0;     // share of x at the start whose values the y axis need not show
 };
 
 /// The axes leave out the few values that are far from all others, and say how many. Empty without a number.
 std::string lineChart(const ChartText &text, const std::vector<Line> &lines);
 
-/// Values between low and high as colours; `middle` gets the colour between the two of the diverging palette.
+/// Maps values between low and high to colours; `middle` gets the middle colour of the diverging palette.
 struct Scale {
   double low = 0, high = 1;
   bool diverging = false;
@@ -41,12 +41,12 @@ std::string heatMap(const std::string &title, const std::string &rowLabel, const
 /// A small table of named rows, each cell with its value under the pointer.
 std::string matrix(const std::string &title, const std::vector<std::string> &rowNames, size_t columns,
                    const std::vector<double> &values, const Scale &scale);
-/// What the colours mean.
+/// A bar that shows what the colours mean.
 std::string colourBar(const Scale &scale, const std::string &meaning);
 
 /// Fewer points with the same highs and lows.
 void thin(std::vector<double> &x, std::vector<double> &y, size_t maxPoints);
-/// Exponential mean over about a fortieth of the points; empty when there are too few to smooth.
+/// Exponential mean over about a fortieth of the points; empty if there are too few points.
 std::vector<double> smooth(const std::vector<double> &y);
 
 } // namespace moec::report

@@ -72,7 +72,7 @@ static void appendChunk(std::string &png, const std::string &type, const std::st
   appendBig(png, llvm::crc32(llvm::arrayRefFromStringRef(llvm::StringRef(body))));
 }
 
-/// A zlib stream of stored blocks. Heat maps have a few thousand pixels: not worth a compressor.
+/// A zlib stream of stored blocks. Heat maps have a few thousand pixels, so they need no compression.
 static std::string stored(const std::string &raw) {
   constexpr size_t kBlock = 65535;
   std::string out = "\x78\x01";

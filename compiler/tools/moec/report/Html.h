@@ -10,7 +10,7 @@
 
 namespace moec::report {
 
-/// Fit for text and for attributes in quotes, whatever the bytes are.
+/// Escapes any bytes for use in text and in quoted attributes.
 std::string escape(std::string_view text);
 
 /// Four significant digits, no trailing zeros: "1.234", "0.00123", "12 340", "1.2e-07".

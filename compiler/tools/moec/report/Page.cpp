@@ -23,7 +23,7 @@ const char *const kPageBeginning =
     "content=\"width=device-width, initial-scale=1\"/><title>moec report: ";
 
 namespace {
-/// The last number of the smoothed curve, or of the curve itself when it is short.
+/// The last number of the smoothed curve, or of the curve itself if it is short.
 std::optional<double> settled(const Column *column) {
   if (!column)
     return std::nullopt;
@@ -92,7 +92,7 @@ private:
   Line lineOf(size_t run, const Split &split, const Column &column, size_t maxPoints) const {
     Line line{runs[run].label, run, false, false, {}, {}};
     for (size_t i = 0; i < column.size(); ++i)
-      // A metric of few lines must not look like one with gaps.
+      // A metric that few lines have must not be drawn with gaps.
       if (std::isfinite(column[i]) || &split == &runs[run].train) {
         line.x.push_back(xOf(run, split.steps[i]));
         line.y.push_back(column[i]);
@@ -157,7 +157,7 @@ private:
         out += "<p>" + escape(run.label) + ": " + std::to_string(run.badLines) + " lines could not be read.</p>\n";
   }
 
-  /// Runs that are missing from a comparison must not be missed.
+  /// Names the runs that a comparison leaves out.
   void writeLeftOut(bool isCompared) {
     std::string bad, without;
     for (const RunLog &run : runs)
@@ -171,7 +171,7 @@ private:
       out += "<p>No validation loss, so not compared for the best: " + escape(without) + ".</p>\n";
   }
 
-  /// Runs that differ in nothing but the seed and have come equally far: mean and spread.
+  /// Mean and deviation of runs that differ only in the seed and have reached the same step.
   void writeSeeds() {
     std::map<std::pair<int64_t, std::map<std::string, std::string>>, std::vector<size_t>> groups;
     for (size_t i = 0; i < runs.size(); ++i)
@@ -218,7 +218,7 @@ private:
         sum += *value;
         ++count;
       }
-    // A mean over fewer runs than there are is said to be one.
+    // If the mean covers only some of the runs, the page says so.
     std::string share = count < static_cast<double>(members.size())
                             ? " (" + rt::formatFixed(count, 0) + " of " + std::to_string(members.size()) + ")"
                             : "";
@@ -253,7 +253,7 @@ private:
            lineChart({"validation loss by time", "seconds", "", 640, 330}, overTime()) + "</div>\n";
   }
 
-  /// Validation loss over the seconds of training: what a method costs counts.
+  /// Validation loss over the seconds of training, so that the cost of a method shows.
   std::vector<Line> overTime() const {
     std::vector<Line> lines;
     for (size_t i = 0; i < runs.size(); ++i) {
@@ -320,7 +320,7 @@ private:
     return "<div data-run=\"" + std::to_string(run) + "\">" + notRuns(chart) + "</div>";
   }
 
-  /// Lines of layers must not go when a run of the same number is switched off.
+  /// Lines of layers must not disappear when the run with the same number is switched off.
   static std::string notRuns(std::string chart) {
     for (size_t at = 0; (at = chart.find(" data-run=\"", at)) != std::string::npos;)
       chart.erase(at, chart.find('"', at + 11) + 1 - at);
@@ -335,7 +335,7 @@ private:
       for (const auto &[name, column] : run.validation.columns)
         validation.insert(name);
     }
-    for (const char *shown : {"loss", "time_s", "tokens"}) { // have their place above
+    for (const char *shown : {"loss", "time_s", "tokens"}) { // shown above
       train.erase(shown);
       validation.erase(shown);
     }
@@ -550,7 +550,7 @@ private:
       out += "<p>None but the name.</p>\n";
       return;
     }
-    // The longer side goes down the page.
+    // The longer dimension becomes the rows.
     std::vector<std::vector<std::string>> table(1, {"key"});
     for (const std::string &key : keys)
       table.push_back({escape(key)});

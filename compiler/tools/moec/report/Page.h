@@ -1,4 +1,4 @@
-// The report: one page about some runs, whole in itself.
+// The report: one self-contained page about some runs.
 #ifndef MOEC_COMPILER_TOOLS_MOEC_REPORT_PAGE_H
 #define MOEC_COMPILER_TOOLS_MOEC_REPORT_PAGE_H
 
@@ -9,9 +9,9 @@ namespace moec::report {
 /// Well-formed as XML too. The same runs give the same bytes.
 std::string reportPage(const std::vector<RunLog> &runs);
 
-/// What every page begins with: a report may replace an older one.
+/// The beginning of every page, by which a report recognises an older one that it may replace.
 extern const char *const kPageBeginning;
-/// What stands between <style> and <script>.
+/// The contents of <style> and <script>.
 extern const char *const kPageStyle;
 extern const char *const kPageScript;
 

@@ -1,5 +1,5 @@
-// Looks and behaviour of the page. Without the script everything is still there but values under the pointer, sorting
-// and switching runs off.
+// Style and script of the page. Without the script, only values under the pointer, sorting, and switching runs off are
+// missing.
 #include "compiler/tools/moec/report/Page.h"
 
 const char *const moec::report::kPageStyle = R"css(

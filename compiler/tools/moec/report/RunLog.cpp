@@ -35,7 +35,7 @@ void Grid::add(double step, const std::vector<double> &values) {
   last = values;
   if (bins.empty() || bins.back().lines == linesPerBin) {
     if (bins.size() == kMaxBins) {
-      // Twice as coarse from here on.
+      // From here on, bins cover twice as many lines.
       for (size_t i = 0; i < kMaxBins / 2; ++i) {
         Bin &a = bins[2 * i], &b = bins[2 * i + 1];
         a.lastStep = b.lastStep;
@@ -104,8 +104,8 @@ static void addLoads(RunLog &run, const std::vector<size_t> &shape, const std::v
   }
 }
 
-/// Layers x sources x experts, from that, from layers x (sources * experts), or from sources x experts of one layer.
-/// Empty when the experts cannot be told.
+/// Layers x sources x experts, from this shape, from layers x (sources * experts), or from sources x experts of one
+/// layer. Empty if the number of experts is unknown.
 static std::vector<size_t> sourcesShape(const RunLog &run, const std::vector<size_t> &shape) {
   auto loads = run.grids.find(kExpertTokens);
   size_t experts = loads == run.grids.end() ? 0 : loads->second.shape.back();
@@ -127,7 +127,8 @@ static void addSources(RunLog &run, const std::vector<size_t> &shape, const std:
 
 //===--- Reading ---===//
 
-/// The values of nested lists in order; false when they are ragged or no numbers. A number is a list of rank 0.
+/// The values of nested lists in order; false if the lists are ragged or hold anything but numbers. A number is a list
+/// of rank 0.
 static bool readNumbers(const Json &json, size_t depth, std::vector<size_t> &shape, std::vector<double> &values) {
   if (!json.isArray()) {
     bool whole = depth == shape.size();
@@ -220,7 +221,7 @@ rt::Result<RunLog> readRun(const std::string &path) {
     return rt::Status::error("MOEC-I001", path, "cannot open");
   }
   for (std::string text; std::getline(file, text);)
-    if (!file.eof()) // a line without an end is one that is being written, or was when the process died
+    if (!file.eof()) // a line without an end is being written, or its process died
       readLine(run, text);
   for (Split *split : {&run.train, &run.validation})
     for (auto &[name, column] : split->columns)
@@ -277,7 +278,7 @@ std::string RunLog::layerName(size_t mixture) const {
 
 std::optional<double> RunLog::lastOf(const Split &split, const std::string &name) const {
   const Column *column = split.find(name);
-  // A run that ended with a number that is none must not show the one before.
+  // If the last number of a run is not finite, the previous one must not be shown.
   if (!column || column->empty() || !std::isfinite(column->back()))
     return std::nullopt;
   return column->back();
@@ -335,7 +336,7 @@ void labelRuns(std::vector<RunLog> &runs) {
       parts.back().insert(parts.back().begin(), part.string());
   }
   for (size_t i = 0; i < runs.size(); ++i) {
-    // One folder more until no other run ends alike. The same run twice gets a number.
+    // Add folders until no other run has the same label. A run that is given twice gets a number.
     size_t twins =
         static_cast<size_t>(std::count(parts.begin(), parts.begin() + static_cast<std::ptrdiff_t>(i), parts[i]));
     size_t depth = 1;

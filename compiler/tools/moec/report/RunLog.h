@@ -1,5 +1,5 @@
-// What a run left behind: the numbers of metrics.jsonl, the spec of run.json. A run may still be going, or have been
-// cut off in the middle of a line.
+// The files of a run: the numbers of metrics.jsonl, the spec of run.json. The run may still be going, or may have ended
+// in the middle of a line.
 #ifndef MOEC_COMPILER_TOOLS_MOEC_REPORT_RUNLOG_H
 #define MOEC_COMPILER_TOOLS_MOEC_REPORT_RUNLOG_H
 
@@ -17,19 +17,19 @@ namespace moec::report {
 /// One metric over the lines of a split: `values[i]` belongs to `steps[i]` of the split; NaN where a line lacks it.
 using Column = std::vector<double>;
 
-/// The lines of one split, "train" or "validation". A list of numbers, one per layer, is there as "NAME, mean".
+/// The lines of one split, "train" or "validation". A list with one number per layer has a column "NAME, mean".
 struct Split {
   std::vector<double> steps;
   std::map<std::string, Column> columns;
-  std::set<std::string> nulls; // names that were null when they came last: JSON has no NaN and no infinity
+  std::set<std::string> nulls; // names whose last value was null: JSON has no NaN and no infinity
 
   const Column *find(const std::string &name) const;
   /// Sets the value of the newest line.
   void set(const std::string &name, double value);
 };
 
-/// A metric that is a list, a table or a stack of tables, over the steps: means over stretches of the log, so that a
-/// long log takes no more memory than a short one.
+/// A metric that is a list, a table or a stack of tables, over the steps. It holds means over stretches of the log, so
+/// that a long log takes no more memory than a short one.
 class Grid {
 public:
   explicit Grid(std::vector<size_t> shape) : shape(std::move(shape)) {}
@@ -51,7 +51,7 @@ private:
   size_t linesPerBin = 1;
 };
 
-/// What follows from the tokens of experts, by layer: one column each, over the steps of the training lines.
+/// Measures that follow from the tokens of experts: one column for each layer, over the steps of the training lines.
 struct LayerColumns {
   std::vector<Column> maxViolation; // load of the fullest expert over the mean load, minus 1
   std::vector<Column> entropy;      // of the loads as shares, over log(experts): 1 is even, 0 is all on one expert
@@ -72,15 +72,15 @@ struct RunLog {
   size_t badLines = 0; // neither JSON objects with a step nor a torn last line
 
   int64_t lastStep() const;
-  /// Layers with a mixture, as far as the log tells; 0: it does not.
+  /// The number of layers with a mixture; 0 if the log does not show it.
   size_t mixtures() const;
   /// "layer 3" for one of them.
   std::string layerName(size_t mixture) const;
-  /// Last value of a column that is a number; nothing when there is none.
+  /// The last value of a column that is a number; nothing if there is none.
   std::optional<double> lastOf(const Split &split, const std::string &name) const;
-  /// Whether the last value is no number: the run went bad.
+  /// Whether the last value is not finite.
   bool wentBad(const Split &split, const std::string &name) const;
-  /// The last value as text: "-" without one, "not finite" when it is none.
+  /// The last value as text: "-" if there is none, "not finite" if it is not finite.
   std::string lastText(const Split &split, const std::string &name, int digits) const;
   /// Median over the logged steps.
   std::optional<double> tokensPerSecond() const;
@@ -92,15 +92,15 @@ double mutualInformation(const double *counts, size_t rows, size_t columns);
 /// `path`: a run folder or a metrics.jsonl.
 rt::Result<RunLog> readRun(const std::string &path);
 
-/// Every run that a path means: itself, or the run folders right below it (a sweep), in order of their names.
+/// Every run of a path: the path itself, or the run folders directly below it (a sweep), in order of their names.
 rt::Result<std::vector<std::string>> findRuns(const std::string &path);
 
-/// Gives each run a label that no other has: the name of its folder, with folders above it as far as needed.
+/// Gives each run a unique label: the name of its folder, with as many parent folders as necessary.
 void labelRuns(std::vector<RunLog> &runs);
 
 /// Mean over layers, line by line; lines without a number stay without one.
 Column meanOf(const std::vector<Column> &layers);
-/// The smallest number of a column; nothing when it has none.
+/// The smallest number of a column; nothing if it has none.
 std::optional<double> least(const Column *column);
 
 } // namespace moec::report
