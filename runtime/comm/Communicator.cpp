@@ -4,6 +4,7 @@
 #include "runtime/base/Clock.h"
 #include "runtime/base/Text.h"
 #include "runtime/comm/Exchange.h"
+#include "runtime/comm/Ring.h"
 
 #include <algorithm>
 #include <cassert>
@@ -42,7 +43,8 @@ Communicator::Communicator(std::unique_ptr<Transport> newTransport, const CommOp
 Communicator::~Communicator() {
   if (!closed)
     transport->abort(failure.isOk() ? Status::error("MOEC-N006", "", "rank ", rank(), " ended before its work was done")
-                                    : failure);
+                                    : failure,
+                     1);
 }
 
 int Communicator::rank() const { return transport->rank(); }
@@ -99,7 +101,10 @@ Result<CommRequest> Communicator::post(Exchange &exchange) {
       counters.bytes += exchange.parts[i].sendBytes;
   pending.push_back(std::move(spare.back()));
   spare.pop_back();
-  if (Status status = transport->post(exchange); !status.isOk())
+  Status status = transport->post(exchange);
+  if (ring)
+    ring->add(status.isOk() ? RingEvent::Start : RingEvent::Failed, exchange);
+  if (!status.isOk())
     return failed(status);
   return exchange.request;
 }
@@ -191,7 +196,11 @@ Status Communicator::lateStatus(const Exchange &exchange, double seconds) {
 
 Status Communicator::finish(std::unique_ptr<Exchange> exchange) {
   double limit = met ? options.waitSeconds : options.startSeconds;
+  if (ring)
+    ring->add(RingEvent::Wait, *exchange);
   Result<bool> done = transport->finish(*exchange, limit);
+  if (ring)
+    ring->add(done.isOk() && *done ? RingEvent::Done : RingEvent::Failed, *exchange);
   if (done.isOk() && *done) {
     spare.push_back(std::move(exchange));
     return Status::ok();
@@ -347,12 +356,12 @@ Status Communicator::gatherControl(void *all, uint64_t bytes, const CommSite &si
   return run(post(*exchange));
 }
 
-void Communicator::abort(const Status &why) {
+void Communicator::abort(const Status &why, int exitCode) {
   if (closed)
     return;
   if (failure.isOk())
     failure = why;
-  transport->abort(failure);
+  transport->abort(failure, exitCode);
 }
 
 Status Communicator::close() {
@@ -366,6 +375,11 @@ Status Communicator::close() {
   if (Status status = transport->close(); !status.isOk())
     return failed(status);
   closed = true;
+  if (ring) {
+    RingRecord end;
+    end.event = RingEvent::End;
+    ring->add(end);
+  }
   return Status::ok();
 }
 

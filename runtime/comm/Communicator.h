@@ -27,6 +27,7 @@
 namespace moec::rt {
 
 class Transport;
+class RingWriter;
 struct CommGroup;
 struct Exchange;
 enum class ExchangeKind : uint32_t;
@@ -106,9 +107,9 @@ public:
   /// One record of `bytes` from each rank; `all` holds this rank's at its place. Counted as control.
   Status gatherControl(void *all, uint64_t bytes, const CommSite &site);
 
-  /// Ends the job, everywhere, in bounded time. On mpi: prints `why`, and does not return. On local: the other ranks'
-  /// calls fail with MOEC-N006, and no memory given to this communicator is used any more.
-  void abort(const Status &why);
+  /// Ends the job, everywhere, in bounded time. On mpi: prints `why`, and this process ends with `exitCode`. On local:
+  /// the other ranks' calls fail with MOEC-N006, and no memory given to this communicator is used any more.
+  void abort(const Status &why, int exitCode = 1);
   /// Collective over the world: all work is done. MOEC-N001 when requests have not been waited for.
   Status close();
 
@@ -117,6 +118,9 @@ public:
   CommCounters counters() const;
   /// Barriers, broadcasts and start checks. Headers of messages are counted nowhere.
   const CommCounters &controlCounters() const { return control; }
+
+  /// From now on this rank's operations are recorded there too, until nullptr. See Ring.h.
+  void record(RingWriter *to) { ring = to; }
 
 private:
   Status checkCaller(uint32_t group);
@@ -136,6 +140,7 @@ private:
   Status failure; // once failed, always failed
   std::thread::id caller;
   CommRequest nextRequest = 1;
+  RingWriter *ring = nullptr;
   bool met = false, closed = false;
 };
 

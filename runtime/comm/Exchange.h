@@ -96,7 +96,7 @@ public:
   virtual void fail(const Status &why) = 0;
   /// As fail(), and the job ends: where ranks are processes it does not return. When it returns, no memory that was
   /// given to an exchange is used any more.
-  virtual void abort(const Status &why) = 0;
+  virtual void abort(const Status &why, int exitCode) = 0;
   /// All ranks are done, none will communicate again.
   virtual Status close() = 0;
 

@@ -23,8 +23,8 @@ struct Instruction {
   Kind kind = Kind::Launch;
   uint32_t kernel = 0;
   int64_t grid = 0;
-  // launch: args; fill: dst; copy and start: dst, src; start of rows: also how many rows go to and come from the ranks,
-  // i32 counts, in equal runs that are added up
+  // launch: args; fill: dst; copy and start: dst, src; start of rows: then how many rows go to each rank and how many
+  // come from each, i32 counts, in equal runs that are added up
   std::vector<Operand> operands;
   std::vector<uint64_t> sizes;                 // launch and start: one for each operand; fill and copy: one
   ExchangeOp exchange = ExchangeOp::AllGather; // start

@@ -85,14 +85,14 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
     }
 
     ProgramBuilder p(module, experiment.getLoc());
-    p.program("init", [&] { p.call("init"); });
-    if (module.lookupSymbol<plan::FuncOp>("refresh"))
-      p.program("restore", [&] { p.call("refresh"); });
+    p.program("init", [&] { p.call(moe::kInitFunction); });
+    if (module.lookupSymbol<plan::FuncOp>(moe::kRefreshFunction))
+      p.program("restore", [&] { p.call(moe::kRefreshFunction); });
     p.program("train", [&] {
       p.steps(steps, [&] {
-        p.call("begin_step");
+        p.call(moe::kBeginStepFunction);
         buildMicroBatches(p, module, microBatches);
-        p.call("update");
+        p.call(moe::kUpdateFunction);
         p.log(experiment.section<exp::MetricsOp>().getEverySteps());
         if (canEvaluate && evaluation.getEverySteps() > 0)
           p.every(evaluation.getEverySteps(), [&] { p.evaluate(); });

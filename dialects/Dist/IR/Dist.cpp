@@ -1,5 +1,6 @@
 #include "dialects/Dist/IR/Dist.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/StringSet.h"
@@ -159,6 +160,29 @@ LogicalResult ShareOp::verifySymbolUses(SymbolTableCollection &symbols) { return
 LogicalResult ShareOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
                                      SmallVectorImpl<Value> &operandGrads) {
   operandGrads[0] = AllSumOp::create(builder, getLoc(), resultGrads[0].getType(), resultGrads[0], getAxes());
+  return success();
+}
+
+LogicalResult SameOp::verifySymbolUses(SymbolTableCollection &symbols) { return groupSize(*this, getAxes(), symbols); }
+
+LogicalResult SameOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
+                                    SmallVectorImpl<Value> &operandGrads) {
+  RankedTensorType type = tensorOf(getInput());
+  int64_t columns = type.getShape().back();
+  auto rows = RankedTensorType::get({type.getNumElements() / columns, columns}, type.getElementType());
+  Value grad = resultGrads[0];
+  if (rows != type)
+    grad = moe::ReshapeOp::create(builder, getLoc(), rows, grad);
+  double share = 1.0 / static_cast<double>(findMesh(*this).sizeAlong(getAxes()));
+  auto scaled = moe::MapOp::create(builder, getLoc(), TypeRange{rows}, ValueRange{grad},
+                                   [&](OpBuilder &inside, Location loc, ValueRange x) {
+                                     Value factor = arith::ConstantOp::create(
+                                         inside, loc, inside.getFloatAttr(type.getElementType(), share));
+                                     return SmallVector<Value>{arith::MulFOp::create(inside, loc, x[0], factor)};
+                                   });
+  operandGrads[0] = scaled.getResult(0);
+  if (rows != type)
+    operandGrads[0] = moe::ReshapeOp::create(builder, getLoc(), type, operandGrads[0]);
   return success();
 }
 

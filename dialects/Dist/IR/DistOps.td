@@ -159,6 +159,23 @@ def Dist_ShareOp : Dist_Collective<"share", [Pure, AllTypesMatch<["input", "resu
   let assemblyFormat = "$input `along` $axes attr-dict `:` type($input)";
 }
 
+def Dist_SameOp : Dist_Collective<"same", [Pure, AllTypesMatch<["input", "result"]>, differentiable,
+    Moe_Facts<"expanded", "aligned", "likeInput">]> {
+  let summary = "The same value, used by ops that every rank computes as a whole";
+  let description = [{
+    The gradient of a weight is added up over the ranks. Where every rank computes the same from a weight, each of them
+    has the whole gradient, so the adjoint divides it by the number of ranks.
+
+    Constraints: (C1) the mesh has the axes.
+    ```mlir
+    %y = dist.same %w along ["expert"] : tensor<64x4xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$input, StrArrayAttr:$axes);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input `along` $axes attr-dict `:` type($input)";
+}
+
 def Dist_ExchangeRowsOp : Dist_Collective<"exchange_rows", [Pure, differentiable,
     Moe_Facts<"apart", "whole", "likeInput">]> {
   let summary = "Sends rows to the ranks that want them, and receives those that this rank wants";

@@ -110,6 +110,9 @@ struct DistLowerSumsPass : impl::DistLowerSumsBase<DistLowerSumsPass> {
       else if (auto share = dyn_cast<ShareOp>(op)) {
         share.getResult().replaceAllUsesWith(share.getInput());
         share.erase();
+      } else if (auto same = dyn_cast<SameOp>(op)) {
+        same.getResult().replaceAllUsesWith(same.getInput());
+        same.erase();
       }
     });
     if (sums.empty() && sumParts.empty())

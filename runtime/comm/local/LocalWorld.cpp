@@ -51,7 +51,7 @@ public:
   Result<bool> finish(Exchange &exchange, double seconds) override;
   std::vector<int> missing(const Exchange &exchange) override;
   void fail(const Status &why) override;
-  void abort(const Status &why) override { fail(why); }
+  void abort(const Status &why, int) override { fail(why); }
   Status close() override { return Status::ok(); }
 
 private:

@@ -155,15 +155,15 @@ std::vector<int> MpiTransport::missing(const Exchange &base) {
   return ranks;
 }
 
-void endMpiJob(const MoecMpiPlugin &plugin, int rank, const Status &why) {
+void endMpiJob(const MoecMpiPlugin &plugin, int rank, const Status &why, int exitCode) {
   std::fprintf(stderr, "moec: rank %d ends the job: %s\n", rank, why.text().c_str());
   std::fflush(stderr);
   // Launchers end a job without reading what its ranks have just written.
   std::this_thread::sleep_for(kLastWords);
-  plugin.abort(1);
+  plugin.abort(exitCode);
 }
 
-void MpiTransport::abort(const Status &why) { endMpiJob(plugin, rank(), why); }
+void MpiTransport::abort(const Status &why, int exitCode) { endMpiJob(plugin, rank(), why, exitCode); }
 
 Status MpiTransport::close() {
   int code = plugin.finalize();

@@ -13,7 +13,7 @@ namespace moec::rt {
 Status mpiError(const MoecMpiPlugin &plugin, int code, const std::string &what, const std::string &section);
 
 /// Says why, and ends all processes of the job.
-void endMpiJob(const MoecMpiPlugin &plugin, int rank, const Status &why);
+void endMpiJob(const MoecMpiPlugin &plugin, int rank, const Status &why, int exitCode);
 
 class MpiTransport : public Transport {
 public:
@@ -28,7 +28,7 @@ public:
   std::vector<int> missing(const Exchange &exchange) override;
   /// Nothing: the others hear of it from abort().
   void fail(const Status &) override {}
-  void abort(const Status &why) override;
+  void abort(const Status &why, int exitCode) override;
   Status close() override;
 
 private:

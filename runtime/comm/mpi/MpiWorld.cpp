@@ -119,7 +119,7 @@ Result<std::unique_ptr<Communicator>> joinMpi(const Launch &launch, const CommOp
   if (rank != launch.rank || size != launch.size) {
     Status status = otherWorld(launch, library, rank, size);
     if (size > 1) // the others may agree with their launcher, and would wait for this rank
-      endMpiJob(*plugin, rank, status);
+      endMpiJob(*plugin, rank, status, 1);
     plugin->finalize();
     return status;
   }

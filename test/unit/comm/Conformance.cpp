@@ -33,6 +33,8 @@ using Bytes = std::vector<uint8_t>;
 
 static constexpr uint8_t kGuard = 0xA5;
 
+uint64_t delaySeed = 0;
+
 static uint64_t draw(uint64_t stream, uint64_t index) { return randomBits(stream, RandomStream::DataSet, index); }
 
 /// The byte at `index` of what rank `from` sends to rank `to`; another in each repetition.
@@ -160,8 +162,12 @@ static std::vector<uint32_t> manyGroups(Communicator &comm, Findings &findings) 
   auto add = [&](const std::vector<int> &ranks) {
     Result<uint32_t> group = comm.addGroup(ranks);
     EXPECT_OK(group.status());
-    if (group.isOk())
-      groups.push_back(*group);
+    if (!group.isOk())
+      return;
+    // All cases trust ranksOf.
+    std::span<const int> kept = comm.ranksOf(*group);
+    EXPECT(std::equal(kept.begin(), kept.end(), ranks.begin(), ranks.end()));
+    groups.push_back(*group);
   };
   for (int columns = 1; columns <= comm.size(); ++columns)
     if (comm.size() % columns == 0) {
@@ -178,8 +184,6 @@ static std::vector<uint32_t> manyGroups(Communicator &comm, Findings &findings) 
 static void groupsCase(Communicator &comm, Findings &findings) {
   RowCount count = [](int from, int to, int) { return uint64_t(from + 2 * to); };
   for (uint32_t group : manyGroups(comm, findings)) {
-    std::span<const int> ranks = comm.ranksOf(group);
-    EXPECT(std::find(ranks.begin(), ranks.end(), comm.rank()) != ranks.end());
     gatherOn(comm, group, 37, false, group, findings);
     gatherOn(comm, group, 37, true, group, findings);
     exchangeOn(comm, group, 5, group, findings);
@@ -251,18 +255,19 @@ static void delaysCase(Communicator &comm, Findings &findings) {
   std::vector<uint32_t> groups = manyGroups(comm, findings);
   groups.push_back(kWorldGroup);
   auto pauseSometimes = [&](uint64_t index) {
-    uint64_t bits = draw(1000 + comm.rank(), index);
+    uint64_t bits = draw(1000 + 100000 * delaySeed + comm.rank(), index);
     if (bits % 4 == 0)
       std::this_thread::sleep_for(std::chrono::microseconds(bits / 4 % 300));
   };
   std::vector<Flight> flights;
   for (uint64_t i = 0; i < 120; ++i) {
     pauseSometimes(2 * i);
-    flights.push_back(takeOff(comm, groups[draw(5, i) % groups.size()], draw(6, i) % 2000, i, findings));
+    flights.push_back(takeOff(comm, groups[draw(5 + 100000 * delaySeed, i) % groups.size()],
+                              draw(6 + 100000 * delaySeed, i) % 2000, i, findings));
     pauseSometimes(2 * i + 1);
     EXPECT_OK(comm.progress());
     // The number of requests under way differs between ranks.
-    while (flights.size() > draw(2000 + comm.rank(), i) % 5) {
+    while (flights.size() > draw(2000 + 100000 * delaySeed + comm.rank(), i) % 5) {
       land(comm, flights.front(), findings);
       flights.erase(flights.begin());
     }
@@ -302,6 +307,13 @@ static void broadcastCase(Communicator &comm, Findings &findings) {
     Bytes data = bytesOf(comm.rank(), -1, bytes);
     EXPECT_OK(comm.broadcast(data.data(), bytes, {"stop flag", uint32_t(bytes)}));
     EXPECT(data == bytesOf(0, -1, bytes));
+    Bytes all(bytes * comm.size() + 1, kGuard);
+    Bytes own = bytesOf(comm.rank(), -1, bytes);
+    std::copy(own.begin(), own.end(), all.begin() + comm.rank() * bytes);
+    EXPECT_OK(comm.gatherControl(all.data(), bytes, {"answers", uint32_t(bytes)}));
+    for (int rank = 0; rank < comm.size(); ++rank)
+      EXPECT(holds(all, rank * bytes, bytesOf(rank, -1, bytes)));
+    EXPECT(all.back() == kGuard);
   }
 }
 

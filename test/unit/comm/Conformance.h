@@ -27,6 +27,12 @@ struct GoodCase {
 };
 std::span<const GoodCase> goodCases();
 
+/// Of the pauses and sizes of the case "delays". Set while no rank runs.
+extern uint64_t delaySeed;
+
+/// A time limit to wait for, in seconds.
+inline constexpr double kShortLimit = 0.5;
+
 /// A case in which every rank's calls fail. It needs a world of its own.
 struct FaultCase {
   const char *name;
@@ -36,11 +42,12 @@ struct FaultCase {
   /// What all ranks say together has each of these: the names that a reader needs. Which rank finds a fault first, and
   /// beside which other, is chance.
   std::vector<const char *> words;
+  /// Nothing but the watch finds it: it runs with kShortLimit.
+  bool watched = false;
+
+  CommOptions options() const { return {20, watched ? kShortLimit : 20}; }
 };
 std::span<const FaultCase> faultCases();
-
-/// The time limit that fault cases run with, in seconds; all ranks must have ended within a few times this.
-inline constexpr double kFaultLimit = 0.5;
 
 /// Start of all cases: all ranks meet.
 Status meetAll(Communicator &comm);

@@ -123,7 +123,7 @@ static Status noSuchRank(Communicator &comm) {
 static Status stoppedRank(Communicator &comm) {
   MOEC_RETURN_IF_ERROR(meetAll(comm));
   if (comm.rank() == 1)
-    std::this_thread::sleep_for(std::chrono::duration<double>(2 * kFaultLimit));
+    std::this_thread::sleep_for(std::chrono::duration<double>(2 * kShortLimit));
   return failedForGood(comm, gatherBytes(comm, 1000, {"grads", 11, "/optimizer"}));
 }
 
@@ -200,7 +200,8 @@ std::span<const FaultCase> faultCases() {
        stoppedRank,
        {"MOEC-N004: /optimizer: rank ",
         " waited 0.5 s in all_gather of \"grads\" (instruction 11), operation 1 of group 0 (ranks 0",
-        "), and rank 1 has not come to it; look at what it did last"}},
+        "), and rank 1 has not come to it; look at what it did last"},
+       true},
       {"ended_rank", 2, endedRank, {"rank 1 ended before its work was done"}},
       {"aborted_rank", 2, abortedRank, {"MOEC-D001: text.txt: no such file"}},
       {"closed_early",
