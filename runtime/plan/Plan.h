@@ -122,7 +122,7 @@ struct PlanState {
   bool each = false;          // every copy is cut into runs, of its outermost dimension; else all copies together
   uint64_t runs = 1;          // derived: how many
 
-  uint64_t elements() const; // of all copies, over all ranks
+  uint64_t elements() const;                                          // of all copies, over all ranks
   uint64_t residentBytes() const { return copyBytes * count / runs; } // in the arena of one rank
   /// "layers.{}.attention.q" -> "layers.6.attention.q"
   std::string copyName(uint64_t copy) const;

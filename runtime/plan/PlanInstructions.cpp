@@ -1,6 +1,6 @@
 // Functions and programs of the manifest.
-#include "runtime/plan/PlanFormat.h"
 #include "runtime/base/CheckedMath.h"
+#include "runtime/plan/PlanFormat.h"
 #include "runtime/plan/PlanManifest.h"
 
 #include <algorithm>

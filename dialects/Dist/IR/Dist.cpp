@@ -155,9 +155,7 @@ LogicalResult AllSumOp::buildBackward(OpBuilder &, ValueRange resultGrads, Array
   return success();
 }
 
-LogicalResult ShareOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  return groupSize(*this, getAxes(), symbols);
-}
+LogicalResult ShareOp::verifySymbolUses(SymbolTableCollection &symbols) { return groupSize(*this, getAxes(), symbols); }
 
 LogicalResult ShareOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
                                      SmallVectorImpl<Value> &operandGrads) {
@@ -200,8 +198,8 @@ LogicalResult ExchangeRowsOp::verifySymbolUses(SymbolTableCollection &symbols) {
   // (C2)
   for (Value counts : {getSends(), getReceives()})
     if (!tensorOf(counts).getElementType().isInteger(32) || tensorOf(counts).getNumElements() % *ranks != 0)
-      return emitOpError("has counts of type ") << counts.getType() << ", expected i32, as many for each of " << *ranks
-                                                << " ranks";
+      return emitOpError("has counts of type ")
+             << counts.getType() << ", expected i32, as many for each of " << *ranks << " ranks";
   return success();
 }
 

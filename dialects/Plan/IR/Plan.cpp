@@ -165,8 +165,8 @@ LogicalResult StartOp::verifySymbolUses(SymbolTableCollection &tables) {
   int64_t dst = getDst().getType().getBytes(), src = getSrc().getType().getBytes();
   if (getExchange() == Exchange::rows) {
     bool areCounts = getCounts().size() == 2 && llvm::all_of(getCounts(), [&](Value counts) {
-      return cast<BufferType>(counts.getType()).getBytes() % (4 * *ranks) == 0;
-    });
+                       return cast<BufferType>(counts.getType()).getBytes() % (4 * *ranks) == 0;
+                     });
     int64_t row = getRowBytes().value_or(0);
     if (!areCounts || row < 1 || dst % row != 0 || src % row != 0) // C2
       return emitOpError("moves rows of ") << row << " bytes among " << *ranks << " ranks with " << getCounts().size()

@@ -58,10 +58,10 @@ func.func @gathered() {
 
 // Where a rank stands is an index of copies.
 // CHECK-LABEL: plan.func @own_copy
-// CHECK: %[[C:.*]] = plan.coordinate "data" : index
+// CHECK: %[[C:.*]] = plan.coordinate ["data"] : index
 // CHECK: plan.slice %{{.*}}[%[[C]]] offset 0 stride 16 : !plan.buffer<32> -> !plan.buffer<16>
 func.func @own_copy() {
-  %c = dist.coordinate "data" : index
+  %c = dist.coordinate ["data"] : index
   moe.dispatch "row" (%i = %c) : (index) -> () {
     %t = moe.read @table[%i] : tensor<1x4xf32>
     %m = moe.map(%t) : (tensor<1x4xf32>) -> tensor<1x4xf32> {

@@ -54,7 +54,7 @@ plan.state @all output : tensor<64xf32> count 1 at 0
 // CHECK-NEXT: "batches": false,
 // CHECK-NEXT: "size": 2
 plan.func @first {
-  %c = plan.coordinate "data" : index
+  %c = plan.coordinate ["data"] : index
   %a = plan.address @all : !plan.buffer<256>
   %mine = plan.slice %a[%c] offset 0 stride 64 : !plan.buffer<256> -> !plan.buffer<64>
   %r = plan.start all_gather along ["data"] %a, %mine : !plan.buffer<256>, !plan.buffer<64>

@@ -66,11 +66,11 @@ dist.mesh @mesh ["data"] sizes [2]
 moe.state @first constant : tensor<1x1xi64> count 2
 moe.state @counter counter : tensor<1x1xi64>
 // CHECK-LABEL: func @coordinate
-// CHECK-NEXT: %[[C:.*]] = dist.coordinate "data" : index
+// CHECK-NEXT: %[[C:.*]] = dist.coordinate ["data"] : index
 // CHECK-NEXT: moe.dispatch "row" (%[[I:.*]] = %[[C]]) : (index) -> () {
 // CHECK-NEXT: moe.read @first[%[[I]]]
 func.func @coordinate() {
-  %c = dist.coordinate "data" : index
+  %c = dist.coordinate ["data"] : index
   %f = moe.read @first[%c] : tensor<1x1xi64>
   moe.write @counter, %f : tensor<1x1xi64>
   return

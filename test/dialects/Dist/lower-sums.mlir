@@ -159,3 +159,41 @@ func.func @second() {
   moe.write @w, %s : tensor<128x256xf32>
   return
 }
+
+// -----
+
+// One run of a sum takes one exchange.
+dist.mesh @mesh ["data"] sizes [2]
+moe.state @grad.w gradient : tensor<128x256xf32, #dist.partial<["data"]>>
+moe.state @w output : tensor<64x256xf32>
+// CHECK-LABEL: func @run
+// CHECK: %[[GOT:.*]]:2 = dist.all_to_all %{{.*}} along ["data"] : tensor<128x256xf32> -> tensor<64x256xf32>, tensor<64x256xf32>
+// CHECK-NEXT: %[[SUM:.*]] = moe.map(%[[GOT]]#0, %[[GOT]]#1)
+// CHECK-NOT: dist.
+// CHECK: moe.write @w, %[[SUM]]
+func.func @run() {
+  %g = moe.read @grad.w : tensor<128x256xf32, #dist.partial<["data"]>>
+  %s = dist.sum_part %g along ["data"] : tensor<128x256xf32, #dist.partial<["data"]>> -> tensor<64x256xf32>
+  moe.write @w, %s : tensor<64x256xf32>
+  return
+}
+
+// -----
+
+// Within a computation every rank adds up what all have; what is shared is there already.
+dist.mesh @mesh ["expert"] sizes [2]
+moe.state @x batch : tensor<1x8xf32>
+moe.state @y output : tensor<1x8xf32>
+// CHECK-LABEL: func @within
+// CHECK: %[[X:.*]] = moe.read @x
+// CHECK-NEXT: %[[ALL:.*]]:2 = dist.all_gather %[[X]] along ["expert"]
+// CHECK-NEXT: %[[SUM:.*]] = moe.map(%[[ALL]]#0, %[[ALL]]#1)
+// CHECK: moe.write @y, %[[SUM]]
+// CHECK-NOT: dist.share
+func.func @within() {
+  %x = moe.read @x : tensor<1x8xf32>
+  %h = dist.share %x along ["expert"] : tensor<1x8xf32>
+  %s = dist.all_sum %h along ["expert"] : tensor<1x8xf32>
+  moe.write @y, %s : tensor<1x8xf32>
+  return
+}

@@ -39,7 +39,7 @@ moe.state @partial_c1 gradient : tensor<4xf32, #dist.partial<["data", "data"]>>
 
 func.func @no_mesh() {
   // expected-error @+1 {{'dist.coordinate' op needs a dist.mesh @mesh in the module}}
-  %c = dist.coordinate "data" : index
+  %c = dist.coordinate ["data"] : index
   return
 }
 
@@ -49,7 +49,7 @@ func.func @no_mesh() {
 dist.mesh @mesh ["data"] sizes [2]
 func.func @coordinate_c1() {
   // expected-error @+1 {{'dist.coordinate' op runs along ["expert"], expected axes of the mesh, each once}}
-  %c = dist.coordinate "expert" : index
+  %c = dist.coordinate ["expert"] : index
   return
 }
 
@@ -93,9 +93,9 @@ func.func @sum_c3(%x: tensor<4x4xf32, #dist.partial<["data"]>>) {
 // -----
 
 dist.mesh @mesh ["data"] sizes [2]
-func.func @all_to_all_c1(%x: tensor<4x4xf32>) {
-  // expected-error @+1 {{'dist.all_to_all' op has 1 results, expected one for each of 2 ranks, all of one type}}
-  %s = dist.all_to_all %x along ["data"] : tensor<4x4xf32> -> tensor<2x4xf32>
+func.func @all_to_all_c1(%x: tensor<6x4xf32>) {
+  // expected-error @+1 {{'dist.all_to_all' op has 3 results, expected one for each of 2 ranks, all of one type}}
+  %s:3 = dist.all_to_all %x along ["data"] : tensor<6x4xf32> -> tensor<2x4xf32>, tensor<2x4xf32>, tensor<2x4xf32>
   return
 }
 
@@ -105,6 +105,15 @@ dist.mesh @mesh ["data"] sizes [2]
 func.func @all_to_all_c1(%x: tensor<4x4xf32>) {
   // expected-error @+1 {{'dist.all_to_all' op has 2 results, expected one for each of 2 ranks, all of one type}}
   %s:2 = dist.all_to_all %x along ["data"] : tensor<4x4xf32> -> tensor<2x4xf32>, tensor<4x2xf32>
+  return
+}
+
+// -----
+
+dist.mesh @mesh ["data"] sizes [2]
+func.func @all_to_all_one_result(%x: tensor<4x4xf32>) {
+  // expected-error @+1 {{'dist.all_to_all' op has a result of type 'tensor<2x4xf32>', expected 16 elements of 'f32': 1 times 'tensor<4x4xf32>'}}
+  %s = dist.all_to_all %x along ["data"] : tensor<4x4xf32> -> tensor<2x4xf32>
   return
 }
 
@@ -263,5 +272,68 @@ moe.state @grad.w gradient : tensor<4x4xf32, #dist.partial<["data"]>>
 func.func @part_read_as_whole() {
   // expected-error @+1 {{'moe.read' op}}
   %g = moe.read @grad.w : tensor<4x4xf32>
+  return
+}
+
+// -----
+
+dist.mesh @mesh ["data"] sizes [2]
+func.func @sum_part_c1(%x: tensor<4x4xf32>) {
+  // expected-error @+1 {{'dist.sum_part' op sums along ["data"] a value of type 'tensor<4x4xf32>', expected one that is partial along these axes}}
+  %s = dist.sum_part %x along ["data"] : tensor<4x4xf32> -> tensor<2x4xf32>
+  return
+}
+
+// -----
+
+dist.mesh @mesh ["data"] sizes [2]
+func.func @sum_part_c2(%x: tensor<4x4xf32, #dist.partial<["data"]>>) {
+  // expected-error @+1 {{expected 32 elements of 'f32': 2 times 'tensor<4x4xf32>'}}
+  %s = dist.sum_part %x along ["data"] : tensor<4x4xf32, #dist.partial<["data"]>> -> tensor<4x4xf32>
+  return
+}
+
+// -----
+
+// expected-note @+1 {{which has ["data"]}}
+dist.mesh @mesh ["data"] sizes [2]
+func.func @all_sum_c1(%x: tensor<4x4xf32>) {
+  // expected-error @+1 {{'dist.all_sum' op runs along ["expert"], expected axes of the mesh, each once}}
+  %s = dist.all_sum %x along ["expert"] : tensor<4x4xf32>
+  return
+}
+
+// -----
+
+func.func @share_c1(%x: tensor<4x4xf32>) {
+  // expected-error @+1 {{'dist.share' op needs a dist.mesh @mesh in the module}}
+  %s = dist.share %x along ["expert"] : tensor<4x4xf32>
+  return
+}
+
+// -----
+
+dist.mesh @mesh ["expert"] sizes [2]
+func.func @exchange_rows_c1(%x: tensor<8x4xf32>, %s: tensor<1x6xi32>, %r: tensor<2x3xi32>) {
+  // expected-error @+1 {{'dist.exchange_rows' op moves rows of 'tensor<8x4xf32>' into 'tensor<16x2xf32>', expected rows of one width and type}}
+  %y = dist.exchange_rows %x sends %s receives %r along ["expert"] : tensor<8x4xf32>, tensor<1x6xi32>, tensor<2x3xi32> -> tensor<16x2xf32>
+  return
+}
+
+// -----
+
+dist.mesh @mesh ["expert"] sizes [4]
+func.func @exchange_rows_c2(%x: tensor<8x4xf32>, %s: tensor<1x8xi32>, %r: tensor<2x3xi32>) {
+  // expected-error @+1 {{'dist.exchange_rows' op has counts of type 'tensor<2x3xi32>', expected i32, as many for each of 4 ranks}}
+  %y = dist.exchange_rows %x sends %s receives %r along ["expert"] : tensor<8x4xf32>, tensor<1x8xi32>, tensor<2x3xi32> -> tensor<16x4xf32>
+  return
+}
+
+// -----
+
+dist.mesh @mesh ["expert"] sizes [2]
+func.func @exchange_rows_counts(%x: tensor<8x4xf32>, %s: tensor<1x8xi64>, %r: tensor<2x3xi32>) {
+  // expected-error @+1 {{'dist.exchange_rows' op has counts of type 'tensor<1x8xi64>', expected i32, as many for each of 2 ranks}}
+  %y = dist.exchange_rows %x sends %s receives %r along ["expert"] : tensor<8x4xf32>, tensor<1x8xi64>, tensor<2x3xi32> -> tensor<16x4xf32>
   return
 }

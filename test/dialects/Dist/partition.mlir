@@ -131,7 +131,7 @@ func.func @init() {
   return
 }
 // CHECK-LABEL: func @begin_step
-// CHECK: %[[RANK:.*]] = dist.coordinate "data" : index
+// CHECK: %[[RANK:.*]] = dist.coordinate ["data"] : index
 // CHECK-NEXT: %[[FIRST:.*]] = moe.read @constant.first_micro_batch[%[[RANK]]] : tensor<1x1xi64>
 // CHECK-NEXT: moe.write @counter.micro_batch, %[[FIRST]]
 func.func @begin_step() {

@@ -159,7 +159,7 @@ plan.mesh @mesh ["data", "data"] sizes [2, 2]
 plan.mesh @mesh ["data"] sizes [2]
 plan.func @coordinate_c1 {
   // expected-error @+1 {{'plan.coordinate' op names ["expert"]; expected axes of the plan.mesh, each once}}
-  %c = plan.coordinate "expert" : index
+  %c = plan.coordinate ["expert"] : index
 }
 
 // -----
@@ -237,4 +237,27 @@ plan.func @start_c3 {
   ^bb0(%i: index):
     plan.wait %r
   }
+}
+
+// -----
+
+plan.mesh @mesh ["data"] sizes [2]
+plan.func @start_rows {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  %1 = plan.alloc "y" : tensor<8xf32> -> !plan.buffer<32>
+  // expected-error @+1 {{'plan.start' op moves rows of 12 bytes among 2 ranks with 2 counts; expected whole rows, and two counts with as many for each rank}}
+  %r = plan.start rows along ["data"] %0, %1 counts %0, %0 row_bytes 12 : !plan.buffer<32>, !plan.buffer<32>, !plan.buffer<32>, !plan.buffer<32>
+  plan.wait %r
+}
+
+// -----
+
+plan.mesh @mesh ["data"] sizes [2]
+plan.func @start_rows_counts {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  %1 = plan.alloc "y" : tensor<8xf32> -> !plan.buffer<32>
+  %2 = plan.alloc "n" : tensor<3xi32> -> !plan.buffer<12>
+  // expected-error @+1 {{'plan.start' op moves rows of 16 bytes among 2 ranks with 2 counts; expected whole rows, and two counts with as many for each rank}}
+  %r = plan.start rows along ["data"] %0, %1 counts %0, %2 row_bytes 16 : !plan.buffer<32>, !plan.buffer<32>, !plan.buffer<32>, !plan.buffer<12>
+  plan.wait %r
 }

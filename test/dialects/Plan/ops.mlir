@@ -16,8 +16,8 @@ plan.mesh @mesh ["data", "expert"] sizes [4, 2] batches "data"
 
 // CHECK-LABEL: plan.func @exchange
 plan.func @exchange {
-  // CHECK: %[[C:.*]] = plan.coordinate "data" : index
-  %c = plan.coordinate "data" : index
+  // CHECK: %[[C:.*]] = plan.coordinate ["data"] : index
+  %c = plan.coordinate ["data"] : index
   %all = plan.alloc "all" : tensor<64xf32> -> !plan.buffer<256>
   // CHECK: %[[MINE:.*]] = plan.slice %{{.*}}[%[[C]]] offset 0 stride 64
   %mine = plan.slice %all[%c] offset 0 stride 64 : !plan.buffer<256> -> !plan.buffer<64>
@@ -26,6 +26,10 @@ plan.func @exchange {
   %other = plan.alloc "other" : tensor<64xf32> -> !plan.buffer<256>
   // CHECK: %[[S:.*]] = plan.start all_to_all along ["data", "expert"]
   %s = plan.start all_to_all along ["data", "expert"] %other, %all : !plan.buffer<256>, !plan.buffer<256>
+  %sends = plan.alloc "sends" : tensor<8xi32> -> !plan.buffer<32>
+  // CHECK: plan.start rows along ["expert"] %{{.*}}, %{{.*}} counts %{{.*}}, %{{.*}} row_bytes 16 : !plan.buffer<256>, !plan.buffer<64>, !plan.buffer<32>, !plan.buffer<32>
+  %t = plan.start rows along ["expert"] %other, %mine counts %sends, %sends row_bytes 16 : !plan.buffer<256>, !plan.buffer<64>, !plan.buffer<32>, !plan.buffer<32>
+  plan.wait %t
   // In any order.
   // CHECK: plan.wait %[[S]]
   plan.wait %s

@@ -169,6 +169,8 @@ struct Layout {
                      {"first", 1},
                      {"step", 2},
                      {"kind", kind},
+                     {"axes", json::array()},
+                     {"each", false},
                      {"role", role},
                      {"checkpoint", saved}});
     buffers.push_back({{"name", name},
