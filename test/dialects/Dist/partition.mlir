@@ -52,8 +52,8 @@ func.func @forward_backward() {
 // Copies that a loop reads one by one have sums of their own.
 // CHECK: moe.repeat
 // CHECK-NEXT: %[[COPY:.*]] = moe.read @grad.layers[%{{.*}}] : tensor<4x4xf32, #dist.partial<["data"]>>
-// CHECK-NEXT: %[[ONE:.*]] = dist.sum %[[COPY]] along ["data"]
-// CHECK-NEXT: moe.accumulate @w, %[[ONE]]
+// CHECK-NEXT: %[[EACH:.*]] = dist.sum %[[COPY]] along ["data"]
+// CHECK-NEXT: moe.accumulate @w, %[[EACH]]
 func.func @update() {
   %g = moe.read @grad.w : tensor<4x4xf32>
   moe.accumulate @norm, %g : tensor<4x4xf32>
