@@ -61,71 +61,69 @@ with Test() as t:
     bf16 = {"precision": {"compute": "bf16", "gradients": "bf16", "reduce": "ordered"}}
     noise = {"model": {"router": {"jitter": 0.1},
                        "moe": {"capacity": {"factor": 1.0, "drop": "random2"}}}}
-    # Of 8 micro-batches (with noise that differs from one to the next), of 4, and of 16.
-    for name, changes, layouts in (
-            ("f64", merge(f64, noise), (2, 4, 8)),
-            ("f32", merge(f32, {"batch": {"micro_sequences": 2}, "losses": {"load_balance": {"weight": 0.01}}}), (2, 4)),
-            ("bf16", merge(bf16, {"batch": {"sequences": 16}}), (2, 8))):
-        train(f"{name}-1", 1, changes)
+    # Of 8 micro-batches (with noise that differs from one to the next), of 4, and of 16. One run has no end of its own.
+    endless = {"duration": {"steps": 100000}, "evaluate": None, "batch": {"micro_sequences": 2},
+               "losses": {"load_balance": {"weight": 0.01}}}
+    for name, changes, layouts in (("f64", merge(f64, noise), (2, 4, 8)), ("f32", merge(f32, endless), (2, 4)),
+                                   ("bf16", merge(bf16, {"batch": {"sequences": 16}}), (8,))):
+        train(f"{name}-1", 1, changes, "--max-steps", 5)
         for ranks in layouts:
-            train(f"{name}-{ranks}", ranks, changes)
+            train(f"{name}-{ranks}", ranks, changes, "--max-steps", 5)
             same(f"{name}-1", f"{name}-{ranks}", f"{name}, {ranks} ranks")
     t.check(losses("f64-1")[-1] < losses("f64-1")[0], f"it learns: {losses('f64-1')}")
     t.check(any(line["split"] == "validation" for line in metrics(t.dir / "f64-8")), "the first rank evaluates")
     t.check(metrics(t.dir / "f64-8")[0]["tokens"] == 8 * 32, "tokens of a step are those of all ranks")
 
-    # Noise belongs to the micro-batch, not to the rank: without it there are other numbers.
-    train("calm", 4, f64)
-    t.check(losses("calm") != losses("f64-4"), "jitter acts")
-
     # fast: other orders of sums, so f64 agrees to rounding and no more is promised. 3 ranks and their 6 micro-batches too.
     fast = {"precision": {"compute": "f64"}}
-    for count, layouts in ((8, (1, 2, 8)), (6, (1, 3))):
-        for ranks in layouts:
-            train(f"fast-{count}-{ranks}", ranks, merge(fast, {"batch": {"sequences": count}}))
-        alone = losses(f"fast-{count}-1")
-        for ranks in layouts[1:]:
-            apart = max(abs(x - y) / abs(x) for x, y in zip(alone, losses(f"fast-{count}-{ranks}")))
-            t.check(apart < 1e-12, f"fast, {ranks} ranks and {count} micro-batches: losses agree to {apart:.1e}")
-    # ordered with three ranks: its own order, the same each time and for any number of threads.
-    three = merge(f32, {"batch": {"sequences": 6}})
-    train("three", 3, three)
-    t.must(t.moec, "train", "three.json", "--run-dir", "three-again", "--threads", 2)
+    for count, ranks in ((8, 8), (6, 3)):
+        pair = [f"fast-{count}-{ranks}" for ranks in (1, ranks)]
+        train(pair[0], 1, merge(fast, {"batch": {"sequences": count}}))
+        train(pair[1], ranks, merge(fast, {"batch": {"sequences": count}}))
+        apart = max(abs(x - y) / abs(x) for x, y in zip(*map(losses, pair)))
+        t.check(apart < 1e-12, f"fast, {ranks} ranks and {count} micro-batches: losses agree to {apart:.1e}")
+    t.check(losses("fast-8-1")[0] != losses("f64-1")[0], "jitter acts")
+
+    def again(plan, run, *more):
+        return t.must(t.moec_run, f"{plan}.moec", "train", "--run-dir", run, "--threads", 1, *more)
+
+    # ordered with three ranks: an order of its own, the same each time and for any number of threads.
+    train("three", 3, merge(f32, {"batch": {"sequences": 6}}))
+    t.must(t.moec_run, "three.moec", "train", "--run-dir", "three-again", "--threads", 2)
     same("three", "three-again", "ordered, 3 ranks, twice")
 
     # A run of many ranks goes on with another number of them.
-    train("whole", 1, merge(f64, {"duration": {"steps": 5}}))
-    train("part", 4, merge(f64, {"duration": {"steps": 5}}), "--max-steps", 2)
-    done = train("part", 2, f64, "--resume", "--max-steps", 1)
+    again("f64-4", "part", "--max-steps", 2)
+    done = again("f64-2", "part", "--resume", "--max-steps", 1)
     t.check("resumed from" in done.stdout, "resumed on 2 ranks")
-    train("part", 8, f64, "--resume")
-    same("whole", "part", "2 steps on 4 ranks, 1 on 2, 2 on 8")
+    again("f64-8", "part", "--resume")
+    same("f64-1", "part", "2 steps on 4 ranks, 1 on 2, 2 on 8")
 
     # A signal stops all ranks after one step, with a checkpoint.
-    endless = merge(f32, {"duration": {"steps": 100000}, "evaluate": None})
-    for ranks in (4, 2):
-        words = [t.moec, "train", write("stopped", ranks, endless), "--run-dir", "stopped", "--threads", 1]
-        words += ["--resume"] if ranks == 2 else []
-        before = max((int(p.name[5:]) for p in (t.dir / "stopped/checkpoints").glob("step-*")), default=0)
-        code = t.stop_after(f"stopped/checkpoints/step-{before // 2 * 2 + 4:08}", signal.SIGTERM, *words)
-        t.check(code == 7, f"SIGTERM on {ranks} ranks: exit code 7, is {code}")
-    last = max(int(p.name[5:]) for p in (t.dir / "stopped/checkpoints").glob("step-*"))
-    train("unstopped", 1, endless, "--max-steps", last)
-    first, second = state("stopped", last), state("unstopped", last)
-    t.check(first == second, f"stopped on 4 ranks and on 2: step {last} has the bytes of an uninterrupted run")
+    def saved(run):
+        return sorted(int(path.name[5:]) for path in (t.dir / run / "checkpoints").glob("step-*"))
 
-    # Data that end in mid-run: all ranks end, and the steps before are saved.
+    code = t.stop_after("stopped/checkpoints/step-00000004", signal.SIGTERM, t.moec_run, "f32-4.moec", "train", "--run-dir",
+                        "stopped", "--threads", 1)
+    t.check(code == 7, f"SIGTERM on 4 ranks: exit code 7, is {code}")
+    again("f32-2", "stopped", "--resume", "--max-steps", 1)
+    last = saved("stopped")[-1]
+    again("f32-1", "unstopped", "--max-steps", last)
+    t.check(state("stopped", last) == state("unstopped", last),
+            f"stopped on 4 ranks, resumed on 2: step {last} has the bytes of an uninterrupted run")
+
+    # Data that end in mid-run: all ranks end, and the good steps are saved.
     text = (t.dir / "a.txt").read_bytes()
-    process = subprocess.Popen([t.moec, "train", write("cut", 4, merge(endless, {"checkpoint": {"every": None}})), "--run-dir",
-                                "cut", "--threads", "1"], cwd=t.dir, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([t.moec_run, "f32-4.moec", "train", "--run-dir", "cut", "--threads", "1"], cwd=t.dir,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     log, deadline = t.dir / "cut/metrics.jsonl", time.monotonic() + 60
     while not (log.exists() and log.read_text().count("\n") > 2) and time.monotonic() < deadline:
         time.sleep(0.005)
     os.truncate(t.dir / "a.txt", 64)
     out, err = process.communicate(timeout=60)
-    saved = [path.name for path in (t.dir / "cut/checkpoints").glob("step-*")]
     t.check(process.returncode == 4 and "a.txt" in err, f"data cut short: exit code {process.returncode}, {err[-300:]!r}")
-    t.check(len(saved) == 1, f"data cut short: the good steps are saved: {saved}")
+    steps = [line["step"] for line in metrics(t.dir / "cut")]
+    t.check(saved("cut")[-1] == steps[-1], f"data cut short: step {steps[-1]} is saved: {saved('cut')}")
     (t.dir / "a.txt").write_bytes(text)
 
     # One process is enough to look at a run of many ranks.
