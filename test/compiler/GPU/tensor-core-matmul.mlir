@@ -270,24 +270,3 @@ func.func @spread_outer(%h0: tensor<4096x256xbf16>, %a0: tensor<512x2048xbf16>, 
   }
   return
 }
-
-// Weight gradients with few tiles per expert: where experts are skewed, pieces of equal depth take the place of experts,
-// and blocks that share a tile meet in scratch.
-// TILE-LABEL: tile.kernel @pieces
-// TILE-SAME: split = 33>
-// TILE: tile.ragged 256 x 384
-// PTX-LABEL: .entry pieces_
-// PTX-NOT: .local
-// PTX-DAG: shfl.sync.bfly
-// PTX-DAG: wgmma.mma_async.sync.aligned.m64n128k16
-// PTX-DAG: atom{{.*}}add.u32
-func.func @pieces(%a: tensor<65536x256xbf16>, %h: tensor<65536x384xbf16>, %o: tensor<1x9xi32>, %c: tensor<1x8xi32>) {
-  %r = moe.dispatch "matmul" (%a0 = %a, %a1 = %h, %a2 = %o, %a3 = %c) : (tensor<65536x256xbf16>, tensor<65536x384xbf16>, tensor<1x9xi32>, tensor<1x8xi32>) -> tensor<8x256x384xbf16> {
-    %x = moe.cast %a0 : tensor<65536x256xbf16> -> tensor<65536x256xf32>
-    %y = moe.cast %a1 : tensor<65536x384xbf16> -> tensor<65536x384xf32>
-    %p = moe.grouped_outer %x, %y, %a2, %a3 : tensor<65536x256xf32>, tensor<65536x384xf32>, tensor<1x9xi32>, tensor<1x8xi32> -> tensor<8x256x384xf32>
-    %q = moe.cast %p : tensor<8x256x384xf32> -> tensor<8x256x384xbf16>
-    moe.yield %q : tensor<8x256x384xbf16>
-  }
-  return
-}
