@@ -140,7 +140,7 @@ private:
   void joinParts(const Tile &tile, Values &accumulators, llvm::function_ref<void()> last);
 
   //===--- GemmLanes.cpp ---===//
-  Value groupOfRow(Value row);
+  Value groupOfRow(Value row, int64_t extra = 0);
   void walkLanes(mlir::ValueRange carried, TileBody body);
   void produceLanes();
   void consumeLanes(llvm::function_ref<Values(const Tile &, mlir::ValueRange)> work);

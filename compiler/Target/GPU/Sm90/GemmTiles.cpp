@@ -137,24 +137,28 @@ Value GemmEmitter::isSkewed() {
   return k.both(isLarge, k.compare(arith::CmpIPredicate::uge, total, k.i32(kLeastSlices * gemm.schedule.getSplit())));
 }
 
-/// Pieces of equal length of the depth of all groups, each with the tiles of a group. What a piece has of a group is a
-/// part of its tiles, or all of it. A group without rows goes to the piece that ends there, or to the first one.
+/// Pieces of the depth of all groups that take equally long, each with the tiles of a group. What a piece has of a group
+/// is a part of its tiles, or all of it.
+///
+/// Lengths are in slices of 64 rows. A group is as long as its slices and what a tile costs beside them, which comes
+/// first. A group without rows goes to the piece in which this ends.
 void GemmEmitter::walkPieces(ValueRange carried, TileBody body) {
+  constexpr int64_t kRows = 64;
+  constexpr int64_t kTile = 4; // measured: 2 to 5
   int64_t m = gemm.schedule.getM(), n = gemm.columnsOfProduct(), split = gemm.schedule.getSplit();
   int64_t down = llvm::divideCeil(gemm.rows, m), across = llvm::divideCeil(gemm.columns, n), tiles = down * across;
   Value groups = k.i32(gemm.groups);
-  // All lengths are in slices of 64 rows.
-  auto startOfGroup = [&](Value group) { return k.shiftRight(offsetOf(group), 6); };
+  auto startOfGroup = [&](Value group) { return k.add(k.shiftRight(offsetOf(group), 6), k.i32mul(group, kTile)); };
   Value total = startOfGroup(groups);
   auto startOf = [&](Value piece) { return k.div(k.mul(piece, total), k.i32(split)); };
-  // The last piece that starts at `slice` or before; no piece is empty.
-  auto pieceOf = [&](Value slice) {
-    return k.div(k.i32add(k.i32mul(k.i32add(slice, 1), split), -1), total);
+  // The last piece that starts at `place` or before; no piece is empty.
+  auto pieceOf = [&](Value place) {
+    return k.div(k.i32add(k.i32mul(k.i32add(place, 1), split), -1), total);
   };
   k.loop32(k.block(), k.i32(split * tiles), k.blocks(), carried, [&](Value number, ValueRange state) {
     Value piece = k.div(number, k.i32(tiles)), ofGroup = k.rem(number, k.i32(tiles));
     Value start = startOf(piece), end = startOf(k.i32add(piece, 1));
-    Values first{k.select(k.is(piece, 0), k.i32(0), groupOfRow(k.shiftLeft(start, 6)))};
+    Values first{groupOfRow(k.i32mul(start, kRows), kTile * kRows)};
     first.append(state.begin(), state.end());
     SmallVector<Type> types(ValueRange(first).getTypes());
     SmallVector<Location> places(types.size(), k.b.getLoc());
@@ -162,11 +166,11 @@ void GemmEmitter::walkPieces(ValueRange carried, TileBody body) {
     OpBuilder::InsertionGuard guard(k.b);
 
     Block *before = k.b.createBlock(&walkOp.getBefore(), {}, types, places);
-    Value group = before->getArgument(0), after = k.min(k.i32add(group, 1), groups);
-    Value begins = k.below(startOfGroup(k.min(group, groups)), end);
-    Value isInside = k.compare(arith::CmpIPredicate::ule, startOfGroup(after), end);
-    Value goes = k.both(k.below(group, groups), arith::OrIOp::create(k.b, begins, isInside));
-    scf::ConditionOp::create(k.b, goes, before->getArguments());
+    Value group = before->getArgument(0), known = k.min(group, k.i32(gemm.groups - 1));
+    Value slicesFrom = k.i32add(startOfGroup(known), kTile), after = startOfGroup(k.i32add(known, 1));
+    Value isEmpty = k.compare(arith::CmpIPredicate::eq, slicesFrom, after);
+    Value begins = k.below(k.select(isEmpty, k.i32add(slicesFrom, -1), slicesFrom), end);
+    scf::ConditionOp::create(k.b, k.both(k.below(group, groups), begins), before->getArguments());
 
     Block *work = k.b.createBlock(&walkOp.getAfter(), {}, types, places);
     Tile tile;
@@ -174,10 +178,10 @@ void GemmEmitter::walkPieces(ValueRange carried, TileBody body) {
     auto [i, j] = rasterize(ofGroup, down, across);
     tile.row = k.i32mul(i, m);
     tile.column = k.i32mul(j, n);
-    Value begin = startOfGroup(tile.group), next = startOfGroup(k.i32add(tile.group, 1));
-    Value from = k.max(begin, start), to = k.min(next, end);
-    tile.first = k.shiftLeft(from, 6);
-    tile.slices = k.sub(to, from);
+    Value begin = k.i32add(startOfGroup(tile.group), kTile), next = startOfGroup(k.i32add(tile.group, 1));
+    Value from = k.max(begin, start);
+    tile.first = k.add(offsetOf(tile.group), k.i32mul(k.sub(from, begin), kRows));
+    tile.slices = k.max(k.sub(k.min(next, end), from), k.i32(0));
     Value firstPiece = pieceOf(begin), pieces = k.i32add(k.sub(pieceOf(k.i32add(next, -1)), firstPiece), 1);
     // Of a group without rows both are meaningless.
     tile.parts = k.select(k.is(tile.slices, 0), k.i32(1), pieces);
