@@ -156,6 +156,8 @@ targets=(moec moec-run)
 [ -z "$with_tests" ] || targets=(all)
 # ccache refuses what uses a precompiled header unless told that its time stamps do not matter.
 export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
+# What a file includes comes from the compiler: without this ccache preprocesses every file that it has not seen.
+export CCACHE_DEPEND=1
 say "building in $build (Release, ${MOEC_JOBS:=$(jobs)} at a time)"
 # On a terminal ninja's one moving line; elsewhere a line for every tenth, and the rest in a file.
 if [ -t 1 ]; then

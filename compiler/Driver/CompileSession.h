@@ -67,8 +67,8 @@ private:
   size_t done = 0;                      // phases that have run
 };
 
-/// Builds the model of an experiment as a compilation does, in milliseconds, and drops it. Reports errors that only the
-/// model shows, such as patterns of optimizer groups that match no parameter.
+/// Builds the model of an experiment as a compilation does, in milliseconds, divides it over ranks, and drops it.
+/// Reports errors that only the model shows, such as patterns of optimizer groups that match no parameter.
 llvm::LogicalResult examineModel(mlir::ModuleOp experiment);
 
 } // namespace moec

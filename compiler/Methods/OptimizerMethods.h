@@ -30,8 +30,15 @@ public:
 
 /// What an optimizer may want to know of the parameter that it updates.
 struct ParameterTraits {
-  enum class Role { Embedding, Head, Vector, Router, Hidden }; // Vector: the scale of a norm
-  std::string name;                                            // "layers.{}.moe.experts.up", "embed"
+  /// What the parameter is to the model; said where it is declared (compiler/Model/Parameters.cpp).
+  enum class Role {
+    Embedding, // the table of token embeddings
+    Head,      // from the last hidden state to the vocabulary
+    Vector,    // the scale of a norm
+    Router,    // from a hidden state to scores of experts
+    Hidden     // any other matrix
+  };
+  std::string name; // "layers.{}.moe.experts.up", "embed"
   Role role;
   int64_t copies;                   // of the state: layers
   int64_t matrices;                 // in all copies; more than copies for stacks of experts

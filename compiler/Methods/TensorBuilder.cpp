@@ -2,6 +2,7 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "runtime/base/Philox.h"
 
 using namespace mlir;
 
@@ -43,27 +44,31 @@ Value TensorBuilder::mapTo(Type to, ValueRange inputs, int64_t rows, int64_t col
   return buildMap(*this, inputs, RankedTensorType::get({rows, cols}, to), 1, /*position=*/true, one).front();
 }
 
-// The rounds in 64-bit integers: every word is kept below 2^32. One counter serves two elements, an even and an odd
-// one.
+namespace {
+
+/// Words of rt::philox4x32 as i64 that stay below 2^32.
+struct PhiloxScalars {
+  ScalarBuilder &s;
+
+  Value product(Value word, uint32_t factor) const { return s.mul(word, s.integer(factor)); }
+  Value low(Value a) const { return arith::AndIOp::create(s.b, s.loc, a, s.integer(0xFFFFFFFF)); }
+  Value high(Value a) const { return arith::ShRUIOp::create(s.b, s.loc, a, s.integer(32)); }
+  Value exclusive(Value a, Value b) const { return arith::XOrIOp::create(s.b, s.loc, a, b); }
+  Value exclusive(Value a, uint32_t key) const { return exclusive(a, s.integer(key)); }
+};
+
+} // namespace
+
+// One counter serves two elements, an even and an odd one.
 Value TensorBuilder::uniform(uint64_t seed, uint32_t stream, Value step, Value layer, Value firstRow, int64_t rows,
                              int64_t cols) {
   return mapTo(element, {step, layer, firstRow}, rows, cols, [&](ScalarBuilder &s, Scalars x) {
-    auto low = [&](Value a) -> Value { return arith::AndIOp::create(s.b, s.loc, a, s.integer(0xFFFFFFFF)); };
-    auto high = [&](Value a) -> Value { return arith::ShRUIOp::create(s.b, s.loc, a, s.integer(32)); };
-    auto exclusive = [&](Value a, Value b) -> Value { return arith::XOrIOp::create(s.b, s.loc, a, b); };
+    PhiloxScalars philox{s};
     Value place = s.add(s.mul(s.add(x[2], x[3]), s.integer(cols)), x[4]);
     Value pair = arith::ShRUIOp::create(s.b, s.loc, place, s.integer(1));
     Value isOdd = s.equal(arith::AndIOp::create(s.b, s.loc, place, s.integer(1)), s.integer(1));
-    Value words[4] = {low(pair), low(x[0]), s.integer(stream), low(x[1])};
-    uint64_t keys[2] = {seed & 0xFFFFFFFF, seed >> 32};
-    for (int round = 0; round < 10; ++round) {
-      Value product0 = s.mul(words[0], s.integer(0xD2511F53)), product1 = s.mul(words[2], s.integer(0xCD9E8D57));
-      Value next[4] = {exclusive(exclusive(high(product1), words[1]), s.integer(keys[0])), low(product1),
-                       exclusive(exclusive(high(product0), words[3]), s.integer(keys[1])), low(product0)};
-      std::copy(next, next + 4, words);
-      keys[0] = (keys[0] + 0x9E3779B9) & 0xFFFFFFFF;
-      keys[1] = (keys[1] + 0xBB67AE85) & 0xFFFFFFFF;
-    }
+    std::array<Value, 4> words{philox.low(pair), philox.low(x[0]), s.integer(stream), philox.low(x[1])};
+    words = rt::philox4x32(words, seed, philox);
     // 53 bits of one of the two 64-bit words: the product with 2^-53 is exact in f64.
     Value lowWord = s.select(isOdd, words[2], words[0]), highWord = s.select(isOdd, words[3], words[1]);
     Value word = arith::OrIOp::create(s.b, s.loc, lowWord, arith::ShLIOp::create(s.b, s.loc, highWord, s.integer(32)));

@@ -150,7 +150,7 @@ static Value buildTotal(ModelContext &ctx, Value crossEntropy, const Trunk &trun
 
 static void buildForwardBackward(ModelContext &ctx, moe::StateOp tokens) {
   double share = 1.0 / ctx.microBatches();
-  func::FuncOp function = ctx.beginFunction("forward_backward");
+  func::FuncOp function = ctx.beginFunction(moe::kForwardBackwardFunction);
   function->setAttr("moe.differentiate", ctx.b.getUnitAttr());
   Value batch = ctx.t.read(tokens);
   Trunk trunk = buildTrunk(ctx, buildTokenColumn(ctx, batch, 0), /*training=*/true);
@@ -168,7 +168,7 @@ static void buildForwardBackward(ModelContext &ctx, moe::StateOp tokens) {
 static void buildEvaluate(ModelContext &ctx, moe::StateOp tokens) {
   auto evaluate = ctx.experiment.section<exp::EvaluateOp>();
   LocationScope scope(ctx, evaluate.getLoc());
-  ctx.beginFunction("evaluate");
+  ctx.beginFunction(moe::kEvaluateFunction);
   Value batch = ctx.t.read(tokens);
   Trunk trunk = buildTrunk(ctx, buildTokenColumn(ctx, batch, 0), /*training=*/false);
   Value surprises = buildSurprises(ctx, trunk.hidden, buildTokenColumn(ctx, batch, 1));
@@ -190,7 +190,7 @@ static void buildLogits(ModelContext &ctx) {
                                              {.role = Role::generate_position});
   moe::StateOp logits = ctx.states.declare("generate.logits", moe::StateKind::output, ctx.t.type(1, vocabulary),
                                            {.role = Role::generate_logits});
-  ctx.beginFunction("logits");
+  ctx.beginFunction(moe::kLogitsFunction);
   Value last = ctx.t.read(position), textTokens;
   if (ctx.moe)
     textTokens = ctx.t.mapTo(ctx.b.getI64Type(), {last}, 1, 1, [](ScalarBuilder &s, TensorBuilder::Scalars x) {

@@ -104,7 +104,7 @@ static void buildTable(ModelContext &ctx, const ConstantTable &table) {
 }
 
 void buildInitFunction(ModelContext &ctx) {
-  ctx.beginFunction("init");
+  ctx.beginFunction(moe::kInitFunction);
   Streams streams;
   buildParameters(ctx, nullptr, streams);
   for (const Segment &segment : ctx.segments)
@@ -123,7 +123,7 @@ void buildInitFunction(ModelContext &ctx) {
 }
 
 void buildBeginFunctions(ModelContext &ctx) {
-  ctx.beginFunction("begin_step");
+  ctx.beginFunction(moe::kBeginStepFunction);
   for (moe::StateOp state : ctx.states.perStep)
     ctx.writeZero(state);
   ctx.endFunction();

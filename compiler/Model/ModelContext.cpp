@@ -24,18 +24,13 @@ ModelContext::ModelContext(exp::ExperimentOp experiment, ModuleOp module, const 
       states(b, module, t.element, options.lineKeys) {}
 
 ParameterTraits ModelContext::getTraits(const ParameterInfo &info) const {
-  using Role = ParameterTraits::Role;
   ParameterTraits traits;
   traits.name = info.logicalName;
   traits.copies = info.getCopies();
   traits.rows = info.shape[info.shape.size() - 2];
   traits.cols = info.shape.back();
   traits.matrices = info.getElements() / (traits.rows * traits.cols);
-  traits.role = info.name == "embed"        ? Role::Embedding
-                : info.name == "head"       ? Role::Head
-                : !info.stddev              ? Role::Vector
-                : info.name == "moe.router" ? Role::Router
-                                            : Role::Hidden;
+  traits.role = info.role;
   if (info.stddev) {
     double stddev = *info.stddev;
     if (methods.scaling)

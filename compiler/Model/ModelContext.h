@@ -6,6 +6,7 @@
 #include "compiler/Model/ModelMethods.h"
 #include "compiler/Model/ModelStates.h"
 #include "compiler/Model/Parameters.h"
+#include "dialects/Moe/IR/FunctionNames.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
 
 namespace moec {
@@ -66,6 +67,7 @@ public:
   void writeZero(moe::StateOp state);
 
   //===--- Functions ---===//
+  /// `name`: of FunctionNames.h.
   mlir::func::FuncOp beginFunction(llvm::StringRef name);
   void endFunction();
   /// Steps done before this one, i64 [1, 1], read where the function begins.

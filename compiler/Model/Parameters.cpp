@@ -38,14 +38,14 @@ public:
 
   std::vector<ParameterInfo> list() {
     int64_t vocabulary = model.getVocabSize();
-    add("embed", {vocabulary, width}, std, exp::fieldLoc(model, "vocab_size"));
+    add("embed", {vocabulary, width}, exp::fieldLoc(model, "vocab_size"), {.role = Role::Embedding});
     for (const Segment &segment : formSegments(experiment))
       for (const LayerStack &current : segment.stacks)
         addLayer(current);
     stack.reset();
     addNorm("final_norm", width, model.getLoc());
     if (!model.getTieEmbeddings())
-      add("head", {width, vocabulary}, std, exp::fieldLoc(model, "vocab_size"));
+      add("head", {width, vocabulary}, exp::fieldLoc(model, "vocab_size"), {.role = Role::Head});
     if (auto multiToken = experiment.section<exp::MultiTokenOp>())
       for (int64_t i = 0; i < static_cast<int64_t>(multiToken.getDepth()); ++i)
         addModule(getMultiTokenPrefix(i), multiToken.getLoc());
@@ -53,14 +53,24 @@ public:
   }
 
 private:
-  void add(const std::string &name, std::vector<int64_t> shape, std::optional<double> stddev, Location loc,
-           double activeShare = 1, double factor = 1) {
+  using Role = ParameterTraits::Role;
+  struct About {
+    Role role = Role::Hidden;
+    double activeShare = 1;
+    double residual = 1;
+  };
+  void add(const std::string &name, std::vector<int64_t> shape, Location loc, About about) {
     std::string logicalName = stack ? getNameInLayers(name) : name;
     std::string symbol = getSymbol(logicalName, stack ? &*stack : nullptr);
-    parameters.push_back({logicalName, symbol, name, std::move(shape), stddev, factor, stack, activeShare, loc});
+    std::optional<double> stddev;
+    if (about.role != Role::Vector)
+      stddev = std;
+    parameters.push_back({logicalName, symbol, name, std::move(shape), about.role, stddev, about.residual, stack,
+                          about.activeShare, loc});
   }
+  void add(const std::string &name, std::vector<int64_t> shape, Location loc) { add(name, std::move(shape), loc, {}); }
   void addNorm(const std::string &name, int64_t size, Location loc) {
-    add(name + ".scale", {1, size}, std::nullopt, loc);
+    add(name + ".scale", {1, size}, loc, {.role = Role::Vector});
   }
 
   // The norm before a block and, for peri, the one after it.
@@ -92,7 +102,7 @@ private:
     size_t first = parameters.size();
     for (const char *input : {"hidden", "embed"}) {
       addNorm(prefix + input + "_norm", width, loc);
-      add(prefix + "from_" + input, {width, width}, std, loc);
+      add(prefix + "from_" + input, {width, width}, loc);
     }
     addAttention(prefix);
     addBlockNorms(prefix + "ffn", loc);
@@ -109,15 +119,15 @@ private:
     int64_t head = attention.getHeadDim();
     int64_t queries = attention.getNumHeads() * head, keys = attention.getNumKvHeads() * head;
     addBlockNorms(prefix + "attention", loc);
-    add(prefix + "attention.q", {width, queries}, std, loc);
-    add(prefix + "attention.k", {width, keys}, std, loc);
-    add(prefix + "attention.v", {width, keys}, std, loc);
+    add(prefix + "attention.q", {width, queries}, loc);
+    add(prefix + "attention.k", {width, keys}, loc);
+    add(prefix + "attention.v", {width, keys}, loc);
     if (attention.getQkNorm() != exp::QkNorm::none) {
       bool perHead = attention.getQkNorm() == exp::QkNorm::head;
       addNorm(prefix + "attention.q_norm", perHead ? head : queries, loc);
       addNorm(prefix + "attention.k_norm", perHead ? head : keys, loc);
     }
-    add(prefix + "attention.o", {queries, width}, std, loc, 1, residual);
+    add(prefix + "attention.o", {queries, width}, loc, {.residual = residual});
   }
 
   void addFeedForward(const std::string &name, exp::FfnOp ffn) {
@@ -126,9 +136,9 @@ private:
   }
 
   void addSwiglu(const std::string &name, int64_t inner, Location loc) {
-    add(name + ".gate", {width, inner}, std, loc);
-    add(name + ".up", {width, inner}, std, loc);
-    add(name + ".down", {inner, width}, std, loc, 1, residual);
+    add(name + ".gate", {width, inner}, loc);
+    add(name + ".up", {width, inner}, loc);
+    add(name + ".down", {inner, width}, loc, {.residual = residual});
   }
 
   // Experts with weights that a token meets, on average over tokens and the stack's layers, when loads are equal.
@@ -158,11 +168,11 @@ private:
     Location loc = moe.getLoc();
     int64_t experts = moe.getNumExperts(), inner = moe.getExpertInnerSize();
     double share = meanExperts(moe) / static_cast<double>(experts);
-    add("moe.router", {width, experts + static_cast<int64_t>(moe.getZeroExperts())}, std,
-        experiment.section<exp::RouterOp>().getLoc());
-    add("moe.experts.gate", {experts, width, inner}, std, loc, share);
-    add("moe.experts.up", {experts, width, inner}, std, loc, share);
-    add("moe.experts.down", {experts, inner, width}, std, loc, share, residual);
+    add("moe.router", {width, experts + static_cast<int64_t>(moe.getZeroExperts())},
+        experiment.section<exp::RouterOp>().getLoc(), {.role = Role::Router});
+    add("moe.experts.gate", {experts, width, inner}, loc, {.activeShare = share});
+    add("moe.experts.up", {experts, width, inner}, loc, {.activeShare = share});
+    add("moe.experts.down", {experts, inner, width}, loc, {.activeShare = share, .residual = residual});
     if (moe.getSharedExperts() > 0)
       addSwiglu("moe.shared", moe.getSharedExperts() * inner, exp::fieldLoc(moe, "shared_experts"));
   }

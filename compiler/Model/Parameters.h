@@ -3,6 +3,7 @@
 #ifndef MOEC_COMPILER_MODEL_PARAMETERS_H
 #define MOEC_COMPILER_MODEL_PARAMETERS_H
 
+#include "compiler/Methods/OptimizerMethods.h"
 #include "compiler/Model/Segments.h"
 #include "dialects/Exp/IR/Exp.h"
 
@@ -11,10 +12,11 @@
 namespace moec {
 
 struct ParameterInfo {
-  std::string logicalName;         // `embed`, `layers.{}.attention.q`
-  std::string symbol;              // of its state
-  std::string name;                // without the layer: `attention.q`; equal to logicalName outside layers
-  std::vector<int64_t> shape;      // of one copy; [in, out] for weights
+  std::string logicalName;    // `embed`, `layers.{}.attention.q`
+  std::string symbol;         // of its state
+  std::string name;           // without the layer: `attention.q`; equal to logicalName outside layers
+  std::vector<int64_t> shape; // of one copy; [in, out] for weights
+  ParameterTraits::Role role;
   std::optional<double> stddev;    // model.init.std of a normal around 0, or all ones (norm scales)
   double residual;                 // factor on stddev, of weights that write to the residual stream
   std::optional<LayerStack> stack; // none outside layers

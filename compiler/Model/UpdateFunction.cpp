@@ -238,7 +238,7 @@ LogicalResult buildUpdateFunction(ModelContext &ctx) {
   if (!schedule || failed(checkPatterns(ctx)))
     return failure();
   moe::StateOp counter = ctx.declareStepCounter();
-  ctx.beginFunction("update");
+  ctx.beginFunction(moe::kUpdateFunction);
 
   GradientNorm norm(ctx);
   bool clips = ctx.optimizer.getClipNorm().convertToDouble() != 0;

@@ -30,13 +30,18 @@ function(moec_tablegen target td)
   add_custom_target(${target} DEPENDS ${outs})
 endfunction()
 
-# moec_compiler_library(<name> SOURCES... [LINK libs...]): a static library of compiler code. One precompiled header serves all.
+# moec_precompile(<name>): what includes headers of MLIR. One precompiled header serves all.
+function(moec_precompile name)
+  add_dependencies(${name} MoecTablegen)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    target_precompile_headers(${name} REUSE_FROM MoecPch)
+  endif()
+endfunction()
+
+# moec_compiler_library(<name> SOURCES... [LINK libs...]): a static library of compiler code.
 function(moec_compiler_library name)
   cmake_parse_arguments(arg "" "" "LINK" ${ARGN})
   add_library(${name} STATIC ${arg_UNPARSED_ARGUMENTS})
   target_link_libraries(${name} PUBLIC moec_mlir ${arg_LINK})
-  add_dependencies(${name} MoecTablegen)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang" AND NOT name STREQUAL "MoecPch")
-    target_precompile_headers(${name} REUSE_FROM MoecPch)
-  endif()
+  moec_precompile(${name})
 endfunction()

@@ -119,6 +119,9 @@ private:
 } // namespace
 
 Result<BenchReport> bench(const Plan &plan, const RunOptions &options, const BenchOptions &request) {
+  if (plan.numRanks() > 1)
+    return Status::error("MOEC-R005", plan.path, "the plan divides its work over ", plan.numRanks(),
+                         " ranks, and bench measures one; compile the spec with parallel null");
   return BenchSession(plan, options, request).run();
 }
 

@@ -98,7 +98,8 @@ Status Executor::assemble(const PlanState &state, std::vector<std::byte> &all) {
   uint64_t run = state.copyBytes / state.runs;
   for (uint64_t rank = 0; rank < state.runs; ++rank)
     for (uint64_t copy = 0; copy < state.count; ++copy)
-      std::memcpy(all.data() + copy * state.copyBytes + rank * run, byRank.data() + (rank * state.count + copy) * run, run);
+      std::memcpy(all.data() + copy * state.copyBytes + rank * run, byRank.data() + (rank * state.count + copy) * run,
+                  run);
   return Status::ok();
 }
 
@@ -187,8 +188,9 @@ void Executor::runOne(const Instruction &op, size_t depth) {
 
 void Executor::start(const Instruction &op) {
   if (!ranks) {
-    failure = Status::error("MOEC-R010", source.path, "internal: a function that exchanges with other ranks was called "
-                                                      "without them");
+    failure = Status::error("MOEC-R010", source.path,
+                            "internal: a function that exchanges with other ranks was called "
+                            "without them");
     return;
   }
   std::byte *dst = hal->address(place(op.operands[0]));
@@ -196,9 +198,10 @@ void Executor::start(const Instruction &op) {
   CommSite site{exchangeName(op.exchange), op.request,
                 op.location < source.locations.size() ? source.locations[op.location] : std::string_view()};
   uint32_t group = groups.at(op.axes);
-  Result<CommRequest> request = op.exchange == ExchangeOp::AllGather ? ranks->allGather(group, src, dst, op.pieceBytes, site)
-                                : op.exchange == ExchangeOp::AllToAll ? ranks->allToAll(group, src, dst, op.pieceBytes, site)
-                                                                      : startRows(op, group, src, dst, site);
+  Result<CommRequest> request =
+      op.exchange == ExchangeOp::AllGather  ? ranks->allGather(group, src, dst, op.pieceBytes, site)
+      : op.exchange == ExchangeOp::AllToAll ? ranks->allToAll(group, src, dst, op.pieceBytes, site)
+                                            : startRows(op, group, src, dst, site);
   if (request.isOk())
     requests[op.request] = *request;
   else

@@ -37,7 +37,7 @@ public:
   /// The same with no recording of its own: for what runs once, and for parts of a larger recording.
   void walk(uint32_t function);
 
-  /// Waits for everything called; the first failure of the device or of an exchange. After one nothing is done any more.
+  /// Waits for everything called; the first failure of the device or of an exchange. After one nothing more is done.
   Status finish();
   /// The first failure of an exchange so far, without waiting.
   const Status &exchangeStatus() const { return failure; }
@@ -96,7 +96,7 @@ private:
   uint64_t rowsSent = 0;                            // bytes
   std::vector<CommRequest> requests;                // of the function at hand, by number
   Status failure;
-  std::vector<uint64_t> offsets;                // of the launch at hand
+  std::vector<uint64_t> offsets; // of the launch at hand
 };
 
 } // namespace moec::rt

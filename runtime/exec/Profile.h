@@ -58,7 +58,7 @@ private:
   DeviceLimits limits;
   std::vector<Entry> kernels;
   std::map<Instruction::Kind, Entry> others; // what launches no kernel
-  std::vector<Entry> sections; // as Plan::locations
+  std::vector<Entry> sections;               // as Plan::locations
 };
 
 } // namespace moec::rt

@@ -13,14 +13,13 @@ uint64_t permute(uint64_t index, uint64_t size, uint64_t key) {
     return 0;
   int half = (std::bit_width(size - 1) + 1) / 2;
   uint64_t mask = (uint64_t{1} << half) - 1;
-  PhiloxKey philoxKey = {uint32_t(key), uint32_t(key >> 32)};
   uint64_t value = index;
   // The domain is less than 4 * size, so the walk takes less than 4 rounds on average. It ends: the network is a
   // permutation and the walk starts inside.
   do {
     uint64_t left = value >> half, right = value & mask;
     for (uint32_t round = 0; round < 4; ++round) {
-      uint64_t mixed = philox4x32({uint32_t(right), uint32_t(right >> 32), round, 0}, philoxKey)[0];
+      uint64_t mixed = philox4x32({uint32_t(right), uint32_t(right >> 32), round, 0}, key)[0];
       uint64_t next = left ^ (mixed & mask);
       left = right;
       right = next;

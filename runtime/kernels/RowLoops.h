@@ -6,6 +6,7 @@
 #ifndef MOEC_RUNTIME_KERNELS_ROWLOOPS_H
 #define MOEC_RUNTIME_KERNELS_ROWLOOPS_H
 
+#include "runtime/base/Philox.h"
 #include "runtime/kernels/ProductLoops.h"
 
 #include <algorithm>
@@ -171,18 +172,9 @@ template <typename T>
 void randomNormal(T *out, int64_t count, uint64_t seed, uint32_t stream, uint32_t copy, double mean, double stddev) {
   for (int64_t i = 0; i < count; ++i) {
     uint64_t j = static_cast<uint64_t>(i / 2);
-    uint32_t c[4] = {uint32_t(j), uint32_t(j >> 32), stream, copy}, key[2] = {uint32_t(seed), uint32_t(seed >> 32)};
-    for (int round = 0; round < 10; ++round) {
-      uint64_t p0 = uint64_t{0xD2511F53} * c[0], p1 = uint64_t{0xCD9E8D57} * c[2];
-      uint32_t next[4] = {uint32_t(p1 >> 32) ^ c[1] ^ key[0], uint32_t(p1), uint32_t(p0 >> 32) ^ c[3] ^ key[1],
-                          uint32_t(p0)};
-      for (int w = 0; w < 4; ++w)
-        c[w] = next[w];
-      key[0] += 0x9E3779B9;
-      key[1] += 0xBB67AE85;
-    }
-    double u = double(((uint64_t{c[1]} << 32 | c[0]) >> 11) + 1) * 0x1.0p-53;
-    double v = double((uint64_t{c[3]} << 32 | c[2]) >> 11) * 0x1.0p-53;
+    auto [w0, w1, w2, w3] = rt::philox4x32({uint32_t(j), uint32_t(j >> 32), stream, copy}, seed);
+    double u = double(((uint64_t{w1} << 32 | w0) >> 11) + 1) * 0x1.0p-53;
+    double v = double((uint64_t{w3} << 32 | w2) >> 11) * 0x1.0p-53;
     double angle = 2 * 3.141592653589793238 * v;
     out[i] = T(mean + stddev * std::sqrt(-2 * std::log(u)) * (i % 2 ? std::sin(angle) : std::cos(angle)));
   }

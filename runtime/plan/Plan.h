@@ -5,6 +5,7 @@
 
 #include "runtime/base/Hash.h"
 #include "runtime/plan/DType.h"
+#include "runtime/plan/Instructions.h"
 
 #include <cstddef>
 #include <cstdint>
@@ -121,7 +122,7 @@ struct PlanState {
   bool each = false;          // every copy is cut into runs, of its outermost dimension; else all copies together
   uint64_t runs = 1;          // derived: how many
 
-  uint64_t elements() const; // of all copies, over all ranks
+  uint64_t elements() const;                                          // of all copies, over all ranks
   uint64_t residentBytes() const { return copyBytes * count / runs; } // in the arena of one rank
   /// "layers.{}.attention.q" -> "layers.6.attention.q"
   std::string copyName(uint64_t copy) const;
@@ -162,48 +163,6 @@ struct PlanMetric {
 
   /// Counts are whole numbers, in files too.
   bool isInteger() const { return dtype != DType::F64 && dtype != DType::F32; }
-};
-
-struct Operand {
-  uint64_t offset = 0;
-  std::vector<int64_t> strides; // axes of the mesh first, then loops, the outermost first
-};
-
-enum class ExchangeOp { AllGather, AllToAll, Rows };
-
-struct Instruction {
-  enum class Kind { Launch, Fill, Copy, Repeat, Start, Wait };
-
-  Kind kind = Kind::Launch;
-  uint32_t kernel = 0;
-  int64_t grid = 0;
-  // launch: args; fill: dst; copy and start: dst, src; start of rows: also how many rows go to and come from the ranks,
-  // i32 counts, in equal runs that are added up
-  std::vector<Operand> operands;
-  std::vector<uint64_t> sizes; // launch and start: one for each operand; fill and copy: one
-  ExchangeOp exchange = ExchangeOp::AllGather; // start
-  std::vector<uint32_t> axes;    // start: the ranks that differ in these axes alone take part
-  uint64_t pieceBytes = 0;       // start: from one rank to another; of rows: of one row
-  uint32_t request = 0;          // start and wait: which exchange of the function
-  uint32_t location = 0;         // section of the spec, in Plan::locations
-  int64_t count = 0;             // repeat
-  bool reverse = false;
-  std::vector<Instruction> body;
-};
-
-struct PlanFunction {
-  std::string name;
-  uint32_t requests = 0; // exchanges: their numbers are below this
-  std::vector<Instruction> body;
-};
-
-struct ProgramOp {
-  enum class Kind { Call, Repeat, Steps, NextBatch, Log, Every, Evaluate, Save };
-
-  Kind kind = Kind::Call;
-  uint32_t function = 0;
-  int64_t count = 0; // repeat: times, steps: target, log and every: interval
-  std::vector<ProgramOp> body;
 };
 
 struct Plan {
@@ -255,13 +214,8 @@ struct Plan {
   uint64_t vocabulary() const { return generate ? generate->vocabulary : 256; }
 };
 
-/// How many `next_batch` one pass over `body` meets, loops counted as often as they run.
-uint64_t countBatches(const std::vector<ProgramOp> &body);
-
 uint64_t mapElementBytes(MapElement element);
 std::string_view targetKindName(TargetKind kind);
-std::string_view exchangeName(ExchangeOp exchange);
-std::optional<ExchangeOp> exchangeFromName(std::string_view name);
 std::string_view stateKindName(StateKind kind);
 std::optional<StateKind> stateKindFromName(std::string_view name);
 std::string_view stateRoleName(StateRole role);

@@ -94,8 +94,8 @@ private:
     return Status::ok();
   }
 
-  /// An exchange reads its source until it is done. An all-gather may work in place: each rank's source is its own piece
-  /// of the destination.
+  /// An exchange reads its source until it is done. An all-gather may work in place: each rank's source is its own
+  /// piece of the destination.
   Status checkStart(const Instruction &op, const std::string &pointer) {
     Operand dst = op.operands[0], src = op.operands[1];
     size_t numIndices = std::max(dst.strides.size(), src.strides.size());
@@ -106,8 +106,8 @@ private:
     auto piece = static_cast<int64_t>(op.pieceBytes);
     for (size_t i = op.axes.size(); i-- > 0; piece *= static_cast<int64_t>(plan.mesh[op.axes[i]].size))
       isInPlace = isInPlace && src.strides[op.axes[i]] - dst.strides[op.axes[i]] == piece;
-    bool isApart = src.strides != dst.strides || src.offset >= dst.offset + op.sizes[0] ||
-                   dst.offset >= src.offset + op.sizes[1];
+    bool isApart =
+        src.strides != dst.strides || src.offset >= dst.offset + op.sizes[0] || dst.offset >= src.offset + op.sizes[1];
     if (isInPlace || isApart)
       return Status::ok();
     return Status::error("MOEC-P008", plan.path + ":" + pointer, "exchange of ", op.sizes[1], " bytes at ", src.offset,

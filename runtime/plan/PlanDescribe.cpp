@@ -274,9 +274,9 @@ std::string describePlan(const Plan &plan, const PlanDescribeOptions &options) {
                      describeBuffers(plan) + describeKernels(plan) + describeLaunches(plan);
   if (!options.instructions)
     return text;
-  text += "instructions: kernel xWORKGROUPS (@offset + stride*index:bytes, ...); i0 is the outermost loop's index, an axis of ranks stands for the rank's place; :0 "
-          "marks an "
-          "index that is handed over as a distance\n";
+  text += "instructions: kernel xWORKGROUPS (@offset + stride*index:bytes, ...); i0 is the outermost loop's index, the "
+          "name of an axis of ranks is where the rank stands along it; :0 marks an index that is handed over as a "
+          "distance\n";
   for (const PlanFunction &function : plan.functions) {
     text += "function " + function.name + "\n";
     describeBody(plan, function.body, "  ", text);

@@ -1,6 +1,6 @@
 // Functions and programs of the manifest.
-#include "runtime/plan/PlanFormat.h"
 #include "runtime/base/CheckedMath.h"
+#include "runtime/plan/PlanFormat.h"
 #include "runtime/plan/PlanManifest.h"
 
 #include <algorithm>
@@ -65,8 +65,8 @@ struct BodyReader {
 
   std::vector<Instruction> instructions(const Json &array, const std::string &pointer, size_t depth) {
     size_t before = waited.size();
-    auto body = readBody<Instruction>(array, pointer,
-                                      [&](Fields &fields, Instruction &op) { instruction(fields, op, depth); });
+    auto body =
+        readBody<Instruction>(array, pointer, [&](Fields &fields, Instruction &op) { instruction(fields, op, depth); });
     for (size_t i = before; i < waited.size(); ++i)
       if (!waited[i])
         errors.fail(pointer, "starts exchange ", i, " and does not wait for it");
@@ -103,7 +103,8 @@ struct BodyReader {
     op.grid = fields.integer("grid", 1, plan.target.kind == TargetKind::Cuda ? INT32_MAX : int64_t{1} << 40);
     const auto &args = fields.array("args").items();
     for (size_t i = 0; i < args.size(); ++i)
-      op.operands.push_back(readOperand(args[i], fields.pointerTo("args") + "/" + std::to_string(i), numIndices(depth), errors));
+      op.operands.push_back(
+          readOperand(args[i], fields.pointerTo("args") + "/" + std::to_string(i), numIndices(depth), errors));
     op.sizes = fields.sizes("sizes");
     if (args.size() != plan.kernels[kernel].params || op.sizes.size() != args.size())
       errors.fail(fields.pointer(), "kernel \"", plan.kernels[kernel].name, "\" takes ", plan.kernels[kernel].params,

@@ -97,8 +97,8 @@ TEST_CASE("routing: equal experts with weights that add up to 1 are one dense bl
   CompiledModel moe(oneLayer(R"("num_experts": 6, "top_k": 2)", R"("score": {"kind": "softmax", "order": "post"})"),
                     {});
   CompiledModel dense(denseSpec(1, 9), {});
-  moe.call("init");
-  dense.call("init");
+  moe.call(moe::kInitFunction);
+  dense.call(moe::kInitFunction);
   for (const std::string &name : dense.names(rt::StateKind::Parameter))
     if (!name.starts_with("layers.0.ffn"))
       copyParameter(moe, dense, name);
@@ -126,8 +126,8 @@ TEST_CASE("routing: equal experts with weights that add up to 1 are one dense bl
 
 TEST_CASE("routing: all experts of one weight are one wide dense block") {
   CompiledModel moe(oneLayer(R"("num_experts": 4, "top_k": 4)", ""), {}), dense(denseSpec(1, 4 * 9), {});
-  moe.call("init");
-  dense.call("init");
+  moe.call(moe::kInitFunction);
+  dense.call(moe::kInitFunction);
   silence(moe, "layers.0.moe.router"); // each has a quarter
   for (const std::string &name : dense.names(rt::StateKind::Parameter))
     if (!name.starts_with("layers.0.ffn"))
@@ -154,7 +154,7 @@ TEST_CASE("routing: zero experts return what they read, and experts that nobody 
   CompiledModel model(oneLayer(R"("num_experts": 4, "zero_experts": 2, "top_k": 2)",
                                R"("balance": {"kind": "budget_bias", "expected": 1.5})"),
                       {});
-  model.call("init");
+  model.call(moe::kInitFunction);
   silence(model, "layers.0.attention.o");
   // By hand for biases that leave the choice free, that force zero experts and that forbid them.
   for (double push : {0.0, 100.0, -100.0}) {
@@ -178,8 +178,8 @@ TEST_CASE("routing: zero experts that are never chosen are not there") {
   const std::string scores = R"("score": "sigmoid", "normalize": true)";
   CompiledModel plain(spec(R"("num_experts": 4, "top_k": 2)", scores), {});
   CompiledModel more(spec(R"("num_experts": 4, "zero_experts": 2, "top_k": 2)", scores + R"(, "balance": "bias")"), {});
-  plain.call("init");
-  more.call("init");
+  plain.call(moe::kInitFunction);
+  more.call(moe::kInitFunction);
   for (const std::string &name : plain.names(rt::StateKind::Parameter))
     if (!name.ends_with("router"))
       copyParameter(plain, more, name);
@@ -200,8 +200,8 @@ TEST_CASE("routing: zero experts that are never chosen are not there") {
 TEST_CASE("routing: a shortcut layer is two dense layers, and its mixture enters at the end") {
   const std::string shortcut = R"("num_experts": 4, "top_k": 2, "block": "shortcut")";
   CompiledModel model(oneLayer(shortcut, ""), {}), dense(denseSpec(2, 12), {});
-  model.call("init");
-  dense.call("init");
+  model.call(moe::kInitFunction);
+  dense.call(moe::kInitFunction);
   Row down = model.read("layers.0.moe.experts.down");
   silence(model, "layers.0.moe.experts.down");
   for (const std::string &name : dense.names(rt::StateKind::Parameter)) {
@@ -233,11 +233,11 @@ TEST_CASE("specialization: of one token, gradients of last products have the ang
                              R"("losses": {"specialization": {"weight": 1}})");
   text = changed(changed(text, "\"seq_len\": 8", "\"seq_len\": 1"), "\"sequences\": 4", "\"sequences\": 1");
   CompiledModel model(changed(text, "\"micro_sequences\": 2", "\"micro_sequences\": 1"), {});
-  model.call("init");
+  model.call(moe::kInitFunction);
   for (int32_t token : {'a', 'q', 'z'}) {
-    model.call("begin_step");
+    model.call(moe::kBeginStepFunction);
     model.writeInts("batch.tokens", {token, 'b'});
-    model.call("forward_backward");
+    model.call(moe::kForwardBackwardFunction);
     Row all = model.read("grad.layers.0.moe.experts.down"), counts = model.read("metric.expert_tokens");
     std::vector<Row> gradients;
     for (size_t e = 0; e < 4; ++e)
@@ -259,7 +259,7 @@ TEST_CASE("peri norm: at the start the stream's variance grows by 2 per layer, h
     text = changed(text, "\"head_dim\": 8", "\"head_dim\": 32");
     text = changed(text, "\"num_layers\"", R"("norm": {"placement": "peri", "eps": 1e-12}, "num_layers")");
     CompiledModel model(text, {});
-    model.call("init");
+    model.call(moe::kInitFunction);
     Row embed = model.read("embed");
     for (size_t i = 0; i < embed.size(); ++i)
       embed[i] = i % 64 == 0 || embed[i] > 0 ? 1 : -1; // a mean square of 1
@@ -303,7 +303,7 @@ TEST_CASE("capacity random2: first choices before second ones, and second ones b
   // Two tokens that choose the same two experts in turn, four times each: every expert's room is taken by first
   // choices.
   CompiledModel model(withSequences(two, 8), {});
-  model.call("init");
+  model.call(moe::kInitFunction);
   silence(model, "layers.0.attention.o");
   Row router(16 * 4), embed = model.read("embed");
   for (size_t i = 0; i < 16; ++i) {
@@ -318,9 +318,9 @@ TEST_CASE("capacity random2: first choices before second ones, and second ones b
   std::vector<int32_t> tokens;
   for (int i = 0; i < 8; ++i)
     tokens.insert(tokens.end(), {i < 4 ? 'a' : 'b', 'c'});
-  model.call("begin_step");
+  model.call(moe::kBeginStepFunction);
   model.writeInts("batch.tokens", tokens);
-  model.call("forward_backward");
+  model.call(moe::kForwardBackwardFunction);
   CHECK(model.read("metric.expert_tokens") == Row{8, 8, 0, 0});
   double expected = 0;
   for (char token : {'a', 'b'}) {
@@ -335,7 +335,7 @@ TEST_CASE("capacity random2: first choices before second ones, and second ones b
 
   // One token and room for all: its second expert is met with the probability 2 w2 / (w1 + w2).
   CompiledModel single(withSequences(changed(two, "\"factor\": 1", "\"factor\": 2"), 1), {});
-  single.call("init");
+  single.call(moe::kInitFunction);
   silence(single, "layers.0.attention.o");
   for (auto [gap, wanted] : {std::pair(0.5, 2 / (1 + std::exp(0.5))), {1.5, 2 / (1 + std::exp(1.5))}, {0.0, 1.0}}) {
     Row x = norm(embedded(single, 'a')), toward(16 * 4);
@@ -346,10 +346,10 @@ TEST_CASE("capacity random2: first choices before second ones, and second ones b
     single.write("layers.0.moe.router", toward);
     int met = 0;
     for (int step = 0; step < 1000; ++step) {
-      single.call("begin_step");
+      single.call(moe::kBeginStepFunction);
       single.writeInts("batch.tokens", {'a', 'c'});
-      single.call("forward_backward");
-      single.call("update");
+      single.call(moe::kForwardBackwardFunction);
+      single.call(moe::kUpdateFunction);
       Row gradient = single.read("grad.layers.0.moe.experts.down");
       CHECK(gradient[0] != 0); // the first stays
       met += gradient[9 * 16] != 0;

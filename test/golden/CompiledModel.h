@@ -2,6 +2,7 @@
 #ifndef MOEC_TEST_GOLDEN_COMPILEDMODEL_H
 #define MOEC_TEST_GOLDEN_COMPILEDMODEL_H
 
+#include "dialects/Moe/IR/FunctionNames.h"
 #include "runtime/exec/Executor.h"
 
 #include <map>

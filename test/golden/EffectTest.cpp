@@ -44,19 +44,21 @@ std::vector<int32_t> text(uint64_t seed, int sequences, int rules) {
 
 class Toy {
 public:
-  explicit Toy(const std::string &spec, int rules = 1) : model(spec, {2}), rules(rules) { model.call("init"); }
+  explicit Toy(const std::string &spec, int rules = 1) : model(spec, {2}), rules(rules) {
+    model.call(moe::kInitFunction);
+  }
 
   /// Mean loss of the last 20 of `steps` steps.
   double train(int steps) {
     double mean = 0;
     sums.clear();
     for (int i = 0; i < steps; ++i, ++done) {
-      model.call("begin_step");
+      model.call(moe::kBeginStepFunction);
       for (int micro = 0; micro < 2; ++micro) {
         model.writeInts("batch.tokens", text(2 * done + micro, kSequences / 2, rules));
-        model.call("forward_backward");
+        model.call(moe::kForwardBackwardFunction);
       }
-      model.call("update");
+      model.call(moe::kUpdateFunction);
       if (i < steps - 20)
         continue;
       mean += model.scalar("metric.loss") / std::min(20, steps);
@@ -258,7 +260,7 @@ TEST_CASE("peri norm: at a large rate the stream stays small, with a norm before
         tokens.pop_back();
         model.writeInts("generate.tokens", tokens);
         model.writeInts("generate.position", {31});
-        model.call("logits");
+        model.call(moe::kLogitsFunction);
         mean += 1 / std::pow(model.read("generate.logits")[0], 2) / 16;
       }
       model.executor().device().write(0, kept.data(), kept.size());

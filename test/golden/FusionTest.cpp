@@ -43,18 +43,18 @@ std::string everyOptimizer(int64_t size) {
 }
 
 void updates(CompiledModel &model, int steps) {
-  model.call("init");
+  model.call(moe::kInitFunction);
   std::vector<std::string> names = model.names(rt::StateKind::Parameter);
   std::sort(names.begin(), names.end());
   for (int step = 0; step < steps; ++step) {
-    model.call("begin_step");
+    model.call(moe::kBeginStepFunction);
     for (size_t i = 0; i < names.size(); ++i) {
       std::vector<double> values = model.read("grad." + names[i]);
       for (size_t place = 0; place < values.size(); ++place)
         values[place] = number(place, 100 * i + step);
       model.write("grad." + names[i], values);
     }
-    model.call("update");
+    model.call(moe::kUpdateFunction);
   }
 }
 
@@ -79,14 +79,14 @@ std::string balanced(const std::string &balance, int64_t seqLen, const std::stri
 }
 
 void steps(CompiledModel &model, int count, int64_t seqLen) {
-  model.call("init");
+  model.call(moe::kInitFunction);
   for (int step = 0; step < count; ++step) {
-    model.call("begin_step");
+    model.call(moe::kBeginStepFunction);
     for (int first = 0; first < 4; first += 2) {
       model.writeInts("batch.tokens", tokens(first, 2, static_cast<int>(seqLen) + 1));
-      model.call("forward_backward");
+      model.call(moe::kForwardBackwardFunction);
     }
-    model.call("update");
+    model.call(moe::kUpdateFunction);
   }
 }
 

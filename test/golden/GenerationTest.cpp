@@ -22,7 +22,7 @@ std::vector<double> logitsAfter(CompiledModel &model, int used, int32_t rest) {
   std::copy(text.begin(), text.begin() + used, window.begin());
   model.writeInts("generate.tokens", window);
   model.writeInts("generate.position", {used - 1});
-  model.call("logits");
+  model.call(moe::kLogitsFunction);
   return model.read("generate.logits");
 }
 
@@ -45,12 +45,12 @@ struct Case {
 void expectTextAlone(const Case &one) {
   INFO(one.moe << "; " << one.router);
   CompiledModel window(ofLength(kWindow, one.moe, one.router, one.more), {});
-  window.call("init");
+  window.call(moe::kInitFunction);
   setBiases(window);
   for (int used : {3, 6}) {
     INFO("after " << used << " tokens");
     CompiledModel alone(ofLength(used, one.moe, one.router, one.more), {});
-    alone.call("init");
+    alone.call(moe::kInitFunction);
     setBiases(alone);
     std::vector<double> expected = logitsAfter(alone, used, 0), found = logitsAfter(window, used, 0);
     CHECK(largestDifference(found, expected) < 1e-12);
@@ -90,8 +90,8 @@ TEST_CASE("generation: where experts choose, and after plans, a window routes as
 TEST_CASE("generation: the capacity of a short text is that of its tokens") {
   CompiledModel limited(ofLength(kWindow, six + R"(, "capacity": {"factor": 0.6})", "", ""), {});
   CompiledModel free(ofLength(kWindow, six, "", ""), {});
-  limited.call("init");
-  free.call("init");
+  limited.call(moe::kInitFunction);
+  free.call(moe::kInitFunction);
   // One token has room everywhere: an expert keeps one at least.
   CHECK(largestDifference(logitsAfter(limited, 1, 0), logitsAfter(free, 1, 0)) < 1e-12);
   // Of six an expert keeps ceil(0.6 * 6 * 2 / 6) = 2.

@@ -50,7 +50,7 @@ struct Quadratic {
         any.values.push_back(drawn());
       turn = orthogonal(any);
     }
-    model.call("init");
+    model.call(moe::kInitFunction);
     for (const char *name : {"q", "k", "v"})
       model.write(parameter(name), product(transposed(turn), start).values);
   }
@@ -68,7 +68,7 @@ struct Quadratic {
 
   void step() {
     SmallMatrix noise = normal();
-    model.call("begin_step");
+    model.call(moe::kBeginStepFunction);
     for (const std::string &name : model.names(rt::StateKind::Gradient))
       model.write(name, std::vector<double>(model.read(name).size(), 0.0));
     for (const char *name : {"q", "k", "v"}) {
@@ -78,7 +78,7 @@ struct Quadratic {
           g.at(i, j) = lambda[i] * g.at(i, j) + std::sqrt(lambda[i]) * noise.at(i, j);
       model.write("grad." + parameter(name), product(transposed(turn), g).values);
     }
-    model.call("update");
+    model.call(moe::kUpdateFunction);
   }
 
 private:

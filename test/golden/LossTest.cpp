@@ -78,7 +78,7 @@ TEST_CASE("multi_token: gradients of whole models against central differences") 
 // A module that reads embeddings alone is a model of one layer over the tokens from d on.
 TEST_CASE("multi_token: a module predicts what a model of its own would") {
   CompiledModel ahead(changed(dense, "\"multi_token\": null", "\"multi_token\": {\"depth\": 2}"), {});
-  ahead.call("init");
+  ahead.call(moe::kInitFunction);
   std::vector<double> identity(16 * 16);
   for (int i = 0; i < 16; ++i)
     identity[17 * i] = 1;
@@ -88,7 +88,7 @@ TEST_CASE("multi_token: a module predicts what a model of its own would") {
     ahead.write(module + "from_hidden", std::vector<double>(16 * 16, 0.0));
     ahead.write(module + "from_embed", identity);
     CompiledModel alone(changed(dense, "\"seq_len\": 8", "\"seq_len\": " + length), {});
-    alone.call("init");
+    alone.call(moe::kInitFunction);
     for (const std::string &name : alone.names(rt::StateKind::Parameter))
       if (name.starts_with("layers.0."))
         alone.write(name, ahead.read(module + name.substr(9)));
@@ -106,9 +106,9 @@ TEST_CASE("multi_token: a module predicts what a model of its own would") {
     for (int i = 0; i < 4 * 9; ++i)
       if (i % 9 >= d)
         later.push_back(all[i]);
-    alone.call("begin_step");
+    alone.call(moe::kBeginStepFunction);
     alone.writeInts("batch.tokens", later);
-    alone.call("forward_backward");
+    alone.call(moe::kForwardBackwardFunction);
     expected += alone.scalar("metric.loss") / 2;
   }
   runStep(ahead, 4, 4);
@@ -130,7 +130,7 @@ TEST_CASE("losses: what counts as a constant") {
   expectSlopes(withLosses(detached), {"layers.3.moe.router"});
   CompiledModel with(withLosses(detached), {}), without(withLosses("{}"), {});
   for (CompiledModel *model : {&with, &without}) {
-    model->call("init");
+    model->call(moe::kInitFunction);
     runStep(*model, 4, 4);
   }
   CHECK(with.read("grad.layers.1.moe.router") != without.read("grad.layers.1.moe.router"));
@@ -146,7 +146,7 @@ TEST_CASE("losses: neither micro-batches, nor recomputing, nor threads change th
   split = changed(split, "\"evaluate\": null", "\"evaluate\": null, \"memory\": {\"remat\": \"full\"}");
   CompiledModel a(whole, {}), b(split, {}), c(whole, {2});
   for (CompiledModel *model : {&a, &b, &c})
-    model->call("init");
+    model->call(moe::kInitFunction);
   runStep(a, 4, 4);
   runStep(b, 4, 1);
   runStep(c, 4, 4);

@@ -24,17 +24,17 @@ public:
   explicit Trainer(const std::string &spec, unsigned threads = 1) : model(spec, {threads}) {
     names = model.names(rt::StateKind::Parameter);
     std::sort(names.begin(), names.end());
-    model.call("init");
+    model.call(moe::kInitFunction);
     for (size_t i = 0; i < names.size(); ++i) {
       bool isScale = names[i].ends_with("scale");
       fill(names[i], 100 * i, isScale ? 1 : 0, isScale ? 0.2 : 0.5);
     }
   }
   void step(int step) {
-    model.call("begin_step");
+    model.call(moe::kBeginStepFunction);
     for (size_t i = 0; i < names.size(); ++i)
       fill("grad." + names[i], 100 * i + 1 + step, 0, 1);
-    model.call("update");
+    model.call(moe::kUpdateFunction);
   }
 
   CompiledModel model;
@@ -79,15 +79,15 @@ public:
 
   /// What is taken off attention.`name`, whose gradient is given; of several such steps, the last.
   SmallMatrix operator()(const std::string &name, const SmallMatrix &gradient, int steps = 1) {
-    model.call("init");
+    model.call(moe::kInitFunction);
     for (int step = 0; step < steps; ++step) {
-      model.call("begin_step");
+      model.call(moe::kBeginStepFunction);
       for (const std::string &parameter : model.names(rt::StateKind::Parameter)) {
         model.write(parameter, std::vector<double>(model.read(parameter).size(), 0.0));
         model.write("grad." + parameter, std::vector<double>(model.read(parameter).size(), 0.0));
       }
       model.write("grad.layers.0.attention." + name, gradient.values);
-      model.call("update");
+      model.call(moe::kUpdateFunction);
     }
     SmallMatrix update{gradient.rows, gradient.cols, model.read("layers.0.attention." + name)};
     for (double &value : update.values)
@@ -318,21 +318,21 @@ TEST_CASE("mup: five steps move the logits as far at four times the width, and w
                             R"(}, "data": {"seq_len": 32, "train": {"text": {"path": "x"}}}, "batch": {"sequences": 2},
                               "duration": {"steps": 5}, "evaluate": null})",
                         {});
-    model.call("init");
+    model.call(moe::kInitFunction);
     std::vector<int32_t> tokens(2 * 33);
     for (size_t i = 0; i < tokens.size(); ++i)
       tokens[i] = 'a' + (i * i + i / 5) % 20;
     model.writeInts("generate.tokens", {tokens.begin(), tokens.begin() + 32});
     model.writeInts("generate.position", {31});
-    model.call("logits");
+    model.call(moe::kLogitsFunction);
     std::vector<double> before = model.read("generate.logits");
     for (int step = 0; step < 5; ++step) {
-      model.call("begin_step");
+      model.call(moe::kBeginStepFunction);
       model.writeInts("batch.tokens", tokens);
-      model.call("forward_backward");
-      model.call("update");
+      model.call(moe::kForwardBackwardFunction);
+      model.call(moe::kUpdateFunction);
     }
-    model.call("logits");
+    model.call(moe::kLogitsFunction);
     std::vector<double> change = model.read("generate.logits");
     for (size_t i = 0; i < change.size(); ++i)
       change[i] -= before[i];

@@ -31,7 +31,7 @@ void followsOracle(const std::string &name) {
   CompiledModel model(readText(oracle + name + ".json"), {});
   std::vector<std::string> parameters = model.names(rt::StateKind::Parameter);
 
-  model.call("init");
+  model.call(moe::kInitFunction);
   size_t goldenParameters = 0;
   for (const auto &[key, values] : golden)
     goldenParameters += key.rfind("param0.", 0) == 0;
@@ -42,11 +42,11 @@ void followsOracle(const std::string &name) {
   for (int step = 0; step < 3; ++step) {
     std::string at = "." + std::to_string(step);
     INFO(name << " step " << step);
-    model.call("begin_step");
+    model.call(moe::kBeginStepFunction);
     for (int micro = 0; micro < 2; ++micro) {
       const std::vector<double> &tokens = golden.at("tokens" + at + "." + std::to_string(micro));
       model.writeInts("batch.tokens", {tokens.begin(), tokens.end()});
-      model.call("forward_backward");
+      model.call(moe::kForwardBackwardFunction);
     }
     CHECK(relativeError(model.read("metric.loss"), golden.at("loss" + at)) < 1e-9);
     CHECK(relativeError(model.read("metric.total_loss"), golden.at("total" + at)) < 1e-9);
@@ -56,7 +56,7 @@ void followsOracle(const std::string &name) {
       INFO("gradient of " << parameter);
       CHECK(relativeError(model.read("grad." + parameter), golden.at("grad" + at + "." + parameter)) < 1e-9);
     }
-    model.call("update");
+    model.call(moe::kUpdateFunction);
     CHECK(relativeError(model.read("metric.grad_norm"), golden.at("grad_norm" + at)) < 1e-9);
     CHECK(relativeError(model.read("metric.lr"), golden.at("lr" + at)) < 1e-12);
     for (const std::string &parameter : parameters) {

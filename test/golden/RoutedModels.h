@@ -36,7 +36,7 @@ inline std::string spec(const std::string &moe, const std::string &router, const
 inline void train(CompiledModel &model, int steps, int microSequences) {
   for (int step = 0; step < steps; ++step) {
     runStep(model, 4, microSequences);
-    model.call("update");
+    model.call(moe::kUpdateFunction);
   }
 }
 
@@ -44,7 +44,7 @@ inline void train(CompiledModel &model, int steps, int microSequences) {
 inline std::vector<double> logits(CompiledModel &model, int32_t token) {
   model.writeInts("generate.tokens", std::vector<int32_t>(model.readInts("generate.tokens").size(), token));
   model.writeInts("generate.position", {0});
-  model.call("logits");
+  model.call(moe::kLogitsFunction);
   return model.read("generate.logits");
 }
 

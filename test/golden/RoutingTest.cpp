@@ -68,7 +68,7 @@ TEST_CASE("routing: experts that choose every token are tokens that choose every
   CompiledModel chosen(spec(six, ""), {});
   CompiledModel choose(spec(six, R"("kind": "expert_choice", "scope": "batch", "see_future": true)"), {});
   for (CompiledModel *model : {&chosen, &choose}) {
-    model->call("init");
+    model->call(moe::kInitFunction);
     runStep(*model, 4, 2);
   }
   CHECK(worstDifference(chosen, choose, rt::StateKind::Gradient) < 1e-12);
@@ -80,7 +80,7 @@ TEST_CASE("routing: a capacity of E / k drops nothing, a smaller one does") {
   CompiledModel free(spec(six, ""), {}), wide(spec(six + R"(, "capacity": {"factor": 3.0})", ""), {});
   CompiledModel narrow(spec(six + R"(, "capacity": {"factor": 0.5})", ""), {});
   for (CompiledModel *model : {&free, &wide, &narrow}) {
-    model->call("init");
+    model->call(moe::kInitFunction);
     train(*model, 2, 2);
   }
   CHECK(free.stateBytes() == wide.stateBytes());
@@ -100,7 +100,7 @@ TEST_CASE("routing: layers and changes with a smaller top_k are models of that t
                              R"("changes": {"fewer": {"at": {"steps": 1}, "top_k_per_layer": [2, 2]}},)"),
                         {});
     for (CompiledModel *model : {&plain, &listed, &later})
-      model->call("init");
+      model->call(moe::kInitFunction);
     later.writeInts("counter.step", {1}); // the step before would have had top_k 4
     for (CompiledModel *model : {&plain, &listed, &later})
       runStep(*model, 4, 2);
@@ -116,7 +116,7 @@ TEST_CASE("routing: random2 keeps a second choice with the chance k g2, k that o
   CompiledModel whole(spec(eight, router), {});
   CompiledModel random(spec(eight + R"(, "capacity": {"factor": 8, "drop": "random2"})", router), {});
   for (CompiledModel *model : {&whole, &random}) {
-    model->call("init");
+    model->call(moe::kInitFunction);
     // Second choices have about 0.45 of a token's weights: 2 g2 is below 1, 4 g2 would keep them all.
     for (const char *name : {"layers.1.moe.router", "layers.2.moe.router"}) {
       std::vector<double> weights = model->read(name);
@@ -135,7 +135,7 @@ TEST_CASE("routing: one bias for all experts changes no number, and biases do no
     std::string router = R"("score": "sigmoid", "jitter": 0.05, "balance": )" + std::string(balance);
     CompiledModel whole(spec(eight, router, "{}", "", 4), {}), split(spec(eight, router, "{}", "", 1), {});
     for (CompiledModel *model : {&whole, &split})
-      model->call("init");
+      model->call(moe::kInitFunction);
     Row before = logits(whole, 'e');
     for (const char *layer : {"1", "2"})
       whole.write(std::string("balance.layers.") + layer + ".router.bias", Row(8, 0.5));
@@ -156,7 +156,7 @@ TEST_CASE("routing: sinkhorn of share 0 is the plain router, to the bit") {
   const std::string six = R"("num_experts": 6, "top_k": 2)";
   CompiledModel plain(spec(six, ""), {}), never(spec(six, R"("balance": {"kind": "sinkhorn", "share": 0})"), {});
   for (CompiledModel *model : {&plain, &never}) {
-    model->call("init");
+    model->call(moe::kInitFunction);
     train(*model, 3, 2);
   }
   CHECK(plain.stateBytes() == never.stateBytes());
@@ -175,7 +175,7 @@ TEST_CASE(
                std::accumulate(counts.begin() + 6, counts.end(), 0.0)};
   };
   for (CompiledModel *model : {&later, &never})
-    model->call("init");
+    model->call(moe::kInitFunction);
   for (int step = 0; step < 4; ++step) {
     for (CompiledModel *model : {&later, &never})
       train(*model, 1, 2);
@@ -191,7 +191,7 @@ TEST_CASE(
 
 TEST_CASE("sqrt_softmax: gradients stay finite where a weight has vanished") {
   CompiledModel model(spec(R"("num_experts": 6, "top_k": 2)", R"("score": "sqrt_softmax")"), {});
-  model.call("init");
+  model.call(moe::kInitFunction);
   for (const char *layer : {"1", "2"}) {
     std::string name = std::string("layers.") + layer + ".moe.router";
     Row router = model.read(name);
@@ -216,7 +216,7 @@ TEST_CASE("measures change no parameter, to the bit") {
       "route_churn": {"tokens": 8, "every": {"steps": 2}}, "domain_information": {}, "congestion": {}}},)"),
                         {});
   for (CompiledModel *model : {&plain, &watched}) {
-    model->call("init");
+    model->call(moe::kInitFunction);
     train(*model, 3, 2);
   }
   for (const std::string &name : plain.names(rt::StateKind::Parameter))

@@ -23,10 +23,10 @@ inline std::vector<int32_t> tokens(int first, int sequences, int length) {
 
 /// Gradients and metrics of one step, without its update. Sequences have 8 tokens and the one behind.
 inline void runStep(CompiledModel &model, int sequences, int microSequences) {
-  model.call("begin_step");
+  model.call(moe::kBeginStepFunction);
   for (int first = 0; first < sequences; first += microSequences) {
     model.writeInts("batch.tokens", tokens(first, microSequences, 9));
-    model.call("forward_backward");
+    model.call(moe::kForwardBackwardFunction);
   }
 }
 
@@ -63,7 +63,7 @@ inline void expectSlopes(CompiledModel &model, const std::vector<std::string> &p
 
 inline void expectSlopes(const std::string &spec, const std::vector<std::string> &parameters, int microSequences = 4) {
   CompiledModel model(spec, {});
-  model.call("init");
+  model.call(moe::kInitFunction);
   expectSlopes(model, parameters, microSequences);
 }
 

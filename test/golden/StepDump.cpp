@@ -51,19 +51,19 @@ bool runStep(CompiledModel &model, const std::string &step, const Tensors &in, T
   bool hasTokens = !below(in, step + ".").empty();
   if (written.empty() && !hasTokens)
     return false;
-  model.call("begin_step");
+  model.call(moe::kBeginStepFunction);
   for (int micro = 0; hasTokens; ++micro) {
     auto tokens = in.find(step + "." + std::to_string(micro) + "/batch.tokens");
     if (tokens == in.end())
       break;
     model.writeInts("batch.tokens", {tokens->second.begin(), tokens->second.end()});
-    model.call("forward_backward");
+    model.call(moe::kForwardBackwardFunction);
   }
   for (const auto &[name, values] : written)
     model.write(name, values);
   copy(model, rt::StateKind::Gradient, step + "/", out);
   copy(model, rt::StateKind::Metric, step + "/", out);
-  model.call("update");
+  model.call(moe::kUpdateFunction);
   copy(model, rt::StateKind::Parameter, step + "/", out);
   copy(model, rt::StateKind::Balance, step + "/", out);
   return true;
@@ -79,7 +79,7 @@ int main(int argc, char **argv) {
   try {
     CompiledModel model(readText(argv[1]), {});
     Tensors in = readGoldens(argv[2]), out;
-    model.call("init");
+    model.call(moe::kInitFunction);
     for (const auto &[name, values] : below(in, "init/"))
       model.write(name, values);
     for (int step = 0; runStep(model, std::to_string(step), in, out); ++step)

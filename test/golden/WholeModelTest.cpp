@@ -41,7 +41,7 @@ std::vector<int32_t> sequence(int step, int number, int length) {
 }
 
 void trainStep(CompiledModel &model, int step, int sequences, int microSequences, int seqLen) {
-  model.call("begin_step");
+  model.call(moe::kBeginStepFunction);
   for (int first = 0; first < sequences; first += microSequences) {
     std::vector<int32_t> tokens;
     for (int i = 0; i < microSequences; ++i) {
@@ -49,9 +49,9 @@ void trainStep(CompiledModel &model, int step, int sequences, int microSequences
       tokens.insert(tokens.end(), one.begin(), one.end());
     }
     model.writeInts("batch.tokens", tokens);
-    model.call("forward_backward");
+    model.call(moe::kForwardBackwardFunction);
   }
-  model.call("update");
+  model.call(moe::kUpdateFunction);
 }
 
 void expectFinite(CompiledModel &model) {
@@ -75,7 +75,7 @@ TEST_CASE("two runs, and one and two threads, give the same bits") {
     two.threads = 2;
     CompiledModel a(spec, {}), b(spec, {}), c(spec, two);
     for (CompiledModel *model : {&a, &b, &c}) {
-      model->call("init");
+      model->call(moe::kInitFunction);
       for (int step = 0; step < 3; ++step)
         trainStep(*model, step, 4, 4, 20);
     }
@@ -90,8 +90,8 @@ TEST_CASE("one micro-batch against four: f64 to 1e-12, f32 to rounding") {
     std::string one = changed(base, "\"f64\"", std::string("\"") + precision + "\"");
     std::string four = changed(one, "\"micro_sequences\": 4", "\"micro_sequences\": 1");
     CompiledModel a(one, {}), b(four, {});
-    a.call("init");
-    b.call("init");
+    a.call(moe::kInitFunction);
+    b.call(moe::kInitFunction);
     trainStep(a, 0, 4, 4, 20);
     trainStep(b, 0, 4, 1, 20);
     INFO(precision);
@@ -102,7 +102,7 @@ TEST_CASE("one micro-batch against four: f64 to 1e-12, f32 to rounding") {
 
 TEST_CASE("all tokens to two experts, experts without tokens, ties: counts add up and nothing leaks") {
   CompiledModel model(base, {});
-  model.call("init");
+  model.call(moe::kInitFunction);
   // A router of zeros ties everywhere: top-k must take experts 0 and 1 for every token.
   for (const std::string &name : model.names(rt::StateKind::Parameter))
     if (name.find("router") != std::string::npos)
@@ -127,7 +127,7 @@ TEST_CASE("all tokens to two experts, experts without tokens, ties: counts add u
 TEST_CASE("every expert chosen by every token (k = E), and one token per sequence") {
   std::string all = changed(base, "\"top_k\": 2", "\"top_k\": 6");
   CompiledModel dense(all, {});
-  dense.call("init");
+  dense.call(moe::kInitFunction);
   trainStep(dense, 0, 4, 4, 20);
   for (double count : dense.read("metric.expert_tokens"))
     CHECK(count == 80);
@@ -136,7 +136,7 @@ TEST_CASE("every expert chosen by every token (k = E), and one token per sequenc
   std::string tiny = changed(changed(base, "\"seq_len\": 20", "\"seq_len\": 1"),
                              "\"sequences\": 4, \"micro_sequences\": 4", "\"sequences\": 1, \"micro_sequences\": 1");
   CompiledModel single(tiny, {});
-  single.call("init");
+  single.call(moe::kInitFunction);
   trainStep(single, 0, 1, 1, 1);
   std::vector<double> counts = single.read("metric.expert_tokens");
   CHECK(std::accumulate(counts.begin(), counts.end(), 0.0) == 2 * 2); // top_k of one token, in two layers
@@ -148,7 +148,7 @@ TEST_CASE("capacity drops slots, dropless drops none") {
                                 "\"shared_experts\": 1, \"capacity\": {\"factor\": 0.5, \"drop\": \"position\"}");
   CompiledModel a(base, {}), b(limited, {});
   for (CompiledModel *model : {&a, &b}) {
-    model->call("init");
+    model->call(moe::kInitFunction);
     trainStep(*model, 0, 4, 4, 20);
     expectFinite(*model);
   }
@@ -162,7 +162,7 @@ TEST_CASE("recomputing activations changes no bit of the gradients in f64 beyond
   std::string full = changed(base, "\"evaluate\": null", "\"evaluate\": null, \"memory\": {\"remat\": \"full\"}");
   CompiledModel a(base, {}), b(none, {}), c(full, {});
   for (CompiledModel *model : {&a, &b, &c}) {
-    model->call("init");
+    model->call(moe::kInitFunction);
     trainStep(*model, 0, 4, 4, 20);
   }
   CHECK(worstDifference(a, b, rt::StateKind::Gradient) < 1e-12);
@@ -174,7 +174,7 @@ TEST_CASE("windows: what a position depends on, and windows as long as the seque
   // Three layers that see 4 positions each: logits depend on 1 + 3 * 3 of them.
   std::string windowed = changed(base, "\"qk_norm\"", "\"window\": 4, \"qk_norm\"");
   CompiledModel model(windowed, {});
-  model.call("init");
+  model.call(moe::kInitFunction);
   trainStep(model, 0, 4, 4, 20);
   expectFinite(model);
   std::vector<int32_t> tokens = sequence(1, 0, 20);
@@ -184,7 +184,7 @@ TEST_CASE("windows: what a position depends on, and windows as long as the seque
       these[changedAt] = 'z';
     of.writeInts("generate.tokens", these);
     of.writeInts("generate.position", {19});
-    of.call("logits");
+    of.call(moe::kLogitsFunction);
     return of.read("generate.logits");
   };
   std::vector<double> expected = logits(model, -1);
@@ -193,7 +193,7 @@ TEST_CASE("windows: what a position depends on, and windows as long as the seque
 
   CompiledModel none(base, {}), longest(changed(base, "\"qk_norm\"", "\"window\": 20, \"qk_norm\""), {});
   for (CompiledModel *each : {&none, &longest}) {
-    each->call("init");
+    each->call(moe::kInitFunction);
     trainStep(*each, 0, 4, 4, 20);
   }
   CHECK(logits(none, -1) == logits(longest, -1));
@@ -211,7 +211,7 @@ TEST_CASE("the peak that the plan announces is what is allocated") {
 
 TEST_CASE("the loss falls") {
   CompiledModel model(changed(base, "\"f64\"", "\"f32\""), {});
-  model.call("init");
+  model.call(moe::kInitFunction);
   double first = 0;
   for (int step = 0; step < 20; ++step) {
     trainStep(model, 0, 4, 4, 20);

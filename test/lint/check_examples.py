@@ -3,7 +3,8 @@
 
 An example is a block between ```mlir and ```. One with "..." in it is a fragment and is left alone. What stands after a
 line `// becomes` is an example of its own. An example may use values, states and functions that it does not define: it
-is then put into a function whose arguments they are, and what moec-opt misses is declared, until nothing is missing.
+is then put into a function whose arguments they are, and what moec-opt misses is declared, until nothing is missing. A
+mesh that it misses is declared as two ranks along its axis.
 """
 import re
 import subprocess
@@ -17,6 +18,9 @@ MISTYPED = re.compile(r"use of value '(%[^']+)' expects different type than prio
 UNDECLARED = "use of undeclared SSA value name"
 NOT_A_STATE = re.compile(r"refers to (@\S+), which is not a state")
 NOT_A_FUNCTION = re.compile(r"names (@\S+), which is not a plan.func")
+NO_MESH = {"needs a dist.mesh @mesh": "dist", "expected axes of the plan.mesh": "plan"}
+AXIS = re.compile(r'(?:along \[|coordinate )("\w+")')
+TENSOR = re.compile(r": (tensor<(?:[^<>]|<[^<>]*>)*>)")  # an encoding may have < and > of its own
 
 
 class Example:
@@ -41,9 +45,12 @@ class Example:
             self.values.setdefault(re.match(r"%[\w$.-]+", text[column - 1:]).group(), "none")
         elif mistyped:
             self.values[mistyped.group(1)] = mistyped.group(2)
-        elif state and re.search(r": (tensor<\S+>)", text):
+        elif any(words in message for words in NO_MESH) and not any(".mesh" in line for line in self.declared):
+            dialect = next(dialect for words, dialect in NO_MESH.items() if words in message)
+            self.declared.append(f"{dialect}.mesh @mesh [{AXIS.search(text).group(1)}] sizes [2]")
+        elif state and TENSOR.search(text):
             copies = " count 64" if state.group(1) + "[" in text else ""
-            shape = re.findall(r": (tensor<\S+>)", text)[-1]
+            shape = TENSOR.findall(text)[-1]
             self.declared.append(f"moe.state {state.group(1)} output : {shape}{copies}")
         elif function:
             self.declared.append(f"plan.func {function.group(1)} {{}}")

@@ -17,14 +17,17 @@ def main():
         print("check_format.py: skipped: clang-format-22 is not installed (apt-get install clang-format-22)")
         sys.exit(lintlib.SKIP)
     names = lintlib.files("*.h", "*.cpp")
-    action = ["-i"] if fix else ["--dry-run", "-Werror", "-ferror-limit=1"]
-    problems = []
-    for name in names:
-        result = subprocess.run([formatter, *action, name], cwd=lintlib.root(), capture_output=True, text=True)
-        if result.returncode != 0:
-            lines = result.stderr.splitlines()
-            where = lines[0].split(": error:")[0] if lines else name
-            problems.append(f"{where}: not formatted; test/lint/check_format.py --fix does it")
+    # All files in one process: to start it takes longer than to format a file.
+    action = ["-i"] if fix else ["--dry-run", "-Werror"]
+    result = subprocess.run([formatter, *action, *names], cwd=lintlib.root(), capture_output=True, text=True)
+    places = {}  # of the first line of each file that would change
+    for line in result.stderr.splitlines():
+        where, separator, _ = line.partition(": error:")
+        if separator:
+            places.setdefault(where.rsplit(":", 2)[0], where)
+    problems = [f"{where}: not formatted; test/lint/check_format.py --fix does it" for where in places.values()]
+    if result.returncode != 0 and not problems:
+        problems = [f"{formatter}: {result.stderr.strip()}"]
     lintlib.finish(problems, len(names))
 
 

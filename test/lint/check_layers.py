@@ -11,7 +11,7 @@ import lintlib
 LAYERS = [
     # The runtime knows nothing of the compiler: the plan file is all they share.
     ("runtime/base", []),
-    ("runtime/kernels", []),
+    ("runtime/kernels", ["runtime/base"]),
     ("runtime/plan", ["runtime/base"]),
     # Backends know the interface, not each other; who starts ranks knows both.
     ("runtime/comm", ["runtime/base"]),
@@ -32,7 +32,7 @@ LAYERS = [
     ("dialects/*/Transforms", ["mlir", "dialects/{0}/IR", "dialects/{0}/Analysis"]),
     ("dialects/cmake", ["mlir"]),
     # Methods know the dialects; the model knows methods through their interface only.
-    ("compiler/Methods", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR"]),
+    ("compiler/Methods", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR", "runtime/base"]),
     ("compiler/Methods/*", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR", "compiler/Methods"]),
     ("compiler/Model", ["mlir", "dialects/Exp/IR", "dialects/Moe/IR", "compiler/Methods"]),
     ("compiler/Spec", ["mlir", "dialects/Exp/IR", "runtime/base"]),
@@ -46,7 +46,8 @@ LAYERS = [
     # A target is one folder; All alone knows them all.
     ("compiler/Target", ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "runtime/base"]),
     ("compiler/Target/All", ["mlir", "compiler/Target", "compiler/Target/CPU", "compiler/Target/GPU"]),
-    ("compiler/Target/Kernel", ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "compiler/Target"]),
+    ("compiler/Target/Kernel",
+     ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "compiler/Target", "runtime/base"]),
     ("compiler/Target/CPU",
      ["mlir", "lld", "dialects/Moe/IR", "dialects/Moe/Analysis", "compiler/Target", "compiler/Target/Kernel", "runtime/base",
       "runtime/plan"]),
@@ -56,7 +57,8 @@ LAYERS = [
      ["mlir", "dialects/Moe/IR", "dialects/Moe/Analysis", "dialects/Tile/IR", "compiler/Target", "compiler/Target/Kernel",
       "compiler/Target/GPU"]),
     ("compiler/Target/Plan",
-     ["mlir", "dialects/Exp/IR", "dialects/Plan/IR", "compiler/Target", "runtime/plan", "runtime/base"]),
+     ["mlir", "dialects/Exp/IR", "dialects/Moe/IR", "dialects/Plan/IR", "compiler/Target", "runtime/plan",
+      "runtime/base"]),
     ("compiler/Pipelines",
      ["mlir", "dialects/*", "compiler/Conversion/*", "compiler/Target"]),
     ("compiler/Driver",

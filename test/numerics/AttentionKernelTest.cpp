@@ -123,7 +123,7 @@ TEST_CASE("attention: blocks outside of the window are not visited", "[attention
     REQUIRE(difference(tail(outcome.results[i], 0, 64), tail(i == 1 ? c.dk : c.dv, 0, 64), tolerance) == "");
 }
 
-TEST_CASE("attention: every target", "[attention]") {
+TEST_CASE("attention: every target", "[attention][targets]") {
   std::string target = GENERATE("x86-64", "x86-64-v3"), element = GENERATE("f32", "f64");
   loops::AttentionShape shape = GENERATE(loops::AttentionShape{1, 70, 2, 1, 12}, loops::AttentionShape{1, 64, 2, 2, 16},
                                          loops::AttentionShape{1, 70, 2, 1, 12, 9});

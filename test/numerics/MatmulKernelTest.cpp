@@ -65,7 +65,7 @@ TEST_CASE("matmul: sizes and transposes", "[matmul]") {
   REQUIRE(difference(kernel.run({a, b}).results[0], multiply(a, b, ta, tb), toleranceOf(element)) == "");
 }
 
-TEST_CASE("matmul: every target", "[matmul]") {
+TEST_CASE("matmul: every target", "[matmul][targets]") {
   std::string target = GENERATE("x86-64", "x86-64-v3", "native");
   std::string element = GENERATE("f32", "f64");
   bool tb = GENERATE(false, true);

@@ -70,7 +70,8 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
     auto checkpoint = experiment.section<exp::CheckpointOp>();
     int64_t steps = experiment.section<exp::DurationOp>().getSteps();
     auto mesh = module.lookupSymbol<plan::MeshOp>(plan::MeshOp::symbol);
-    int64_t ranks = mesh && mesh.getBatches() ? mesh.sizeAlong(ArrayAttr::get(&getContext(), mesh.getBatchesAttr())) : 1;
+    int64_t ranks =
+        mesh && mesh.getBatches() ? mesh.sizeAlong(ArrayAttr::get(&getContext(), mesh.getBatchesAttr())) : 1;
     int64_t microBatches = batch.getSequences() / batch.getMicroSequences() / ranks; // of a rank
     bool canEvaluate = llvm::any_of(experiment.sections<exp::DatasetOp>(),
                                     [](exp::DatasetOp data) { return data.getSplit() == exp::Split::validation; });
@@ -84,14 +85,14 @@ struct BuildProgramsPass : impl::BuildProgramsBase<BuildProgramsPass> {
     }
 
     ProgramBuilder p(module, experiment.getLoc());
-    p.program("init", [&] { p.call("init"); });
-    if (module.lookupSymbol<plan::FuncOp>("refresh"))
-      p.program("restore", [&] { p.call("refresh"); });
+    p.program("init", [&] { p.call(moe::kInitFunction); });
+    if (module.lookupSymbol<plan::FuncOp>(moe::kRefreshFunction))
+      p.program("restore", [&] { p.call(moe::kRefreshFunction); });
     p.program("train", [&] {
       p.steps(steps, [&] {
-        p.call("begin_step");
+        p.call(moe::kBeginStepFunction);
         buildMicroBatches(p, module, microBatches);
-        p.call("update");
+        p.call(moe::kUpdateFunction);
         p.log(experiment.section<exp::MetricsOp>().getEverySteps());
         if (canEvaluate && evaluation.getEverySteps() > 0)
           p.every(evaluation.getEverySteps(), [&] { p.evaluate(); });

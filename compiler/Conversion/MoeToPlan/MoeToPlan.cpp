@@ -349,8 +349,8 @@ LogicalResult FunctionLowering::lowerExchange(Operation *op, OpBuilder &b) {
       return op->emitOpError("internal: its counts have no buffer");
   }
   auto exchange = plan::ExchangeAttr::get(b.getContext(), isa<dist::ExchangeRowsOp>(op) ? plan::Exchange::rows
-                                                          : isa<dist::AllToAllOp>(op) ? plan::Exchange::all_to_all
-                                                                                      : plan::Exchange::all_gather);
+                                                          : isa<dist::AllToAllOp>(op)   ? plan::Exchange::all_to_all
+                                                                                        : plan::Exchange::all_gather);
   auto axes = op->getAttrOfType<ArrayAttr>("axes");
   Value request = plan::StartOp::create(b, loc, plan::RequestType::get(b.getContext()), exchange, axes, destination,
                                         source, counts, rowBytes);

@@ -3,6 +3,7 @@
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/LLVMIR/LLVMDialect.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "runtime/base/Philox.h"
 #include <numbers>
 
 using namespace mlir;
@@ -24,23 +25,26 @@ Value randomCopy(KernelBuilder &k, const DispatchBody &body, moe::RandomNormalOp
                LLVM::PtrToIntOp::create(k.b, k.b.getI64Type(), base));
 }
 
-// Philox4x32-10 in i64 arithmetic: every word is kept below 2^32.
+namespace {
+
+/// Words of rt::philox4x32 as i64 that stay below 2^32.
+struct PhiloxValues {
+  KernelBuilder &k;
+
+  Value product(Value word, uint32_t factor) const { return k.mul(word, k.i64(factor)); }
+  Value low(Value a) const { return arith::AndIOp::create(k.b, a, k.i64(0xFFFFFFFF)); }
+  Value high(Value a) const { return arith::ShRUIOp::create(k.b, a, k.i64(32)); }
+  Value exclusive(Value a, Value b) const { return arith::XOrIOp::create(k.b, a, b); }
+  Value exclusive(Value a, uint32_t key) const { return exclusive(a, k.i64(key)); }
+};
+
+} // namespace
+
 std::pair<Value, Value> randomPair(KernelBuilder &k, moe::RandomNormalOp op, Value copy, Value pair) {
   Type type = cast<RankedTensorType>(op.getType()).getElementType(), f64 = k.b.getF64Type();
-  auto low = [&](Value a) -> Value { return arith::AndIOp::create(k.b, a, k.i64(0xFFFFFFFF)); };
-  auto high = [&](Value a) -> Value { return arith::ShRUIOp::create(k.b, a, k.i64(32)); };
-  auto exclusive = [&](Value a, Value b) -> Value { return arith::XOrIOp::create(k.b, a, b); };
-
-  Value words[4] = {low(pair), high(pair), k.i64(op.getStream() & 0xFFFFFFFF), low(copy)};
-  uint64_t keys[2] = {uint64_t(op.getSeed()) & 0xFFFFFFFF, uint64_t(op.getSeed()) >> 32};
-  for (int round = 0; round < 10; ++round) {
-    Value product0 = k.mul(words[0], k.i64(0xD2511F53)), product1 = k.mul(words[2], k.i64(0xCD9E8D57));
-    Value next[4] = {exclusive(exclusive(high(product1), words[1]), k.i64(keys[0])), low(product1),
-                     exclusive(exclusive(high(product0), words[3]), k.i64(keys[1])), low(product0)};
-    std::copy(next, next + 4, words);
-    keys[0] = (keys[0] + 0x9E3779B9) & 0xFFFFFFFF;
-    keys[1] = (keys[1] + 0xBB67AE85) & 0xFFFFFFFF;
-  }
+  PhiloxValues philox{k};
+  std::array<Value, 4> words{philox.low(pair), philox.high(pair), k.i64(op.getStream() & 0xFFFFFFFF), philox.low(copy)};
+  words = rt::philox4x32(words, op.getSeed(), philox);
   auto word64 = [&](Value lowWord, Value highWord) -> Value {
     return arith::OrIOp::create(k.b, lowWord, arith::ShLIOp::create(k.b, highWord, k.i64(32)));
   };

@@ -2,6 +2,7 @@
 // and what the experiment adds to them. Every op of the plan dialect is known here by name; any other op is an error.
 #include "compiler/Target/Plan/ManifestBuilder.h"
 
+#include "dialects/Moe/IR/FunctionNames.h"
 #include "runtime/plan/PlanFormat.h"
 #include "llvm/ADT/TypeSwitch.h"
 #include "llvm/Config/llvm-config.h"
@@ -99,7 +100,7 @@ private:
   ModuleOp module;
   ArrayRef<CodeBlob> code;
   SymbolTable symbols;
-  plan::MeshOp mesh; // null: one rank
+  plan::MeshOp mesh;                       // null: one rank
   llvm::DenseMap<Value, int64_t> requests; // numbers of the exchanges of a function
   llvm::StringMap<int64_t> kernelNumbers;
   std::vector<std::string> locations;
@@ -553,8 +554,8 @@ FailureOr<Json> buildManifest(ModuleOp plan, const ManifestInputs &inputs) {
                                  {"arena_bytes", number(arena.getInt())},
                                  {"scratch_bytes", number(plan::alignUp(scratch))}}));
   manifest.add("data", dataOf(experiment, inputs.baseDir));
-  manifest.add("generate", record({{"function", text("logits")}}));
-  manifest.add("evaluate", record({{"function", text("evaluate")},
+  manifest.add("generate", record({{"function", text(moe::kLogitsFunction)}}));
+  manifest.add("evaluate", record({{"function", text(moe::kEvaluateFunction)},
                                    {"batches", number(experiment.section<exp::EvaluateOp>().getBatches())}}));
   manifest.add("checkpoint", record({{"keep_last", number(experiment.section<exp::CheckpointOp>().getKeepLast())}}));
   return manifest;

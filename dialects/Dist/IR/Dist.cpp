@@ -1,5 +1,6 @@
 #include "dialects/Dist/IR/Dist.h"
 
+#include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/IR/BuiltinOps.h"
 #include "mlir/IR/DialectImplementation.h"
 #include "llvm/ADT/StringSet.h"
@@ -69,9 +70,10 @@ LogicalResult MeshOp::verify() {
 
 int64_t MeshOp::sizeAlong(ArrayAttr axes) {
   int64_t size = 1;
-  for (Attribute axis : axes) {
+  for (auto [number, axis] : llvm::enumerate(axes)) {
     auto found = llvm::find(getAxes(), axis);
-    size *= found == getAxes().end() ? 0 : getSizes()[found - getAxes().begin()];
+    bool isNew = !llvm::is_contained(axes.getValue().take_front(number), axis);
+    size *= found == getAxes().end() || !isNew ? 0 : getSizes()[found - getAxes().begin()];
   }
   return size;
 }
@@ -93,7 +95,7 @@ static FailureOr<int64_t> groupSize(Operation *op, ArrayAttr axes, SymbolTableCo
   int64_t size = mesh.sizeAlong(axes);
   if (size > 0 && !axes.empty())
     return size;
-  InFlightDiagnostic diag = op->emitOpError("runs along ") << axes << ", expected axes of the mesh";
+  InFlightDiagnostic diag = op->emitOpError("runs along ") << axes << ", expected axes of the mesh, each once";
   diag.attachNote(mesh.getLoc()) << "which has " << mesh.getAxes();
   return failure();
 }
@@ -153,13 +155,34 @@ LogicalResult AllSumOp::buildBackward(OpBuilder &, ValueRange resultGrads, Array
   return success();
 }
 
-LogicalResult ShareOp::verifySymbolUses(SymbolTableCollection &symbols) {
-  return groupSize(*this, getAxes(), symbols);
-}
+LogicalResult ShareOp::verifySymbolUses(SymbolTableCollection &symbols) { return groupSize(*this, getAxes(), symbols); }
 
 LogicalResult ShareOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
                                      SmallVectorImpl<Value> &operandGrads) {
   operandGrads[0] = AllSumOp::create(builder, getLoc(), resultGrads[0].getType(), resultGrads[0], getAxes());
+  return success();
+}
+
+LogicalResult SameOp::verifySymbolUses(SymbolTableCollection &symbols) { return groupSize(*this, getAxes(), symbols); }
+
+LogicalResult SameOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, ArrayRef<bool>,
+                                    SmallVectorImpl<Value> &operandGrads) {
+  RankedTensorType type = tensorOf(getInput());
+  int64_t columns = type.getShape().back();
+  auto rows = RankedTensorType::get({type.getNumElements() / columns, columns}, type.getElementType());
+  Value grad = resultGrads[0];
+  if (rows != type)
+    grad = moe::ReshapeOp::create(builder, getLoc(), rows, grad);
+  double share = 1.0 / static_cast<double>(findMesh(*this).sizeAlong(getAxes()));
+  auto scaled = moe::MapOp::create(builder, getLoc(), TypeRange{rows}, ValueRange{grad},
+                                   [&](OpBuilder &inside, Location loc, ValueRange x) {
+                                     Value factor = arith::ConstantOp::create(
+                                         inside, loc, inside.getFloatAttr(type.getElementType(), share));
+                                     return SmallVector<Value>{arith::MulFOp::create(inside, loc, x[0], factor)};
+                                   });
+  operandGrads[0] = scaled.getResult(0);
+  if (rows != type)
+    operandGrads[0] = moe::ReshapeOp::create(builder, getLoc(), type, operandGrads[0]);
   return success();
 }
 
@@ -175,8 +198,8 @@ LogicalResult ExchangeRowsOp::verifySymbolUses(SymbolTableCollection &symbols) {
   // (C2)
   for (Value counts : {getSends(), getReceives()})
     if (!tensorOf(counts).getElementType().isInteger(32) || tensorOf(counts).getNumElements() % *ranks != 0)
-      return emitOpError("has counts of type ") << counts.getType() << ", expected i32, as many for each of " << *ranks
-                                                << " ranks";
+      return emitOpError("has counts of type ")
+             << counts.getType() << ", expected i32, as many for each of " << *ranks << " ranks";
   return success();
 }
 

@@ -58,7 +58,7 @@ def Dist_MeshOp : Dist_Op<"mesh", [Symbol]> {
   let hasVerifier = 1;
   let extraClassDeclaration = [{
     static constexpr ::llvm::StringLiteral symbol = "mesh";
-    /// Ranks along these axes; 0 when one of them is not an axis of the mesh.
+    /// Ranks along these axes; 0 when one of them is not an axis of the mesh, or named twice.
     int64_t sizeAlong(::mlir::ArrayAttr axes);
     int64_t size();
   }];
@@ -159,6 +159,23 @@ def Dist_ShareOp : Dist_Collective<"share", [Pure, AllTypesMatch<["input", "resu
   let assemblyFormat = "$input `along` $axes attr-dict `:` type($input)";
 }
 
+def Dist_SameOp : Dist_Collective<"same", [Pure, AllTypesMatch<["input", "result"]>, differentiable,
+    Moe_Facts<"expanded", "aligned", "likeInput">]> {
+  let summary = "The same value, used by ops that every rank computes as a whole";
+  let description = [{
+    The gradient of a weight is added up over the ranks. Where every rank computes the same from a weight, each of them
+    has the whole gradient, so the adjoint divides it by the number of ranks.
+
+    Constraints: (C1) the mesh has the axes.
+    ```mlir
+    %y = dist.same %w along ["expert"] : tensor<64x4xf32>
+    ```
+  }];
+  let arguments = (ins AnyRankedTensor:$input, StrArrayAttr:$axes);
+  let results = (outs AnyRankedTensor:$result);
+  let assemblyFormat = "$input `along` $axes attr-dict `:` type($input)";
+}
+
 def Dist_ExchangeRowsOp : Dist_Collective<"exchange_rows", [Pure, differentiable,
     Moe_Facts<"apart", "whole", "likeInput">]> {
   let summary = "Sends rows to the ranks that want them, and receives those that this rank wants";
@@ -225,7 +242,12 @@ def Dist_GatherIntoOp : Dist_Collective<"gather_into", [MemoryEffects<[MemWrite]
     Constraints: (C1) the state has as many elements as all operands together, of the same element type; (C2) the mesh
     has the axes.
     ```mlir
-    dist.gather_into @grad.head, %part along ["data"] : tensor<32x256xf32>
+    dist.mesh @mesh ["data"] sizes [2]
+    moe.state @grad.head gradient : tensor<64x256xf32>
+    func.func @update(%part: tensor<32x256xf32>) {
+      dist.gather_into @grad.head, %part along ["data"] : tensor<32x256xf32>
+      return
+    }
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$state, AnyRankedTensor:$value, StrArrayAttr:$axes);

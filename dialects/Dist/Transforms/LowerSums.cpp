@@ -65,8 +65,9 @@ public:
       SmallVector<Type> parts(ranks, rowsOf(type, elements / ranks));
       auto exchanged = AllToAllOp::create(b, loc, parts, reshaped(b, read, rowsOf(type, elements)), sum.getAxes());
       Value part = addAsTree(b, loc, exchanged.getResults());
-      if (!read.getIndex() && numReads[read.getState()] == 1) {
-        // Nobody else wants the parts, so the sum takes their place.
+      bool isOnce = !read.getIndex() && !read->getParentOfType<moe::RepeatOp>();
+      if (isOnce && numReads[read.getState()] == 1) {
+        // Nobody else wants the parts, nor does this op a second time, so the sum takes their place.
         GatherIntoOp::create(b, loc, read.getStateAttr(), part, sum.getAxes());
         result = moe::ReadOp::create(b, loc, read.getType(), read.getStateAttr(), /*index=*/Value());
       } else {
@@ -109,6 +110,9 @@ struct DistLowerSumsPass : impl::DistLowerSumsBase<DistLowerSumsPass> {
       else if (auto share = dyn_cast<ShareOp>(op)) {
         share.getResult().replaceAllUsesWith(share.getInput());
         share.erase();
+      } else if (auto same = dyn_cast<SameOp>(op)) {
+        same.getResult().replaceAllUsesWith(same.getInput());
+        same.erase();
       }
     });
     if (sums.empty() && sumParts.empty())

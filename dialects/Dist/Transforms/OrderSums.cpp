@@ -54,12 +54,12 @@ private:
     for (moe::StateOp state : states) {
       b.setInsertionPointAfter(state);
       std::string prefix = "level." + std::to_string(level) + ".";
-      auto kept = moe::StateOp::create(
-          b, state.getLoc(), b.getStringAttr(prefix + state.getSymName()),
-          moe::StateKindAttr::get(b.getContext(), state.getKind() == moe::StateKind::gradient
-                                                      ? moe::StateKind::gradient
-                                                      : moe::StateKind::counter),
-          state.getTypeAttr(), state.getCountAttr(), state.getLayersAttr(), FlatSymbolRefAttr());
+      auto kept =
+          moe::StateOp::create(b, state.getLoc(), b.getStringAttr(prefix + state.getSymName()),
+                               moe::StateKindAttr::get(b.getContext(), state.getKind() == moe::StateKind::gradient
+                                                                           ? moe::StateKind::gradient
+                                                                           : moe::StateKind::counter),
+                               state.getTypeAttr(), state.getCountAttr(), state.getLayersAttr(), FlatSymbolRefAttr());
       if (state.getLogicalName())
         kept.setLogicalName(prefix + state.getName().str());
       levels[state].push_back(kept);

@@ -211,11 +211,12 @@ struct DistPartitionPass : impl::DistPartitionBase<DistPartitionPass> {
       }
     if (axes.empty())
       return;
-    for (const char *name : {moe::kForwardBackwardFunction, moe::kUpdateFunction})
-      if (!module.lookupSymbol<func::FuncOp>(name)) {
-        module.emitError("has no function ") << name << " to divide";
-        return signalPassFailure();
-      }
+    if (!module.lookupSymbol<func::FuncOp>(moe::kForwardBackwardFunction) ||
+        !module.lookupSymbol<func::FuncOp>(moe::kUpdateFunction)) {
+      module.emitError("has no function ")
+          << moe::kForwardBackwardFunction << " or " << moe::kUpdateFunction << " to divide";
+      return signalPassFailure();
+    }
     MeshOp::create(b, module.getLoc(), MeshOp::symbol, b.getStrArrayAttr(axes), b.getDenseI64ArrayAttr(sizes),
                    data > 1 ? b.getStringAttr(dataAxis) : StringAttr());
     if (experts > 1 && failed(partitionTokens(module, expertAxis)))

@@ -66,7 +66,9 @@ private:
   LogicalResult divideOp(Operation *op);
   LogicalResult divideRows(Operation *op);
   LogicalResult divideRepeat(moe::RepeatOp repeat);
+  void shareOperands(Operation *op);
   void readOwnRows(moe::ReadOp read);
+  LogicalResult divideWeight(moe::ReadOp read);
   LogicalResult route(moe::PermuteOp permute);
   void sendRows(moe::GatherRowsOp gather, Route &route);
   void returnRows(moe::CombineRowsOp combine, Route &route);
@@ -321,9 +323,11 @@ LogicalResult TokenPartition::divideOp(Operation *op) {
   if (auto repeat = dyn_cast<moe::RepeatOp>(op))
     return divideRepeat(repeat);
   if (auto read = dyn_cast<moe::ReadOp>(op)) {
-    if (isDivided(read))
+    if (isDivided(read)) {
       readOwnRows(read);
-    return success();
+      return success();
+    }
+    return divideWeight(read);
   }
   for (Value operand : op->getOperands())
     if (Route *route = sorted.lookup(operand))
@@ -355,7 +359,33 @@ void TokenPartition::readOwnRows(moe::ReadOp read) {
                                   rank, b.getI64IntegerAttr(ranks));
   dividedValues.insert(own);
   read.getResult().replaceAllUsesWith(own);
+  dividedValues.erase(read.getResult()); // another value may get its address
   read.erase();
+}
+
+/// The gradient of a weight is added up over the ranks, so each of them may give a part only.
+LogicalResult TokenPartition::divideWeight(moe::ReadOp read) {
+  auto state = module.lookupSymbol<moe::StateOp>(read.getState());
+  if (!state.getGradientAttr())
+    return success();
+  SmallVector<OpOperand *> whole;
+  for (OpOperand &use : read->getUses()) {
+    Operation *user = use.getOwner();
+    auto product = dyn_cast<moe::GroupedMatmulOp>(user);
+    if (state.getEach() && (!product || !isDivided(product.getA())))
+      return refuse(user) << user->getName().getStringRef() << " reads the weights of all experts of \""
+                          << state.getName() << "\", and they are divided over " << ranks
+                          << " ranks; this is not supported yet. Set parallel.experts to null";
+    if (!state.getEach() && !hasDivided(user->getOperands()))
+      whole.push_back(&use);
+  }
+  if (whole.empty())
+    return success();
+  b.setInsertionPointAfter(read);
+  Value same = SameOp::create(b, read.getLoc(), read.getType(), read.getResult(), axes);
+  for (OpOperand *use : whole)
+    use->set(same);
+  return success();
 }
 
 Value TokenPartition::constantRows(Value value, int64_t rows) {
@@ -409,18 +439,7 @@ LogicalResult TokenPartition::divideRows(Operation *op) {
   if (auto attention = dyn_cast<moe::AttentionOp>(op);
       attention && rowsOfValue(attention.getResult()) % static_cast<int64_t>(attention.getSeqLen()) != 0)
     return refuse(op) << ranks << " ranks divide a sequence; give a micro-batch as many sequences";
-  // What all ranks have and each uses for its rows: its gradient comes in parts. Weights gather theirs in their state.
-  if (map)
-    for (OpOperand &operand : op->getOpOperands()) {
-      Value value = operand.get();
-      if (isDivided(value) || !isa<FloatType>(typeOf(value).getElementType()) || splatConstant(value) ||
-          value.getDefiningOp<moe::ReadOp>())
-        continue;
-      if (rowsOfValue(value) != 1)
-        continue;
-      b.setInsertionPoint(op);
-      operand.set(ShareOp::create(b, op->getLoc(), value.getType(), value, axes));
-    }
+  shareOperands(op);
   for (OpOperand &operand : op->getOpOperands())
     if (Value value = operand.get(); map && !isDivided(value) && rowsOfValue(value) != 1) {
       Value own = ownRows(value);
@@ -515,6 +534,7 @@ void TokenPartition::sendRows(moe::GatherRowsOp gather, Route &route) {
                                           route.receives.getRowToken(), route.receives.getSlotRow());
   gather.getResult().replaceAllUsesExcept(placed.getResult(), exchanged);
   sorted[placed.getResult()] = &route;
+  dividedValues.insert(placed.getResult());
 }
 
 /// The experts' results -> back to the ranks of their tokens, in the order in which they were sent.
@@ -531,6 +551,21 @@ void TokenPartition::returnRows(moe::CombineRowsOp combine, Route &route) {
   combine.getResult().setType(withRows(typeOf(combine), rowsOfValue(combine.getSlotRow())));
 }
 
+/// What all ranks have and each uses for its rows: its gradient comes in parts. Those of weights are added up in their
+/// states.
+void TokenPartition::shareOperands(Operation *op) {
+  for (OpOperand &operand : op->getOpOperands()) {
+    Value value = operand.get();
+    auto type = dyn_cast<RankedTensorType>(value.getType());
+    bool isWhole = type && isa<FloatType>(type.getElementType()) && !isDivided(value) && !sorted.count(value);
+    bool becomesOwn = isa<moe::MapOp>(op) && isWhole && type.getDimSize(0) != 1; // see ownRows
+    if (!isWhole || becomesOwn || splatConstant(value) || moe::underReshapes(value).getDefiningOp<moe::ReadOp>())
+      continue;
+    b.setInsertionPoint(op);
+    operand.set(ShareOp::create(b, op->getLoc(), value.getType(), value, axes));
+  }
+}
+
 LogicalResult TokenPartition::computeSorted(Operation *op, Route &route) {
   int64_t rows = rowsOfValue(route.receives.getRowToken());
   if (auto combine = dyn_cast<moe::CombineRowsOp>(op)) {
@@ -544,6 +579,7 @@ LogicalResult TokenPartition::computeSorted(Operation *op, Route &route) {
     return refuse(op) << op->getName().getStringRef() << " reads the rows of experts, and they lie on the ranks of "
                       << "their experts; this is not supported yet. Set parallel.experts to null";
   }
+  shareOperands(op);
   for (Value result : op->getResults()) {
     result.setType(withRows(typeOf(result), rows));
     sorted[result] = &route;

@@ -145,8 +145,8 @@ const std::vector<RuleInfo> &moec::exp::rules() {
        "batch.micro_sequences. The message names the nearest number that does."},
       {Rule::Rounds, "a method reads what the micro-batches before it left, but they run at the same time",
        "With parallel.data above 1, micro-batches of one step run side by side. A balance or loss that reads in one "
-       "micro-batch what another one wrote has no defined result then. Use one rank, or the scope that the message "
-       "names."},
+       "micro-batch what another one wrote has no defined result then. Use one rank, or a method or scope whose "
+       "state changes once per step."},
       {Rule::NotDivided, "a part of the experiment cannot be divided over ranks yet",
        "Ranks of parallel.experts divide the tokens of a micro-batch. What needs all of these tokens at once, or all "
        "experts of a layer, is not supported by this version. The message names it; set parallel.experts to null, or "

@@ -10,9 +10,9 @@ inline constexpr char kBeginStepFunction[] = "begin_step";             // zeros 
 inline constexpr char kForwardBackwardFunction[] = "forward_backward"; // of one micro-batch
 inline constexpr char kSumLevelFunction[] = "sum_level_"; // after a micro-batch, with a number: see dist-order-sums
 inline constexpr char kSumAllFunction[] = "sum_all";      // after the last micro-batch of a rank
-inline constexpr char kUpdateFunction[] = "update";                    // a step of optimizer and balancing
-inline constexpr char kEvaluateFunction[] = "evaluate";                // the losses of one micro-batch, token by token
-inline constexpr char kLogitsFunction[] = "logits";                    // scores of the next token of one window
+inline constexpr char kUpdateFunction[] = "update";       // a step of optimizer and balancing
+inline constexpr char kEvaluateFunction[] = "evaluate";   // the losses of one micro-batch, token by token
+inline constexpr char kLogitsFunction[] = "logits";       // scores of the next token of one window
 inline constexpr char kRefreshFunction[] = "refresh"; // copies of parameters in other types, after a checkpoint is read
 
 } // namespace moec::moe

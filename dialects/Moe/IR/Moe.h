@@ -40,7 +40,7 @@ bool isSink(mlir::Operation *op);
 /// terminators.
 bool computesNothing(mlir::Operation *op);
 
-/// Unit attribute of a state that counts the micro-batches of a step, to tell one from another; never summed over ranks.
+/// Unit attribute of a state that counts the micro-batches of a step, to tell them apart; never summed over ranks.
 inline constexpr llvm::StringLiteral kMicroBatchIndex = "moe.micro_batch_index";
 
 /// Kinds of dispatches (see Kernel). The others are mnemonics.

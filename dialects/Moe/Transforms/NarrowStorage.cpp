@@ -1,5 +1,6 @@
 // Decides what lies in memory as bf16 or as f8, and puts casts where values enter and leave dispatches.
 #include "dialects/Moe/Analysis/Values.h"
+#include "dialects/Moe/IR/FunctionNames.h"
 #include "dialects/Moe/IR/Quantization.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
@@ -127,11 +128,11 @@ private:
 
   void buildRefresh() {
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-    auto function = module.lookupSymbol<func::FuncOp>("refresh");
+    auto function = module.lookupSymbol<func::FuncOp>(kRefreshFunction);
     if (function) { // which makes quantised copies
       b.setInsertionPoint(function.getBody().back().getTerminator());
     } else {
-      function = func::FuncOp::create(b, module.getLoc(), "refresh", b.getFunctionType({}, {}));
+      function = func::FuncOp::create(b, module.getLoc(), kRefreshFunction, b.getFunctionType({}, {}));
       b.setInsertionPointToStart(function.addEntryBlock());
       func::ReturnOp::create(b, module.getLoc());
       b.setInsertionPointToStart(&function.getBody().front());

@@ -1,5 +1,6 @@
 // Gives the products of experts quantised operands.
 #include "dialects/Moe/Analysis/MapForm.h"
+#include "dialects/Moe/IR/FunctionNames.h"
 #include "dialects/Moe/IR/MoeBuild.h"
 #include "dialects/Moe/Transforms/Passes.h"
 
@@ -80,7 +81,7 @@ public:
           quantize(b, *copies);
     }
     OpBuilder b = OpBuilder::atBlockEnd(module.getBody());
-    auto refresh = func::FuncOp::create(b, module.getLoc(), "refresh", b.getFunctionType({}, {}));
+    auto refresh = func::FuncOp::create(b, module.getLoc(), kRefreshFunction, b.getFunctionType({}, {}));
     b.setInsertionPointToStart(refresh.addEntryBlock());
     for (Copies *copies : order)
       quantize(b, *copies);

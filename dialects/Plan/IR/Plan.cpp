@@ -113,9 +113,10 @@ int64_t MeshOp::indexOf(StringAttr axis) {
 
 int64_t MeshOp::sizeAlong(ArrayAttr axes) {
   int64_t size = 1;
-  for (auto axis : axes.getAsRange<StringAttr>()) {
+  for (auto [number, axis] : llvm::enumerate(axes.getAsRange<StringAttr>())) {
     int64_t index = indexOf(axis);
-    size *= index < 0 ? 0 : getSizes()[index];
+    bool isNew = !llvm::is_contained(axes.getValue().take_front(number), axis);
+    size *= index < 0 || !isNew ? 0 : getSizes()[index];
   }
   return size;
 }
@@ -125,6 +126,9 @@ LogicalResult MeshOp::verify() {
       llvm::any_of(getSizes(), [](int64_t size) { return size < 1; })) // C1
     return emitOpError("has axes ") << getAxes() << " and " << getSizes().size()
                                     << " sizes; expected a size of 1 or more for each axis";
+  for (auto [number, axis] : llvm::enumerate(getAxes().getAsRange<StringAttr>()))
+    if (indexOf(axis) != static_cast<int64_t>(number)) // C3
+      return emitOpError("has two axes called ") << axis;
   if (getBatches() && indexOf(getBatchesAttr()) < 0) // C2
     return emitOpError("deals out batches along ") << getBatchesAttr() << "; expected one of " << getAxes();
   return success();
@@ -136,7 +140,7 @@ static FailureOr<int64_t> groupSize(Operation *op, ArrayAttr axes, SymbolTableCo
   int64_t size = mesh ? mesh.sizeAlong(axes) : 0;
   if (size > 0 && !axes.empty())
     return size;
-  InFlightDiagnostic diag = op->emitOpError("names ") << axes << "; expected axes of the plan.mesh";
+  InFlightDiagnostic diag = op->emitOpError("names ") << axes << "; expected axes of the plan.mesh, each once";
   if (mesh)
     diag.attachNote(mesh.getLoc()) << "which has " << mesh.getAxes();
   return failure();
@@ -161,8 +165,8 @@ LogicalResult StartOp::verifySymbolUses(SymbolTableCollection &tables) {
   int64_t dst = getDst().getType().getBytes(), src = getSrc().getType().getBytes();
   if (getExchange() == Exchange::rows) {
     bool areCounts = getCounts().size() == 2 && llvm::all_of(getCounts(), [&](Value counts) {
-      return cast<BufferType>(counts.getType()).getBytes() % (4 * *ranks) == 0;
-    });
+                       return cast<BufferType>(counts.getType()).getBytes() % (4 * *ranks) == 0;
+                     });
     int64_t row = getRowBytes().value_or(0);
     if (!areCounts || row < 1 || dst % row != 0 || src % row != 0) // C2
       return emitOpError("moves rows of ") << row << " bytes among " << *ranks << " ranks with " << getCounts().size()

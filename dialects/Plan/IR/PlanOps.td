@@ -131,7 +131,8 @@ def Plan_MeshOp : Plan_Op<"mesh", [Symbol]> {
   let description = [{
     Absent: one rank. `batches` names the axis along which ranks take micro-batches of their own.
 
-    Constraints: (C1) as many sizes as axes, at least one, each at least 1; (C2) `batches` is one of the axes.
+    Constraints: (C1) as many sizes as axes, at least one, each at least 1; (C2) `batches` is one of the axes; (C3)
+    no two axes have one name.
     ```mlir
     plan.mesh @mesh ["data"] sizes [4] batches "data"
     ```
@@ -144,7 +145,7 @@ def Plan_MeshOp : Plan_Op<"mesh", [Symbol]> {
     static constexpr ::llvm::StringLiteral symbol = "mesh";
     /// Where an axis stands in the list; -1 when it is none.
     int64_t indexOf(::mlir::StringAttr axis);
-    /// Ranks along these axes; 0 when one of them is none.
+    /// Ranks along these axes; 0 when one of them is none, or named twice.
     int64_t sizeAlong(::mlir::ArrayAttr axes);
   }];
 }
@@ -251,7 +252,7 @@ def Plan_StartOp : Plan_Op<"start", [DeclareOpInterfaceMethods<SymbolUserOpInter
     all_to_all: both have the same bytes, a multiple of the number of ranks; rows: two counts, of 4 bytes times a
     multiple of the number of ranks, and whole rows; (C3) exactly one `plan.wait` follows, in the same block.
     ```mlir
-    %r = plan.start all_gather along ["data"] %all, %mine : !plan.buffer<256>, !plan.buffer<64>
+    %r = plan.start all_gather along ["data"] %all, %mine : !plan.buffer<128>, !plan.buffer<64>
     plan.wait %r
     ```
   }];

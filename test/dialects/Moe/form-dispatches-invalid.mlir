@@ -34,3 +34,13 @@ func.func @in_a_repeat(%x0: tensor<8x4xf32>) -> tensor<8x4xf32> {
   }
   return %y : tensor<8x4xf32>
 }
+
+// -----
+
+moe.state @table constant : tensor<2x1xi64>
+func.func @several_numbers() {
+  // expected-error @+1 {{'arith.constant' op internal: holds several numbers, which no kernel can store; expected a map of the position}}
+  %t = arith.constant dense<[[0], [4]]> : tensor<2x1xi64>
+  moe.write @table, %t : tensor<2x1xi64>
+  return
+}

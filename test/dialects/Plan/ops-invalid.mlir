@@ -127,3 +127,137 @@ plan.program "call_unknown" {
   // expected-error @+1 {{'plan.call' op names @nothing, which is not a plan.func}}
   plan.call @nothing
 }
+
+// -----
+
+// expected-error @+1 {{'plan.mesh' op has axes ["data", "expert"] and 1 sizes; expected a size of 1 or more for each axis}}
+plan.mesh @mesh ["data", "expert"] sizes [2]
+
+// -----
+
+// expected-error @+1 {{'plan.mesh' op has axes [] and 0 sizes; expected a size of 1 or more for each axis}}
+plan.mesh @mesh [] sizes []
+
+// -----
+
+// expected-error @+1 {{'plan.mesh' op has axes ["data"] and 1 sizes; expected a size of 1 or more for each axis}}
+plan.mesh @mesh ["data"] sizes [0]
+
+// -----
+
+// expected-error @+1 {{'plan.mesh' op deals out batches along "expert"; expected one of ["data"]}}
+plan.mesh @mesh ["data"] sizes [2] batches "expert"
+
+// -----
+
+// expected-error @+1 {{'plan.mesh' op has two axes called "data"}}
+plan.mesh @mesh ["data", "data"] sizes [2, 2]
+
+// -----
+
+// expected-note @+1 {{which has ["data"]}}
+plan.mesh @mesh ["data"] sizes [2]
+plan.func @coordinate_c1 {
+  // expected-error @+1 {{'plan.coordinate' op names ["expert"]; expected axes of the plan.mesh, each once}}
+  %c = plan.coordinate ["expert"] : index
+}
+
+// -----
+
+plan.func @start_without_mesh {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  // expected-error @+1 {{'plan.start' op names ["data"]; expected axes of the plan.mesh, each once}}
+  %r = plan.start all_to_all along ["data"] %0, %0 : !plan.buffer<32>, !plan.buffer<32>
+  plan.wait %r
+}
+
+// -----
+
+// expected-note @+1 {{which has ["data"]}}
+plan.mesh @mesh ["data"] sizes [2]
+plan.func @start_c1 {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  // expected-error @+1 {{'plan.start' op names ["data", "data"]; expected axes of the plan.mesh, each once}}
+  %r = plan.start all_to_all along ["data", "data"] %0, %0 : !plan.buffer<32>, !plan.buffer<32>
+  plan.wait %r
+}
+
+// -----
+
+plan.mesh @mesh ["data"] sizes [2]
+plan.func @start_c2 {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  // expected-error @+1 {{'plan.start' op moves 32 bytes into 32 among 2 ranks; expected the source's bytes once for each rank}}
+  %r = plan.start all_gather along ["data"] %0, %0 : !plan.buffer<32>, !plan.buffer<32>
+  plan.wait %r
+}
+
+// -----
+
+plan.mesh @mesh ["data"] sizes [3]
+plan.func @start_c2 {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  %1 = plan.alloc "y" : tensor<8xf32> -> !plan.buffer<32>
+  // expected-error @+1 {{'plan.start' op moves 32 bytes into 32 among 3 ranks; expected as many, and the same for each rank}}
+  %r = plan.start all_to_all along ["data"] %0, %1 : !plan.buffer<32>, !plan.buffer<32>
+  plan.wait %r
+}
+
+// -----
+
+plan.mesh @mesh ["data"] sizes [2]
+plan.func @start_c3 {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  %1 = plan.alloc "y" : tensor<8xf32> -> !plan.buffer<32>
+  // expected-error @+1 {{'plan.start' op is waited for 0 times in its block; expected one plan.wait there}}
+  %r = plan.start all_to_all along ["data"] %0, %1 : !plan.buffer<32>, !plan.buffer<32>
+}
+
+// -----
+
+plan.mesh @mesh ["data"] sizes [2]
+plan.func @start_c3 {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  %1 = plan.alloc "y" : tensor<8xf32> -> !plan.buffer<32>
+  // expected-error @+1 {{'plan.start' op is waited for 2 times in its block; expected one plan.wait there}}
+  %r = plan.start all_to_all along ["data"] %0, %1 : !plan.buffer<32>, !plan.buffer<32>
+  plan.wait %r
+  plan.wait %r
+}
+
+// -----
+
+plan.mesh @mesh ["data"] sizes [2]
+plan.func @start_c3 {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  %1 = plan.alloc "y" : tensor<8xf32> -> !plan.buffer<32>
+  // expected-error @+1 {{'plan.start' op is waited for 1 times in its block; expected one plan.wait there}}
+  %r = plan.start all_to_all along ["data"] %0, %1 : !plan.buffer<32>, !plan.buffer<32>
+  plan.repeat 2 {
+  ^bb0(%i: index):
+    plan.wait %r
+  }
+}
+
+// -----
+
+plan.mesh @mesh ["data"] sizes [2]
+plan.func @start_rows {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  %1 = plan.alloc "y" : tensor<8xf32> -> !plan.buffer<32>
+  // expected-error @+1 {{'plan.start' op moves rows of 12 bytes among 2 ranks with 2 counts; expected whole rows, and two counts with as many for each rank}}
+  %r = plan.start rows along ["data"] %0, %1 counts %0, %0 row_bytes 12 : !plan.buffer<32>, !plan.buffer<32>, !plan.buffer<32>, !plan.buffer<32>
+  plan.wait %r
+}
+
+// -----
+
+plan.mesh @mesh ["data"] sizes [2]
+plan.func @start_rows_counts {
+  %0 = plan.alloc "x" : tensor<8xf32> -> !plan.buffer<32>
+  %1 = plan.alloc "y" : tensor<8xf32> -> !plan.buffer<32>
+  %2 = plan.alloc "n" : tensor<3xi32> -> !plan.buffer<12>
+  // expected-error @+1 {{'plan.start' op moves rows of 16 bytes among 2 ranks with 2 counts; expected whole rows, and two counts with as many for each rank}}
+  %r = plan.start rows along ["data"] %0, %1 counts %0, %2 row_bytes 16 : !plan.buffer<32>, !plan.buffer<32>, !plan.buffer<32>, !plan.buffer<12>
+  plan.wait %r
+}

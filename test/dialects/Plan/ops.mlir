@@ -11,6 +11,32 @@ plan.state @metric.loss metric : tensor<1x1xf32> count 1 logged "loss" role loss
 // CHECK: plan.kernel @k params 2 grid 4 scratch 64 flops 1000 bytes 512 "matmul + map" note "moe.row_reduce not fused"
 plan.kernel @k params 2 grid 4 scratch 64 flops 1000 bytes 512 "matmul + map" note "moe.row_reduce not fused"
 
+// CHECK: plan.mesh @mesh ["data", "expert"] sizes [4, 2] batches "data"
+plan.mesh @mesh ["data", "expert"] sizes [4, 2] batches "data"
+
+// CHECK-LABEL: plan.func @exchange
+plan.func @exchange {
+  // CHECK: %[[C:.*]] = plan.coordinate ["data"] : index
+  %c = plan.coordinate ["data"] : index
+  %all = plan.alloc "all" : tensor<64xf32> -> !plan.buffer<256>
+  // CHECK: %[[MINE:.*]] = plan.slice %{{.*}}[%[[C]]] offset 0 stride 64
+  %mine = plan.slice %all[%c] offset 0 stride 64 : !plan.buffer<256> -> !plan.buffer<64>
+  // CHECK: %[[R:.*]] = plan.start all_gather along ["data"] %{{.*}}, %[[MINE]] : !plan.buffer<256>, !plan.buffer<64>
+  %r = plan.start all_gather along ["data"] %all, %mine : !plan.buffer<256>, !plan.buffer<64>
+  %other = plan.alloc "other" : tensor<64xf32> -> !plan.buffer<256>
+  // CHECK: %[[S:.*]] = plan.start all_to_all along ["data", "expert"]
+  %s = plan.start all_to_all along ["data", "expert"] %other, %all : !plan.buffer<256>, !plan.buffer<256>
+  %sends = plan.alloc "sends" : tensor<8xi32> -> !plan.buffer<32>
+  // CHECK: plan.start rows along ["expert"] %{{.*}}, %{{.*}} counts %{{.*}}, %{{.*}} row_bytes 16 : !plan.buffer<256>, !plan.buffer<64>, !plan.buffer<32>, !plan.buffer<32>
+  %t = plan.start rows along ["expert"] %other, %mine counts %sends, %sends row_bytes 16 : !plan.buffer<256>, !plan.buffer<64>, !plan.buffer<32>, !plan.buffer<32>
+  plan.wait %t
+  // In any order.
+  // CHECK: plan.wait %[[S]]
+  plan.wait %s
+  // CHECK: plan.wait %[[R]]
+  plan.wait %r
+}
+
 // CHECK-LABEL: plan.func @f
 plan.func @f {
   // CHECK: %[[W:.*]] = plan.address @w : !plan.buffer<192>

@@ -47,4 +47,21 @@ module {
     plan.launch @k (%2, %2) writes [1] : !plan.buffer<64>, !plan.buffer<64>
     plan.launch @k (%1, %1) writes [1] : !plan.buffer<32>, !plan.buffer<32>
   }
+
+  // Until an exchange was waited for, nobody takes the place of what it moves; afterwards its source is free.
+  // CHECK-LABEL: plan.func @exchange
+  plan.func @exchange {
+    // CHECK: plan.alloc "source" : tensor<16xf32> at [[SOURCE:[0-9]+]] from 0 to 5
+    %0 = plan.alloc "source" : tensor<16xf32> -> !plan.buffer<64>
+    plan.launch @k (%0, %0) writes [1] : !plan.buffer<64>, !plan.buffer<64>
+    // CHECK: plan.alloc "arrived" : tensor<32xf32> at 192 from 2 to 7
+    %1 = plan.alloc "arrived" : tensor<32xf32> -> !plan.buffer<128>
+    %r = plan.start all_gather along ["data"] %1, %0 : !plan.buffer<128>, !plan.buffer<64>
+    plan.fill %1 : !plan.buffer<128>
+    plan.wait %r
+    // CHECK: plan.alloc "after" : tensor<16xf32> at [[SOURCE]] from 6 to 7
+    %2 = plan.alloc "after" : tensor<16xf32> -> !plan.buffer<64>
+    plan.launch @k (%1, %2) writes [1] : !plan.buffer<128>, !plan.buffer<64>
+  }
+  plan.mesh @mesh ["data"] sizes [2]
 }

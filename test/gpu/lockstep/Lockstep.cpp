@@ -116,11 +116,19 @@ private:
                          " must be the same spec compiled with the same structure (moec compile --like)");
   }
 
+  static Status manyRanks(const Side &side) {
+    return Status::error("MOEC-R004", side.plan.path, "the plan divides its work over ", side.plan.numRanks(),
+                         " ranks, but lockstep runs one rank; compile the spec with parallel null");
+  }
+
   Status checkFunctions() {
     bool same = std::equal(ref.plan.functions.begin(), ref.plan.functions.end(), dut.plan.functions.begin(),
                            dut.plan.functions.end(), [](auto &a, auto &b) { return a.name == b.name; });
     if (!same)
       return different("the plans have other functions");
+    for (const Side *side : {&ref, &dut})
+      if (!side->plan.mesh.empty())
+        return manyRanks(*side);
     for (const Side *side : {&ref, &dut})
       for (const PlanKernel &kernel : side->plan.kernels)
         if (kernel.types.size() != kernel.params)
@@ -220,6 +228,9 @@ private:
         MOEC_RETURN_IF_ERROR(body(refGroup.front().body, op.body, indices, depth + 1));
       }
       return Status::ok();
+    case Instruction::Kind::Start:
+    case Instruction::Kind::Wait:
+      return manyRanks(dut);
     }
     return Status::ok();
   }

@@ -2,6 +2,8 @@
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Math/IR/Math.h"
+#include "runtime/kernels/ReductionLoops.h"
+#include "runtime/kernels/RowLoops.h"
 #include "llvm/ADT/TypeSwitch.h"
 
 #include <algorithm>
@@ -221,6 +223,38 @@ static Matrix sinkhorn(const Matrix &scores, moe::SinkhornOp op) {
   return plan;
 }
 
+void Evaluator::visitByLoops(Operation &operation) {
+  // A matrix's numbers; null for an operand that is left out.
+  auto of = [&](Value value) { return value ? get(value).values.data() : nullptr; };
+  Matrix result = makeMatrix(operation.getResult(0));
+  double *out = result.values.data();
+  llvm::TypeSwitch<Operation *>(&operation)
+      .Case<moe::RmsNormOp>([&](auto op) {
+        loops::rmsNorm(of(op.getInput()), of(op.getScale()), out, result.rows, result.cols,
+                       op.getEps().convertToDouble());
+      })
+      .Case<moe::RopeOp>([&](auto op) { // of one row for each token
+        const Matrix &cos = get(op.getCos());
+        loops::rope(of(op.getInput()), of(op.getCos()), of(op.getSin()), out, result.rows, result.cols / (2 * cos.cols),
+                    2 * cos.cols, cos.rows, op.getInverse());
+      })
+      .Case<moe::SpreadRowsOp>([&](auto op) {
+        loops::spreadRows(of(op.getInput()), of(op.getRowSlot()), of(op.getWeights()), out, result.rows,
+                          static_cast<int64_t>(op.getTopK()), result.cols);
+      })
+      .Case<moe::DotRowsOp>([&](auto op) {
+        loops::dotRows(of(op.getInput()), of(op.getRows()), of(op.getSlotRow()), out, result.rows, result.cols,
+                       get(op.getInput()).cols);
+      })
+      .Case<moe::EmbedOp>(
+          [&](auto op) { loops::gatherRows(of(op.getTable()), of(op.getIds()), out, result.rows, result.cols); })
+      .Case<moe::EmbedGradOp>([&](auto op) {
+        loops::embedGrad(of(op.getGrad()), of(op.getIds()), out, get(op.getIds()).rows, result.rows, result.cols);
+      })
+      .Default([](Operation *other) { FAIL("no rule for " << other->getName().getStringRef().str()); });
+  set(operation.getResult(0), result);
+}
+
 void Evaluator::visit(Operation &operation) {
   llvm::TypeSwitch<Operation *>(&operation)
       .Case<arith::ConstantOp>([&](auto op) {
@@ -335,7 +369,7 @@ void Evaluator::visit(Operation &operation) {
               return sum;
             }));
       })
-      .Default([](Operation *other) { FAIL("no rule for " << other->getName().getStringRef().str()); });
+      .Default([&](Operation *other) { visitByLoops(*other); });
 }
 
 void Evaluator::run(Block &block) {

@@ -27,6 +27,8 @@ public:
 
 private:
   void visit(mlir::Operation &op);
+  /// Ops for which the loops of runtime/kernels are the rule.
+  void visitByLoops(mlir::Operation &op);
   void visitMap(moe::MapOp op);
   /// `most`, or what `given` (may be null) holds, if that is in least .. most.
   int64_t boundOf(mlir::Value given, int64_t least, int64_t most) const {

@@ -243,3 +243,14 @@ TEST_CASE("plans of another structure are refused", "[lockstep]") {
   Plan silent = planOf(buildTiny(tinyManifest("/data")), "silent.moec");
   CHECK_CODE(runLockstep(silent, gpu, {}).status(), "MOEC-R004");
 }
+
+TEST_CASE("lockstep runs one rank, and says so", "[lockstep]") {
+  json manifest = tinyManifest("/data");
+  addOperandInfo(manifest);
+  manifest["mesh"] = json::array({{{"axis", "data"}, {"size", 2}, {"batches", true}}});
+  Plan plan = planOf(buildTiny(manifest), "ranks.moec");
+  Result<LockstepReport> report = runLockstep(plan, plan, {});
+  CHECK_CODE(report.status(), "MOEC-R004");
+  CHECK(report.status().message() == "the plan divides its work over 2 ranks, but lockstep runs one rank; compile the "
+                                     "spec with parallel null");
+}

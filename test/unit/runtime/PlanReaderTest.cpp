@@ -61,7 +61,7 @@ TEST_CASE("container errors have their codes", "[plan]") {
   std::string other = file;
   other[kPlanVersionAt] = 1;
   CHECK_CODE(parse(other), "MOEC-P002");
-  CHECK(parse(other).message().find("format 1, this runtime reads format 3") != std::string::npos);
+  CHECK(parse(other).message().find("format 1, this runtime reads format 4") != std::string::npos);
   CHECK_CODE(parse(file + "x"), "MOEC-P003");
   auto withField = [&](size_t at, uint64_t value) {
     std::string changed = file;

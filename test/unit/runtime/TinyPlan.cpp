@@ -169,6 +169,8 @@ struct Layout {
                      {"first", 1},
                      {"step", 2},
                      {"kind", kind},
+                     {"axes", json::array()},
+                     {"each", false},
                      {"role", role},
                      {"checkpoint", saved}});
     buffers.push_back({{"name", name},
@@ -299,6 +301,7 @@ json tinyManifest(const std::string &dataDir, const TinyOptions &options) {
         {"features", json::array({"sse2"})},
         {"vector_bytes", 16}}},
       {"memory", {{"state_bytes", state}, {"arena_bytes", arena}, {"scratch_bytes", kRow}}},
+      {"mesh", json::array()},
       {"blobs", json::array()},
       {"kernels", kernels},
       {"buffers", layout.buffers},
