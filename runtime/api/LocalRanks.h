@@ -30,8 +30,7 @@ inline RunOptions optionsOfRank(const RunOptions &options, int rank, int here) {
 
 /// run(options, communicator) on every rank; the first one's result, or the error of the rank that failed first. A rank
 /// whose `run` failed must have ended the others (Communicator::abort).
-template <typename T, typename Run>
-Result<T> runLocalRanks(const Plan &plan, const RunOptions &options, Run run) {
+template <typename T, typename Run> Result<T> runLocalRanks(const Plan &plan, const RunOptions &options, Run run) {
   MOEC_ASSIGN_OR_RETURN(CommOptions limits, commOptions(currentEnvironment()));
   auto numRanks = static_cast<int>(plan.numRanks());
   MOEC_ASSIGN_OR_RETURN(std::vector<std::unique_ptr<Communicator>> world, makeLocalWorld(numRanks, limits));

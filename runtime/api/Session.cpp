@@ -27,9 +27,9 @@ Status Session::openDevice() {
 }
 
 Result<int64_t> Session::restore(const std::string &checkpoint) {
-  MOEC_ASSIGN_OR_RETURN(int64_t step, loadCheckpoint(plan, engine->device(), checkpoint,
-                                                     {options.allowOtherSpec,
-                                                      ranks ? static_cast<uint64_t>(ranks->rank()) : 0}));
+  MOEC_ASSIGN_OR_RETURN(int64_t step,
+                        loadCheckpoint(plan, engine->device(), checkpoint,
+                                       {options.allowOtherSpec, ranks ? static_cast<uint64_t>(ranks->rank()) : 0}));
   if (engine->stepCounter() != step)
     return Status::error("MOEC-C002", checkpoint, "manifest says step ", step, ", the step counter inside says ",
                          engine->stepCounter());

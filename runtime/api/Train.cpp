@@ -53,7 +53,7 @@ public:
       if (result.isOk())
         MOEC_RETURN_IF_ERROR(closed);
     } else if (ranks) {
-      ranks->abort(result.status());
+      ranks->abort(result.status(), exitCode(result.status()));
     }
     return result;
   }
@@ -96,7 +96,8 @@ public:
   Status evaluate() override {
     double start = nowSeconds();
     auto poll = [this] { // ranks make a validation together, so none of them leaves it
-      return !ranks && stop->requested() ? Status::error(kValidationLeft, "", "internal: the validation was left") : Status::ok();
+      return !ranks && stop->requested() ? Status::error(kValidationLeft, "", "internal: the validation was left")
+                                         : Status::ok();
     };
     Result<EvaluateReport> made = runEvaluation([&](const WindowResult &) { return poll(); }, poll);
     if (!made.isOk() && made.status().code() == kValidationLeft) {
@@ -153,6 +154,8 @@ public:
   }
 
   Status agree(const Status &status) override {
+    if (ranks)
+      ranks->beginStep(firstStep + ++stepsAgreed);
     MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> isOk, askAll(status.isOk(), "has its batches"));
     auto bad = std::find(isOk.begin(), isOk.end(), 0);
     allKnow = bad != isOk.end();
@@ -310,8 +313,7 @@ private:
       return Status::ok();
     MOEC_ASSIGN_OR_RETURN(firstStep, restore(checkpoint));
     // One from elsewhere, or that was set aside, is not yet saved as a checkpoint of this run.
-    bool isOwn =
-        isFirst() && isSameFile(checkpoint, folder->checkpointsPath() + "/" + checkpointName(firstStep));
+    bool isOwn = isFirst() && isSameFile(checkpoint, folder->checkpointsPath() + "/" + checkpointName(firstStep));
     MOEC_ASSIGN_OR_RETURN(std::vector<uint8_t> answers, askAll(isOwn, "resumes from its own checkpoint"));
     if (answers[0])
       savedStep = firstStep;
@@ -416,6 +418,7 @@ private:
   std::vector<std::string> dataNotes;
   int64_t firstStep = 0, stepsHere = 0, savedStep = -1;
   bool interrupted = false, hasBegun = false;
+  int64_t stepsAgreed = 0;
   bool allKnow = false; // an error that every rank was told of, between two steps
   double startTime = 0;
   // Since the last log line; evaluation and saving excluded.

@@ -10,9 +10,10 @@ std::vector<SavedTensor> checkpointTensors(const Plan &plan) {
   for (const PlanState &state : plan.state)
     for (uint64_t copy = 0; state.checkpoint && copy < state.count; ++copy)
       tensors.push_back({state.copyName(copy), state.dtype, state.shape,
-                         state.offset + (state.runs == 1 ? copy * state.copyBytes : state.each ? copy * (state.copyBytes / state.runs) : 0),
-                         state.copyBytes, state.kind,
-                         &state, copy * state.copyBytes});
+                         state.offset + (state.runs == 1 ? copy * state.copyBytes
+                                         : state.each    ? copy * (state.copyBytes / state.runs)
+                                                         : 0),
+                         state.copyBytes, state.kind, &state, copy * state.copyBytes});
   std::sort(tensors.begin(), tensors.end(), [](const SavedTensor &a, const SavedTensor &b) {
     uint64_t aBytes = dtypeInfo(a.dtype).bytes, bBytes = dtypeInfo(b.dtype).bytes;
     return aBytes != bBytes       ? aBytes > bBytes

@@ -25,7 +25,8 @@ struct SavedTensor {
   bool isInRuns() const { return state->runs > 1; }
 };
 
-/// Of `plan`, which the tensors refer to. Widest elements first, so that every tensor is aligned in its file; in the order of the arena among equals.
+/// Of `plan`, which the tensors refer to. Widest elements first, so that every tensor is aligned in its file; in the
+/// order of the arena among equals.
 std::vector<SavedTensor> checkpointTensors(const Plan &plan);
 
 /// The number of elements that are NaN or infinite; 0 for types that are not floats.

@@ -147,12 +147,15 @@ private:
     int64_t own = sequences() / layout.micro / layout.data;
     bool wantsBytes = !reference && (own & (own - 1)) == 0 && layout.experts == 1;
     bool isEqual = isWhole && (wantsBytes || reference ? worst <= (reference ? kTolerance : 0) : true);
-    bool isCounted = divided.sentBytes - divided.sentRowBytes == divided.plannedBytes && divided.allocatedBytes == divided.announcedBytes;
+    bool isCounted = divided.sentBytes - divided.sentRowBytes == divided.plannedBytes &&
+                     divided.allocatedBytes == divided.announcedBytes;
     bool isOk = isEqual && isCounted;
     ++(isOk ? numGood : numBad);
     table.row({layout.text(), reference ? "f64" : "spec's", number(worst), where, std::to_string(divided.sentBytes),
                rt::formatBytes(divided.allocatedBytes),
-               isOk        ? (wantsBytes ? "same bytes" : reference ? "ok" : "not promised")
+               isOk        ? (wantsBytes  ? "same bytes"
+                              : reference ? "ok"
+                                          : "not promised")
                : isCounted ? "DIFFERS"
                            : "MISCOUNTED"});
     if (!options.json)
@@ -211,8 +214,12 @@ Action moec::tool::addVerify(CLI::App &app) {
   auto options = std::make_shared<Options>();
   app.add_option("input", options->input, "A spec (.json) or an experiment (.mlir)")->required();
   app.add_flag("--layouts", options->layouts, "Also with every other size of micro-batches that divides the batch");
-  app.add_option("--ranks", options->ranks, "The most ranks of a layout")->check(CLI::Range(2, 64))->capture_default_str();
-  app.add_option("--steps", options->steps, "Training steps to compare")->check(CLI::Range(1, 1000))->capture_default_str();
+  app.add_option("--ranks", options->ranks, "The most ranks of a layout")
+      ->check(CLI::Range(2, 64))
+      ->capture_default_str();
+  app.add_option("--steps", options->steps, "Training steps to compare")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
   app.add_flag("--json", options->json, "One line of JSON per comparison");
   addMemberOption(app, options->compile.member);
   addCompileOptions(app, options->compile);

@@ -174,12 +174,11 @@ LogicalResult SameOp::buildBackward(OpBuilder &builder, ValueRange resultGrads, 
   if (rows != type)
     grad = moe::ReshapeOp::create(builder, getLoc(), rows, grad);
   double share = 1.0 / static_cast<double>(findMesh(*this).sizeAlong(getAxes()));
-  auto scaled = moe::MapOp::create(builder, getLoc(), TypeRange{rows}, ValueRange{grad},
-                                   [&](OpBuilder &inside, Location loc, ValueRange x) {
-                                     Value factor = arith::ConstantOp::create(
-                                         inside, loc, inside.getFloatAttr(type.getElementType(), share));
-                                     return SmallVector<Value>{arith::MulFOp::create(inside, loc, x[0], factor)};
-                                   });
+  auto scaled = moe::MapOp::create(
+      builder, getLoc(), TypeRange{rows}, ValueRange{grad}, [&](OpBuilder &inside, Location loc, ValueRange x) {
+        Value factor = arith::ConstantOp::create(inside, loc, inside.getFloatAttr(type.getElementType(), share));
+        return SmallVector<Value>{arith::MulFOp::create(inside, loc, x[0], factor)};
+      });
   operandGrads[0] = scaled.getResult(0);
   if (rows != type)
     operandGrads[0] = moe::ReshapeOp::create(builder, getLoc(), type, operandGrads[0]);

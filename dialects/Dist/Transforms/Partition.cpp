@@ -134,8 +134,8 @@ private:
     b.setInsertionPoint(state);
     auto parts = moe::StateOp::create(b, state.getLoc(), b.getStringAttr("parts." + state.getSymName()),
                                       moe::StateKindAttr::get(b.getContext(), moe::StateKind::counter),
-                                      TypeAttr::get(partialType(state.getTensorType())), state.getCountAttr(), state.getLayersAttr(),
-                                      FlatSymbolRefAttr());
+                                      TypeAttr::get(partialType(state.getTensorType())), state.getCountAttr(),
+                                      state.getLayersAttr(), FlatSymbolRefAttr());
     auto symbol = FlatSymbolRefAttr::get(parts);
     for (moe::StateAccessOpInterface sum : use.sums)
       cast<moe::AccumulateOp>(sum.getOperation()).setStateAttr(symbol);
@@ -165,10 +165,10 @@ private:
     moe::WriteOp clear = *clears.begin();
     Location loc = use.state.getLoc();
     b.setInsertionPoint(use.state);
-    auto table = moe::StateOp::create(b, loc, b.getStringAttr("constant.first_micro_batch"),
-                                      moe::StateKindAttr::get(b.getContext(), moe::StateKind::constant),
-                                      use.state.getTypeAttr(), b.getI64IntegerAttr(ranks), DenseI64ArrayAttr(),
-                                      FlatSymbolRefAttr());
+    auto table =
+        moe::StateOp::create(b, loc, b.getStringAttr("constant.first_micro_batch"),
+                             moe::StateKindAttr::get(b.getContext(), moe::StateKind::constant), use.state.getTypeAttr(),
+                             b.getI64IntegerAttr(ranks), DenseI64ArrayAttr(), FlatSymbolRefAttr());
     b.setInsertionPoint(init.getBody().back().getTerminator());
     auto i64 = b.getI64Type();
     auto numbers = moe::MapOp::create(

@@ -14,9 +14,9 @@ def DistPartition : Pass<"dist-partition", "::mlir::ModuleOp"> {
     index of a micro-batch starts at the rank's first.
 
     Along the axis `expert` ranks divide one micro-batch: each takes some of its sequences, and owns some of the experts
-    of every layer (states `divided ... each`). A row of tokens stays on its rank, except in the experts: rows are sorted
-    by expert, go to the owner (`dist.exchange_rows`), are computed there as on one rank, and come back. Whatever is
-    added up over tokens is a part of a sum (`dist.all_sum`). Weights that all ranks use get parts of their gradient
+    of every layer (states `divided ... each`). A row of tokens stays on its rank, except in the experts: rows are
+    sorted by expert, go to the owner (`dist.exchange_rows`), are computed there as on one rank, and come back. Whatever
+    is added up over tokens is a part of a sum (`dist.all_sum`). Weights that all ranks use get parts of their gradient
     everywhere. An op without a rule for divided rows is an error at the op (MOEC-S084).
 
     A state that one micro-batch writes and another reads has no order when they run side by side: that is an error at

@@ -101,8 +101,7 @@ void RowUpdate::takeRuns(const llvm::SmallDenseSet<StringRef> &divided, Value ra
   auto sum = cast<SumOp>(gradient.getDefiningOp());
   OpBuilder b(sum);
   llvm::DenseMap<Value, Value> replaced; // states and constants in whatever shape -> this rank's rows
-  replaced[sum.getResult()] =
-      SumPartOp::create(b, sum.getLoc(), local(asRows(sum.getResult())), sum.getInput(), axes);
+  replaced[sum.getResult()] = SumPartOp::create(b, sum.getLoc(), local(asRows(sum.getResult())), sum.getInput(), axes);
   for (moe::ReadOp read : reads) {
     b.setInsertionPoint(read);
     bool isOwn = divided.contains(read.getState());
@@ -138,8 +137,7 @@ void RowUpdate::takeRuns(const llvm::SmallDenseSet<StringRef> &divided, Value ra
     b.setInsertionPoint(columns);
     Value own = rowsOfThisRank(columns.getInput());
     auto all = RankedTensorType::get({rows, 1}, typeOf(own).getElementType());
-    columns.getInputMutable().assign(
-        AllGatherOp::create(b, columns.getLoc(), TypeRange{all}, own, axes).getResult(0));
+    columns.getInputMutable().assign(AllGatherOp::create(b, columns.getLoc(), TypeRange{all}, own, axes).getResult(0));
   }
   for (moe::WriteOp write : writes) {
     b.setInsertionPoint(write);

@@ -44,9 +44,8 @@ private:
   /// The optimizer's states that this update alone uses: each rank keeps its run of them.
   llvm::SmallDenseSet<StringRef> divideStates(RowUpdate &rowUpdate, SumOp sum) {
     llvm::StringMap<SmallVector<moe::StateAccessOpInterface>> accesses;
-    getOperation().walk([&](moe::StateAccessOpInterface access) {
-      accesses[access.getStateAttr().getValue()].push_back(access);
-    });
+    getOperation().walk(
+        [&](moe::StateAccessOpInterface access) { accesses[access.getStateAttr().getValue()].push_back(access); });
     llvm::SmallDenseSet<StringRef> divided;
     for (moe::WriteOp write : rowUpdate.writes) {
       auto state = getOperation().lookupSymbol<moe::StateOp>(write.getState());
@@ -82,8 +81,8 @@ private:
     columns = number % columns == 0 ? columns : 1;
     OpBuilder b(write);
     auto own = RankedTensorType::get({number / columns, columns}, type.getElementType());
-    Value value = arith::ConstantOp::create(b, write.getLoc(),
-                                            DenseElementsAttr::get(own, elements.getSplatValue<Attribute>()));
+    Value value =
+        arith::ConstantOp::create(b, write.getLoc(), DenseElementsAttr::get(own, elements.getSplatValue<Attribute>()));
     write.getValueMutable().assign(value);
   }
 };

@@ -52,14 +52,16 @@ public:
   }
 
 private:
-  //===--- Experts --------------------------------------------------------------------------------------------------===//
+  //===--- Experts
+  //--------------------------------------------------------------------------------------------------===//
 
   LogicalResult divideExperts();
   LogicalResult divideUpdate(moe::StateOp parameter);
   LogicalResult divideInitial(moe::WriteOp write);
   void divideState(moe::StateOp state);
 
-  //===--- Tokens ---------------------------------------------------------------------------------------------------===//
+  //===--- Tokens
+  //---------------------------------------------------------------------------------------------------===//
 
   bool analyse(Block &block);
   LogicalResult divide(Block &block);
@@ -74,11 +76,11 @@ private:
   void returnRows(moe::CombineRowsOp combine, Route &route);
   LogicalResult computeSorted(Operation *op, Route &route);
 
-  InFlightDiagnostic refuse(Operation *op) {
-    return mlir::emitError(op->getLoc()) << "MOEC-S084: ";
-  }
+  InFlightDiagnostic refuse(Operation *op) { return mlir::emitError(op->getLoc()) << "MOEC-S084: "; }
   bool isDivided(Value value) const { return dividedValues.contains(value); }
-  bool hasDivided(ValueRange values) const { return llvm::any_of(values, [&](Value v) { return isDivided(v); }); }
+  bool hasDivided(ValueRange values) const {
+    return llvm::any_of(values, [&](Value v) { return isDivided(v); });
+  }
   Value constantRows(Value value, int64_t rows);
   Value ownRows(Value value);
   Value rankIndex(Operation *inside);
@@ -90,8 +92,8 @@ private:
   ArrayAttr axes;
   int64_t ranks;
   func::FuncOp forward;
-  llvm::DenseSet<Value> dividedValues; // that differ from rank to rank
-  llvm::DenseMap<Value, Route *> sorted; // rows by expert, at their owners
+  llvm::DenseSet<Value> dividedValues;         // that differ from rank to rank
+  llvm::DenseMap<Value, Route *> sorted;       // rows by expert, at their owners
   llvm::DenseMap<Operation *, Route *> routes; // of permutes
   SmallVector<std::unique_ptr<Route>> allRoutes;
   llvm::DenseMap<Operation *, Value> rankIndices; // of functions
@@ -152,7 +154,8 @@ Value TokenPartition::ownRows(Value value) {
                mapping.map(body.getArguments().take_front(scalars), args.take_front(scalars));
                Value count = arith::ConstantOp::create(in, at, in.getI64IntegerAttr(rows));
                Value first = arith::MulIOp::create(in, at, args[scalars], count);
-               mapping.map(body.getArgument(scalars), arith::AddIOp::create(in, at, first, args[scalars + 1]).getResult());
+               mapping.map(body.getArgument(scalars),
+                           arith::AddIOp::create(in, at, first, args[scalars + 1]).getResult());
                mapping.map(body.getArgument(scalars + 1), args[scalars + 2]);
                for (Operation &op : body.without_terminator())
                  in.clone(op, mapping);
@@ -162,7 +165,8 @@ Value TokenPartition::ownRows(Value value) {
       .getResult(0);
 }
 
-//===--- Experts ------------------------------------------------------------------------------------------------------===//
+//===--- Experts
+//------------------------------------------------------------------------------------------------------===//
 
 /// The state of a rank holds its experts alone: the outermost dimension of every copy.
 void TokenPartition::divideState(moe::StateOp state) {
@@ -218,10 +222,9 @@ LogicalResult TokenPartition::divideUpdate(moe::StateOp parameter) {
       continue;
     RowUpdate rows(read.getResult(), ranks);
     if (!rows.find())
-      return refuse(*read->user_begin())
-             << "the optimizer of \"" << parameter.getName()
-             << "\" needs all of its experts at once, and they are divided over " << ranks
-             << " ranks; give it an optimizer that works element by element, such as adamw";
+      return refuse(*read->user_begin()) << "the optimizer of \"" << parameter.getName()
+                                         << "\" needs all of its experts at once, and they are divided over " << ranks
+                                         << " ranks; give it an optimizer that works element by element, such as adamw";
     for (moe::WriteOp write : rows.writes)
       if (auto state = module.lookupSymbol<moe::StateOp>(write.getState()); !llvm::is_contained(states, state))
         states.push_back(state);
@@ -271,14 +274,16 @@ LogicalResult TokenPartition::divideInitial(moe::WriteOp write) {
         return SmallVector<Value>{arith::TruncIOp::create(inside, at, i32, row)};
       },
       /*position=*/true);
-  Value flat = moe::ReshapeOp::create(b, loc, RankedTensorType::get({rows * ranks, columns}, own.getElementType()), value);
+  Value flat =
+      moe::ReshapeOp::create(b, loc, RankedTensorType::get({rows * ranks, columns}, own.getElementType()), value);
   Value picked = moe::GatherRowsOp::create(b, loc, RankedTensorType::get({rows, columns}, own.getElementType()), flat,
                                            numbers.getResult(0), /*slot_row=*/Value());
   write.getValueMutable().assign(moe::ReshapeOp::create(b, loc, own, picked).getResult());
   return success();
 }
 
-//===--- Which values differ ------------------------------------------------------------------------------------------===//
+//===--- Which values differ
+//------------------------------------------------------------------------------------------===//
 
 /// Marks what depends on this rank's tokens; whether anything was added.
 bool TokenPartition::analyse(Block &block) {
@@ -310,7 +315,8 @@ bool TokenPartition::analyse(Block &block) {
   return dividedValues.size() != before;
 }
 
-//===--- Types --------------------------------------------------------------------------------------------------------===//
+//===--- Types
+//--------------------------------------------------------------------------------------------------------===//
 
 LogicalResult TokenPartition::divide(Block &block) {
   for (Operation &op : llvm::make_early_inc_range(block.without_terminator()))
@@ -450,7 +456,8 @@ LogicalResult TokenPartition::divideRows(Operation *op) {
   return success();
 }
 
-//===--- Rows of experts ----------------------------------------------------------------------------------------------===//
+//===--- Rows of experts
+//----------------------------------------------------------------------------------------------===//
 
 LogicalResult TokenPartition::route(moe::PermuteOp permute) {
   if (permute.getLimit())
@@ -462,7 +469,7 @@ LogicalResult TokenPartition::route(moe::PermuteOp permute) {
   int64_t experts = permute.getExperts(), own = experts / ranks, align = permute.getAlign();
   RankedTensorType ids = typeOf(permute.getIds());
   int64_t slots = ids.getNumElements(), most = slots * ranks; // rows that may come: all of them
-  Type element; // the float type of the rows
+  Type element;                                               // the float type of the rows
   for (Operation *user : permute.getSlotRow().getUsers())
     if (auto gather = dyn_cast<moe::GatherRowsOp>(user))
       element = typeOf(gather.getInput()).getElementType();
@@ -479,21 +486,19 @@ LogicalResult TokenPartition::route(moe::PermuteOp permute) {
   auto made = std::make_unique<Route>();
   made->sends = permute;
   b.setInsertionPointAfter(permute);
-  made->received =
-      AllToAllOp::create(b, loc, TypeRange{ints(ranks, own)}, permute.getCounts(), axes).getResult(0);
+  made->received = AllToAllOp::create(b, loc, TypeRange{ints(ranks, own)}, permute.getCounts(), axes).getResult(0);
 
   // The expert of each row goes along as a number; rows after the last that came have none.
-  auto numbers = moe::MapOp::create(
-      b, loc, TypeRange{RankedTensorType::get(ids.getShape(), element)}, ValueRange{permute.getIds()},
-      [&](OpBuilder &in, Location at, ValueRange x) {
-        Value count = arith::ConstantOp::create(in, at, in.getI32IntegerAttr(own));
-        Value local = arith::RemSIOp::create(in, at, x[0], count);
-        return SmallVector<Value>{arith::SIToFPOp::create(in, at, element, local)};
-      });
+  auto numbers = moe::MapOp::create(b, loc, TypeRange{RankedTensorType::get(ids.getShape(), element)},
+                                    ValueRange{permute.getIds()}, [&](OpBuilder &in, Location at, ValueRange x) {
+                                      Value count = arith::ConstantOp::create(in, at, in.getI32IntegerAttr(own));
+                                      Value local = arith::RemSIOp::create(in, at, x[0], count);
+                                      return SmallVector<Value>{arith::SIToFPOp::create(in, at, element, local)};
+                                    });
   Value bySlot = moe::ReshapeOp::create(b, loc, floats(slots, 1), numbers.getResult(0));
   Value sentNumbers = moe::GatherRowsOp::create(b, loc, floats(slots, 1), bySlot, permute.getRowSlot(), Value());
-  Value gotNumbers = ExchangeRowsOp::create(b, loc, floats(most, 1), sentNumbers, permute.getCounts(), made->received,
-                                            axes);
+  Value gotNumbers =
+      ExchangeRowsOp::create(b, loc, floats(most, 1), sentNumbers, permute.getCounts(), made->received, axes);
   auto counts = moe::MapOp::create(b, loc, TypeRange{floats(ranks, own)}, ValueRange{made->received},
                                    [&](OpBuilder &in, Location at, ValueRange x) {
                                      return SmallVector<Value>{arith::SIToFPOp::create(in, at, element, x[0])};
@@ -545,8 +550,8 @@ void TokenPartition::returnRows(moe::CombineRowsOp combine, Route &route) {
   Location loc = combine.getLoc();
   auto unsorted = moe::CombineRowsOp::create(b, loc, withRows(type, most), combine.getRows(),
                                              route.receives.getSlotRow(), route.receives.getRowSlot(), Value());
-  auto exchanged = ExchangeRowsOp::create(b, loc, withRows(type, slots), unsorted, route.received,
-                                          route.sends.getCounts(), axes);
+  auto exchanged =
+      ExchangeRowsOp::create(b, loc, withRows(type, slots), unsorted, route.received, route.sends.getCounts(), axes);
   combine.getRowsMutable().assign(exchanged);
   combine.getResult().setType(withRows(typeOf(combine), rowsOfValue(combine.getSlotRow())));
 }

@@ -300,9 +300,10 @@ std::vector<Section> trainingSections() {
                   integer("experts.expert", "experts", "1", 1, 4096, "ranks",
                           "Ranks that own some of the experts of each layer each, and take some of the sequences of a "
                           "micro-batch; divides both."),
-                  integer("zero", "zero", "1", 0, 1, "",
-                          "1: data ranks divide the state of elementwise optimizers and update a part of each parameter "
-                          "each (ZeRO-1). 0: every rank keeps all of it. The numbers are the same.")},
+                  integer(
+                      "zero", "zero", "1", 0, 1, "",
+                      "1: data ranks divide the state of elementwise optimizers and update a part of each parameter "
+                      "each (ZeRO-1). 0: every rank keeps all of it. The numbers are the same.")},
        .optional = true},
       {.pointer = "/memory",
        .op = "exp.memory",

@@ -57,7 +57,8 @@ Operation *DispatchGroups::buildDispatch(const DispatchGroup &group, OpBuilder &
       Value base = underReshapes(value);
       if (auto read = base.getDefiningOp<ReadOp>()) { // a state may be read under any shape
         Value copy = read.getIndex() ? enter(read.getIndex()) : Value();
-        Value result = ReadOp::create(inside, read.getLoc(), value.getType(), read.getStateAttr(), copy, read.getRunsAttr());
+        Value result =
+            ReadOp::create(inside, read.getLoc(), value.getType(), read.getStateAttr(), copy, read.getRunsAttr());
         inner.map(value, result);
         return result;
       }

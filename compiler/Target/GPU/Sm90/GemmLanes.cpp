@@ -12,8 +12,8 @@ using namespace mlir;
 
 namespace moec::sm90 {
 
-/// The last group that begins at `row` or before. If any group has the row, it is this one. `extra`: rows that each group
-/// is taken to have beside its own.
+/// The last group that begins at `row` or before. If any group has the row, it is this one. `extra`: rows that each
+/// group is taken to have beside its own.
 GemmEmitter::Value GemmEmitter::groupOfRow(Value row, int64_t extra) {
   Values found = k.loop32(k.i32(0), k.i32(llvm::Log2_64_Ceil(gemm.groups)), k.i32(1), {k.i32(0), k.i32(gemm.groups)},
                           [&](Value, ValueRange state) {
