@@ -19,7 +19,7 @@ UNDECLARED = "use of undeclared SSA value name"
 NOT_A_STATE = re.compile(r"refers to (@\S+), which is not a state")
 NOT_A_FUNCTION = re.compile(r"names (@\S+), which is not a plan.func")
 NO_MESH = {"needs a dist.mesh @mesh": "dist", "expected axes of the plan.mesh": "plan"}
-AXIS = re.compile(r'(?:along \[|coordinate )("\w+")')
+AXIS = re.compile(r'(?:along|coordinate) \[("\w+")')
 TENSOR = re.compile(r": (tensor<(?:[^<>]|<[^<>]*>)*>)")  # an encoding may have < and > of its own
 
 
@@ -47,7 +47,7 @@ class Example:
             self.values[mistyped.group(1)] = mistyped.group(2)
         elif any(words in message for words in NO_MESH) and not any(".mesh" in line for line in self.declared):
             dialect = next(dialect for words, dialect in NO_MESH.items() if words in message)
-            self.declared.append(f"{dialect}.mesh @mesh [{AXIS.search(text).group(1)}] sizes [2]")
+            self.declared.append(f"{dialect}.mesh @mesh [{AXIS.search(" ".join(self.text)).group(1)}] sizes [2]")
         elif state and TENSOR.search(text):
             copies = " count 64" if state.group(1) + "[" in text else ""
             shape = TENSOR.findall(text)[-1]
