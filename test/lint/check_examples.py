@@ -47,7 +47,8 @@ class Example:
             self.values[mistyped.group(1)] = mistyped.group(2)
         elif any(words in message for words in NO_MESH) and not any(".mesh" in line for line in self.declared):
             dialect = next(dialect for words, dialect in NO_MESH.items() if words in message)
-            self.declared.append(f"{dialect}.mesh @mesh [{AXIS.search(" ".join(self.text)).group(1)}] sizes [2]")
+            axis = AXIS.search("\n".join(self.text))
+            self.declared.append(f"{dialect}.mesh @mesh [{axis.group(1)}] sizes [2]")
         elif state and TENSOR.search(text):
             copies = " count 64" if state.group(1) + "[" in text else ""
             shape = TENSOR.findall(text)[-1]
