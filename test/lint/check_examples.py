@@ -50,7 +50,8 @@ class Example:
             axis = AXIS.search("\n".join(self.text))
             self.declared.append(f"{dialect}.mesh @mesh [{axis.group(1)}] sizes [2]")
         elif state and TENSOR.search(text):
-            copies = " count 64" if state.group(1) + "[" in text else ""
+            runs = re.search(r"\] of (\d+)", text)
+            copies = f" count {runs.group(1) if runs else 64}" if state.group(1) + "[" in text else ""
             shape = TENSOR.findall(text)[-1]
             self.declared.append(f"moe.state {state.group(1)} output : {shape}{copies}")
         elif function:
