@@ -3,6 +3,7 @@
 #include "runtime/base/Json.h"
 #include "runtime/base/Options.h"
 #include "runtime/base/Text.h"
+#include "runtime/comm/Ring.h"
 
 #include <CLI/CLI.hpp>
 
@@ -26,6 +27,7 @@ constexpr char kFooter[] = R"(examples:
   moec-run tiny.moec generate --prompt "Once"   write some text
   moec-run tiny.moec bench --seconds 10         tokens/s of training steps, nothing is written
   moec-run tiny.moec describe                   memory map, kernels, instructions
+  moec-run diagnose DIR                         which rank of a job is behind, from its rings (MOEC_RING_DIR)
 
 exit codes:
   0 done                       4 data missing or unfit (MOEC-D)
@@ -317,7 +319,24 @@ private:
 
 } // namespace
 
+/// What ranks of a job did last. The one command without a plan.
+static int runDiagnose(const std::vector<std::string> &arguments) {
+  if (arguments.size() != 2 || arguments[1].starts_with("-")) {
+    std::fprintf(stderr, "error: diagnose takes one folder, that of MOEC_RING_DIR: moec-run diagnose DIR\n");
+    return kExitUsage;
+  }
+  Result<std::string> text = diagnoseRings(arguments[1]);
+  if (!text.isOk()) {
+    std::fprintf(stderr, "moec-run: error %s\n", text.status().text().c_str());
+    return kExitFailed;
+  }
+  std::printf("%s", text->c_str());
+  return kExitOk;
+}
+
 int runCommandLine(const std::vector<std::string> &arguments, const CompiledPlan *compiled) {
+  if (!arguments.empty() && arguments[0] == "diagnose")
+    return runDiagnose(arguments);
   return CommandLine({}, compiled).run(arguments);
 }
 

@@ -255,6 +255,13 @@ Status Communicator::broadcast(void *data, uint64_t bytes, const CommSite &site)
 //--- Start and end ----------------------------------------------------------------------------------------------------
 
 Status Communicator::meet(const Digest &plan, int plannedSize) {
+  MOEC_RETURN_IF_ERROR(checkCaller(kWorldGroup));
+  if (!options.ringFolder.empty()) {
+    auto made = RingWriter::create(options.ringFolder, rank(), size());
+    if (!made.isOk())
+      return failed(made.status());
+    ring = std::move(*made);
+  }
   std::vector<Digest> plans(size());
   plans[rank()] = plan;
   MOEC_RETURN_IF_ERROR(gatherControl(plans.data(), sizeof(Digest), {"plan hash", 0, {}}));
@@ -381,6 +388,11 @@ Status Communicator::close() {
     ring->add(end);
   }
   return Status::ok();
+}
+
+void Communicator::beginStep(uint64_t step) {
+  if (ring)
+    ring->beginStep(step);
 }
 
 std::span<const int> Communicator::ranksOf(uint32_t group) const {

@@ -51,6 +51,8 @@ struct CommOptions {
   double startSeconds = 1800;
   /// How long afterwards. Longer than the slowest rank takes between two operations.
   double waitSeconds = 600;
+  /// Where each rank keeps a ring of what it did last (Ring.h); empty: it keeps none.
+  std::string ringFolder{};
 };
 
 using CommRequest = uint64_t;
@@ -119,8 +121,8 @@ public:
   /// Barriers, broadcasts and start checks. Headers of messages are counted nowhere.
   const CommCounters &controlCounters() const { return control; }
 
-  /// From now on this rank's operations are recorded there too, until nullptr. See Ring.h.
-  void record(RingWriter *to) { ring = to; }
+  /// For the ring: operations from here on belong to this step.
+  void beginStep(uint64_t step);
 
 private:
   Status checkCaller(uint32_t group);
@@ -140,7 +142,7 @@ private:
   Status failure; // once failed, always failed
   std::thread::id caller;
   CommRequest nextRequest = 1;
-  RingWriter *ring = nullptr;
+  std::unique_ptr<RingWriter> ring; // may be null
   bool met = false, closed = false;
 };
 

@@ -254,6 +254,7 @@ Result<CommOptions> commOptions(const Environment &environment) {
   CommOptions options;
   MOEC_RETURN_IF_ERROR(readSeconds(environment, "MOEC_START_SECONDS", options.startSeconds));
   MOEC_RETURN_IF_ERROR(readSeconds(environment, "MOEC_WAIT_SECONDS", options.waitSeconds));
+  options.ringFolder = text(environment, "MOEC_RING_DIR");
   return options;
 }
 

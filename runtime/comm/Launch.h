@@ -50,7 +50,7 @@ struct Launch {
 /// is not set.
 Result<Launch> detectLaunch(const Environment &environment, const LaunchOptions &options = {});
 
-/// MOEC_START_SECONDS and MOEC_WAIT_SECONDS, or the defaults.
+/// MOEC_START_SECONDS, MOEC_WAIT_SECONDS and MOEC_RING_DIR, or the defaults.
 Result<CommOptions> commOptions(const Environment &environment);
 
 } // namespace moec::rt

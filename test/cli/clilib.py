@@ -60,7 +60,7 @@ class Test:
         return good
 
     def run(self, *words, env=None):
-        return subprocess.run([str(word) for word in words], cwd=self.dir, capture_output=True, text=True, timeout=240,
+        return subprocess.run([str(word) for word in words], cwd=self.dir, capture_output=True, text=True, timeout=400,
                               errors="replace", env=env)
 
     def must(self, *words):

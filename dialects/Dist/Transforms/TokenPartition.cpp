@@ -359,6 +359,7 @@ void TokenPartition::readOwnRows(moe::ReadOp read) {
                                   rank, b.getI64IntegerAttr(ranks));
   dividedValues.insert(own);
   read.getResult().replaceAllUsesWith(own);
+  dividedValues.erase(read.getResult()); // another value may get its address
   read.erase();
 }
 

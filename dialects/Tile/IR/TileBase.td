@@ -42,7 +42,9 @@ def Tile_ScheduleAttr : AttrDef<Tile_Dialect, "Schedule"> {
     depth, and shared memory holds `stages` stages. The one producer warpgroup keeps `producer` registers per thread;
     each of the m / 64 consumer warpgroups takes `consumer`. `raster` is how many tiles of rows are walked for each
     column of tiles. `buffers` is the number of boxes of 8 KiB per consumer that stage the stores. `split` blocks share
-    the depth of one tile.
+    the depth of one tile of dense work. In ragged work the depth of all groups together is cut into `split` pieces of
+    equal length, if the largest group is more than 1.25 times the average; a tile of a group has as many parts as there
+    are pieces that reach into the group.
 
     `lanes` is for grouped work alone. With it, two consumers take tiles of m = 64 rows in turns, each a whole tile: one
     multiplies while the other stores. The rows of all groups are cut into this many lanes of equal length. A block goes

@@ -141,6 +141,15 @@ LogicalResult verifyGemm(KernelOp kernel, int64_t rows, int64_t resultColumns, b
   return verifyRowSums(kernel, ragged, rows, resultColumns);
 }
 
+/// Parts of a tile meet at counters, which have 4096 bytes of scratch.
+LogicalResult verifySplit(Operation *work, int64_t tiles) {
+  constexpr int64_t kCounters = 1024;
+  ScheduleAttr schedule = parentOf(work).getSchedule();
+  if (int64_t counters = tiles * schedule.getConsumers(); schedule.getSplit() > 1 && counters > kCounters) // C1
+    return work->emitOpError("needs ") << counters << " counters for the parts of its tiles; there are " << kCounters;
+  return success();
+}
+
 } // namespace
 
 int64_t DenseOp::getSharedBytes(ScheduleAttr schedule) { return gemmSharedBytes(parentOf(*this), schedule); }
@@ -157,18 +166,25 @@ int64_t GroupedOp::getTileCount(ScheduleAttr schedule) {
 }
 int64_t RaggedOp::getTileCount(ScheduleAttr schedule) {
   int64_t groups = getOffsets().getType().getNumElements() - 1;
-  return groups * tilesOf(getRows(), getColumns(), schedule, productsBeside(*this));
+  return std::max(groups, schedule.getSplit()) * tilesOf(getRows(), getColumns(), schedule, productsBeside(*this));
 }
 
-LogicalResult DenseOp::verifyWork() { return verifyGemm(parentOf(*this), getRows(), getColumns()); }
+LogicalResult DenseOp::verifyWork() {
+  ScheduleAttr schedule = parentOf(*this).getSchedule();
+  if (failed(verifySplit(*this, getTileCount(schedule) / schedule.getSplit())))
+    return failure();
+  return verifyGemm(parentOf(*this), getRows(), getColumns());
+}
 LogicalResult GroupedOp::verifyWork() {
   if (parentOf(*this).getSchedule().getSplit() != 1)
-    return emitOpError("cannot split the depth; only dense work can");
+    return emitOpError("cannot split the depth; only dense and ragged work can");
   return verifyGemm(parentOf(*this), getRows(), getColumns(), /*ragged=*/false, /*grouped=*/true);
 }
 LogicalResult RaggedOp::verifyWork() {
-  if (parentOf(*this).getSchedule().getSplit() != 1)
-    return emitOpError("cannot split the depth; only dense work can");
+  ScheduleAttr schedule = parentOf(*this).getSchedule();
+  int64_t tiles = tilesOf(getRows(), getColumns(), schedule, productsBeside(*this));
+  if (failed(verifySplit(*this, tiles * schedule.getSplit())))
+    return failure();
   return verifyGemm(parentOf(*this), getRows(), getColumns(), /*ragged=*/true);
 }
 

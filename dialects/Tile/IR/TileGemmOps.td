@@ -15,6 +15,8 @@ def Tile_DenseOp : Tile_Op<"dense", [workOp]> {
   let description = [{
     If the schedule's `split` is more than 1, that many blocks share the depth of a tile. Partial sums go through
     scratch memory, and the block that finishes last adds them in order of depth.
+
+    Constraint: (C1) a split schedule has at most 1024 counters: one for each consumer of each tile.
   }];
   let arguments = (ins I64Attr:$rows, I64Attr:$columns);
   let assemblyFormat = "$rows `x` $columns attr-dict";
@@ -35,7 +37,10 @@ def Tile_RaggedOp : Tile_Op<"ragged", [workOp]> {
   let summary = "Work: for each group e the product [rows, columns] whose depth is offsets[e] .. offsets[e+1]";
   let description = [{
     offsets are as for `tile.grouped`. Both operands are MN-major. Results are stacks [E, rows, columns]; a group
-    without rows gives zeros.
+    without rows gives zeros. If the schedule's `split` is more than 1 and the groups are skewed, pieces of equal depth
+    take the place of groups. Partial sums are added as in `tile.dense`.
+
+    Constraint: (C1) a split schedule has at most 1024 counters: one for each consumer, piece and tile of a group.
   }];
   let arguments = (ins Tile_Offsets:$offsets, I64Attr:$rows, I64Attr:$columns);
   let assemblyFormat = "$rows `x` $columns `by` $offsets attr-dict `:` type($offsets)";

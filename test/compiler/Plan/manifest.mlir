@@ -124,6 +124,7 @@
 // CHECK: "checkpoint": true,
 // CHECK-NEXT: "count": 3,
 // CHECK-NEXT: "dtype": "f32",
+// CHECK-NEXT: "each": false,
 // CHECK-NEXT: "first": 1,
 // CHECK-NEXT: "kind": "parameter",
 // CHECK-NEXT: "name": "layers.{}.w",

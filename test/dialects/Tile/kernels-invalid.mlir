@@ -130,16 +130,24 @@ tile.kernel @store_c2 params 3 <m = 128, n = 128, k = 64, stages = 4, producer =
 
 tile.kernel @grouped_split params 1 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, split = 2> {
   %offsets = tile.operand 0 : tensor<1x5xi32>
-  // expected-error @+1 {{'tile.grouped' op cannot split the depth; only dense work can}}
+  // expected-error @+1 {{'tile.grouped' op cannot split the depth; only dense and ragged work can}}
   tile.grouped 512 x 256 by %offsets : tensor<1x5xi32>
 }
 
 // -----
 
-tile.kernel @ragged_split params 1 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, split = 2> {
+// 4 tiles of 2 consumers in 129 pieces.
+tile.kernel @ragged_c1 params 1 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, split = 129> {
   %offsets = tile.operand 0 : tensor<1x5xi32>
-  // expected-error @+1 {{'tile.ragged' op cannot split the depth; only dense work can}}
+  // expected-error @+1 {{'tile.ragged' op needs 1032 counters for the parts of its tiles; there are 1024}}
   tile.ragged 512 x 256 by %offsets : tensor<1x5xi32>
+}
+
+// -----
+
+tile.kernel @dense_c1 params 0 <m = 128, n = 256, k = 64, stages = 4, producer = 40, consumer = 232, split = 2> {
+  // expected-error @+1 {{'tile.dense' op needs 1026 counters for the parts of its tiles; there are 1024}}
+  tile.dense 65664 x 256
 }
 
 // -----

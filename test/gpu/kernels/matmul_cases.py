@@ -85,13 +85,27 @@ def pair(name, M, N, K):
          lambda x: [f(x[0]) @ f(x[1]), f(x[0]) @ f(x[2])], peer)
 
 
+def zipf(E, most):
+    """Shares of E experts like 1 / rank, none above `most` (1 / top_k: an expert takes a token once)."""
+    import torch
+    w = 1 / torch.arange(1, E + 1, dtype=torch.float64)
+    low, high = 0.0, float(E)
+    while high - low > 1e-9 * high:
+        scale = (low + high) / 2
+        low, high = (scale, high) if (scale * w).clamp(max=most).sum() < 1 else (low, scale)
+    return (high * w).clamp(max=most)
+
+
 def sizes(E, R, seed, balanced):
-    """Counts of tokens of each expert whose groups, rounded up to 64, fit R rows; one expert has none."""
+    """Counts of tokens of each expert whose groups, rounded up to 64, fit R rows. Not balanced: one expert has none.
+    A number k: Zipf's law with exponent 1, where no expert has more than 1 / k of the rows."""
     import torch
     g = torch.Generator().manual_seed(seed)
     free = R - 63 * E if R > 63 * E else 64 * (E - 1)
     w = torch.ones(E) + (0.1 if balanced else 1.0) * torch.rand(E, generator=g)
-    if not balanced:
+    if balanced is not True and balanced > 0:
+        w = zipf(E, 1 / balanced)[torch.randperm(E, generator=g)]
+    elif not balanced:
         w[E // 2] = 0
     counts = (w / w.sum() * free).floor().int()
     groups = (counts + 63) // 64 * 64
@@ -339,6 +353,13 @@ def correct():
         outer("dw" + n, 256, 384, 8, 2048, 0, b, None)
         outer("dwg" + n, 264, 192, 8, 2048, 512, b)
         outer("dwg2" + n, 256, 320, 8, 2048, 512, b, "f32", True)
+        # Enough rows to cut the depth where experts are skewed; `n` = 2: no expert has more than half of them.
+        for b in (b,) if b else (b, 2):
+            m = n + ("" if b in (True, False) else "_zipf")
+            outer("dw_cut" + m, 256, 384, 8, 33280, 0, b, None)
+            outer("dwg_cut" + m, 264, 192, 16, 33280, 4096, b)
+            outer("dwg2_cut" + m, 256, 320, 8, 33280, 4096, b, "bf16", True)
+            spread_outer("dws_cut" + m, 200, 328, 8, 33280, 16384, 2, b)
         for kind in (None, "bf16", "f32"):
             spread_outer(f"dws_{kind or 'stored'}{n}", 200, 328, 8, 2048, 512, 3, b, kind)
 
@@ -385,6 +406,12 @@ def fast():
         down(f"g{D}_down", F, D, E, R)
         down(f"g{D}_dx2", F, D, E, R, True, True, 2)
         down(f"g{D}_down_skew", F, D, E, R, False)
+        T, k = {768: (40960, 8), 1536: (24576, 8), 4096: (32768, 16)}[D]
+        for b, n in ((True, ""), (k, "_zipf")):
+            up(f"g{D}_up3{n}", T, D, F, E, R, b)
+            down(f"g{D}_dswiglu{n}", D, F, E, R, b, True, 1, True)
+            outer(f"g{D}_dw_up2{n}", D, F, E, R, T, b, None, True)
+            spread_outer(f"g{D}_dw_down{n}", F, D, E, R, T, k, b)
     dense("f_fancy", T, 2048, 2048, tb=True, fancy=True)
     dense("f_shallow", T, 2048, 64, tb=True, fancy=True)
 

@@ -143,6 +143,8 @@ TEST_CASE("launch: time limits", "[launch]") {
   CHECK(commOptions({})->waitSeconds == 600);
   CHECK(commOptions({{"MOEC_WAIT_SECONDS", "1.5"}, {"MOEC_START_SECONDS", "7"}})->waitSeconds == 1.5);
   CHECK(commOptions({{"MOEC_START_SECONDS", "7"}})->startSeconds == 7);
+  CHECK(commOptions({})->ringFolder.empty());
+  CHECK(commOptions({{"MOEC_RING_DIR", "rings"}})->ringFolder == "rings");
   for (const char *wrong : {"0", "-1", "soon", "1s", "inf", "nan"})
     CHECK(commOptions({{"MOEC_WAIT_SECONDS", wrong}}).status().text() ==
           "MOEC-N007: MOEC_WAIT_SECONDS is \"" + std::string(wrong) + "\"; it must be a number of seconds above 0");

@@ -2,10 +2,12 @@
 //   moec-comm-ranks [--plugins FOLDER] [--chunk BYTES]      all good cases
 //   moec-comm-ranks ... --fault NAME                        one case that must end the job
 //   moec-comm-ranks ... --bench                             how fast operations are here
+//   moec-comm-ranks --diagnose FOLDER                       what rings say (MOEC_RING_DIR, in the runs above)
 //   moec-comm-ranks --list                                  names of faults, each with the words that must be said
 #include "test/unit/comm/Conformance.h"
 
 #include "runtime/base/Clock.h"
+#include "runtime/comm/Ring.h"
 #include "runtime/comm/mpi/MpiWorld.h"
 
 #include <algorithm>
@@ -92,6 +94,10 @@ int main(int argc, char **argv) {
       mpi.chunkBytes = std::strtoull(argv[++i], nullptr, 10);
     } else if (!std::strcmp(argv[i], "--fault") && more) {
       fault = argv[++i];
+    } else if (!std::strcmp(argv[i], "--diagnose") && more) {
+      Result<std::string> text = diagnoseRings(argv[++i]);
+      std::printf("%s", text.isOk() ? text->c_str() : text.status().text().c_str());
+      return text.isOk() ? 0 : 1;
     } else if (!std::strcmp(argv[i], "--bench")) {
       bench = true;
     } else if (!std::strcmp(argv[i], "--list")) {
@@ -122,7 +128,10 @@ int main(int argc, char **argv) {
     std::fprintf(stderr, "there is no fault %s\n", fault);
     return 2;
   }
-  auto comm = joinMpi(*launch, fault ? test->options() : CommOptions{30, 30}, mpi);
+  CommOptions options = fault ? test->options() : CommOptions{30, 30};
+  if (const char *rings = std::getenv("MOEC_RING_DIR"))
+    options.ringFolder = rings;
+  auto comm = joinMpi(*launch, options, mpi);
   if (!comm.isOk())
     return fail(comm.status());
   if (!fault)

@@ -106,27 +106,33 @@ TEST_CASE("ring: what a rank did is there after SIGKILL", "[ring]") {
   TempFolder folder;
   pid_t child = ::fork();
   if (child == 0) {
-    auto writer = RingWriter::create(folder.path, 0, 1);
-    auto world = makeLocalWorld(1);
+    auto world = makeLocalWorld(1, {20, 20, folder.path});
     Communicator &comm = *world->front();
-    comm.record(writer->get());
-    (*writer)->beginStep(41);
     uint8_t byte = 0;
+    bool met = comm.meet({}, 1).isOk();
+    comm.beginStep(41);
     Result<CommRequest> request = comm.allGather(kWorldGroup, &byte, &byte, 1, {"weights", 7, "/model"});
-    ::raise(request.isOk() ? SIGKILL : SIGTERM);
+    ::raise(met && request.isOk() ? SIGKILL : SIGTERM);
   }
   int status = 0;
   REQUIRE(::waitpid(child, &status, 0) == child);
   REQUIRE(WTERMSIG(status) == SIGKILL);
   Result<Ring> ring = readRing(folder.path + "/rank-0.ring");
   REQUIRE(ring.isOk());
-  REQUIRE(ring->records.size() == 2);
-  CHECK(ring->records[1].event == RingEvent::Start);
-  CHECK(ring->records[1].step == 41);
-  CHECK(std::string(ring->records[1].name) == "weights");
+  REQUIRE(ring->records.size() == 5); // the meeting: start, wait, done
+  CHECK(ring->records[3].event == RingEvent::Step);
+  CHECK(ring->records[4].event == RingEvent::Start);
+  CHECK(ring->records[4].step == 41);
+  CHECK(std::string(ring->records[4].name) == "weights");
   CHECK(diagnosed(folder.path)
-            .find("computes, after starting all_gather of \"weights\" (instruction 7), operation 0 of "
+            .find("computes, after starting all_gather of \"weights\" (instruction 7), operation 1 of "
                   "group 0 (1 rank)") != std::string::npos);
+}
+
+TEST_CASE("ring: no place for it is an error at the start", "[ring]") {
+  auto world = makeLocalWorld(1, {20, 20, "/proc/nowhere"});
+  REQUIRE(world.isOk());
+  CHECK(world->front()->meet({}, 1).code() == "MOEC-I003");
 }
 
 TEST_CASE("ring: damaged files are refused or read as far as they are whole", "[ring]") {
@@ -235,20 +241,17 @@ TEST_CASE("ring: missing and damaged rings, a rank behind, another order", "[rin
 
 TEST_CASE("ring: a job whose rank stopped names it afterwards", "[ring]") {
   TempFolder folder;
-  auto world = makeLocalWorld(3, {20, kShortLimit});
+  auto world = makeLocalWorld(3, {20, kShortLimit, folder.path});
   REQUIRE(world.isOk());
   std::vector<std::thread> threads;
   for (auto &rank : *world)
-    threads.emplace_back([&folder, comm = std::move(rank)] {
-      auto writer = RingWriter::create(folder.path, comm->rank(), comm->size());
-      comm->record(writer->get());
+    threads.emplace_back([comm = std::move(rank)] {
       if (!meetAll(*comm).isOk())
         return;
-      (*writer)->beginStep(1);
+      comm->beginStep(1);
       if (comm->rank() == 1)
         std::this_thread::sleep_for(std::chrono::duration<double>(2 * kShortLimit));
       (void)comm->barrier(kWorldGroup, {"loss", 5, "/losses"});
-      comm->record(nullptr);
     });
   for (std::thread &thread : threads)
     thread.join();

@@ -3,6 +3,7 @@
 
   mpi.py PROGRAM PLUGINS good openmpi 2 [--chunk BYTES]    all cases on 2 ranks
   mpi.py PROGRAM PLUGINS faults openmpi [NAME...]          each fault ends a job of 2 ranks, with its words
+  mpi.py PROGRAM PLUGINS rings openmpi                     after a rank was killed, rings tell which one
   mpi.py PROGRAM PLUGINS pairs                             an MPI under the launcher of another
 
 Exit status 77: this MPI's mpirun is not installed.
@@ -11,6 +12,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 
 PROGRAM, PLUGINS, WHAT, *REST = sys.argv[1:]
@@ -84,4 +86,16 @@ def pairs():
     return failed
 
 
-sys.exit({"good": good, "faults": faults, "pairs": pairs}[WHAT](*REST))
+def rings(mpi):
+    with tempfile.TemporaryDirectory() as folder:
+        status, output, _ = run(mpi, 2, "--fault", "killed_rank", MOEC_RING_DIR=folder)
+        told = subprocess.run([PROGRAM, "--diagnose", folder], stdout=subprocess.PIPE, text=True).stdout
+    words = ('rank 0 is stuck in barrier of "signalled" (instruction 20), operation 1 of group 0 (2 ranks from rank 0), '
+             "and rank 1 has not come to it")
+    if status in (0, None) or words not in told:
+        return complain(f"{mpi}, killed rank: rings say\n{told}", status, output)
+    print(told.strip())
+    return 0
+
+
+sys.exit({"good": good, "faults": faults, "pairs": pairs, "rings": rings}[WHAT](*REST))

@@ -92,6 +92,8 @@ void GemmEmitter::emit() {
     for (int64_t i = 0; gemm.hasLanes() && i < gemm.schedule.getConsumers(); ++i)
       k.initBarrier(turnOf(k.i32(i)), 1);
   });
+  if (gemm.cutsDepth())
+    skewed = isSkewed();
   k.publishBarriers();
   k.when(k.is(k.warpgroup(), 0), [&] { gemm.hasLanes() ? produceLanes() : produce(); }, [&] { consume(); });
   k.finish();

@@ -70,6 +70,11 @@ struct Gemm {
   bool gathers = false, transposes = false;
 
   bool hasLanes() const { return schedule.getLanes() > 0; }
+  /// Whether pieces of equal depth take the place of skewed groups.
+  bool cutsDepth() const { return work == Work::Ragged && schedule.getSplit() > 1; }
+  int64_t tilesOfGroup() const {
+    return llvm::divideCeil(rows, schedule.getM()) * llvm::divideCeil(columns, columnsOfProduct());
+  }
   int64_t columnsOfProduct() const { return schedule.getN() / products.size(); }
   int64_t slicesOf(const Term &term) const { return llvm::divideCeil(term.depth, schedule.getK()); }
   int64_t slicesOfTile() const {
@@ -95,6 +100,7 @@ private:
     Value row, column;   // of its first element, group's rows not counted for ragged work
     Value group, rowEnd; // grouped
     Value number, part;  // split: which tile, which part of its depth
+    Value parts;         // cut depth: of how many
     Value first, slices; // ragged: first row and count of slices; split: the same of the part; else null
     // In runs: how many tiles; of each parities of the consumer's turn and of the right slices, and whether it has no
     // further one in the run.
@@ -107,6 +113,8 @@ private:
   void walkDense(mlir::ValueRange carried, TileBody body);
   void walkGrouped(mlir::ValueRange carried, TileBody body);
   void walkRagged(mlir::ValueRange carried, TileBody body);
+  void walkPieces(mlir::ValueRange carried, TileBody body);
+  Value isSkewed();
   std::pair<Value, Value> rasterize(Value number, int64_t tilesDown, int64_t tilesAcross);
   Value offsetOf(Value group);
 
@@ -126,10 +134,13 @@ private:
   Values skip(const Tile &tile, mlir::ValueRange ring);
   Value slicesOfTile(const Tile &tile);
   void release(Value stage);
+  Value writePart(const Tile &tile, mlir::ArrayRef<Value> accumulators, Value parts);
+  Values addParts(const Tile &tile, Value parts);
+  Value partAt(const Tile &tile, Value part);
   void joinParts(const Tile &tile, Values &accumulators, llvm::function_ref<void()> last);
 
   //===--- GemmLanes.cpp ---===//
-  Value groupOfRow(Value row);
+  Value groupOfRow(Value row, int64_t extra = 0);
   void walkLanes(mlir::ValueRange carried, TileBody body);
   void produceLanes();
   void consumeLanes(llvm::function_ref<Values(const Tile &, mlir::ValueRange)> work);
@@ -197,6 +208,7 @@ private:
   PipelineBuilder k;
   int64_t lhsBytes, rhsBytes; // of a stage
   Value lhsBase, rhsBase, stagingBase, barriers, words;
+  Value skewed; // cut depth
   // Consumers only.
   Value consumer, threadOfGroup, lane, warp, isLeader, barrierId, staging;
   // Addresses within the first buffer: for stmatrix, and of pairs of f32.

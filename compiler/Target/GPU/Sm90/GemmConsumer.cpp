@@ -147,53 +147,102 @@ GemmEmitter::Values GemmEmitter::mainloop(const Tile &tile, ValueRange ring, Val
   return {state[0], state[1]};
 }
 
-/// Parts of a tile's depth meet in scratch: each consumer writes its sums, counts itself in, and the last one adds all
-/// in order of depth. Consumers of different rows never wait for each other.
-void GemmEmitter::joinParts(const Tile &tile, Values &accumulators, llvm::function_ref<void()> last) {
+//===--- Parts of a tile's depth ---===//
+//
+// They meet in scratch: each consumer writes its sums, counts itself in, and the last one adds all in order of depth.
+// Consumers of different rows never wait for each other.
+
+/// Where this thread's first sums of a part are. Of a cut depth the first part of a tile has a place of its own: its
+/// piece may also have the last part of the group before.
+GemmEmitter::Value GemmEmitter::partAt(const Tile &tile, Value part) {
   int64_t split = gemm.schedule.getSplit(), consumers = gemm.schedule.getConsumers();
-  int64_t count = static_cast<int64_t>(accumulators.size()), bytes = count * kThreads * 4;
-  Type f32 = k.b.getF32Type(), quad = VectorType::get(4, f32), byte = k.b.getI8Type();
-  Value unit = k.add(k.i32mul(tile.number, consumers), consumer);
-  Value area = k.at(k.scratch(), k.i64(kCounterBytes), byte);
-  Value mine = k.at(area, k.wide(k.shiftLeft(threadOfGroup, 4)), byte);
-  auto partOf = [&](Value part) {
-    Value number = k.add(k.i32mul(unit, split), part);
-    return k.at(mine, k.mul(k.wide(number), k.i64(bytes)), byte);
-  };
-  Value target = partOf(tile.part);
-  for (int64_t i = 0; i < count; i += 4) {
+  int64_t bytes = gemm.schedule.getN() / 2 * kThreads * 4;
+  Value place = k.add(k.i32mul(tile.number, split), part);
+  if (gemm.cutsDepth()) {
+    int64_t tiles = gemm.tilesOfGroup();
+    place = k.add(tile.number, k.select(k.is(part, 0), k.i32(split * tiles), k.i32mul(part, tiles)));
+  }
+  Value unit = k.add(k.i32mul(place, consumers), consumer);
+  Value offset = k.add(k.i64(kCounterBytes), k.mul(k.wide(unit), k.i64(bytes)));
+  return k.at(k.scratch(), k.add(offset, k.wide(k.shiftLeft(threadOfGroup, 4))), k.b.getI8Type());
+}
+
+/// How many parts were there before this one.
+GemmEmitter::Value GemmEmitter::writePart(const Tile &tile, ArrayRef<Value> accumulators, Value parts) {
+  Type quad = VectorType::get(4, k.b.getF32Type()), byte = k.b.getI8Type();
+  Value target = partAt(tile, tile.part);
+  for (size_t i = 0; i < accumulators.size(); i += 4) {
     Value packed = LLVM::PoisonOp::create(k.b, quad);
-    for (int64_t c = 0; c < 4; ++c)
-      packed = LLVM::InsertElementOp::create(k.b, packed, accumulators[i + c], k.i32(c));
-    LLVM::StoreOp::create(k.b, packed, k.at(target, k.i64(i * kThreads * 4), byte), 16u);
+    for (size_t c = 0; c < 4; ++c)
+      packed = LLVM::InsertElementOp::create(k.b, packed, accumulators[i + c], k.i32(static_cast<int64_t>(c)));
+    Value to = k.at(target, k.i64(static_cast<int64_t>(i) * kThreads * 4), byte);
+    LLVM::StoreOp::create(k.b, packed, to, 16u);
   }
   k.fenceDevice();
   k.sync(barrierId, kThreads);
+  Value unit = k.add(k.i32mul(tile.number, gemm.schedule.getConsumers()), consumer);
   Value counter = k.at(k.scratch(), k.wide(unit), k.b.getI32Type());
   Value word = k.pointer(k.add(words, k.shiftLeft(consumer, 2)));
   k.when(isLeader, [&] {
     Value before = LLVM::AtomicRMWOp::create(k.b, LLVM::AtomicBinOp::add, counter, k.i32(1),
                                              LLVM::AtomicOrdering::monotonic, "device");
+    // The last one leaves the counter as it was.
+    Value isLast = k.compare(arith::CmpIPredicate::eq, before, k.i32add(parts, -1));
+    k.when(isLast, [&] { LLVM::StoreOp::create(k.b, k.i32(0), counter); });
     k.fenceDevice();
     LLVM::StoreOp::create(k.b, before, word);
   });
   k.sync(barrierId, kThreads);
-  Value arrived = LLVM::LoadOp::create(k.b, k.b.getI32Type(), word, 4u, /*isVolatile=*/true);
-  k.when(k.is(arrived, split - 1), [&] {
-    k.fenceDevice();
-    k.when(isLeader, [&] { LLVM::StoreOp::create(k.b, k.i32(0), counter); });
-    for (int64_t part = 0; part < split; ++part) {
-      Value source = partOf(k.i32(part));
-      for (int64_t i = 0; i < count; i += 4) {
-        Value packed = LLVM::LoadOp::create(k.b, quad, k.at(source, k.i64(i * kThreads * 4), byte), 16u);
-        for (int64_t c = 0; c < 4; ++c) {
-          Value value = LLVM::ExtractElementOp::create(k.b, packed, k.i32(c));
-          accumulators[i + c] = part ? k.fadd(accumulators[i + c], value) : value;
-        }
-      }
+  return LLVM::LoadOp::create(k.b, k.b.getI32Type(), word, 4u, /*isVolatile=*/true);
+}
+
+GemmEmitter::Values GemmEmitter::addParts(const Tile &tile, Value parts) {
+  Type quad = VectorType::get(4, k.b.getF32Type()), byte = k.b.getI8Type();
+  auto load = [&](Value part) {
+    Value source = partAt(tile, part);
+    Values values;
+    for (int64_t i = 0; i < gemm.schedule.getN() / 2; i += 4) {
+      Value packed = LLVM::LoadOp::create(k.b, quad, k.at(source, k.i64(i * kThreads * 4), byte), 16u);
+      for (int64_t c = 0; c < 4; ++c)
+        values.push_back(LLVM::ExtractElementOp::create(k.b, packed, k.i32(c)));
     }
-    last();
+    return values;
+  };
+  k.fenceDevice();
+  return k.loop32(k.i32(1), parts, k.i32(1), load(k.i32(0)), [&](Value part, ValueRange sums) {
+    Values next;
+    for (auto [sum, value] : llvm::zip_equal(sums, load(part)))
+      next.push_back(k.fadd(sum, value));
+    return next;
   });
+}
+
+void GemmEmitter::joinParts(const Tile &tile, Values &accumulators, llvm::function_ref<void()> last) {
+  Value parts = tile.parts ? tile.parts : k.i32(gemm.schedule.getSplit());
+  SmallVector<Type> types(accumulators.size(), k.b.getF32Type());
+  Values mine(accumulators);
+  auto join = [&] {
+    Value before = writePart(tile, mine, parts);
+    Value isLast = k.compare(arith::CmpIPredicate::eq, before, k.i32add(parts, -1));
+    Values sums = k.choose(types, isLast, [&] { return addParts(tile, parts); }, [&] { return mine; });
+    sums.push_back(isLast);
+    return sums;
+  };
+  if (!tile.parts) {
+    accumulators = join();
+  } else {
+    types.push_back(k.b.getI1Type());
+    Values whole(mine);
+    whole.push_back(k.is(k.i32(0), 0));
+    Value isWhole = k.is(parts, 1);
+    SmallVector<Type> all(types);
+    types.pop_back();
+    accumulators = k.choose(all, isWhole, [&] { return whole; }, join);
+  }
+  k.when(accumulators.pop_back_val(), last);
+  // The leaders' last stores end a pass of the loop over tiles. If lanes did not meet here, the assembler would take the
+  // products of the next tile for divergent code.
+  k.syncWarp();
 }
 
 } // namespace moec::sm90

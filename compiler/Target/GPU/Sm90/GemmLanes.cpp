@@ -12,14 +12,16 @@ using namespace mlir;
 
 namespace moec::sm90 {
 
-/// The last group that begins at `row` or before. If any group has the row, it is this one.
-GemmEmitter::Value GemmEmitter::groupOfRow(Value row) {
+/// The last group that begins at `row` or before. If any group has the row, it is this one. `extra`: rows that each group
+/// is taken to have beside its own.
+GemmEmitter::Value GemmEmitter::groupOfRow(Value row, int64_t extra) {
   Values found = k.loop32(k.i32(0), k.i32(llvm::Log2_64_Ceil(gemm.groups)), k.i32(1), {k.i32(0), k.i32(gemm.groups)},
                           [&](Value, ValueRange state) {
                             // Binary search: the first group begins at `row` or before, the second does not. It ends
                             // when they are neighbours.
                             Value middle = k.shiftRight(k.add(state[0], state[1]), 1);
-                            Value isIn = k.compare(arith::CmpIPredicate::ule, offsetOf(middle), row);
+                            Value begin = k.add(offsetOf(middle), k.i32mul(middle, extra));
+                            Value isIn = k.compare(arith::CmpIPredicate::ule, begin, row);
                             return Values{k.select(isIn, middle, state[0]), k.select(isIn, state[1], middle)};
                           });
   return found[0];

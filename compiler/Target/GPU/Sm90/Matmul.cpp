@@ -265,8 +265,12 @@ Emitted emitMatmul(moe::DispatchOp dispatch, ModuleOp kernels, StringRef symbol,
   KernelInfo info;
   info.symbol = symbol.str();
   info.grid = std::min(target.numSms, tiles);
-  if (schedule.getSplit() > 1) // counters, then the sums of each part
-    info.scratchBytes = 4096 + tiles * schedule.getM() * schedule.getN() * 4;
+  if (schedule.getSplit() > 1) { // counters, then the sums of each part
+    int64_t parts = tiles;
+    if (problem->grouping == Grouping::Depth) // two for each piece: of the first group and of the last
+      parts = 2 * schedule.getSplit() * tiles / std::max(schedule.getSplit(), problem->experts);
+    info.scratchBytes = 4096 + parts * schedule.getM() * schedule.getN() * 4;
+  }
   info.launch = launchRecord(kernel);
   info.flops = problem->flops();
   for (const moe::DispatchParam &param : problem->body.params)

@@ -87,6 +87,25 @@ tile::ScheduleAttr chooseLanes(const MatmulProblem &problem, const gpu::GpuTarge
                                  /*consumer=*/232, /*raster=*/8, kBuffers, /*split=*/1, lanes);
 }
 
+/// Into how many pieces the depth of all groups is cut when they are skewed; 1: tiles of whole groups are as good. The
+/// cost is the longest path of a block, in slices.
+int64_t choosePieces(const MatmulProblem &problem, int64_t tiles, int64_t slices, int64_t numSms) {
+  constexpr int64_t kConsumers = kM / 64;
+  constexpr int64_t kJoin = 16; // measured: what it takes to write and add parts
+  if (problem.experts < 2)
+    return 1;
+  // If a block takes each group's tiles one after the other, it may have one tile more than others of each group.
+  int64_t best = 1, bestCost = llvm::divideCeil(tiles, numSms) * slices;
+  for (int64_t pieces = 2; pieces * tiles * kConsumers <= kCounters && pieces * kLeastSlices <= slices; ++pieces) {
+    int64_t cost = llvm::divideCeil(pieces * tiles, numSms) * (slices / pieces + kJoin);
+    if (cost >= bestCost)
+      continue;
+    best = pieces;
+    bestCost = cost;
+  }
+  return best;
+}
+
 } // namespace
 
 tile::ScheduleAttr chooseSchedule(const MatmulProblem &problem, const gpu::GpuTarget &target,
@@ -129,6 +148,8 @@ tile::ScheduleAttr chooseSchedule(const MatmulProblem &problem, const gpu::GpuTa
     int64_t each = llvm::divideCeil(slices, split);
     split = llvm::divideCeil(slices, each); // no part is empty
   }
+  if (problem.grouping == Grouping::Depth)
+    split = choosePieces(problem, tiles / groups, slices, target.numSms);
   for (const Row &row : table)
     if (row.n == best && depth >= row.longDepth * problem.elementsIn(2))
       return tile::ScheduleAttr::get(context, kM, best, k, row.stages, gathers ? 56 : 40, gathers ? 224 : 232,
