@@ -19,7 +19,7 @@ UNDECLARED = "use of undeclared SSA value name"
 NOT_A_STATE = re.compile(r"refers to (@\S+), which is not a state")
 NOT_A_FUNCTION = re.compile(r"names (@\S+), which is not a plan.func")
 NO_MESH = {"needs a dist.mesh @mesh": "dist", "expected axes of the plan.mesh": "plan"}
-AXIS = re.compile(r'(?:along \[|coordinate )("\w+")')
+AXIS = re.compile(r'(?:along|coordinate) \[("\w+")')
 TENSOR = re.compile(r": (tensor<(?:[^<>]|<[^<>]*>)*>)")  # an encoding may have < and > of its own
 
 
@@ -47,9 +47,11 @@ class Example:
             self.values[mistyped.group(1)] = mistyped.group(2)
         elif any(words in message for words in NO_MESH) and not any(".mesh" in line for line in self.declared):
             dialect = next(dialect for words, dialect in NO_MESH.items() if words in message)
-            self.declared.append(f"{dialect}.mesh @mesh [{AXIS.search(text).group(1)}] sizes [2]")
+            axis = AXIS.search("\n".join(self.text))
+            self.declared.append(f"{dialect}.mesh @mesh [{axis.group(1)}] sizes [2]")
         elif state and TENSOR.search(text):
-            copies = " count 64" if state.group(1) + "[" in text else ""
+            runs = re.search(r"\] of (\d+)", text)
+            copies = f" count {runs.group(1) if runs else 64}" if state.group(1) + "[" in text else ""
             shape = TENSOR.findall(text)[-1]
             self.declared.append(f"moe.state {state.group(1)} output : {shape}{copies}")
         elif function:

@@ -107,7 +107,7 @@ def Moe_ReadOp : Moe_StateAccess<"read", [MemoryEffects<[MemRead]>,
     that type too; what is written or added to it is this rank's part.
     ```mlir
     %w = moe.read @"layers.{}.attention.q"[%layer] : tensor<128x128xf32>
-    %run = moe.read @"layers.{}.attention.q"[%rank] of 8 : tensor<64x128xf32>
+    %run = moe.read @head[%rank] of 8 : tensor<8x256xf32>
     ```
   }];
   let arguments = (ins FlatSymbolRefAttr:$state, Optional<Index>:$index, OptionalAttr<I64Attr>:$runs);
