@@ -48,7 +48,7 @@ public:
                              exitCode(bad) == kExitNotFinite ? whatIsLeft() : saveGoodSteps(bad));
     }
     // After what all ranks know of, they end together. Anything else ends the others.
-    if (ranks && (result.isOk() || allKnow || exitCode(result.status()) == kExitNotFinite)) {
+    if (ranks && (result.isOk() || allKnow || result.status().code() == "MOEC-R002")) {
       Status closed = ranks->close();
       if (result.isOk())
         MOEC_RETURN_IF_ERROR(closed);

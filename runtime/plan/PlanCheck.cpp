@@ -85,6 +85,17 @@ private:
                          ") over its loops, which is not inside the arena of ", plan.memory.arenaBytes, " bytes");
   }
 
+  /// The first byte of an operand that was checked, at its lowest and highest over all ranks and iterations.
+  int64_t lowest(const Operand &operand) const { return extreme(operand, [](int64_t reach) { return reach < 0; }); }
+  int64_t highest(const Operand &operand) const { return extreme(operand, [](int64_t reach) { return reach > 0; }); }
+  template <typename Counts> int64_t extreme(const Operand &operand, Counts counts) const {
+    auto at = static_cast<int64_t>(operand.offset);
+    for (size_t i = 0; i < operand.strides.size() && i < loopCounts.size(); ++i)
+      if (int64_t reach = operand.strides[i] * (loopCounts[i] - 1); counts(reach))
+        at += reach;
+    return at;
+  }
+
   Status checkCopy(const Instruction &op, const std::string &pointer) {
     const Operand &dst = op.operands[0], &src = op.operands[1];
     uint64_t distance = dst.offset > src.offset ? dst.offset - src.offset : src.offset - dst.offset;
@@ -102,12 +113,16 @@ private:
     numIndices = std::max(numIndices, plan.mesh.size());
     dst.strides.resize(numIndices);
     src.strides.resize(numIndices);
-    bool isInPlace = op.exchange == ExchangeOp::AllGather && src.offset == dst.offset;
+    std::vector<int64_t> inPlace = dst.strides;
     auto piece = static_cast<int64_t>(op.pieceBytes);
     for (size_t i = op.axes.size(); i-- > 0; piece *= static_cast<int64_t>(plan.mesh[op.axes[i]].size))
-      isInPlace = isInPlace && src.strides[op.axes[i]] - dst.strides[op.axes[i]] == piece;
-    bool isApart =
-        src.strides != dst.strides || src.offset >= dst.offset + op.sizes[0] || dst.offset >= src.offset + op.sizes[1];
+      inPlace[op.axes[i]] += piece;
+    bool isInPlace = op.exchange == ExchangeOp::AllGather && src.offset == dst.offset && src.strides == inPlace;
+    // Where both move alike one place says it all, else the places of all ranks and iterations.
+    bool isApart = src.strides == dst.strides
+                       ? src.offset >= dst.offset + op.sizes[0] || dst.offset >= src.offset + op.sizes[1]
+                       : lowest(src) >= highest(dst) + static_cast<int64_t>(op.sizes[0]) ||
+                             lowest(dst) >= highest(src) + static_cast<int64_t>(op.sizes[1]);
     if (isInPlace || isApart)
       return Status::ok();
     return Status::error("MOEC-P008", plan.path + ":" + pointer, "exchange of ", op.sizes[1], " bytes at ", src.offset,
