@@ -86,8 +86,12 @@ private:
   }
 
   /// The first byte of an operand that was checked, at its lowest and highest over all ranks and iterations.
-  int64_t lowest(const Operand &operand) const { return extreme(operand, [](int64_t reach) { return reach < 0; }); }
-  int64_t highest(const Operand &operand) const { return extreme(operand, [](int64_t reach) { return reach > 0; }); }
+  int64_t lowest(const Operand &operand) const {
+    return extreme(operand, [](int64_t reach) { return reach < 0; });
+  }
+  int64_t highest(const Operand &operand) const {
+    return extreme(operand, [](int64_t reach) { return reach > 0; });
+  }
   template <typename Counts> int64_t extreme(const Operand &operand, Counts counts) const {
     auto at = static_cast<int64_t>(operand.offset);
     for (size_t i = 0; i < operand.strides.size() && i < loopCounts.size(); ++i)
