@@ -240,8 +240,8 @@ void GemmEmitter::joinParts(const Tile &tile, Values &accumulators, llvm::functi
     accumulators = k.choose(all, isWhole, [&] { return whole; }, join);
   }
   k.when(accumulators.pop_back_val(), last);
-  // The leaders' last stores end a pass of the loop over tiles. If lanes did not meet here, the assembler would take the
-  // products of the next tile for divergent code.
+  // The leaders' last stores end a pass of the loop over tiles. If lanes did not meet here, the assembler would take
+  // the products of the next tile for divergent code.
   k.syncWarp();
 }
 

@@ -16,9 +16,9 @@ void GemmEmitter::walk(ValueRange carried, TileBody body) {
     return walkGrouped(carried, body);
   case Gemm::Work::Ragged:
     // Two programs: what pieces need to know of a tile costs whole groups 7 to 12 % of their time.
-    return gemm.cutsDepth()
-               ? k.when(skewed, [&] { walkPieces(carried, body); }, [&] { walkRagged(carried, body); })
-               : walkRagged(carried, body);
+    return gemm.cutsDepth() ? k.when(
+                                  skewed, [&] { walkPieces(carried, body); }, [&] { walkRagged(carried, body); })
+                            : walkRagged(carried, body);
   }
 }
 
@@ -137,8 +137,8 @@ Value GemmEmitter::isSkewed() {
   return k.both(isLarge, k.compare(arith::CmpIPredicate::uge, total, k.i32(kLeastSlices * gemm.schedule.getSplit())));
 }
 
-/// Pieces of the depth of all groups that take equally long, each with the tiles of a group. What a piece has of a group
-/// is a part of its tiles, or all of it.
+/// Pieces of the depth of all groups that take equally long, each with the tiles of a group. What a piece has of a
+/// group is a part of its tiles, or all of it.
 ///
 /// Lengths are in slices of 64 rows. A group is as long as its slices and what a tile costs beside them, which comes
 /// first. A group without rows goes to the piece in which this ends.
@@ -152,9 +152,7 @@ void GemmEmitter::walkPieces(ValueRange carried, TileBody body) {
   Value total = startOfGroup(groups);
   auto startOf = [&](Value piece) { return k.div(k.mul(piece, total), k.i32(split)); };
   // The last piece that starts at `place` or before; no piece is empty.
-  auto pieceOf = [&](Value place) {
-    return k.div(k.i32add(k.i32mul(k.i32add(place, 1), split), -1), total);
-  };
+  auto pieceOf = [&](Value place) { return k.div(k.i32add(k.i32mul(k.i32add(place, 1), split), -1), total); };
   k.loop32(k.block(), k.i32(split * tiles), k.blocks(), carried, [&](Value number, ValueRange state) {
     Value piece = k.div(number, k.i32(tiles)), ofGroup = k.rem(number, k.i32(tiles));
     Value start = startOf(piece), end = startOf(k.i32add(piece, 1));
