@@ -317,7 +317,8 @@ TEST_CASE("a rank that ends ends the others, in words", "[ranks]") {
     INFO("rank " << rank << ": " << ends[rank].text());
     CHECK(ends[rank].code() == "MOEC-N006");
     CHECK(ends[rank].text().find("rank 3") != std::string::npos);
-    CHECK(after[rank] == runs({1}, 64));
+    // A rank may hear of it while it still joins groups; then it ran nothing.
+    CHECK((after[rank].empty() || after[rank] == runs({1}, 64)));
   }
 }
 
