@@ -23,6 +23,8 @@ func.func @forward_backward() attributes {moe.differentiate} {
   // CHECK: %[[C:.*]] = dist.coordinate ["expert"] : index
   // CHECK: %[[X:.*]] = moe.read @batch.tokens[%[[C]]] of 2 : tensor<1x8xf32>
   %x = moe.read @batch.tokens : tensor<2x8xf32>
+  // CHECK: %[[W:.*]] = moe.read @w : tensor<8x4xf32>
+  // CHECK: %[[SAME:.*]] = dist.same %[[W]] along ["expert"]
   %w = moe.read @w : tensor<8x4xf32>
   // CHECK: %[[S:.*]] = moe.matmul %[[X]], %{{.*}} : tensor<1x8xf32>, tensor<8x4xf32> -> tensor<1x4xf32>
   %s = moe.matmul %x, %w : tensor<2x8xf32>, tensor<8x4xf32> -> tensor<2x4xf32>
@@ -53,6 +55,11 @@ func.func @forward_backward() attributes {moe.differentiate} {
   // CHECK: %[[PART:.*]] = moe.col_reduce %{{.*}} : tensor<1x1xf32> -> tensor<1x1xf32>
   // CHECK: %[[ALL:.*]] = dist.all_sum %[[PART]] along ["expert"]
   %total = moe.col_reduce %line : tensor<2x1xf32> -> tensor<1x1xf32>
+  // Every rank computes the same from the weight, so each has the whole gradient and gives its share of it.
+  // CHECK: moe.row_reduce sum %[[SAME]] : tensor<8x4xf32>
+  %size = moe.row_reduce sum %w : tensor<8x4xf32> -> tensor<8x1xf32>
+  %all = moe.col_reduce %size : tensor<8x1xf32> -> tensor<1x1xf32>
+  moe.accumulate @sum, %all : tensor<1x1xf32>
   // CHECK: moe.accumulate @metric.loss, %[[ALL]]
   moe.accumulate @metric.loss, %total : tensor<1x1xf32>
   moe.loss %total scale 1.0 : tensor<1x1xf32>
@@ -105,6 +112,7 @@ func.func @update() {
 func.func @init() {
   // Random numbers are those of one rank: each keeps its own experts'.
   // CHECK: moe.random_normal
+  // CHECK: arith.muli
   // CHECK: %[[OWN:.*]] = moe.gather_rows %{{.*}} : tensor<32x4xf32>, tensor<16x1xi32> -> tensor<16x4xf32>
   // CHECK: moe.write @up, %{{.*}} : tensor<2x8x4xf32>
   %r = moe.random_normal seed 1 stream 2 mean 0.0 stddev 0.5 : tensor<32x4xf32>
