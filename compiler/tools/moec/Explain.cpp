@@ -42,7 +42,7 @@ static int runExplain(const ExplainOptions &options) {
       {"MOEC-C", "a checkpoint that cannot be used: docs/checkpoint-format.md"},
       {"MOEC-D", "data that cannot be used: docs/data.md"},
       {"MOEC-N", "ranks that run a plan together: docs/ranks.md, Errors"},
-      {"MOEC-R", "the run folder: runtime/README.md"},
+      {"MOEC-R", "running a plan: runtime/README.md"},
       {"MOEC-I", "reading or writing a file: runtime/README.md"},
   };
   for (auto [prefix, text] : runtimeCodes)

@@ -20,6 +20,9 @@ namespace {
 /// What two orders of the same additions may differ by in f64, relative to the largest element of a tensor.
 constexpr double kTolerance = 1e-12;
 
+/// The compiler refused a layout, and has said why.
+constexpr char kRefused[] = "refused";
+
 struct Options {
   std::string input;
   CompileOptions compile;
@@ -68,6 +71,10 @@ private:
         return fail(alone.status(), {micro});
       for (const Layout &layout : layoutsOf(micro)) {
         rt::Result<rt::Snapshot> divided = snapshot(layout, reference);
+        if (!divided.isOk() && divided.status().code() == kRefused) {
+          refuse(layout, reference);
+          continue;
+        }
         if (!divided.isOk())
           return fail(divided.status(), layout);
         compare(layout, reference, *alone, *divided);
@@ -123,7 +130,7 @@ private:
     if (mlir::succeeded(session.load(options.input, std::move(copy))))
       bytes = session.buildPlan();
     if (mlir::failed(bytes)) // it has been reported
-      return rt::Status::error("MOEC-R004", options.input, "could not be compiled for this layout");
+      return rt::Status::error(kRefused, options.input, "could not be compiled for this layout");
     MOEC_ASSIGN_OR_RETURN(rt::Plan plan, rt::loadPlanBytes(*bytes, options.input));
     rt::RunOptions run;
     run.out = nullptr;
@@ -160,12 +167,7 @@ private:
                            : "MISCOUNTED"});
     if (!options.json)
       return;
-    rt::Json line = rt::Json::object();
-    line.set("micro_sequences", rt::Json::integer(layout.micro));
-    line.set("data", rt::Json::integer(layout.data));
-    line.set("experts", rt::Json::integer(layout.experts));
-    line.set("zero", rt::Json::integer(layout.zero));
-    line.set("reference", rt::Json::boolean(reference));
+    rt::Json line = lineOf(layout, reference);
     line.set("difference", rt::Json::number(worst));
     line.set("tensor", rt::Json::string(where));
     line.set("tensors", rt::Json::integer(static_cast<int64_t>(divided.tensors.size())));
@@ -177,6 +179,27 @@ private:
     llvm::outs() << line.dump() << "\n";
   }
 
+  /// A part of the experiment may not be dividable in this way; such a layout cannot train wrong numbers.
+  void refuse(const Layout &layout, bool reference) {
+    ++numRefused;
+    table.row({layout.text(), reference ? "f64" : "spec's", "", "", "", "", "refused"});
+    if (!options.json)
+      return;
+    rt::Json line = lineOf(layout, reference);
+    line.set("refused", rt::Json::boolean(true));
+    llvm::outs() << line.dump() << "\n";
+  }
+
+  static rt::Json lineOf(const Layout &layout, bool reference) {
+    rt::Json line = rt::Json::object();
+    line.set("micro_sequences", rt::Json::integer(layout.micro));
+    line.set("data", rt::Json::integer(layout.data));
+    line.set("experts", rt::Json::integer(layout.experts));
+    line.set("zero", rt::Json::integer(layout.zero));
+    line.set("reference", rt::Json::boolean(reference));
+    return line;
+  }
+
   static std::string number(double value) {
     char text[32];
     std::snprintf(text, sizeof text, value == 0 ? "0" : "%.1e", value);
@@ -185,19 +208,24 @@ private:
 
   int fail(const rt::Status &status, const Layout &layout) {
     llvm::errs() << "error: " << layout.text() << ": " << status.text() << "\n";
-    return rt::exitCode(status);
+    return status.code() == kRefused ? static_cast<int>(kUserError) : rt::exitCode(status);
   }
 
   int finish(bool isOrdered) {
+    bool isEmpty = numGood + numBad == 0;
     if (!options.json) {
       llvm::outs() << table.text() << "\n";
       llvm::outs() << numGood + numBad << " comparisons with one rank, " << options.steps
                    << " steps each: metrics, parameters, optimizer and balance state. ";
-      llvm::outs() << (numBad ? std::to_string(numBad) + " FAILED\n" : std::string("All hold\n"));
+      llvm::outs() << (numBad    ? std::to_string(numBad) + " FAILED\n"
+                       : isEmpty ? "Nothing was compared\n"
+                                 : "All hold\n");
+      if (numRefused)
+        llvm::outs() << numRefused << " layouts were refused, for the reasons above\n";
       if (!isOrdered)
         llvm::outs() << "precision.reduce is \"fast\": bytes are not promised; \"ordered\" compares them too\n";
     }
-    return numBad ? kUserError : kOk;
+    return numBad || isEmpty ? kUserError : kOk;
   }
 
   mlir::MLIRContext &context;
@@ -205,7 +233,7 @@ private:
   mlir::OwningOpRef<mlir::ModuleOp> module;
   rt::TextTable table{{"layout", "numbers", "difference", "where", "sent per step", "memory of a rank", "result"},
                       "0010110"};
-  int64_t numGood = 0, numBad = 0;
+  int64_t numGood = 0, numBad = 0, numRefused = 0;
 };
 
 } // namespace

@@ -1,11 +1,13 @@
 // Divides a step over ranks: along `data`, which deals out micro-batches, and along `expert`, which divides one
 // (TokenPartition.cpp). Here are the mesh and what micro-batches and ranks add up in states.
 #include "dialects/Dist/Transforms/Passes.h"
+#include "dialects/Dist/Transforms/RowUpdate.h"
 #include "dialects/Dist/Transforms/TokenPartition.h"
 #include "dialects/Moe/IR/FunctionNames.h"
 
 #include "mlir/Dialect/Arith/IR/Arith.h"
 #include "mlir/Dialect/Func/IR/FuncOps.h"
+#include "mlir/IR/Matchers.h"
 #include "llvm/ADT/MapVector.h"
 
 using namespace mlir;
@@ -25,7 +27,14 @@ struct StateUse {
   SmallVector<moe::StateAccessOpInterface> reads, writes, sums;
   SmallVector<moe::ReadOp> readsElsewhere;
   SmallVector<moe::WriteOp> writesElsewhere;
+  SmallVector<moe::StateAccessOpInterface> sumsElsewhere;
 };
+
+bool isZero(Value value) {
+  arith::ConstantOp constant = splatConstant(value);
+  return constant &&
+         (matchPattern(constant.getResult(), m_AnyZeroFloat()) || matchPattern(constant.getResult(), m_Zero()));
+}
 
 /// What ranks add up in states.
 class StatePartition {
@@ -55,7 +64,9 @@ private:
         use.readsElsewhere.push_back(read);
       else if (auto write = dyn_cast<moe::WriteOp>(access.getOperation()); write && !inForward)
         use.writesElsewhere.push_back(write);
-      else if (inForward)
+      else if (!inForward)
+        use.sumsElsewhere.push_back(access);
+      else
         (access.accumulates() ? use.sums : access.getStored() ? use.writes : use.reads).push_back(access);
     });
   }
@@ -77,6 +88,13 @@ private:
       return reportRounds(use);
     if (use.sums.empty() && !isGradient)
       return success();
+    for (moe::WriteOp write : use.writesElsewhere)
+      if (!isZero(write.getValue()))
+        return write.emitOpError("internal: writes numbers to \"")
+               << use.state.getName() << "\", of which each rank holds a part";
+    if (!use.sumsElsewhere.empty())
+      return use.sumsElsewhere.front()->emitOpError("internal: every rank adds to \"")
+             << use.state.getName() << "\", of which each rank holds a part";
     if (use.state.getLogName())
       splitLogged(use);
     else
@@ -113,7 +131,9 @@ private:
     llvm::SmallDenseMap<Operation *, moe::ReadOp> first;
     for (moe::ReadOp read : use.readsElsewhere) {
       auto function = read->getParentOfType<func::FuncOp>();
-      bool isWhole = !read.getIndex() && read->getParentOp() == function;
+      bool isCleared = llvm::any_of(
+          use.writesElsewhere, [&](moe::WriteOp write) { return write->getParentOfType<func::FuncOp>() == function; });
+      bool isWhole = !read.getIndex() && read->getParentOp() == function && !isCleared;
       moe::ReadOp known = isWhole ? first.lookup(function) : moe::ReadOp();
       if (known) {
         read.getResult().replaceAllUsesWith(sums.lookup(known));
@@ -159,7 +179,7 @@ private:
     auto begin = module.lookupSymbol<func::FuncOp>(moe::kBeginStepFunction);
     auto clears = llvm::make_filter_range(
         use.writesElsewhere, [&](moe::WriteOp write) { return write->getParentOfType<func::FuncOp>() == begin; });
-    if (!init || !llvm::hasSingleElement(clears))
+    if (!init || !llvm::hasSingleElement(clears) || microBatches % ranks != 0)
       return use.state.emitOpError("internal: counts micro-batches, expected to be cleared once in ")
              << moe::kBeginStepFunction;
     moe::WriteOp clear = *clears.begin();

@@ -52,17 +52,13 @@ public:
   }
 
 private:
-  //===--- Experts
-  //--------------------------------------------------------------------------------------------------===//
-
+  //===--- Experts ------------------------------------------------------------------------------------------------===//
   LogicalResult divideExperts();
   LogicalResult divideUpdate(moe::StateOp parameter);
   LogicalResult divideInitial(moe::WriteOp write);
   void divideState(moe::StateOp state);
 
-  //===--- Tokens
-  //---------------------------------------------------------------------------------------------------===//
-
+  //===--- Tokens -------------------------------------------------------------------------------------------------===//
   bool analyse(Block &block);
   LogicalResult divide(Block &block);
   LogicalResult divideOp(Operation *op);
@@ -72,7 +68,7 @@ private:
   void readOwnRows(moe::ReadOp read);
   LogicalResult divideWeight(moe::ReadOp read);
   LogicalResult route(moe::PermuteOp permute);
-  void sendRows(moe::GatherRowsOp gather, Route &route);
+  LogicalResult sendRows(moe::GatherRowsOp gather, Route &route);
   void returnRows(moe::CombineRowsOp combine, Route &route);
   LogicalResult computeSorted(Operation *op, Route &route);
 
@@ -82,7 +78,7 @@ private:
     return llvm::any_of(values, [&](Value v) { return isDivided(v); });
   }
   Value constantRows(Value value, int64_t rows);
-  Value ownRows(Value value);
+  Value ownRows(Value value, int64_t rows);
   Value rankIndex(Operation *inside);
   Value rankNumber(Operation *before);
 
@@ -133,10 +129,11 @@ Value TokenPartition::rankNumber(Operation *before) {
   return moe::ReadOp::create(b, loc, RankedTensorType::get({1, 1}, i64), FlatSymbolRefAttr::get(table), index);
 }
 
-/// A value that all ranks have, as the rows of this one: of a constant, or of a map of the position that reads nothing
-/// of tokens (random numbers). Null for others.
-Value TokenPartition::ownRows(Value value) {
-  int64_t rows = rowsOfValue(value) / ranks;
+/// A value that all ranks have, as the `rows` rows of this one: of a constant, or of a map of the position that reads
+/// nothing of tokens (random numbers). Null for others, and for one that does not have a row per token.
+Value TokenPartition::ownRows(Value value, int64_t rows) {
+  if (rowsOfValue(value) != rows * ranks)
+    return {};
   if (Value constant = constantRows(value, rows))
     return constant;
   auto map = value.getDefiningOp<moe::MapOp>();
@@ -146,27 +143,26 @@ Value TokenPartition::ownRows(Value value) {
   SmallVector<Value> inputs(map.getInputs());
   inputs.push_back(rankNumber(map));
   Block &body = *map.getBlock();
-  return moe::MapOp::create(
-             b, map.getLoc(), TypeRange{withRows(typeOf(value), rows)}, inputs,
-             [&](OpBuilder &in, Location at, ValueRange args) { // scalars, rank, row, column
-               size_t scalars = map.getInputs().size();
-               IRMapping mapping;
-               mapping.map(body.getArguments().take_front(scalars), args.take_front(scalars));
-               Value count = arith::ConstantOp::create(in, at, in.getI64IntegerAttr(rows));
-               Value first = arith::MulIOp::create(in, at, args[scalars], count);
-               mapping.map(body.getArgument(scalars),
-                           arith::AddIOp::create(in, at, first, args[scalars + 1]).getResult());
-               mapping.map(body.getArgument(scalars + 1), args[scalars + 2]);
-               for (Operation &op : body.without_terminator())
-                 in.clone(op, mapping);
-               return SmallVector<Value>{mapping.lookup(map.getYield().getValues().front())};
-             },
-             /*position=*/true)
-      .getResult(0);
+  auto own = moe::MapOp::create(
+      b, map.getLoc(), TypeRange{withRows(typeOf(value), rows)}, inputs,
+      [&](OpBuilder &in, Location at, ValueRange args) { // scalars, rank, row, column
+        size_t scalars = map.getInputs().size();
+        IRMapping mapping;
+        mapping.map(body.getArguments().take_front(scalars), args.take_front(scalars));
+        Value count = arith::ConstantOp::create(in, at, in.getI64IntegerAttr(rows));
+        Value first = arith::MulIOp::create(in, at, args[scalars], count);
+        mapping.map(body.getArgument(scalars), arith::AddIOp::create(in, at, first, args[scalars + 1]).getResult());
+        mapping.map(body.getArgument(scalars + 1), args[scalars + 2]);
+        for (Operation &op : body.without_terminator())
+          in.clone(op, mapping);
+        return SmallVector<Value>{mapping.lookup(map.getYield().getValues().front())};
+      },
+      /*position=*/true);
+  shareOperands(own); // each rank has the gradient of its rows alone
+  return own.getResult(0);
 }
 
-//===--- Experts
-//------------------------------------------------------------------------------------------------------===//
+//===--- Experts --------------------------------------------------------------------------------------------------===//
 
 /// The state of a rank holds its experts alone: the outermost dimension of every copy.
 void TokenPartition::divideState(moe::StateOp state) {
@@ -282,8 +278,7 @@ LogicalResult TokenPartition::divideInitial(moe::WriteOp write) {
   return success();
 }
 
-//===--- Which values differ
-//------------------------------------------------------------------------------------------===//
+//===--- Which values differ --------------------------------------------------------------------------------------===//
 
 /// Marks what depends on this rank's tokens; whether anything was added.
 bool TokenPartition::analyse(Block &block) {
@@ -315,8 +310,7 @@ bool TokenPartition::analyse(Block &block) {
   return dividedValues.size() != before;
 }
 
-//===--- Types
-//--------------------------------------------------------------------------------------------------------===//
+//===--- Types ----------------------------------------------------------------------------------------------------===//
 
 LogicalResult TokenPartition::divide(Block &block) {
   for (Operation &op : llvm::make_early_inc_range(block.without_terminator()))
@@ -343,10 +337,8 @@ LogicalResult TokenPartition::divideOp(Operation *op) {
   if (auto permute = dyn_cast<moe::PermuteOp>(op))
     return route(permute);
   if (auto gather = dyn_cast<moe::GatherRowsOp>(op))
-    if (Route *route = routes.lookup(moe::underReshapes(gather.getRows()).getDefiningOp())) {
-      sendRows(gather, *route);
-      return success();
-    }
+    if (Route *route = routes.lookup(moe::underReshapes(gather.getRows()).getDefiningOp()))
+      return sendRows(gather, *route);
   if (isSumOverTokens(op)) {
     b.setInsertionPointAfter(op);
     Value part = op->getResult(0);
@@ -382,6 +374,8 @@ LogicalResult TokenPartition::divideWeight(moe::ReadOp read) {
       return refuse(user) << user->getName().getStringRef() << " reads the weights of all experts of \""
                           << state.getName() << "\", and they are divided over " << ranks
                           << " ranks; this is not supported yet. Set parallel.experts to null";
+    if (isa<moe::RepeatOp>(user))
+      return refuse(user) << "layers take the weights of \"" << state.getName() << "\" as a value that they carry";
     if (!state.getEach() && !hasDivided(user->getOperands()))
       whole.push_back(&use);
   }
@@ -448,7 +442,7 @@ LogicalResult TokenPartition::divideRows(Operation *op) {
   shareOperands(op);
   for (OpOperand &operand : op->getOpOperands())
     if (Value value = operand.get(); map && !isDivided(value) && rowsOfValue(value) != 1) {
-      Value own = ownRows(value);
+      Value own = ownRows(value, rowsOfValue(op->getResult(0)));
       if (!own)
         return refuse(op) << "a value of " << rowsOfValue(value) << " rows that all ranks have meets divided rows";
       operand.set(own);
@@ -456,8 +450,7 @@ LogicalResult TokenPartition::divideRows(Operation *op) {
   return success();
 }
 
-//===--- Rows of experts
-//----------------------------------------------------------------------------------------------===//
+//===--- Rows of experts ------------------------------------------------------------------------------------------===//
 
 LogicalResult TokenPartition::route(moe::PermuteOp permute) {
   if (permute.getLimit())
@@ -475,6 +468,8 @@ LogicalResult TokenPartition::route(moe::PermuteOp permute) {
       element = typeOf(gather.getInput()).getElementType();
   if (!element)
     return refuse(permute) << "no rows are sorted by it";
+  if (!element.isF64() && most > int64_t{1} << 24) // a float carries the number of a row
+    return refuse(permute) << "a micro-batch has " << most << " rows of experts, more than f32 can number";
   auto floats = [&](int64_t rows, int64_t columns) { return RankedTensorType::get({rows, columns}, element); };
   auto ints = [&](int64_t rows, int64_t columns) { return RankedTensorType::get({rows, columns}, i32); };
 
@@ -527,7 +522,9 @@ LogicalResult TokenPartition::route(moe::PermuteOp permute) {
 }
 
 /// Rows sorted on this rank -> at their owners, sorted there.
-void TokenPartition::sendRows(moe::GatherRowsOp gather, Route &route) {
+LogicalResult TokenPartition::sendRows(moe::GatherRowsOp gather, Route &route) {
+  if (!isDivided(gather.getInput()))
+    return refuse(gather) << "rows that all ranks have are sorted by the experts of divided tokens";
   RankedTensorType type = typeOf(gather);
   int64_t slots = rowsOfValue(route.sends.getRowToken()), most = rowsOfValue(route.receives.getIds());
   gather.getResult().setType(withRows(type, slots));
@@ -540,6 +537,7 @@ void TokenPartition::sendRows(moe::GatherRowsOp gather, Route &route) {
   gather.getResult().replaceAllUsesExcept(placed.getResult(), exchanged);
   sorted[placed.getResult()] = &route;
   dividedValues.insert(placed.getResult());
+  return success();
 }
 
 /// The experts' results -> back to the ranks of their tokens, in the order in which they were sent.
@@ -583,6 +581,9 @@ LogicalResult TokenPartition::computeSorted(Operation *op, Route &route) {
   } else if (auto map = dyn_cast<moe::MapOp>(op); !map || map.getPosition()) {
     return refuse(op) << op->getName().getStringRef() << " reads the rows of experts, and they lie on the ranks of "
                       << "their experts; this is not supported yet. Set parallel.experts to null";
+  } else if (llvm::any_of(map.getInputs(),
+                          [&](Value input) { return sorted.lookup(input) != &route && rowsOfValue(input) != 1; })) {
+    return refuse(op) << "the rows of experts meet rows that are sorted in another way";
   }
   shareOperands(op);
   for (Value result : op->getResults()) {

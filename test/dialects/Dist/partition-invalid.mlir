@@ -66,3 +66,36 @@ func.func @forward_backward() {
 func.func @update() {
   return
 }
+
+// -----
+
+// Each rank would write the number into its part, and the sum would be two of it.
+moe.state @counts counter : tensor<1x8xf32>
+moe.state @x batch : tensor<1x8xf32>
+func.func @forward_backward() {
+  %x = moe.read @x : tensor<1x8xf32>
+  moe.accumulate @counts, %x : tensor<1x8xf32>
+  return
+}
+func.func @update() {
+  %one = arith.constant dense<1.0> : tensor<1x8xf32>
+  // expected-error @+1 {{internal: writes numbers to "counts", of which each rank holds a part}}
+  moe.write @counts, %one : tensor<1x8xf32>
+  return
+}
+
+// -----
+
+moe.state @counts counter : tensor<1x8xf32>
+moe.state @x batch : tensor<1x8xf32>
+func.func @forward_backward() {
+  %x = moe.read @x : tensor<1x8xf32>
+  moe.accumulate @counts, %x : tensor<1x8xf32>
+  return
+}
+func.func @update() {
+  %one = arith.constant dense<1.0> : tensor<1x8xf32>
+  // expected-error @+1 {{internal: every rank adds to "counts", of which each rank holds a part}}
+  moe.accumulate @counts, %one : tensor<1x8xf32>
+  return
+}
