@@ -70,6 +70,18 @@ with Test() as t:
         for ranks in layouts:
             train(f"{name}-{ranks}", ranks, changes, "--max-steps", last)
             same(f"{name}-1", f"{name}-{ranks}", f"{name}, {ranks} ranks", last)
+    # What docs/parallel.md says cannot be divided over ranks of experts yet.
+    for changes in ({"model": {"router": {"balance": "bip"}}}, {"model": {"router": {"balance": "quantile"}}},
+                    {"model": {"router": {"balance": "sinkhorn"}}},
+                    {"model": {"router": {"kind": "expert_choice", "score": "softmax", "balance": None}}},
+                    {"model": {"moe": {"capacity": {"factor": 1.0}}}}, {"model": {"moe": {"zero_experts": 1}}},
+                    {"model": {"multi_token": {"depth": 1}}}, {"losses": {"erc": {"weight": 0.01}}},
+                    {"losses": {"specialization": {"weight": 0.01}}}, {"optimizer": {"kind": "soap", "clip_norm": None}}):
+        divided = merge({"batch": {"micro_sequences": 2}, "losses": {"router_z": None}}, changes)
+        spec = merge(SPEC, divided | {"parallel": {"experts": {"expert": 2}}})
+        (t.dir / "refused.json").write_text(json.dumps(spec))
+        checked = t.run(t.moec, "check", "refused.json")
+        t.check(checked.returncode == 1 and "MOEC-S084" in checked.stderr, f"refused: {changes}: {checked.stderr[:200]}")
     t.check(losses("f64-1")[-1] < losses("f64-1")[0], f"it learns: {losses('f64-1')}")
     t.check(any(line["split"] == "validation" for line in metrics(t.dir / "f64-8")), "the first rank evaluates")
     t.check(metrics(t.dir / "f64-8")[0]["tokens"] == 8 * 32, "tokens of a step are those of all ranks")
